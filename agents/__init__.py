@@ -1,0 +1,1 @@
+"""Agents: one algorithm, one file, readable beside its paper."""

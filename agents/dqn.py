@@ -1,0 +1,147 @@
+"""Deep Q-networks (Mnih et al., 2015, Nature 518), Algorithm 1, optionally with double Q-learning
+(van Hasselt et al., 2016).
+
+Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
+
+    y = r + γ max_a' Q_target(s', a')                               (the paper's target)
+    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch.nn import functional
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.memory import Replay
+from rlrepro.networks import MLP, NatureCNN, Network, features, is_image, num_features
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.targets import td_target
+
+
+class DQN:
+    """DQN for Discrete actions, on vectors (an MLP) or images (the Nature CNN)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        learning_rate: float = hyper(5e-4, "Adam's step size", "ours: CartPole-v1 (CleanRL dqn.py: 2.5e-4)", low=0)
+        gamma: float = hyper(0.99, "discount factor", "paper: Extended Data Table 1", low=0, high=1)
+        buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL dqn.py", low=1)
+        batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py", low=1)
+        learning_starts: int = hyper(1_000, "env steps before learning", "ours: CartPole-v1", low=0)
+        train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
+        gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
+        target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)
+        tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
+        epsilon_start: float = hyper(1.0, "first ε", "paper: Extended Data Table 1", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL dqn.py (the paper: 0.1)", low=0, high=1)
+        exploration_fraction: float = hyper(0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1)
+        loss: str = hyper("huber", "regression loss", "paper: Methods (error clipped)", choices=("huber", "squared"))
+        double: bool = hyper(False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4")
+        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient; 0: no limit", "code: SB3 dqn.py", low=0)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: CartPole-v1 in a few minutes"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
+            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        self.config, self.setup = config, setup
+        self.num_actions = int(setup.action_space.n)
+        self.image = is_image(setup.observation_space)
+        self.online = Stack(setup.seeds, setup.device, q=self._network())
+        self.target = self.online.lagged_copy()
+        self.optimiser = Adam(self.online, config.learning_rate)
+        self.exploration = Streams(setup.seeds, "policy")
+        self.memory = Replay(
+            Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size, config.learning_starts,
+            config.train_every, config.gradient_steps, setup.device,
+        )
+        self._target_period = 0
+
+    def _network(self) -> Network:
+        space = self.setup.observation_space
+        if self.image:
+            return NatureCNN(space.shape or (), self.num_actions)
+        return MLP((num_features(space), *self.config.hidden, self.num_actions), "relu")
+
+    def epsilon(self, step: int) -> float:
+        config = self.config
+        span = config.exploration_fraction * self.setup.total_timesteps
+        return linear(config.epsilon_start, config.epsilon_end, span, step)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """ε-greedy; uniformly random before learning starts."""
+        epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
+        explore = self.exploration.uniform(obs.shape[1]) < epsilon
+        random = self.exploration.integers(self.num_actions, obs.shape[1])
+        return (random if explore.all() else np.where(explore, random, self._greedy(obs))), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Greedy, or ε-greedy with the last ε."""
+        greedy = self._greedy(obs)
+        if deterministic:
+            return greedy
+        explore = streams.uniform(obs.shape[1]) < self.config.epsilon_end
+        return np.where(explore, streams.integers(self.num_actions, obs.shape[1]), greedy)
+
+    @torch.no_grad()
+    def _greedy(self, obs: np.ndarray) -> np.ndarray:
+        return self.online.q(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy().argmax(-1)
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One gradient step on a batch `[S, B, ...]`, and the target network when it is due."""
+        loss, metrics = self.loss(batch)
+        self.online.gradient.zero_()
+        loss.sum().backward()
+        if self.config.max_grad_norm:
+            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
+        self.optimiser.step()
+        period = (step + self.setup.num_envs) // self.config.target_every
+        if period != self._target_period:
+            self._target_period = period
+            self.target.track(self.online, self.config.tau)
+        return metrics
+
+    def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss `[S]` of a batch, and its metrics."""
+        with torch.no_grad():
+            next_obs = self._inputs(batch.next_obs)
+            next_q = self.target.q(next_obs)
+            if self.config.double:
+                best = self.online.q(next_obs).argmax(-1, keepdim=True)
+                next_value = next_q.gather(-1, best).squeeze(-1)
+            else:
+                next_value = next_q.amax(-1)
+            target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
+        q = self.online.q(self._inputs(batch.obs)).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
+        loss = regress(q, target, reduction="none").mean(1)
+        return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
+
+    def get_state(self) -> dict[str, Any]:
+        return {"online": self.online.matrix.detach(), "target": self.target.matrix, "adam": self.optimiser.get_state(),
+                "exploration": self.exploration.get_state(), "target_period": self._target_period}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.online.load(state["online"])
+        self.target.load(state["target"])
+        self.optimiser.set_state(state.get("adam", {}))
+        self.exploration.set_state(state["exploration"])
+        self._target_period = state["target_period"]
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.online.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.online.load_named(policy)

@@ -1,0 +1,211 @@
+"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347), Algorithm 1 with the clipped surrogate.
+
+N actors collect T steps each; advantages by GAE (Schulman et al., 2016); K epochs of minibatches on
+
+    L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] − c₁ (V − V_target)² + c₂ H        (eq. 7 and 9)
+
+The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.distributions import DiagonalGaussian, policy_for
+from rlrepro.memory import Rollout
+from rlrepro.networks import MLP, Constant, NatureCNN, Network, features, is_image, num_features, orthogonal
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.targets import gae
+
+
+class PPO:
+    """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        learning_rate: float = hyper(2.5e-4, "Adam's step size", "paper: Table 5", low=0)
+        anneal: bool = hyper(True, "learning rate falls linearly to 0", "paper: Table 5 (α)")
+        num_steps: int = hyper(128, "steps of a rollout (T)", "paper: Table 5", low=1)
+        num_epochs: int = hyper(4, "passes over a rollout (K)", "code: CleanRL ppo.py (the paper: 3)", low=1)
+        num_minibatches: int = hyper(4, "minibatches of a pass", "code: CleanRL ppo.py", low=1)
+        gamma: float = hyper(0.99, "discount factor", "paper: Table 5", low=0, high=1)
+        gae_lambda: float = hyper(0.95, "λ of the advantage estimates", "paper: Table 5", low=0, high=1)
+        clip_range: float = hyper(0.2, "ε of the clipped surrogate", "paper: Section 6.1", low=0)
+        entropy_coef: float = hyper(0.01, "weight of the entropy bonus (c₂)", "paper: Table 5", low=0)
+        value_coef: float = hyper(0.5, "weight of the value loss (c₁)", "code: CleanRL ppo.py (the paper: 1)", low=0)
+        max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient", "37 details: 11", low=0)
+        normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", "37 details: 7")
+        clip_value_loss: bool = hyper(False, "clip the value loss too; NOT the paper's", "37 details: 9")
+        target_kl: float = hyper(0.0, "a seed whose KL passes this ends its epochs; 0: never", "37 details: 12", low=0)
+        hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
+        adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=0)
+
+    PRESETS = {
+        "*": {"num_envs": 4, "total_timesteps": 250_000, "source": "ours: CartPole-v1 and Acrobot-v1 within a minute"},
+        "Box": {"num_envs": 1, "total_timesteps": 1_000_000, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32,
+                "learning_rate": 3e-4, "entropy_coef": 0.0, "source": "paper: Table 3"},
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        self.config, self.setup = config, setup
+        self.policy = policy_for(setup.action_space)
+        self.image = is_image(setup.observation_space)
+        self.batch_size = setup.num_envs * config.num_steps
+        if self.batch_size % config.num_minibatches:
+            raise ValueError(f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
+                             f"--num-minibatches {config.num_minibatches} equal parts")
+        self.stack = Stack(setup.seeds, setup.device, **self._networks())
+        self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps)
+        self.noise = Streams(setup.seeds, "policy")
+        self.order = Streams(setup.seeds, "minibatches")
+        self.memory = Rollout(config.num_steps, setup.device)
+
+    def _networks(self) -> dict[str, Network]:
+        space, hidden, num_actions = self.setup.observation_space, self.config.hidden, self.policy.num_actions
+        log_std = {"log_std": Constant(num_actions)} if isinstance(self.policy, DiagonalGaussian) else {}
+        if self.image:
+            return {"shared": NatureCNN(space.shape or (), num_actions + 1, head_gain=0.01), **log_std}
+        sizes, root2 = (num_features(space), hidden, hidden), math.sqrt(2)
+        actor = MLP((*sizes, num_actions), "tanh", [orthogonal(root2), orthogonal(root2), orthogonal(0.01)])
+        critic = MLP((*sizes, 1), "tanh", [orthogonal(root2), orthogonal(root2), orthogonal(1.0)])
+        return {"actor": actor, "critic": critic, **log_std}
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        return self.policy.sample(self._policy_on_host(obs), self.noise), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        outputs = self._policy_on_host(obs)
+        return self.policy.mode(outputs) if deterministic else self.policy.sample(outputs, streams)
+
+    @torch.no_grad()
+    def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
+        return self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the policy's distribution is made of, `[S, B, num_outputs]`."""
+        means = self.stack.shared(inputs)[..., :-1] if self.image else self.stack.actor(inputs)
+        return self._with_log_std(means)
+
+    def value(self, inputs: torch.Tensor) -> torch.Tensor:
+        """V(s), `[S, B]`."""
+        return (self.stack.shared(inputs) if self.image else self.stack.critic(inputs))[..., -1]
+
+    def policy_and_value(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.image:
+            return self.policy_outputs(inputs), self.value(inputs)
+        both = self.stack.shared(inputs)
+        return self._with_log_std(both[..., :-1]), both[..., -1]
+
+    def _with_log_std(self, means: torch.Tensor) -> torch.Tensor:
+        if not isinstance(self.policy, DiagonalGaussian):
+            return means
+        return torch.cat([means, self.stack.log_std(means).expand_as(means)], -1)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
+        config, shape = self.config, batch.reward.shape
+        first_step = step + self.setup.num_envs - self.batch_size
+        learning_rate = config.learning_rate
+        if config.anneal:
+            learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, first_step)
+        obs = self._inputs(batch.obs.flatten(1, 2))
+        action = batch.action.flatten(1, 2)
+        with torch.no_grad():  # the parameters are those that acted
+            outputs, old_value = self.policy_and_value(obs)
+            old_log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
+            next_value = self.value(self._inputs(batch.next_obs.flatten(1, 2)))
+            advantage = gae(batch.reward, old_value.view(shape), next_value.view(shape), batch.terminated,
+                            batch.truncated, config.gamma, config.gae_lambda).flatten(1)
+            value_target = advantage + old_value
+
+        active = [True] * len(obs)
+        parts = (obs, action, old_log_prob, advantage, value_target, old_value)
+        order = self.order.permutations(config.num_epochs, self.batch_size)
+        for epoch in range(config.num_epochs):
+            for minibatch in self._minibatches(parts, order[:, epoch]):
+                loss, metrics = self.loss(*minibatch)
+                self.stack.gradient.zero_()
+                loss.sum().backward()
+                if config.max_grad_norm:
+                    clip_by_norm(self.stack.gradient, config.max_grad_norm)
+                self.optimiser.step(learning_rate, active if config.target_kl else None)
+            if config.target_kl:
+                kl = metrics["losses/approx_kl"].tolist()
+                active = [go and one <= config.target_kl for go, one in zip(active, kl, strict=True)]
+                if not any(active):
+                    break
+        residual = (value_target - old_value).var(1) / value_target.var(1)
+        rate = torch.full((len(obs),), learning_rate)
+        return {**metrics, "losses/explained_variance": 1 - residual, "charts/learning_rate": rate}
+
+    def _minibatches(self, parts: tuple[torch.Tensor, ...], order: np.ndarray) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Each part `[S, batch_size, ...]` in the seeds' own `order` `[S, batch_size]`, cut into minibatches."""
+        num_seeds = len(order)
+        rows = order.reshape(num_seeds, self.config.num_minibatches, -1).swapaxes(0, 1)
+        rows = rows + self.batch_size * np.arange(num_seeds)[:, None]  # [M, S, B], into the flattened parts
+        index = torch.from_numpy(np.ascontiguousarray(rows)).to(self.setup.device)
+        shuffled = [part.flatten(0, 1).index_select(0, index.view(-1)).unflatten(0, index.shape) for part in parts]
+        return zip(*shuffled, strict=True)
+
+    def loss(
+        self,
+        obs: torch.Tensor,
+        action: torch.Tensor,
+        old_log_prob: torch.Tensor,
+        advantage: torch.Tensor,
+        value_target: torch.Tensor,
+        old_value: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its metrics."""
+        config = self.config
+        outputs, value = self.policy_and_value(obs)
+        log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
+        if config.normalise_advantage:
+            std, mean = torch.std_mean(advantage, 1, keepdim=True)
+            advantage = (advantage - mean) / (std + 1e-8)
+        log_ratio = log_prob - old_log_prob
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
+        policy_loss = -torch.minimum(ratio * advantage, clipped * advantage).mean(1)  # eq. 7
+        error = (value - value_target).square()
+        if config.clip_value_loss:
+            near = old_value + (value - old_value).clamp(-config.clip_range, config.clip_range)
+            error = torch.maximum(error, (near - value_target).square())
+        value_loss, mean_entropy = 0.5 * error.mean(1), entropy.mean(1)
+        loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * mean_entropy
+        with torch.no_grad():
+            metrics = {
+                "losses/policy_loss": policy_loss,
+                "losses/value_loss": value_loss,
+                "losses/entropy": mean_entropy,
+                "losses/approx_kl": (ratio - 1 - log_ratio).mean(1),
+                "losses/clipfrac": (ratio != clipped).float().mean(1),
+            }
+        return loss, metrics
+
+    def get_state(self) -> dict[str, Any]:
+        return {"parameters": self.stack.matrix.detach(), "adam": self.optimiser.get_state(),
+                "noise": self.noise.get_state(), "order": self.order.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.stack.load(state["parameters"])
+        self.optimiser.set_state(state.get("adam", {}))
+        self.noise.set_state(state["noise"])
+        self.order.set_state(state["order"])
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.stack.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.stack.load_named(policy)

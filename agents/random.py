@@ -1,0 +1,77 @@
+"""Uniform random actions: the reference below which nothing has been learnt."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
+from rlrepro.seeds import Streams
+
+
+class Forget:
+    """A memory that keeps nothing and is never ready."""
+
+    def add(self, transition: Transition) -> None:
+        """Nothing to do."""
+
+    def ready(self, step: int) -> Iterator[Transition]:
+        return iter(())
+
+    def cut(self) -> None:
+        """Nothing to do."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to do."""
+
+
+class Random:
+    """Actions drawn uniformly from a Discrete or a bounded Box space, each seed from a stream of its own."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        pass
+
+    PRESETS = {"*": {"num_envs": 4, "total_timesteps": 20_000, "source": "ours: enough for a reference score"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        self.space = setup.action_space
+        bounded = isinstance(self.space, gymnasium.spaces.Box) and self.space.is_bounded()
+        if not bounded and not isinstance(self.space, gymnasium.spaces.Discrete):
+            raise UnsupportedSpace(f"Discrete or bounded Box actions, not {self.space}")
+        self.streams = Streams(setup.seeds, "policy")
+        self.memory = Forget()
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        return self.predict(obs, self.streams, deterministic=False), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        num_envs = obs.shape[1]
+        if isinstance(self.space, gymnasium.spaces.Discrete):
+            return streams.integers(int(self.space.n), num_envs)
+        assert isinstance(self.space, gymnasium.spaces.Box)
+        unit = streams.uniform(num_envs, math.prod(self.space.shape)).reshape(*obs.shape[:2], *self.space.shape)
+        return (self.space.low + unit * (self.space.high - self.space.low)).astype(self.space.dtype)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        return {}
+
+    def get_state(self) -> dict[str, Any]:
+        return {"streams": self.streams.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.streams.set_state(state["streams"])
+
+    def get_policy(self) -> dict[str, Any]:
+        return {}
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """It has none."""

@@ -1,0 +1,1 @@
+"""Environments: batched classic control, a custom example, and wrappers."""

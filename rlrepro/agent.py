@@ -1,0 +1,119 @@
+"""The contract between an agent, the loop and a memory.
+
+The loop owns the environment, the clock, evaluation, records and checkpoints. The memory owns storage, sampling
+and *when* to learn. The agent owns networks, optimisers, losses and exploration. This module imports no torch, so
+that an agent's hyperparameters can be listed without it.
+
+Shapes: S seeds, N sub-environments a seed, T steps of a rollout, B transitions of a sampled batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import gymnasium
+    import numpy as np
+    import torch
+
+    from rlrepro.seeds import Streams
+
+Metrics = Mapping[str, "torch.Tensor"]
+
+
+class Transition(NamedTuple):
+    """One step of every sub-environment `[S, N, ...]`, a rollout `[S, T, N, ...]` or a sample `[S, B, ...]`.
+
+    The loop fills it with NumPy arrays; a memory gives it back as tensors on the agent's device.
+    """
+
+    obs: Any
+    action: Any
+    reward: Any
+    next_obs: Any  #: the true successor, never the observation after an autoreset
+    terminated: Any  #: the task ended: nothing to bootstrap from
+    truncated: Any  #: the clock ran out: bootstrap from `next_obs`
+    extras: Mapping[str, Any]  #: what `act` wants to meet again when it learns
+
+
+class Memory(Protocol):
+    """Stores transitions and decides when there is something to learn from."""
+
+    def add(self, transition: Transition) -> None:
+        """Store one step `[S, N, ...]`."""
+
+    def ready(self, step: int) -> Iterator[Transition]:
+        """The batches to learn from now: none, one or several. `step` counts env steps of one seed."""
+
+    def cut(self) -> None:
+        """The episodes that were running are lost: nothing flows back over the last step stored."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that a resume needs, see `rlrepro.checkpoint`."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `get_state`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What an agent is built from, beside its own config."""
+
+    observation_space: gymnasium.Space[Any]  #: of one sub-environment
+    action_space: gymnasium.Space[Any]
+    seeds: tuple[int, ...]  #: the S seeds; an agent takes every random number from streams of these
+    num_envs: int  #: N
+    total_timesteps: int  #: env steps of one seed, for schedules
+    device: str = "cpu"
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.seeds)
+
+
+class Agent(Protocol):
+    """An algorithm for S seeds at once.
+
+    An agent class has a frozen dataclass `Config`, whose fields are made by `hyper`, and may have `PRESETS`:
+    values for an environment id or a kind of action space (`Discrete`, `Box`) that replace the defaults.
+    `stackable = False` says that it trains one seed a process.
+    """
+
+    memory: Memory
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        """Raise `UnsupportedSpace` for spaces that the algorithm cannot serve."""
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """Actions `[S, N, ...]` for `obs` `[S, N, ...]`, exploring, and what `update` wants to meet again."""
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Actions `[S, E, ...]` of the present policy, for evaluation. It changes nothing in the agent."""
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """Learn from one batch of `memory`; metrics are `{tag: [S]}`."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that a resume needs, the memory's part left out."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `get_state`."""
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        """The named tensors `[S, ...]` that `predict` needs: what is kept of a finished run."""
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        """The inverse of `get_policy`."""
+
+
+class UnsupportedSpace(Exception):
+    """The agent cannot serve a space; the message says which it serves."""
+
+
+def hyper(default: Any, help: str, source: str, *, low: float | None = None, high: float | None = None,
+          choices: tuple[str, ...] = ()) -> Any:
+    """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid."""
+    metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)

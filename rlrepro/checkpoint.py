@@ -1,0 +1,154 @@
+"""Checkpoints: tensors and JSON in one safetensors file a seed, with a checksum, written whole or not at all.
+
+A state is a tree of dicts. Its leaves say how they belong to seeds: an array or tensor has the seeds as its first
+axis, a list has one item a seed, and any other value (a step count) is shared. So a state of S seeds falls into S
+files and can be put together again with any seeds beside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from rlrepro.errors import RunStopped
+
+FORMAT = "rlrepro-checkpoint-1"
+
+
+class Damaged(Exception):
+    """A checkpoint that cannot be trusted; the message names the file and says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PerSeed:
+    """One seed's item of a list in a state."""
+
+    item: Any
+
+
+def split(state: Any, row: int) -> Any:
+    """The part of `state` that belongs to the seed in `row`."""
+    if isinstance(state, Mapping):
+        return {key: split(value, row) for key, value in state.items()}
+    if isinstance(state, list):
+        return PerSeed(state[row])
+    if _is_array(state):
+        return _array(state[row])
+    return state
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """The inverse of `split`: arrays are stacked, items listed, shared values taken from the first."""
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {key: join([part[key] for part in parts]) for key in first}
+    if isinstance(first, PerSeed):
+        return [part.item for part in parts]
+    if isinstance(first, np.ndarray):
+        return np.stack(parts)
+    return first
+
+
+def save(path: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write one seed's state; `about` can be read without reading the rest."""
+    tensors: dict[str, np.ndarray] = {}
+    tree = json.dumps(_encode(state, tensors))
+    header = json.dumps(dict(about))
+    metadata = {"format": FORMAT, "about": header, "tree": tree, "sha256": _digest(header, tree, tensors)}
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A seed's state and its `about`; raises `Damaged`."""
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Damaged(f"{path} cannot be read ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise Damaged(f"{path} is not a checkpoint of this version")
+    if _digest(metadata["about"], metadata["tree"], tensors) != metadata["sha256"]:
+        raise Damaged(f"{path} does not match its checksum")
+    return _decode(json.loads(metadata["tree"]), tensors), json.loads(metadata["about"])
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whenever the machine stops."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise could_not_write(path, error) from error
+
+
+def could_not_write(path: Path, error: OSError) -> RunStopped:
+    """The one line for a file that could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return RunStopped(f"{path} could not be written: {error.strerror}" + ("; make room and resume" if full else ""))
+
+
+def _encode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, PerSeed):
+        return {"__seed__": _encode(value.item, tensors)}
+    if isinstance(value, Mapping):
+        return {key: _encode(item, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item, tensors) for item in value]
+    if _is_array(value):
+        key = str(len(tensors))
+        tensors[key] = np.ascontiguousarray(_array(value))
+        return {"__array__": key, "shape": list(tensors[key].shape)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint holds arrays and plain data, not {type(value).__name__}")
+
+
+def _decode(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if "__seed__" in value:
+            return PerSeed(_decode(value["__seed__"], tensors))
+        if "__array__" in value:
+            return tensors[value["__array__"]].reshape(value["shape"])
+        return {key: _decode(item, tensors) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    return value
+
+
+def _digest(about: str, tree: str, tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{about}\n{tree}".encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "detach")
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.array(value)

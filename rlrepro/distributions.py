@@ -1,0 +1,68 @@
+"""Policies over an action space: how a network's outputs become actions and log-probabilities.
+
+Sampling adds noise drawn by a seed's own stream to the outputs, on the host; probabilities are torch.
+Shapes: outputs `[S, B, ...]`, log-probabilities and entropies `[S, B]`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from rlrepro.agent import UnsupportedSpace
+from rlrepro.seeds import Streams
+
+
+class Categorical:
+    """A softmax over the actions of a Discrete space; the outputs are logits."""
+
+    def __init__(self, space: gymnasium.spaces.Discrete) -> None:
+        self.num_actions = int(space.n)
+
+    def sample(self, logits: np.ndarray, streams: Streams) -> np.ndarray:
+        """Gumbel-max (Gumbel, 1954): argmax of logits + noise."""
+        return (logits + streams.gumbel(*logits.shape[1:])).argmax(-1)
+
+    def mode(self, logits: np.ndarray) -> np.ndarray:
+        return logits.argmax(-1)
+
+    def log_prob_and_entropy(self, logits: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_probs = torch.log_softmax(logits, -1)
+        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        return log_prob, -(log_probs.exp() * log_probs).sum(-1)
+
+
+class DiagonalGaussian:
+    """Independent normals for a Box space; the outputs are the means followed by the log standard deviations."""
+
+    def __init__(self, space: gymnasium.spaces.Box) -> None:
+        self.shape = space.shape
+        self.num_actions = math.prod(space.shape)
+
+    def sample(self, outputs: np.ndarray, streams: Streams) -> np.ndarray:
+        mean, log_std = outputs[..., : self.num_actions], outputs[..., self.num_actions :]
+        action = mean + np.exp(log_std) * streams.normal(*mean.shape[1:])
+        return action.reshape(*action.shape[:-1], *self.shape)
+
+    def mode(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs[..., : self.num_actions].reshape(*outputs.shape[:-1], *self.shape)
+
+    def log_prob_and_entropy(self, outputs: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, log_std = outputs.split(self.num_actions, -1)
+        distance = (action.flatten(2) - mean) * torch.exp(-log_std)
+        log_prob = (-0.5 * distance.square() - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.num_actions
+        entropy = log_std.sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.num_actions
+        return log_prob, entropy.expand_as(log_prob)
+
+
+def policy_for(space: gymnasium.Space[Any]) -> Categorical | DiagonalGaussian:
+    """The family for an action space: Discrete or Box; `UnsupportedSpace` for others."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return Categorical(space)
+    if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return DiagonalGaussian(space)
+    raise UnsupportedSpace(f"Discrete or Box actions, not {type(space).__name__}")

@@ -1,0 +1,37 @@
+"""Problems that a person can mend: one clear line each, never a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Problem(Exception):
+    """What was wrong, what was expected and, where there is one, the nearest valid choice, in one line."""
+
+    exit_status = 2
+
+
+class RunStopped(Problem):
+    """A run that could not go on. What it had done is saved; the line says how to go on."""
+
+    exit_status = 1
+
+
+class Interrupted(RunStopped):
+    """Ctrl-C or SIGTERM, after the checkpoint that it asked for was written."""
+
+    exit_status = 130
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the choice nearest to `name`, or nothing where none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its type and the first line of its message."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,103 @@
+"""`rlrepro evaluate RUN`: a finished run's policies on fresh episodes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from rlrepro.errors import Problem
+from rlrepro.settings import Settings
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Problem(message.replace("argument ", "", 1))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluate by a command line; the exit status."""
+    parser = _Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.", allow_abbrev=False)
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each seed (100)")
+    parser.add_argument("--stochastic", action="store_true", help="let the policy explore (it does not by default)")
+    parser.add_argument("--salt", type=int, default=0, metavar="N", help="another number, other episodes (0)")
+    parser.add_argument("--capture-video", action="store_true", help="record an episode of each seed")
+    asked = parser.parse_args(arguments)
+    if asked.episodes < 1:
+        raise Problem(f"--episodes {asked.episodes} is not at least 1")
+    if not 0 <= asked.salt < 2**32:
+        raise Problem(f"--salt {asked.salt} is not from 0 to {2**32 - 1}")
+
+    from rlrepro.record import RunFolder
+
+    folder, settings = RunFolder.open(asked.run)
+    missing = [seed for seed in settings.seeds if not folder.policy(seed).is_file()]
+    if missing:
+        raise Problem(f"{folder} has no policy of seed {missing[0]} yet; finish it with: "
+                      f"python -m rlrepro.train --resume {folder}")
+    returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt,
+                                    asked.capture_video)
+    _show(settings, returns, lengths, asked.stochastic)
+    file = folder.path / f"evaluation-{'stochastic' if asked.stochastic else 'deterministic'}-{asked.salt}.json"
+    folder.write_json(file.name, {
+        "episodes": asked.episodes, "deterministic": not asked.stochastic, "salt": asked.salt,
+        "episode_returns": {str(seed): returns[row].tolist() for row, seed in enumerate(settings.seeds)},
+    })
+    print(f"every episode is in {file}")
+    return 0
+
+
+def evaluate_run(path: Path, settings: Settings, num_episodes: int, deterministic: bool, salt: int,
+                 capture_video: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns and lengths `[S, num_episodes]` of the run's policies."""
+    import safetensors.torch
+    import torch
+
+    from rlrepro import loop, worker
+    from rlrepro.plugins import find_env
+    from rlrepro.record import RunFolder
+
+    worker.check_device(settings.device)
+    folder = RunFolder(path)
+    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+    batch = source.batch(len(settings.seeds) * loop.evaluation_slots(num_episodes))
+    agent = worker.build_agent(settings, batch, settings.seeds)
+    try:
+        policies = [safetensors.torch.load_file(folder.policy(seed)) for seed in settings.seeds]
+        agent.set_policy({name: torch.stack([policy[name] for policy in policies]) for name in policies[0]})
+    except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
+        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({error})") from None
+    outcome = loop.evaluate(agent, batch, settings.seeds, num_episodes, deterministic, ("fresh", salt))
+    if capture_video:
+        for seed in settings.seeds:
+            one = worker.build_agent(settings, batch, (seed,))
+            row = settings.seeds.index(seed)
+            one.set_policy({name: value[None] for name, value in policies[row].items()})
+            worker.film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
+        print(f"videos are in {folder.videos}")
+    return outcome
+
+
+def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochastic: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    kind = "stochastic" if stochastic else "deterministic"
+    table = Table(title=f"{settings.agent} on {settings.env}: {returns.shape[1]} fresh episodes a seed, {kind}")
+    for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
+        table.add_column(column, justify="right")
+    for row, seed in enumerate(settings.seeds):
+        one = returns[row]
+        spread = f"{one.std(ddof=1):.2f}" if len(one) > 1 else ""
+        table.add_row(str(seed), f"{one.mean():.2f}", spread, f"{one.min():.2f}", f"{one.max():.2f}",
+                      f"{lengths[row].mean():.1f}")
+    if len(returns) > 1:
+        means = returns.mean(1)
+        table.add_section()
+        table.add_row("all", f"{means.mean():.2f}", f"{means.std(ddof=1):.2f}", f"{means.min():.2f}",
+                      f"{means.max():.2f}", f"{lengths.mean():.1f}")
+    Console().print(table)

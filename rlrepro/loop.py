@@ -1,0 +1,164 @@
+"""The common loop: the only caller of `env.step` in training, and evaluation.
+
+The loop cannot tell which algorithm it runs. It owns the clock, counts the episodes, and tells a record what
+happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from rlrepro.agent import Agent, Metrics
+from rlrepro.errors import RunStopped
+from rlrepro.seeds import Streams, env_seed
+from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv
+
+
+class Episode(NamedTuple):
+    """A finished episode of one sub-environment."""
+
+    row: int  #: which of the S seeds
+    env: int
+    episode_return: float  #: undiscounted sum of the environment's own rewards
+    episode_length: int
+    terminated: bool
+    truncated: bool
+
+
+class Record(Protocol):
+    """What the loop tells of a run."""
+
+    due: int  #: the env step at which `tick` is wanted next
+
+    def updated(self, env_step: int, metrics: Metrics) -> None: ...
+
+    def ended(self, env_step: int, episodes: list[Episode]) -> None: ...
+
+    def tick(self, env_step: int) -> None: ...
+
+
+class EpisodeCounter:
+    """Returns and lengths of the running episodes, `[S, N]`."""
+
+    def __init__(self, num_seeds: int, num_envs: int) -> None:
+        self.episode_return = np.zeros((num_seeds, num_envs))
+        self.episode_length = np.zeros((num_seeds, num_envs), np.int64)
+
+    def add(self, reward: np.ndarray) -> None:
+        self.episode_return += reward
+        self.episode_length += 1
+
+    def take(self, ended: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> list[Episode]:
+        """The episodes that `ended` `[S, N]` names; their counts begin anew."""
+        episodes = [
+            Episode(row, env, float(self.episode_return[row, env]), int(self.episode_length[row, env]),
+                    bool(terminated[row, env]), bool(truncated[row, env]))
+            for row, env in np.argwhere(ended).tolist()
+        ]
+        self.episode_return[ended] = 0.0
+        self.episode_length[ended] = 0
+        return episodes
+
+
+def train(
+    agent: Agent, env: VectorEnv, total_timesteps: int, record: Record, counter: EpisodeCounter, first_step: int = 0
+) -> None:
+    """Train from `first_step` until each seed has seen `total_timesteps` env steps; `env` has been reset."""
+    obs = env.obs
+    for step in range(first_step, total_timesteps, env.num_envs):
+        action, extras = agent.act(obs, step)
+        transition, obs = env.step(action, extras)
+        agent.memory.add(transition)
+        env_step = step + env.num_envs
+        counter.add(transition.reward)
+        if env.ended is not None:
+            record.ended(env_step, counter.take(env.ended, transition.terminated, transition.truncated))
+        for batch in agent.memory.ready(step):
+            record.updated(env_step, agent.update(batch, step))
+        if env_step >= record.due:
+            record.tick(env_step)
+
+
+class Evaluation(NamedTuple):
+    """Episodes of a fixed policy, `[S, E]`."""
+
+    episode_return: np.ndarray
+    episode_length: np.ndarray
+
+
+def evaluate(
+    agent: Agent,
+    batch: Batch,
+    seeds: Sequence[int],
+    num_episodes: int,
+    deterministic: bool,
+    purpose: Sequence[str | int] = ("evaluation",),
+) -> Evaluation:
+    """`num_episodes` episodes a seed by `agent.predict`, on `batch` of S × K sub-environments.
+
+    Episode e of seed s begins from a stream of its own, derived from s, e and `purpose`, and every slot plays a
+    fixed share of the episodes: short ones are not over-represented, and no other stream is touched.
+    """
+    num_seeds = len(seeds)
+    action_space = batch.action_space
+    streams = Streams(seeds, *purpose, "policy")
+    start, low, high = getattr(action_space, "start", 0), getattr(action_space, "low", None), None
+    if low is not None:
+        high = action_space.high  # type: ignore[attr-defined]
+    num_slots = evaluation_slots(num_episodes)
+    shape = (num_seeds, num_slots)
+    episode = np.tile(np.arange(num_slots), num_seeds)  # which episode each slot plays
+    row = np.repeat(np.arange(num_seeds), num_slots)
+
+    def begin(index: np.ndarray) -> np.ndarray:
+        return batch.reset(index, [env_seed(seeds[row[i]], *purpose, int(episode[i])) for i in index])
+
+    returns, lengths = np.zeros((num_seeds, num_episodes)), np.zeros((num_seeds, num_episodes), np.int64)
+    active = np.ones(num_seeds * num_slots, bool)
+    running_return, running_length = np.zeros(len(active)), np.zeros(len(active), np.int64)
+    try:
+        obs = begin(np.arange(len(active)))
+        while active.any():
+            action = agent.predict(obs.reshape(*shape, *obs.shape[1:]), streams, deterministic)
+            flat = action.reshape(len(active), *action.shape[2:])
+            flat = flat + start if low is None else np.clip(flat, low, high)
+            obs, reward, terminated, truncated = batch.step(flat, active)
+            running_return[active] += reward[active]
+            running_length[active] += 1
+            ended = np.flatnonzero((terminated | truncated) & active)
+            if len(ended):
+                returns[row[ended], episode[ended]] = running_return[ended]
+                lengths[row[ended], episode[ended]] = running_length[ended]
+                running_return[ended], running_length[ended] = 0.0, 0
+                episode[ended] += num_slots
+                again = ended[episode[ended] < num_episodes]
+                active[ended[episode[ended] >= num_episodes]] = False
+                obs = obs.copy()
+                if len(again):
+                    obs[again] = begin(again)
+    except EnvironmentFailed as failure:
+        seed = seeds[failure.index // num_slots]
+        raise RunStopped(f"the environment {failure.what} (evaluation, seed {seed})") from failure
+    return Evaluation(returns, lengths)
+
+
+def evaluation_slots(num_episodes: int) -> int:
+    """How many sub-environments a seed are stepped together: a function of the number of episodes alone."""
+    return min(num_episodes, 100)
+
+
+def mean_returns(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """The metrics of an evaluation by tag, `[S]`."""
+    return {
+        "eval/mean_reward": evaluation.episode_return.mean(1),
+        "eval/mean_ep_length": evaluation.episode_length.mean(1),
+    }
+
+
+def as_metrics(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Metrics `{tag: tensor [S]}` as arrays."""
+    return {tag: value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+            for tag, value in metrics.items()}

@@ -1,0 +1,235 @@
+"""What an agent learns from: storage, sampling, and when to learn.
+
+A memory takes steps `[S, N, ...]` as NumPy arrays and gives batches as tensors on the agent's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Transition
+from rlrepro.seeds import Streams
+
+_FIELDS = Transition._fields[:-1]
+
+
+class Rollout:
+    """The last `num_steps` steps of every sub-environment: one batch `[S, T, N, ...]` when they are full.
+
+    The batch shares its storage with the memory: it is good until the next `add`.
+    """
+
+    def __init__(self, num_steps: int, device: str = "cpu") -> None:
+        self.num_steps, self.device = num_steps, device
+        self._store: dict[str, np.ndarray] = {}
+        self._filled = 0
+
+    def add(self, transition: Transition) -> None:
+        values = _flat(transition)
+        if not self._store:
+            self._store = {name: np.zeros((len(v), self.num_steps, *v.shape[1:]), _stored(v.dtype))
+                           for name, v in values.items()}
+        for name, value in values.items():
+            self._store[name][:, self._filled] = value
+        self._filled += 1
+
+    def ready(self, step: int) -> Iterator[Transition]:
+        if self._filled == self.num_steps:
+            self._filled = 0
+            yield _transition({name: torch.from_numpy(array).to(self.device) for name, array in self._store.items()})
+
+    def cut(self) -> None:
+        if self._filled:
+            last = self._filled - 1
+            self._store["truncated"][:, last] |= ~self._store["terminated"][:, last]
+
+    def get_state(self) -> dict[str, Any]:
+        return {"filled": self._filled, "store": {k: v[:, : self._filled] for k, v in self._store.items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._filled = state["filled"]
+        self._store = {}
+        for name, value in state.get("store", {}).items():
+            array = np.asarray(value)
+            self._store[name] = np.zeros((len(array), self.num_steps, *array.shape[2:]), array.dtype)
+            self._store[name][:, : self._filled] = array
+
+
+class Replay:
+    """The last `capacity` transitions of each seed, sampled uniformly: batches `[S, B, ...]`.
+
+    Learns every `learn_every` env steps from `learning_starts` on, `num_batches` batches each time. Every seed
+    samples with its own stream.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        capacity: int,
+        batch_size: int,
+        learning_starts: int,
+        learn_every: int,
+        num_batches: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        self._streams, self.capacity, self.batch_size = streams, capacity, batch_size
+        self.learning_starts, self.learn_every, self.num_batches = learning_starts, learn_every, num_batches
+        self.device = device
+        self._store: dict[str, torch.Tensor] = {}
+        self._rows: dict[str, Any] = {}
+        self._next = 0  # where the next transition goes
+        self._size = 0  # how many a seed holds
+        self._added = 0  # how many the last step brought
+
+    def add(self, transition: Transition) -> None:
+        values = _flat(transition)
+        if not self._store:
+            self._allocate(values)
+        count = self._added = values["reward"].shape[1]
+        start, end = self._next, self._next + count
+        for name, value in values.items():
+            rows = self._rows[name]
+            if end <= self.capacity:
+                rows[:, start:end] = value if self._on_host else torch.from_numpy(np.ascontiguousarray(value))
+            else:
+                for column in range(count):
+                    one = value[:, column]
+                    rows[:, (start + column) % self.capacity] = one if self._on_host else torch.from_numpy(one)
+        self._next = end % self.capacity
+        self._size = min(self._size + count, self.capacity)
+
+    def ready(self, step: int) -> Iterator[Transition]:
+        """`step` counts the env steps before those just added, so that N sub-environments make N updates due."""
+        after = step + self._added
+        due = after // self.learn_every - step // self.learn_every
+        if after > self.learning_starts:
+            for _ in range(due * self.num_batches):
+                yield self.sample()
+
+    def sample(self) -> Transition:
+        """One batch `[S, B, ...]`, with replacement."""
+        index = torch.from_numpy(self._streams.integers(self._size, self.batch_size) + self._offsets)
+        index = index.view(-1).to(self.device, non_blocking=True)
+        batch = {}
+        for name, rows in self._store.items():
+            batch[name] = rows.flatten(0, 1).index_select(0, index).unflatten(0, (-1, self.batch_size))
+        return _transition(batch)
+
+    def cut(self) -> None:
+        """Transitions stand alone here."""
+
+    def get_state(self) -> dict[str, Any]:
+        store = {name: rows[:, : self._size] for name, rows in self._store.items()}
+        return {"next": self._next, "size": self._size, "store": store, "streams": self._streams.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._streams.set_state(state["streams"])
+        if "store" in state:
+            self._allocate({name: np.asarray(rows) for name, rows in state["store"].items()})
+            for name, rows in state["store"].items():
+                self._store[name][:, : state["size"]] = torch.as_tensor(rows)
+        self._next, self._size = state["next"], state["size"]
+
+    @property
+    def _on_host(self) -> bool:
+        return self.device == "cpu"
+
+    def _allocate(self, values: Mapping[str, np.ndarray]) -> None:
+        """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""
+        for name, value in values.items():
+            dtype = torch.from_numpy(np.zeros(0, _stored(value.dtype))).dtype
+            self._store[name] = torch.zeros(len(value), self.capacity, *value.shape[2:], dtype=dtype, device=self.device)
+            self._rows[name] = self._store[name].numpy() if self._on_host else self._store[name]
+        self._offsets = np.arange(len(value))[:, None] * self.capacity
+
+
+class Episodes:
+    """Whole episodes: a batch `[S, E, T, ...]` when a seed has `num_episodes` of them, padded after each end.
+
+    Seeds end their episodes at different times, and each must learn as it would alone. So a batch holds only the
+    seeds that are ready now (`extras["ready"]` `[S]`; leave the others' parameters as they are), and T is the next
+    power of two over the seed's own longest episode; seeds with different T come in batches of their own.
+    `extras["valid"]` `[S, E, T]` is false on padding and on seeds that are not ready.
+    """
+
+    def __init__(self, num_episodes: int, device: str = "cpu") -> None:
+        self.num_episodes, self.device = num_episodes, device
+        self._running: list[list[list[dict[str, np.ndarray]]]] = []
+        self._whole: list[list[dict[str, np.ndarray]]] = []
+
+    def add(self, transition: Transition) -> None:
+        values = _flat(transition)
+        num_seeds, num_envs = values["reward"].shape
+        if not self._running:
+            self._running = [[[] for _ in range(num_envs)] for _ in range(num_seeds)]
+            self._whole = [[] for _ in range(num_seeds)]
+        ended = values["terminated"] | values["truncated"]
+        for seed in range(num_seeds):
+            for env in range(num_envs):
+                running = self._running[seed][env]
+                running.append({name: value[seed, env].copy() for name, value in values.items()})
+                if ended[seed, env]:
+                    self._whole[seed].append({name: np.stack([step[name] for step in running]) for name in values})
+                    running.clear()
+
+    def ready(self, step: int) -> Iterator[Transition]:
+        ready = [seed for seed, whole in enumerate(self._whole) if len(whole) >= self.num_episodes]
+        lengths = {seed: max(len(e["reward"]) for e in self._whole[seed][: self.num_episodes]) for seed in ready}
+        padded = {seed: 1 << (length - 1).bit_length() for seed, length in lengths.items()}
+        for width in sorted(set(padded.values())):
+            yield self._batch([seed for seed in ready if padded[seed] == width], width)
+
+    def _batch(self, ready: list[int], width: int) -> Transition:
+        example = self._whole[ready[0]][0]
+        shape = (len(self._whole), self.num_episodes, width)
+        batch = {name: np.zeros((*shape, *value.shape[1:]), _stored(value.dtype)) for name, value in example.items()}
+        valid = np.zeros(shape, bool)
+        for seed in ready:
+            for row, episode in enumerate(self._whole[seed][: self.num_episodes]):
+                length = len(episode["reward"])
+                valid[seed, row, :length] = True
+                for name, value in episode.items():
+                    batch[name][seed, row, :length] = value
+            del self._whole[seed][: self.num_episodes]
+        is_ready = np.isin(np.arange(shape[0]), ready)
+        return _transition({name: torch.from_numpy(value).to(self.device)
+                            for name, value in (batch | {"valid": valid, "ready": is_ready}).items()})
+
+    def cut(self) -> None:
+        for envs in self._running:
+            for steps in envs:
+                steps.clear()
+
+    def get_state(self) -> dict[str, Any]:
+        def packed(steps: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+            return {name: np.stack([step[name] for step in steps]) for name in steps[0]} if steps else {}
+
+        return {"running": [[packed(steps) for steps in envs] for envs in self._running], "whole": list(self._whole)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        def unpacked(arrays: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
+            length = len(next(iter(arrays.values()))) if arrays else 0
+            return [{name: np.asarray(value)[t] for name, value in arrays.items()} for t in range(length)]
+
+        self._running = [[unpacked(arrays) for arrays in envs] for envs in state["running"]]
+        self._whole = [[{name: np.asarray(value) for name, value in episode.items()} for episode in episodes]
+                       for episodes in state["whole"]]
+
+
+def _flat(transition: Transition) -> dict[str, np.ndarray]:
+    """The fields and extras by name."""
+    return {**{name: getattr(transition, name) for name in _FIELDS}, **transition.extras}
+
+
+def _transition(values: Mapping[str, torch.Tensor]) -> Transition:
+    extras = {name: value for name, value in values.items() if name not in _FIELDS}
+    return Transition(*(values[name] for name in _FIELDS), extras)
+
+
+def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Learning is in float32; what comes as float64 (rewards) is stored so."""
+    return np.dtype(np.float32) if dtype == np.float64 else dtype

@@ -1,0 +1,260 @@
+"""Networks with a leading seed axis: `[S, B, in]` to `[S, B, out]`, parameters `[S, in, out]`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from rlrepro.agent import UnsupportedSpace
+from rlrepro.seeds import Bound, Network
+
+Initialiser = Callable[[np.ndarray, np.ndarray, np.random.Generator], None]
+
+
+def orthogonal(gain: float) -> Initialiser:
+    """Orthogonal weights (Saxe et al., 2014) and zero biases; a weight is `[in, out]` or `[out, in, k, k]`."""
+
+    def fill(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
+        rows = weight.shape[0]
+        normal = generator.standard_normal((rows, weight.size // rows))
+        q, r = np.linalg.qr(normal if rows >= normal.shape[1] else normal.T)
+        q = q * np.sign(np.diag(r))
+        weight[...] = gain * (q if rows >= normal.shape[1] else q.T).reshape(weight.shape)
+        bias[...] = 0.0
+
+    return fill
+
+
+def fan_in_uniform(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
+    """Weights and biases uniform in ±1/√fan_in: what `torch.nn.Linear` and `torch.nn.Conv2d` start from."""
+    fan_in = weight.shape[0] if weight.ndim == 2 else math.prod(weight.shape[1:])
+    bound = 1.0 / math.sqrt(fan_in)
+    weight[...] = generator.uniform(-bound, bound, weight.shape)
+    bias[...] = generator.uniform(-bound, bound, bias.shape)
+
+
+_HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long as one with 16 (MKL, AVX-512)
+
+
+class MLP:
+    """Dense layers with `tanh` or `relu` between them and a linear head: `sizes` = in, hidden…, out.
+
+    Forward and backward are written out as one autograd function that adds each weight's gradient straight into
+    the stack's gradient matrix: on small networks autograd's bookkeeping costs as much as the arithmetic.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str = "tanh",
+                 initialisers: Sequence[Initialiser] | None = None) -> None:
+        self.sizes = tuple(sizes)
+        self.activation = activation
+        self.out = sizes[-1]
+        self.num_layers = len(sizes) - 1
+        self.initialisers = list(initialisers) if initialisers else [fan_in_uniform] * self.num_layers
+        padded_out = -(-self.out // _HEAD_MULTIPLE) * _HEAD_MULTIPLE
+        self._widths = (*sizes[:-1], padded_out)
+
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (fan_in, fan_out) in enumerate(zip(self._widths[:-1], self._widths[1:], strict=True)):
+            shapes[f"weight_{layer}"] = (fan_in, fan_out)
+            shapes[f"bias_{layer}"] = (1, fan_out)
+        return shapes
+
+    def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        for layer, fill in enumerate(self.initialisers):
+            used = self.sizes[layer + 1]
+            weight = np.zeros((self.sizes[layer], used))
+            bias = np.zeros(used)
+            fill(weight, bias, generator)
+            parameters[f"weight_{layer}"][:, :used] = weight
+            parameters[f"bias_{layer}"][0, :used] = bias
+
+    def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and (bound.matrix.requires_grad or x.requires_grad):
+            return _MLP.apply(x, bound.matrix, bound, self)
+        return self._layers(bound, x)[-1][..., : self.out]
+
+    def _layers(self, bound: Bound, x: torch.Tensor) -> list[torch.Tensor]:
+        """The input, each hidden activation and the (padded) output."""
+        values = [x]
+        parameters = iter(bound.parameters.values())
+        for layer, (weight, bias) in enumerate(zip(parameters, parameters, strict=True), 1):
+            x = torch.baddbmm(bias, x, weight)
+            if layer < self.num_layers:
+                x = tanh_(x) if self.activation == "tanh" else x.relu_()
+            values.append(x)
+        return values
+
+
+class _MLP(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, matrix: torch.Tensor, bound: Bound, mlp: MLP) -> torch.Tensor:
+        values = mlp._layers(bound, x)
+        ctx.mlp, ctx.bound, ctx.learn = mlp, bound, matrix.requires_grad
+        ctx.save_for_backward(*values[:-1])
+        return values[-1][..., : mlp.out]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, delta: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
+        mlp, bound, values = ctx.mlp, ctx.bound, ctx.saved_tensors
+        weights, gradients = list(bound.parameters.values())[::2], list(bound.gradients.values())
+        if padding := weights[-1].shape[-1] - delta.shape[-1]:
+            delta = functional.pad(delta, (0, padding))
+        for layer in reversed(range(mlp.num_layers)):
+            if ctx.learn:
+                gradients[2 * layer].baddbmm_(values[layer].mT, delta)
+                gradients[2 * layer + 1].add_(delta.sum(1, keepdim=True))
+            if layer == 0 and not ctx.needs_input_grad[0]:
+                return None, None, None, None
+            delta = torch.bmm(delta, weights[layer].mT)
+            if layer > 0:
+                derivative = (torch.ops.aten.tanh_backward(delta, values[layer]) if mlp.activation == "tanh"
+                              else torch.ops.aten.threshold_backward(delta, values[layer], 0))
+                delta = derivative
+        return delta, None, None, None
+
+
+def tanh_(x: torch.Tensor) -> torch.Tensor:
+    """tanh in place. On the CPU by NumPy's SIMD kernel: seven times faster than the one torch calls (measured)."""
+    if x.device.type == "cpu":
+        array = x.numpy()
+        np.tanh(array, out=array)
+        return x
+    return x.tanh_()
+
+
+class NatureCNN:
+    """The network of Mnih et al. (2015), Methods: three convolutions, a dense layer of 512, and a linear head.
+
+    Takes `[S, B, C, H, W]` (or channels last, as Gymnasium gives images) of uint8, scaled to [0, 1] here.
+    """
+
+    CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
+
+    def __init__(self, obs_shape: tuple[int, ...], out: int, head_gain: float | None = None) -> None:
+        self.channels_last = obs_shape[-1] <= 4 < obs_shape[0]
+        channels, height, width = (obs_shape[2], *obs_shape[:2]) if self.channels_last else obs_shape
+        self.out, self.head_gain = out, head_gain
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        for index, (filters, kernel, stride) in enumerate(self.CONVOLUTIONS):
+            self._shapes[f"conv_{index}"] = (filters, channels, kernel, kernel)
+            self._shapes[f"conv_bias_{index}"] = (filters,)
+            channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            if min(height, width) < 1:
+                raise UnsupportedSpace(f"images of at least 36 × 36 for the Nature CNN, not {obs_shape}")
+        self._shapes |= {"weight_0": (channels * height * width, 512), "bias_0": (1, 512),
+                         "weight_1": (512, out), "bias_1": (1, out)}
+
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        return self._shapes
+
+    def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        values = iter(parameters.values())
+        pairs = list(zip(values, values, strict=True))
+        for index, (weight, bias) in enumerate(pairs):
+            fill = fan_in_uniform
+            if self.head_gain is not None:
+                fill = orthogonal(self.head_gain if index == len(pairs) - 1 else math.sqrt(2))  # type: ignore[assignment]
+            fill(weight, bias, generator)
+
+    def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+        p = bound.differentiable()
+        x = x.float() / 255.0
+        if self.channels_last:
+            x = x.movedim(-1, -3)
+        for index, (_, _, stride) in enumerate(self.CONVOLUTIONS):
+            x = torch.relu(_conv2d(x, p[f"conv_{index}"], p[f"conv_bias_{index}"], stride))
+        x = torch.relu(torch.baddbmm(p["bias_0"], x.flatten(2), p["weight_0"]))
+        return torch.baddbmm(p["bias_1"], x, p["weight_1"])
+
+
+def _conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int) -> torch.Tensor:
+    """A convolution for each seed: `x` `[S, B, C, H, W]`, `weight` `[S, out, C, k, k]`."""
+    if x.device.type == "cpu":  # one call a seed: its bits cannot depend on the other seeds
+        return torch.stack([functional.conv2d(*one, stride=stride) for one in zip(x, weight, bias, strict=True)])
+    groups, batch = x.shape[:2]
+    merged = x.transpose(0, 1).flatten(1, 2)  # [B, S·C, H, W]
+    out = functional.conv2d(merged, weight.flatten(0, 1), bias.flatten(), stride=stride, groups=groups)
+    return out.unflatten(1, (groups, -1)).transpose(0, 1)
+
+
+class Constant:
+    """A vector `[S, 1, out]` that is learnt and depends on no input, as a Gaussian policy's log standard deviation."""
+
+    def __init__(self, out: int, start: float = 0.0) -> None:
+        self.out, self.start = out, start
+
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        return {"value": (1, self.out)}
+
+    def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        parameters["value"][...] = self.start
+
+    def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+        return bound.differentiable()["value"]
+
+
+class Stacked:
+    """Any plain `nn.Module` for S seeds, by `torch.func`: `Stacked(lambda: MyNet())`.
+
+    Several times slower than `MLP` on small networks; exact in its gradients. Modules with buffers (batch
+    normalisation) or randomness in `forward` (dropout) are refused, since they are not functions of their parameters.
+    """
+
+    def __init__(self, build: Callable[[], torch.nn.Module]) -> None:
+        self.build = build
+        self.template = build()
+        if next(self.template.buffers(), None) is not None or any(
+            isinstance(module, torch.nn.modules.dropout._DropoutNd) for module in self.template.modules()
+        ):
+            raise ValueError(f"{type(self.template).__name__} has buffers or dropout; Stacked takes plain modules")
+
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(parameter.shape) for name, parameter in self.template.named_parameters()}
+
+    def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(generator.integers(2**63)))
+            for name, parameter in self.build().named_parameters():
+                parameters[name][...] = parameter.detach().numpy()
+
+    def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+        def one(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(self.template, parameters, (x,))
+
+        return torch.func.vmap(one)(bound.differentiable(), x)
+
+
+def is_image(space: gymnasium.Space[Any]) -> bool:
+    """Whether observations are images: three axes of uint8."""
+    return isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+
+
+def num_features(space: gymnasium.Space[Any]) -> int:
+    """The length of `features` of this observation space; `UnsupportedSpace` for spaces that have none."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, gymnasium.spaces.Box):
+        return math.prod(space.shape)
+    raise UnsupportedSpace(
+        f"Box or Discrete observations, not {type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
+    )
+
+
+def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
+    """Observations `[S, B, ...]` as float `[S, B, num_features]`: one-hot for Discrete, flattened for Box."""
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return functional.one_hot(obs.long() - int(space.start), int(space.n)).float()
+    return obs.float().flatten(2)
+
+
+__all__ = ["MLP", "Constant", "NatureCNN", "Network", "Stacked", "fan_in_uniform", "features", "is_image", "num_features",
+           "orthogonal", "tanh_"]

@@ -1,0 +1,363 @@
+"""Finds agents, environments and wrappers: by name, entry point, `package.module:Name`, or file.
+
+The core imports neither agents nor environments. This module imports no torch: an agent's hyperparameters are read
+from its file without running it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from rlrepro import agent as agent_module
+from rlrepro.errors import Problem, nearest, one_line
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from rlrepro.vector import Batch
+
+_EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "box2d": "box2d", "ale_py": "atari", "moviepy": "video",
+           "pygame": "video", "cv2": "atari", "imageio": "mujoco"}
+_NAMESPACES = {"ALE": "atari"}
+
+
+@functools.cache
+def installed(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of one of our groups (`agents`, `envs`, `wrappers`, `batched_envs`) by name."""
+    return {point.name: point for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda p: p.name)}
+
+
+# ---------------------------------------------------------------------------------------------------- agents
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentSource:
+    """An agent that was found and not yet imported."""
+
+    name: str  #: as it was asked for; a file's path made absolute
+    module: str | None
+    file: Path | None
+    attribute: str
+
+    def load(self) -> type[Any]:
+        """The agent's class; this imports it, and torch with it."""
+        module = _module(self.module, self.file, f"agent {self.name!r}")
+        found = getattr(module, self.attribute, None)
+        if found is None:
+            classes = [name for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "act")]
+            raise Problem(f"agent {self.name!r}: {module.__name__} has no {self.attribute!r}"
+                          f"{nearest(self.attribute, classes)}")
+        missing = [part for part in ("Config", "act", "predict", "update") if not hasattr(found, part)]
+        if missing:
+            raise Problem(f"agent {self.name!r} has no {' and no '.join(missing)}; see docs/write-an-agent.md")
+        return found
+
+    def description(self) -> tuple[type[Any], Mapping[str, Mapping[str, Any]], bool]:
+        """Its `Config`, its `PRESETS` and whether it is stackable, without importing it where that can be."""
+        if "torch" not in sys.modules:
+            try:
+                read = self._read()
+            except Exception:  # anything unusual in the file: its own import knows best
+                read = None
+            if read is not None:
+                return read
+        found = self.load()
+        return found.Config, getattr(found, "PRESETS", {}), getattr(found, "stackable", True)
+
+    def _read(self) -> tuple[type[Any], Mapping[str, Mapping[str, Any]], bool] | None:
+        """The three, by running those parts of the class body alone; None where they are not there to be read."""
+        file = self.file
+        if file is None:
+            spec = importlib.util.find_spec(self.module or "")
+            if spec is None or spec.origin is None:
+                return None
+            file = Path(spec.origin)
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.attribute]
+        if not classes:
+            return None
+        wanted = [node for node in classes[0].body if _defines(node) in ("Config", "PRESETS", "stackable")]
+        body = ast.Module([*ast.parse("from __future__ import annotations").body, *wanted], [])
+        scope: dict[str, Any] = {"dataclasses": dataclasses, "dataclass": dataclasses.dataclass,
+                                 "__name__": "rlrepro._described", **vars(agent_module)}
+        exec(compile(body, str(file), "exec"), scope)
+        if "Config" not in scope:
+            return None
+        return scope["Config"], scope.get("PRESETS", {}), scope.get("stackable", True)
+
+
+def find_agent(name: str) -> AgentSource:
+    """An agent by the name of an entry point, as `package.module:Class`, or as `file.py:Class`."""
+    points = installed("agents")
+    if name in points:
+        module, _, attribute = points[name].value.partition(":")
+        return AgentSource(name, module, None, attribute)
+    place, colon, attribute = name.rpartition(":")
+    if place.endswith(".py") or name.endswith(".py"):
+        if not colon or name.endswith(".py"):
+            raise Problem(f"--agent {name}: which class of the file? write {name}:Class")
+        return AgentSource(f"{_existing(place)}:{attribute}", None, _existing(place), attribute)
+    if colon:
+        _check_module(place, f"--agent {name}")
+        return AgentSource(name, place, None, attribute)
+    known = ", ".join(points) or "none is installed"
+    raise Problem(f"unknown agent {name!r}{nearest(name, points)} (installed: {known}; or package.module:Class, "
+                  "file.py:Class)")
+
+
+# ------------------------------------------------------------------------------------------------ environments
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSource:
+    """An environment that can be made: a Gymnasium id or a class, its arguments and its wrappers."""
+
+    name: str  #: as it was asked for; a file's path made absolute
+    factory: Callable[..., gymnasium.Env[Any, Any]]
+    gym_id: str | None  #: its Gymnasium id, where it has one
+    kwargs: Mapping[str, Any]
+    wrappers: tuple[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]], ...]
+
+    def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+        """A new single environment, wrapped."""
+        kwargs = dict(self.kwargs)
+        if render_mode is not None:
+            kwargs["render_mode"] = render_mode
+        try:
+            env = self.factory(**kwargs)
+            for wrapper in self.wrappers:
+                env = wrapper(env)
+        except Exception as error:
+            raise Problem(_why_not_made(self.name, error)) from error
+        return env
+
+    def batch(self, num: int) -> Batch:
+        """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
+        from rlrepro.vector import Singles
+
+        point = installed("batched_envs").get(self.gym_id or "")
+        if point is not None and not self.wrappers:
+            import gymnasium
+
+            kwargs = dict(self.kwargs)
+            limit = kwargs.pop("max_episode_steps", gymnasium.spec(self.gym_id or "").max_episode_steps)
+            try:
+                return point.load()(num, limit, **kwargs)
+            except TypeError:
+                pass  # an argument that only Gymnasium's own form serves
+        return Singles(self.make, num)
+
+    @property
+    def is_batched(self) -> bool:
+        return self.gym_id in installed("batched_envs") and not self.wrappers
+
+
+def find_env(name: str, kwargs: Mapping[str, Any] | None = None, wrappers: tuple[str, ...] = ()) -> EnvSource:
+    """An environment by entry point, Gymnasium id, `module:Id-v0`, `module:Class` or `file.py[:Name]`."""
+    found = [find_wrapper(wrapper) for wrapper in wrappers]
+    resolved, factory, gym_id = _env_factory(name)
+    return EnvSource(resolved, factory, gym_id, dict(kwargs or {}), tuple(found))
+
+
+def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
+    import gymnasium
+
+    points = installed("envs")
+    if name in points:
+        return name, _class_factory(_load(points[name], f"environment {name!r}"), name), None
+    place, colon, attribute = name.rpartition(":")
+    if name.endswith(".py") or place.endswith(".py"):
+        file, attribute = (_existing(name), "") if name.endswith(".py") else (_existing(place), attribute)
+        before = set(gymnasium.registry)
+        module = _module(None, file, f"environment {name!r}")
+        attribute = attribute or _only_env(module, file, sorted(set(gymnasium.registry) - before))
+        return f"{file}:{attribute}", *_from_module(module, attribute, name)
+    if colon:
+        _check_module(place, f"--env {name}")
+        return name, *_from_module(_module(place, None, f"environment {name!r}"), attribute, name)
+    if name in gymnasium.registry:
+        return name, _gym_factory(name), name
+    namespace = name.partition("/")[0] if "/" in name else ""
+    if namespace in _NAMESPACES:
+        extra = _NAMESPACES[namespace]
+        try:
+            importlib.import_module("ale_py")
+        except ImportError:
+            raise Problem(f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'") from None
+        if name not in gymnasium.registry:
+            gymnasium.register_envs(sys.modules["ale_py"])
+        if name in gymnasium.registry:
+            return name, _gym_factory(name), name
+    choices = [*points, *gymnasium.registry]
+    raise Problem(f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
+                  "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)")
+
+
+def _gym_factory(gym_id: str) -> Callable[..., Any]:
+    import gymnasium
+
+    spec = gymnasium.spec(gym_id)
+    if spec.entry_point is None and spec.vector_entry_point is not None:
+        from rlrepro.vector import VectorAsSingle
+
+        return lambda **kwargs: VectorAsSingle(
+            lambda: gymnasium.make_vec(gym_id, num_envs=1, vectorization_mode="vector_entry_point", **kwargs)
+        )
+    return lambda **kwargs: gymnasium.make(gym_id, disable_env_checker=True, **kwargs)
+
+
+def _class_factory(cls: Any, name: str) -> Callable[..., Any]:
+    """Make a class that is not registered, with the time limit that it states (`max_episode_steps`)."""
+    import gymnasium
+
+    limit = getattr(cls, "max_episode_steps", None)
+
+    def make(max_episode_steps: int | None = limit, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+        env = cls(**kwargs)
+        if not isinstance(env, gymnasium.Env):
+            raise Problem(f"environment {name!r} is a {type(env).__name__}, not a gymnasium.Env")
+        return env if max_episode_steps is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+
+    return make
+
+
+def _from_module(module: ModuleType, attribute: str, name: str) -> tuple[Callable[..., Any], str | None]:
+    import gymnasium
+
+    if attribute in gymnasium.registry:
+        return _gym_factory(attribute), attribute
+    found = getattr(module, attribute, None)
+    if callable(found):
+        return _class_factory(found, name), None
+    classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)]
+    raise Problem(f"environment {name!r}: {module.__name__} neither registers nor defines {attribute!r}"
+                  f"{nearest(attribute, [*classes, *gymnasium.registry])}")
+
+
+def _only_env(module: ModuleType, file: Path, registered: list[str]) -> str:
+    import gymnasium
+
+    classes = [key for key, value in vars(module).items() if isinstance(value, type)
+               and issubclass(value, gymnasium.Env) and value.__module__ == module.__name__]
+    choices = registered or classes
+    if len(choices) != 1:
+        found = ", ".join(choices) or "no environment"
+        raise Problem(f"--env {file}: which environment? write {file}:Name (it holds {found})")
+    return choices[0]
+
+
+def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
+    """A wrapper by entry point, Gymnasium's name, `module:Class` or `file.py:Class`, with `(key=value, …)` after it."""
+    import gymnasium.wrappers
+
+    text, _, arguments = name.partition("(")
+    kwargs = _arguments(arguments, name) if arguments else {}
+    points = installed("wrappers")
+    place, colon, attribute = text.rpartition(":")
+    if text in points:
+        found = _load(points[text], f"wrapper {text!r}")
+    elif colon:
+        file = _existing(place) if place.endswith(".py") else None
+        if file is None:
+            _check_module(place, f"--wrapper {text}")
+        found = getattr(_module(place, file, f"wrapper {text!r}"), attribute, None)
+    else:
+        found = getattr(gymnasium.wrappers, text, None)
+    if not callable(found):
+        choices = [*points, *gymnasium.wrappers.__all__]
+        raise Problem(f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)")
+    return functools.partial(found, **kwargs) if kwargs else found
+
+
+def _arguments(text: str, name: str) -> dict[str, Any]:
+    try:
+        call = ast.parse(f"f({text}", mode="eval").body
+        assert isinstance(call, ast.Call) and not call.args
+        return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AssertionError):
+        raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key=value)") from None
+
+
+# --------------------------------------------------------------------------------------------------- importing
+
+
+def _load(point: EntryPoint, what: str) -> Any:
+    module, _, attribute = point.value.partition(":")
+    return getattr(_module(module, None, what), attribute)
+
+
+def _module(name: str | None, file: Path | None, what: str) -> ModuleType:
+    """Import a module by name, or a file under a name that depends on its path alone."""
+    try:
+        if file is None:
+            return importlib.import_module(name or "")
+        alias = f"rlrepro_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        if alias not in sys.modules:
+            spec = importlib.util.spec_from_file_location(alias, file)
+            assert spec is not None and spec.loader is not None
+            sys.modules[alias] = module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[alias]
+                raise
+        return sys.modules[alias]
+    except Problem:
+        raise
+    except Exception as error:
+        raise Problem(f"{what} could not be imported: {one_line(error)}") from error
+
+
+def _check_module(name: str, what: str) -> None:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, sys.modules)}")
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        beside = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
+    return file
+
+
+def _defines(node: ast.stmt) -> str | None:
+    if isinstance(node, ast.ClassDef):
+        return node.name
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        return node.targets[0].id
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    return None
+
+
+def _why_not_made(name: str, error: BaseException) -> str:
+    """Why an environment could not be made; a missing extra is named with its pip command."""
+    if isinstance(error, Problem):
+        return str(error)
+    seen: BaseException | None = error
+    while seen is not None:
+        for module, extra in _EXTRAS.items():
+            if isinstance(seen, ImportError) and module in str(seen):
+                return f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'"
+        if type(seen).__name__ == "DependencyNotInstalled":
+            for module, extra in _EXTRAS.items():
+                if module.lower() in str(seen).lower():
+                    return f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'"
+        seen = seen.__cause__ or seen.__context__
+    return f"{name} could not be made: {one_line(error)}"

@@ -1,0 +1,221 @@
+"""What a person sees of a run: a live display on a terminal, plain lines elsewhere, and the closing summary."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from rlrepro.record import RunFolder
+from rlrepro.settings import Settings
+from rlrepro.tensorboard import Curves
+
+_RETURN = "rollout/ep_rew_mean"
+
+
+class Board:
+    """Takes the events of all groups of seeds, writes TensorBoard and shows how the run goes."""
+
+    def __init__(self, folder: RunFolder, settings: Settings, console: Console, quiet: bool = False) -> None:
+        self.folder, self.settings, self.console = folder, settings, console
+        self.results: dict[int, dict[str, Any]] = {}
+        self.errors: list[tuple[str, int]] = []
+        self._curves = Curves(
+            folder.tensorboard, settings.seeds, _shown(settings),
+            {"env": settings.env, "agent": settings.agent, **_scalar(settings.hyperparameters)},
+        )
+        self._pending: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)
+        self._steps: dict[int, int] = {}  # group -> env step
+        self._phases: dict[int, str] = {}
+        self._returns: dict[int, float] = {}
+        self._lock = threading.RLock()
+        self._begun = time.monotonic()
+        self._first_steps: dict[int, int] = {}
+        self._groups = settings.groups()
+        self._decile = 0
+        self._live: Live | None = None
+        if console.is_terminal and not quiet:
+            self._bar = Progress(TextColumn("[bold]{task.description}"), BarColumn(None), TextColumn("{task.percentage:>3.0f} %"),
+                                 console=console, expand=True)
+            self._task = self._bar.add_task(f"{settings.agent} on {settings.env}", total=settings.total_timesteps)
+            self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Board:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+        for env_step in sorted(self._pending):
+            self._draw(env_step, None)
+        self._curves.close()
+
+    # Events
+
+    def handle(self, group: int, kind: str, values: Mapping[str, Any]) -> None:
+        """One event of one group of seeds."""
+        with self._lock:
+            getattr(self, f"_on_{kind}")(group, **values)
+
+    def replay(self, env_step: int, seed: int, wall_time: float, values: Mapping[str, float]) -> None:
+        """A point of the curves that an earlier process had recorded."""
+        self._point(env_step, wall_time, {seed: dict(values)})
+
+    def begin(self, group: int, env_step: int) -> None:
+        """A group begins, or goes on, at this env step."""
+        self._steps[group] = self._first_steps[group] = env_step
+
+    def _on_progress(self, group: int, env_step: int, phase: str) -> None:
+        self._steps[group], self._phases[group] = max(env_step, self._steps.get(group, 0)), phase
+        tenth = min(self._steps.values()) * 10 // self.settings.total_timesteps
+        if self._live is None and tenth > self._decile and len(self._steps) == len(self._groups):
+            self._decile = tenth
+            self.console.print(self._line(), highlight=False, soft_wrap=True)
+
+    def _on_point(self, group: int, env_step: int, wall_time: float, values: Mapping[int, dict[str, float]]) -> None:
+        self._point(env_step, wall_time, values)
+
+    def _point(self, env_step: int, wall_time: float, values: Mapping[int, dict[str, float]]) -> None:
+        waiting = self._pending[env_step]
+        for seed, point in values.items():
+            waiting.setdefault(seed, {}).update(point)
+            if _RETURN in point:
+                self._returns[seed] = point[_RETURN]
+        if len(waiting) == len(self.settings.seeds):
+            self._draw(env_step, wall_time)
+
+    def _draw(self, env_step: int, wall_time: float | None) -> None:
+        points = self._pending.pop(env_step)
+        tags = {tag: None for point in points.values() for tag in point}
+        self._curves.add(env_step, {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds]
+                                    for tag in tags}, wall_time)
+        self._curves.flush()
+
+    def _on_checkpoint(self, group: int, env_step: int) -> None:
+        """Nothing to show: the phase said it."""
+
+    def _on_warn(self, group: int, text: str) -> None:
+        self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
+
+    def _on_done(self, group: int, results: Mapping[int, dict[str, Any]]) -> None:
+        self.results.update(results)
+        if len(self.results) == len(self.settings.seeds):
+            order = [self.results[seed] for seed in self.settings.seeds]
+            self._curves.finish({"evaluation/mean_return": [one["eval_return"] for one in order]})
+
+    def _on_ended(self, group: int, error: tuple[str, int] | None) -> None:
+        if error is not None:
+            self.errors.append(error)
+
+    # What is shown
+
+    def _facts(self) -> tuple[int, float, float]:
+        """The env step of the slowest group, env steps per second over all seeds, and the seconds left."""
+        sizes = {group: len(seeds) for group, seeds in enumerate(self._groups)}
+        done = sum((step - self._first_steps.get(g, 0)) * sizes[g] for g, step in self._steps.items())
+        rate = done / max(time.monotonic() - self._begun, 1e-9)
+        slowest = min(self._steps.values(), default=0)
+        left = (self.settings.total_timesteps - slowest) * len(self.settings.seeds) / rate if rate else float("inf")
+        return slowest, rate, left
+
+    def _line(self) -> str:
+        step, rate, left = self._facts()
+        total = self.settings.total_timesteps
+        return (f"env step {step:>11,} of {total:,}  {step / total:4.0%}  {rate:>9,.0f} steps/s  "
+                f"return {self._spread()}  {_duration(left)} left")
+
+    def _spread(self) -> str:
+        if not self._returns:
+            return "none yet"
+        values = list(self._returns.values())
+        spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+        return f"{np.mean(values):.1f}{spread} over {len(values)} seed{'s' * (len(values) > 1)}"
+
+    def _render(self) -> Group:
+        with self._lock:
+            step, rate, left = self._facts()
+            self._bar.update(self._task, completed=step)
+            phases = [phase for phase in self._phases.values() if phase]
+            now = max(phases, key=lambda p: p != "training") if phases else "starting"
+            facts = Table.grid(padding=(0, 3))
+            facts.add_row(f"{step:,} of {self.settings.total_timesteps:,} env steps a seed", f"{rate:,.0f} steps/s in all",
+                          f"{_duration(left)} left", f"return {self._spread()}", Text(now, style="cyan"))
+            return Group(self._bar, facts)
+
+    def summary(self) -> None:
+        """A table per seed, the evaluation, where everything lies, and how to see the curves."""
+        settings, console = self.settings, self.console
+        table = Table(title=f"{settings.agent} on {settings.env}, {settings.total_timesteps:,} env steps a seed")
+        for column in ("seed", "episodes", "training return", "evaluation return", "episode length"):
+            table.add_column(column, justify="right")
+        order = [(seed, self.results[seed]) for seed in settings.seeds if seed in self.results]
+        for seed, one in order:
+            training = "none" if one["training_return"] is None else f"{one['training_return']:.2f}"
+            table.add_row(str(seed), f"{one['episodes']:,}", training,
+                          f"{one['eval_return']:.2f} ± {one['eval_std']:.2f}", f"{one['eval_length']:.1f}")
+        if len(order) > 1:
+            training = [one["training_return"] for _, one in order if one["training_return"] is not None]
+            table.add_section()
+            table.add_row("mean ± sd", "", _mean_sd(training), _mean_sd([one["eval_return"] for _, one in order]),
+                          f"{np.mean([one['eval_length'] for _, one in order]):.1f}")
+        console.print(table)
+        console.print(f"training return: last 100 episodes; evaluation: {settings.final_eval_episodes} fresh episodes, "
+                      "deterministic; ± within a seed over its episodes, below over seeds", highlight=False,
+                      soft_wrap=True, style="dim")
+        console.print(f"run folder   {self.folder}", highlight=False, soft_wrap=True)
+        console.print(f"curves       tensorboard --logdir {self.folder.tensorboard}", highlight=False, soft_wrap=True)
+
+
+def show_settings(settings: Settings, folder: RunFolder, console: Console) -> None:
+    """The settings that a run ended up with."""
+    for name, value in _shown(settings).items():
+        console.print(f"  {name:<22} {value}", highlight=False, soft_wrap=True)
+    console.print(f"  {'run folder':<22} {folder}", highlight=False, soft_wrap=True)
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    seeds = settings.seeds
+    rows: dict[str, Any] = {
+        "env": settings.env, "agent": settings.agent, "seeds": ", ".join(map(str, seeds)),
+        "total timesteps": f"{settings.total_timesteps:,} a seed", "num envs": f"{settings.num_envs} a seed",
+        "device": settings.device, "processes": len(settings.groups()),
+    }
+    if settings.env_kwargs:
+        rows["env kwargs"] = ", ".join(f"{k}={v!r}" for k, v in settings.env_kwargs.items())
+    if settings.wrappers:
+        rows["wrappers"] = ", ".join(settings.wrappers)
+    rows["every"] = (f"{settings.log_every:,} log, {settings.eval_every:,} evaluate, "
+                     f"{settings.checkpoint_every:,} checkpoint (env steps)")
+    for name, value in settings.hyperparameters.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        rows[name] = f"{text!s:<10} {settings.sources.get(name, '')}"
+    return rows
+
+
+def _scalar(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    return {name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in values.items()}
+
+
+def _mean_sd(values: list[float]) -> str:
+    if not values:
+        return "none"
+    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+
+
+def _duration(seconds: float) -> str:
+    if not seconds < 1e8:
+        return "?"
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,265 @@
+"""The run folder: everything that a run leaves behind, in files that other tools read.
+
+    run/
+      settings.json            what decides the run; enough to start it again
+      run.json                 command, versions, git commit, hardware, how it ended
+      git.diff                 uncommitted changes, where there were any
+      seeds/3/episodes.csv     every finished episode of seed 3
+      seeds/3/metrics.csv      losses, rates and returns at every point of the curves
+      seeds/3/evaluations.csv  every episode of every evaluation
+      seeds/3/policy.safetensors   what `rlrepro evaluate` needs
+      seeds/3/checkpoints/     the newest two
+      tensorboard/             a view of the above: one run per seed and one for their mean
+      videos/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import datetime
+import fcntl
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from rlrepro import checkpoint
+from rlrepro.errors import Problem, nearest
+from rlrepro.settings import Settings
+
+CSV_COLUMNS = {
+    "episodes": ("env_step", "env", "episode_return", "episode_length", "terminated", "truncated"),
+    "metrics": ("env_step", "wall_time", "metric", "value"),
+    "evaluations": ("env_step", "episode", "episode_return", "episode_length"),
+}
+FINAL = "final"  #: in evaluations.csv, the env step's suffix of the last evaluation
+
+
+class RunFolder:
+    """The paths and the documents of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @staticmethod
+    def create(run_dir: Path, name: str | None, settings: Settings, command: Sequence[str]) -> RunFolder:
+        """A new folder with its settings and its circumstances; never one that is there already."""
+        stem = name or f"{_slug(settings.env)}-{_slug(settings.agent)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+        path = run_dir / stem
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            for count in range(2, 1000):
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()
+                    break
+                if name is not None:
+                    raise Problem(f"{path} is there already; choose another --name, or --resume {path}")
+                path = run_dir / f"{stem}-{count}"
+            folder = RunFolder(path)
+            for seed in settings.seeds:
+                folder.checkpoints(seed).mkdir(parents=True)
+        except OSError as error:
+            raise checkpoint.could_not_write(path, error) from error
+        circumstances, diff = _circumstances(command)
+        if diff:
+            checkpoint.write_whole(path / "git.diff", diff)
+        folder.write_json("run.json", {"status": "running", **circumstances})
+        checkpoint.write_whole(path / "settings.json", settings.to_json().encode())
+        return folder
+
+    @staticmethod
+    def open(path: Path) -> tuple[RunFolder, Settings]:
+        """A run folder that is there; `Problem` where it is not one."""
+        file = path / "settings.json"
+        if not path.is_dir():
+            beside = [str(p) for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+            raise Problem(f"there is no run folder {path}{nearest(str(path), beside)}")
+        if not file.is_file():
+            inside = next((str(p.parent) for p in sorted(path.glob("*/settings.json"))), None)
+            hint = f"; did you mean {inside!r}?" if inside else ""
+            raise Problem(f"{path} is not a run folder: it has no settings.json{hint}")
+        return RunFolder(path), Settings.from_json(file.read_text(encoding="utf-8"), str(file))
+
+    def seed(self, seed: int) -> Path:
+        return self.path / "seeds" / str(seed)
+
+    def checkpoints(self, seed: int) -> Path:
+        return self.seed(seed) / "checkpoints"
+
+    def policy(self, seed: int) -> Path:
+        return self.seed(seed) / "policy.safetensors"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def videos(self) -> Path:
+        return self.path / "videos"
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        try:
+            values = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        checkpoint.write_whole(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
+
+    def note(self, **changes: Any) -> None:
+        """Change entries of run.json."""
+        self.write_json("run.json", {**self.read_json("run.json"), **changes})
+
+    def lock(self, patience: float = 10.0) -> None:
+        """Hold the run for this process; `Problem` while another one writes to it."""
+        self._lock = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise Problem(f"another process is writing to {self.path}; wait for it, or end it") from None
+                time.sleep(0.1)
+
+
+class SeedLog:
+    """The CSV files of one seed, appended to; flushed together so that a checkpoint can name their lengths."""
+
+    def __init__(self, folder: RunFolder, seed: int) -> None:
+        self._paths = {name: folder.seed(seed) / f"{name}.csv" for name in CSV_COLUMNS}
+        self._files: dict[str, IO[bytes]] = {}
+        self._buffers: dict[str, list[str]] = defaultdict(list)
+        for name, path in self._paths.items():
+            try:
+                self._files[name] = open(path, "ab")  # noqa: SIM115
+            except OSError as error:
+                raise checkpoint.could_not_write(path, error) from error
+            if self._files[name].tell() == 0:
+                self._buffers[name].append(",".join(CSV_COLUMNS[name]) + "\n")
+
+    def add(self, name: str, *values: Any) -> None:
+        """One row; numbers are written so that they read back exactly."""
+        self._buffers[name].append(",".join(map(_cell, values)) + "\n")
+
+    def flush(self, durable: bool = False) -> dict[str, int]:
+        """Write out what was added; the length of each file in bytes."""
+        sizes = {}
+        for name, file in self._files.items():
+            try:
+                if self._buffers[name]:
+                    file.write("".join(self._buffers[name]).encode())
+                    self._buffers[name].clear()
+                    file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            except OSError as error:
+                self._buffers[name].clear()
+                raise checkpoint.could_not_write(self._paths[name], error) from error
+            sizes[name] = file.tell()
+        return sizes
+
+    def close(self) -> None:
+        for file in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+    @staticmethod
+    def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
+        """Take the files back to the lengths of a checkpoint."""
+        for name in CSV_COLUMNS:
+            path = folder.seed(seed) / f"{name}.csv"
+            size = sizes.get(name, 0)
+            if path.exists():
+                if path.stat().st_size < size:
+                    raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")
+                os.truncate(path, size)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of one of a run's CSV files; a half-written last line is left out."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    yield from csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+
+
+def metric_points(folder: RunFolder, seeds: Sequence[int]) -> Iterator[tuple[int, int, float, dict[str, float]]]:
+    """`(env_step, seed, wall_time, {metric: value})` of metrics.csv, in the order of env steps."""
+    points: dict[tuple[int, int], tuple[float, dict[str, float]]] = {}
+    for seed in seeds:
+        for row in read_rows(folder.seed(seed) / "metrics.csv"):
+            key = int(row["env_step"]), seed
+            points.setdefault(key, (float(row["wall_time"]), {}))[1][row["metric"]] = float(row["value"])
+    for (env_step, seed), (wall_time, values) in sorted(points.items()):
+        yield env_step, seed, wall_time, values
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return str(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 1e15 else repr(value)
+    return str(value)
+
+
+def _slug(text: str) -> str:
+    """A name as part of a folder's name."""
+    last = text.replace("\\", "/").rsplit(":", 1)[-1] if ".py" in text else text
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in last)
+
+
+def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
+    """What run.json says of where and how a run was made, and the uncommitted changes."""
+    packages = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    commit = _git("rev-parse", "HEAD").decode().strip()
+    diff = _git("diff", "HEAD") if commit else b""
+    return {
+        "command": shlex.join(command),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions,
+        "git": {"commit": commit or None, "changed": bool(diff)},
+        "hardware": {"machine": platform.machine(), "system": platform.system(), "cpu": _cpu(),
+                     "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()},
+    }, diff
+
+
+def _git(*arguments: str) -> bytes:
+    """What git says of the code that runs: the checkout that holds this package, else nothing."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return b""
+    try:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return b""
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or sys.platform

@@ -1,0 +1,248 @@
+"""Seeds as an axis: a random stream per seed, and the parameters of S networks as one matrix.
+
+What holds for everything here: **row s depends on seed s alone**, bit for bit on the CPU, however many seeds run
+beside it. Streams are derived from the seed's number and a purpose; rows of the parameter matrix are padded to
+whole vector widths, so that no elementwise kernel meets one seed's numbers in another place than its own.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+ROW_MULTIPLE = 32  # floats: two AVX-512 vectors, the stride of torch's unrolled elementwise loops
+_BLOCK = 4096  # numbers drawn at once from a seed's stream: one call for many steps
+
+
+def seed_sequence(seed: int, *purpose: str | int) -> np.random.SeedSequence:
+    """The seed sequence of one purpose of one seed; every random number of a run comes from one of these."""
+    return np.random.SeedSequence(seed, spawn_key=[zlib.crc32(str(part).encode()) for part in purpose])
+
+
+def env_seed(seed: int, *purpose: str | int) -> int:
+    """An integer for `env.reset(seed=...)`."""
+    return int(seed_sequence(seed, *purpose).generate_state(1)[0])
+
+
+class Streams:
+    """One random stream per seed, for one purpose. Every draw has shape `[S, *shape]`.
+
+    Small draws are served from blocks, since one step of a small agent takes less time than one call a seed.
+    """
+
+    def __init__(self, seeds: Sequence[int], *purpose: str | int) -> None:
+        self.generators = [np.random.Generator(np.random.PCG64(seed_sequence(seed, *purpose))) for seed in seeds]
+        self._blocks: dict[str, tuple[np.ndarray, int]] = {}
+
+    def uniform(self, *shape: int) -> np.ndarray:
+        """float64 in [0, 1)."""
+        return self._take("uniform", shape, lambda generator, size: generator.random(size))
+
+    def normal(self, *shape: int) -> np.ndarray:
+        """float32 standard normal."""
+        return self._take("normal", shape, lambda generator, size: generator.standard_normal(size, dtype=np.float32))
+
+    def gumbel(self, *shape: int) -> np.ndarray:
+        """float32 standard Gumbel: argmax of logits + Gumbel noise is a sample of their softmax."""
+        return self._take("gumbel", shape, lambda generator, size: generator.gumbel(size=size).astype(np.float32))
+
+    def integers(self, high: int, *shape: int) -> np.ndarray:
+        """int64 in [0, high); `high` may differ from call to call."""
+        return (self.uniform(*shape) * high).astype(np.int64)
+
+    def permutations(self, count: int, length: int) -> np.ndarray:
+        """`count` permutations of `length` numbers a seed: int64 `[S, count, length]`."""
+        rows = np.broadcast_to(np.arange(length), (count, length))
+        return np.stack([generator.permuted(rows, axis=1) for generator in self.generators])
+
+    def _take(self, kind: str, shape: tuple[int, ...], draw: Callable[..., np.ndarray]) -> np.ndarray:
+        key = f"{kind}{shape}"
+        block, cursor = self._blocks.get(key, _EMPTY)
+        if cursor == len(block):
+            size = (max(1, _BLOCK // max(1, math.prod(shape))), *shape)
+            block, cursor = np.stack([draw(generator, size) for generator in self.generators], axis=1), 0
+        self._blocks[key] = block, cursor + 1
+        return block[cursor]
+
+    def get_state(self) -> dict[str, Any]:
+        blocks = {key: block[cursor:].swapaxes(0, 1) for key, (block, cursor) in self._blocks.items()}
+        return {"generators": [generator.bit_generator.state for generator in self.generators], "blocks": blocks}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self._blocks = {key: (np.asarray(rows).swapaxes(0, 1).copy(), 0)
+                        for key, rows in state.get("blocks", {}).items()}
+
+
+_EMPTY = (np.empty(0), 0)
+
+
+class Network(Protocol):
+    """The shape of a network, without parameters: `Stack` gives it rows of a matrix."""
+
+    def layout(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each parameter, without the seed axis."""
+
+    def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        """Fill the parameters of one seed, in place."""
+
+    def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+        """`[S, B, ...]` to `[S, B, out]`."""
+
+
+class Bound:
+    """A network bound to its columns of a stack's matrix: `bound(x)` is its output for all seeds."""
+
+    def __init__(self, network: Network, stack: Stack, offset: int) -> None:
+        self.network, self.matrix = network, stack.matrix
+        self.parameters: dict[str, torch.Tensor] = {}
+        self.gradients: dict[str, torch.Tensor] = {}
+        for name, shape in network.layout().items():
+            columns = slice(offset, offset + math.prod(shape))
+            self.parameters[name] = stack.matrix.detach()[:, columns].unflatten(1, shape)
+            self.gradients[name] = stack.gradient[:, columns].unflatten(1, shape)
+            offset += _padded(math.prod(shape))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network.forward(self, x)
+
+    def differentiable(self) -> dict[str, torch.Tensor]:
+        """The parameters as tensors that autograd follows, for networks without a backward pass of their own."""
+        if not (torch.is_grad_enabled() and self.matrix.requires_grad):
+            return self.parameters
+        return dict(zip(self.parameters, _Parameters.apply(self.matrix, self), strict=True))
+
+
+class _Parameters(torch.autograd.Function):
+    """The views of the matrix; their gradients are added to the views of the gradient matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: torch.Tensor, bound: Bound) -> tuple[torch.Tensor, ...]:
+        ctx.bound = bound
+        return tuple(parameter.detach() for parameter in bound.parameters.values())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
+        for total, gradient in zip(ctx.bound.gradients.values(), gradients, strict=True):
+            total.add_(gradient)
+        return None, None
+
+
+class Stack:
+    """The parameters of some networks for S seeds: one matrix `[S, P]`, its gradient another.
+
+    `Stack(seeds, device, actor=MLP(...), critic=MLP(...))` gives `stack.actor(x)`, `stack.critic(x)`. Clipping,
+    Adam, a target update, a checkpoint and "seed 3's row" are one operation on `matrix`.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: str = "cpu", **networks: Network) -> None:
+        width = sum(_padded(math.prod(shape)) for net in networks.values() for shape in net.layout().values())
+        self.networks, self._seeds, self._device = networks, tuple(seeds), device
+        self.matrix = torch.zeros(len(seeds), width, device=device, requires_grad=True)
+        self.gradient = torch.zeros(len(seeds), width, device=device)
+        self._bound: dict[str, Bound] = {}
+        offset = 0
+        for name, network in networks.items():
+            self._bound[name] = Bound(network, self, offset)
+            offset += sum(_padded(math.prod(shape)) for shape in network.layout().values())
+        for row, seed in enumerate(seeds):
+            for name, network in networks.items():
+                generator = np.random.Generator(np.random.PCG64(seed_sequence(seed, "parameters", name)))
+                views = {key: value[row] for key, value in self._bound[name].parameters.items()}
+                start = {key: np.zeros(tuple(view.shape), np.float32) for key, view in views.items()}
+                network.initialise(start, generator)
+                for key, view in views.items():
+                    view.copy_(torch.from_numpy(start[key]))
+
+    def __getattr__(self, name: str) -> Bound:
+        try:
+            return self.__dict__["_bound"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def lagged_copy(self) -> Stack:
+        """A copy that takes no gradient: a target network."""
+        copy = Stack(self._seeds, self._device, **self.networks)
+        copy.matrix.requires_grad_(False)
+        copy.matrix.copy_(self.matrix.detach())
+        return copy
+
+    @torch.no_grad()
+    def track(self, online: Stack, tau: float) -> None:
+        """Move towards the online parameters: target ← (1 − τ) target + τ online."""
+        if tau == 1:
+            self.matrix.copy_(online.matrix)
+        else:
+            self.matrix.lerp_(online.matrix, tau)
+
+    @torch.no_grad()
+    def load(self, matrix: torch.Tensor) -> None:
+        """Take over every row of another matrix `[S, P]`."""
+        self.matrix.copy_(torch.as_tensor(matrix))
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """Every parameter as `network.name`, `[S, ...]`: views of the matrix, padding left out."""
+        return {f"{net}.{name}": view for net, bound in self._bound.items() for name, view in bound.parameters.items()}
+
+    @torch.no_grad()
+    def load_named(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        """The inverse of `named`."""
+        for name, view in self.named().items():
+            view.copy_(parameters[name])
+
+
+class Adam:
+    """Adam (Kingma & Ba, 2015) for S seeds: each row of the matrix has its own moments and step count.
+
+    `torch.optim.Adam` over the rows, so that a seed that stops early (PPO's target KL) is simply left out.
+    """
+
+    def __init__(self, stack: Stack, learning_rate: float, eps: float = 1e-8,
+                 betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self._stack = stack
+        self._rows = list(stack.matrix.detach().unbind(0))
+        self._gradients = list(stack.gradient.unbind(0))
+        for row, gradient in zip(self._rows, self._gradients, strict=True):
+            row.requires_grad_(True).grad = gradient
+        self._adam = torch.optim.Adam(self._rows, lr=learning_rate, eps=eps, betas=betas, fused=True)
+
+    def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
+        """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
+        if learning_rate is not None:
+            self._adam.param_groups[0]["lr"] = learning_rate
+        if active is not None:
+            for row, gradient, go in zip(self._rows, self._gradients, active, strict=True):
+                row.grad = gradient if go else None
+        self._adam.step()
+        if active is not None:
+            for row, gradient in zip(self._rows, self._gradients, strict=True):
+                row.grad = gradient
+
+    def get_state(self) -> dict[str, Any]:
+        slots = [self._adam.state[row] for row in self._rows]
+        if not slots[0]:
+            return {}
+        return {key: torch.stack([slot[key] for slot in slots]) for key in ("step", "exp_avg", "exp_avg_sq")}
+
+    def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        self._adam.state.clear()
+        for row, parameter in enumerate(self._rows):
+            if state:
+                self._adam.state[parameter] = {key: value[row].clone() for key, value in state.items()}
+
+
+def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
+    """Scale each seed's gradient `[S, P]` in place to a norm of at most `max_norm`; returns the norms `[S]` before."""
+    norm = torch.linalg.vector_norm(gradient, dim=1)
+    gradient.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0).unsqueeze(1))
+    return norm
+
+
+def _padded(count: int) -> int:
+    return -(-count // ROW_MULTIPLE) * ROW_MULTIPLE

@@ -1,0 +1,137 @@
+"""The state of a Gymnasium environment as plain data, where the environment can give it.
+
+An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out. Of any other, the
+attributes of every wrapper and of the environment are read as they stand: numbers, text, arrays, containers of
+these, random generators. What cannot be read so (a physics engine's world) makes the environment unrestorable.
+Whether a restored environment goes on as the first one did is not believed but tried, by `can_restore`.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+_CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
+_SKIPPED = {"env", "render_mode", "metadata", "spec", "clock", "screen", "surf", "window", "viewer"}
+
+
+class Unrestorable(Exception):
+    """The environment holds something that is not plain data; the message names it."""
+
+
+def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
+    """The state of each layer, from the outermost wrapper to the environment itself."""
+    return [_own_state(layer) if _offers_state(layer) else _read(vars(layer), type(layer).__name__)
+            for layer in _layers(env)]
+
+
+def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
+    """Make `env`, built in the same way, the environment that `state` was taken of."""
+    for layer, saved in zip(_layers(env), state, strict=True):
+        if _offers_state(layer):
+            layer.set_state(saved)  # type: ignore[attr-defined]
+        else:
+            for name, value in saved.items():
+                setattr(layer, name, _write(value))
+
+
+def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20) -> str | None:
+    """None when a copy restored in the middle of an episode goes on like the original; else the reason."""
+    first, second = make(), make()
+    try:
+        first.reset(seed=1)
+        first.action_space.seed(1)
+        for _ in range(num_steps):
+            if _step(first)[1]:
+                first.reset()
+        second.reset(seed=2)
+        put_back(second, take(first))
+        first.action_space.seed(2)
+        second.action_space.seed(2)
+        for _ in range(num_steps):
+            (one, ended), (other, _) = _step(first), _step(second)
+            if one != other:
+                return "a restored copy did not go on like the original"
+            if ended:
+                first.reset()
+                second.reset()
+    except Unrestorable as error:
+        return str(error)
+    except Exception as error:
+        return f"restoring it raised {type(error).__name__}"
+    finally:
+        first.close()
+        second.close()
+    return None
+
+
+def _step(env: gymnasium.Env[Any, Any]) -> tuple[tuple[Any, ...], bool]:
+    obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+    flat = gymnasium.spaces.flatten(env.observation_space, obs)
+    return (np.asarray(flat).tobytes(), float(reward), terminated, truncated), bool(terminated or truncated)
+
+
+def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
+    while True:
+        yield env
+        if not isinstance(env, gymnasium.Wrapper):
+            return
+        env = env.env
+
+
+def _offers_state(layer: Any) -> bool:
+    return all(callable(getattr(type(layer), name, None)) for name in ("get_state", "set_state"))
+
+
+def _own_state(layer: Any) -> Any:
+    return layer.get_state()
+
+
+def _read(attributes: dict[str, Any], owner: str) -> dict[str, Any]:
+    return {name: _plain(value, f"{owner}.{name}") for name, value in attributes.items()
+            if name not in _SKIPPED and not isinstance(value, _CONSTANT) and not callable(value)}
+
+
+def _plain(value: Any, place: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str | np.ndarray):
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            raise Unrestorable(f"{place} is an array of objects")
+        return value.copy() if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.generic):
+        return {"__scalar__": np.asarray(value)}
+    if isinstance(value, np.random.Generator):
+        return {"__generator__": type(value.bit_generator).__name__, "state": value.bit_generator.state}
+    if isinstance(value, list | tuple | collections.deque | set):
+        kind = {list: "list", tuple: "tuple", set: "set"}.get(type(value), "deque")
+        if isinstance(value, tuple) and type(value) is not tuple:
+            raise Unrestorable(f"{place} is a {type(value).__name__}")
+        items = [_plain(item, f"{place}[{i}]") for i, item in enumerate(value)]
+        return {"__container__": kind, "items": items, "maxlen": getattr(value, "maxlen", None)}
+    if type(value) is dict:
+        pairs = [[_plain(key, place), _plain(item, f"{place}[{key!r}]")] for key, item in value.items()]
+        return {"__container__": "dict", "items": pairs, "maxlen": None}
+    raise Unrestorable(f"{place} is a {type(value).__name__}")
+
+
+def _write(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if not isinstance(value, dict):
+        return value
+    if "__scalar__" in value:
+        return np.asarray(value["__scalar__"])[()]
+    if "__generator__" in value:
+        generator = np.random.Generator(getattr(np.random, value["__generator__"])())
+        generator.bit_generator.state = value["state"]
+        return generator
+    items = value["items"]
+    if value["__container__"] == "dict":
+        return {_write(key): _write(item) for key, item in items}
+    restored = [_write(item) for item in items]
+    kinds: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set}
+    kind = value["__container__"]
+    return collections.deque(restored, maxlen=value["maxlen"]) if kind == "deque" else kinds[kind](restored)

@@ -1,0 +1,89 @@
+"""Value targets as pure functions, each citing its equation.
+
+Shapes: rewards and the ends of episodes are `[S, T, N]`; time is axis 1. `next_value` is the value of the true
+successor, so a truncated episode is bootstrapped by it and a terminated one is not.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def gae(
+    reward: torch.Tensor,
+    value: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> torch.Tensor:
+    """Generalised advantage estimates (Schulman et al., 2016, eq. 16), `[S, T, N]`.
+
+    δ_t = r_t + γ (1 − terminated_t) V(s'_t) − V(s_t) and A_t = δ_t + γ λ (1 − ended_t) A_{t+1}, where an episode
+    ended by either flag: nothing flows back over its end, but only termination has no successor value.
+    """
+    discount = gamma * (~terminated)
+    delta = torch.addcmul(reward - value, discount, next_value)
+    carry = (gamma * gae_lambda) * (~(terminated | truncated))
+    return _backward_sum(delta, carry)
+
+
+def td_target(reward: torch.Tensor, next_value: torch.Tensor, terminated: torch.Tensor, gamma: float) -> torch.Tensor:
+    """r + γ (1 − terminated) V(s'): the one-step target (Sutton & Barto, 2018, eq. 6.2), any shape."""
+    return torch.addcmul(reward, gamma * (~terminated), next_value)
+
+
+def lambda_return(
+    reward: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: float,
+    td_lambda: float,
+) -> torch.Tensor:
+    """λ-returns (Sutton & Barto, 2018, eq. 12.18 with its recursion), `[S, T, N]`.
+
+    G_t = r_t + γ (1 − terminated_t) [(1 − λ_t) V(s'_t) + λ_t G_{t+1}], λ_t = λ within an episode and 0 at its end
+    and at the last step, where V(s'_t) stands alone.
+    """
+    discount = gamma * (~terminated)
+    inside = td_lambda * (~(terminated | truncated)).to(reward.dtype)
+    inside[:, -1] = 0.0
+    return _backward_sum(torch.addcmul(reward, discount * (1.0 - inside), next_value), discount * inside)
+
+
+def n_step_return(
+    reward: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    truncated: torch.Tensor,
+    gamma: float,
+    num_steps: int,
+) -> torch.Tensor:
+    """n-step returns (Sutton & Barto, 2018, eq. 7.1), `[S, T, N]`.
+
+    Σ_{k<m} γ^k r_{t+k} + γ^m (1 − terminated) V(s'_{t+m−1}), where m is `num_steps`, or less where the episode or
+    the rollout ends before.
+    """
+    length = reward.shape[1]
+    discount = gamma * (~terminated)
+    ended = terminated | truncated
+    target = torch.addcmul(reward, discount, next_value)  # m = 1
+    for _ in range(num_steps - 1):
+        longer = target.clone()
+        if length > 1:
+            continued = reward[:, :-1] + discount[:, :-1] * target[:, 1:]
+            longer[:, :-1] = torch.where(ended[:, :-1], target[:, :-1], continued)
+        target = longer
+    return target
+
+
+def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:
+    """x_t = term_t + carry_t x_{t+1} along axis 1, x = 0 past the end."""
+    terms, carries = term.unbind(1), carry.unbind(1)
+    out = [terms[-1]]
+    for t in range(len(terms) - 2, -1, -1):
+        out.append(torch.addcmul(terms[t], carries[t], out[-1]))
+    out.reverse()
+    return torch.stack(out, 1)

@@ -1,0 +1,210 @@
+"""`python -m rlrepro.train`: one agent, one environment, S seeds.
+
+This process takes the flags, makes the run folder, deals the seeds to worker processes (or trains them itself where
+one is enough) and shows how they get on. It does not import torch unless it trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing import connection, get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlrepro.errors import Interrupted, Problem, RunStopped
+from rlrepro.settings import Job, Request, Settings, parse_train
+
+if TYPE_CHECKING:
+    from rlrepro.progress import Board
+    from rlrepro.record import RunFolder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train by a command line; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        asked = parse_train(arguments)
+        command = ["python", "-m", "rlrepro.train", *arguments]
+        folder = begin(asked, command) if isinstance(asked, Request) else resume(asked)
+    except Problem as problem:
+        print(f"rlrepro: {problem}", file=sys.stderr)
+        return problem.exit_status
+    del folder
+    return 0
+
+
+def begin(request: Request, command: Sequence[str]) -> RunFolder:
+    """Train a new run to its end."""
+    from rlrepro.record import RunFolder
+
+    settings = request.settings
+    _check(settings)
+    folder = RunFolder.create(request.run_dir, request.name, settings, command)
+    folder.lock()
+    _train(folder, settings, dict.fromkeys(range(len(settings.groups()))))
+    return folder
+
+
+def resume(path: Path) -> RunFolder:
+    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint."""
+    from rlrepro.record import RunFolder, SeedLog
+
+    folder, settings = RunFolder.open(path)
+    folder.lock()
+    if folder.read_json("run.json").get("status") == "finished":
+        raise Problem(f"{folder} is finished: there is nothing to resume (rlrepro evaluate {folder} scores it)")
+    _check(settings)
+    steps: dict[int, int | None] = {}
+    for group, seeds in enumerate(settings.groups()):
+        found = _newest_checkpoint(folder, settings, seeds)
+        steps[group] = None if found is None else found[0]
+        for index, seed in enumerate(seeds):
+            SeedLog.cut(folder, seed, {} if found is None else found[1][index])
+    shutil.rmtree(folder.tensorboard, ignore_errors=True)
+    folder.note(status="running", resumed=[*folder.read_json("run.json").get("resumed", []), time.time()])
+    _train(folder, settings, steps)
+    return folder
+
+
+def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[int]) -> tuple[int, list[Any]] | None:
+    """The newest env step for which every seed has a whole checkpoint, and the file lengths that each names."""
+    from rlrepro import checkpoint
+
+    paths = {seed: {int(p.stem.removeprefix("step-")): p for p in folder.checkpoints(seed).glob("step-*.safetensors")}
+             for seed in seeds}
+    steps = sorted(set.intersection(*(set(found) for found in paths.values())), reverse=True)
+    chosen: tuple[int, list[Any]] | None = None
+    for step in steps:
+        try:
+            abouts = [checkpoint.load(paths[seed][step])[1] for seed in seeds]
+        except checkpoint.Damaged as damage:
+            print(f"rlrepro: {damage}; trying the one before it", file=sys.stderr)
+            continue
+        for seed, about in zip(seeds, abouts, strict=True):
+            for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
+                if about[key] != wanted:
+                    raise Problem(f"{paths[seed][step]} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
+        chosen = step, [about["sizes"] for about in abouts]
+        break
+    for found in paths.values():  # what is newer than the chosen one is damaged, or lacks its sisters
+        for step, path in found.items():
+            if chosen is None or step > chosen[0]:
+                path.unlink()
+    return chosen
+
+
+def _check(settings: Settings) -> None:
+    """`Problem` for what can be known before a run folder is made."""
+    from rlrepro.plugins import find_env
+    from rlrepro.vector import check_contract
+
+    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+    if settings.check_env and not source.is_batched:
+        env = source.make()
+        check_contract(env, settings.env)
+        env.close()
+
+
+def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None]) -> None:
+    """Train every group from its step; `Problem` where one of them stopped."""
+    from rich.console import Console
+
+    from rlrepro.progress import Board, show_settings
+    from rlrepro.record import metric_points
+
+    console = Console()
+    show_settings(settings, folder, console)
+    groups = settings.groups()
+    jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
+    with Board(folder, settings, console) as board:
+        for group, step in steps.items():
+            board.begin(group, step or 0)
+        for point in metric_points(folder, settings.seeds):
+            board.replay(*point)
+        if len(jobs) == 1:
+            _here(jobs[0], board)
+        else:
+            _in_processes(jobs, board)
+    if board.errors:
+        message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
+        folder.note(status="interrupted" if status == Interrupted.exit_status else "failed", reason=message)
+        stop = (Interrupted if status == Interrupted.exit_status else RunStopped)(
+            f"{message}; go on with: python -m rlrepro.train --resume {folder}")
+        stop.exit_status = status
+        raise stop
+    folder.note(status="finished", results={str(seed): one for seed, one in sorted(board.results.items())})
+    board.summary()
+
+
+def _here(job: Job, board: Board) -> None:
+    from rlrepro import worker
+
+    def send(kind: str, **values: Any) -> None:
+        board.handle(0, kind, values)
+
+    send("ended", error=worker.guarded(job, send))
+
+
+def _in_processes(jobs: Sequence[Job], board: Board) -> None:
+    """One process a job. Ctrl-C and SIGTERM are passed on: each writes its checkpoint and ends by itself."""
+    context = get_context("spawn")
+    processes, pipes = [], {}
+    previous = os.environ.get("OMP_NUM_THREADS")
+    if jobs[0].settings.device == "cpu":
+        os.environ["OMP_NUM_THREADS"] = "1"  # read when a child imports its libraries
+    for group, job in enumerate(jobs):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_child, args=(job, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        processes.append(process)
+        pipes[ours] = group
+    if previous is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    else:
+        os.environ["OMP_NUM_THREADS"] = previous
+
+    def stop(signum: int, frame: object) -> None:
+        for process in processes:
+            if process.pid and process.is_alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while pipes:
+            for ready in connection.wait(list(pipes)):
+                group = pipes[ready]  # type: ignore[index]
+                try:
+                    kind, values = ready.recv()  # type: ignore[union-attr]
+                except (EOFError, ConnectionResetError):
+                    processes[group].join()
+                    seeds = ", ".join(map(str, jobs[group].seeds))
+                    kind = "ended"
+                    values = {"error": (f"the process of seeds {seeds} died (exit code {processes[group].exitcode})", 1)}
+                board.handle(group, kind, values)
+                if kind == "ended":
+                    del pipes[ready]  # type: ignore[arg-type]
+                    if values["error"] is not None:
+                        stop(signal.SIGTERM, None)  # the others save what they have
+        for process in processes:
+            process.join()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _child(job: Job, pipe: Any) -> None:
+    from rlrepro.worker import process_main
+
+    process_main(job, pipe)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

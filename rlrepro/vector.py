@@ -1,0 +1,267 @@
+"""S × N environments behind one `step`, whatever form they come in.
+
+Past this file there is one semantics: same-step autoreset with the true final observation, a random stream for
+every sub-environment, actions checked once, no reset step ever reaching a memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode
+
+from rlrepro import snapshot
+from rlrepro.agent import Transition
+from rlrepro.errors import Problem, RunStopped, one_line
+from rlrepro.seeds import env_seed
+
+
+class Batch(Protocol):
+    """M sub-environments stepped by one call, without autoreset, each with its own random stream."""
+
+    observation_space: gymnasium.Space[Any]  #: of one sub-environment
+    action_space: gymnasium.Space[Any]
+
+    def reset(self, index: np.ndarray, seeds: Sequence[int | None]) -> np.ndarray:
+        """Reset the sub-environments in `index` `[K]`; None continues a stream. First observations `[K, ...]`."""
+
+    def step(
+        self, action: np.ndarray, active: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """obs `[M, ...]`, reward float64, terminated, truncated `[M]`; of inactive rows nothing is to be used."""
+
+    def get_state(self, i: int) -> Any:
+        """The state of sub-environment i as plain data and arrays."""
+
+    def set_state(self, i: int, state: Any) -> np.ndarray:
+        """Restore it; its present observation."""
+
+
+class Singles:
+    """A `Batch` of Gymnasium environments stepped one by one."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], num: int) -> None:
+        self.envs = [make() for _ in range(num)]
+        self.observation_space = self.envs[0].observation_space
+        self.action_space = self.envs[0].action_space
+        self._discrete = isinstance(self.action_space, Discrete)
+        shape = self.observation_space.shape or ()
+        self._obs = np.zeros((num, *shape), self.observation_space.dtype)
+
+    def reset(self, index: np.ndarray, seeds: Sequence[int | None]) -> np.ndarray:
+        for i, seed in zip(index, seeds, strict=True):
+            try:
+                self._obs[i] = self.envs[i].reset(seed=seed)[0]
+            except Exception as error:
+                raise EnvironmentFailed(int(i), f"raised {one_line(error)} in reset") from error
+        return self._obs[index]
+
+    def step(
+        self, action: np.ndarray, active: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        num = len(self.envs)
+        reward, terminated, truncated = np.zeros(num), np.zeros(num, bool), np.zeros(num, bool)
+        obs = self._obs = self._obs.copy()
+        actions = action.tolist() if self._discrete else action
+        for i, env in enumerate(self.envs):
+            if active is None or active[i]:
+                try:
+                    obs[i], reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
+                except Exception as error:
+                    raise EnvironmentFailed(i, f"raised {one_line(error)} in step") from error
+        return obs, reward, terminated, truncated
+
+    def get_state(self, i: int) -> Any:
+        return {"env": snapshot.take(self.envs[i]), "obs": self._obs[i].copy()}
+
+    def set_state(self, i: int, state: Any) -> np.ndarray:
+        self.envs[i].reset(seed=0)  # some environments build what they hold in their first reset
+        snapshot.put_back(self.envs[i], state["env"])
+        self._obs[i] = state["obs"]
+        return self._obs[i]
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class VectorAsSingle(gymnasium.Env[Any, Any]):
+    """An environment that exists only in a vector form, as a single one, whatever its autoreset mode.
+
+    It holds a vector environment of size one: there a reset is due for all or for none, so that a mode which
+    resets on the next step needs no step of its own in anybody's data.
+    """
+
+    def __init__(self, make: Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]]) -> None:
+        self._vector = make()
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+        self.render_mode = self._vector.render_mode
+        self._mode = self._vector.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self._started: Any = None  # what a same-step autoreset has already begun
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        started, self._started = self._started, None
+        if started is not None and seed is None and not options:
+            return started, {}
+        if self._mode == AutoresetMode.DISABLED and seed is None:
+            options = {"reset_mask": np.ones(1, bool), **(options or {})}
+        obs, info = self._vector.reset(seed=seed, options=options)
+        return _first(obs), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        batched = np.asarray(action, self.action_space.dtype)[None]
+        obs, reward, terminated, truncated, info = self._vector.step(batched)
+        obs = _first(obs)
+        if self._mode == AutoresetMode.SAME_STEP and (terminated[0] or truncated[0]):
+            final = info.get("final_obs", info.get("final_observation"))
+            if final is None:
+                raise ValueError("its same-step autoreset gives no info['final_obs']")
+            self._started, obs = obs, _first(final)
+        return obs, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def render(self) -> Any:
+        frames = self._vector.render()
+        return frames[0] if frames else None
+
+    def close(self) -> None:
+        self._vector.close()
+
+
+class EnvironmentFailed(Exception):
+    """A sub-environment broke; `VectorEnv` says which seed's it was."""
+
+    def __init__(self, index: int, what: str) -> None:
+        super().__init__(what)
+        self.index, self.what = index, what
+
+
+class VectorEnv:
+    """S seeds × N sub-environments, stepped together.
+
+    `obs` `[S, N, ...]` are the observations to act on. Sub-environment n of seed s has the stream derived from s
+    and n, so its episodes are the same whatever runs beside it.
+    """
+
+    def __init__(self, batch: Batch, seeds: Sequence[int], num_envs: int, name: str = "environment") -> None:
+        self.batch, self.seeds, self.num_envs, self.name = batch, tuple(seeds), num_envs, name
+        self.observation_space, self.action_space = batch.observation_space, batch.action_space
+        self._num = len(seeds) * num_envs
+        self._all = np.arange(self._num)
+        self._check_finite = np.issubdtype(self.observation_space.dtype or np.float32, np.floating)
+        self._start = int(getattr(self.action_space, "start", 0))
+        self._low = self._high = None
+        if isinstance(self.action_space, Box):
+            self._low, self._high = self.action_space.low, self.action_space.high
+        self.obs = np.zeros(0)
+        self.num_steps = 0  #: env steps of each seed
+        self.ended: np.ndarray | None = None  #: `[S, N]` which episodes ended in the last step, None for none
+
+    def reset(self) -> np.ndarray:
+        """Begin all episodes from the seeds' streams."""
+        return self._reset()
+
+    def _reset(self, *purpose: str | int) -> np.ndarray:
+        seeds = [env_seed(s, "env", n, *purpose) for s in self.seeds for n in range(self.num_envs)]
+        try:
+            self.obs = self._fold(self.batch.reset(self._all, seeds))
+        except EnvironmentFailed as failure:
+            raise self._stopped(failure.index, failure.what) from failure
+        return self.obs
+
+    def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
+        """One step of all; the transition, and the observations to act on next.
+
+        Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose.
+        """
+        flat = action.reshape(self._num, *action.shape[2:])
+        if self._low is not None:
+            flat = np.minimum(np.maximum(flat, self._low), self._high)
+        elif self._start:
+            flat = flat + self._start
+        try:
+            next_obs, reward, terminated, truncated = self.batch.step(flat)
+            if not np.isfinite(reward).all() or (self._check_finite and not np.isfinite(next_obs).all()):
+                raise self._not_finite(next_obs, reward)
+            ended = terminated | truncated
+            following = next_obs
+            self.ended = None
+            if ended.any():
+                index = ended.nonzero()[0]
+                following = next_obs.copy()
+                following[index] = self.batch.reset(index, [None] * len(index))
+                self.ended = self._fold(ended)
+        except EnvironmentFailed as failure:
+            raise self._stopped(failure.index, failure.what) from failure
+        fold = self._fold
+        transition = Transition(
+            self.obs, action, fold(reward), fold(next_obs), fold(terminated), fold(truncated), extras
+        )
+        self.obs = fold(following)
+        self.num_steps += self.num_envs
+        return transition, self.obs
+
+    def get_state(self) -> dict[str, Any]:
+        """Per seed, the states of its N sub-environments."""
+        N = self.num_envs
+        return {"envs": [[self.batch.get_state(s * N + n) for n in range(N)] for s in range(len(self.seeds))]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore `get_state`, observations too."""
+        self.batch.reset(self._all, [0] * self._num)
+        rows = [self.batch.set_state(s * self.num_envs + n, one)
+                for s, envs in enumerate(state["envs"]) for n, one in enumerate(envs)]
+        self.obs = self._fold(np.stack(rows))
+
+    def begin_anew(self, env_step: int) -> None:
+        """Where states cannot be restored: new episodes, from streams derived from the step of the resume."""
+        self._reset("resumed", env_step)
+
+    def close(self) -> None:
+        close = getattr(self.batch, "close", None)
+        if close is not None:
+            close()
+
+    def _fold(self, values: np.ndarray) -> np.ndarray:
+        return values.reshape(-1, self.num_envs, *values.shape[1:])
+
+    def _not_finite(self, obs: np.ndarray, reward: np.ndarray) -> EnvironmentFailed:
+        bad = ~np.isfinite(reward)
+        if bad.any():
+            index = int(bad.argmax())
+            return EnvironmentFailed(index, f"gave the reward {reward[index]}")
+        index = int((~np.isfinite(obs)).reshape(self._num, -1).any(1).argmax())
+        return EnvironmentFailed(index, "gave an observation with NaN or infinity")
+
+    def _stopped(self, index: int, what: str) -> RunStopped:
+        seed, env = self.seeds[index // self.num_envs], index % self.num_envs
+        return RunStopped(f"{self.name} {what} (seed {seed}, sub-environment {env})")
+
+
+def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
+    """Raise `Problem` naming the first rule of the Gymnasium contract that `env` breaks."""
+    import warnings
+
+    from gymnasium.utils.env_checker import check_env
+
+    if type(env).step is gymnasium.Env.step:
+        raise Problem(f"{name} breaks the Gymnasium contract: it has no step()")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = gymnasium.logger.min_level
+        gymnasium.logger.set_level(gymnasium.logger.ERROR)
+        try:
+            check_env(env, skip_render_check=True, skip_close_check=True)
+        except Exception as error:
+            raise Problem(f"{name} breaks the Gymnasium contract: {one_line(error)}") from error
+        finally:
+            gymnasium.logger.set_level(level)
+
+
+def _first(obs: Any) -> Any:
+    return np.asarray(obs[0])

@@ -1,0 +1,111 @@
+"""Which room imports which: read off the sources with ast, so that no import has to run."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STDLIB = frozenset(sys.stdlib_module_names)
+PLUGINS = ("rlrepro.agents", "rlrepro.envs", "rlrepro.experiments", "agents", "envs", "experiments")
+
+# room: (what its modules may import, None for anything; what they may not, whatever the first says)
+RULES: dict[str, tuple[frozenset[str] | None, tuple[str, ...]]] = {
+    "rlrepro": (None, PLUGINS),
+    "agents": (STDLIB | {"rlrepro", "torch", "numpy", "gymnasium"}, PLUGINS),
+    "envs": (STDLIB | {"numpy", "gymnasium"}, ("rlrepro", *PLUGINS)),
+}
+
+
+def imports(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """Yields (line, absolute dotted name) for all that a module of `package` imports, by name or by a call.
+
+    `from a import b` is both a and a.b, as b may be a module.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                base = ".".join([*parents[: len(parents) - node.level + 1], *filter(None, [base])])
+            yield node.lineno, base
+            for alias in node.names:
+                yield node.lineno, f"{base}.{alias.name}"
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = ast.unparse(node.func).rpartition(".")[2]
+            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
+                yield node.lineno, node.args[0].value
+
+
+def violations(room: str, source: str) -> list[str]:
+    """Returns "line N: name" for each import in `source`, a module of `room`, that the rules forbid."""
+    allowed, forbidden = RULES[room]
+    package = room if room == "rlrepro" else f"rlrepro.{room}"
+    found = []
+    for line, name in imports(source, package):
+        outside = allowed is not None and name.partition(".")[0] not in allowed
+        if outside or any(f"{name}.".startswith(f"{bad}.") for bad in forbidden):
+            found.append(f"line {line}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("room", RULES)
+def test_room_imports_only_what_it_may(room: str) -> None:
+    files = sorted((ROOT / room).rglob("*.py"))
+    assert files, f"{room}/ has no modules"
+    found = [f"{f.relative_to(ROOT)}, {v}" for f in files for v in violations(room, f.read_text("utf-8"))]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("rlrepro", "import rlrepro.agents.ppo"),
+        ("rlrepro", "from rlrepro import envs"),
+        ("rlrepro", "from . import experiments"),
+        ("rlrepro", "from .agents.dqn import DQN"),
+        ("rlrepro", "import agents"),
+        ("rlrepro", "def f():\n    from rlrepro.agents import random"),
+        ("rlrepro", "import importlib\nimportlib.import_module('rlrepro.envs.wrappers')"),
+        ("agents", "from rlrepro.agents.ppo import PPO"),
+        ("agents", "from .ppo import PPO"),
+        ("agents", "from . import ppo"),
+        ("agents", "from rlrepro.envs import wrappers"),
+        ("agents", "from ..envs import wrappers"),
+        ("agents", "import stable_baselines3"),
+        ("envs", "import torch"),
+        ("envs", "from rlrepro.seeds import stream"),
+        ("envs", "from ..seeds import stream"),
+    ],
+)
+def test_forbidden_import_is_found(room: str, source: str) -> None:
+    assert violations(room, source)
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("rlrepro", "import torch\nimport stable_baselines3\nfrom rlrepro import agent\nfrom . import seeds"),
+        ("rlrepro", "from rlrepro import agent\nimport rlrepro.agents_elsewhere"),
+        ("agents", "import math\nimport torch.nn as nn\nimport numpy as np\nfrom rlrepro.targets import gae"),
+        ("agents", "from ..targets import gae"),
+        ("envs", "from collections import deque\nimport gymnasium as gym\nimport numpy as np"),
+    ],
+)
+def test_allowed_import_is_not_found(room: str, source: str) -> None:
+    assert violations(room, source) == []
+
+
+def test_help_and_plugins_do_without_torch() -> None:
+    code = (
+        "import sys, rlrepro.agent, rlrepro.settings, rlrepro.plugins, rlrepro.cli\n"
+        "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
