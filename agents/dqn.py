@@ -42,9 +42,13 @@ class DQN:
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
         epsilon_start: float = hyper(1.0, "first ε", "paper: Extended Data Table 1", low=0, high=1)
         epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL dqn.py (the paper: 0.1)", low=0, high=1)
-        exploration_fraction: float = hyper(0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1)
+        exploration_fraction: float = hyper(
+            0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1
+        )
         loss: str = hyper("huber", "regression loss", "paper: Methods (error clipped)", choices=("huber", "squared"))
-        double: bool = hyper(False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4")
+        double: bool = hyper(
+            False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4"
+        )
         max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient; 0: no limit", "code: SB3 dqn.py", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
 
@@ -61,8 +65,13 @@ class DQN:
         self.optimiser = Adam(self.online, config.learning_rate)
         self.exploration = Streams(setup.seeds, "policy")
         self.memory = Replay(
-            Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size, config.learning_starts,
-            config.train_every, config.gradient_steps, setup.device,
+            Streams(setup.seeds, "replay"),
+            config.buffer_size,
+            config.batch_size,
+            config.learning_starts,
+            config.train_every,
+            config.gradient_steps,
+            setup.device,
         )
         self._target_period = 0
 
@@ -130,8 +139,13 @@ class DQN:
         return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
 
     def get_state(self) -> dict[str, Any]:
-        return {"online": self.online.matrix.detach(), "target": self.target.matrix, "adam": self.optimiser.get_state(),
-                "exploration": self.exploration.get_state(), "target_period": self._target_period}
+        return {
+            "online": self.online.matrix.detach(),
+            "target": self.target.matrix,
+            "adam": self.optimiser.get_state(),
+            "exploration": self.exploration.get_state(),
+            "target_period": self._target_period,
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self.online.load(state["online"])

@@ -23,7 +23,7 @@ from rlrepro.memory import Rollout
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, features, is_image, num_features, orthogonal
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
-from rlrepro.targets import gae
+from rlrepro.targets import clipped_surrogate, gae
 
 
 class PPO:
@@ -49,9 +49,21 @@ class PPO:
         adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=0)
 
     PRESETS = {
-        "*": {"num_envs": 4, "total_timesteps": 250_000, "source": "ours: CartPole-v1 and Acrobot-v1 within a minute"},
-        "Box": {"num_envs": 1, "total_timesteps": 1_000_000, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32,
-                "learning_rate": 3e-4, "entropy_coef": 0.0, "source": "paper: Table 3"},
+        "*": {
+            "num_envs": 4,
+            "total_timesteps": 250_000,
+            "source": "ours: CartPole-v1 and Acrobot-v1 within a minute",
+        },
+        "Box": {
+            "num_envs": 1,
+            "total_timesteps": 1_000_000,
+            "num_steps": 2048,
+            "num_epochs": 10,
+            "num_minibatches": 32,
+            "learning_rate": 3e-4,
+            "entropy_coef": 0.0,
+            "source": "paper: Table 3",
+        },
     }
 
     def __init__(self, setup: Setup, config: Config) -> None:
@@ -60,8 +72,10 @@ class PPO:
         self.image = is_image(setup.observation_space)
         self.batch_size = setup.num_envs * config.num_steps
         if self.batch_size % config.num_minibatches:
-            raise ValueError(f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
-                             f"--num-minibatches {config.num_minibatches} equal parts")
+            raise ValueError(
+                f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
+                f"--num-minibatches {config.num_minibatches} equal parts"
+            )
         self.stack = Stack(setup.seeds, setup.device, **self._networks())
         self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps)
         self.noise = Streams(setup.seeds, "policy")
@@ -125,37 +139,61 @@ class PPO:
             outputs, old_value = self.policy_and_value(obs)
             old_log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
             next_value = self.value(self._inputs(batch.next_obs.flatten(1, 2)))
-            advantage = gae(batch.reward, old_value.view(shape), next_value.view(shape), batch.terminated,
-                            batch.truncated, config.gamma, config.gae_lambda).flatten(1)
+            advantage = gae(
+                batch.reward,
+                old_value.view(shape),
+                next_value.view(shape),
+                batch.terminated,
+                batch.truncated,
+                config.gamma,
+                config.gae_lambda,
+            ).flatten(1)
             value_target = advantage + old_value
 
         active = [True] * len(obs)
-        parts = (obs, action, old_log_prob, advantage, value_target, old_value)
+        rollout = (obs, action, old_log_prob, advantage, value_target, old_value)
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
-            for minibatch in self._minibatches(parts, order[:, epoch]):
-                loss, metrics = self.loss(*minibatch)
+            for minibatch in self._minibatches(rollout, order[:, epoch]):
+                loss, parts = self.loss(*minibatch)
                 self.stack.gradient.zero_()
                 loss.sum().backward()
                 if config.max_grad_norm:
                     clip_by_norm(self.stack.gradient, config.max_grad_norm)
                 self.optimiser.step(learning_rate, active if config.target_kl else None)
             if config.target_kl:
-                kl = metrics["losses/approx_kl"].tolist()
+                kl = approx_kl(parts["log_ratio"]).tolist()
                 active = [go and one <= config.target_kl for go, one in zip(active, kl, strict=True)]
                 if not any(active):
                     break
-        residual = (value_target - old_value).var(1) / value_target.var(1)
-        rate = torch.full((len(obs),), learning_rate)
-        return {**metrics, "losses/explained_variance": 1 - residual, "charts/learning_rate": rate}
+        return self._metrics(parts, old_value, value_target, learning_rate)
 
-    def _minibatches(self, parts: tuple[torch.Tensor, ...], order: np.ndarray) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Each part `[S, batch_size, ...]` in the seeds' own `order` `[S, batch_size]`, cut into minibatches."""
+    @torch.no_grad()
+    def _metrics(
+        self,
+        parts: dict[str, torch.Tensor],
+        value: torch.Tensor,
+        value_target: torch.Tensor,
+        learning_rate: float,
+    ) -> Metrics:
+        """The metrics `[S]` of an update, those of a loss from its last minibatch."""
+        log_ratio = parts.pop("log_ratio")
+        outside = (log_ratio.exp() - 1).abs() > self.config.clip_range
+        return {
+            **{f"losses/{name}": part.detach() for name, part in parts.items()},
+            "losses/approx_kl": approx_kl(log_ratio),
+            "losses/clipfrac": outside.float().mean(1),
+            "losses/explained_variance": 1 - (value_target - value).var(1) / value_target.var(1),
+            "charts/learning_rate": torch.full((len(log_ratio),), learning_rate),
+        }
+
+    def _minibatches(self, rollout: tuple[torch.Tensor, ...], order: np.ndarray) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Each part of a rollout `[S, batch_size, ...]` in the seeds' own `order` `[S, batch_size]`, cut up."""
         num_seeds = len(order)
         rows = order.reshape(num_seeds, self.config.num_minibatches, -1).swapaxes(0, 1)
         rows = rows + self.batch_size * np.arange(num_seeds)[:, None]  # [M, S, B], into the flattened parts
         index = torch.from_numpy(np.ascontiguousarray(rows)).to(self.setup.device)
-        shuffled = [part.flatten(0, 1).index_select(0, index.view(-1)).unflatten(0, index.shape) for part in parts]
+        shuffled = [part.flatten(0, 1).index_select(0, index.view(-1)).unflatten(0, index.shape) for part in rollout]
         return zip(*shuffled, strict=True)
 
     def loss(
@@ -167,7 +205,7 @@ class PPO:
         value_target: torch.Tensor,
         old_value: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its metrics."""
+        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its parts."""
         config = self.config
         outputs, value = self.policy_and_value(obs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
@@ -175,28 +213,27 @@ class PPO:
             std, mean = torch.std_mean(advantage, 1, keepdim=True)
             advantage = (advantage - mean) / (std + 1e-8)
         log_ratio = log_prob - old_log_prob
-        ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-        policy_loss = -torch.minimum(ratio * advantage, clipped * advantage).mean(1)  # eq. 7
+        policy_loss = -clipped_surrogate(log_ratio, advantage, config.clip_range)  # eq. 7
         error = (value - value_target).square()
         if config.clip_value_loss:
             near = old_value + (value - old_value).clamp(-config.clip_range, config.clip_range)
             error = torch.maximum(error, (near - value_target).square())
         value_loss, mean_entropy = 0.5 * error.mean(1), entropy.mean(1)
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * mean_entropy
-        with torch.no_grad():
-            metrics = {
-                "losses/policy_loss": policy_loss,
-                "losses/value_loss": value_loss,
-                "losses/entropy": mean_entropy,
-                "losses/approx_kl": (ratio - 1 - log_ratio).mean(1),
-                "losses/clipfrac": (ratio != clipped).float().mean(1),
-            }
-        return loss, metrics
+        return loss, {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": mean_entropy,
+            "log_ratio": log_ratio,
+        }
 
     def get_state(self) -> dict[str, Any]:
-        return {"parameters": self.stack.matrix.detach(), "adam": self.optimiser.get_state(),
-                "noise": self.noise.get_state(), "order": self.order.get_state()}
+        return {
+            "parameters": self.stack.matrix.detach(),
+            "adam": self.optimiser.get_state(),
+            "noise": self.noise.get_state(),
+            "order": self.order.get_state(),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self.stack.load(state["parameters"])
@@ -209,3 +246,9 @@ class PPO:
 
     def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
         self.stack.load_named(policy)
+
+
+@torch.no_grad()
+def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
+    """KL(old ‖ new) `[S]` estimated by E[(r − 1) − log r] (Schulman, 2020, "Approximating KL divergence")."""
+    return (log_ratio.exp() - 1 - log_ratio).mean(1)

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +60,8 @@ def served(logdir: Path, python: str, timeout: float) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [python, "-m", "tensorboard.main", "--load_fast=false", "--logdir", str(logdir)]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    # Blocking: nothing is answered before everything is read.
+    command += ["--host", "127.0.0.1", "--port", str(port), "--reload_interval=0", "--reload_task=blocking"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -80,11 +80,20 @@ def served(logdir: Path, python: str, timeout: float) -> Iterator[str]:
 
 def answered(address: str) -> bool:
     """Whether TensorBoard is up and has found a run."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"{address}data/runs", timeout=5) as reply:
+        with opener.open(f"{address}data/runs", timeout=5) as reply:
             return reply.read().strip() != b"[]"
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
+
+
+def program(name: str) -> str:
+    """Path of a program, which selenium would otherwise try to download."""
+    path = shutil.which(name)
+    if path is None:
+        raise SystemExit(f"{name} is not installed")
+    return path
 
 
 @contextmanager
@@ -92,7 +101,7 @@ def browser(width: int, height: int) -> Iterator[webdriver.Chrome]:
     """A headless Chromium with an empty profile."""
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium") or ""
+        options.binary_location = program("chromium")
         for flag in (
             "headless",
             "no-sandbox",
@@ -103,12 +112,13 @@ def browser(width: int, height: int) -> Iterator[webdriver.Chrome]:
             "disable-component-update",
             "disable-sync",
             "hide-scrollbars",
-            f"window-size={width},{height}",
             f"user-data-dir={profile}",
         ):
             options.add_argument(f"--{flag}")
-        driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+        driver = webdriver.Chrome(options, webdriver.ChromeService(program("chromedriver")))
         try:
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
             yield driver
         finally:
             driver.quit()
@@ -135,9 +145,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path, metavar="OUT.png")
     parser.add_argument("--page", choices=MARKS, default="custom_scalars")
     parser.add_argument("--size", type=int, nargs=2, default=(1600, 1000), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument(
-        "--timeout", type=float, default=120, help="seconds to wait for each of server and page"
-    )
+    parser.add_argument("--timeout", type=float, default=120, help="seconds to wait for each of server and page")
     parser.add_argument("--python", default=sys.executable, help="Python that has TensorBoard")
     options = parser.parse_args()
     logdir = options.run / "tensorboard"

@@ -5,8 +5,8 @@ each of them owns its random stream, so it gives what `gymnasium.make(id)` would
 float32 observations, float64 rewards, ends of episodes and inner states, bit for bit.
 
 That decides how the arithmetic is written. It keeps the order of operations of Gymnasium 1.4's
-`gymnasium.envs.classic_control`; only factors that are powers of two move, which is exact. A scalar's `x ** 2`
-there is libm's pow, which is not always the number nearest to x·x.
+`gymnasium.envs.classic_control`; only factors that are powers of two move, which is exact. `x ** 2` of a
+scalar is libm's pow there, which is not always the number nearest to x·x.
 
 At these sizes the number of NumPy calls is nearly the whole cost of a step. Hence the work arrays that are
 allocated once, the constants that are 0-d arrays (a Python number is converted again in every call), and the
@@ -70,12 +70,12 @@ _pow2 = _bit_equal(lambda x, out: np.float_power(x, _TWO, out), lambda x: x**2)
 class BatchedEnv:
     """`num` sub-environments stepped together, each with its own random stream and its own clock.
 
-    `max_episode_steps` truncates as Gymnasium's `TimeLimit` does. There is no autoreset: the caller resets what
-    has ended. Options that a form does not serve raise TypeError.
+    `max_episode_steps` truncates as Gymnasium's `TimeLimit` does. There is no autoreset: the caller resets
+    what has ended. Options that a form does not serve raise TypeError.
 
-    A subclass gives the spaces of one sub-environment, `_draw`, `_advance` and `_state` `[D, width]`, a row for
-    each of Gymnasium's state variables in their order. `width` is `num`, but 2 for a lone sub-environment, which
-    gets a twin: working in place on a single element, NumPy is three times slower.
+    A subclass gives the spaces of one sub-environment, `_draw`, `_advance` and `_state` `[D, width]`, a row
+    for each of Gymnasium's state variables in their order. `width` is `num`, but 2 for a lone one, which gets
+    a twin: working in place on a single element, NumPy is three times slower.
     """
 
     observation_space: spaces.Space[Any]
@@ -186,12 +186,12 @@ class BatchedEnv:
 
 
 class CartPole(BatchedEnv):
-    """CartPole-v1 and -v0. State: position [m], its speed [m/s], the pole's angle [rad], its speed [rad/s]."""
+    """CartPole-v1 and -v0. State: position [m], its speed [m/s], pole angle [rad], its speed [rad/s]."""
 
     FORCES = np.array([-10.0, 10.0])  # N
     GRAVITY, TOTAL_MASS, TAU = map(_const, (9.8, 1.1, 0.02))  # m/s², kg, s
-    # POLE is the pole's mass, 0.1 kg, by half its length, 0.5 m. Gymnasium multiplies 4/3 − 0.1 cos²/1.1 by this
-    # 0.5; with it inside, cos² and the square of the angle's speed have one factor in common.
+    # POLE is the pole's mass, 0.1 kg, by half its length, 0.5 m. Gymnasium multiplies 4/3 − 0.1 cos²/1.1 by
+    # this 0.5; with it inside, cos² and the square of the angle's speed have one factor in common.
     POLE, TWO_THIRDS = _const(0.05), _const(2 / 3)
     FAR, TILTED = 2.4, 12 * 2 * math.pi / 360
 
@@ -294,10 +294,10 @@ class MountainCar(BatchedEnv):
 class MountainCarContinuous(BatchedEnv):
     """MountainCarContinuous-v0. State: position, speed.
 
-    Gymnasium draws a position in double precision, and from the first step on keeps the state in single. Here
-    the state is float32 throughout, and `_drawn` `[width]` has the positions of episodes that are still fresh.
-    Python numbers bend to the float32 they meet, but are doubles among themselves: gravity's pull always is one
-    to begin with, and so is the force if the action had to be clipped.
+    Gymnasium draws a position in double precision, and from the first step on keeps the state in single.
+    Here the state is float32 throughout, and `_drawn` `[width]` has the positions of episodes still fresh.
+    Python numbers bend to the float32 they meet, but are doubles among themselves: gravity's pull always is
+    one to begin with, and so is the force if the action had to be clipped.
     """
 
     POWER, MAX_SPEED = 0.0015, 0.07
@@ -419,9 +419,7 @@ class Pendulum(BatchedEnv):
         np.maximum(action.reshape(-1), self.MIN_TORQUE, out=torque_32)
         np.minimum(torque_32, self.MAX_TORQUE, out=torque_32)
         # No function of arrays gives the bits of powf, which a float32 scalar's ** 2 is.
-        torque_square[...] = np.fromiter(
-            map(operator.pow, torque_32, repeat(self.TWO[()])), np.float32, self._width
-        )
+        torque_square[...] = np.fromiter(map(operator.pow, torque_32, repeat(self.TWO[()])), np.float32, self._width)
         torques_32 *= factors
         np.copyto(torques, torques_32)
 
@@ -454,15 +452,15 @@ class Pendulum(BatchedEnv):
 class Acrobot(BatchedEnv):
     """Acrobot-v1, with the book's dynamics. State: the two angles [rad], their speeds [rad/s].
 
-    A step is one of fourth-order Runge-Kutta. Each of its four stages has an array with the rows angle, angle,
-    speed, speed, acceleration, acceleration: the first four are its state, the last four that state's slope.
+    A step is one of fourth-order Runge-Kutta. Each of its four stages has an array with the rows angle,
+    angle, speed, speed, acceleration, acceleration: the first four are its state, the last four its slope.
     """
 
     TORQUES = np.array([-1.0, 0.0, 1.0])  # N m
     DT, HALF_DT, SIXTH_DT = map(_const, (0.2, 0.2 / 2, 0.2 / 6))  # s
     QUARTER, HALF, FIVE_QUARTERS, MINUS_ONE, MINUS_PI = map(_const, (0.25, 0.5, 1.25, -1.0, -math.pi))
     MAX_SPEEDS = 4 * math.pi, 9 * math.pi
-    WEIGHTS = 0.5 * 9.8, (0.5 + 1.0) * 9.8  # N m: mass by distance by gravity
+    MOMENTS = 0.5 * 9.8, (0.5 + 1.0) * 9.8  # N m: mass by distance by gravity
 
     def __init__(self, num: int, max_episode_steps: int | None) -> None:
         super().__init__(num, max_episode_steps)
@@ -478,7 +476,7 @@ class Acrobot(BatchedEnv):
         angles, cosines, squares = self._rows(3), self._rows(3), self._rows(3)
         self._angles = angles, angles[0], angles[:2], angles[1:], cosines, *cosines, cosines[:2]
         self._terms = squares, *squares, squares[:2], *self._rows(4)
-        self._factors = self._column(*self.WEIGHTS), self._column(0.5, -0.5)
+        self._factors = self._column(*self.MOMENTS), self._column(0.5, -0.5)
         fastest = self._column(*self.MAX_SPEEDS)
         self._bounds = -fastest, fastest, self._rows(2), self._rows(2, bool)
         self._seen = self._rows(6)
@@ -502,13 +500,13 @@ class Acrobot(BatchedEnv):
         both, angle1, angle2, speed1, speed2, speeds_and_d2, d2, acc2 = self._stages[stage]
         angles, angle_sum, leaning, copies, cosines, phi2, weight, cos2, weights = self._angles
         squares, square1, square2, d2_square, speed_squares, sin2, cross, d1, phi1 = self._terms
-        masses, halves = self._factors
+        moments, halves = self._factors
         np.copyto(copies, both)
         np.add(angle1, angle2, angle_sum)
         leaning -= _HALF_PI
         _cos(angles, cosines)
         _sin(angle2, sin2)
-        weights *= masses
+        weights *= moments
         np.add(cos2, self.FIVE_QUARTERS, d1)
         d1 += self.QUARTER
         d1 += _ONE

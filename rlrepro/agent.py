@@ -112,8 +112,15 @@ class UnsupportedSpace(Exception):
     """The agent cannot serve a space; the message says which it serves."""
 
 
-def hyper(default: Any, help: str, source: str, *, low: float | None = None, high: float | None = None,
-          choices: tuple[str, ...] = ()) -> Any:
+def hyper(
+    default: Any,
+    help: str,
+    source: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
     """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid."""
     metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)

@@ -60,10 +60,14 @@ def _list(arguments: Sequence[str]) -> int:
 
         _print("environments of plug-ins", {name: point.value for name, point in installed("envs").items()})
         batched = installed("batched_envs")
-        _print("environments of Gymnasium", {
-            name: "vector form with a stream each" if name in batched else "" for name in sorted(gymnasium.registry)
-            if "/" not in name
-        })
+        _print(
+            "environments of Gymnasium",
+            {
+                name: "vector form with a stream each" if name in batched else ""
+                for name in sorted(gymnasium.registry)
+                if "/" not in name
+            },
+        )
     if only in (None, "wrappers"):
         import gymnasium.wrappers
 
@@ -76,5 +80,3 @@ def _print(title: str, rows: dict[str, str]) -> None:
     print(f"{title}:")
     for name, text in rows.items():
         print(f"  {name:<34} {text}".rstrip())
-
-

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 
 from rlrepro.agent import UnsupportedSpace
 from rlrepro.seeds import Streams
@@ -31,9 +32,28 @@ class Categorical:
         return logits.argmax(-1)
 
     def log_prob_and_entropy(self, logits: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _Categorical.apply(logits, action)  # type: ignore[no-any-return]
+
+
+class _Categorical(torch.autograd.Function):
+    """log π(a) and H, their gradients written out: ∂log π(a)/∂z = 1_a − π, ∂H/∂z = −π (log π + H)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         log_probs = torch.log_softmax(logits, -1)
-        log_prob = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-        return log_prob, -(log_probs.exp() * log_probs).sum(-1)
+        probs = log_probs.exp()
+        index = action.unsqueeze(-1)
+        entropy = -(probs * log_probs).sum(-1)
+        ctx.save_for_backward(log_probs, probs, index, entropy)
+        return log_probs.gather(-1, index).squeeze(-1), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_log_prob: torch.Tensor, d_entropy: torch.Tensor) -> tuple[torch.Tensor, None]:
+        log_probs, probs, index, entropy = ctx.saved_tensors
+        d_log_prob = d_log_prob.unsqueeze(-1)
+        weight = (log_probs + entropy.unsqueeze(-1)).mul_(d_entropy.unsqueeze(-1)).add_(d_log_prob)
+        return (probs * weight).neg_().scatter_add_(-1, index, d_log_prob), None
 
 
 class DiagonalGaussian:

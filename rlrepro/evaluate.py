@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from rlrepro.errors import Problem
+from rlrepro.flags import Parser
 from rlrepro.settings import Settings
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Problem(message.replace("argument ", "", 1))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate by a command line; the exit status."""
-    parser = _Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.", allow_abbrev=False)
+    parser = Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.", allow_abbrev=False)
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each seed (100)")
     parser.add_argument("--stochastic", action="store_true", help="let the policy explore (it does not by default)")
@@ -37,22 +31,31 @@ def main(arguments: Sequence[str]) -> int:
     folder, settings = RunFolder.open(asked.run)
     missing = [seed for seed in settings.seeds if not folder.policy(seed).is_file()]
     if missing:
-        raise Problem(f"{folder} has no policy of seed {missing[0]} yet; finish it with: "
-                      f"python -m rlrepro.train --resume {folder}")
-    returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt,
-                                    asked.capture_video)
+        raise Problem(
+            f"{folder} has no policy of seed {missing[0]} yet; finish it with: "
+            f"python -m rlrepro.train --resume {folder}"
+        )
+    returns, lengths = evaluate_run(
+        folder.path, settings, asked.episodes, not asked.stochastic, asked.salt, asked.capture_video
+    )
     _show(settings, returns, lengths, asked.stochastic)
     file = folder.path / f"evaluation-{'stochastic' if asked.stochastic else 'deterministic'}-{asked.salt}.json"
-    folder.write_json(file.name, {
-        "episodes": asked.episodes, "deterministic": not asked.stochastic, "salt": asked.salt,
-        "episode_returns": {str(seed): returns[row].tolist() for row, seed in enumerate(settings.seeds)},
-    })
+    folder.write_json(
+        file.name,
+        {
+            "episodes": asked.episodes,
+            "deterministic": not asked.stochastic,
+            "salt": asked.salt,
+            "episode_returns": {str(seed): returns[row].tolist() for row, seed in enumerate(settings.seeds)},
+        },
+    )
     print(f"every episode is in {file}")
     return 0
 
 
-def evaluate_run(path: Path, settings: Settings, num_episodes: int, deterministic: bool, salt: int,
-                 capture_video: bool) -> tuple[np.ndarray, np.ndarray]:
+def evaluate_run(
+    path: Path, settings: Settings, num_episodes: int, deterministic: bool, salt: int, capture_video: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns and lengths `[S, num_episodes]` of the run's policies."""
     import safetensors.torch
     import torch
@@ -93,11 +96,23 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochast
     for row, seed in enumerate(settings.seeds):
         one = returns[row]
         spread = f"{one.std(ddof=1):.2f}" if len(one) > 1 else ""
-        table.add_row(str(seed), f"{one.mean():.2f}", spread, f"{one.min():.2f}", f"{one.max():.2f}",
-                      f"{lengths[row].mean():.1f}")
+        table.add_row(
+            str(seed),
+            f"{one.mean():.2f}",
+            spread,
+            f"{one.min():.2f}",
+            f"{one.max():.2f}",
+            f"{lengths[row].mean():.1f}",
+        )
     if len(returns) > 1:
         means = returns.mean(1)
         table.add_section()
-        table.add_row("all", f"{means.mean():.2f}", f"{means.std(ddof=1):.2f}", f"{means.min():.2f}",
-                      f"{means.max():.2f}", f"{lengths.mean():.1f}")
+        table.add_row(
+            "all",
+            f"{means.mean():.2f}",
+            f"{means.std(ddof=1):.2f}",
+            f"{means.min():.2f}",
+            f"{means.max():.2f}",
+            f"{lengths.mean():.1f}",
+        )
     Console().print(table)

@@ -54,8 +54,14 @@ class EpisodeCounter:
     def take(self, ended: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> list[Episode]:
         """The episodes that `ended` `[S, N]` names; their counts begin anew."""
         episodes = [
-            Episode(row, env, float(self.episode_return[row, env]), int(self.episode_length[row, env]),
-                    bool(terminated[row, env]), bool(truncated[row, env]))
+            Episode(
+                row,
+                env,
+                float(self.episode_return[row, env]),
+                int(self.episode_length[row, env]),
+                bool(terminated[row, env]),
+                bool(truncated[row, env]),
+            )
             for row, env in np.argwhere(ended).tolist()
         ]
         self.episode_return[ended] = 0.0
@@ -64,7 +70,12 @@ class EpisodeCounter:
 
 
 def train(
-    agent: Agent, env: VectorEnv, total_timesteps: int, record: Record, counter: EpisodeCounter, first_step: int = 0
+    agent: Agent,
+    env: VectorEnv,
+    total_timesteps: int,
+    record: Record,
+    counter: EpisodeCounter,
+    first_step: int = 0,
 ) -> None:
     """Train from `first_step` until each seed has seen `total_timesteps` env steps; `env` has been reset."""
     obs = env.obs
@@ -160,5 +171,7 @@ def mean_returns(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 def as_metrics(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Metrics `{tag: tensor [S]}` as arrays."""
-    return {tag: value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-            for tag, value in metrics.items()}
+    return {
+        tag: value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+        for tag, value in metrics.items()
+    }

@@ -31,8 +31,9 @@ class Rollout:
     def add(self, transition: Transition) -> None:
         values = _flat(transition)
         if not self._store:
-            self._store = {name: np.zeros((len(v), self.num_steps, *v.shape[1:]), _stored(v.dtype))
-                           for name, v in values.items()}
+            self._store = {
+                name: np.zeros((len(v), self.num_steps, *v.shape[1:]), _stored(v.dtype)) for name, v in values.items()
+            }
         for name, value in values.items():
             self._store[name][:, self._filled] = value
         self._filled += 1
@@ -142,7 +143,9 @@ class Replay:
         """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""
         for name, value in values.items():
             dtype = torch.from_numpy(np.zeros(0, _stored(value.dtype))).dtype
-            self._store[name] = torch.zeros(len(value), self.capacity, *value.shape[2:], dtype=dtype, device=self.device)
+            self._store[name] = torch.zeros(
+                len(value), self.capacity, *value.shape[2:], dtype=dtype, device=self.device
+            )
             self._rows[name] = self._store[name].numpy() if self._on_host else self._store[name]
         self._offsets = np.arange(len(value))[:, None] * self.capacity
 
@@ -196,8 +199,12 @@ class Episodes:
                     batch[name][seed, row, :length] = value
             del self._whole[seed][: self.num_episodes]
         is_ready = np.isin(np.arange(shape[0]), ready)
-        return _transition({name: torch.from_numpy(value).to(self.device)
-                            for name, value in (batch | {"valid": valid, "ready": is_ready}).items()})
+        return _transition(
+            {
+                name: torch.from_numpy(value).to(self.device)
+                for name, value in (batch | {"valid": valid, "ready": is_ready}).items()
+            }
+        )
 
     def cut(self) -> None:
         for envs in self._running:
@@ -208,7 +215,10 @@ class Episodes:
         def packed(steps: list[dict[str, np.ndarray]]) -> dict[str, Any]:
             return {name: np.stack([step[name] for step in steps]) for name in steps[0]} if steps else {}
 
-        return {"running": [[packed(steps) for steps in envs] for envs in self._running], "whole": list(self._whole)}
+        return {
+            "running": [[packed(steps) for steps in envs] for envs in self._running],
+            "whole": list(self._whole),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         def unpacked(arrays: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
@@ -216,8 +226,10 @@ class Episodes:
             return [{name: np.asarray(value)[t] for name, value in arrays.items()} for t in range(length)]
 
         self._running = [[unpacked(arrays) for arrays in envs] for envs in state["running"]]
-        self._whole = [[{name: np.asarray(value) for name, value in episode.items()} for episode in episodes]
-                       for episodes in state["whole"]]
+        self._whole = [
+            [{name: np.asarray(value) for name, value in episode.items()} for episode in episodes]
+            for episodes in state["whole"]
+        ]
 
 
 def _flat(transition: Transition) -> dict[str, np.ndarray]:

@@ -50,15 +50,19 @@ class MLP:
     the stack's gradient matrix: on small networks autograd's bookkeeping costs as much as the arithmetic.
     """
 
-    def __init__(self, sizes: Sequence[int], activation: str = "tanh",
-                 initialisers: Sequence[Initialiser] | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str = "tanh",
+        initialisers: Sequence[Initialiser] | None = None,
+    ) -> None:
         self.sizes = tuple(sizes)
         self.activation = activation
         self.out = sizes[-1]
         self.num_layers = len(sizes) - 1
         self.initialisers = list(initialisers) if initialisers else [fan_in_uniform] * self.num_layers
-        padded_out = -(-self.out // _HEAD_MULTIPLE) * _HEAD_MULTIPLE
-        self._widths = (*sizes[:-1], padded_out)
+        self.padded_out = -(-self.out // _HEAD_MULTIPLE) * _HEAD_MULTIPLE
+        self._widths = (*sizes[:-1], self.padded_out)
 
     def layout(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -84,10 +88,10 @@ class MLP:
     def _layers(self, bound: Bound, x: torch.Tensor) -> list[torch.Tensor]:
         """The input, each hidden activation and the (padded) output."""
         values = [x]
-        parameters = iter(bound.parameters.values())
-        for layer, (weight, bias) in enumerate(zip(parameters, parameters, strict=True), 1):
-            x = torch.baddbmm(bias, x, weight)
-            if layer < self.num_layers:
+        parameters = bound.in_order
+        for layer in range(self.num_layers):
+            x = torch.baddbmm(parameters[2 * layer + 1][0], x, parameters[2 * layer][0])
+            if layer < self.num_layers - 1:
                 x = tanh_(x) if self.activation == "tanh" else x.relu_()
             values.append(x)
         return values
@@ -105,21 +109,28 @@ class _MLP(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, delta: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
         mlp, bound, values = ctx.mlp, ctx.bound, ctx.saved_tensors
-        weights, gradients = list(bound.parameters.values())[::2], list(bound.gradients.values())
-        if padding := weights[-1].shape[-1] - delta.shape[-1]:
+        derivative = _derivative_tanh if mlp.activation == "tanh" else _derivative_relu
+        if padding := mlp.padded_out - mlp.out:
             delta = functional.pad(delta, (0, padding))
         for layer in reversed(range(mlp.num_layers)):
+            (weight, weight_gradient), (_, bias_gradient) = bound.in_order[2 * layer : 2 * layer + 2]
             if ctx.learn:
-                gradients[2 * layer].baddbmm_(values[layer].mT, delta)
-                gradients[2 * layer + 1].add_(delta.sum(1, keepdim=True))
+                weight_gradient.baddbmm_(values[layer].mT, delta)
+                bias_gradient.add_(delta.sum(1, keepdim=True))
             if layer == 0 and not ctx.needs_input_grad[0]:
                 return None, None, None, None
-            delta = torch.bmm(delta, weights[layer].mT)
+            delta = torch.bmm(delta, weight.mT)
             if layer > 0:
-                derivative = (torch.ops.aten.tanh_backward(delta, values[layer]) if mlp.activation == "tanh"
-                              else torch.ops.aten.threshold_backward(delta, values[layer], 0))
-                delta = derivative
+                delta = derivative(delta, values[layer])
         return delta, None, None, None
+
+
+def _derivative_tanh(delta: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return torch.ops.aten.tanh_backward(delta, value)
+
+
+def _derivative_relu(delta: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return torch.ops.aten.threshold_backward(delta, value, 0)
 
 
 def tanh_(x: torch.Tensor) -> torch.Tensor:
@@ -150,8 +161,12 @@ class NatureCNN:
             channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
             if min(height, width) < 1:
                 raise UnsupportedSpace(f"images of at least 36 × 36 for the Nature CNN, not {obs_shape}")
-        self._shapes |= {"weight_0": (channels * height * width, 512), "bias_0": (1, 512),
-                         "weight_1": (512, out), "bias_1": (1, out)}
+        self._shapes |= {
+            "weight_0": (channels * height * width, 512),
+            "bias_0": (1, 512),
+            "weight_1": (512, out),
+            "bias_1": (1, out),
+        }
 
     def layout(self) -> dict[str, tuple[int, ...]]:
         return self._shapes
@@ -180,7 +195,7 @@ def _conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: i
     """A convolution for each seed: `x` `[S, B, C, H, W]`, `weight` `[S, out, C, k, k]`."""
     if x.device.type == "cpu":  # one call a seed: its bits cannot depend on the other seeds
         return torch.stack([functional.conv2d(*one, stride=stride) for one in zip(x, weight, bias, strict=True)])
-    groups, batch = x.shape[:2]
+    groups = len(x)
     merged = x.transpose(0, 1).flatten(1, 2)  # [B, S·C, H, W]
     out = functional.conv2d(merged, weight.flatten(0, 1), bias.flatten(), stride=stride, groups=groups)
     return out.unflatten(1, (groups, -1)).transpose(0, 1)
@@ -256,5 +271,16 @@ def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
     return obs.float().flatten(2)
 
 
-__all__ = ["MLP", "Constant", "NatureCNN", "Network", "Stacked", "fan_in_uniform", "features", "is_image", "num_features",
-           "orthogonal", "tanh_"]
+__all__ = [
+    "MLP",
+    "Constant",
+    "NatureCNN",
+    "Network",
+    "Stacked",
+    "fan_in_uniform",
+    "features",
+    "is_image",
+    "num_features",
+    "orthogonal",
+    "tanh_",
+]

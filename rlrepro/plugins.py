@@ -27,8 +27,16 @@ if TYPE_CHECKING:
 
     from rlrepro.vector import Batch
 
-_EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "box2d": "box2d", "ale_py": "atari", "moviepy": "video",
-           "pygame": "video", "cv2": "atari", "imageio": "mujoco"}
+_EXTRAS = {
+    "mujoco": "mujoco",
+    "Box2D": "box2d",
+    "box2d": "box2d",
+    "ale_py": "atari",
+    "moviepy": "video",
+    "pygame": "video",
+    "cv2": "atari",
+    "imageio": "mujoco",
+}
 _NAMESPACES = {"ALE": "atari"}
 
 
@@ -55,9 +63,12 @@ class AgentSource:
         module = _module(self.module, self.file, f"agent {self.name!r}")
         found = getattr(module, self.attribute, None)
         if found is None:
-            classes = [name for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "act")]
-            raise Problem(f"agent {self.name!r}: {module.__name__} has no {self.attribute!r}"
-                          f"{nearest(self.attribute, classes)}")
+            classes = [
+                name for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "act")
+            ]
+            raise Problem(
+                f"agent {self.name!r}: {module.__name__} has no {self.attribute!r}{nearest(self.attribute, classes)}"
+            )
         missing = [part for part in ("Config", "act", "predict", "update") if not hasattr(found, part)]
         if missing:
             raise Problem(f"agent {self.name!r} has no {' and no '.join(missing)}; see docs/write-an-agent.md")
@@ -89,8 +100,12 @@ class AgentSource:
             return None
         wanted = [node for node in classes[0].body if _defines(node) in ("Config", "PRESETS", "stackable")]
         body = ast.Module([*ast.parse("from __future__ import annotations").body, *wanted], [])
-        scope: dict[str, Any] = {"dataclasses": dataclasses, "dataclass": dataclasses.dataclass,
-                                 "__name__": "rlrepro._described", **vars(agent_module)}
+        scope: dict[str, Any] = {
+            "dataclasses": dataclasses,
+            "dataclass": dataclasses.dataclass,
+            "__name__": "rlrepro._described",
+            **vars(agent_module),
+        }
         exec(compile(body, str(file), "exec"), scope)
         if "Config" not in scope:
             return None
@@ -112,8 +127,9 @@ def find_agent(name: str) -> AgentSource:
         _check_module(place, f"--agent {name}")
         return AgentSource(name, place, None, attribute)
     known = ", ".join(points) or "none is installed"
-    raise Problem(f"unknown agent {name!r}{nearest(name, points)} (installed: {known}; or package.module:Class, "
-                  "file.py:Class)")
+    raise Problem(
+        f"unknown agent {name!r}{nearest(name, points)} (installed: {known}; or package.module:Class, file.py:Class)"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ environments
@@ -200,8 +216,10 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         if name in gymnasium.registry:
             return name, _gym_factory(name), name
     choices = [*points, *gymnasium.registry]
-    raise Problem(f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
-                  "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)")
+    raise Problem(
+        f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
+        "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)"
+    )
 
 
 def _gym_factory(gym_id: str) -> Callable[..., Any]:
@@ -240,16 +258,23 @@ def _from_module(module: ModuleType, attribute: str, name: str) -> tuple[Callabl
     found = getattr(module, attribute, None)
     if callable(found):
         return _class_factory(found, name), None
-    classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)]
-    raise Problem(f"environment {name!r}: {module.__name__} neither registers nor defines {attribute!r}"
-                  f"{nearest(attribute, [*classes, *gymnasium.registry])}")
+    classes = [
+        key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)
+    ]
+    raise Problem(
+        f"environment {name!r}: {module.__name__} neither registers nor defines {attribute!r}"
+        f"{nearest(attribute, [*classes, *gymnasium.registry])}"
+    )
 
 
 def _only_env(module: ModuleType, file: Path, registered: list[str]) -> str:
     import gymnasium
 
-    classes = [key for key, value in vars(module).items() if isinstance(value, type)
-               and issubclass(value, gymnasium.Env) and value.__module__ == module.__name__]
+    classes = [
+        key
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, gymnasium.Env) and value.__module__ == module.__name__
+    ]
     choices = registered or classes
     if len(choices) != 1:
         found = ", ".join(choices) or "no environment"
@@ -276,16 +301,19 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
         found = getattr(gymnasium.wrappers, text, None)
     if not callable(found):
         choices = [*points, *gymnasium.wrappers.__all__]
-        raise Problem(f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)")
+        raise Problem(
+            f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)"
+        )
     return functools.partial(found, **kwargs) if kwargs else found
 
 
 def _arguments(text: str, name: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({text}", mode="eval").body
-        assert isinstance(call, ast.Call) and not call.args
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError(text)
         return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError, AssertionError):
+    except (SyntaxError, ValueError):
         raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key=value)") from None
 
 
@@ -305,7 +333,8 @@ def _module(name: str | None, file: Path | None, what: str) -> ModuleType:
         alias = f"rlrepro_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
         if alias not in sys.modules:
             spec = importlib.util.spec_from_file_location(alias, file)
-            assert spec is not None and spec.loader is not None
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{file} is not a Python file")
             sys.modules[alias] = module = importlib.util.module_from_spec(spec)
             try:
                 spec.loader.exec_module(module)

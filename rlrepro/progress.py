@@ -30,7 +30,9 @@ class Board:
         self.results: dict[int, dict[str, Any]] = {}
         self.errors: list[tuple[str, int]] = []
         self._curves = Curves(
-            folder.tensorboard, settings.seeds, _shown(settings),
+            folder.tensorboard,
+            settings.seeds,
+            _shown(settings),
             {"env": settings.env, "agent": settings.agent, **_scalar(settings.hyperparameters)},
         )
         self._pending: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)
@@ -42,10 +44,16 @@ class Board:
         self._first_steps: dict[int, int] = {}
         self._groups = settings.groups()
         self._decile = 0
+        self._shown = False
         self._live: Live | None = None
         if console.is_terminal and not quiet:
-            self._bar = Progress(TextColumn("[bold]{task.description}"), BarColumn(None), TextColumn("{task.percentage:>3.0f} %"),
-                                 console=console, expand=True)
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(None),
+                TextColumn("{task.percentage:>3.0f} %"),
+                console=console,
+                expand=True,
+            )
             self._task = self._bar.add_task(f"{settings.agent} on {settings.env}", total=settings.total_timesteps)
             self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
@@ -76,6 +84,11 @@ class Board:
         """A group begins, or goes on, at this env step."""
         self._steps[group] = self._first_steps[group] = env_step
 
+    def _on_ready(self, group: int) -> None:
+        if not self._shown:
+            self._shown = True
+            show_settings(self.settings, self.folder, self.console)
+
     def _on_progress(self, group: int, env_step: int, phase: str) -> None:
         self._steps[group], self._phases[group] = max(env_step, self._steps.get(group, 0)), phase
         tenth = min(self._steps.values()) * 10 // self.settings.total_timesteps
@@ -98,8 +111,11 @@ class Board:
     def _draw(self, env_step: int, wall_time: float | None) -> None:
         points = self._pending.pop(env_step)
         tags = {tag: None for point in points.values() for tag in point}
-        self._curves.add(env_step, {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds]
-                                    for tag in tags}, wall_time)
+        self._curves.add(
+            env_step,
+            {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags},
+            wall_time,
+        )
         self._curves.flush()
 
     def _on_checkpoint(self, group: int, env_step: int) -> None:
@@ -132,8 +148,10 @@ class Board:
     def _line(self) -> str:
         step, rate, left = self._facts()
         total = self.settings.total_timesteps
-        return (f"env step {step:>11,} of {total:,}  {step / total:4.0%}  {rate:>9,.0f} steps/s  "
-                f"return {self._spread()}  {_duration(left)} left")
+        return (
+            f"env step {step:>11,} of {total:,}  {step / total:4.0%}  {rate:>9,.0f} steps/s  "
+            f"return {self._spread()}  {_duration(left)} left"
+        )
 
     def _spread(self) -> str:
         if not self._returns:
@@ -149,8 +167,13 @@ class Board:
             phases = [phase for phase in self._phases.values() if phase]
             now = max(phases, key=lambda p: p != "training") if phases else "starting"
             facts = Table.grid(padding=(0, 3))
-            facts.add_row(f"{step:,} of {self.settings.total_timesteps:,} env steps a seed", f"{rate:,.0f} steps/s in all",
-                          f"{_duration(left)} left", f"return {self._spread()}", Text(now, style="cyan"))
+            facts.add_row(
+                f"{step:,} of {self.settings.total_timesteps:,} env steps a seed",
+                f"{rate:,.0f} steps/s in all",
+                f"{_duration(left)} left",
+                f"return {self._spread()}",
+                Text(now, style="cyan"),
+            )
             return Group(self._bar, facts)
 
     def summary(self) -> None:
@@ -162,17 +185,31 @@ class Board:
         order = [(seed, self.results[seed]) for seed in settings.seeds if seed in self.results]
         for seed, one in order:
             training = "none" if one["training_return"] is None else f"{one['training_return']:.2f}"
-            table.add_row(str(seed), f"{one['episodes']:,}", training,
-                          f"{one['eval_return']:.2f} ± {one['eval_std']:.2f}", f"{one['eval_length']:.1f}")
+            table.add_row(
+                str(seed),
+                f"{one['episodes']:,}",
+                training,
+                f"{one['eval_return']:.2f} ± {one['eval_std']:.2f}",
+                f"{one['eval_length']:.1f}",
+            )
         if len(order) > 1:
             training = [one["training_return"] for _, one in order if one["training_return"] is not None]
             table.add_section()
-            table.add_row("mean ± sd", "", _mean_sd(training), _mean_sd([one["eval_return"] for _, one in order]),
-                          f"{np.mean([one['eval_length'] for _, one in order]):.1f}")
+            table.add_row(
+                "mean ± sd",
+                "",
+                _mean_sd(training),
+                _mean_sd([one["eval_return"] for _, one in order]),
+                f"{np.mean([one['eval_length'] for _, one in order]):.1f}",
+            )
         console.print(table)
-        console.print(f"training return: last 100 episodes; evaluation: {settings.final_eval_episodes} fresh episodes, "
-                      "deterministic; ± within a seed over its episodes, below over seeds", highlight=False,
-                      soft_wrap=True, style="dim")
+        console.print(
+            f"training return: last 100 episodes; evaluation: {settings.final_eval_episodes} fresh episodes, "
+            "deterministic; ± within a seed over its episodes, below over seeds",
+            highlight=False,
+            soft_wrap=True,
+            style="dim",
+        )
         console.print(f"run folder   {self.folder}", highlight=False, soft_wrap=True)
         console.print(f"curves       tensorboard --logdir {self.folder.tensorboard}", highlight=False, soft_wrap=True)
 
@@ -187,16 +224,22 @@ def show_settings(settings: Settings, folder: RunFolder, console: Console) -> No
 def _shown(settings: Settings) -> dict[str, Any]:
     seeds = settings.seeds
     rows: dict[str, Any] = {
-        "env": settings.env, "agent": settings.agent, "seeds": ", ".join(map(str, seeds)),
-        "total timesteps": f"{settings.total_timesteps:,} a seed", "num envs": f"{settings.num_envs} a seed",
-        "device": settings.device, "processes": len(settings.groups()),
+        "env": settings.env,
+        "agent": settings.agent,
+        "seeds": ", ".join(map(str, seeds)),
+        "total timesteps": f"{settings.total_timesteps:,} a seed",
+        "num envs": f"{settings.num_envs} a seed",
+        "device": settings.device,
+        "processes": len(settings.groups()),
     }
     if settings.env_kwargs:
         rows["env kwargs"] = ", ".join(f"{k}={v!r}" for k, v in settings.env_kwargs.items())
     if settings.wrappers:
         rows["wrappers"] = ", ".join(settings.wrappers)
-    rows["every"] = (f"{settings.log_every:,} log, {settings.eval_every:,} evaluate, "
-                     f"{settings.checkpoint_every:,} checkpoint (env steps)")
+    rows["every"] = (
+        f"{settings.log_every:,} log, {settings.eval_every:,} evaluate, "
+        f"{settings.checkpoint_every:,} checkpoint (env steps)"
+    )
     for name, value in settings.hyperparameters.items():
         text = ",".join(map(str, value)) if isinstance(value, tuple) else value
         rows[name] = f"{text!s:<10} {settings.sources.get(name, '')}"
@@ -204,7 +247,9 @@ def _shown(settings: Settings) -> dict[str, Any]:
 
 
 def _scalar(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
-    return {name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in values.items()}
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in values.items()
+    }
 
 
 def _mean_sd(values: list[float]) -> str:

@@ -1,16 +1,16 @@
 """The run folder: everything that a run leaves behind, in files that other tools read.
 
-    run/
-      settings.json            what decides the run; enough to start it again
-      run.json                 command, versions, git commit, hardware, how it ended
-      git.diff                 uncommitted changes, where there were any
-      seeds/3/episodes.csv     every finished episode of seed 3
-      seeds/3/metrics.csv      losses, rates and returns at every point of the curves
-      seeds/3/evaluations.csv  every episode of every evaluation
-      seeds/3/policy.safetensors   what `rlrepro evaluate` needs
-      seeds/3/checkpoints/     the newest two
-      tensorboard/             a view of the above: one run per seed and one for their mean
-      videos/
+run/
+  settings.json            what decides the run; enough to start it again
+  run.json                 command, versions, git commit, hardware, how it ended
+  git.diff                 uncommitted changes, where there were any
+  seeds/3/episodes.csv     every finished episode of seed 3
+  seeds/3/metrics.csv      losses, rates and returns at every point of the curves
+  seeds/3/evaluations.csv  every episode of every evaluation
+  seeds/3/policy.safetensors   what `rlrepro evaluate` needs
+  seeds/3/checkpoints/     the newest two
+  tensorboard/             a view of the above: one run per seed and one for their mean
+  videos/
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import datetime
 import fcntl
 import importlib.metadata
 import io
+import itertools
 import json
 import math
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -61,26 +63,26 @@ class RunFolder:
         """A new folder with its settings and its circumstances; never one that is there already."""
         stem = name or f"{_slug(settings.env)}-{_slug(settings.agent)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         path = run_dir / stem
-        try:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            for count in range(2, 1000):
-                with contextlib.suppress(FileExistsError):
-                    path.mkdir()
-                    break
-                if name is not None:
-                    raise Problem(f"{path} is there already; choose another --name, or --resume {path}")
-                path = run_dir / f"{stem}-{count}"
-            folder = RunFolder(path)
-            for seed in settings.seeds:
-                folder.checkpoints(seed).mkdir(parents=True)
-        except OSError as error:
-            raise checkpoint.could_not_write(path, error) from error
+        if name is not None and path.exists():
+            raise Problem(f"{path} is there already; choose another --name, or --resume {path}")
+        for count in itertools.count(2):
+            if not path.exists():
+                break
+            path = run_dir / f"{stem}-{count}"
+        unfinished = RunFolder(run_dir / f".{path.name}.{os.getpid()}.tmp")
         circumstances, diff = _circumstances(command)
-        if diff:
-            checkpoint.write_whole(path / "git.diff", diff)
-        folder.write_json("run.json", {"status": "running", **circumstances})
-        checkpoint.write_whole(path / "settings.json", settings.to_json().encode())
-        return folder
+        try:
+            for seed in settings.seeds:
+                unfinished.checkpoints(seed).mkdir(parents=True)
+            if diff:
+                checkpoint.write_whole(unfinished.path / "git.diff", diff)
+            unfinished.write_json("run.json", {"status": "running", **circumstances})
+            checkpoint.write_whole(unfinished.path / "settings.json", settings.to_json().encode())
+            unfinished.path.rename(path)
+        except OSError as error:
+            shutil.rmtree(unfinished.path, ignore_errors=True)
+            raise checkpoint.could_not_write(path, error) from error
+        return RunFolder(path)
 
     @staticmethod
     def open(path: Path) -> tuple[RunFolder, Settings]:
@@ -240,8 +242,12 @@ def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions,
         "git": {"commit": commit or None, "changed": bool(diff)},
-        "hardware": {"machine": platform.machine(), "system": platform.system(), "cpu": _cpu(),
-                     "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
     }, diff
 
 

@@ -71,13 +71,17 @@ class Streams:
 
     def get_state(self) -> dict[str, Any]:
         blocks = {key: block[cursor:].swapaxes(0, 1) for key, (block, cursor) in self._blocks.items()}
-        return {"generators": [generator.bit_generator.state for generator in self.generators], "blocks": blocks}
+        return {
+            "generators": [generator.bit_generator.state for generator in self.generators],
+            "blocks": blocks,
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
-        self._blocks = {key: (np.asarray(rows).swapaxes(0, 1).copy(), 0)
-                        for key, rows in state.get("blocks", {}).items()}
+        self._blocks = {
+            key: (np.asarray(rows).swapaxes(0, 1).copy(), 0) for key, rows in state.get("blocks", {}).items()
+        }
 
 
 _EMPTY = (np.empty(0), 0)
@@ -108,6 +112,7 @@ class Bound:
             self.parameters[name] = stack.matrix.detach()[:, columns].unflatten(1, shape)
             self.gradients[name] = stack.gradient[:, columns].unflatten(1, shape)
             offset += _padded(math.prod(shape))
+        self.in_order = tuple(zip(self.parameters.values(), self.gradients.values(), strict=True))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.network.forward(self, x)
@@ -203,8 +208,9 @@ class Adam:
     `torch.optim.Adam` over the rows, so that a seed that stops early (PPO's target KL) is simply left out.
     """
 
-    def __init__(self, stack: Stack, learning_rate: float, eps: float = 1e-8,
-                 betas: tuple[float, float] = (0.9, 0.999)) -> None:
+    def __init__(
+        self, stack: Stack, learning_rate: float, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
         self._stack = stack
         self._rows = list(stack.matrix.detach().unbind(0))
         self._gradients = list(stack.gradient.unbind(0))
@@ -230,11 +236,13 @@ class Adam:
             return {}
         return {key: torch.stack([slot[key] for slot in slots]) for key in ("step", "exp_avg", "exp_avg_sq")}
 
-    def set_state(self, state: Mapping[str, torch.Tensor]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         self._adam.state.clear()
         for row, parameter in enumerate(self._rows):
             if state:
-                self._adam.state[parameter] = {key: value[row].clone() for key, value in state.items()}
+                self._adam.state[parameter] = {
+                    key: torch.as_tensor(value[row]).to(parameter.device, copy=True) for key, value in state.items()
+                }
 
 
 def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:

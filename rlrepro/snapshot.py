@@ -25,8 +25,10 @@ class Unrestorable(Exception):
 
 def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
     """The state of each layer, from the outermost wrapper to the environment itself."""
-    return [_own_state(layer) if _offers_state(layer) else _read(vars(layer), type(layer).__name__)
-            for layer in _layers(env)]
+    return [
+        _own_state(layer) if _offers_state(layer) else _read(vars(layer), type(layer).__name__)
+        for layer in _layers(env)
+    ]
 
 
 def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
@@ -92,8 +94,11 @@ def _own_state(layer: Any) -> Any:
 
 
 def _read(attributes: dict[str, Any], owner: str) -> dict[str, Any]:
-    return {name: _plain(value, f"{owner}.{name}") for name, value in attributes.items()
-            if name not in _SKIPPED and not isinstance(value, _CONSTANT) and not callable(value)}
+    return {
+        name: _plain(value, f"{owner}.{name}")
+        for name, value in attributes.items()
+        if name not in _SKIPPED and not isinstance(value, _CONSTANT) and not callable(value)
+    }
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -6,7 +6,10 @@ successor, so a truncated episode is bootstrapped by it and a terminated one is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch.autograd.function import once_differentiable
 
 
 def gae(
@@ -27,6 +30,31 @@ def gae(
     delta = torch.addcmul(reward - value, discount, next_value)
     carry = (gamma * gae_lambda) * (~(terminated | truncated))
     return _backward_sum(delta, carry)
+
+
+def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, clip_range: float) -> torch.Tensor:
+    """PPO's objective (Schulman et al., 2017, eq. 7) to be maximised, `[S]` from `[S, B]`.
+
+    E[min(r A, clip(r, 1 − ε, 1 + ε) A)] with r = exp(log_ratio). Its gradient is written out: A r where the first
+    term is the smaller one, and nothing where the clipped one is.
+    """
+    return _ClippedSurrogate.apply(log_ratio, advantage, clip_range)  # type: ignore[no-any-return]
+
+
+class _ClippedSurrogate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, log_ratio: torch.Tensor, advantage: torch.Tensor, clip_range: float) -> torch.Tensor:
+        ratio = log_ratio.exp()
+        gain = ratio * advantage
+        clipped = ratio.clamp_(1 - clip_range, 1 + clip_range).mul_(advantage)
+        ctx.save_for_backward(gain, gain <= clipped)
+        return torch.minimum(gain, clipped).mean(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, delta: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        gain, open_ = ctx.saved_tensors
+        return (gain * open_).mul_((delta / gain.shape[1]).unsqueeze(1)), None, None
 
 
 def td_target(reward: torch.Tensor, next_value: torch.Tensor, terminated: torch.Tensor, gamma: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ import math
 import re
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -73,21 +73,13 @@ class Curves:
         with ExitStack() as stack:
             self._seeds = [stack.enter_context(_open(folder / f"seed-{seed}", now)) for seed in seeds]
             self._mean = stack.enter_context(_open(folder / MEAN, now))
+            for event in (Event(wall_time=now, file_version="brain.Event:2"), _settings(now, settings)):
+                self._write([(file, event) for file in self._files])
+            self._write([(self._mean, _experiment(now, {**hparams, "seed": 0}, metrics))])
+            for file, seed in zip(self._seeds, seeds, strict=True):
+                self._write([(file, _session(now, {**hparams, "seed": seed}))])
+            self.flush()
             self._stack = stack.pop_all()
-
-        self._write([(file, Event(wall_time=now, file_version="brain.Event:2")) for file in self._files])
-        table = _text(now, "settings", _table(settings))
-        self._write([(file, table) for file in self._files])
-        experiment = api_pb2.Experiment(
-            time_created_secs=now,
-            hparam_infos=[_info(name, value) for name, value in {**hparams, "seed": 0}.items()],
-            metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
-        )
-        self._write([(self._mean, _hparams(now, experiment=experiment))])
-        for file, seed in zip(self._seeds, seeds, strict=True):
-            start = _session(now, {**hparams, "seed": seed})
-            self._write([(file, _hparams(now, session_start_info=start))])
-        self.flush()
 
     @property
     def _files(self) -> list[BinaryIO]:
@@ -150,6 +142,8 @@ class Curves:
         self._stack.close()
 
     def _write(self, events: Sequence[tuple[BinaryIO, Event]]) -> None:
+        if not events:
+            return
         records = _records([event.SerializeToString() for _, event in events])
         for (file, _), record in zip(events, records, strict=True):
             file.write(record)
@@ -177,10 +171,10 @@ def _band(tag: str) -> tuple[str, str, str]:
     The mean is repeated under a tag of its own because TensorBoard complains, for each run having the value
     but not the margins, of missing tags: the runs of the seeds must lack all three.
     """
-    return f"band/{tag}_mean", f"band/{tag}_lower", f"band/{tag}_upper"
+    return f"spread/{tag}_mean", f"spread/{tag}_lower", f"spread/{tag}_upper"
 
 
-def _scalars(now: float, step: int, points: Any) -> Event:
+def _scalars(now: float, step: int, points: Iterable[tuple[str, float]]) -> Event:
     event = Event(wall_time=now, step=step)
     add = event.summary.value.add
     for tag, value in points:
@@ -202,13 +196,21 @@ def _text(now: float, tag: str, markdown: str, step: int = 0) -> Event:
     return _tensor(now, step, tag, "text", b"", tensor)
 
 
-def _table(settings: Mapping[str, Any]) -> str:
+def _settings(now: float, settings: Mapping[str, Any]) -> Event:
     """A Markdown table of settings, each value as code on one line."""
     rows = ["| setting | value |", "| --- | --- |"]
     for name, value in settings.items():
         code = " ".join(str(value).split()).replace("`", "'")
         rows.append(f"| {name} | `{code}` |" if code else f"| {name} | |")
-    return "\n".join(rows)
+    return _text(now, "settings", "\n".join(rows))
+
+
+FIELDS = {
+    "bool_value": api_pb2.DATA_TYPE_BOOL,
+    "number_value": api_pb2.DATA_TYPE_FLOAT64,
+    "string_value": api_pb2.DATA_TYPE_STRING,
+}
+"""Fields of a protobuf Value, and what the HParams page calls their types."""
 
 
 def _hparam(value: bool | int | float | str) -> tuple[str, bool | int | float | str]:
@@ -221,22 +223,27 @@ def _hparam(value: bool | int | float | str) -> tuple[str, bool | int | float | 
     return "string_value", str(value)
 
 
-def _session(now: float, hparams: Mapping[str, bool | int | float | str]) -> SessionStartInfo:
+def _experiment(now: float, hparams: Mapping[str, bool | int | float | str], metrics: Sequence[str]) -> Event:
+    """The columns of the HParams page.
+
+    TensorBoard takes one such event from all runs in view. It names no possible values, as those of the
+    other runs would then be filtered out.
+    """
+    experiment = api_pb2.Experiment(time_created_secs=now)
+    for name, value in hparams.items():
+        field, _ = _hparam(value)
+        experiment.hparam_infos.add(name=name, type=FIELDS[field], differs=name == "seed")
+    for tag in metrics:
+        experiment.metric_infos.add(name=api_pb2.MetricName(tag=tag))
+    return _hparams(now, experiment=experiment)
+
+
+def _session(now: float, hparams: Mapping[str, bool | int | float | str]) -> Event:
+    """The row of one seed on the HParams page."""
     start = SessionStartInfo(start_time_secs=now)
     for name, value in hparams.items():
         setattr(start.hparams[name], *_hparam(value))
-    return start
-
-
-def _info(name: str, value: bool | int | float | str) -> api_pb2.HParamInfo:
-    field, shown = _hparam(value)
-    info = api_pb2.HParamInfo(name=name, differs=name == "seed")
-    if field == "number_value":
-        info.type = api_pb2.DATA_TYPE_FLOAT64
-    else:
-        info.type = api_pb2.DATA_TYPE_BOOL if field == "bool_value" else api_pb2.DATA_TYPE_STRING
-        info.domain_discrete.append(shown)
-    return info
+    return _hparams(now, session_start_info=start)
 
 
 def _hparams(now: float, **data: Any) -> Event:
@@ -307,8 +314,8 @@ def _crc_tables(width: int) -> np.ndarray:
     return tables
 
 
-# The checksum loops over bytes in Python and took most of the time of `add`. CRC is linear, so
-# those of short records, together, are one table lookup per byte and an exclusive or.
+# TensorBoard's own checksum is a Python loop over bytes and takes three times as long as all else that `add`
+# does. A CRC being linear, those of a batch of short records are one table lookup per byte and one reduction.
 _TABLES = _crc_tables(1024)
 _ROWS = np.arange(len(_TABLES) - 1, -1, -1) * _TABLES.shape[1]
 
@@ -316,7 +323,7 @@ _ROWS = np.arange(len(_TABLES) - 1, -1, -1) * _TABLES.shape[1]
 def _checksums(payloads: Sequence[bytes]) -> list[int]:
     """Masked CRC-32C of each payload, none of which may be empty."""
     lengths = [len(payload) for payload in payloads]
-    width = max(lengths, default=0)
+    width = max(lengths)
     if width > len(_TABLES):
         return [masked_crc32c(payload) for payload in payloads]
     # Zero bytes in front contribute nothing.

@@ -76,8 +76,10 @@ def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[in
     """The newest env step for which every seed has a whole checkpoint, and the file lengths that each names."""
     from rlrepro import checkpoint
 
-    paths = {seed: {int(p.stem.removeprefix("step-")): p for p in folder.checkpoints(seed).glob("step-*.safetensors")}
-             for seed in seeds}
+    paths = {
+        seed: {int(p.stem.removeprefix("step-")): p for p in folder.checkpoints(seed).glob("step-*.safetensors")}
+        for seed in seeds
+    }
     steps = sorted(set.intersection(*(set(found) for found in paths.values())), reverse=True)
     chosen: tuple[int, list[Any]] | None = None
     for step in steps:
@@ -115,11 +117,10 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
     """Train every group from its step; `Problem` where one of them stopped."""
     from rich.console import Console
 
-    from rlrepro.progress import Board, show_settings
+    from rlrepro.progress import Board
     from rlrepro.record import metric_points
 
     console = Console()
-    show_settings(settings, folder, console)
     groups = settings.groups()
     jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
     with Board(folder, settings, console) as board:
@@ -133,9 +134,13 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
             _in_processes(jobs, board)
     if board.errors:
         message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
+        if status == Problem.exit_status and all(step is None for step in steps.values()):
+            shutil.rmtree(folder.path, ignore_errors=True)  # it never began
+            raise Problem(message)
         folder.note(status="interrupted" if status == Interrupted.exit_status else "failed", reason=message)
         stop = (Interrupted if status == Interrupted.exit_status else RunStopped)(
-            f"{message}; go on with: python -m rlrepro.train --resume {folder}")
+            f"{message}; go on with: python -m rlrepro.train --resume {folder}"
+        )
         stop.exit_status = status
         raise stop
     folder.note(status="finished", results={str(seed): one for seed, one in sorted(board.results.items())})
@@ -187,7 +192,12 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     processes[group].join()
                     seeds = ", ".join(map(str, jobs[group].seeds))
                     kind = "ended"
-                    values = {"error": (f"the process of seeds {seeds} died (exit code {processes[group].exitcode})", 1)}
+                    values = {
+                        "error": (
+                            f"the process of seeds {seeds} died (exit code {processes[group].exitcode})",
+                            1,
+                        )
+                    }
                 board.handle(group, kind, values)
                 if kind == "ended":
                     del pipes[ready]  # type: ignore[arg-type]

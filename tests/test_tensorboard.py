@@ -8,10 +8,9 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +56,13 @@ class Server:
         with opener.open(request, timeout=10) as reply:
             return json.load(reply)
 
+    def answers(self) -> bool:
+        """Whether anyone listens on the port."""
+        try:
+            return bool(self.get("runs"))
+        except OSError:
+            return False
+
     def points(self, run: str, tag: str) -> list[tuple[int, float]]:
         """(step, value) pairs of a curve."""
         return [(step, value) for _, step, value in self.get("plugin/scalars/scalars", run=run, tag=tag)]
@@ -66,19 +72,6 @@ class Server:
         statuses = [f"STATUS_{status}" for status in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
         query = {"experimentName": "", "allowedStatuses": statuses, "colParams": [], "sliceSize": 100}
         return self.get("plugin/hparams/session_groups", query)["sessionGroups"]
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 25) -> bool:
-    """Whether `condition` came true within `seconds`, while `process` lives."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if condition():
-                return True
-        except (urllib.error.URLError, OSError, KeyError):
-            pass
-        time.sleep(0.1)
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +88,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server = Server(probe.getsockname()[1])
     command = [sys.executable, "-m", "tensorboard.main", "--load_fast=false", "--host", "127.0.0.1"]
     command += ["--port", str(server.port), "--logdir", str(folder / "tensorboard")]
+    # Answers come once everything is read.
+    command += ["--reload_interval=0", "--reload_task=blocking"]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        # Files are read from their start, and these come last in each.
-        read = until(
-            lambda: (
-                METRIC in server.get("plugin/scalars/tags")["mean"]
-                and [g["sessions"][0]["status"] for g in server.sessions()] == ["STATUS_SUCCESS"] * 3
-            ),
-            process,
-        )
-        assert read, log.read_text()
+        deadline = time.monotonic() + 25
+        while not server.answers():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
         yield server
     finally:
         process.terminate()
@@ -118,7 +109,7 @@ def test_one_run_per_seed_and_one_for_the_mean(server: Server) -> None:
     assert sorted(server.get("runs")) == ["mean", "seed-0", "seed-3", "seed-7"]
     tags = {run: set(found) for run, found in server.get("plugin/scalars/tags").items()}
     own = {*POINTS, METRIC}
-    bands = {f"band/{tag}_{x}" for tag in (RETURN, "eval/mean_reward") for x in ("mean", "lower", "upper")}
+    bands = {f"spread/{tag}_{x}" for tag in (RETURN, "eval/mean_reward") for x in ("mean", "lower", "upper")}
     assert tags == {"seed-0": own, "seed-3": own, "seed-7": own, "mean": own | bands}
 
 
@@ -133,16 +124,14 @@ def test_seed_curves(server: Server, tag: str) -> None:
 
 @pytest.mark.parametrize("tag", [RETURN, "eval/mean_reward"])
 def test_mean_and_band(server: Server, tag: str) -> None:
-    rows = [
-        (step, [v for v in row if not math.isnan(v)]) for step, row in zip(STEPS, POINTS[tag], strict=True)
-    ]
+    rows = [(step, [v for v in row if not math.isnan(v)]) for step, row in zip(STEPS, POINTS[tag], strict=True)]
     rows = [(step, row) for step, row in rows if row]
     steps = [step for step, _ in rows]
     for name, sign in (
         (tag, 0),
-        (f"band/{tag}_mean", 0),
-        (f"band/{tag}_lower", -1),
-        (f"band/{tag}_upper", 1),
+        (f"spread/{tag}_mean", 0),
+        (f"spread/{tag}_lower", -1),
+        (f"spread/{tag}_upper", 1),
     ):
         points = server.points("mean", name)
         assert [step for step, _ in points] == steps
@@ -193,16 +182,9 @@ def test_layout_opens_on_the_band_of_the_return(server: Server) -> None:
         "Evaluation: each seed",
         "Losses: each seed",
     ]
-    band = {
-        x: f"band/{RETURN}_{name}" for x, name in (("value", "mean"), ("lower", "lower"), ("upper", "upper"))
-    }
+    band = {x: f"spread/{RETURN}_{name}" for x, name in (("value", "mean"), ("lower", "lower"), ("upper", "upper"))}
     assert sections[0]["chart"][0]["margin"]["series"] == [band]
-    lines = [
-        chart["multiline"]["tag"]
-        for section in sections
-        for chart in section["chart"]
-        if "multiline" in chart
-    ]
+    lines = [chart["multiline"]["tag"] for section in sections for chart in section["chart"] if "multiline" in chart]
 
     # As the page does, ask every chart's pattern of every run.
     pattern = "|".join(f"({re.escape(tag)})" for tag in band.values())
@@ -230,7 +212,7 @@ def test_one_seed_has_a_band_of_no_width(tmp_path: Path) -> None:
     assert read(tmp_path / "seed-5") == {RETURN: points}
     assert read(tmp_path / "mean") == {
         RETURN: points,
-        **{f"band/{RETURN}_{name}": points for name in ("mean", "lower", "upper")},
+        **{f"spread/{RETURN}_{name}": points for name in ("mean", "lower", "upper")},
     }
 
 
@@ -238,6 +220,7 @@ def test_nothing_is_written_for_nan(tmp_path: Path) -> None:
     with closing(Curves(tmp_path, [0, 1], {}, {})) as curves:
         curves.add(1, {"losses/td_loss": [NAN, 4.0], RETURN: [NAN, NAN]}, wall_time=1234.5)
         curves.add(2, {})
+        curves.add(3, {RETURN: [NAN, NAN]})
     assert read(tmp_path / "seed-0") == {}
     assert read(tmp_path / "seed-1") == read(tmp_path / "mean") == {"losses/td_loss": [(1, 4.0)]}
     (event,) = EventAccumulator(str(tmp_path / "mean")).Reload().Scalars("losses/td_loss")
@@ -288,8 +271,6 @@ def test_checksums(longest: int) -> None:
 def test_neither_torch_nor_tensorflow_is_imported() -> None:
     # By path, as the package around the module may import torch.
     path = sys.modules[Curves.__module__].__file__
-    code = (
-        f"import runpy, sys; runpy.run_path({path!r}); print({{'torch', 'tensorflow'}} & sys.modules.keys())"
-    )
+    code = f"import runpy, sys; runpy.run_path({path!r}); print({{'torch', 'tensorflow'}} & sys.modules.keys())"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"

@@ -1,0 +1,76 @@
+"""Two wrappers in the usual Gymnasium form: a time-aware observation and a delayed reward."""
+
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+Env = gym.Env[Any, Any]
+Obs = npt.NDArray[np.floating[Any]]
+
+
+class TimeFraction(gym.ObservationWrapper[Obs, Any, Obs], gym.utils.RecordConstructorArgs):
+    """Appends the elapsed fraction of the time limit, 0 to 1, to a flat Box observation: `[n]` to `[n + 1]`.
+
+    Where a time limit ends episodes, the state is Markov only with the time in it: Pardo et al., "Time Limits
+    in Reinforcement Learning", ICML 2018. The limit is `max_episode_steps` or else the environment's own.
+    """
+
+    def __init__(self, env: Env, max_episode_steps: int | None = None) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, max_episode_steps=max_episode_steps)
+        super().__init__(env)
+        box = env.observation_space
+        if not isinstance(box, gym.spaces.Box) or len(box.shape) != 1 or box.dtype.kind != "f":
+            raise ValueError(f"TimeFraction needs a flat Box of floats, not {box}")
+        if max_episode_steps is None and env.spec is not None:
+            max_episode_steps = env.spec.max_episode_steps
+        if max_episode_steps is None:
+            raise ValueError("TimeFraction needs max_episode_steps: the environment has no time limit of its own")
+        self.limit = max_episode_steps
+        self._elapsed = 0
+        self.observation_space = gym.spaces.Box(
+            np.append(box.low, box.dtype.type(0)),
+            np.append(box.high, box.dtype.type(1)),
+            dtype=box.dtype.type,
+        )
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        self._elapsed = 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Obs, SupportsFloat, bool, bool, dict[str, Any]]:
+        self._elapsed += 1
+        return super().step(action)
+
+    def observation(self, observation: Obs) -> Obs:
+        return np.append(observation, observation.dtype.type(min(self._elapsed / self.limit, 1.0)))
+
+
+class DelayedReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Pays rewards in sums: every `every` steps of an episode, and the rest at its end; 0 in between.
+
+    Put it around the time limit, as around what `gymnasium.make` gives, or a truncation forfeits the last
+    sum. With `every` beyond the longest episode, the return is all paid at the end.
+    """
+
+    def __init__(self, env: Env, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1, not {every}")
+        gym.utils.RecordConstructorArgs.__init__(self, every=every)
+        super().__init__(env)
+        self.every = every
+        self._elapsed, self._owed = 0, 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._elapsed, self._owed = 0, 0.0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        self._elapsed += 1
+        self._owed += float(reward)
+        paid = 0.0
+        if terminated or truncated or self._elapsed % self.every == 0:
+            paid, self._owed = self._owed, 0.0
+        return obs, paid, terminated, truncated, info

@@ -1,0 +1,259 @@
+"""The flags of the command line: each is checked as it is read, and each fault is one line."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from rlrepro.errors import Problem, nearest
+from rlrepro.plugins import AgentSource, installed
+
+MAX_SEED = 2**32 - 1
+MAX_STEPS = 10**12
+DEFAULT_SEEDS = 5
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Problem(message.replace("argument ", "", 1))
+
+
+def train_parser(
+    agent: AgentSource | None,
+    config_class: type[Any] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    add_help: bool = True,
+) -> argparse.ArgumentParser:
+    """The flags of `rlrepro train`; with an agent, its hyperparameters too."""
+    width = min(110, shutil.get_terminal_size().columns)
+    parser = Parser(
+        prog="python -m rlrepro.train",
+        description="Train one agent on one environment, many seeds at once, and evaluate it.",
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=width),
+        allow_abbrev=False,
+        add_help=add_help,
+    )
+    run = parser.add_argument_group("run")
+    add = run.add_argument
+    add(
+        "--env",
+        metavar="ENV",
+        help="Gymnasium id, module:Id-v0, module:Class, or file.py:Class (CartPole-v1)",
+    )
+    add(
+        "--agent",
+        metavar="AGENT",
+        help=f"{', '.join(installed('agents'))}, module:Class, or file.py:Class (ppo)",
+    )
+    add(
+        "--seeds",
+        type=_seed_list,
+        metavar="N|LIST",
+        help=f"how many seeds, or which: 10, or 0,3,7 ({DEFAULT_SEEDS})",
+    )
+    add("--seed", type=_whole(0, MAX_SEED), metavar="SEED", help="one seed; with --seeds N, the first of them")
+    add("--total-timesteps", type=_whole(1, MAX_STEPS), metavar="STEPS", help="env steps of each seed")
+    add("--num-envs", type=_whole(1, 100_000), metavar="N", help="sub-environments of each seed")
+    add("--device", type=_device, metavar="DEVICE", help="cpu, cuda or cuda:1 (cpu)")
+    add(
+        "--processes",
+        type=_whole(1, 1024),
+        metavar="N",
+        help="processes that the seeds are dealt to (one a core)",
+    )
+    add(
+        "--env-kwargs",
+        type=_kwargs,
+        metavar="K=V,…",
+        help="arguments of the environment, as g=9.8,continuous=True",
+    )
+    add(
+        "--wrapper",
+        action="append",
+        metavar="WRAPPER",
+        help="wrap the environment: Name, Name(k=v), module:Class, "
+        "or file.py:Class; may be repeated, the innermost first",
+    )
+    add(
+        "--check-env",
+        action=argparse.BooleanOptionalAction,
+        help="test the environment against Gymnasium's contract before training (on)",
+    )
+    kept = parser.add_argument_group("what is kept")
+    add = kept.add_argument
+    add("--run-dir", default="runs", metavar="DIR", help="where run folders are made (runs)")
+    add("--name", type=_name, metavar="NAME", help="name of the run folder (ENV-AGENT-TIME)")
+    add(
+        "--log-every",
+        type=_whole(1, MAX_STEPS),
+        metavar="STEPS",
+        help="env steps between points of the curves (a 200th)",
+    )
+    add(
+        "--eval-every",
+        type=_whole(0, MAX_STEPS),
+        metavar="STEPS",
+        help="env steps between evaluations; 0: only at the end (a tenth)",
+    )
+    add("--eval-episodes", type=_whole(1, 100_000), metavar="N", help="episodes of an evaluation (10)")
+    add(
+        "--final-eval-episodes",
+        type=_whole(1, 100_000),
+        metavar="N",
+        help="episodes of the last evaluation (100)",
+    )
+    add(
+        "--checkpoint-every",
+        type=_whole(0, MAX_STEPS),
+        metavar="STEPS",
+        help="env steps between checkpoints; 0: only at the end (a tenth)",
+    )
+    add(
+        "--capture-video",
+        action=argparse.BooleanOptionalAction,
+        help="record an episode of the first seed at each evaluation",
+    )
+    again = parser.add_argument_group("again")
+    add = again.add_argument
+    add("--resume", metavar="RUN", help="go on with a run that was stopped, from its newest checkpoint")
+    add("--settings", metavar="FILE", help="begin a new run from another's settings.json; flags change it")
+    if agent is not None and config_class is not None:
+        defaults = (presets or {}).get("*", {})
+        group = parser.add_argument_group(f"hyperparameters of {agent.name}")
+        for field in dataclasses.fields(config_class):
+            _add_hyperparameter(group, field, defaults.get(field.name, field.default))
+        if presets:
+            lines = [
+                f"  {key}: "
+                + ", ".join(f"{k} = {v}" for k, v in preset.items() if k != "source")
+                + f"  [{preset.get('source', 'no source given')}]"
+                for key, preset in presets.items()
+            ]
+            parser.epilog = (
+                f"presets of {agent.name} (by environment id or kind of action space; * is for all):\n"
+                + "\n".join(lines)
+            )
+    return parser
+
+
+def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any) -> None:
+    meta = field.metadata
+    flag = "--" + field.name.replace("_", "-")
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    text = f"{meta.get('help', '')} ({shown}) [{meta.get('source', 'no source given')}]".replace("%", "%%")
+    options: dict[str, Any] = {"dest": f"hyper_{field.name}", "help": text, "default": None}
+    low, high = meta.get("low"), meta.get("high")
+    if isinstance(default, bool):
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    elif meta.get("choices"):
+        group.add_argument(flag, type=_one_of(meta["choices"]), metavar="|".join(meta["choices"]), **options)
+    elif isinstance(default, int):
+        group.add_argument(
+            flag,
+            type=_whole(low if low is not None else -MAX_STEPS, high or MAX_STEPS),
+            metavar="N",
+            **options,
+        )
+    elif isinstance(default, float):
+        group.add_argument(flag, type=_real(low, high), metavar="X", **options)
+    elif isinstance(default, tuple):
+        group.add_argument(flag, type=_whole_list(low), metavar="N,N", **options)
+    else:
+        group.add_argument(flag, metavar="TEXT", **options)
+
+
+def _whole(low: float, high: float) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text.replace("_", ""))
+        except ValueError:
+            try:
+                real = float(text)
+                value = int(real) if real == int(real) else None  # type: ignore[assignment]
+            except (ValueError, OverflowError):
+                value = None  # type: ignore[assignment]
+        if value is None:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not from {int(low):,} to {int(high):,}")
+        return value
+
+    return parse
+
+
+def _real(low: float | None, high: float | None) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        lowest, highest = -1e30 if low is None else low, 1e30 if high is None else high
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text} is not from {lowest:g} to {highest:g}")
+        return value
+
+    return parse
+
+
+def _whole_list(low: float | None) -> Callable[[str], tuple[int, ...]]:
+    parse_one = _whole(low if low is not None else -MAX_STEPS, 10**9)
+    return lambda text: tuple(parse_one(part) for part in text.split(","))
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(choices)}{nearest(text, choices)}")
+        return text
+
+    return parse
+
+
+def _seed_list(text: str) -> int | tuple[int, ...]:
+    if "," not in text:
+        return _whole(1, 10_000)(text)
+    seeds = tuple(_whole(0, MAX_SEED)(part) for part in text.split(",") if part.strip())
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise argparse.ArgumentTypeError(f"seed {twice[0]} stands twice in {text!r}")
+    if not seeds:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seed")
+    return seeds
+
+
+def _kwargs(text: str) -> dict[str, Any]:
+    """`a=1,b=True` or a JSON object."""
+    if text.lstrip().startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError(text)
+        return {keyword.arg or "": _literal(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value,name=value, nor JSON") from None
+
+
+def _literal(node: ast.expr) -> Any:
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N{nearest(text, ['cpu', 'cuda'])}")
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[\w.@+=-][\w.@+= -]{0,150}", text) or text in (".", ".."):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of one folder (letters, digits, . _ - = + @)")
+    return text

@@ -1,0 +1,290 @@
+"""The record of a group of seeds while it trains: curves, episodes, evaluations, checkpoints, videos."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from rlrepro import checkpoint, loop
+from rlrepro.agent import Agent, Metrics
+from rlrepro.errors import Interrupted, Problem
+from rlrepro.plugins import EnvSource
+from rlrepro.record import RunFolder, SeedLog
+from rlrepro.settings import Job
+from rlrepro.vector import VectorEnv
+
+Send = Callable[..., None]
+LAST_EPISODES = 100  # what `rollout/ep_rew_mean` averages over, as in Stable-Baselines3
+KEPT_CHECKPOINTS = 2
+
+
+class Recorder:
+    """Keeps the record of a group of seeds and holds its appointments: `loop.Record`."""
+
+    def __init__(self, job: Job, agent: Agent, env: VectorEnv, source: EnvSource, send: Send) -> None:
+        self.job, self.settings, self.agent, self.env, self.send = job, job.settings, agent, env, send
+        self.folder = RunFolder(job.run)
+        self.source = source
+        self.counter = loop.EpisodeCounter(len(job.seeds), job.settings.num_envs)
+        self.logs = [SeedLog(self.folder, seed) for seed in job.seeds]
+        self.last: list[collections.deque[tuple[float, int]]] = [
+            collections.deque(maxlen=LAST_EPISODES) for _ in job.seeds
+        ]
+        self.since_log: list[list[tuple[float, int]]] = [[] for _ in job.seeds]
+        self.num_episodes = [0] * len(job.seeds)
+        self.env_step = 0
+        self.due = 0
+        self.keeps_env_state = True
+        self.stop_signal = 0
+        self._metrics: Metrics = {}
+        self._clock = time.perf_counter()
+        self._clock_step = 0
+        self._checkpointed = -1
+        self._warned_not_finite = False
+        self._phase = ""
+
+    # What the loop tells
+
+    def updated(self, env_step: int, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def ended(self, env_step: int, episodes: list[loop.Episode]) -> None:
+        for e in episodes:
+            self.logs[e.row].add(
+                "episodes", env_step, e.env, e.episode_return, e.episode_length, e.terminated, e.truncated
+            )
+            outcome = (e.episode_return, e.episode_length)
+            self.last[e.row].append(outcome)
+            self.since_log[e.row].append(outcome)
+            self.num_episodes[e.row] += 1
+
+    def tick(self, env_step: int) -> None:
+        """Hold the appointments of this env step; the interval of each is counted from step 0, never from now."""
+        settings = self.settings
+        self.env_step = env_step
+        if self._is_due(env_step, settings.log_every):
+            self._log(env_step)
+        if self._is_due(env_step, settings.eval_every) and env_step < settings.total_timesteps:
+            self.evaluate(env_step, settings.eval_episodes)
+        stopping = self.stop_signal
+        if self._is_due(env_step, settings.checkpoint_every) or stopping:
+            self.checkpoint(env_step)
+        if stopping:
+            raise Interrupted(f"stopped at env step {env_step:,}")
+        self.schedule(env_step)
+
+    def schedule(self, env_step: int) -> None:
+        """Set `due` to the next appointment after `env_step`."""
+        settings = self.settings
+        periods = [p for p in (settings.log_every, settings.eval_every, settings.checkpoint_every) if p]
+        self.due = min((env_step // period + 1) * period for period in periods)
+        if self.stop_signal:
+            self.due = 0
+
+    def _is_due(self, env_step: int, period: int) -> bool:
+        """Whether a multiple of `period` lies in the step that ended at `env_step`."""
+        return period > 0 and env_step // period != (env_step - self.settings.num_envs) // period
+
+    # What it keeps
+
+    def _log(self, env_step: int) -> None:
+        values: dict[str, np.ndarray] = {}
+        means = [np.mean(episodes, 0) if episodes else (np.nan, np.nan) for episodes in self.since_log]
+        values["charts/episodic_return"], values["charts/episodic_length"] = np.array(means, np.float64).T
+        means = [np.mean(episodes, 0) if episodes else (np.nan, np.nan) for episodes in self.last]
+        values["rollout/ep_rew_mean"], values["rollout/ep_len_mean"] = np.array(means, np.float64).T
+        values |= loop.as_metrics(self._metrics)
+        now = time.perf_counter()
+        rate = (env_step - self._clock_step) / max(now - self._clock, 1e-9)
+        values["charts/SPS"] = values["time/fps"] = np.full(len(self.logs), rate)
+        self._clock, self._clock_step = now, env_step
+        self.since_log = [[] for _ in self.logs]
+        self._write_metrics(env_step, values)
+        losses = [v for tag, v in values.items() if tag.startswith("losses/") and tag != "losses/explained_variance"]
+        if losses and not self._warned_not_finite and not np.isfinite(losses).all():
+            bad = [seed for row, seed in enumerate(self.job.seeds) if not np.isfinite([v[row] for v in losses]).all()]
+            self._warned_not_finite = True
+            self.send(
+                "warn",
+                text=f"the losses of seed {bad[0]} are not finite since env step {env_step:,}: it diverged",
+            )
+
+    def _write_metrics(self, env_step: int, values: Mapping[str, np.ndarray]) -> None:
+        wall_time = round(time.time(), 3)
+        rows = []
+        for row, log in enumerate(self.logs):
+            point = {tag: float(value[row]) for tag, value in values.items() if not np.isnan(value[row])}
+            for tag, value in point.items():
+                log.add("metrics", env_step, wall_time, tag, value)
+            log.flush()
+            rows.append(point)
+        self.send(
+            "point",
+            env_step=env_step,
+            wall_time=wall_time,
+            values=dict(zip(self.job.seeds, rows, strict=True)),
+        )
+
+    def evaluate(self, env_step: int, num_episodes: int, final: bool = False) -> loop.Evaluation:
+        """Evaluate the present policy on fresh episodes, deterministically, and write the result."""
+        started = time.perf_counter()
+        seeds = self.job.seeds
+        with self.phase("evaluating"):
+            batch = self.source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
+            try:
+                purpose = ("final evaluation",) if final else ("evaluation", env_step)
+                outcome = loop.evaluate(self.agent, batch, seeds, num_episodes, True, purpose)
+            finally:
+                _close(batch)
+            for row, log in enumerate(self.logs):
+                for episode in range(num_episodes):
+                    log.add(
+                        "evaluations",
+                        f"{env_step}" if not final else f"{env_step}-final",
+                        episode,
+                        float(outcome.episode_return[row, episode]),
+                        int(outcome.episode_length[row, episode]),
+                    )
+            self._write_metrics(env_step, loop.mean_returns(outcome))
+            if self.settings.capture_video and self.job.is_first:
+                self.film(env_step)
+        self._clock += time.perf_counter() - started
+        return outcome
+
+    def film(self, env_step: int) -> None:
+        """One episode of the first seed as a video; a failure to film is told and does no harm."""
+        try:
+            film(
+                self.agent,
+                self.source,
+                self.job.seeds,
+                self.folder.videos,
+                f"seed-{self.job.seeds[0]}-step-{env_step}",
+            )
+        except Problem as error:
+            self.send("warn", text=f"no video: {error}")
+
+    def checkpoint(self, env_step: int, env_lost: bool = False) -> None:
+        """Write the state of every seed, then let the oldest go."""
+        if env_step == self._checkpointed:
+            return
+        with self.phase("writing a checkpoint"):
+            sizes = [log.flush(durable=True) for log in self.logs]
+            state = {
+                "agent": self.agent.get_state(),
+                "memory": self.agent.memory.get_state(),
+                "env": self.env.get_state() if self.keeps_env_state and not env_lost else None,
+                "counter": {
+                    "episode_return": self.counter.episode_return,
+                    "episode_length": self.counter.episode_length,
+                },
+                "record": {
+                    "last": [list(one) for one in self.last],
+                    "since_log": list(self.since_log),
+                    "num_episodes": list(self.num_episodes),
+                },
+            }
+            for row, seed in enumerate(self.job.seeds):
+                about = {
+                    "env_step": env_step,
+                    "agent": self.settings.agent,
+                    "env": self.settings.env,
+                    "seed": seed,
+                    "sizes": sizes[row],
+                }
+                checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)
+            self._checkpointed = env_step
+            for seed in self.job.seeds:
+                for path in sorted(self.folder.checkpoints(seed).glob("step-*.safetensors"))[:-KEPT_CHECKPOINTS]:
+                    path.unlink(missing_ok=True)
+        self.send("checkpoint", env_step=env_step)
+
+    def restore(self, env_step: int) -> None:
+        """Go on from a checkpoint, its files cut back to it already."""
+        parts = [checkpoint.load(checkpoint_path(self.folder, seed, env_step))[0] for seed in self.job.seeds]
+        state = checkpoint.join(parts)
+        self.agent.set_state(state["agent"])
+        self.agent.memory.set_state(state["memory"])
+        self.counter.episode_return[:] = state["counter"]["episode_return"]
+        self.counter.episode_length[:] = state["counter"]["episode_length"]
+        self.last = [collections.deque(map(tuple, one), maxlen=LAST_EPISODES) for one in state["record"]["last"]]
+        self.since_log = [[tuple(e) for e in one] for one in state["record"]["since_log"]]
+        self.num_episodes = list(state["record"]["num_episodes"])
+        if state["env"] is None:
+            self.env.begin_anew(env_step)
+            self.agent.memory.cut()
+            self.counter.episode_return[:] = 0.0
+            self.counter.episode_length[:] = 0
+        else:
+            self.env.set_state(state["env"])
+        self.env_step = self._clock_step = self._checkpointed = env_step
+
+    def save_policy(self) -> None:
+        """Each seed's policy, for `rlrepro evaluate`."""
+        policy = self.agent.get_policy()
+        for row, seed in enumerate(self.job.seeds):
+            tensors = {name: np.ascontiguousarray(checkpoint.split(value, row)) for name, value in policy.items()}
+            checkpoint.write_whole(self.folder.policy(seed), safetensors.numpy.save(tensors))
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        before, self._phase = self._phase, name
+        self.send("progress", env_step=self.env_step, phase=name)
+        yield
+        self._phase = before
+        self.send("progress", env_step=self.env_step, phase=before)
+
+    def progress(self) -> None:
+        """Tell how far the run is; called from another thread."""
+        self.send("progress", env_step=max(self.env_step, self.env.num_steps), phase=self._phase)
+
+
+def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:
+    return folder.checkpoints(seed) / f"step-{env_step:012d}.safetensors"
+
+
+def film(agent: Agent, source: EnvSource, seeds: tuple[int, ...], folder: Path, name: str) -> None:
+    """Record one deterministic episode of the first seed as `folder/name-episode-0.mp4`."""
+    import gymnasium
+
+    from rlrepro.seeds import Streams, env_seed
+
+    env = source.make(render_mode="rgb_array")
+    if env.render_mode != "rgb_array":
+        raise Problem(f"{source.name} does not render as rgb_array")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the folder is there already when a run is filmed again
+            env = gymnasium.wrappers.RecordVideo(
+                env, str(folder), episode_trigger=lambda _: True, name_prefix=name, disable_logger=True
+            )
+        streams = Streams(seeds, "video")
+        start = int(getattr(env.action_space, "start", 0))
+        obs, _ = env.reset(seed=env_seed(seeds[0], "video"))
+        over = False
+        while not over:
+            rows = np.broadcast_to(np.asarray(obs), (len(seeds), 1, *np.shape(obs))).copy()
+            action = agent.predict(rows, streams, True)[0, 0]
+            if isinstance(env.action_space, gymnasium.spaces.Box):
+                action = np.clip(action, env.action_space.low, env.action_space.high)
+            else:
+                action = int(action) + start
+            obs, _, terminated, truncated, _ = env.step(action)
+            over = bool(terminated or truncated)
+        env.close()
+    except gymnasium.error.DependencyNotInstalled:
+        raise Problem("recording needs the 'video' extra: pip install 'rlrepro[video]'") from None
+
+
+def _close(batch: Any) -> None:
+    close = getattr(batch, "close", None)
+    if close is not None:
+        close()

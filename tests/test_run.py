@@ -1,0 +1,268 @@
+"""Whole runs: seed invariance, determinism, and resume after SIGKILL, all to the byte."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlrepro import checkpoint, train
+from rlrepro.recorder import checkpoint_path
+from rlrepro.record import RunFolder, read_rows
+
+PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatches", "4", "--num-epochs", "2"]
+DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
+       "--target-every", "60", "--buffer-size", "300", "--hidden", "50,24"]  # fmt: skip
+CASES = {
+    "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
+    "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
+    "ppo-target-kl": [*PPO, "--env", "CartPole-v1", "--target-kl", "0.0005", "--learning-rate", "0.003"],
+    "ppo-odd-shapes": [*PPO, "--env", "Acrobot-v1", "--num-envs", "1", "--num-steps", "35", "--num-minibatches", "7",
+                       "--hidden", "37"],
+    "ppo-single-environments": [*PPO, "--env", "CartPole-v1", "--wrapper", "TimeFraction"],
+    "dqn": [*DQN, "--env", "CartPole-v1"],
+    "dqn-double-discrete-obs": [*DQN, "--env", "CliffWalking-v1", "--double", "--loss", "squared",
+                                "--env-kwargs", "max_episode_steps=40"],
+    "random": ["--agent", "random", "--env", "Pendulum-v1"],
+}  # fmt: skip
+BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
+
+
+def run(folder: Path, *arguments: str) -> Path:
+    """A run that ends well; its folder."""
+    assert train.main([*arguments, "--run-dir", str(folder.parent), "--name", folder.name]) == 0
+    return folder
+
+
+def outcome(run: Path, seed: int) -> dict[str, bytes]:
+    """What of a seed's run is to be the same: every episode, every evaluation, and the final parameters."""
+    names = ("episodes.csv", "evaluations.csv", "policy.safetensors")
+    return {name: (run / "seeds" / str(seed) / name).read_bytes() for name in names}
+
+
+def whole_state(run: Path, seed: int) -> str:
+    """The last checkpoint but for the record's own book-keeping: memory, moments, streams, environment."""
+    path = sorted((run / "seeds" / str(seed) / "checkpoints").glob("*.safetensors"))[-1]
+    state, _ = checkpoint.load(path)
+    tensors: dict[str, np.ndarray] = {}
+    tree = checkpoint._encode({name: state[name] for name in ("agent", "memory", "env", "counter")}, tensors)
+    return repr(tree) + repr({name: (array.dtype, array.tobytes()) for name, array in tensors.items()})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_seed_alone_and_among_ten_is_the_same_run(case: str, tmp_path: Path) -> None:
+    among = run(tmp_path / "among", *CASES[case], *BRIEF, "--seeds", "10")
+    for seed in (3, 9):
+        alone = run(tmp_path / f"alone-{seed}", *CASES[case], *BRIEF, "--seed", str(seed))
+        assert outcome(alone, seed) == outcome(among, seed)
+        assert whole_state(alone, seed) == whole_state(among, seed)
+    assert outcome(among, 3) != outcome(among, 9)
+
+
+def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
+    one = run(tmp_path / "one", *CASES["ppo-discrete"], *BRIEF, "--seeds", "3")
+    two = run(tmp_path / "two", *CASES["ppo-discrete"], *BRIEF, "--seeds", "3", "--processes", "2")
+    for seed in range(3):
+        assert outcome(one, seed) == outcome(two, seed)
+
+
+@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "dqn"])
+def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
+    case: str, tmp_path: Path
+) -> None:
+    first = run(tmp_path / "first", *CASES[case], *BRIEF, "--seeds", "2")
+    again = run(tmp_path / "again", *CASES[case], *BRIEF, "--seeds", "2")
+    busy = run(tmp_path / "busy", *CASES[case], *BRIEF, "--seeds", "2", "--eval-every", "100", "--eval-episodes", "3",
+               "--log-every", "7", "--checkpoint-every", "50")  # fmt: skip
+    for seed in range(2):
+        assert outcome(first, seed) == outcome(again, seed)
+        for name in ("episodes.csv", "policy.safetensors"):
+            assert outcome(first, seed)[name] == outcome(busy, seed)[name]
+        final = [row for row in read_rows(busy / "seeds" / str(seed) / "evaluations.csv") if "final" in row["env_step"]]
+        assert final == list(read_rows(first / "seeds" / str(seed) / "evaluations.csv"))
+
+
+# ---------------------------------------------------------------------------------------------------- resuming
+
+RESUMED = {
+    "ppo": [*CASES["ppo-discrete"], "--seeds", "3"],
+    "dqn": [*CASES["dqn"], "--seeds", "3"],
+    "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
+}
+OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
+         "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip
+
+
+def in_a_fork(work: Callable[[], object]) -> int:
+    """A child that does `work` and exits 0; its process id. It begins with everything imported."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    return child
+
+
+def start_or_resume(folder: Path, arguments: list[str]) -> None:
+    """What a person types, again and again, until the run is finished."""
+    if RunFolder(folder).read_json("run.json").get("status") == "finished":
+        return
+    if (folder / "settings.json").exists():
+        assert train.main(["--resume", str(folder)]) == 0
+    else:
+        assert train.main([*arguments, "--run-dir", str(folder.parent), "--name", folder.name]) == 0
+
+
+def seeds_of(folder: Path) -> list[int]:
+    return sorted(int(path.name) for path in (folder / "seeds").iterdir())
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_killed_at_twenty_random_moments_and_resumed_a_run_ends_with_the_same_bytes(case: str, tmp_path: Path) -> None:
+    arguments = [*RESUMED[case], *OFTEN]
+    began = time.monotonic()
+    whole = run(tmp_path / "whole", *arguments)
+    lasted = time.monotonic() - began
+    moments = random.Random(1)
+    killed, folder = 0, tmp_path / "killed"
+    for attempt in itertools.count():
+        child = in_a_fork(lambda: start_or_resume(folder, arguments))
+        if killed < 20:
+            # Short spans at first: many kills must fit into one run, and each loses what was not checkpointed.
+            time.sleep(moments.uniform(0.02, 0.25 * lasted))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            killed += 1
+        elif killed < 20:  # it was finished before it could be killed: begin another
+            assert status == 0
+            assert [outcome(folder, seed) for seed in seeds_of(whole)] == [
+                outcome(whole, seed) for seed in seeds_of(whole)
+            ]
+            folder = tmp_path / f"killed-{attempt}"
+        else:
+            assert status == 0
+            break
+    for seed in seeds_of(whole):
+        assert outcome(folder, seed) == outcome(whole, seed)
+        assert whole_state(folder, seed) == whole_state(whole, seed)
+
+
+@pytest.mark.parametrize("case", ["ppo", "dqn"])
+def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_bytes(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [*RESUMED[case], *OFTEN, "--total-timesteps", "700"]
+    whole = run(tmp_path / "whole", *arguments)
+
+    def die_at(call: int, name: str) -> None:
+        """Die in the call-th `os.<name>` of a checkpoint: before it is durable, named, or pruned."""
+        real, count = getattr(os, name), itertools.count(1)
+
+        def maybe(*args: object, **kwargs: object) -> object:
+            if next(count) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, maybe)
+
+    for name, call in [*(("fsync", n) for n in range(4, 40, 5)), *(("replace", n) for n in range(3, 15))]:
+        folder = tmp_path / f"{name}-{call}"
+
+        def work(folder: Path = folder, name: str = name, call: int = call) -> None:
+            die_at(call, name)
+            start_or_resume(folder, arguments)
+
+        _, status = os.waitpid(in_a_fork(work), 0)
+        assert os.WIFSIGNALED(status), f"{name} was not called {call} times"
+        _, status = os.waitpid(in_a_fork(lambda folder=folder: start_or_resume(folder, arguments)), 0)
+        assert status == 0
+        for seed in seeds_of(whole):
+            assert outcome(folder, seed) == outcome(whole, seed)
+
+
+def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) -> None:
+    """As a person meets it: the parent is killed, its workers end by themselves, and --resume goes on."""
+    arguments = [*CASES["ppo-discrete"], "--seeds", "3", "--total-timesteps", "60000", "--eval-every", "0",
+                 "--final-eval-episodes", "2", "--checkpoint-every", "3000", "--processes", "2"]  # fmt: skip
+    whole = run(tmp_path / "whole", *arguments)
+    command = [sys.executable, "-m", "rlrepro.train"]
+    folder = tmp_path / "killed"
+    first = [*command, *arguments, "--run-dir", str(tmp_path), "--name", "killed"]
+    for kill in range(3):
+        child = subprocess.Popen(first if kill == 0 else [*command, "--resume", str(folder)],
+                                 stdout=subprocess.DEVNULL)  # fmt: skip
+        wanted = (kill + 1) * 9000
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and child.poll() is None:
+            steps = [int(p.stem.removeprefix("step-")) for p in folder.glob("seeds/*/checkpoints/step-*.safetensors")]
+            if steps and max(steps) >= wanted:
+                break
+            time.sleep(0.02)
+        assert child.poll() is None, "it ended before it could be killed"
+        child.kill()
+        child.wait()
+    assert subprocess.run([*command, "--resume", str(folder)], check=False, stdout=subprocess.DEVNULL).returncode == 0
+    for seed in range(3):
+        assert outcome(folder, seed) == outcome(whole, seed)
+
+
+def test_an_environment_that_cannot_give_its_state_says_so_and_resumes_with_new_episodes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "opaque.py"
+    file.write_text(
+        "import gymnasium, numpy as np\n"
+        "class World:\n    pass\n"
+        "class Opaque(gymnasium.Env):\n"
+        "    observation_space = gymnasium.spaces.Box(0, 100, (1,), np.float32)\n"
+        "    action_space = gymnasium.spaces.Discrete(2)\n"
+        "    def reset(self, *, seed=None, options=None):\n"
+        "        super().reset(seed=seed)\n"
+        "        self.world = World(); self.world.t = 0\n"
+        "        return np.zeros(1, np.float32), {}\n"
+        "    def step(self, action):\n"
+        "        self.world.t += 1\n"
+        "        return np.full(1, self.world.t, np.float32), 1.0, self.world.t == 90, False, {}\n"
+    )
+    arguments = [*PPO, "--env", f"{file}:Opaque", "--seeds", "2", *BRIEF, "--checkpoint-every", "50"]
+    folder = tmp_path / "run"
+
+    def interrupted() -> None:
+        real = checkpoint.save
+
+        def save_and_die(path: Path, *rest: object) -> None:
+            real(path, *rest)  # type: ignore[arg-type]
+            if path == checkpoint_path(RunFolder(folder), 1, 300):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        checkpoint.save = save_and_die  # type: ignore[assignment]
+        train.main([*arguments, "--run-dir", str(tmp_path), "--name", "run"])
+
+    _, status = os.waitpid(in_a_fork(interrupted), 0)
+    assert os.WIFSIGNALED(status)
+    capfd.readouterr()
+    assert train.main(["--resume", str(folder)]) == 0
+    said = capfd.readouterr().out
+    assert said.count("a resume will begin a new episode") == 1
+    assert "Opaque.world is a World" in said
+    rows = list(read_rows(folder / "seeds" / "0" / "episodes.csv"))
+    # Each of 3 sub-environments: one episode of 90 before step 300 (100 each), one from there on.
+    assert [int(row["env_step"]) for row in rows] == [270] * 3 + [570] * 3
+    assert all(float(row["episode_return"]) == 90 for row in rows)
