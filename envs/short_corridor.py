@@ -38,7 +38,7 @@ def true_value(p_right: float) -> float:
 class ShortCorridor(gym.Env[Obs, int | np.integer[Any]]):
     """Observations are always `[1.0]`. Actions: 0 left, 1 right. Rewards: −1 a step."""
 
-    metadata = {"render_modes": ["ansi"]}
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}
     max_episode_steps = 1000
 
     def __init__(self, render_mode: str | None = None) -> None:

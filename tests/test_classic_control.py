@@ -52,7 +52,7 @@ class Case:
         self.id, self.form, self.policies, self.options = id, form, policies, options
 
     def batch(self, num: int) -> cc.BatchedEnv:
-        return self.form(num, gym.spec(self.id).max_episode_steps, **self.options)  # type: ignore[call-arg]
+        return self.form(num, gym.spec(self.id).max_episode_steps, **self.options)
 
     def single(self) -> gym.Env[Any, Any]:
         return gym.make(self.id, **self.options)
@@ -83,7 +83,7 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def state_of(env: gym.Env[Any, Any]) -> bytes:
-    return np.array(env.unwrapped.state, np.float64).tobytes()  # type: ignore[attr-defined]
+    return np.array(env.unwrapped.state, np.float64).tobytes()
 
 
 def same_states(batch: cc.BatchedEnv, singles: list[gym.Env[Any, Any]]) -> bool:

@@ -199,7 +199,7 @@ def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_byte
 
 def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) -> None:
     """As a person meets it: the parent is killed, its workers end by themselves, and --resume goes on."""
-    arguments = [*CASES["ppo-discrete"], "--seeds", "3", "--total-timesteps", "60000", "--eval-every", "0",
+    arguments = ["--env", "CartPole-v1", "--seeds", "3", "--total-timesteps", "60000", "--eval-every", "0",
                  "--final-eval-episodes", "2", "--checkpoint-every", "3000", "--processes", "2"]  # fmt: skip
     whole = run(tmp_path / "whole", *arguments)
     command = [sys.executable, "-m", "rlrepro.train"]

@@ -1,0 +1,137 @@
+"""What several tests share: commands run in this process, and packages that are not ours."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from rlrepro import cli, plugins
+
+BRIEF = ("--total-timesteps", "120", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def problem(self) -> str:
+        """The one line of a command that failed; fails where it printed anything else on stderr."""
+        assert self.status != 0, self.out
+        assert self.err.startswith("rlrepro: "), self.err
+        assert self.err.find("\n") == len(self.err) - 1, f"not one line:\n{self.err}"
+        assert "Traceback" not in self.out
+        return self.err.removeprefix("rlrepro: ").rstrip("\n")
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """`rlrepro ...` in this process. Whatever is raised fails the test: a person would see a traceback."""
+
+    def run(*arguments: str | Path) -> Outcome:
+        gc.collect()  # a command begins in a process without the locks of the one before
+        capsys.readouterr()
+        try:
+            status = cli.main([str(argument) for argument in arguments])
+        except BaseException as error:
+            status, trace = 70, "".join(traceback.format_exception(error))
+        else:
+            trace = ""
+        shown = capsys.readouterr()
+        if trace:
+            pytest.fail(f"rlrepro {' '.join(map(str, arguments))}\n{trace}")
+        return Outcome(status, shown.out, shown.err)
+
+    return run
+
+
+@dataclass
+class Runs:
+    """Short runs in one folder."""
+
+    folder: Path
+    command: Command
+
+    def begin(self, name: str, *arguments: str | Path) -> Outcome:
+        """Train a run of that name; later arguments stand against the brief ones."""
+        return self.command("train", *BRIEF, *arguments, "--run-dir", self.folder, "--name", name)
+
+    def finish(self, name: str, *arguments: str | Path) -> Path:
+        """Train a run that must end well; its folder."""
+        outcome = self.begin(name, *arguments)
+        assert (outcome.status, outcome.err) == (0, "")
+        return self.folder / name
+
+    def resume(self, name: str) -> Outcome:
+        return self.command("train", "--resume", self.folder / name)
+
+    def left(self) -> list[str]:
+        """The run folders that are there."""
+        return sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
+
+
+@pytest.fixture
+def runs(tmp_path: Path, command: Command) -> Runs:
+    return Runs(tmp_path / "runs", command)
+
+
+class Site:
+    """A place on sys.path to install packages that are not ours."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(
+        self, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        """A module, and the `{group: {name: value}}` of its distribution."""
+        (self.folder / f"{name}.py").write_text(textwrap.dedent(source), encoding="utf-8")
+        about = self.folder / f"{name}-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
+        lines = [
+            line
+            for group, entries in (entry_points or {}).items()
+            for line in (f"[{group}]", *(f"{key} = {value}" for key, value in entries.items()))
+        ]
+        (about / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        forget()
+
+
+def forget() -> None:
+    """What the process remembers of the packages that are installed."""
+    importlib.invalidate_caches()
+    plugins.installed.cache_clear()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """An empty site; what was imported from the test's folder and registered by it is gone afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    registered = dict(gymnasium.registry)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield Site(folder)
+    for name, module in list(sys.modules.items()):
+        if str(tmp_path) in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
+    gymnasium.registry.clear()
+    gymnasium.registry.update(registered)
+    forget()

@@ -1,0 +1,146 @@
+"""TimeFraction and DelayedReward around Gymnasium's own environments."""
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlrepro.envs.wrappers import DelayedReward, TimeFraction
+
+
+class Given(gym.Env[np.ndarray, int]):
+    """Pays the rewards it is given, one a step, and then ends."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, rewards: list[float], truncates: bool = False) -> None:
+        self.rewards, self.truncates, self.t = rewards, truncates, 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        last = self.t == len(self.rewards)
+        reward = self.rewards[self.t - 1]
+        return np.zeros(2, np.float32), reward, last and not self.truncates, last and self.truncates, {}
+
+
+def rewards_of(env: gym.Env[Any, Any]) -> list[float]:
+    env.reset(seed=0)
+    rewards, ended = [], False
+    while not ended:
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        rewards.append(float(reward))
+        ended = terminated or truncated
+    return rewards
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("id", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("wrap", [TimeFraction, lambda env: DelayedReward(env, 5)])
+def test_keeps_gymnasium_s_contract(id: str, wrap: Any) -> None:
+    check_env(wrap(gym.make(id)), skip_render_check=True)
+
+
+def test_time_fraction_grows_to_one_and_starts_anew() -> None:
+    env = TimeFraction(gym.make("Pendulum-v1"))
+    for _ in range(2):
+        obs, _ = env.reset(seed=3)
+        fractions = [obs[-1]]
+        truncated = False
+        while not truncated:
+            obs, _, _, truncated, _ = env.step(env.action_space.sample())
+            assert obs in env.observation_space
+            fractions.append(obs[-1])
+        assert np.array_equal(fractions, (np.arange(201) / 200).astype(np.float32))
+
+
+def test_time_fraction_leaves_the_rest_of_the_observation() -> None:
+    env, bare = TimeFraction(gym.make("CartPole-v1")), gym.make("CartPole-v1")
+    box = env.observation_space
+    assert isinstance(box, gym.spaces.Box)
+    assert box.shape == (5,)
+    assert box.dtype == np.float32
+    assert (box.low[-1], box.high[-1]) == (0, 1)
+    assert np.array_equal(box.high[:4], bare.observation_space.high)
+    assert np.array_equal(env.reset(seed=1)[0][:4], bare.reset(seed=1)[0])
+    assert np.array_equal(env.step(1)[0][:4], bare.step(1)[0])
+
+
+def test_time_fraction_with_a_limit_of_its_own() -> None:
+    env = TimeFraction(Given([0.0] * 5), max_episode_steps=4)
+    env.reset()
+    assert [env.step(0)[0][-1] for _ in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_time_fraction_refuses_what_it_cannot_serve() -> None:
+    with pytest.raises(ValueError, match="no time limit"):
+        TimeFraction(Given([0.0]))
+    with pytest.raises(ValueError, match="flat Box of floats"):
+        TimeFraction(gym.wrappers.ReshapeObservation(gym.make("CartPole-v1"), (2, 2)))
+
+
+@given(
+    rewards=st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=20),
+    every=st.integers(1, 25),
+    truncates=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_delayed_reward_pays_the_same_in_sums(rewards: list[float], every: int, truncates: bool) -> None:
+    env = DelayedReward(Given(rewards, truncates), every)
+    for _ in range(2):
+        paid = rewards_of(env)
+        for start in range(0, len(rewards), every):
+            block = slice(start, start + every)
+            assert paid[block] == [0.0] * (len(paid[block]) - 1) + [sum(rewards[block])]
+
+
+def test_delayed_reward_owes_nothing_after_a_reset() -> None:
+    env = DelayedReward(Given([1.0, 2.0, 4.0, 8.0]), 3)
+    env.reset()
+    env.step(0)
+    assert rewards_of(env) == [0.0, 0.0, 7.0, 8.0]
+
+
+def test_delayed_reward_pays_at_the_time_limit() -> None:
+    paid = rewards_of(DelayedReward(gym.make("Pendulum-v1"), 10_000))
+    assert paid[:-1] == [0.0] * 199
+    assert paid[-1] < 0
+
+
+def test_delayed_reward_refuses_no_steps() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        DelayedReward(gym.make("CartPole-v1"), 0)
+
+
+def test_copies_go_on_by_themselves() -> None:
+    env = DelayedReward(TimeFraction(gym.make("CartPole-v1")), 3)
+    env.reset(seed=5)
+    env.step(0)
+    twin = copy.deepcopy(env)
+    following = [env.step(1) for _ in range(4)]
+    for obs, reward, *_ in following:
+        again, paid, *_ = twin.step(1)
+        assert np.array_equal(again, obs)
+        assert paid == reward
+
+
+def test_a_spec_remakes_the_wrapped_environment() -> None:
+    env = DelayedReward(TimeFraction(gym.make("CartPole-v1"), 250), every=4)
+    assert env.spec is not None
+    remade = gym.make(env.spec)
+    assert isinstance(remade, DelayedReward)
+    assert remade.every == 4
+    assert isinstance(remade.env, TimeFraction)
+    assert remade.env.limit == 250
