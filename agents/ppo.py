@@ -43,7 +43,7 @@ class PPO:
         value_coef: float = hyper(0.5, "weight of the value loss (c₁)", "code: CleanRL ppo.py (the paper: 1)", low=0)
         max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient", "37 details: 11", low=0)
         normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", "37 details: 7")
-        clip_value_loss: bool = hyper(False, "clip the value loss too; NOT the paper's", "37 details: 9")
+        clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
         target_kl: float = hyper(0.0, "a seed whose KL passes this ends its epochs; 0: never", "37 details: 12", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
         adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=0)
@@ -51,7 +51,7 @@ class PPO:
     PRESETS = {
         "*": {
             "num_envs": 4,
-            "total_timesteps": 250_000,
+            "total_timesteps": 400_000,
             "source": "ours: CartPole-v1 and Acrobot-v1 within a minute",
         },
         "Box": {

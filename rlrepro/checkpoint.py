@@ -21,7 +21,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from rlrepro.errors import RunStopped
+from rlrepro.errors import WriteFailed
 
 FORMAT = "rlrepro-checkpoint-1"
 
@@ -99,10 +99,10 @@ def write_whole(path: Path, data: bytes) -> None:
         raise could_not_write(path, error) from error
 
 
-def could_not_write(path: Path, error: OSError) -> RunStopped:
+def could_not_write(path: Path, error: OSError) -> WriteFailed:
     """The one line for a file that could not be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return RunStopped(f"{path} could not be written: {error.strerror}" + ("; make room and resume" if full else ""))
+    return WriteFailed(f"{path} could not be written: {error.strerror}" + ("; make room and resume" if full else ""))
 
 
 def _encode(value: Any, tensors: dict[str, np.ndarray]) -> Any:

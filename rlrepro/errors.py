@@ -18,6 +18,10 @@ class RunStopped(Problem):
     exit_status = 1
 
 
+class WriteFailed(RunStopped):
+    """A file of the run folder could not be written."""
+
+
 class Interrupted(RunStopped):
     """Ctrl-C or SIGTERM, after the checkpoint that it asked for was written."""
 

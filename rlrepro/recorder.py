@@ -234,6 +234,38 @@ class Recorder:
             tensors = {name: np.ascontiguousarray(checkpoint.split(value, row)) for name, value in policy.items()}
             checkpoint.write_whole(self.folder.policy(seed), safetensors.numpy.save(tensors))
 
+    def finish(self) -> None:
+        """After the last step: a checkpoint, the policies, and the last evaluation."""
+        settings = self.settings
+        self.env_step = self.env.num_steps
+        self.checkpoint(self.env_step)
+        self.save_policy()
+        outcome = self.evaluate(self.env_step, settings.final_eval_episodes, final=True)
+        for log in self.logs:
+            log.flush(durable=True)
+        self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
+
+    def _result(self, row: int, outcome: loop.Evaluation) -> dict[str, Any]:
+        training = [episode_return for episode_return, _ in self.last[row]]
+        returns = outcome.episode_return[row]
+        return {
+            "episodes": self.num_episodes[row],
+            "training_return": float(np.mean(training)) if training else None,
+            "eval_return": float(returns.mean()),
+            "eval_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
+            "eval_length": float(outcome.episode_length[row].mean()),
+        }
+
+    def last_checkpoint(self) -> str:
+        """Where a resume would go on, in words."""
+        if self._checkpointed < 0:
+            return "there is no checkpoint yet, a resume begins at the start"
+        return f"everything up to env step {self._checkpointed:,} is saved"
+
+    def close(self) -> None:
+        for log in self.logs:
+            log.close()
+
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         before, self._phase = self._phase, name

@@ -11,15 +11,15 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Setup, UnsupportedSpace
-from rlrepro.errors import Interrupted, Problem, RunStopped, one_line
+from rlrepro.errors import Interrupted, Problem, RunStopped, WriteFailed, one_line
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.recorder import Recorder, Send
 from rlrepro.settings import Job, Settings
@@ -60,8 +60,8 @@ def check_device(device: str) -> None:
         raise Problem(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
 
 
-def run(job: Job, send: Send) -> None:
-    """Do a job from beginning to end. Raises `Problem` for what a person can mend."""
+def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
+    """The agent, its environments and its record, ready to train from `env.num_steps`."""
     settings = job.settings
     if settings.device == "cpu":
         torch.set_num_threads(1)  # the cores are taken by processes; see Settings.processes
@@ -74,82 +74,68 @@ def run(job: Job, send: Send) -> None:
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first:
-            send(
-                "warn",
-                text=f"{settings.env} cannot give its state ({why}); a resume will begin a new episode",
-            )
-    first_step = 0
+            text = f"{settings.env} cannot give its state ({why}); a resume will begin a new episode"
+            send("warn", text=text)
     if job.resume_step is None:
         env.reset()
     else:
-        first_step = job.resume_step
-        recorder.restore(first_step)
-    recorder.schedule(first_step)
+        env.num_steps = job.resume_step
+        recorder.restore(job.resume_step)
+    recorder.schedule(env.num_steps)
+    return agent, env, recorder
+
+
+def run(job: Job, send: Send) -> None:
+    """Do a job from beginning to end. Raises `Problem` for what a person can mend."""
+    agent, env, recorder = prepare(job, send)
     send("ready")
-
-    def stop(signum: int, frame: object) -> None:
-        if recorder.stop_signal:
-            os._exit(128 + signum)  # asked twice: now
-        recorder.stop_signal = signum
-        recorder.due = 0
-
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(recorder, over), daemon=True)
     beat.start()
     try:
-        with recorder.phase("training"):
-            _train(agent, env, recorder, first_step)
-        recorder.env_step = -(-settings.total_timesteps // settings.num_envs) * settings.num_envs
-        recorder.checkpoint(recorder.env_step)
-        recorder.save_policy()
-        outcome = recorder.evaluate(recorder.env_step, settings.final_eval_episodes, final=True)
-        for log in recorder.logs:
-            log.flush(durable=True)
-        rows = range(len(job.seeds))
-        send(
-            "done",
-            results={
-                job.seeds[row]: {
-                    "episodes": recorder.num_episodes[row],
-                    "training_return": float(np.mean([e[0] for e in recorder.last[row]]))
-                    if recorder.last[row]
-                    else None,
-                    "eval_return": float(outcome.episode_return[row].mean()),
-                    "eval_std": float(outcome.episode_return[row].std(ddof=1))
-                    if settings.final_eval_episodes > 1
-                    else 0.0,
-                    "eval_length": float(outcome.episode_length[row].mean()),
-                }
-                for row in rows
-            },
-        )
+        with _stopped_by_signals(recorder):
+            with recorder.phase("training"):
+                _train(agent, env, recorder)
+            recorder.finish()
     finally:
         over.set()
         beat.join()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for log in recorder.logs:
-            log.close()
+        recorder.close()
         env.close()
 
 
-def _train(agent: Agent, env: VectorEnv, recorder: Recorder, first_step: int) -> None:
-    env.num_steps = first_step
+def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
+    """The loop; where it stops, the line says what is kept."""
     try:
-        loop.train(agent, env, recorder.settings.total_timesteps, recorder, recorder.counter, first_step)
+        loop.train(agent, env, recorder.settings.total_timesteps, recorder, recorder.counter, env.num_steps)
     except Interrupted:
         raise
-    except RunStopped as stopped:
-        # The environment broke or a file could not be written: keep what there is. The agent is as it was after
-        # its last whole step; the episodes that were running are lost with the environment.
-        try:
-            recorder.checkpoint(env.num_steps, env_lost=True)
-            recorder.save_policy()
-            kept = f"everything up to env step {env.num_steps:,} is saved"
-        except RunStopped:
-            kept = f"the checkpoint of env step {max(recorder._checkpointed, 0):,} is whole"
-        raise RunStopped(f"{stopped}; {kept}") from stopped
+    except WriteFailed as failure:
+        raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
+    except RunStopped as failure:
+        # The environment broke. The agent is as it was after its last whole step; the episodes that were running
+        # are lost with the environment.
+        recorder.checkpoint(env.num_steps, env_lost=True)
+        recorder.save_policy()
+        raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(recorder: Recorder) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for a checkpoint after the present step and an end; asked twice, an end at once."""
+
+    def stop(signum: int, frame: object) -> None:
+        if recorder.stop_signal:
+            os._exit(128 + signum)
+        recorder.stop_signal = signum
+        recorder.due = 0
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _beat(recorder: Recorder, over: threading.Event) -> None:

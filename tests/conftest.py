@@ -97,9 +97,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def install(
-        self, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]] | None = None
-    ) -> None:
+    def install(self, name: str, source: str, entry_points: Mapping[str, Mapping[str, str]] | None = None) -> None:
         """A module, and the `{group: {name: value}}` of its distribution."""
         (self.folder / f"{name}.py").write_text(textwrap.dedent(source), encoding="utf-8")
         about = self.folder / f"{name}-1.0.dist-info"

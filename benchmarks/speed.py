@@ -1,0 +1,267 @@
+"""Speed against Stable-Baselines3: `python -m benchmarks.speed` (`make benchmark`).
+
+Both sides train ten seeds on two cores with the same hyperparameters: Stable-Baselines3 two processes at a time,
+each one seed after the other; rlrepro two processes of five stacked seeds. Then one seed alone on each side. What
+is timed is training, from the first step of the first process to the last step of the last; imports, construction
+and evaluation are left out on both sides, a short training before the clock starts warms both up, and both log
+their episodes as they do by default (rlrepro to its run folder). The sides take turns, round by round; the ratio
+quoted is the median over rounds.
+
+Every library is held to one thread a process. That is Stable-Baselines3's best setting here, not its default: on
+two cores its default of two threads is slower even alone (`--sb3-threads 2` shows it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+PPO = {"learning_rate": 2.5e-4, "gamma": 0.99, "gae_lambda": 0.95, "clip_range": 0.2, "max_grad_norm": 0.5}
+DQN = {"learning_rate": 2.5e-4, "gamma": 0.99, "buffer_size": 10_000, "batch_size": 128, "learning_starts": 1000}
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What one process trains."""
+
+    side: str  #: "rlrepro" or "sb3"
+    agent: str
+    seeds: tuple[int, ...]
+    steps: int
+    threads: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    begun: float
+    ended: float
+    peak_mib: float
+
+
+def measure(works: Sequence[Work]) -> tuple[float, float]:
+    """Env steps per second over all processes, and their peak memory in MiB, one process for each work."""
+    context = get_context("spawn")
+    barrier = context.Barrier(len(works))
+    pipes, processes = [], []
+    for work in works:
+        ours, theirs = context.Pipe()
+        os.environ["OMP_NUM_THREADS"] = str(work.threads)
+        process = context.Process(target=_process, args=(work, barrier, theirs))
+        process.start()
+        pipes.append(ours)
+        processes.append(process)
+    timings: list[Timing] = [pipe.recv() for pipe in pipes]
+    for process in processes:
+        process.join()
+    wall = max(t.ended for t in timings) - min(t.begun for t in timings)
+    return sum(w.steps * len(w.seeds) for w in works) / wall, sum(t.peak_mib for t in timings)
+
+
+def _process(work: Work, barrier: Any, pipe: Any) -> None:
+    import torch
+
+    torch.set_num_threads(work.threads)
+    train = _sb3(work) if work.side == "sb3" else _rlrepro(work)
+    barrier.wait()
+    begun = time.time()
+    train()
+    pipe.send(Timing(begun, time.time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def _sb3(work: Work) -> Callable[[], None]:
+    import stable_baselines3 as sb3
+    import torch
+    from stable_baselines3.common.env_util import make_vec_env
+
+    def model(seed: int) -> Any:
+        if work.agent == "ppo":
+            env = make_vec_env("CartPole-v1", n_envs=4, seed=seed)
+            return sb3.PPO(
+                "MlpPolicy", env, n_steps=128, batch_size=128, n_epochs=4, ent_coef=0.01, vf_coef=0.5, seed=seed,
+                device="cpu", policy_kwargs={"net_arch": [64, 64], "activation_fn": torch.nn.Tanh}, **PPO,
+            )  # fmt: skip
+        env = make_vec_env("CartPole-v1", n_envs=1, seed=seed)
+        return sb3.DQN(
+            "MlpPolicy", env, train_freq=10, gradient_steps=1, target_update_interval=500, exploration_fraction=0.5,
+            exploration_final_eps=0.05, seed=seed, device="cpu", policy_kwargs={"net_arch": [120, 84]}, **DQN,
+        )  # fmt: skip
+
+    model(0).learn(2048)  # warm
+
+    def train() -> None:
+        for seed in work.seeds:
+            model(seed).learn(work.steps)
+
+    return train
+
+
+def _rlrepro(work: Work) -> Callable[[], None]:
+    from rlrepro import loop, worker
+    from rlrepro.record import RunFolder
+    from rlrepro.settings import Job, Request, parse_train
+
+    specific = (
+        ["--num-envs", "4", "--num-steps", "128", "--num-epochs", "4", "--num-minibatches", "4", "--no-anneal",
+         "--hidden", "64", "--entropy-coef", "0.01", "--value-coef", "0.5"]
+        if work.agent == "ppo"
+        else ["--num-envs", "1", "--train-every", "10", "--target-every", "500", "--hidden", "120,84",
+              "--exploration-fraction", "0.5", "--epsilon-end", "0.05"]
+    )  # fmt: skip
+    shared = [f"--{name.replace('_', '-')}={value}" for name, value in (PPO if work.agent == "ppo" else DQN).items()]
+
+    def prepared(steps: int) -> Callable[[], None]:
+        request = parse_train(
+            ["--env", "CartPole-v1", "--agent", work.agent, "--seeds", ",".join(map(str, work.seeds)) + ",",
+             "--total-timesteps", str(steps), "--checkpoint-every", "0", "--eval-every", "0", "--processes", "1",
+             "--run-dir", tempfile.mkdtemp(), *specific, *shared]
+        )  # fmt: skip
+        assert isinstance(request, Request)
+        folder = RunFolder.create(request.run_dir, "run", request.settings, ["benchmark"])
+        job = Job(request.settings, folder.path, request.settings.seeds, None, is_first=True)
+        agent, env, recorder = worker.prepare(job, lambda kind, **values: None)
+        return lambda: loop.train(agent, env, steps, recorder, recorder.counter)
+
+    prepared(2048)()  # warm
+    return prepared(work.steps)
+
+
+def compare(agent: str, seeds: int, processes: int, steps: dict[str, int], rounds: int, threads: int) -> dict[str, Any]:
+    """Both sides in turn; steps per second of each round, and the ratio."""
+    rates: dict[str, list[float]] = {"sb3": [], "rlrepro": []}
+    peaks: dict[str, float] = {}
+    for _ in range(rounds):
+        for side in rates:
+            split = [tuple(range(seeds))[i::processes] for i in range(processes)]
+            works = [Work(side, agent, part, steps[side], threads if side == "sb3" else 1) for part in split]
+            rate, peaks[side] = measure(works)
+            rates[side].append(rate)
+    ratios = [ours / theirs for ours, theirs in zip(rates["rlrepro"], rates["sb3"], strict=True)]
+    return {
+        "agent": agent, "seeds": seeds, "processes": processes, "ratio": statistics.median(ratios),
+        "ratios": ratios, **{f"{side}_steps_per_s": statistics.median(values) for side, values in rates.items()},
+        **{f"{side}_peak_mib": peak for side, peak in peaks.items()},
+    }  # fmt: skip
+
+
+def scaling(agent: str, steps: int) -> list[dict[str, Any]]:
+    """How the cost of a seed falls as more are stacked in one process."""
+    rows = []
+    for seeds in (1, 2, 5, 10, 20, 50):
+        rate, peak = measure([Work("rlrepro", agent, tuple(range(seeds)), max(2048, steps // max(1, seeds // 5)))])
+        rows.append({"agent": agent, "seeds": seeds, "steps_per_s": rate, "us_per_step_of_a_seed": 1e6 / rate,
+                     "peak_mib": peak})  # fmt: skip
+    return rows
+
+
+def shares(agent: str, seeds: int, steps: int) -> dict[str, float]:
+    """The part of the time that acting, environments, the memory and learning take."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    process = context.Process(target=_shares, args=(Work("rlrepro", agent, tuple(range(seeds)), steps), theirs))
+    process.start()
+    result: dict[str, float] = ours.recv()
+    process.join()
+    return result
+
+
+def _shares(work: Work, pipe: Any) -> None:
+    import torch
+
+    from rlrepro import loop
+
+    torch.set_num_threads(1)
+    spent: dict[str, float] = {}
+
+    def timed(owner: Any, name: str, label: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return real(*args, **kwargs)
+            finally:
+                spent[label] = spent.get(label, 0.0) + time.perf_counter() - started
+
+        setattr(owner, name, call)
+
+    real_train = loop.train
+
+    def train(agent: Any, env: Any, total: int, record: Any, counter: Any, first: int = 0) -> None:
+        timed(agent, "act", "acting")
+        timed(env, "step", "environments")
+        timed(agent.memory, "add", "memory")
+        timed(agent, "update", "learning")
+        timed(record, "tick", "logging")
+        spent.clear()
+        started = time.perf_counter()
+        real_train(agent, env, total, record, counter, first)
+        whole = time.perf_counter() - started
+        spent["the rest of the loop"] = whole - sum(spent.values())
+        for label in spent:
+            spent[label] /= whole
+
+    loop.train = train  # type: ignore[assignment]
+    _rlrepro(work)()
+    pipe.send(dict(spent))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns (3)")
+    parser.add_argument("--sb3-threads", type=int, default=1, help="torch threads of a Stable-Baselines3 process (1)")
+    parser.add_argument("--only", choices=("ppo", "dqn"), help="one agent")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the steps: to see that it works")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    asked = parser.parse_args(arguments)
+    scale = 0.1 if asked.quick else 1.0
+    agents = [asked.only] if asked.only else ["ppo", "dqn"]
+    # Steps of each seed. rlrepro gets more of them, so that its timing is not over in a blink.
+    steps = {"ppo": {"sb3": 10_240, "rlrepro": 51_200}, "dqn": {"sb3": 6_000, "rlrepro": 30_000}}
+    goals = {("ppo", 10): 10, ("ppo", 1): 3, ("dqn", 10): 8, ("dqn", 1): 2}
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    figures: dict[str, Any] = {"compare": [], "scaling": [], "shares": {}}
+    print(f"\n{'':<24}{'sb3 steps/s':>13}{'rlrepro':>11}{'ratio':>8}  {'rounds':<22}{'goal':>5}  peak MiB sb3, rlrepro")
+    for agent in agents:
+        for seeds, processes in ((10, 2), (1, 1)):
+            lengths = {
+                side: max(2048, int(count * scale * (3 if seeds == 1 else 1))) for side, count in steps[agent].items()
+            }
+            row = compare(agent, seeds, processes, lengths, asked.rounds, asked.sb3_threads)
+            figures["compare"].append(row)
+            rounds = " ".join(f"{ratio:.1f}" for ratio in row["ratios"])
+            print(f"{agent}, {seeds:>2} seed{'s' * (seeds > 1):<14}{row['sb3_steps_per_s']:>15,.0f}"
+                  f"{row['rlrepro_steps_per_s']:>11,.0f}{row['ratio']:>7.1f}×  {rounds:<22}{goals[agent, seeds]:>4}×"
+                  f"  {row['sb3_peak_mib']:.0f}, {row['rlrepro_peak_mib']:.0f}", flush=True)  # fmt: skip
+    print("\nrlrepro, one process: how the cost of a seed falls")
+    print(f"{'':<6}{'seeds':>6}{'steps/s in all':>16}{'µs a step of a seed':>21}{'peak MiB':>10}")
+    for agent in agents:
+        for row in scaling(agent, int(steps[agent]["rlrepro"] * scale)):
+            figures["scaling"].append(row)
+            print(f"{agent:<6}{row['seeds']:>6}{row['steps_per_s']:>16,.0f}{row['us_per_step_of_a_seed']:>21.1f}"
+                  f"{row['peak_mib']:>10.0f}", flush=True)  # fmt: skip
+    print("\nrlrepro, one process: where the time goes")
+    for agent in agents:
+        for seeds in (1, 5):
+            part = shares(agent, seeds, max(2048, int(steps[agent]["rlrepro"] * scale)))
+            figures["shares"][f"{agent}-{seeds}"] = part
+            text = ", ".join(f"{label} {value:.0%}" for label, value in sorted(part.items(), key=lambda kv: -kv[1]))
+            print(f"{agent}, {seeds} seed{'s' * (seeds > 1)}: {text}", flush=True)
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,486 @@
+"""Environments, agents and wrappers that are not ours join in every way that is promised, in real trainings."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+from conftest import Command, Runs, Site
+
+from rlrepro.plugins import AgentSource, find_agent, installed
+from rlrepro.record import read_rows
+
+# Rewards are the action times a number; episodes last seven steps.
+ENVIRONMENT = """
+import gymnasium as gym
+import numpy as np
+
+class Theirs(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    max_episode_steps = 7
+
+    def __init__(self, pays=1.0):
+        self.pays = pays
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def look(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+    def step(self, action):
+        return self.look(), float(self.pays * action), False, False, {}
+"""
+REGISTRATION = 'gym.register("Theirs-v0", entry_point=Theirs, max_episode_steps=7)\n'
+NAMESPACED = 'gym.register("ours/Theirs-v0", entry_point=__name__ + ":Theirs", max_episode_steps=7)\n'
+VECTOR_ONLY = """
+class Vector(gym.vector.VectorEnv):
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.DISABLED}
+
+    def __init__(self, num_envs, max_episode_steps, pays=1.0):
+        assert num_envs == 1
+        self.num_envs, self.limit, self.one = 1, max_episode_steps, Theirs(pays)
+        self.single_observation_space, self.single_action_space = Theirs.observation_space, Theirs.action_space
+
+    def reset(self, *, seed=None, options=None):
+        self.count = 0
+        return self.one.reset(seed=seed)[0][None], {}
+
+    def step(self, action):
+        self.count += 1
+        obs, reward, _, _, info = self.one.step(action[0])
+        no = np.zeros(1, bool)
+        return obs[None], np.array([reward]), no, no | (self.count == self.limit), info
+
+gym.register("Theirs-v0", vector_entry_point=Vector, max_episode_steps=7)
+"""
+
+# Always takes the action of its hyperparameter, and learns nothing from a rollout of ten steps.
+AGENT = """
+import dataclasses
+import numpy as np
+import torch
+from rlrepro.agent import hyper
+from rlrepro.memory import Rollout
+
+class Stubborn:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        choice: int = hyper(0, "the action that it takes", "ours", low=0, high=1)
+
+    PRESETS = {"*": {"num_envs": 2, "source": "ours"}}
+
+    def __init__(self, setup, config):
+        self.choice = torch.full((setup.num_seeds, 1), config.choice)
+        self.memory = Rollout(10)
+
+    def act(self, obs, step):
+        return self.predict(obs, None, True), {}
+
+    def predict(self, obs, streams, deterministic):
+        return np.repeat(self.choice.numpy(), obs.shape[1], 1)
+
+    def update(self, batch, step):
+        assert batch.obs.shape[1] == 10
+        return {"losses/reward": batch.reward.mean((1, 2))}
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+    def get_policy(self):
+        return {"choice": self.choice}
+
+    def set_policy(self, policy):
+        self.choice.copy_(policy["choice"])
+"""
+
+WRAPPERS = """
+import gymnasium as gym
+
+class Plus(gym.RewardWrapper):
+    def __init__(self, env, by):
+        super().__init__(env)
+        self.by = by
+
+    def reward(self, reward):
+        return reward + self.by
+
+class Times(Plus):
+    def reward(self, reward):
+        return reward * self.by
+"""
+
+
+def returns(run: Path, seed: int = 0) -> set[tuple[float, int]]:
+    """The returns and lengths of all episodes of a seed, there being some."""
+    rows = list(read_rows(run / f"seeds/{seed}/episodes.csv"))
+    assert len(rows) >= 3
+    return {(float(row["episode_return"]), int(row["episode_length"])) for row in rows}
+
+
+def write(file: Path, *sources: str) -> Path:
+    file.write_text("".join(textwrap.dedent(source) for source in sources), encoding="utf-8")
+    return file
+
+
+# ---------------------------------------------------------------------------------------------- environments
+
+BY_PACKAGE: dict[str, tuple[str, str, dict[str, str]]] = {
+    "package:Id-v0": (ENVIRONMENT + REGISTRATION, "theirs:Theirs-v0", {}),
+    "package:namespace/Id-v0": (ENVIRONMENT + NAMESPACED, "theirs:ours/Theirs-v0", {}),
+    "package:Id-v0, vector form only": (ENVIRONMENT + VECTOR_ONLY, "theirs:Theirs-v0", {}),
+    "package:Class": (ENVIRONMENT, "theirs:Theirs", {}),
+    "entry point": (ENVIRONMENT, "Theirs-v7", {"Theirs-v7": "theirs:Theirs"}),
+}
+BY_FILE: dict[str, tuple[str, str]] = {
+    "file.py:Class": (ENVIRONMENT, ":Theirs"),
+    "file.py:Id-v0": (ENVIRONMENT + REGISTRATION, ":Theirs-v0"),
+    "file.py, one class": (ENVIRONMENT, ""),
+    "file.py, one id": (ENVIRONMENT + "\nclass Other(Theirs): ...\n" + REGISTRATION, ""),
+}
+
+
+@pytest.mark.parametrize("way", BY_PACKAGE)
+def test_an_environment_of_an_installed_package_trains(way: str, site: Site, runs: Runs) -> None:
+    source, name, points = BY_PACKAGE[way]
+    site.install("theirs", source, {"rlrepro.envs": points})
+    run = runs.finish("r", "--env", name, "--env-kwargs", "pays=0", "--agent", "random", "--seed", "0")
+    assert returns(run) == {(0.0, 7)}
+
+
+@pytest.mark.parametrize("way", BY_FILE)
+def test_an_environment_in_a_file_trains_and_resumes_from_another_folder(
+    way: str, site: Site, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, suffix = BY_FILE[way]
+    write(tmp_path / "theirs.py", source)
+    monkeypatch.chdir(tmp_path)
+    run = runs.finish("r", "--env", f"theirs.py{suffix}", "--env-kwargs", "pays=0", "--agent", "random", "--seed", "0",
+                      "--checkpoint-every", "40")  # fmt: skip
+    assert returns(run) == {(0.0, 7)}
+    before = (run / "seeds/0/episodes.csv").read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    unfinish(run)
+    assert runs.resume("r").status == 0
+    assert (run / "seeds/0/episodes.csv").read_bytes() == before
+
+
+def unfinish(run: Path) -> None:
+    """As if the run had been killed after its last checkpoint but one."""
+    sorted(run.glob("seeds/0/checkpoints/*.safetensors"))[-1].unlink()
+    text = (run / "run.json").read_text().replace('"finished"', '"running"')
+    (run / "run.json").write_text(text)
+
+
+def test_the_id_of_an_installed_package_is_answered_with_how_to_write_it(site: Site, command: Command) -> None:
+    """Gymnasium 1 no longer imports the packages that register ids: their name must stand before the id."""
+    site.install("theirs", ENVIRONMENT + REGISTRATION)
+    assert "theirs:Theirs-v0" in command("train", "--env", "Theirs-v0").problem
+
+
+def test_a_file_with_several_environments_says_which_there_are(site: Site, tmp_path: Path, command: Command) -> None:
+    file = write(tmp_path / "two.py", ENVIRONMENT, "class Other(Theirs): ...\n")
+    problem = command("train", "--env", file).problem
+    assert "which environment?" in problem
+    assert "Theirs, Other" in problem
+    assert "it holds no environment" in command("train", "--env", write(tmp_path / "none.py", "x = 1\n")).problem
+
+
+@pytest.mark.parametrize("way", ["entry point", "file.py:Class"])
+def test_worker_processes_find_what_is_not_ours(way: str, site: Site, runs: Runs, tmp_path: Path) -> None:
+    name = f"{write(tmp_path / 'theirs_too.py', ENVIRONMENT)}:Theirs"
+    if way == "entry point":
+        site.install("theirs", ENVIRONMENT + AGENT, {"rlrepro.envs": {"Theirs-v7": "theirs:Theirs"}})
+        name = "Theirs-v7"
+    else:
+        site.install("theirs", AGENT)
+    run = runs.finish("r", "--env", name, "--agent", "theirs:Stubborn", "--choice", "1", "--seeds", "2",
+                      "--processes", "2")  # fmt: skip
+    assert returns(run, 0) == returns(run, 1) == {(7.0, 7)}
+
+
+# ---------------------------------------------------------------------------------------------------- agents
+
+
+@pytest.mark.parametrize("way", ["entry point", "package:Class", "file.py:Class"])
+def test_an_agent_that_is_not_ours_trains_with_its_hyperparameters_and_is_evaluated(
+    way: str, site: Site, runs: Runs, tmp_path: Path
+) -> None:
+    name = f"{write(tmp_path / 'stubborn.py', AGENT)}:Stubborn"
+    if way != "file.py:Class":
+        site.install("theirs", AGENT, {"rlrepro.agents": {"stubborn": "theirs:Stubborn"}})
+        name = "stubborn" if way == "entry point" else "theirs:Stubborn"
+    env = f"{write(tmp_path / 'env.py', ENVIRONMENT)}:Theirs"
+    run = runs.finish("r", "--env", env, "--agent", name, "--choice", "1", "--seeds", "2")
+    assert returns(run, 0) == returns(run, 1) == {(7.0, 7)}
+    metrics = [row for row in read_rows(run / "seeds/1/metrics.csv") if row["metric"] == "losses/reward"]
+    assert {row["value"] for row in metrics} == {"1"}
+    outcome = runs.command("evaluate", run, "--episodes", "3")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "7.00" in outcome.out
+    assert "did you mean '--choice'?" in runs.begin("x", "--agent", name, "--choise", "1").problem
+    assert "2 is not from 0 to 1" in runs.begin("x", "--agent", name, "--choice", "2").problem
+    assert runs.left() == ["r"]
+
+
+ODD_AGENTS: dict[str, tuple[str, str]] = {
+    "no Config": (AGENT.replace("class Config", "class Settings"), "Config"),
+    "no update": (AGENT.replace("def update", "def learn"), "update"),
+    "Config is no dataclass": (AGENT.replace("    @dataclasses.dataclass(frozen=True)\n", ""), "dataclass"),
+    "a hyperparameter without a default": (AGENT.replace('choice: int = hyper(0, "', 'choice: int #'), "choice"),
+    "a hyperparameter named like a flag": (AGENT.replace("choice: int", "num_envs: int"), "--num-envs"),
+    "a preset for no hyperparameter": (AGENT.replace('{"num_envs": 2,', '{"choise": 1,'), "choise"),
+    "a file that cannot be imported": ("import nothing_of_this_name\n" + AGENT, "nothing_of_this_name"),
+    "a file that is no Python": ("class (\n" + AGENT, "SyntaxError"),
+    "a constructor that raises": (
+        AGENT.replace("self.memory = Rollout(10)", "raise KeyError('the network\\nis missing')"),
+        "the network",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD_AGENTS)
+def test_an_agent_that_breaks_its_contract_is_refused_and_no_run_is_left(
+    case: str, runs: Runs, site: Site, tmp_path: Path
+) -> None:
+    source, word = ODD_AGENTS[case]
+    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
+    assert word in problem
+    assert "resume" not in problem
+    assert runs.left() == []
+
+
+@pytest.mark.parametrize("group", ["agents", "envs", "wrappers"])
+@pytest.mark.parametrize(("value", "words"), [("missing_module:X", "missing_module"), ("theirs:Missing", "Missing")])
+def test_an_entry_point_that_leads_nowhere_is_named(
+    group: str, value: str, words: str, site: Site, command: Command
+) -> None:
+    site.install("theirs", "x = 1\n", {f"rlrepro.{group}": {"broken": value}})
+    flag = {"agents": "--agent", "envs": "--env", "wrappers": "--wrapper"}[group]
+    problem = command("train", flag, "broken", "--seed", "0").problem
+    assert "broken" in problem
+    assert words in problem
+
+
+# -------------------------------------------------------------------------------------------------- wrappers
+
+
+@pytest.mark.parametrize("way", ["entry point", "package:Class", "file.py:Class"])
+def test_wrappers_that_are_not_ours_are_applied_the_innermost_first(
+    way: str, site: Site, runs: Runs, tmp_path: Path
+) -> None:
+    plus, times = (f"{write(tmp_path / 'wrap.py', WRAPPERS)}:{name}" for name in ("Plus", "Times"))
+    if way != "file.py:Class":
+        site.install("theirs", WRAPPERS, {"rlrepro.wrappers": {"plus": "theirs:Plus", "times": "theirs:Times"}})
+        plus, times = ("plus", "times") if way == "entry point" else ("theirs:Plus", "theirs:Times")
+    env = ("--env", f"{write(tmp_path / 'env.py', ENVIRONMENT)}:Theirs", "--env-kwargs", "pays=0")
+    brief = (*env, "--agent", "random", "--seed", "0")
+    one = runs.finish("one", *brief, "--wrapper", f"{plus}(by=3)", "--wrapper", f"{times}(by=2)")
+    assert returns(one) == {(7 * (0 + 3) * 2.0, 7)}
+    other = runs.finish("other", *brief, "--wrapper", f"{times}(by=2)", "--wrapper", f"{plus}(by=3)")
+    assert returns(other) == {(7 * (0 * 2 + 3.0), 7)}
+
+
+def test_a_wrapper_of_gymnasium_is_applied_by_its_name_with_arguments(runs: Runs) -> None:
+    run = runs.finish("r", "--env", "CartPole-v1", "--wrapper", "TimeLimit(max_episode_steps=3)",
+                      "--wrapper", "FlattenObservation", "--agent", "random", "--seed", "0")  # fmt: skip
+    assert returns(run) == {(3.0, 3)}
+
+
+@pytest.mark.parametrize("wrapper", ["NormalizeObservation", "NormalizeReward", "FrameStackObservation(stack_size=2)"])
+def test_wrappers_that_remember_train_and_resume_as_if_never_stopped(wrapper: str, runs: Runs) -> None:
+    brief = ("--env", "CartPole-v1", "--wrapper", wrapper, "--agent", "ppo", "--num-steps", "8", "--num-envs", "2",
+             "--seed", "0", "--checkpoint-every", "40")  # fmt: skip
+    run = runs.finish("r", *brief)
+    before = {name: (run / "seeds/0" / name).read_bytes() for name in ("episodes.csv", "policy.safetensors")}
+    unfinish(run)
+    assert runs.resume("r").status == 0
+    assert {name: (run / "seeds/0" / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "words"),
+    [
+        ("TimeLimt(max_episode_steps=3)", "did you mean 'TimeLimit'?"),
+        ("TimeLimit(3)", "TimeLimit(3): write its arguments as Name(key=value, key=value)"),
+        ("TimeLimit(max_episode_steps=3", "write its arguments as"),
+        ("TimeLimit", "max_episode_steps"),
+        ("TimeLimit(steps=3)", "steps"),
+        ("JaxToNumpy", "JaxToNumpy"),
+        ("vector", "unknown wrapper 'vector' ("),
+        ("json:Nothing", "Nothing"),
+        ("no_such_module:Nothing", "no_such_module"),
+        ("Autoreset", "Autoreset"),
+    ],
+)
+def test_a_wrapper_that_cannot_be_is_refused(wrapper: str, words: str, runs: Runs) -> None:
+    assert words in runs.begin("r", "--env", "CartPole-v1", "--agent", "random", "--wrapper", wrapper).problem
+    assert runs.left() == []
+
+
+# ---------------------------------------------------------------------------------- reading without importing
+
+
+def described(source: AgentSource) -> dict[str, Any]:
+    return comparable(*source.description())
+
+
+def comparable(config: Any, presets: Any, stackable: Any) -> dict[str, Any]:
+    fields = [(f.name, f.default, dict(f.metadata)) for f in dataclasses.fields(config)]
+    return {"fields": fields, "presets": presets, "stackable": stackable}
+
+
+def imported(source: AgentSource) -> dict[str, Any]:
+    found = source.load()
+    return comparable(found.Config, getattr(found, "PRESETS", {}), getattr(found, "stackable", True))
+
+
+def test_our_agents_are_described_without_torch_as_they_are(tmp_path: Path) -> None:
+    code = f"""
+    import sys
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    from rlrepro.plugins import find_agent, installed
+    from test_plugins import described, imported
+    sources = [find_agent(name) for name in installed("agents")]
+    assert len(sources) >= 3
+    read = [described(source) for source in sources]
+    assert "torch" not in sys.modules
+    assert read == [imported(source) for source in sources]
+    assert "torch" in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+HEAD = """
+import dataclasses
+from dataclasses import dataclass
+from rlrepro.agent import hyper
+"""
+METHODS = """
+    def act(self, obs, step): ...
+    def predict(self, obs, streams, deterministic): ...
+    def update(self, batch, step): ...
+"""
+PLAIN = """
+class Mine:
+    @dataclass(frozen=True)
+    class Config:
+        rate: float = hyper(0.5, "its rate", "paper", low=0, high=1)
+        hidden: tuple[int, ...] = hyper((64, 64), "its layers", "paper")
+        undocumented: int = 3
+    PRESETS: dict = {"*": {"rate": 0.1, "source": "ours"}}
+    stackable = False
+"""
+BASE = """
+class Base:
+    PRESETS = {"*": {"rate": 0.1}}
+    stackable = False
+"""
+CONFIG = """
+    @dataclass
+    class Config:
+        rate: float = hyper(0.5, "its rate", "paper")
+"""
+UNUSUAL: dict[str, str] = {
+    "no presets": "class Mine:" + CONFIG,
+    "a constant of the module": "RATE = 0.25\n" + PLAIN.replace("hyper(0.5", "hyper(RATE"),
+    "a config of another class": PLAIN.replace("Mine", "Other") + "class Mine:\n    Config = Other.Config\n",
+    "a config that inherits": "@dataclass\nclass Base:\n    first: int = 1\n"
+    + PLAIN.replace("class Config:", "class Config(Base):"),
+    "presets of a base class": BASE + "class Mine(Base):" + CONFIG,
+    "presets added to": PLAIN + '    PRESETS["Box"] = {"rate": 0.2}\n',
+    "presets joined": PLAIN + '    PRESETS |= {"Box": {"rate": 0.2}}\n',
+    "presets made in a loop": "class Mine:" + CONFIG + '    PRESETS = {k: {"rate": 1} for k in ("Box", "Discrete")}\n',
+    "a class in a condition": "if True:" + textwrap.indent(PLAIN, "    "),
+    "a class defined again": PLAIN + "class Mine:" + CONFIG,
+    "a hyper of its own": "from dataclasses import field\ndef hyper(default, *_, **__):\n    return field(default=9)\n"
+    + PLAIN,
+    "a decorated class": "def change(c):\n    c.stackable = True\n    return c\n"
+    + PLAIN.replace("class Mine", "@change\nclass Mine"),
+    "set from outside": PLAIN + METHODS + "Mine.stackable = True\n",
+}
+
+
+def test_a_plain_agent_is_described_without_running_its_file(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch")  # where it is there already, importing costs nothing
+    plain = imported(find_agent(f"{write(tmp_path / 'plain.py', HEAD, PLAIN, METHODS)}:Mine"))
+    assert plain["presets"] == {"*": {"rate": 0.1, "source": "ours"}}
+    cannot_run = write(tmp_path / "cannot_run.py", HEAD, "import a_gigabyte_of_cuda\n", PLAIN, METHODS)
+    assert described(find_agent(f"{cannot_run}:Mine")) == plain
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_an_unusual_agent_is_described_as_importing_it_does(
+    case: str, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    methods = "" if "METHODS" in UNUSUAL[case] or "def act" in UNUSUAL[case] else METHODS
+    if "in a condition" in case:
+        methods = textwrap.indent(methods, "    ")
+    if "joined" in case or "added" in case:
+        methods = METHODS
+    source = find_agent(f"{write(tmp_path / 'unusual.py', HEAD, UNUSUAL[case], methods)}:Mine")
+    assert described(source) == imported(source)
+
+
+# ------------------------------------------------------------------------------------------------------ list
+
+
+def named(lines: Iterable[str]) -> set[str]:
+    return {line.split()[0] for line in lines if line.startswith("  ")}
+
+
+def test_list_names_all_that_is_installed(site: Site, command: Command) -> None:
+    points = {group: {f"new-{group}": "theirs:X"} for group in ("rlrepro.agents", "rlrepro.envs", "rlrepro.wrappers")}
+    site.install("theirs", "x = 1\n", points)
+    outcome = command("list")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = named(outcome.out.splitlines())
+    assert {f"new-{group}" for group in points} <= found
+    for group in ("agents", "envs", "wrappers", "batched_envs"):
+        assert set(installed(group)) <= found
+    assert {gym_id for gym_id in gymnasium.registry if "/" not in gym_id} <= found
+    assert {"TimeLimit", "FrameStackObservation"} <= found
+    assert "vector" not in found  # a module beside the wrappers
+    batched = {line.split()[0] for line in outcome.out.splitlines() if "vector form" in line}
+    assert batched == set(installed("batched_envs"))
+
+
+@pytest.mark.parametrize(
+    ("what", "inside", "outside"),
+    [("agents", "ppo", "CartPole-v1"), ("envs", "CartPole-v1", "TimeLimit"), ("wrappers", "TimeLimit", "ppo")],
+)
+def test_list_names_one_kind_if_asked(what: str, inside: str, outside: str, command: Command) -> None:
+    found = named(command("list", what).out.splitlines())
+    assert inside in found
+    assert outside not in found
+
+
+def test_list_of_something_else_is_one_line(command: Command) -> None:
+    assert "'agent'" in command("list", "agent").problem
+
+
+def test_list_into_a_pipe_that_is_closed_is_quiet() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "rlrepro.cli", "list"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr

@@ -1,0 +1,357 @@
+"""Settings: what wins, what is said of it, and that settings.json alone starts a run again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import BRIEF, Runs
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from rlrepro.errors import Problem
+from rlrepro.flags import MAX_SEED, train_parser
+from rlrepro.plugins import find_agent, installed
+from rlrepro.settings import Request, Settings, parse_train
+
+LAYERED = """
+import dataclasses
+from rlrepro.agent import hyper
+
+class Layered:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        default: int = hyper(0, "set nowhere", "the default's source", low=0)
+        star: int = hyper(0, "set by * alone", "paper", low=0)
+        kind: int = hyper(0, "set by * and the kind of actions", "paper", low=0)
+        env: int = hyper(0, "set by *, the kind and the environment", "paper", low=0)
+        rate: float = hyper(0.5, "a float", "paper", low=0, high=1)
+        flag: bool = hyper(True, "a switch", "paper")
+        mode: str = hyper("slow", "a choice", "paper", choices=("slow", "fast"))
+        layers: tuple[int, ...] = hyper((8, 8), "a list", "paper", low=1)
+
+    PRESETS = {
+        "*": {"star": 1, "kind": 1, "env": 1, "num_envs": 2, "total_timesteps": 200, "source": "all's source"},
+        "Discrete": {"kind": 2, "env": 2, "total_timesteps": 300, "source": "the kind's source"},
+        "Box": {"kind": 4, "env": 4},
+        "CartPole-v1": {"env": 3, "total_timesteps": 400, "source": "the environment's source"},
+    }
+
+    def act(self, obs, step): ...
+    def predict(self, obs, streams, deterministic): ...
+    def update(self, batch, step): ...
+"""
+LAYERED = LAYERED.replace("env: int", "env_: int").replace('"env":', '"env_":')
+
+
+@pytest.fixture
+def layered(tmp_path: Path) -> str:
+    """An agent with a hyperparameter for each layer."""
+    (tmp_path / "layered.py").write_text(LAYERED, encoding="utf-8")
+    return f"{tmp_path / 'layered.py'}:Layered"
+
+
+def parse(*arguments: str) -> Settings:
+    request = parse_train(arguments)
+    assert isinstance(request, Request)
+    return request.settings
+
+
+def changed(settings: Settings, file: Path, **changes: Any) -> str:
+    """A settings file like these settings, but for some values; None leaves one out."""
+    values = {**json.loads(settings.to_json()), **changes}
+    file.write_text(json.dumps({k: v for k, v in values.items() if v is not None}), encoding="utf-8")
+    return str(file)
+
+
+# --------------------------------------------------------------------------------------------- precedence
+
+
+def test_the_nearest_preset_wins_and_its_source_is_shown(layered: str) -> None:
+    settings = parse("--agent", layered, "--env", "CartPole-v1")
+    names = ("default", "star", "kind", "env_")
+    assert [settings.hyperparameters[name] for name in names] == [0, 1, 2, 3]
+    assert [settings.sources[name] for name in names] == [
+        "the default's source",
+        "preset * (all's source)",
+        "preset Discrete (the kind's source)",
+        "preset CartPole-v1 (the environment's source)",
+    ]
+    assert (settings.total_timesteps, settings.num_envs) == (400, 2)
+
+
+def test_another_environment_falls_back_to_the_preset_of_its_kind(layered: str) -> None:
+    discrete = parse("--agent", layered, "--env", "Acrobot-v1")
+    assert (discrete.hyperparameters["env_"], discrete.total_timesteps) == (2, 300)
+    box = parse("--agent", layered, "--env", "Pendulum-v1")
+    assert (box.hyperparameters["env_"], box.total_timesteps) == (4, 200)
+    assert box.sources["env_"] == "preset Box (no source given)"
+
+
+def test_a_settings_file_beats_presets_and_a_flag_beats_a_settings_file(layered: str, tmp_path: Path) -> None:
+    base = parse("--agent", layered)
+    kept = {"default": 10, "star": 10, "kind": 10, "env_": 10}
+    file = changed(base, tmp_path / "s.json", hyperparameters=kept, sources=None, num_envs=5, total_timesteps=None)
+    settings = parse("--settings", file, "--star", "20", "--num-envs", "7")
+    assert settings.agent == layered
+    assert settings.hyperparameters == {**base.hyperparameters, **kept, "star": 20}
+    assert settings.sources == {**base.sources, **dict.fromkeys(kept, "settings file"), "star": "flag"}
+    assert settings.num_envs == 7
+    assert parse("--settings", file).num_envs == 5
+    assert settings.total_timesteps == 400  # in neither: the preset
+
+
+def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path) -> None:
+    flags = {
+        "seeds": ("--seeds", "4,2", (4, 2)),
+        "total_timesteps": ("--total-timesteps", "5_000", 5000),
+        "num_envs": ("--num-envs", "3", 3),
+        "device": ("--device", "cuda:1", "cuda:1"),
+        "env_kwargs": ("--env-kwargs", "sutton_barto_reward=True", {"sutton_barto_reward": True}),
+        "wrappers": ("--wrapper", "FlattenObservation", ("FlattenObservation",)),
+        "log_every": ("--log-every", "11", 11),
+        "eval_every": ("--eval-every", "0", 0),
+        "eval_episodes": ("--eval-episodes", "13", 13),
+        "final_eval_episodes": ("--final-eval-episodes", "14", 14),
+        "checkpoint_every": ("--checkpoint-every", "0", 0),
+        "processes": ("--processes", "2", 2),
+        "capture_video": ("--capture-video", "", True),
+        "check_env": ("--no-check-env", "", False),
+        "env": ("--env", "Acrobot-v1", "Acrobot-v1"),
+    }
+    base = parse("--agent", layered, "--env", "CartPole-v1", "--processes", "1")
+    file = changed(base, tmp_path / "s.json")
+    for name, (flag, text, value) in flags.items():
+        if name == "env":
+            file = changed(base, tmp_path / "s.json", hyperparameters={}, sources={})
+        settings = parse("--settings", file, *filter(None, (flag, text)))
+        assert getattr(settings, name) == value, name
+        assert getattr(base, name) != value, name
+    rest = {field.name for field in dataclasses.fields(Settings)} - set(flags)
+    assert rest == {"agent", "hyperparameters", "sources"}, "a setting that this test leaves out"
+
+
+def test_another_agent_than_the_settings_file_s_takes_its_own_hyperparameters(layered: str, tmp_path: Path) -> None:
+    file = changed(parse("--agent", layered), tmp_path / "s.json")
+    settings = parse("--settings", file, "--agent", "dqn")
+    assert settings.agent == "dqn"
+    assert settings.hyperparameters == parse("--agent", "dqn").hyperparameters
+
+
+def test_every_kind_of_hyperparameter_is_read_from_its_flag(layered: str) -> None:
+    settings = parse("--agent", layered, "--rate", "1e-1", "--no-flag", "--mode", "fast", "--layers", "3,4,5",
+                     "--default", "1e3")  # fmt: skip
+    chosen = {"rate": 0.1, "flag": False, "mode": "fast", "layers": (3, 4, 5), "default": 1000}
+    assert {name: settings.hyperparameters[name] for name in chosen} == chosen
+    assert {settings.sources[name] for name in chosen} == {"flag"}
+    assert all(type(settings.hyperparameters[name]) is type(value) for name, value in chosen.items())
+
+
+def test_help_and_the_closing_list_show_where_each_value_came_from(layered: str, runs: Runs) -> None:
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as left:
+        parse("--agent", layered, "--help")
+    assert left.value.code == 0
+    text = " ".join(shown.getvalue().split())
+    assert "set by * alone (1) [paper]" in text
+    assert "CartPole-v1: env_ = 3, total_timesteps = 400 [the environment's source]" in text
+
+
+# --------------------------------------------------------------------------------------- seeds and processes
+
+
+@pytest.mark.parametrize(
+    ("flags", "seeds"),
+    [
+        ("", (0, 1, 2, 3, 4)),
+        ("--seeds 3", (0, 1, 2)),
+        ("--seeds 1", (0,)),
+        ("--seeds 0,3,7", (0, 3, 7)),
+        ("--seeds 7,0", (7, 0)),
+        ("--seeds 9,", (9,)),
+        ("--seed 9", (9,)),
+        ("--seed 9 --seeds 3", (9, 10, 11)),
+        (f"--seed {MAX_SEED}", (MAX_SEED,)),
+    ],
+)
+def test_seeds_are_a_number_or_a_list(flags: str, seeds: tuple[int, ...]) -> None:
+    assert parse("--agent", "random", *flags.split()).seeds == seeds
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--seeds 0,3,0", "seed 0 stands twice"),
+        ("--seeds 0,1.5", "'1.5' is not a whole number"),
+        ("--seeds ,", "names no seed"),
+        ("--seeds 0", "0 is not from 1"),
+        ("--seeds -3", "-3 is not from 1"),
+        (f"--seeds 0,{MAX_SEED + 1}", f"{MAX_SEED + 1} is not from 0"),
+        ("--seeds 1,2 --seed 4", "--seed is the first of a number of seeds"),
+        (f"--seed {MAX_SEED} --seeds 2", "leaves no room for 2 seeds"),
+    ],
+)
+def test_seeds_that_make_no_sense_are_refused(flags: str, words: str) -> None:
+    with pytest.raises(Problem, match=words):
+        parse("--agent", "random", *flags.split())
+
+
+@given(count=st.integers(1, 40), processes=st.integers(1, 60))
+def test_seeds_are_dealt_evenly_in_order_and_none_is_lost(count: int, processes: int) -> None:
+    seeds = tuple(range(100, 100 + count))
+    settings = dataclasses.replace(SOME, seeds=seeds, processes=processes)
+    groups = settings.groups()
+    assert tuple(itertools.chain(*groups)) == seeds
+    assert len(groups) == min(count, processes)
+    sizes = [len(group) for group in groups]
+    assert max(sizes) - min(sizes) <= 1
+
+
+SOME = parse("--agent", "random", *BRIEF)
+
+
+# ------------------------------------------------------------------------------------------- the environment
+
+
+@pytest.mark.parametrize(
+    ("text", "kwargs"),
+    [
+        ("g=9.8,continuous=True", {"g": 9.8, "continuous": True}),
+        ("name=rocket", {"name": "rocket"}),
+        ("name='a, b'", {"name": "a, b"}),
+        ("map_name=8x8", {"map_name": "8x8"}),
+        ("mode=rgb-array,xml_file=/data/a b.xml", {"mode": "rgb-array", "xml_file": "/data/a b.xml"}),
+        ("how=raise", {"how": "raise"}),
+        ("sizes=[1, 2],corner=(0, -1)", {"sizes": [1, 2], "corner": (0, -1)}),
+        ("limit=None,rate=-1e-3", {"limit": None, "rate": -1e-3}),
+        ('{"g": 9.8, "sizes": [1, 2]}', {"g": 9.8, "sizes": [1, 2]}),
+        ("", {}),
+    ],
+)
+def test_env_kwargs_are_names_with_python_values_or_plain_text_or_json(text: str, kwargs: Mapping[str, Any]) -> None:
+    parser = train_parser(None)
+    assert parser.parse_args(["--env-kwargs", text]).env_kwargs == kwargs
+
+
+@pytest.mark.parametrize("text", ["9.8", "g", "=1", "g=[", "1=2", "{", '{"g": }', "[1]", "g=1,g=2", "**{'a': 1}"])
+def test_env_kwargs_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(Problem, match="--env-kwargs: "):
+        train_parser(None).parse_args(["--env-kwargs", text])
+
+
+def test_env_kwargs_reach_the_environment(runs: Runs) -> None:
+    short = runs.finish("short", "--agent", "random", "--seed", "0", "--env-kwargs", "max_episode_steps=3",
+                        "--num-envs", "1", "--env", "Pendulum-v1")  # fmt: skip
+    lengths = {line.split(",")[3] for line in (short / "seeds/0/episodes.csv").read_text().splitlines()[1:]}
+    assert lengths == {"3"}
+
+
+# ------------------------------------------------------------------------------------------------ round trip
+
+
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_a_run_started_from_settings_json_alone_gives_the_same_bytes(agent: str, runs: Runs, tmp_path: Path) -> None:
+    flags = {"ppo": ["--num-steps", "8", "--gamma", "0.9"], "dqn": ["--hidden", "9,5", "--learning-starts", "20"]}
+    first = runs.finish(
+        "first", "--agent", agent, "--seeds", "5,2", "--wrapper", "TimeLimit(max_episode_steps=11)",
+        "--env-kwargs", "sutton_barto_reward=True", "--eval-every", "40", "--eval-episodes", "3", *flags[agent],
+    )  # fmt: skip
+    alone = tmp_path / "alone.json"
+    alone.write_bytes((first / "settings.json").read_bytes())
+    outcome = runs.command("train", "--settings", alone, "--run-dir", runs.folder, "--name", "again")
+    assert (outcome.status, outcome.err) == (0, "")
+    again = runs.folder / "again"
+    assert (again / "settings.json").read_bytes() == (first / "settings.json").read_bytes()
+    for seed in (5, 2):
+        for name in ("episodes.csv", "evaluations.csv", "policy.safetensors"):
+            one, other = (run / "seeds" / str(seed) / name for run in (first, again))
+            assert one.read_bytes() == other.read_bytes(), name
+        assert (first / f"seeds/{seed}/episodes.csv").read_text().count("\n") > 5
+
+
+@given(data=st.data())
+def test_settings_survive_their_file(data: st.DataObject) -> None:
+    plain = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=5)
+    settings = dataclasses.replace(
+        SOME,
+        seeds=tuple(data.draw(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=4, unique=True))),
+        env_kwargs=data.draw(st.dictionaries(st.text(max_size=5), plain | st.lists(plain, max_size=3), max_size=3)),
+        wrappers=tuple(data.draw(st.lists(st.text(max_size=5), max_size=3))),
+        hyperparameters=data.draw(
+            st.dictionaries(st.text(max_size=5), plain | st.lists(st.integers(), max_size=3).map(tuple), max_size=3)
+        ),
+    )
+    assert Settings.from_json(settings.to_json(), "a file") == settings
+
+
+# ------------------------------------------------------------------------------------------------- any value
+
+FLAGS = {
+    name: [
+        flag
+        for action in train_parser(find_agent(name), *find_agent(name).description()[:2])._actions
+        for flag in action.option_strings
+        if flag not in ("-h", "--help")
+    ]
+    for name in installed("agents")
+}
+NUMBERS = st.one_of(
+    st.integers(-(10**14), 10**14).map(str),
+    st.floats().map(repr),
+    st.sampled_from(["-1e-3", "1e400", "-0", "1_0", "0x10", "١٢", "1e5", "1.0", "00", "+5", " 7 ", "½", "1/2"]),
+)
+LISTS = st.lists(NUMBERS, max_size=4).map(",".join)
+# What an argument of a process can be: no NUL, and bytes that are not UTF-8 arrive as lone surrogates.
+TEXT = st.text(st.characters(exclude_characters="\0") | st.sampled_from("\udc80:=,()[]{}/~.-\n"), max_size=12)
+NAMES = st.sampled_from(["ppo", "dqn", "random", "CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "cuda", "cpu",
+                         "TimeLimit(max_episode_steps=3)", "JaxToNumpy", "vector", "~no-such-user/x.py", "x.py:Y",
+                         f"{'long' * 70}.py", "os:path", "..", "/", "math:pi", "huber"])  # fmt: skip
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    name = draw(st.sampled_from(sorted(FLAGS)))
+    arguments = ["--agent", name]
+    for _ in range(draw(st.integers(1, 3))):
+        flag = draw(st.sampled_from(FLAGS[name]) | TEXT)
+        value = draw(NUMBERS | LISTS | TEXT | NAMES)
+        arguments += draw(st.sampled_from([[flag, value], [f"{flag}={value}"], [flag], [value]]))
+    return arguments
+
+
+@pytest.mark.filterwarnings("ignore")
+@hypothesis_settings(max_examples=400, deadline=None, derandomize=True)
+@given(arguments=command_lines())
+@example(["--env", "~no-such-user/x.py"])
+@example(["--env", "long" * 70 + ".py"])
+@example(["--settings", "long" * 70])
+@example(["--settings", "two\nlines"])
+@example(["--wrapper", "JaxToNumpy"])
+@example(["--wrapper", "TimeLimit(" + "(" * 300])
+@example(["--env-kwargs", "a=" + "[" * 300])
+@example(["--env", "json:tool"])
+@example(["--env", "math:pi"])
+@example(["--agent", "math:pi"])
+@example(["--seeds", "1" * 5000])
+@example(["--gamma", "1" * 5000])
+def test_no_value_of_any_flag_gives_anything_but_settings_or_a_problem_in_one_line(arguments: list[str]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            request = parse_train(arguments)
+        except Problem as problem:
+            assert str(problem)
+            assert len(str(problem).splitlines()) == 1, str(problem)
+        except SystemExit as left:
+            assert {"-h", "--help"} & set(arguments)
+            assert left.code == 0
+        else:
+            if isinstance(request, Request):
+                assert Settings.from_json(request.settings.to_json(), "a file") == request.settings

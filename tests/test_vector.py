@@ -1,0 +1,634 @@
+"""One semantics for every form that an environment comes in, and its state as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+
+from rlrepro import checkpoint, snapshot
+from rlrepro.errors import Problem, RunStopped
+from rlrepro.plugins import find_env, installed
+from rlrepro.seeds import env_seed
+from rlrepro.vector import Batch, Singles, VectorEnv, check_contract
+
+Make = Callable[[], gym.Env[Any, Any]]
+MODES = tuple(AutoresetMode)
+OBSERVATION = Box(0, 10, (3,), np.float32)
+ACTION = Discrete(2)
+
+
+class Game:
+    """An episode of 1 to 6 steps: odd ones are terminated, even ones truncated.
+
+    Observations are its length, the step, and a number drawn in that step.
+    """
+
+    def __init__(self) -> None:
+        self.rng = seeding.np_random(0)[0]
+        self.length = self.count = 0
+
+    def begin(self, seed: int | None) -> np.ndarray:
+        if seed is not None:
+            self.rng = seeding.np_random(seed)[0]
+        self.length, self.count = int(self.rng.integers(1, 7)), 0
+        return self.look()
+
+    def look(self) -> np.ndarray:
+        return np.array([self.length, self.count, self.rng.random()], np.float32)
+
+    def move(self, action: int) -> tuple[np.ndarray, float, bool, bool]:
+        assert self.count < self.length, "a step after the end"
+        self.count += 1
+        over, odd = self.count == self.length, self.length % 2 == 1
+        return self.look(), 10.0 * self.count + action, over and odd, over and not odd
+
+
+class SingleGame(gym.Env[np.ndarray, int]):
+    observation_space, action_space = OBSERVATION, ACTION
+
+    def __init__(self) -> None:
+        self.game = Game()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.game.begin(seed), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return *self.game.move(int(action)), {}
+
+
+class VectorGame(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """Games side by side, in each of Gymnasium's autoreset modes."""
+
+    def __init__(self, num_envs: int, mode: AutoresetMode) -> None:
+        self.num_envs, self.metadata = num_envs, {"autoreset_mode": mode}
+        self.single_observation_space, self.single_action_space = OBSERVATION, ACTION
+        self.observation_space = gym.vector.utils.batch_space(OBSERVATION, num_envs)
+        self.action_space = gym.vector.utils.batch_space(ACTION, num_envs)
+        self.mode, self.games = mode, [Game() for _ in range(num_envs)]
+        self.over = np.zeros(num_envs, bool)
+        self.obs = np.zeros((num_envs, 3), np.float32)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        chosen = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        seeds = seed if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(100)]
+        for i in np.flatnonzero(chosen):
+            self.obs[i] = self.games[i].begin(seeds[i])
+        self.over[chosen] = False
+        return self.obs.copy(), {}
+
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+        num, info = self.num_envs, {}
+        reward, terminated, truncated = np.zeros(num), np.zeros(num, bool), np.zeros(num, bool)
+        for i, game in enumerate(self.games):
+            if self.over[i] and self.mode == AutoresetMode.NEXT_STEP:
+                self.obs[i] = game.begin(None)  # a step that only resets
+            else:
+                self.obs[i], reward[i], terminated[i], truncated[i] = game.move(int(actions[i]))
+        self.over = terminated | truncated
+        if self.mode == AutoresetMode.SAME_STEP and self.over.any():
+            final = np.full(num, None, object)
+            for i in np.flatnonzero(self.over):
+                final[i] = self.obs[i].copy()
+                self.obs[i] = self.games[i].begin(None)
+            info = {"final_obs": final, "_final_obs": self.over.copy()}
+        return self.obs.copy(), reward, terminated, truncated, info
+
+
+@pytest.fixture(autouse=True)
+def games() -> Iterator[None]:
+    """`Game-<mode>-v0`: ids that have nothing but a vector form."""
+    ids = [f"Game-{mode.name}-v0" for mode in MODES]
+    for gym_id, mode in zip(ids, MODES, strict=True):
+        gym.register(gym_id, vector_entry_point=VectorGame, kwargs={"mode": mode})
+    yield
+    for gym_id in ids:
+        del gym.registry[gym_id]
+
+
+def play(batch: Batch, seeds: Sequence[int], num_envs: int, num_steps: int) -> dict[str, np.ndarray]:
+    """Every field of the transitions `[T, S, N, ...]`, and `following`, the observations to act on next.
+
+    The actions of a sub-environment depend on its seed and place alone, and leave a Box now and then.
+    """
+    env = VectorEnv(batch, seeds, num_envs)
+    env.reset()
+    return go_on(env, num_steps)
+
+
+def go_on(env: VectorEnv, num_steps: int) -> dict[str, np.ndarray]:
+    space, seeds, num_envs = env.action_space, env.seeds, env.num_envs
+    rows: list[dict[str, np.ndarray]] = []
+    for t in range(env.num_steps // num_envs, env.num_steps // num_envs + num_steps):
+        rngs = [[np.random.default_rng((seed, n, t)) for n in range(num_envs)] for seed in seeds]
+        if isinstance(space, Discrete):
+            action = np.array([[rng.integers(space.n) for rng in row] for row in rngs])
+        else:
+            assert isinstance(space, Box)
+            action = np.array([[1.5 * rng.uniform(space.low, space.high) for rng in row] for row in rngs], space.dtype)
+        transition, following = env.step(action, {})
+        rows.append({**transition._asdict(), "following": following})
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0] if name != "extras"}
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert values.dtype == other[name].dtype, name
+        np.testing.assert_array_equal(values, other[name], name)
+
+
+def of_seed(played: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    return {name: values[:, row : row + 1] for name, values in played.items()}
+
+
+# ---------------------------------------------------------------------------------------- one semantics
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_every_autoreset_mode_gives_the_transitions_of_single_environments(mode: AutoresetMode) -> None:
+    singles = play(Singles(SingleGame, 4), (3, 7), 2, 80)
+    vector = play(find_env(f"Game-{mode.name}-v0").batch(4), (3, 7), 2, 80)
+    assert_same(vector, singles)
+
+
+@pytest.mark.parametrize("form", ["singles", *(mode.name for mode in MODES)])
+def test_next_obs_is_the_end_of_the_episode_and_obs_the_beginning_of_the_one_after(form: str) -> None:
+    batch = Singles(SingleGame, 4) if form == "singles" else find_env(f"Game-{form}-v0").batch(4)
+    played = play(batch, (3, 7), 2, 80)
+    length, count = played["next_obs"][..., 0], played["next_obs"][..., 1]
+    ended = played["terminated"] | played["truncated"]
+    assert ended.any((0, 1)).all()
+    # Each transition is one move of one game, so none is a reset.
+    np.testing.assert_array_equal(count, played["obs"][..., 1] + 1)
+    np.testing.assert_array_equal(length, played["obs"][..., 0])
+    np.testing.assert_array_equal(played["reward"], 10 * count + played["action"])
+    np.testing.assert_array_equal(ended, count == length)
+    np.testing.assert_array_equal(played["terminated"], ended & (length % 2 == 1))
+    np.testing.assert_array_equal(played["following"][ended][:, 1], 0)
+    np.testing.assert_array_equal(played["following"][~ended], played["next_obs"][~ended])
+    np.testing.assert_array_equal(played["obs"][1:], played["following"][:-1])
+
+
+def test_a_vector_environment_is_told_the_time_limit_of_its_id() -> None:
+    class Limited(VectorGame):
+        def __init__(self, num_envs: int, max_episode_steps: int) -> None:
+            super().__init__(num_envs, AutoresetMode.DISABLED)
+            self.limit = max_episode_steps
+
+        def step(self, actions: np.ndarray) -> tuple[Any, ...]:
+            obs, reward, _, _, info = super().step(actions)
+            return obs, reward, np.zeros(1, bool), obs[:, 1] == self.limit, info
+
+    gym.register("Limited-v0", vector_entry_point=Limited, max_episode_steps=1)
+    try:
+        assert play(find_env("Limited-v0").batch(1), (0,), 1, 5)["truncated"].all()
+    finally:
+        del gym.registry["Limited-v0"]
+
+
+@pytest.mark.parametrize("gym_id", installed("batched_envs"))
+def test_the_batched_form_gives_the_transitions_of_single_environments(gym_id: str) -> None:
+    source = find_env(gym_id, {"max_episode_steps": 37})
+    assert not isinstance(source.batch(4), Singles)
+    assert_same(play(source.batch(4), (3, 7), 2, 150), play(Singles(source.make, 4), (3, 7), 2, 150))
+
+
+@pytest.mark.parametrize("wrappers", [(), ("FlattenObservation",)], ids=["batched", "singles"])
+def test_a_time_limit_truncates_and_does_not_terminate(wrappers: tuple[str, ...]) -> None:
+    source = find_env("Pendulum-v1", {"max_episode_steps": 7}, wrappers)
+    assert source.is_batched == (not wrappers)
+    played = play(source.batch(2), (5,), 2, 30)
+    expected = np.broadcast_to((np.arange(30) % 7 == 6)[:, None, None], (30, 1, 2))
+    np.testing.assert_array_equal(played["truncated"], expected)
+    assert not played["terminated"].any()
+    assert (played["following"][expected] != played["next_obs"][expected]).any(-1).all()
+
+
+def test_an_end_at_the_time_limit_is_both_terminated_and_truncated() -> None:
+    played = play(Singles(lambda: gym.wrappers.TimeLimit(SingleGame(), 5), 2), (3,), 2, 80)
+    both = played["terminated"] & played["truncated"]
+    np.testing.assert_array_equal(both, (played["next_obs"][..., :2] == 5).all(-1))
+    assert both.any()
+
+
+# ------------------------------------------------------------------------------------------------- actions
+
+
+class Told(gym.Env[np.ndarray, Any]):
+    """Keeps the actions that it is given."""
+
+    observation_space = Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, action_space: gym.Space[Any]) -> None:
+        self.action_space = action_space
+        self.told: list[Any] = []
+
+    def reset(self, **_: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), repr(action)
+        self.told.append(action)
+        return np.zeros(1, np.float32), 0.0, False, False, {}
+
+
+def tell(space: gym.Space[Any], action: np.ndarray) -> tuple[list[Any], np.ndarray]:
+    """What the environments were told of an action `[2, 1, ...]`, and what the transition keeps."""
+    batch = Singles(partial(Told, space), 2)
+    env = VectorEnv(batch, (0, 1), 1)
+    env.reset()
+    kept = env.step(action, {})[0].action
+    return [one.told[0] for one in batch.envs], kept  # type: ignore[attr-defined]
+
+
+def test_box_actions_are_clipped_for_the_environment_and_kept_as_chosen() -> None:
+    space = Box(np.array([-1, -np.inf], np.float32), np.array([2, np.inf], np.float32))
+    chosen = np.array([[[5, 1e9]], [[-3, 0.5]]], np.float32)
+    told, kept = tell(space, chosen)
+    np.testing.assert_array_equal(told, np.array([[2, 1e9], [-1, 0.5]], np.float32))
+    np.testing.assert_array_equal(kept, [[[5, 1e9]], [[-3, 0.5]]])
+
+
+def test_discrete_actions_are_counted_from_the_start_of_the_space() -> None:
+    told, kept = tell(Discrete(3, start=-7), np.array([[0], [2]]))
+    assert told == [-7, -5]
+    np.testing.assert_array_equal(kept, [[0], [2]])
+
+
+@pytest.mark.parametrize("space", [gym.spaces.MultiDiscrete([2, 3]), gym.spaces.MultiBinary(2)], ids=str)
+def test_other_action_spaces_do_not_stop_the_environment_from_being_built(space: gym.Space[Any]) -> None:
+    assert VectorEnv(Singles(partial(Told, space), 1), (0,), 1).action_space == space
+
+
+# ------------------------------------------------------------------------------------------------- streams
+
+FORMS: dict[str, Callable[[int], Batch]] = {
+    "singles": partial(Singles, SingleGame),
+    "batched": lambda num: find_env("CartPole-v1").batch(num),
+    **{mode.name: lambda num, mode=mode: find_env(f"Game-{mode.name}-v0").batch(num) for mode in MODES},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_seed_alone_and_among_others_sees_the_same_episodes(form: str) -> None:
+    among = play(FORMS[form](6), (0, 3, 7), 2, 60)
+    assert_same(play(FORMS[form](2), (3,), 2, 60), of_seed(among, 1))
+    for row, column in ((0, 0), (1, 1), (2, 0)):
+        assert (among["obs"][:, row, column] != among["obs"][:, 1, 0]).any(), "two sub-environments share a stream"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sub_environment_sees_the_same_episodes_however_many_its_seed_has(form: str) -> None:
+    three = play(FORMS[form](3), (3,), 3, 60)
+    one = play(FORMS[form](1), (3,), 1, 60)
+    assert_same(one, {name: values[:, :, :1] for name, values in three.items()})
+
+
+def test_the_stream_of_a_sub_environment_is_that_of_its_derived_seed() -> None:
+    env = VectorEnv(Singles(SingleGame, 2), (3,), 2)
+    expected = [SingleGame().reset(seed=env_seed(3, "env", n))[0] for n in range(2)]
+    np.testing.assert_array_equal(env.reset()[0], expected)
+
+
+def test_episodes_begun_anew_depend_on_the_seed_and_the_step_alone() -> None:
+    def anew(seeds: Sequence[int], step: int) -> np.ndarray:
+        env = VectorEnv(Singles(SingleGame, 2 * len(seeds)), seeds, 2)
+        before = env.reset()
+        env.begin_anew(step)
+        assert (env.obs != before).any((1, 2)).all()
+        return env.obs
+
+    np.testing.assert_array_equal(anew((3,), 50)[0], anew((0, 3, 7), 50)[1])
+    assert (anew((3,), 50) != anew((3,), 60)).any()
+
+
+# ------------------------------------------------------------------------------------------------ failures
+
+
+class Fragile(SingleGame):
+    """Fails in the given way, if it is the one, in its second step or in the reset."""
+
+    made = 0
+
+    def __init__(self, which: int, how: str) -> None:
+        super().__init__()
+        self.how = how if Fragile.made == which else ""
+        Fragile.made += 1
+        self.steps = 0
+
+    def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        if self.how == "reset":
+            raise OSError("no licence\nsee the manual")
+        return super().reset(**options)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        obs = np.array([6, self.steps, 0], np.float32)
+        if self.steps == 2:
+            if self.how == "step":
+                raise ZeroDivisionError("float division by zero")
+            if self.how == "exit":
+                raise SystemExit(3)
+            if self.how == "four":
+                return obs, 0.0, False, {}  # type: ignore[return-value]
+            if self.how == "obs":
+                obs[1] = np.inf
+            if self.how == "shape":
+                obs = np.zeros(4, np.float32)
+        return obs, np.nan if self.how == "reward" and self.steps == 2 else 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("reset", "raised OSError: no licence in reset"),
+        ("step", "raised ZeroDivisionError: float division by zero in step"),
+        ("exit", "raised SystemExit: 3 in step"),
+        ("four", "in step"),
+        ("shape", "in step"),
+        ("reward", "gave the reward nan"),
+        ("obs", "gave an observation with NaN or infinity"),
+    ],
+)
+def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: str, words: str) -> None:
+    Fragile.made = 0
+    env = VectorEnv(Singles(partial(Fragile, 3, how), 4), (3, 7), 2, "Fragile-v0")
+    with pytest.raises(RunStopped) as stopped:
+        env.reset()
+        for _ in range(3):
+            env.step(np.zeros((2, 2), int), {})
+    line = str(stopped.value)
+    assert line.startswith("Fragile-v0 ")
+    assert words in line
+    assert line.endswith("(seed 7, sub-environment 1)")
+    assert "\n" not in line
+    assert env.num_steps == (0 if how == "reset" else 2)  # a step that failed does not count
+
+
+# ------------------------------------------------------------------------------------------------ contract
+
+
+class Sound(gym.Env[np.ndarray, int]):
+    observation_space: gym.Space[Any] = Box(-1, 1, (2,), np.float32)
+    action_space: gym.Space[Any] = Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def look(self) -> Any:
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+    def step(self, action: int) -> Any:
+        return self.look(), 0.0, False, False, {}
+
+
+def changed(**methods: Any) -> type[Sound]:
+    return type("Changed", (Sound,), methods)
+
+
+def ignoring_seeds(self: Sound, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    return self.look(), {}
+
+
+BROKEN: dict[str, tuple[type[gym.Env[Any, Any]], str]] = {
+    "first observation outside the space": (
+        changed(look=lambda self: np.full(2, 3, np.float32)),
+        r"reset\b.*observation space",
+    ),
+    "later observation outside the space": (
+        changed(step=lambda self, action: (np.full(2, 3, np.float32), 0.0, False, False, {})),
+        r"step\b.*observation space",
+    ),
+    "first observation of another dtype": (changed(look=lambda self: np.zeros(2)), r"reset\b.*float64.*float32"),
+    "later observation of another dtype": (
+        changed(step=lambda self, action: (np.zeros(2), 0.0, False, False, {})),
+        r"step\b.*float64.*float32",
+    ),
+    "later observation of another shape": (
+        changed(step=lambda self, action: (np.zeros(3, np.float32), 0.0, False, False, {})),
+        r"step\b.*\(3,\).*\(2,\)",
+    ),
+    "NaN in the first observation": (changed(look=lambda self: np.full(2, np.nan, np.float32)), r"reset\b.*NaN"),
+    "reset without info": (changed(reset=lambda self, *, seed=None, options=None: self.look()), r"reset\b.*info"),
+    "reset that takes no seed": (changed(reset=lambda self: (self.look(), {})), r"reset.*seed"),
+    "reset that ignores the seed": (changed(reset=ignoring_seeds), r"reset\b.*seed"),
+    "no step": (changed(step=gym.Env.step), r"no step\(\)"),
+    "step with 4 values": (changed(step=lambda self, action: (self.look(), 0.0, False, {})), r"step\b.*\b5\b.*\b4\b"),
+    "reward NaN": (
+        changed(step=lambda self, action: (self.look(), float("nan"), False, False, {})),
+        r"step\b.*reward.*nan",
+    ),
+    "reward that is text": (changed(step=lambda self, action: (self.look(), "1", False, False, {})), r"reward.*str"),
+    "terminated that is no truth value": (
+        changed(step=lambda self, action: (self.look(), 0.0, "no", False, {})),
+        r"terminated.*(bool|str)",
+    ),
+    "step without info": (changed(step=lambda self, action: (self.look(), 0.0, False, False, None)), r"info.*step"),
+    "no action space": (changed(action_space=None), "action space"),
+    "no observation space": (changed(observation_space=None), "observation space"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_contract_is_refused_with_the_rule_named_in_one_line(case: str) -> None:
+    form, rule = BROKEN[case]
+    with pytest.raises(Problem, match=rule) as refused:
+        check_contract(form(), "Mine-v0")
+    assert str(refused.value).startswith("Mine-v0 breaks the Gymnasium contract: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Sound,
+        SingleGame,
+        lambda: gym.make("FrozenLake-v1"),
+        lambda: gym.make("Blackjack-v1"),
+        find_env("Pendulum-v1").make,
+        *(lambda mode=mode: find_env(f"Game-{mode.name}-v0").make() for mode in MODES),
+    ],
+    ids=["sound", "game", "FrozenLake", "Blackjack", "Pendulum", *(mode.name for mode in MODES)],
+)
+def test_a_sound_environment_passes(make: Make) -> None:
+    check_contract(make(), "Sound-v0")
+
+
+# ------------------------------------------------------------------------------------------------ snapshots
+
+PLAIN = ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", "Pendulum-v1", "MountainCar-v0")
+WRAPPED: dict[str, tuple[str, str]] = {
+    wrapper.partition("(")[0]: (env, wrapper)
+    for env, wrapper in (
+        ("CartPole-v1", "TimeLimit(max_episode_steps=9)"),
+        ("CartPole-v1", "FrameStackObservation(stack_size=3)"),
+        ("CartPole-v1", "TimeAwareObservation"),
+        ("CartPole-v1", "DelayObservation(delay=2)"),
+        ("CartPole-v1", "StickyAction(repeat_action_probability=0.5)"),
+        ("CartPole-v1", "RecordEpisodeStatistics"),
+        ("CartPole-v1", "NormalizeObservation"),
+        ("CartPole-v1", "NormalizeReward"),
+        ("CartPole-v1", "TimeFraction"),
+        ("CartPole-v1", "DelayedReward(every=3)"),
+        ("Blackjack-v1", "FlattenObservation"),
+        ("Pendulum-v1", "RescaleAction(min_action=-1.0,max_action=1.0)"),
+    )
+}
+
+
+def assert_a_saved_copy_goes_on_alike(make: Make, folder: Path) -> None:
+    """In the middle of an episode, by way of a checkpoint's file, for many steps and episodes."""
+    assert snapshot.can_restore(make) is None
+    first = VectorEnv(Singles(make, 2), (3,), 2)
+    first.reset()
+    go_on(first, 33)
+    file = folder / "state.safetensors"
+    checkpoint.save(file, checkpoint.split(first.get_state(), 0), {})
+    after = go_on(first, 60)
+
+    second = VectorEnv(Singles(make, 2), (3,), 2)
+    second.reset()
+    second.set_state(checkpoint.join([checkpoint.load(file)[0]]))
+    second.num_steps = 66
+    assert_same(go_on(second, 60), after)
+
+
+@pytest.mark.parametrize("gym_id", PLAIN)
+def test_a_plain_environment_is_restored_from_its_attributes(gym_id: str, tmp_path: Path) -> None:
+    assert_a_saved_copy_goes_on_alike(lambda: gym.make(gym_id), tmp_path)
+
+
+@pytest.mark.parametrize("case", WRAPPED)
+def test_a_wrapper_is_restored_with_what_it_wraps(case: str, tmp_path: Path) -> None:
+    env, wrapper = WRAPPED[case]
+    assert_a_saved_copy_goes_on_alike(find_env(env, {}, (wrapper,)).make, tmp_path)
+
+
+@pytest.mark.parametrize("gym_id", installed("batched_envs"))
+def test_a_batched_form_is_restored_in_the_middle_of_its_episodes(gym_id: str) -> None:
+    source = find_env(gym_id, {"max_episode_steps": 37})
+    first, second = (VectorEnv(source.batch(4), (3, 7), 2) for _ in range(2))
+    first.reset()
+    go_on(first, 50)
+    state = first.get_state()
+    after = go_on(first, 60)
+    second.set_state(state)
+    second.num_steps = 100
+    assert_same(go_on(second, 60), after)
+
+
+class Engine:
+    """What no one can look into."""
+
+    __slots__ = ("hidden",)
+
+    def __init__(self) -> None:
+        self.hidden = 0
+
+
+class Holder(Sound):
+    """An environment that goes on from a count that its engine keeps."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+
+    def look(self) -> Any:
+        self.engine.hidden += 1
+        return np.full(2, np.sin(self.engine.hidden), np.float32)
+
+
+class Offering(Holder):
+    """The same, but it gives the engine's count."""
+
+    def get_state(self) -> Any:
+        return {"hidden": self.engine.hidden}
+
+    def set_state(self, state: Any) -> None:
+        self.engine.hidden = state["hidden"]
+
+
+class Opaque(Holder):
+    """Gives its state as an object."""
+
+    def get_state(self) -> Any:
+        engine = Engine()
+        engine.hidden = self.engine.hidden
+        return engine
+
+    def set_state(self, state: Any) -> None:
+        self.engine.hidden = state.hidden
+
+
+class Forgetful(Offering):
+    """Gives less than all."""
+
+    def get_state(self) -> Any:
+        return {"hidden": self.engine.hidden // 10}
+
+
+class Breaking(Offering):
+    def set_state(self, state: Any) -> None:
+        raise NotImplementedError
+
+
+def test_an_environment_that_holds_an_object_cannot_be_restored_and_the_reason_names_it() -> None:
+    assert snapshot.can_restore(Holder) == "Holder.engine is a Engine"
+    assert snapshot.can_restore(lambda: gym.wrappers.TimeLimit(Holder(), 9)) == "Holder.engine is a Engine"
+    with pytest.raises(snapshot.Unrestorable, match="Holder.engine"):
+        snapshot.take(Holder())
+
+
+def test_an_environment_that_offers_its_state_is_restored_by_it(tmp_path: Path) -> None:
+    assert_a_saved_copy_goes_on_alike(Offering, tmp_path)
+    assert_a_saved_copy_goes_on_alike(lambda: gym.wrappers.TimeLimit(Offering(), 9), tmp_path)
+
+
+def test_a_state_that_a_checkpoint_cannot_hold_is_found_out_before_training() -> None:
+    reason = snapshot.can_restore(Opaque)
+    assert reason is not None
+    assert "Opaque" in reason
+    assert "Engine" in reason
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Forgetful, "a restored copy did not go on like the original"),
+        (Breaking, "restoring it raised NotImplementedError"),
+        (lambda: Sound() if next(TURNS) else Offering(), "restoring it raised"),
+    ],
+    ids=["forgets", "raises", "differs"],
+)
+def test_a_state_that_does_not_bring_the_environment_back_is_found_out(make: Make, reason: str) -> None:
+    found = snapshot.can_restore(make)
+    assert found is not None
+    assert reason in found
+
+
+TURNS = iter([True, False])
+
+
+def test_a_state_taken_does_not_move_on_with_its_environment() -> None:
+    env = find_env("CartPole-v1", {}, ("FrameStackObservation(stack_size=3)",)).make()
+    env.reset(seed=1)
+    state = snapshot.take(env)
+    expected = [env.step(action)[0].tolist() for action in (0, 1, 1)]
+    snapshot.put_back(env, state)
+    assert [env.step(action)[0].tolist() for action in (0, 1, 1)] == expected
+    snapshot.put_back(env, state)
+    assert [env.step(action)[0].tolist() for action in (0, 1, 1)] == expected
