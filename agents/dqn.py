@@ -89,17 +89,19 @@ class DQN:
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """ε-greedy; uniformly random before learning starts."""
         epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
-        explore = self.exploration.uniform(obs.shape[1]) < epsilon
-        random = self.exploration.integers(self.num_actions, obs.shape[1])
-        return (random if explore.all() else np.where(explore, random, self._greedy(obs))), {}
+        return self._epsilon_greedy(obs, self.exploration, epsilon), {}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """Greedy, or ε-greedy with the last ε."""
-        greedy = self._greedy(obs)
-        if deterministic:
-            return greedy
-        explore = streams.uniform(obs.shape[1]) < self.config.epsilon_end
-        return np.where(explore, streams.integers(self.num_actions, obs.shape[1]), greedy)
+        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
+
+    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
+        if epsilon == 0.0:
+            return self._greedy(obs)
+        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
+        explore = draw < 1.0
+        random = (draw * self.num_actions).astype(np.int64)
+        return random if explore.all() else np.where(explore, random, self._greedy(obs))
 
     @torch.no_grad()
     def _greedy(self, obs: np.ndarray) -> np.ndarray:

@@ -76,8 +76,10 @@ class PPO:
                 f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
                 f"--num-minibatches {config.num_minibatches} equal parts"
             )
+        if config.normalise_advantage and self.batch_size == config.num_minibatches:
+            raise ValueError("a minibatch of one transition has no deviation to normalise advantages by")
         self.stack = Stack(setup.seeds, setup.device, **self._networks())
-        self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps)
+        self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps, independent=config.target_kl > 0)
         self.noise = Streams(setup.seeds, "policy")
         self.order = Streams(setup.seeds, "minibatches")
         self.memory = Rollout(config.num_steps, setup.device)
@@ -150,12 +152,13 @@ class PPO:
             ).flatten(1)
             value_target = advantage + old_value
 
-        active = [True] * len(obs)
+        active, parts = [True] * len(obs), {}
         rollout = (obs, action, old_log_prob, advantage, value_target, old_value)
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
             for minibatch in self._minibatches(rollout, order[:, epoch]):
-                loss, parts = self.loss(*minibatch)
+                loss, latest = self.loss(*minibatch)
+                parts = latest if all(active) else _of_active(active, latest, parts)
                 self.stack.gradient.zero_()
                 loss.sum().backward()
                 if config.max_grad_norm:
@@ -246,6 +249,17 @@ class PPO:
 
     def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
         self.stack.load_named(policy)
+
+
+def _of_active(
+    active: list[bool], latest: dict[str, torch.Tensor], parts: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The parts of each seed's own last minibatch: a seed that has ended its epochs keeps those it had."""
+    go = torch.tensor(active, device=latest["log_ratio"].device)
+    return {
+        name: torch.where(go.view(-1, *[1] * (part.dim() - 1)), part.detach(), parts[name].detach())
+        for name, part in latest.items()
+    }
 
 
 @torch.no_grad()

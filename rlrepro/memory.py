@@ -79,7 +79,7 @@ class Replay:
     ) -> None:
         self._streams, self.capacity, self.batch_size = streams, capacity, batch_size
         self.learning_starts, self.learn_every, self.num_batches = learning_starts, learn_every, num_batches
-        self.device = device
+        self.device, self._on_host = device, device == "cpu"
         self._store: dict[str, torch.Tensor] = {}
         self._rows: dict[str, Any] = {}
         self._next = 0  # where the next transition goes
@@ -92,24 +92,22 @@ class Replay:
             self._allocate(values)
         count = self._added = values["reward"].shape[1]
         start, end = self._next, self._next + count
-        for name, value in values.items():
-            rows = self._rows[name]
-            if end <= self.capacity:
-                rows[:, start:end] = value if self._on_host else torch.from_numpy(np.ascontiguousarray(value))
-            else:
-                for column in range(count):
-                    one = value[:, column]
-                    rows[:, (start + column) % self.capacity] = one if self._on_host else torch.from_numpy(one)
+        if end <= self.capacity:
+            for name, value in values.items():
+                self._rows[name][:, start:end] = value if self._on_host else torch.from_numpy(value)
+        else:
+            columns = np.arange(start, end) % self.capacity
+            for name, value in values.items():
+                self._rows[name][:, columns] = value if self._on_host else torch.from_numpy(value)
         self._next = end % self.capacity
         self._size = min(self._size + count, self.capacity)
 
     def ready(self, step: int) -> Iterator[Transition]:
         """`step` counts the env steps before those just added, so that N sub-environments make N updates due."""
         after = step + self._added
-        due = after // self.learn_every - step // self.learn_every
-        if after > self.learning_starts:
-            for _ in range(due * self.num_batches):
-                yield self.sample()
+        due = after // self.learn_every - max(step, self.learning_starts) // self.learn_every
+        for _ in range(due * self.num_batches):
+            yield self.sample()
 
     def sample(self) -> Transition:
         """One batch `[S, B, ...]`, with replacement."""
@@ -129,15 +127,11 @@ class Replay:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._streams.set_state(state["streams"])
-        if "store" in state:
+        if state.get("store"):
             self._allocate({name: np.asarray(rows) for name, rows in state["store"].items()})
             for name, rows in state["store"].items():
                 self._store[name][:, : state["size"]] = torch.as_tensor(rows)
         self._next, self._size = state["next"], state["size"]
-
-    @property
-    def _on_host(self) -> bool:
-        return self.device == "cpu"
 
     def _allocate(self, values: Mapping[str, np.ndarray]) -> None:
         """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""
@@ -180,11 +174,11 @@ class Episodes:
                     running.clear()
 
     def ready(self, step: int) -> Iterator[Transition]:
-        ready = [seed for seed, whole in enumerate(self._whole) if len(whole) >= self.num_episodes]
-        lengths = {seed: max(len(e["reward"]) for e in self._whole[seed][: self.num_episodes]) for seed in ready}
-        padded = {seed: 1 << (length - 1).bit_length() for seed, length in lengths.items()}
-        for width in sorted(set(padded.values())):
-            yield self._batch([seed for seed in ready if padded[seed] == width], width)
+        while ready := [seed for seed, whole in enumerate(self._whole) if len(whole) >= self.num_episodes]:
+            lengths = {seed: max(len(e["reward"]) for e in self._whole[seed][: self.num_episodes]) for seed in ready}
+            padded = {seed: 1 << (length - 1).bit_length() for seed, length in lengths.items()}
+            for width in sorted(set(padded.values())):
+                yield self._batch([seed for seed in ready if padded[seed] == width], width)
 
     def _batch(self, ready: list[int], width: int) -> Transition:
         example = self._whole[ready[0]][0]
@@ -215,6 +209,8 @@ class Episodes:
         def packed(steps: list[dict[str, np.ndarray]]) -> dict[str, Any]:
             return {name: np.stack([step[name] for step in steps]) for name in steps[0]} if steps else {}
 
+        if not self._running:
+            return {}
         return {
             "running": [[packed(steps) for steps in envs] for envs in self._running],
             "whole": list(self._whole),
@@ -225,16 +221,16 @@ class Episodes:
             length = len(next(iter(arrays.values()))) if arrays else 0
             return [{name: np.asarray(value)[t] for name, value in arrays.items()} for t in range(length)]
 
-        self._running = [[unpacked(arrays) for arrays in envs] for envs in state["running"]]
+        self._running = [[unpacked(arrays) for arrays in envs] for envs in state.get("running", [])]
         self._whole = [
             [{name: np.asarray(value) for name, value in episode.items()} for episode in episodes]
-            for episodes in state["whole"]
+            for episodes in state.get("whole", [])
         ]
 
 
 def _flat(transition: Transition) -> dict[str, np.ndarray]:
     """The fields and extras by name."""
-    return {**{name: getattr(transition, name) for name in _FIELDS}, **transition.extras}
+    return dict(zip(_FIELDS, transition, strict=False), **transition.extras)
 
 
 def _transition(values: Mapping[str, torch.Tensor]) -> Transition:

@@ -41,6 +41,14 @@ def fan_in_uniform(weight: np.ndarray, bias: np.ndarray, generator: np.random.Ge
 
 
 _HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long as one with 16 (MKL, AVX-512)
+# MKL has other kernels for the columns beyond a multiple of 4. They sum in another order in SGEMM (one seed) than in
+# SGEMM_BATCH (several), and for matrices that do not begin at a multiple of 16 bytes: a seed's bits would depend on
+# the seeds beside it.
+_HIDDEN_MULTIPLE = 4
+
+
+def _padded(width: int, multiple: int) -> int:
+    return -(-width // multiple) * multiple
 
 
 class MLP:
@@ -61,8 +69,8 @@ class MLP:
         self.out = sizes[-1]
         self.num_layers = len(sizes) - 1
         self.initialisers = list(initialisers) if initialisers else [fan_in_uniform] * self.num_layers
-        self.padded_out = -(-self.out // _HEAD_MULTIPLE) * _HEAD_MULTIPLE
-        self._widths = (*sizes[:-1], self.padded_out)
+        self.padded_out = _padded(self.out, _HEAD_MULTIPLE)
+        self._widths = (sizes[0], *(_padded(size, _HIDDEN_MULTIPLE) for size in sizes[1:-1]), self.padded_out)
 
     def layout(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -77,7 +85,7 @@ class MLP:
             weight = np.zeros((self.sizes[layer], used))
             bias = np.zeros(used)
             fill(weight, bias, generator)
-            parameters[f"weight_{layer}"][:, :used] = weight
+            parameters[f"weight_{layer}"][: self.sizes[layer], :used] = weight
             parameters[f"bias_{layer}"][0, :used] = bias
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
@@ -164,8 +172,8 @@ class NatureCNN:
         self._shapes |= {
             "weight_0": (channels * height * width, 512),
             "bias_0": (1, 512),
-            "weight_1": (512, out),
-            "bias_1": (1, out),
+            "weight_1": (512, _padded(out, _HEAD_MULTIPLE)),
+            "bias_1": (1, _padded(out, _HEAD_MULTIPLE)),
         }
 
     def layout(self) -> dict[str, tuple[int, ...]]:
@@ -178,6 +186,8 @@ class NatureCNN:
             fill = fan_in_uniform
             if self.head_gain is not None:
                 fill = orthogonal(self.head_gain if index == len(pairs) - 1 else math.sqrt(2))  # type: ignore[assignment]
+            if index == len(pairs) - 1:
+                weight, bias = weight[:, : self.out], bias[:, : self.out]
             fill(weight, bias, generator)
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
@@ -188,7 +198,7 @@ class NatureCNN:
         for index, (_, _, stride) in enumerate(self.CONVOLUTIONS):
             x = torch.relu(_conv2d(x, p[f"conv_{index}"], p[f"conv_bias_{index}"], stride))
         x = torch.relu(torch.baddbmm(p["bias_0"], x.flatten(2), p["weight_0"]))
-        return torch.baddbmm(p["bias_1"], x, p["weight_1"])
+        return torch.baddbmm(p["bias_1"], x, p["weight_1"])[..., : self.out]
 
 
 def _conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int) -> torch.Tensor:
@@ -245,7 +255,13 @@ class Stacked:
         def one(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
             return torch.func.functional_call(self.template, parameters, (x,))
 
-        return torch.func.vmap(one)(bound.differentiable(), x)
+        parameters, every = bound.differentiable(), torch.func.vmap(one)
+        if x.device.type != "cpu":
+            return every(parameters, x)
+        # One call a seed, on memory of its own, forward (clone) and backward (the product with 1): alignment and
+        # the place in a vector change the bits of a matrix product, of sigmoid, ELU, softplus...
+        rows = [slice(row, row + 1) for row in range(len(x))]
+        return torch.cat([every({k: v[row] for k, v in parameters.items()}, x[row].clone()) * 1.0 for row in rows])
 
 
 def is_image(space: gymnasium.Space[Any]) -> bool:
@@ -268,7 +284,7 @@ def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
     """Observations `[S, B, ...]` as float `[S, B, num_features]`: one-hot for Discrete, flattened for Box."""
     if isinstance(space, gymnasium.spaces.Discrete):
         return functional.one_hot(obs.long() - int(space.start), int(space.n)).float()
-    return obs.float().flatten(2)
+    return obs.float().reshape(*obs.shape[:2], -1)
 
 
 __all__ = [

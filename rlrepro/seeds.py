@@ -203,46 +203,67 @@ class Stack:
 
 
 class Adam:
-    """Adam (Kingma & Ba, 2015) for S seeds: each row of the matrix has its own moments and step count.
+    """Adam (Kingma & Ba, 2015) for S seeds: one over the whole matrix is S independent ones, since it is elementwise.
 
-    `torch.optim.Adam` over the rows, so that a seed that stops early (PPO's target KL) is simply left out.
+    `torch.optim.Adam`, fused. Where seeds may take different numbers of steps (PPO's target KL, whole episodes),
+    `independent` gives each row its own moments and step count, and `step(active=...)` leaves some of them out.
     """
 
     def __init__(
-        self, stack: Stack, learning_rate: float, eps: float = 1e-8, betas: tuple[float, float] = (0.9, 0.999)
+        self,
+        stack: Stack,
+        learning_rate: float,
+        eps: float = 1e-8,
+        betas: tuple[float, float] = (0.9, 0.999),
+        independent: bool = False,
     ) -> None:
-        self._stack = stack
-        self._rows = list(stack.matrix.detach().unbind(0))
-        self._gradients = list(stack.gradient.unbind(0))
-        for row, gradient in zip(self._rows, self._gradients, strict=True):
-            row.requires_grad_(True).grad = gradient
-        self._adam = torch.optim.Adam(self._rows, lr=learning_rate, eps=eps, betas=betas, fused=True)
+        self._num_seeds, self._independent = len(stack.matrix), independent
+        matrix = stack.matrix.detach()
+        self._parts = list(matrix.unbind(0)) if independent else [matrix]
+        self._gradients = list(stack.gradient.unbind(0)) if independent else [stack.gradient]
+        for part, gradient in zip(self._parts, self._gradients, strict=True):
+            part.requires_grad_(True).grad = gradient
+        self._adam = torch.optim.Adam(self._parts, lr=learning_rate, eps=eps, betas=betas, fused=True)
 
     def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
         if learning_rate is not None:
             self._adam.param_groups[0]["lr"] = learning_rate
-        if active is not None:
-            for row, gradient, go in zip(self._rows, self._gradients, active, strict=True):
-                row.grad = gradient if go else None
+        if active is None:
+            self._adam.step()
+            return
+        if not self._independent:
+            raise ValueError("Adam(independent=True) is what can leave seeds out")
+        for part, gradient, go in zip(self._parts, self._gradients, active, strict=True):
+            part.grad = gradient if go else None
         self._adam.step()
-        if active is not None:
-            for row, gradient in zip(self._rows, self._gradients, strict=True):
-                row.grad = gradient
+        for part, gradient in zip(self._parts, self._gradients, strict=True):
+            part.grad = gradient
 
     def get_state(self) -> dict[str, Any]:
-        slots = [self._adam.state[row] for row in self._rows]
-        if not slots[0]:
-            return {}
-        return {key: torch.stack([slot[key] for slot in slots]) for key in ("step", "exp_avg", "exp_avg_sq")}
+        """Moments `[S, P]` and step counts `[S]`."""
+        state: dict[str, Any] = {}
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            slots = [self._adam.state[part].get(key) for part in self._parts]
+            if slots[0] is None and not self._independent:
+                return {}
+            like = self._parts[0] if key != "step" else torch.zeros(())
+            stacked = torch.stack([torch.zeros_like(like) if slot is None else slot for slot in slots])
+            state[key] = stacked if self._independent else stacked[0].expand(self._num_seeds, *stacked.shape[2:])
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._adam.state.clear()
-        for row, parameter in enumerate(self._rows):
-            if state:
-                self._adam.state[parameter] = {
-                    key: torch.as_tensor(value[row]).to(parameter.device, copy=True) for key, value in state.items()
-                }
+        if not state:
+            return
+        for row, part in enumerate(self._parts):
+            values = {key: torch.as_tensor(value) for key, value in state.items()}
+            if self._independent:
+                values = {key: value[row] for key, value in values.items()}
+            else:
+                values["step"] = values["step"][0]
+            if values["step"] > 0:
+                self._adam.state[part] = {key: value.to(part.device, copy=True) for key, value in values.items()}
 
 
 def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ every sub-environment, actions checked once, no reset step ever reaching a memor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -186,8 +187,7 @@ class VectorEnv:
             flat = flat + self._start
         try:
             next_obs, reward, terminated, truncated = self.batch.step(flat)
-            if not np.isfinite(reward).all() or (self._check_finite and not np.isfinite(next_obs).all()):
-                raise self._not_finite(next_obs, reward)
+            self._check(next_obs, reward)
             ended = terminated | truncated
             following = next_obs
             self.ended = None
@@ -233,13 +233,20 @@ class VectorEnv:
     def _fold(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, self.num_envs, *values.shape[1:])
 
-    def _not_finite(self, obs: np.ndarray, reward: np.ndarray) -> EnvironmentFailed:
+    def _check(self, obs: np.ndarray, reward: np.ndarray) -> None:
+        """Raise `EnvironmentFailed` for a reward or an observation that is not finite."""
+        total = np.add.reduce(reward)  # one pass: a sum is finite unless a term is not, or it overflowed
+        if self._check_finite:
+            total = total + np.add.reduce(obs, None)
+        if math.isfinite(total):
+            return
         bad = ~np.isfinite(reward)
         if bad.any():
             index = int(bad.argmax())
-            return EnvironmentFailed(index, f"gave the reward {reward[index]}")
-        index = int((~np.isfinite(obs)).reshape(self._num, -1).any(1).argmax())
-        return EnvironmentFailed(index, "gave an observation with NaN or infinity")
+            raise EnvironmentFailed(index, f"gave the reward {reward[index]}")
+        bad = ~np.isfinite(obs).reshape(self._num, -1).all(1)
+        if bad.any():
+            raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
 
     def _stopped(self, index: int, what: str) -> RunStopped:
         seed, env = self.seeds[index // self.num_envs], index % self.num_envs

@@ -1,0 +1,483 @@
+"""PPO and DQN against Stable-Baselines3: one update by its code and one by ours, from the same weights and data.
+
+Three seeds run in one stack of ours; each has an SB3 model of its own. Every tensor is held to a relative error of
+1e-5: |a − b| ≤ 1e-5 · max |b| over the tensor, where b is SB3's, in float32.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.buffers import ReplayBufferSamples
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import nn
+
+from rlrepro.agent import Setup, Transition
+from rlrepro.agents import dqn, ppo
+from rlrepro.seeds import Stack
+
+SEEDS = (1, 2, 3)
+NUM_ENVS, NUM_STEPS, NUM_MINIBATCHES = 4, 64, 4
+
+
+def close(name: str, found: Any, expected: Any, scale: float | None = None) -> None:
+    found, expected = (torch.as_tensor(value).detach().double() for value in (found, expected))
+    assert found.shape == expected.shape, name
+    error = ((found - expected).abs().max() / (scale or expected.abs().max())).item()
+    assert error <= 1e-5, f"{name}: relative error {error:.1e}"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Recorded(gymnasium.Wrapper):
+    """The environment, ended at random by either flag or both, with a record of every step."""
+
+    def __init__(self, env: gymnasium.Env, seed: int) -> None:
+        super().__init__(env)
+        self.rng, self.steps = np.random.default_rng(seed), []
+
+    def reset(self, **options: Any) -> Any:
+        self.obs, info = self.env.reset(**options)
+        return self.obs, info
+
+    def step(self, action: Any) -> Any:
+        next_obs, reward, terminated, truncated, info = self.env.step(action)
+        chance = self.rng.random()
+        terminated, truncated = terminated or chance < 0.1, truncated or 0.05 < chance < 0.15
+        self.steps.append((self.obs, reward, next_obs, terminated, truncated))
+        self.obs = next_obs
+        return next_obs, reward, terminated, truncated, info
+
+
+@torch.no_grad()
+def perturb(parameters: Iterable[torch.Tensor], scale: float) -> None:
+    for parameter in parameters:
+        parameter.add_(scale * torch.randn_like(parameter))
+
+
+def copy_layers(stack: Stack, row: int, layers: Mapping[str, nn.Linear]) -> None:
+    """Take over SB3's layers as ours of one seed: `[in, out]`, the padding left as it is."""
+    named = stack.named()
+    for name, linear in layers.items():
+        network, layer = name.split(".")
+        fan_out, fan_in = linear.weight.shape
+        named[f"{network}.weight_{layer}"][row, :fan_in, :fan_out] = linear.weight.detach().T
+        named[f"{network}.bias_{layer}"][row, 0, :fan_out] = linear.bias.detach()
+
+
+def compare_layers(
+    what: str, stack: Stack, row: int, layers: Mapping[str, nn.Linear], get: Callable[[nn.Parameter], torch.Tensor]
+) -> None:
+    named = stack.named()
+    for name, linear in layers.items():
+        network, layer = name.split(".")
+        weight, bias = named[f"{network}.weight_{layer}"][row], named[f"{network}.bias_{layer}"][row, 0]
+        fan_out, fan_in = linear.weight.shape
+        close(f"{what} of {name}'s weight, seed {row}", weight[:fan_in, :fan_out], get(linear.weight).T)
+        close(f"{what} of {name}'s bias, seed {row}", bias[:fan_out], get(linear.bias))
+        for padding in (weight[fan_in:], weight[:, fan_out:], bias[fan_out:]):
+            assert not padding.any(), f"{what} of {name} has numbers in its padding"
+
+
+def as_stack(like: Stack, matrix: torch.Tensor) -> Stack:
+    """A gradient as a stack, so that it is cut up as the parameters are."""
+    other = like.lagged_copy()
+    other.load(matrix)
+    return other
+
+
+class Gradients:
+    """What both codes' clipping saw: every gradient and norm before it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+        self.ours: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # before, norms, after
+        self.theirs: list[tuple[dict[nn.Parameter, torch.Tensor], torch.Tensor, float]] = []  # before, norms
+        clip, torch_clip = module.clip_by_norm, nn.utils.clip_grad_norm_
+
+        def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
+            before = gradient.clone()
+            norms = clip(gradient, max_norm)
+            self.ours.append((before, norms.clone(), gradient.clone()))
+            return norms
+
+        def clip_grad_norm_(parameters: Any, max_norm: float) -> torch.Tensor:
+            parameters = list(parameters)
+            before = {one: one.grad.clone() for one in parameters if one.grad is not None}
+            norm = torch_clip(parameters, max_norm)
+            self.theirs.append((before, norm, math.sqrt(sum(one.grad.square().sum().item() for one in before))))
+            return norm
+
+        monkeypatch.setattr(module, "clip_by_norm", clip_by_norm)
+        monkeypatch.setattr(nn.utils, "clip_grad_norm_", clip_grad_norm_)
+
+    def compare(self, stack: Stack, row: int, layers: Mapping[str, nn.Linear]) -> None:
+        """Our only gradient of the seed in `row` with SB3's only one."""
+        ((before, norms, after),), ((theirs, norm, clipped),) = self.ours, self.theirs
+        compare_layers("gradient", as_stack(stack, before), row, layers, theirs.__getitem__)
+        close(f"norm, seed {row}", norms[row], norm)
+        close(f"clipped norm, seed {row}", after[row].norm(), clipped)
+
+
+# --- PPO
+
+ENVS = {"CartPole-v1": "discrete", "Pendulum-v1": "continuous"}
+OPTIONS = {"learning_rate": 3e-4, "gamma": 0.97, "gae_lambda": 0.9, "clip_range": 0.1, "max_grad_norm": 0.5}
+ENTROPY_COEF, VALUE_COEF = 0.01, 0.25  # SB3's value loss lacks our factor ½: its coefficient is half of ours
+
+
+def sb3_ppo(env: str, seed: int, num_epochs: int, num_minibatches: int, **options: Any) -> SB3PPO:
+    """A model whose own `collect_rollouts` has filled its buffer."""
+    envs = DummyVecEnv(
+        [lambda n=n: Recorded(gymnasium.make(env), seed=10 * seed + n) for n in range(NUM_ENVS)]  # type: ignore[misc]
+    )
+    model = SB3PPO(
+        "MlpPolicy",
+        envs,
+        n_steps=NUM_STEPS,
+        batch_size=NUM_STEPS * NUM_ENVS // num_minibatches,
+        n_epochs=num_epochs,
+        ent_coef=ENTROPY_COEF,
+        vf_coef=VALUE_COEF,
+        seed=seed,
+        device="cpu",
+        **OPTIONS | options,
+    )
+    perturb(model.policy.parameters(), 0.1)  # away from the start's zero biases and near-uniform policy
+    _, callback = model._setup_learn(NUM_STEPS * NUM_ENVS)
+    model.collect_rollouts(envs, callback, model.rollout_buffer, NUM_STEPS)
+    return model
+
+
+def ppo_layers(model: SB3PPO) -> dict[str, nn.Linear]:
+    policy, value = model.policy.mlp_extractor.policy_net, model.policy.mlp_extractor.value_net
+    return {
+        **{"actor.0": policy[0], "actor.1": policy[2], "actor.2": model.policy.action_net},
+        **{"critic.0": value[0], "critic.1": value[2], "critic.2": model.policy.value_net},
+    }
+
+
+def our_ppo(models: list[SB3PPO], num_epochs: int, num_minibatches: int, **options: Any) -> ppo.PPO:
+    space = models[0].observation_space, models[0].action_space
+    config = ppo.PPO.Config(
+        num_steps=NUM_STEPS,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        anneal=False,
+        entropy_coef=ENTROPY_COEF,
+        value_coef=2 * VALUE_COEF,
+        clip_value_loss=False,
+        **OPTIONS | options,
+    )
+    agent = ppo.PPO(Setup(*space, SEEDS, NUM_ENVS, 10**6), config)
+    for row, model in enumerate(models):
+        copy_layers(agent.stack, row, ppo_layers(model))
+        if hasattr(model.policy, "log_std"):
+            agent.stack.named()["log_std.value"][row, 0] = model.policy.log_std.detach()
+    return agent
+
+
+def compare_ppo(agent: ppo.PPO, row: int, model: SB3PPO) -> None:
+    compare_layers("parameters", agent.stack, row, ppo_layers(model), lambda parameter: parameter)
+    if hasattr(model.policy, "log_std"):
+        close(f"log σ, seed {row}", agent.stack.named()["log_std.value"][row, 0], model.policy.log_std)
+
+
+def feed(agent: ppo.PPO, models: list[SB3PPO]) -> Transition:
+    """The steps that SB3 took, through our memory."""
+    for t in range(NUM_STEPS):
+        actions = np.stack([model.rollout_buffer.actions[t] for model in models])
+        if isinstance(models[0].action_space, gymnasium.spaces.Discrete):
+            actions = actions[..., 0]
+        steps = [[env.steps[t] for env in model.env.envs] for model in models]
+        obs, reward, next_obs, terminated, truncated = (
+            np.array([[step[field] for step in envs] for envs in steps]) for field in range(5)
+        )
+        agent.memory.add(Transition(obs, actions, reward, next_obs, terminated, truncated, {}))
+    (batch,) = agent.memory.ready(0)
+    ended = batch.terminated, batch.truncated & ~batch.terminated, batch.terminated & batch.truncated
+    assert all(flags.any(1).any(1).all() for flags in ended), "every seed meets ends of every kind"
+    return batch
+
+
+def same_order(monkeypatch: pytest.MonkeyPatch, agent: ppo.PPO, num_epochs: int) -> list[Iterator[np.ndarray]]:
+    """Our minibatches in an order of our choice; gives, for each seed, what `np.random.permutation` is to say."""
+    order = agent.order.permutations(num_epochs, agent.batch_size)
+    monkeypatch.setattr(agent.order, "permutations", lambda count, length: order)
+    step, env = order // NUM_ENVS, order % NUM_ENVS
+    return [iter(row) for row in env * NUM_STEPS + step]  # SB3 flattens a rollout env by env, we step by step
+
+
+@pytest.fixture
+def updated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """One update on the same rollout by each: models, agent, our metrics, and the rollout's targets by both."""
+
+    def update(env: str, num_epochs: int, num_minibatches: int, normalise: bool = True, **options: Any) -> Any:
+        theirs, ours = {"normalize_advantage": normalise}, {"normalise_advantage": normalise}
+        models = [sb3_ppo(env, seed, num_epochs, num_minibatches, **options, **theirs) for seed in SEEDS]
+        agent = our_ppo(models, num_epochs, num_minibatches, **options, **ours)
+        batch = feed(agent, models)
+        their_targets = [(model.rollout_buffer.advantages, model.rollout_buffer.returns) for model in models]
+        our_targets = []
+        minibatches = agent._minibatches
+
+        def spy(rollout: tuple[torch.Tensor, ...], order: np.ndarray) -> Any:
+            our_targets.append(rollout[3:5])
+            return minibatches(rollout, order)
+
+        monkeypatch.setattr(agent, "_minibatches", spy)
+        orders = same_order(monkeypatch, agent, num_epochs)
+        metrics = agent.update(batch, 0)
+        for model, order in zip(models, orders, strict=True):
+            monkeypatch.setattr(np.random, "permutation", lambda n, order=order: next(order))
+            model.train()
+            assert next(order, None) is None, "both made every pass"
+        return models, agent, metrics, our_targets[0], their_targets
+
+    return update
+
+
+@pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
+def test_ppo_has_sb3_s_advantages_and_returns(updated: Callable[..., Any], env: str) -> None:
+    models, _, metrics, ours, theirs = updated(env, 1, 1)
+    for row, model in enumerate(models):
+        for name, mine, expected in zip(("advantages", "returns"), ours, theirs[row], strict=True):
+            close(f"{name}, seed {row}", mine[row].view(NUM_STEPS, NUM_ENVS), expected)
+        unexplained = 1 - model.logger.name_to_value["train/explained_variance"]
+        close("unexplained variance", 1 - metrics["losses/explained_variance"][row], unexplained)
+
+
+@pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
+@pytest.mark.parametrize("normalise", [True, False], ids=["normalised advantages", "plain advantages"])
+@pytest.mark.parametrize("max_grad_norm", [0.01, 1000.0], ids=["clipped gradient", "whole gradient"])
+def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
+    monkeypatch: pytest.MonkeyPatch, env: str, max_grad_norm: float, normalise: bool
+) -> None:
+    """On parameters that are no longer those that acted, so that ratios are on every side of the clip range."""
+    theirs, ours = {"normalize_advantage": normalise}, {"normalise_advantage": normalise}
+    models = [sb3_ppo(env, seed, 1, 1, max_grad_norm=max_grad_norm, **theirs) for seed in SEEDS]
+    for model in models:
+        perturb(model.policy.parameters(), 0.05)
+    agent = our_ppo(models, 1, 1, max_grad_norm=max_grad_norm, **ours)
+    batch = feed(agent, models)
+    old = {
+        name: torch.from_numpy(np.stack([getattr(model.rollout_buffer, name) for model in models])).flatten(1)
+        for name in ("log_probs", "advantages", "returns", "values")
+    }
+    loss, parts = agent.loss(batch.obs.flatten(1, 2), batch.action.flatten(1, 2), *old.values())
+    gradients = Gradients(monkeypatch, ppo)
+    loss.sum().backward()
+    ppo.clip_by_norm(agent.stack.gradient, max_grad_norm)
+    agent.optimiser.step()
+    monkeypatch.setattr(np.random, "permutation", np.arange)
+    for row, model in enumerate(models):
+        gradients.theirs = []
+        model.train()
+        logged = model.logger.name_to_value
+        assert 0 < logged["train/clip_fraction"] < 1
+        # normalised advantages have mean 0 and deviation 1: their mean is measured against 1
+        close(
+            "policy loss", parts["policy_loss"][row], logged["train/policy_gradient_loss"], 1.0 if normalise else None
+        )
+        close("value loss", 2 * parts["value_loss"][row], logged["train/value_loss"])
+        close("entropy", -parts["entropy"][row], logged["train/entropy_loss"])
+        close("loss", loss[row], logged["train/loss"])
+        close("approximate KL", ppo.approx_kl(parts["log_ratio"])[row], logged["train/approx_kl"])
+        gradients.compare(agent.stack, row, ppo_layers(model))
+        compare_ppo(agent, row, model)
+        if hasattr(model.policy, "log_std"):
+            log_std = as_stack(agent.stack, gradients.ours[0][0]).named()["log_std.value"][row, 0]
+            close("gradient of log σ", log_std, gradients.theirs[0][0][model.policy.log_std])
+
+
+@pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
+@pytest.mark.parametrize("normalise", [True, False], ids=["normalised advantages", "plain advantages"])
+def test_ppo_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., Any], env: str, normalise: bool) -> None:
+    options = {"normalise": normalise, "learning_rate": 3e-3, "clip_range": 0.03}
+    models, agent, metrics, _, _ = updated(env, 4, NUM_MINIBATCHES, **options)
+    assert (metrics["losses/clipfrac"] > 0).all(), "the surrogate was clipped in every seed"
+    for row, model in enumerate(models):
+        compare_ppo(agent, row, model)
+
+
+def test_ppo_refuses_minibatches_of_one_transition_or_leaves_them_as_they_are() -> None:
+    """The deviation of one advantage is not a number; SB3 refuses batches of one."""
+    spaces = gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2)
+    config = ppo.PPO.Config(num_steps=4, num_minibatches=4, num_epochs=1)
+    try:
+        agent = ppo.PPO(Setup(*spaces, SEEDS, 1, 1000), config)
+    except ValueError:
+        return
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        obs, ends = rng.normal(size=(3, 1, 3)).astype(np.float32), np.zeros((3, 1), bool)
+        agent.memory.add(Transition(obs, np.zeros((3, 1), int), np.ones((3, 1)), obs, ends, ends, {}))
+    (batch,) = agent.memory.ready(0)
+    agent.update(batch, 0)
+    assert agent.stack.matrix.isfinite().all()
+
+
+# --- DQN
+
+HIDDEN, BATCH, GAMMA = (120, 84), 64, 0.9
+
+
+def sb3_dqn(seed: int, **options: Any) -> SB3DQN:
+    model = SB3DQN(
+        "MlpPolicy",
+        "CartPole-v1",
+        policy_kwargs={"net_arch": list(HIDDEN)},
+        gamma=GAMMA,
+        buffer_size=100,
+        seed=seed,
+        device="cpu",
+        **{"learning_rate": 5e-4, **options},
+    )
+    perturb(model.q_net_target.parameters(), 0.1)  # so that the two networks cannot be mistaken
+    model._setup_learn(1000)
+    return model
+
+
+def dqn_layers(network: Any) -> dict[str, nn.Linear]:
+    return {f"q.{layer}": network.q_net[2 * layer] for layer in range(3)}
+
+
+def our_dqn(models: list[SB3DQN], **options: Any) -> dqn.DQN:
+    space = models[0].observation_space, models[0].action_space
+    config = dqn.DQN.Config(gamma=GAMMA, hidden=HIDDEN, **{"learning_rate": 5e-4, "target_every": 10**6, **options})
+    agent = dqn.DQN(Setup(*space, SEEDS, 1, 10**6), config)
+    for row, model in enumerate(models):
+        copy_layers(agent.online, row, dqn_layers(model.q_net))
+        copy_layers(agent.target, row, dqn_layers(model.q_net_target))
+    return agent
+
+
+def dqn_batch(step: int, reward_scale: float = 3.0) -> Transition:
+    """Errors on both sides of the Huber loss's bend; one in five transitions terminated, one in five truncated."""
+    generator = torch.Generator().manual_seed(step)
+    obs, next_obs = torch.randn(2, len(SEEDS), BATCH, 4, generator=generator)
+    action = torch.randint(2, (len(SEEDS), BATCH), generator=generator)
+    reward = reward_scale * torch.randn(len(SEEDS), BATCH, generator=generator)
+    terminated, truncated = torch.rand(2, len(SEEDS), BATCH, generator=generator) < 0.2
+    return Transition(obs, action, reward, next_obs, terminated, truncated, {})
+
+
+def sb3_batch(batch: Transition, row: int) -> ReplayBufferSamples:
+    """As SB3's buffer gives it: `dones` without the time-outs."""
+    dones = batch.terminated[row].float()
+    columns = (batch.action[row], batch.next_obs[row], dones, batch.reward[row])
+    return ReplayBufferSamples(batch.obs[row], *(x if x.dim() == 2 else x.unsqueeze(1) for x in columns))
+
+
+def train_sb3(monkeypatch: pytest.MonkeyPatch, model: SB3DQN, batch: Transition, row: int) -> None:
+    monkeypatch.setattr(model.replay_buffer, "sample", lambda *_, **__: sb3_batch(batch, row))
+    model.train(gradient_steps=1, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.1, 10.0, 1000.0])
+def test_dqn_has_sb3_s_target_loss_gradient_and_step(monkeypatch: pytest.MonkeyPatch, max_grad_norm: float) -> None:
+    models = [sb3_dqn(seed, max_grad_norm=max_grad_norm) for seed in SEEDS]
+    agent = our_dqn(models, max_grad_norm=max_grad_norm)
+    gradients = Gradients(monkeypatch, dqn)
+    regressed = []
+    huber = nn.functional.smooth_l1_loss
+
+    def spy(q: torch.Tensor, target: torch.Tensor, **options: Any) -> torch.Tensor:
+        regressed.append((q.detach(), target))
+        return huber(q, target, **options)
+
+    monkeypatch.setattr(nn.functional, "smooth_l1_loss", spy)
+    batch = dqn_batch(0)
+    metrics = agent.update(batch, 0)
+    (q, target), *_ = regressed
+    assert ((q - target).abs() < 1).any()
+    assert ((q - target).abs() > 1).any()
+    for row, model in enumerate(models):
+        gradients.theirs = []
+        train_sb3(monkeypatch, model, batch, row)
+        close("Q", q[row], regressed[-1][0][:, 0])
+        close("target", target[row], regressed[-1][1][:, 0])
+        close("loss", metrics["losses/td_loss"][row], model.logger.name_to_value["train/loss"])
+        gradients.compare(agent.online, row, dqn_layers(model.q_net))
+        compare_layers("parameters", agent.online, row, dqn_layers(model.q_net), lambda parameter: parameter)
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.3])
+def test_dqn_has_sb3_s_networks_after_many_steps_and_target_updates(
+    monkeypatch: pytest.MonkeyPatch, tau: float
+) -> None:
+    models = [sb3_dqn(seed, tau=tau, target_update_interval=5) for seed in SEEDS]
+    agent = our_dqn(models, tau=tau, target_every=5)
+    for step in range(20):
+        before = agent.target.matrix.clone()
+        agent.update(dqn_batch(step), step)
+        assert torch.equal(agent.target.matrix, before) == ((step + 1) % 5 != 0), "the target moves when it is due"
+        for row, model in enumerate(models):
+            train_sb3(monkeypatch, model, dqn_batch(step), row)
+            model._on_step()
+    for row, model in enumerate(models):
+        for stack, network in ((agent.online, model.q_net), (agent.target, model.q_net_target)):
+            compare_layers("parameters", stack, row, dqn_layers(network), lambda parameter: parameter)
+
+
+def q_values(stack: Stack, row: int, obs: np.ndarray) -> np.ndarray:
+    """Q(s, ·) of one observation in float64, one unit at a time."""
+    named, x = stack.named(), obs.astype(np.float64)
+    for layer, width in enumerate((*HIDDEN, 2)):
+        weight, bias = (named[f"q.{part}_{layer}"][row].detach().double().numpy() for part in ("weight", "bias"))
+        units = [sum(x[i] * weight[i, j] for i in range(len(x))) + bias[0, j] for j in range(width)]
+        x = np.array(units if layer == 2 else [max(0.0, unit) for unit in units])
+    return x
+
+
+@pytest.mark.parametrize("double", [False, True], ids=["max", "double"])
+@pytest.mark.parametrize("loss", ["huber", "squared"])
+def test_dqn_s_losses_equal_a_float64_loop(loss: str, double: bool) -> None:
+    models = [sb3_dqn(seed) for seed in SEEDS]
+    agent, batch = our_dqn(models, loss=loss, double=double), dqn_batch(0)
+    found, _ = agent.loss(batch)
+    chose_otherwise = 0
+    for row in range(len(SEEDS)):
+        total = 0.0
+        for i in range(BATCH):
+            next_obs = batch.next_obs[row, i].numpy()
+            next_q, online = q_values(agent.target, row, next_obs), q_values(agent.online, row, next_obs)
+            chose_otherwise += int(next_q.argmax() != online.argmax())
+            next_value = next_q[online.argmax()] if double else next_q.max()
+            target = batch.reward[row, i].item() + (0.0 if batch.terminated[row, i] else GAMMA * next_value)
+            q = q_values(agent.online, row, batch.obs[row, i].numpy())[batch.action[row, i]]
+            error = abs(q - target)
+            total += error**2 if loss == "squared" else 0.5 * error**2 if error < 1 else error - 0.5
+        close(f"loss, seed {row}", found[row], total / BATCH)
+    assert chose_otherwise > 10, "the two networks often choose another action, so that max and double differ"
+
+
+@pytest.mark.parametrize("double", [False, True], ids=["max", "double"])
+@pytest.mark.parametrize("loss", ["huber", "squared"])
+def test_dqn_s_gradients_equal_float64_autograd(loss: str, double: bool) -> None:
+    models = [sb3_dqn(seed) for seed in SEEDS]
+    agent, batch = our_dqn(models, loss=loss, double=double), dqn_batch(0)
+    agent.loss(batch)[0].sum().backward()
+    gradient = as_stack(agent.online, agent.online.gradient)
+    for row, model in enumerate(models):
+        online, target_net = model.q_net.double(), model.q_net_target.double()
+        with torch.no_grad():
+            chooser = online if double else target_net
+            best = chooser.q_net(batch.next_obs[row].double()).argmax(-1, keepdim=True)
+            next_value = target_net.q_net(batch.next_obs[row].double()).gather(-1, best)[:, 0]
+            target = batch.reward[row] + GAMMA * next_value * ~batch.terminated[row]
+        error = online.q_net(batch.obs[row].double())[torch.arange(BATCH), batch.action[row]] - target
+        bent = torch.where(error.abs() < 1, 0.5 * error**2, error.abs() - 0.5)
+        (error**2 if loss == "squared" else bent).mean().backward()
+        compare_layers("gradient", gradient, row, dqn_layers(model.q_net), lambda parameter: parameter.grad)
