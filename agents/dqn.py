@@ -31,11 +31,11 @@ class DQN:
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(5e-4, "Adam's step size", "ours: CartPole-v1 (CleanRL dqn.py: 2.5e-4)", low=0)
+        learning_rate: float = hyper(2.5e-4, "Adam's step size", "code: CleanRL dqn.py", low=0)
         gamma: float = hyper(0.99, "discount factor", "paper: Extended Data Table 1", low=0, high=1)
         buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL dqn.py", low=1)
         batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py", low=1)
-        learning_starts: int = hyper(1_000, "env steps before learning", "ours: CartPole-v1", low=0)
+        learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL dqn.py", low=0)
         train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)

@@ -23,7 +23,7 @@ from rlrepro.memory import Rollout
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, features, is_image, num_features, orthogonal
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
-from rlrepro.targets import clipped_surrogate, gae
+from rlrepro.targets import clipped_surrogate, clipped_value_error, gae
 
 
 class PPO:
@@ -62,7 +62,17 @@ class PPO:
             "num_minibatches": 32,
             "learning_rate": 3e-4,
             "entropy_coef": 0.0,
+            "clip_value_loss": False,
             "source": "paper: Table 3",
+        },
+        "Pendulum-v1": {
+            "num_envs": 4,
+            "total_timesteps": 200_000,
+            "num_steps": 1024,
+            "num_minibatches": 64,
+            "gamma": 0.9,
+            "learning_rate": 1e-3,
+            "source": "code: rl-zoo3 hyperparams/ppo.yml, without its gSDE; twice its budget",
         },
     }
 
@@ -217,11 +227,11 @@ class PPO:
             advantage = (advantage - mean) / (std + 1e-8)
         log_ratio = log_prob - old_log_prob
         policy_loss = -clipped_surrogate(log_ratio, advantage, config.clip_range)  # eq. 7
-        error = (value - value_target).square()
         if config.clip_value_loss:
-            near = old_value + (value - old_value).clamp(-config.clip_range, config.clip_range)
-            error = torch.maximum(error, (near - value_target).square())
-        value_loss, mean_entropy = 0.5 * error.mean(1), entropy.mean(1)
+            value_loss = 0.5 * clipped_value_error(value, old_value, value_target, config.clip_range)
+        else:
+            value_loss = 0.5 * (value - value_target).square().mean(1)
+        mean_entropy = entropy.mean(1)
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * mean_entropy
         return loss, {
             "policy_loss": policy_loss,

@@ -64,7 +64,7 @@ def evaluate_run(
     from rlrepro.plugins import find_env
     from rlrepro.record import RunFolder
 
-    worker.check_device(settings.device)
+    worker.use_device(settings.device)
     folder = RunFolder(path)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     batch = source.batch(len(settings.seeds) * loop.evaluation_slots(num_episodes))

@@ -1,8 +1,9 @@
 """Seeds as an axis: a random stream per seed, and the parameters of S networks as one matrix.
 
-What holds for everything here: **row s depends on seed s alone**, bit for bit on the CPU, however many seeds run
-beside it. Streams are derived from the seed's number and a purpose; rows of the parameter matrix are padded to
-whole vector widths, so that no elementwise kernel meets one seed's numbers in another place than its own.
+What holds for everything here: **row s depends on seed s alone**, bit for bit on the CPU with one torch thread,
+however many seeds run beside it. Streams are derived from the seed's number and a purpose; rows of the parameter
+matrix are padded to whole vector widths, so that no elementwise kernel meets one seed's numbers in another place than
+its own.
 """
 
 from __future__ import annotations

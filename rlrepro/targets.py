@@ -57,6 +57,37 @@ class _ClippedSurrogate(torch.autograd.Function):
         return (gain * open_).mul_((delta / gain.shape[1]).unsqueeze(1)), None, None
 
 
+def clipped_value_error(
+    value: torch.Tensor, old_value: torch.Tensor, value_target: torch.Tensor, clip_range: float
+) -> torch.Tensor:
+    """E[max((V − V_target)², (clip(V, V_old ± ε) − V_target)²)], `[S]` from `[S, B]`.
+
+    Not in the PPO paper: from OpenAI's baselines (Huang et al., 2022, detail 9). Its gradient is written out:
+    2 (V − V_target) where the first term is the larger one or nothing is clipped, and nothing elsewhere.
+    """
+    return _ClippedValueError.apply(value, old_value, value_target, clip_range)  # type: ignore[no-any-return]
+
+
+class _ClippedValueError(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, value: torch.Tensor, old_value: torch.Tensor, value_target: torch.Tensor, clip_range: float
+    ) -> torch.Tensor:
+        error = value - value_target
+        moved = value - old_value
+        near = moved.clamp(-clip_range, clip_range)
+        near_error = near.add(old_value).sub_(value_target)
+        free, held = error.square(), near_error.square_()
+        ctx.save_for_backward(error, (free > held).logical_or_(near == moved))
+        return torch.maximum(free, held).mean(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, delta: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        error, open_ = ctx.saved_tensors
+        return (error * open_).mul_((delta * (2.0 / error.shape[1])).unsqueeze(1)), None, None, None
+
+
 def td_target(reward: torch.Tensor, next_value: torch.Tensor, terminated: torch.Tensor, gamma: float) -> torch.Tensor:
     """r + γ (1 − terminated) V(s'): the one-step target (Sutton & Barto, 2018, eq. 6.2), any shape."""
     return torch.addcmul(reward, gamma * (~terminated), next_value)

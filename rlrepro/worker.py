@@ -49,9 +49,14 @@ def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> 
         raise
 
 
-def check_device(device: str) -> None:
-    """`Problem` where the device is not there."""
+def use_device(device: str) -> None:
+    """`Problem` where the device is not there; on the CPU, one thread.
+
+    The cores are taken by processes (Settings.processes), and with two threads MKL gives a lone seed other bits than
+    one among several.
+    """
     if device == "cpu":
+        torch.set_num_threads(1)
         return
     if not torch.cuda.is_available():
         raise Problem(f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu")
@@ -63,9 +68,7 @@ def check_device(device: str) -> None:
 def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     """The agent, its environments and its record, ready to train from `env.num_steps`."""
     settings = job.settings
-    if settings.device == "cpu":
-        torch.set_num_threads(1)  # the cores are taken by processes; see Settings.processes
-    check_device(settings.device)
+    use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     batch = source.batch(len(job.seeds) * settings.num_envs)
     env = VectorEnv(batch, job.seeds, settings.num_envs, settings.env)

@@ -424,13 +424,6 @@ def test_a_step_of_an_mlp_is_the_same_alone_and_among_others(hidden: int, batch:
             assert_rows_stand_alone(lambda a=activation: MLP(sizes, a), Case(vectors(4), batch, height))
 
 
-@pytest.mark.parametrize("batch", [1, 5, 8, 32, 131])
-def test_a_step_of_an_mlp_is_the_same_alone_and_among_others_with_two_threads(batch: int) -> None:
-    sizes = (4, 64, 64, 2)
-    with threads(2):
-        assert_rows_stand_alone(lambda: MLP(sizes), Case(vectors(4), batch, 3))
-
-
 WIDTHS = st.sampled_from([1, 2, 3, 7, 8, 16, 17, 31, 32, 50, 64, 84, 100, 120, 128, 256])
 
 

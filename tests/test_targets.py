@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.distributions import Categorical, DiagonalGaussian
-from rlrepro.targets import clipped_surrogate, gae, lambda_return, n_step_return, td_target
+from rlrepro.targets import clipped_surrogate, clipped_value_error, gae, lambda_return, n_step_return, td_target
 
 PROPERTY = settings(deadline=None, derandomize=True)
 CATEGORICAL = Categorical(gymnasium.spaces.Discrete(5))
@@ -309,3 +309,20 @@ def test_diagonal_gaussian_equals_torch_distributions(shape: tuple[int, ...]) ->
     (2 * log_prob - 3 * entropy).sum().backward()
     (2 * expected[0] - 3 * expected[1]).sum().backward()
     torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_the_clipped_value_error_is_that_of_the_plain_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    value, old_value, target = (torch.randn(3, 200, generator=generator, dtype=torch.float64) for _ in range(3))
+    old_value[:, :50] = value[:, :50] + 0.05  # nothing clipped
+    value.requires_grad_()
+    ours = clipped_value_error(value, old_value, target, 0.2)
+    near = old_value + (value - old_value).clamp(-0.2, 0.2)
+    plain = torch.maximum((value - target).square(), (near - target).square()).mean(1)
+    torch.testing.assert_close(ours, plain)
+    weights = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((ours * weights).sum(), value)
+    (expected,) = torch.autograd.grad((plain * weights).sum(), value)
+    torch.testing.assert_close(gradient, expected)
+    assert (expected == 0).any()
+    assert (expected[:, :50] != 0).all()
