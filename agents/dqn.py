@@ -45,14 +45,16 @@ class DQN:
         exploration_fraction: float = hyper(
             0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1
         )
-        loss: str = hyper("huber", "regression loss", "paper: Methods (error clipped)", choices=("huber", "squared"))
+        loss: str = hyper(
+            "squared", "regression loss", "code: CleanRL dqn.py (the paper: huber)", choices=("huber", "squared")
+        )
         double: bool = hyper(
             False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4"
         )
-        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient; 0: no limit", "code: SB3 dqn.py", low=0)
+        max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: CartPole-v1 in a few minutes"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):

@@ -46,7 +46,7 @@ class PPO:
         clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
         target_kl: float = hyper(0.0, "a seed whose KL passes this ends its epochs; 0: never", "37 details: 12", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
-        adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=0)
+        adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=1e-12)
 
     PRESETS = {
         "*": {
@@ -87,7 +87,10 @@ class PPO:
                 f"--num-minibatches {config.num_minibatches} equal parts"
             )
         if config.normalise_advantage and self.batch_size == config.num_minibatches:
-            raise ValueError("a minibatch of one transition has no deviation to normalise advantages by")
+            raise ValueError(
+                "a minibatch of one transition has no deviation to normalise advantages by; take fewer "
+                "--num-minibatches, or --no-normalise-advantage"
+            )
         self.stack = Stack(setup.seeds, setup.device, **self._networks())
         self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps, independent=config.target_kl > 0)
         self.noise = Streams(setup.seeds, "policy")

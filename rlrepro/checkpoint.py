@@ -30,6 +30,10 @@ class Damaged(Exception):
     """A checkpoint that cannot be trusted; the message names the file and says why."""
 
 
+class NotPlain(TypeError):
+    """A state with something that a checkpoint cannot hold."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PerSeed:
     """One seed's item of a list in a state."""
@@ -79,9 +83,18 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise Damaged(f"{path} cannot be read ({error})") from None
     if metadata.get("format") != FORMAT:
         raise Damaged(f"{path} is not a checkpoint of this version")
+    if not {"about", "tree", "sha256"} <= set(metadata):
+        raise Damaged(f"{path} is not whole")
     if _digest(metadata["about"], metadata["tree"], tensors) != metadata["sha256"]:
         raise Damaged(f"{path} does not match its checksum")
     return _decode(json.loads(metadata["tree"]), tensors), json.loads(metadata["about"])
+
+
+def as_loaded(state: Any) -> Any:
+    """What `load` would give back of `state` after `save`."""
+    tensors: dict[str, np.ndarray] = {}
+    tree = json.loads(json.dumps(_encode(state, tensors)))
+    return _decode(tree, safetensors.numpy.load(safetensors.numpy.save(tensors)))
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -114,13 +127,14 @@ def _encode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
         return [_encode(item, tensors) for item in value]
     if _is_array(value):
         key = str(len(tensors))
-        tensors[key] = np.ascontiguousarray(_array(value))
-        return {"__array__": key, "shape": list(tensors[key].shape)}
+        array = _array(value)
+        tensors[key] = np.ascontiguousarray(array)  # which makes a number an array of one
+        return {"__array__": key, "shape": list(array.shape)}
     if isinstance(value, np.generic):
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"a checkpoint holds arrays and plain data, not {type(value).__name__}")
+    raise NotPlain(f"a checkpoint holds arrays and plain data, not {type(value).__name__}")
 
 
 def _decode(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:

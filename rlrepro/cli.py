@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from rlrepro.errors import Problem, nearest
+from rlrepro.flags import Parser
 
 COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
@@ -17,7 +18,16 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        status = _main(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: rlrepro COMMAND …\n")
         for name, text in COMMANDS.items():
@@ -50,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _list(arguments: Sequence[str]) -> int:
     from rlrepro.plugins import installed
 
-    parser = argparse.ArgumentParser(prog="rlrepro list", description=COMMANDS["list"])
+    parser = Parser(prog="rlrepro list", description=COMMANDS["list"])
     parser.add_argument("what", nargs="?", choices=("agents", "envs", "wrappers"), help="only these")
     only = parser.parse_args(arguments).what
     if only in (None, "agents"):
@@ -72,7 +82,7 @@ def _list(arguments: Sequence[str]) -> int:
         import gymnasium.wrappers
 
         _print("wrappers of plug-ins", {name: point.value for name, point in installed("wrappers").items()})
-        _print("wrappers of Gymnasium", dict.fromkeys(sorted(gymnasium.wrappers.__all__), ""))
+        _print("wrappers of Gymnasium", dict.fromkeys(sorted(set(gymnasium.wrappers.__all__) - {"vector"}), ""))
     return 0
 
 

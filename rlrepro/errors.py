@@ -11,6 +11,9 @@ class Problem(Exception):
 
     exit_status = 2
 
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.splitlines()))
+
 
 class RunStopped(Problem):
     """A run that could not go on. What it had done is saved; the line says how to go on."""
@@ -20,6 +23,10 @@ class RunStopped(Problem):
 
 class WriteFailed(RunStopped):
     """A file of the run folder could not be written."""
+
+
+class EvaluationFailed(RunStopped):
+    """An environment broke in an evaluation: those of training are well."""
 
 
 class Interrupted(RunStopped):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rlrepro.errors import Problem
-from rlrepro.flags import Parser
+from rlrepro.flags import MAX_SEED, Parser, _device
+from rlrepro.flags import _whole as whole
 from rlrepro.settings import Settings
 
 
@@ -16,19 +18,21 @@ def main(arguments: Sequence[str]) -> int:
     """Evaluate by a command line; the exit status."""
     parser = Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.", allow_abbrev=False)
     parser.add_argument("run", type=Path, help="a run folder")
-    parser.add_argument("--episodes", type=int, default=100, metavar="N", help="episodes of each seed (100)")
+    parser.add_argument(
+        "--episodes", type=whole(1, 100_000), default=100, metavar="N", help="episodes of each seed (100)"
+    )
     parser.add_argument("--stochastic", action="store_true", help="let the policy explore (it does not by default)")
-    parser.add_argument("--salt", type=int, default=0, metavar="N", help="another number, other episodes (0)")
+    parser.add_argument(
+        "--salt", type=whole(0, MAX_SEED), default=0, metavar="N", help="another number, other episodes (0)"
+    )
     parser.add_argument("--capture-video", action="store_true", help="record an episode of each seed")
+    parser.add_argument("--device", type=_device, metavar="DEVICE", help="cpu, cuda or cuda:1 (that of the run)")
     asked = parser.parse_args(arguments)
-    if asked.episodes < 1:
-        raise Problem(f"--episodes {asked.episodes} is not at least 1")
-    if not 0 <= asked.salt < 2**32:
-        raise Problem(f"--salt {asked.salt} is not from 0 to {2**32 - 1}")
 
     from rlrepro.record import RunFolder
 
     folder, settings = RunFolder.open(asked.run)
+    settings = dataclasses.replace(settings, device=asked.device or settings.device)
     missing = [seed for seed in settings.seeds if not folder.policy(seed).is_file()]
     if missing:
         raise Problem(

@@ -20,6 +20,11 @@ DEFAULT_SEEDS = 5
 
 
 class Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # -1e-3, -inf and -1,2 are values too, not flags
+        self._negative_number_matcher = re.compile(r"^-(\d|\.\d|inf|nan)")
+
     def error(self, message: str) -> NoReturn:
         raise Problem(message.replace("argument ", "", 1))
 
@@ -234,17 +239,39 @@ def _kwargs(text: str) -> dict[str, Any]:
             return dict(json.loads(text))
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not JSON") from None
+    values: dict[str, Any] = {}
+    for part in _split(text):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip().isidentifier() or name.strip() in values:
+            raise argparse.ArgumentTypeError(f"{text!r} is not name=value,name=value, nor JSON")
+        values[name.strip()] = _literal(value.strip())
+    return values
+
+
+def _split(text: str) -> list[str]:
+    """The parts between the commas that stand in no bracket and no quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "," and depth == 0:
+            parts.append("")
+            continue
+        depth += 0 if quote else (character in "([{") - (character in ")]}")
+        parts[-1] += character
+    return [part for part in parts if part.strip()]
+
+
+def _literal(text: str) -> Any:
+    """A Python value, or else the text itself."""
     try:
-        call = ast.parse(f"f({text})", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise ValueError(text)
-        return {keyword.arg or "": _literal(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not name=value,name=value, nor JSON") from None
-
-
-def _literal(node: ast.expr) -> Any:
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        if text[:1] in tuple("([{'\""):
+            raise argparse.ArgumentTypeError(f"{text!r} is no value") from None
+        return text
 
 
 def _device(text: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from rlrepro.agent import Agent, Metrics
-from rlrepro.errors import RunStopped
+from rlrepro.errors import EvaluationFailed
 from rlrepro.seeds import Streams, env_seed
-from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv
+from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_finite
 
 
 class Episode(NamedTuple):
@@ -137,6 +137,7 @@ def evaluate(
             flat = action.reshape(len(active), *action.shape[2:])
             flat = flat + start if low is None else np.clip(flat, low, high)
             obs, reward, terminated, truncated = batch.step(flat, active)
+            check_finite(obs, reward, active)
             running_return[active] += reward[active]
             running_length[active] += 1
             ended = np.flatnonzero((terminated | truncated) & active)
@@ -152,7 +153,7 @@ def evaluate(
                     obs[again] = begin(again)
     except EnvironmentFailed as failure:
         seed = seeds[failure.index // num_slots]
-        raise RunStopped(f"the environment {failure.what} (evaluation, seed {seed})") from failure
+        raise EvaluationFailed(f"the environment {failure.what} (evaluation, seed {seed})") from failure
     return Evaluation(returns, lengths)
 
 

@@ -11,9 +11,12 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
+import re
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +41,7 @@ _EXTRAS = {
     "imageio": "mujoco",
 }
 _NAMESPACES = {"ALE": "atari"}
+_DESCRIBING = ("Config", "PRESETS", "stackable")
 
 
 @functools.cache
@@ -86,6 +90,29 @@ class AgentSource:
         found = self.load()
         return found.Config, getattr(found, "PRESETS", {}), getattr(found, "stackable", True)
 
+    def check(self, config: Any, presets: Mapping[str, Mapping[str, Any]], flags: Collection[str]) -> None:
+        """`Problem` where its hyperparameters cannot be settings; `flags` are those of every run."""
+        if not dataclasses.is_dataclass(config):
+            raise Problem(f"agent {self.name!r}: its Config is not a dataclass")
+        fields = {field.name: field for field in dataclasses.fields(config)}
+        for name, field in fields.items():
+            flag = "--" + name.replace("_", "-")
+            if flag in flags:
+                raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} has the name of the flag {flag}")
+            if not isinstance(field.default, bool | int | float | str | tuple):
+                raise Problem(
+                    f"agent {self.name!r}: its hyperparameter {name!r} needs a default that is a number, a truth "
+                    "value, a text or a tuple of whole numbers"
+                )
+        known = {*fields, "source", *(flag[2:].replace("-", "_") for flag in flags)}
+        for key, preset in presets.items():
+            for name in preset:
+                if name not in known:
+                    raise Problem(
+                        f"agent {self.name!r}: its preset {key!r} sets {name!r}, which is no setting"
+                        f"{nearest(name, known)}"
+                    )
+
     def _read(self) -> tuple[type[Any], Mapping[str, Mapping[str, Any]], bool] | None:
         """The three, by running those parts of the class body alone; None where they are not there to be read."""
         file = self.file
@@ -96,9 +123,14 @@ class AgentSource:
             file = Path(spec.origin)
         tree = ast.parse(file.read_text(encoding="utf-8"))
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.attribute]
-        if not classes:
+        if len(classes) != 1 or classes[0].bases or classes[0].keywords or classes[0].decorator_list:
             return None
-        wanted = [node for node in classes[0].body if _defines(node) in ("Config", "PRESETS", "stackable")]
+        wanted = [node for node in classes[0].body if _defines(node) in _DESCRIBING]
+        rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
+        if any(name in _DESCRIBING for node in rest for name in _names(node)):
+            return None  # changed after it was defined
+        if {name for node in wanted for name in _names(node)} & set(_own_names(tree)):
+            return None  # needs what the module defines
         body = ast.Module([*ast.parse("from __future__ import annotations").body, *wanted], [])
         scope: dict[str, Any] = {
             "dataclasses": dataclasses,
@@ -151,7 +183,9 @@ class EnvSource:
         if render_mode is not None:
             kwargs["render_mode"] = render_mode
         try:
-            env = self.factory(**kwargs)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"(?s).*is out of date", DeprecationWarning)
+                env = self.factory(**kwargs)
             for wrapper in self.wrappers:
                 env = wrapper(env)
         except Exception as error:
@@ -216,10 +250,28 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         if name in gymnasium.registry:
             return name, _gym_factory(name), name
     choices = [*points, *gymnasium.registry]
+    guests = [f"{module}:{name}" for module in _packages_that_need_gymnasium()]
+    if guests:
+        raise Problem(
+            f"unknown environment {name!r}{nearest(name, choices)}; an id that an installed package registers "
+            f"needs the package's name before it ({', '.join(guests)})"
+        )
     raise Problem(
         f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
         "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)"
     )
+
+
+def _packages_that_need_gymnasium() -> list[str]:
+    """The modules of installed packages, other than our own needs, that may register environments."""
+    modules = []
+    for distribution in importlib.metadata.distributions():
+        if distribution.name in ("gymnasium", "rlrepro", "stable_baselines3", "stable-baselines3", "shimmy"):
+            continue
+        if any(re.match(r"gymnasium\b", need) for need in distribution.requires or ()):
+            top = distribution.read_text("top_level.txt")
+            modules += top.split() if top else [distribution.name.replace("-", "_")]
+    return sorted(set(modules))
 
 
 def _gym_factory(gym_id: str) -> Callable[..., Any]:
@@ -298,9 +350,12 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
             _check_module(place, f"--wrapper {text}")
         found = getattr(_module(place, file, f"wrapper {text!r}"), attribute, None)
     else:
-        found = getattr(gymnasium.wrappers, text, None)
+        try:
+            found = getattr(gymnasium.wrappers, text, None)
+        except ImportError as error:
+            raise Problem(f"wrapper {text!r} could not be imported: {one_line(error)}") from None
     if not callable(found):
-        choices = [*points, *gymnasium.wrappers.__all__]
+        choices = [*points, *(name for name in gymnasium.wrappers.__all__ if name != "vector")]
         raise Problem(
             f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)"
         )
@@ -322,7 +377,12 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
 
 def _load(point: EntryPoint, what: str) -> Any:
     module, _, attribute = point.value.partition(":")
-    return getattr(_module(module, None, what), attribute)
+    found = getattr(_module(module, None, what), attribute, None)
+    if found is None:
+        raise Problem(
+            f"{what} could not be imported: its entry point is {point.value}, and {module} has no {attribute!r}"
+        )
+    return found
 
 
 def _module(name: str | None, file: Path | None, what: str) -> ModuleType:
@@ -358,11 +418,48 @@ def _check_module(name: str, what: str) -> None:
 
 
 def _existing(path: str) -> Path:
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
+    try:
+        file = Path(path).expanduser().resolve()
+        is_file = file.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a loop of links
+        raise Problem(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not is_file:
         beside = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
         raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
     return file
+
+
+def _names(node: ast.AST) -> set[str]:
+    """The names that running a node meets; an annotation is not run."""
+    skipped = {
+        id(part) for one in ast.walk(node) if isinstance(one, ast.AnnAssign) for part in ast.walk(one.annotation)
+    }
+    return {
+        one.id
+        for one in ast.walk(node)
+        if isinstance(one, ast.Name)
+        and id(one) not in skipped
+        and (one.id in _DESCRIBING or isinstance(one.ctx, ast.Load))
+    }
+
+
+def _own_names(tree: ast.Module) -> Iterator[str]:
+    """The names that a module binds, but for what it imports from the two places where `_read` finds the same."""
+    waiting = list(tree.body)
+    while waiting:
+        node: ast.AST = waiting.pop()
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            waiting += list(ast.iter_child_nodes(node))  # type: ignore[arg-type]
+        if isinstance(node, ast.ImportFrom) and node.module in ("rlrepro.agent", "dataclasses"):
+            yield from (alias.asname for alias in node.names if alias.asname)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (
+                alias.asname or alias.name for alias in node.names if alias.name != "dataclasses" or alias.asname
+            )
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
 
 
 def _defines(node: ast.stmt) -> str | None:
@@ -379,6 +476,9 @@ def _why_not_made(name: str, error: BaseException) -> str:
     """Why an environment could not be made; a missing extra is named with its pip command."""
     if isinstance(error, Problem):
         return str(error)
+    old = re.match(r"(Ant|HalfCheetah|Hopper|Humanoid\w*|Inverted\w+|Pusher|Reacher|Swimmer|Walker2d)-v[0-3]$", name)
+    if old:
+        return f"{name} is no longer part of Gymnasium; use {old[1]}-v5"
     seen: BaseException | None = error
     while seen is not None:
         for module, extra in _EXTRAS.items():

@@ -29,6 +29,7 @@ class Board:
         self.folder, self.settings, self.console = folder, settings, console
         self.results: dict[int, dict[str, Any]] = {}
         self.errors: list[tuple[str, int]] = []
+        self.began = False
         self._curves = Curves(
             folder.tensorboard,
             settings.seeds,
@@ -85,6 +86,7 @@ class Board:
         self._steps[group] = self._first_steps[group] = env_step
 
     def _on_ready(self, group: int) -> None:
+        self.began = True
         if not self._shown:
             self._shown = True
             show_settings(self.settings, self.folder, self.console)

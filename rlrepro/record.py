@@ -37,8 +37,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from rlrepro import checkpoint
-from rlrepro.errors import Problem, nearest
-from rlrepro.settings import Settings
+from rlrepro.errors import Problem, WriteFailed, nearest
+from rlrepro.settings import Settings, read_settings
 
 CSV_COLUMNS = {
     "episodes": ("env_step", "env", "episode_return", "episode_length", "terminated", "truncated"),
@@ -79,23 +79,30 @@ class RunFolder:
             unfinished.write_json("run.json", {"status": "running", **circumstances})
             checkpoint.write_whole(unfinished.path / "settings.json", settings.to_json().encode())
             unfinished.path.rename(path)
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(unfinished.path, ignore_errors=True)
-            raise checkpoint.could_not_write(path, error) from error
+            cause = error.__cause__ if isinstance(error, WriteFailed) else error
+            if isinstance(cause, OSError):
+                raise Problem(f"{path} could not be written: {cause.strerror}") from error
+            raise
         return RunFolder(path)
 
     @staticmethod
     def open(path: Path) -> tuple[RunFolder, Settings]:
         """A run folder that is there; `Problem` where it is not one."""
         file = path / "settings.json"
-        if not path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError as error:
+            raise Problem(f"there is no run folder {path}: {error.strerror}") from None
+        if not is_folder:
             beside = [str(p) for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
             raise Problem(f"there is no run folder {path}{nearest(str(path), beside)}")
         if not file.is_file():
             inside = next((str(p.parent) for p in sorted(path.glob("*/settings.json"))), None)
             hint = f"; did you mean {inside!r}?" if inside else ""
             raise Problem(f"{path} is not a run folder: it has no settings.json{hint}")
-        return RunFolder(path), Settings.from_json(file.read_text(encoding="utf-8"), str(file))
+        return RunFolder(path), Settings.from_json(read_settings(str(file)), str(file))
 
     def seed(self, seed: int) -> Path:
         return self.path / "seeds" / str(seed)
@@ -127,6 +134,12 @@ class RunFolder:
     def note(self, **changes: Any) -> None:
         """Change entries of run.json."""
         self.write_json("run.json", {**self.read_json("run.json"), **changes})
+
+    def unlock(self) -> None:
+        """The inverse of `lock`."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def lock(self, patience: float = 10.0) -> None:
         """Hold the run for this process; `Problem` while another one writes to it."""
@@ -189,6 +202,8 @@ class SeedLog:
         for name in CSV_COLUMNS:
             path = folder.seed(seed) / f"{name}.csv"
             size = sizes.get(name, 0)
+            if size and not path.exists():
+                raise Problem(f"{path} is gone; its checkpoint says that it had {size:,} bytes")
             if path.exists():
                 if path.stat().st_size < size:
                     raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")

@@ -198,6 +198,7 @@ class Recorder:
                     "agent": self.settings.agent,
                     "env": self.settings.env,
                     "seed": seed,
+                    "settings": self.settings.digest(),
                     "sizes": sizes[row],
                 }
                 checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)
@@ -210,9 +211,14 @@ class Recorder:
     def restore(self, env_step: int) -> None:
         """Go on from a checkpoint, its files cut back to it already."""
         parts = [checkpoint.load(checkpoint_path(self.folder, seed, env_step))[0] for seed in self.job.seeds]
-        state = checkpoint.join(parts)
-        self.agent.set_state(state["agent"])
-        self.agent.memory.set_state(state["memory"])
+        try:
+            state = checkpoint.join(parts)
+            self.agent.set_state(state["agent"])
+            self.agent.memory.set_state(state["memory"])
+        except (ValueError, KeyError, RuntimeError) as error:
+            files = ", ".join(str(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds)
+            hyper = ", ".join(self.settings.hyperparameters)
+            raise Problem(f"{files}: not of one run of {self.settings.agent} with these {hyper}: {error}") from error
         self.counter.episode_return[:] = state["counter"]["episode_return"]
         self.counter.episode_length[:] = state["counter"]["episode_length"]
         self.last = [collections.deque(map(tuple, one), maxlen=LAST_EPISODES) for one in state["record"]["last"]]

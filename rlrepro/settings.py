@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ class Settings:
 
     def to_json(self) -> str:
         return json.dumps({"format": SETTINGS_FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    def digest(self) -> str:
+        """What tells these settings from others."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @staticmethod
     def from_json(text: str, place: str) -> Settings:
@@ -112,8 +117,11 @@ def parse_train(arguments: Sequence[str]) -> Request | Path:
     saved = _saved(known.settings)
     agent = find_agent(known.agent or saved.get("agent") or "ppo")
     config_class, presets, stackable = agent.description()
+    agent.check(config_class, presets, [flag for action in first._actions for flag in action.option_strings])
     parser = train_parser(agent, config_class, presets)
     values, unknown = parser.parse_known_args(arguments)
+    if saved.get("agent") in (None, agent.name):
+        _check_hyperparameters(saved.get("hyperparameters", {}), parser, f"--settings {known.settings}")
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise Problem(f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], flags)}")
@@ -222,19 +230,23 @@ def _seeds(values: argparse.Namespace, saved: Mapping[str, Any]) -> tuple[int, .
 def _saved(file: str | None) -> dict[str, Any]:
     if file is None:
         return {}
+    return _settings_dict(read_settings(file, "--settings "), f"--settings {file}")
+
+
+def read_settings(file: str, flag: str = "") -> str:
+    """The text of a settings file; `Problem` where it has none."""
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise Problem(f"--settings {file}: {error.strerror}") from None
+        raise Problem(f"{flag}{file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Problem(f"--settings {file} is not a settings file") from None
-    return _settings_dict(text, f"--settings {file}")
+        raise Problem(f"{flag}{file} is not a settings file") from None
 
 
 def _settings_dict(text: str, place: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Problem(f"{place} is not a settings file: {error}") from None
     if not isinstance(values, dict) or values.pop("format", None) != SETTINGS_FORMAT:
         raise Problem(f"{place} is not a settings file of this version (format {SETTINGS_FORMAT})")
@@ -242,4 +254,52 @@ def _settings_dict(text: str, place: str) -> dict[str, Any]:
     for name in values:
         if name not in known:
             raise Problem(f"{place}: unknown setting {name!r}{nearest(name, known)}")
+    _check_values(values, place)
     return values
+
+
+def _check_values(values: dict[str, Any], place: str) -> None:
+    """Each value as its flag would take it; `Problem` names the first that is none."""
+    flags = {action.dest: action for action in train_parser(None)._actions}
+    kinds: dict[str, Callable[[Any], bool]] = {
+        "env": lambda v: isinstance(v, str) and bool(v),
+        "agent": lambda v: isinstance(v, str) and bool(v),
+        "seeds": lambda v: isinstance(v, list) and bool(v) and all(type(seed) is int for seed in v),
+        "env_kwargs": lambda v: isinstance(v, dict),
+        "wrappers": lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v),
+        "capture_video": lambda v: isinstance(v, bool),
+        "check_env": lambda v: isinstance(v, bool),
+        "device": lambda v: isinstance(v, str),
+        "hyperparameters": lambda v: isinstance(v, dict),
+        "sources": lambda v: isinstance(v, dict),
+    }
+    for name, value in values.items():
+        if not kinds.get(name, lambda v: type(v) is int)(value):
+            raise Problem(f"{place}: {name} cannot be {value!r}")
+        parse: Any = flags[name].type if name in flags else None
+        text = "".join(f"{seed}," for seed in value) if name == "seeds" else str(value)
+        if parse is not None and name not in ("env_kwargs",):
+            try:
+                parse(text)
+            except argparse.ArgumentTypeError as error:
+                raise Problem(f"{place}: {name}: {error}") from None
+
+
+def _check_hyperparameters(kept: Mapping[str, Any], parser: argparse.ArgumentParser, place: str) -> None:
+    flags = {action.dest: action for action in parser._actions}
+    for name, value in kept.items():
+        action = flags.get(f"hyper_{name}")
+        if action is None:
+            continue  # told elsewhere
+        parse: Any = action.type
+        if isinstance(action, argparse.BooleanOptionalAction):
+            if not isinstance(value, bool):
+                raise Problem(f"{place}: {name} cannot be {value!r}")
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | str | list):
+            raise Problem(f"{place}: {name} cannot be {value!r}")
+        try:
+            if parse is not None:
+                parse(",".join(map(str, value)) if isinstance(value, list) else str(value))
+        except argparse.ArgumentTypeError as error:
+            raise Problem(f"{place}: {name}: {error}") from None

@@ -15,6 +15,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from rlrepro import checkpoint
+
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _SKIPPED = {"env", "render_mode", "metadata", "spec", "clock", "screen", "surf", "window", "viewer"}
 
@@ -38,7 +40,11 @@ def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
             layer.set_state(saved)  # type: ignore[attr-defined]
         else:
             for name, value in saved.items():
-                setattr(layer, name, _write(value))
+                if isinstance(value, dict) and "__object__" in value:
+                    for key, item in value["__object__"].items():
+                        setattr(getattr(layer, name), key, _write(item))
+                else:
+                    setattr(layer, name, _write(value))
 
 
 def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20) -> str | None:
@@ -48,14 +54,14 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
         first.reset(seed=1)
         first.action_space.seed(1)
         for _ in range(num_steps):
-            if _step(first)[1]:
+            if _step(first, first.action_space.sample())[1]:
                 first.reset()
         second.reset(seed=2)
-        put_back(second, take(first))
+        put_back(second, checkpoint.as_loaded(take(first)))
         first.action_space.seed(2)
-        second.action_space.seed(2)
         for _ in range(num_steps):
-            (one, ended), (other, _) = _step(first), _step(second)
+            action = first.action_space.sample()  # of one space: the two may share theirs
+            (one, ended), (other, _) = _step(first, action), _step(second, action)
             if one != other:
                 return "a restored copy did not go on like the original"
             if ended:
@@ -63,6 +69,8 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
                 second.reset()
     except Unrestorable as error:
         return str(error)
+    except checkpoint.NotPlain as error:
+        return f"{type(first.unwrapped).__name__}.get_state() gives more than plain data: {error}"
     except Exception as error:
         return f"restoring it raised {type(error).__name__}"
     finally:
@@ -71,8 +79,8 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
     return None
 
 
-def _step(env: gymnasium.Env[Any, Any]) -> tuple[tuple[Any, ...], bool]:
-    obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+def _step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[tuple[Any, ...], bool]:
+    obs, reward, terminated, truncated, _ = env.step(action)
     flat = gymnasium.spaces.flatten(env.observation_space, obs)
     return (np.asarray(flat).tobytes(), float(reward), terminated, truncated), bool(terminated or truncated)
 
@@ -95,16 +103,29 @@ def _own_state(layer: Any) -> Any:
 
 def _read(attributes: dict[str, Any], owner: str) -> dict[str, Any]:
     return {
-        name: _plain(value, f"{owner}.{name}")
+        name: _plain_or_object(value, f"{owner}.{name}")
         for name, value in attributes.items()
         if name not in _SKIPPED and not isinstance(value, _CONSTANT) and not callable(value)
     }
+
+
+def _plain_or_object(value: Any, place: str) -> Any:
+    """An object of Gymnasium's with plain attributes, as `RunningMeanStd`, is read like the layer that holds it."""
+    try:
+        return _plain(value, place)
+    except Unrestorable:
+        if not type(value).__module__.startswith("gymnasium.") or not hasattr(value, "__dict__"):
+            raise
+        return {"__object__": {name: _plain(item, f"{place}.{name}") for name, item in vars(value).items()}}
 
 
 def _plain(value: Any, place: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str | np.ndarray):
         if isinstance(value, np.ndarray) and value.dtype == object:
             raise Unrestorable(f"{place} is an array of objects")
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":  # text, bytes, dates
+            data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+            return {"__bytes__": data, "dtype": value.dtype.str, "shape": list(value.shape)}
         return value.copy() if isinstance(value, np.ndarray) else value
     if isinstance(value, np.generic):
         return {"__scalar__": np.asarray(value)}
@@ -127,6 +148,8 @@ def _write(value: Any) -> Any:
         return value.copy()
     if not isinstance(value, dict):
         return value
+    if "__bytes__" in value:
+        return np.frombuffer(value["__bytes__"].tobytes(), value["dtype"]).reshape(value["shape"]).copy()
     if "__scalar__" in value:
         return np.asarray(value["__scalar__"])[()]
     if "__generator__" in value:

@@ -7,7 +7,9 @@ one is enough) and shows how they get on. It does not import torch unless it tra
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
         return problem.exit_status
+    except KeyboardInterrupt:
+        print("rlrepro: interrupted before training began", file=sys.stderr)
+        return Interrupted.exit_status
     del folder
     return 0
 
@@ -46,17 +51,36 @@ def begin(request: Request, command: Sequence[str]) -> RunFolder:
     settings = request.settings
     _check(settings)
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
-    folder.lock()
-    _train(folder, settings, dict.fromkeys(range(len(settings.groups()))))
+    try:
+        folder.lock()
+        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))))
+    except NeverBegan:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    except KeyboardInterrupt:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    finally:
+        folder.unlock()
     return folder
 
 
 def resume(path: Path) -> RunFolder:
     """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint."""
-    from rlrepro.record import RunFolder, SeedLog
+    from rlrepro.record import RunFolder
 
     folder, settings = RunFolder.open(path)
-    folder.lock()
+    try:
+        folder.lock()
+        _resume(folder, settings)
+    finally:
+        folder.unlock()
+    return folder
+
+
+def _resume(folder: RunFolder, settings: Settings) -> None:
+    from rlrepro.record import SeedLog
+
     if folder.read_json("run.json").get("status") == "finished":
         raise Problem(f"{folder} is finished: there is nothing to resume (rlrepro evaluate {folder} scores it)")
     _check(settings)
@@ -69,7 +93,6 @@ def resume(path: Path) -> RunFolder:
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
     folder.note(status="running", resumed=[*folder.read_json("run.json").get("resumed", []), time.time()])
     _train(folder, settings, steps)
-    return folder
 
 
 def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[int]) -> tuple[int, list[Any]] | None:
@@ -86,12 +109,15 @@ def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[in
         try:
             abouts = [checkpoint.load(paths[seed][step])[1] for seed in seeds]
         except checkpoint.Damaged as damage:
-            print(f"rlrepro: {damage}; trying the one before it", file=sys.stderr)
+            older = "trying the one before it" if step != steps[-1] else "a resume begins at the start"
+            print(f"rlrepro: {damage}; {older}", file=sys.stderr)
             continue
         for seed, about in zip(seeds, abouts, strict=True):
             for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
                 if about[key] != wanted:
                     raise Problem(f"{paths[seed][step]} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
+            if about.get("settings") != settings.digest():
+                raise Problem(f"{paths[seed][step]} is a checkpoint of a run with other settings")
         chosen = step, [about["sizes"] for about in abouts]
         break
     for found in paths.values():  # what is newer than the chosen one is damaged, or lacks its sisters
@@ -108,9 +134,16 @@ def _check(settings: Settings) -> None:
 
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     if settings.check_env and not source.is_batched:
-        env = source.make()
+        # Without the wrappers: one that remembers, as NormalizeObservation, breaks rules that hold for environments.
+        env = dataclasses.replace(source, wrappers=()).make()
         check_contract(env, settings.env)
         env.close()
+    if settings.capture_video:
+        try:
+            import moviepy  # noqa: F401
+        except ImportError:
+            raise Problem("--capture-video needs the 'video' extra: pip install 'rlrepro[video]'") from None
+        source.make(render_mode="rgb_array").close()
 
 
 def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None]) -> None:
@@ -118,9 +151,15 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
     from rich.console import Console
 
     from rlrepro.progress import Board
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            """The reader is gone; the run goes on."""
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
     from rlrepro.record import metric_points
 
-    console = Console()
+    console = _Console()
     groups = settings.groups()
     jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
     with Board(folder, settings, console) as board:
@@ -134,12 +173,13 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
             _in_processes(jobs, board)
     if board.errors:
         message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
-        if status == Problem.exit_status and all(step is None for step in steps.values()):
-            shutil.rmtree(folder.path, ignore_errors=True)  # it never began
-            raise Problem(message)
+        if not board.began or status == Problem.exit_status:
+            never = NeverBegan(message)
+            never.exit_status = status
+            raise never
         folder.note(status="interrupted" if status == Interrupted.exit_status else "failed", reason=message)
         stop = (Interrupted if status == Interrupted.exit_status else RunStopped)(
-            f"{message}; go on with: python -m rlrepro.train --resume {folder}"
+            f"{message}; go on with: python -m rlrepro.train --resume {shlex.quote(str(folder))}"
         )
         stop.exit_status = status
         raise stop
@@ -175,7 +215,13 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
     else:
         os.environ["OMP_NUM_THREADS"] = previous
 
+    asked = False
+
     def stop(signum: int, frame: object) -> None:
+        nonlocal asked
+        if asked and frame is None:
+            return  # a second signal would end them before they have saved what they have
+        asked = True
         for process in processes:
             if process.pid and process.is_alive():
                 with contextlib.suppress(ProcessLookupError):
@@ -194,7 +240,8 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     kind = "ended"
                     values = {
                         "error": (
-                            f"the process of seeds {seeds} died (exit code {processes[group].exitcode})",
+                            f"the process of seed{'s' * (len(jobs[group].seeds) > 1)} {seeds} "
+                            f"{_how_it_died(processes[group].exitcode)}",
                             1,
                         )
                     }
@@ -208,6 +255,17 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _how_it_died(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        return f"was killed ({name}{', out of memory?' if name == 'SIGKILL' else ''})"
+    return f"ended without a word (exit code {exit_code})"
+
+
+class NeverBegan(Problem):
+    """A run that stopped before its first step: there is nothing to keep."""
 
 
 def _child(job: Job, pipe: Any) -> None:

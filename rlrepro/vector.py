@@ -6,6 +6,7 @@ every sub-environment, actions checked once, no reset step ever reaching a memor
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -54,10 +55,11 @@ class Singles:
         self._obs = np.zeros((num, *shape), self.observation_space.dtype)
 
     def reset(self, index: np.ndarray, seeds: Sequence[int | None]) -> np.ndarray:
+        self._obs = self._obs.copy()  # what step gave is in somebody's hands: the true final observations
         for i, seed in zip(index, seeds, strict=True):
             try:
                 self._obs[i] = self.envs[i].reset(seed=seed)[0]
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise EnvironmentFailed(int(i), f"raised {one_line(error)} in reset") from error
         return self._obs[index]
 
@@ -72,7 +74,7 @@ class Singles:
             if active is None or active[i]:
                 try:
                     obs[i], reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise EnvironmentFailed(i, f"raised {one_line(error)} in step") from error
         return obs, reward, terminated, truncated
 
@@ -154,8 +156,7 @@ class VectorEnv:
         self.observation_space, self.action_space = batch.observation_space, batch.action_space
         self._num = len(seeds) * num_envs
         self._all = np.arange(self._num)
-        self._check_finite = np.issubdtype(self.observation_space.dtype or np.float32, np.floating)
-        self._start = int(getattr(self.action_space, "start", 0))
+        self._start = int(self.action_space.start) if isinstance(self.action_space, Discrete) else 0
         self._low = self._high = None
         if isinstance(self.action_space, Box):
             self._low, self._high = self.action_space.low, self.action_space.high
@@ -187,7 +188,7 @@ class VectorEnv:
             flat = flat + self._start
         try:
             next_obs, reward, terminated, truncated = self.batch.step(flat)
-            self._check(next_obs, reward)
+            check_finite(next_obs, reward)
             ended = terminated | truncated
             following = next_obs
             self.ended = None
@@ -233,24 +234,28 @@ class VectorEnv:
     def _fold(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, self.num_envs, *values.shape[1:])
 
-    def _check(self, obs: np.ndarray, reward: np.ndarray) -> None:
-        """Raise `EnvironmentFailed` for a reward or an observation that is not finite."""
-        total = np.add.reduce(reward)  # one pass: a sum is finite unless a term is not, or it overflowed
-        if self._check_finite:
-            total = total + np.add.reduce(obs, None)
-        if math.isfinite(total):
-            return
-        bad = ~np.isfinite(reward)
-        if bad.any():
-            index = int(bad.argmax())
-            raise EnvironmentFailed(index, f"gave the reward {reward[index]}")
-        bad = ~np.isfinite(obs).reshape(self._num, -1).all(1)
-        if bad.any():
-            raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
-
     def _stopped(self, index: int, what: str) -> RunStopped:
         seed, env = self.seeds[index // self.num_envs], index % self.num_envs
         return RunStopped(f"{self.name} {what} (seed {seed}, sub-environment {env})")
+
+
+def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
+    """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite."""
+    floats = np.issubdtype(obs.dtype, np.floating)
+    with np.errstate(all="ignore"):
+        total = np.add.reduce(reward)  # one pass: a sum is finite unless a term is not, or it overflowed
+        if floats:
+            total = total + np.add.reduce(obs, None)
+    if math.isfinite(total):
+        return
+    counts = np.ones(len(reward), bool) if active is None else active
+    bad = ~np.isfinite(reward) & counts
+    if bad.any():
+        index = int(bad.argmax())
+        raise EnvironmentFailed(index, f"gave the reward {reward[index]}")
+    bad = ~np.isfinite(obs).reshape(len(obs), -1).all(1) & counts if floats else bad
+    if bad.any():
+        raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
 
 
 def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -264,9 +269,60 @@ def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            check_env(env, skip_render_check=True, skip_close_check=True)
+            rule = _broken_rule(env)
+            if rule is None:
+                check_env(env, skip_render_check=True, skip_close_check=True)
         except Exception as error:
-            raise Problem(f"{name} breaks the Gymnasium contract: {one_line(error)}") from error
+            rule = one_line(error)
+    if rule is not None:
+        raise Problem(f"{name} breaks the Gymnasium contract: {rule}")
+
+
+def _broken_rule(env: gymnasium.Env[Any, Any]) -> str | None:
+    """The first rule that a few steps break, where Gymnasium's own check says it badly or not at all."""
+    if not isinstance(env.observation_space, gymnasium.Space) or not isinstance(env.action_space, gymnasium.Space):
+        return None  # Gymnasium says this well
+    if "seed" not in inspect.signature(env.reset).parameters:
+        return "reset() takes no seed"
+    first = env.reset(seed=0)
+    if not isinstance(first, tuple) or len(first) != 2:
+        return f"reset() must give (observation, info), not a {type(first).__name__}"
+    wrong = _wrong_observation(first[0], env.observation_space, "reset()")
+    env.action_space.seed(0)
+    for _ in range(10):
+        if wrong is not None:
+            return wrong
+        given = env.step(env.action_space.sample())
+        if not isinstance(given, tuple) or len(given) != 5:
+            count = len(given) if isinstance(given, tuple) else 1
+            return f"step() must give 5 values (observation, reward, terminated, truncated, info), not {count}"
+        obs, reward, terminated, truncated, info = given
+        wrong = _wrong_observation(obs, env.observation_space, "step()")
+        if not isinstance(reward, int | float | np.number | np.bool_) and np.shape(reward) != ():
+            return f"step() gives a reward that is a {type(reward).__name__}, not a number"
+        if isinstance(reward, str):
+            return "step() gives a reward that is a str, not a number"
+        if not np.isfinite(float(reward)):
+            return f"step() gives the reward {float(reward)}"
+        for what, value in (("terminated", terminated), ("truncated", truncated)):
+            if not isinstance(value, bool | np.bool_):
+                return f"step() gives {what} as a {type(value).__name__}, not a bool"
+        if not isinstance(info, dict):
+            return f"the info of step() is a {type(info).__name__}, not a dict"
+        if terminated or truncated:
+            env.reset()
+    return wrong
+
+
+def _wrong_observation(obs: Any, space: gymnasium.Space[Any], where: str) -> str | None:
+    if isinstance(space, Box) and isinstance(obs, np.ndarray):
+        if obs.shape != space.shape:
+            return f"{where} gives an observation of shape {obs.shape}, not {space.shape}"
+        if not np.can_cast(obs.dtype, space.dtype):
+            return f"{where} gives an observation of {obs.dtype}, not {space.dtype}"
+        if np.issubdtype(obs.dtype, np.floating) and not np.isfinite(obs).all():
+            return f"{where} gives an observation with NaN or infinity"
+    return None if space.contains(obs) else f"{where} gives an observation outside the observation space"
 
 
 def _first(obs: Any) -> Any:

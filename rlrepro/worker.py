@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Setup, UnsupportedSpace
-from rlrepro.errors import Interrupted, Problem, RunStopped, WriteFailed, one_line
+from rlrepro.errors import EvaluationFailed, Interrupted, Problem, RunStopped, WriteFailed, one_line
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.recorder import Recorder, Send
 from rlrepro.settings import Job, Settings
@@ -43,10 +45,16 @@ def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> 
         raise Problem(f"{settings.agent} cannot serve {settings.env}: it takes {error}") from error
     except ValueError as error:
         raise Problem(f"{settings.agent}: {error}") from error
-    except (RuntimeError, MemoryError) as error:
-        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+    except (RuntimeError, MemoryError, TypeError) as error:
+        if _is_out_of_memory(error):
             raise Problem(f"{settings.agent} does not fit into memory: {one_line(error)}") from error
         raise
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Sizes beyond 64 bits count too."""
+    words = ("memory", "overflow", "too large")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def use_device(device: str) -> None:
@@ -71,6 +79,12 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     batch = source.batch(len(job.seeds) * settings.num_envs)
+    space = batch.observation_space
+    if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
+        raise Problem(
+            f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
+            f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
+        )
     env = VectorEnv(batch, job.seeds, settings.num_envs, settings.env)
     agent = build_agent(settings, env, job.seeds)
     recorder = Recorder(job, agent, env, source, send)
@@ -113,7 +127,12 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
         loop.train(agent, env, recorder.settings.total_timesteps, recorder, recorder.counter, env.num_steps)
     except Interrupted:
         raise
-    except WriteFailed as failure:
+    except (RuntimeError, MemoryError) as error:
+        first = env.num_steps - recorder.settings.num_envs <= (recorder.job.resume_step or 0)
+        if first and _is_out_of_memory(error):  # a memory allocates when it sees its first step
+            raise Problem(f"{recorder.settings.agent} does not fit into memory: {one_line(error)}") from error
+        raise
+    except (WriteFailed, EvaluationFailed) as failure:
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
         # The environment broke. The agent is as it was after its last whole step; the episodes that were running
@@ -133,7 +152,9 @@ def _stopped_by_signals(recorder: Recorder) -> Iterator[None]:
         recorder.stop_signal = signum
         recorder.due = 0
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A child leaves Ctrl-C to its parent, which passes it on as SIGTERM: the terminal sends it to both.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
@@ -177,18 +198,30 @@ def process_main(job: Job, pipe: Any) -> None:
 
 def guarded(job: Job, send: Send) -> tuple[str, int] | None:
     """Run a job; the one line and the exit status of what stopped it, or None."""
+    began = False
+
+    def tell(kind: str, **values: Any) -> None:
+        nonlocal began
+        began = began or kind == "ready"
+        send(kind, **values)
+
     try:
-        run(job, send)
+        run(job, tell)
+    except Interrupted as stopped:
+        return str(stopped), stopped.exit_status
     except Problem as problem:
-        return str(problem), problem.exit_status
+        return str(problem), problem.exit_status if began else Problem.exit_status
+    except KeyboardInterrupt:
+        return "interrupted before training began", Interrupted.exit_status
     except Exception as error:
         text = traceback.format_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
-        file = job.run / f"error-seed-{job.seeds[0]}.txt"
+        folder = job.run if began else Path(tempfile.gettempdir())
+        file = folder / f"rlrepro-error-seed-{job.seeds[0]}.txt"
         with contextlib.suppress(RunStopped):
             checkpoint.write_whole(file, text.encode())
         return (
             f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}; the traceback is in {file})",
-            1,
+            1 if began else Problem.exit_status,
         )
     return None

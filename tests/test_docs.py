@@ -36,7 +36,9 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path) -> None:
             for line in body.splitlines():
                 trains = line.startswith("python -m rlrepro.train") and "--help" not in line
                 command = f"{line} {SHORT}" if trains else line
-                done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+                done = subprocess.run(
+                    command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+                )
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
                 ran += 1
     assert ran > 0
