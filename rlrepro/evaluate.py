@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rlrepro.errors import Problem
-from rlrepro.flags import MAX_SEED, Parser, _device
-from rlrepro.flags import _whole as whole
+from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.settings import Settings
 
 
@@ -19,14 +18,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.", allow_abbrev=False)
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument(
-        "--episodes", type=whole(1, 100_000), default=100, metavar="N", help="episodes of each seed (100)"
+        "--episodes", type=whole_number(1, 100_000), default=100, metavar="N", help="episodes of each seed (100)"
     )
     parser.add_argument("--stochastic", action="store_true", help="let the policy explore (it does not by default)")
     parser.add_argument(
-        "--salt", type=whole(0, MAX_SEED), default=0, metavar="N", help="another number, other episodes (0)"
+        "--salt", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="another number, other episodes (0)"
     )
     parser.add_argument("--capture-video", action="store_true", help="record an episode of each seed")
-    parser.add_argument("--device", type=_device, metavar="DEVICE", help="cpu, cuda or cuda:1 (that of the run)")
+    parser.add_argument("--device", type=device_name, metavar="DEVICE", help="cpu, cuda or cuda:1 (that of the run)")
     asked = parser.parse_args(arguments)
 
     from rlrepro.record import RunFolder

@@ -62,13 +62,13 @@ def train_parser(
         metavar="N|LIST",
         help=f"how many seeds, or which: 10, or 0,3,7 ({DEFAULT_SEEDS})",
     )
-    add("--seed", type=_whole(0, MAX_SEED), metavar="SEED", help="one seed; with --seeds N, the first of them")
-    add("--total-timesteps", type=_whole(1, MAX_STEPS), metavar="STEPS", help="env steps of each seed")
-    add("--num-envs", type=_whole(1, 100_000), metavar="N", help="sub-environments of each seed")
-    add("--device", type=_device, metavar="DEVICE", help="cpu, cuda or cuda:1 (cpu)")
+    add("--seed", type=whole_number(0, MAX_SEED), metavar="SEED", help="one seed; with --seeds N, the first of them")
+    add("--total-timesteps", type=whole_number(1, MAX_STEPS), metavar="STEPS", help="env steps of each seed")
+    add("--num-envs", type=whole_number(1, 100_000), metavar="N", help="sub-environments of each seed")
+    add("--device", type=device_name, metavar="DEVICE", help="cpu, cuda or cuda:1 (cpu)")
     add(
         "--processes",
-        type=_whole(1, 1024),
+        type=whole_number(1, 1024),
         metavar="N",
         help="processes that the seeds are dealt to (one a core)",
     )
@@ -96,26 +96,26 @@ def train_parser(
     add("--name", type=_name, metavar="NAME", help="name of the run folder (ENV-AGENT-TIME)")
     add(
         "--log-every",
-        type=_whole(1, MAX_STEPS),
+        type=whole_number(1, MAX_STEPS),
         metavar="STEPS",
         help="env steps between points of the curves (a 200th)",
     )
     add(
         "--eval-every",
-        type=_whole(0, MAX_STEPS),
+        type=whole_number(0, MAX_STEPS),
         metavar="STEPS",
         help="env steps between evaluations; 0: only at the end (a tenth)",
     )
-    add("--eval-episodes", type=_whole(1, 100_000), metavar="N", help="episodes of an evaluation (10)")
+    add("--eval-episodes", type=whole_number(1, 100_000), metavar="N", help="episodes of an evaluation (10)")
     add(
         "--final-eval-episodes",
-        type=_whole(1, 100_000),
+        type=whole_number(1, 100_000),
         metavar="N",
         help="episodes of the last evaluation (100)",
     )
     add(
         "--checkpoint-every",
-        type=_whole(0, MAX_STEPS),
+        type=whole_number(0, MAX_STEPS),
         metavar="STEPS",
         help="env steps between checkpoints; 0: only at the end (a tenth)",
     )
@@ -161,7 +161,7 @@ def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any)
     elif isinstance(default, int):
         group.add_argument(
             flag,
-            type=_whole(low if low is not None else -MAX_STEPS, high or MAX_STEPS),
+            type=whole_number(low if low is not None else -MAX_STEPS, high or MAX_STEPS),
             metavar="N",
             **options,
         )
@@ -173,7 +173,7 @@ def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any)
         group.add_argument(flag, metavar="TEXT", **options)
 
 
-def _whole(low: float, high: float) -> Callable[[str], int]:
+def whole_number(low: float, high: float) -> Callable[[str], int]:
     def parse(text: str) -> int:
         try:
             value = int(text.replace("_", ""))
@@ -207,7 +207,7 @@ def _real(low: float | None, high: float | None) -> Callable[[str], float]:
 
 
 def _whole_list(low: float | None) -> Callable[[str], tuple[int, ...]]:
-    parse_one = _whole(low if low is not None else -MAX_STEPS, 10**9)
+    parse_one = whole_number(low if low is not None else -MAX_STEPS, 10**9)
     return lambda text: tuple(parse_one(part) for part in text.split(","))
 
 
@@ -222,8 +222,8 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
 def _seed_list(text: str) -> int | tuple[int, ...]:
     if "," not in text:
-        return _whole(1, 10_000)(text)
-    seeds = tuple(_whole(0, MAX_SEED)(part) for part in text.split(",") if part.strip())
+        return whole_number(1, 10_000)(text)
+    seeds = tuple(whole_number(0, MAX_SEED)(part) for part in text.split(",") if part.strip())
     twice = [seed for seed in seeds if seeds.count(seed) > 1]
     if twice:
         raise argparse.ArgumentTypeError(f"seed {twice[0]} stands twice in {text!r}")
@@ -274,7 +274,7 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _device(text: str) -> str:
+def device_name(text: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N{nearest(text, ['cpu', 'cuda'])}")
     return text

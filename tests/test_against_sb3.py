@@ -353,9 +353,12 @@ def dqn_layers(network: Any) -> dict[str, nn.Linear]:
     return {f"q.{layer}": network.q_net[2 * layer] for layer in range(3)}
 
 
+SB3_DQN = {"learning_rate": 5e-4, "target_every": 10**6, "loss": "huber", "max_grad_norm": 10.0}
+
+
 def our_dqn(models: list[SB3DQN], **options: Any) -> dqn.DQN:
     space = models[0].observation_space, models[0].action_space
-    config = dqn.DQN.Config(gamma=GAMMA, hidden=HIDDEN, **{"learning_rate": 5e-4, "target_every": 10**6, **options})
+    config = dqn.DQN.Config(gamma=GAMMA, hidden=HIDDEN, **{**SB3_DQN, **options})
     agent = dqn.DQN(Setup(*space, SEEDS, 1, 10**6), config)
     for row, model in enumerate(models):
         copy_layers(agent.online, row, dqn_layers(model.q_net))

@@ -656,7 +656,7 @@ def test_whichever_write_finds_the_disk_full_nothing_is_lost(runs: Runs, monkeyp
             assert runs.resume(f"r{count}").status == 0, count
             assert kept(runs.folder / f"r{count}") == whole
         assert [name for name in runs.left() if name.startswith(".")] == []
-    assert stopped >= 8
+    assert stopped >= 7  # run.json twice, settings.json, three checkpoints, the policy
 
 
 # -------------------------------------------------------------------------------------------------- checkpoints

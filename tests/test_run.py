@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import random
@@ -17,8 +18,8 @@ import numpy as np
 import pytest
 
 from rlrepro import checkpoint, train
-from rlrepro.recorder import checkpoint_path
 from rlrepro.record import RunFolder, read_rows
+from rlrepro.recorder import checkpoint_path
 
 PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatches", "4", "--num-epochs", "2"]
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
@@ -142,7 +143,7 @@ def test_killed_at_twenty_random_moments_and_resumed_a_run_ends_with_the_same_by
     moments = random.Random(1)
     killed, folder = 0, tmp_path / "killed"
     for attempt in itertools.count():
-        child = in_a_fork(lambda: start_or_resume(folder, arguments))
+        child = in_a_fork(functools.partial(start_or_resume, folder, arguments))
         if killed < 20:
             # Short spans at first: many kills must fit into one run, and each loses what was not checkpointed.
             time.sleep(moments.uniform(0.02, 0.25 * lasted))
