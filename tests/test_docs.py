@@ -12,6 +12,7 @@ import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
+WITH_COMMANDS = [page for page in PAGES if page != "measured.md"]  # its commands take hours
 SHORT = "--total-timesteps 600 --final-eval-episodes 2 --eval-episodes 1 --processes 1"
 
 
@@ -20,7 +21,7 @@ def blocks(text: str) -> list[tuple[str, str, str]]:
     return re.findall(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", WITH_COMMANDS)
 def test_the_commands_of_a_page_work(page: str, tmp_path: Path) -> None:
     environment = {
         **os.environ,
