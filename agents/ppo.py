@@ -165,7 +165,8 @@ class PPO:
             ).flatten(1)
             value_target = advantage + old_value
 
-        active, parts = [True] * len(obs), {}
+        active = [True] * len(obs)
+        parts: dict[str, torch.Tensor] = {}
         rollout = (obs, action, old_log_prob, advantage, value_target, old_value)
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):

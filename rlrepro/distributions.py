@@ -32,7 +32,7 @@ class Categorical:
         return logits.argmax(-1)
 
     def log_prob_and_entropy(self, logits: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _Categorical.apply(logits, action)  # type: ignore[no-any-return]
+        return _Categorical.apply(logits, action)
 
 
 class _Categorical(torch.autograd.Function):

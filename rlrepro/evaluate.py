@@ -66,6 +66,7 @@ def evaluate_run(
     from rlrepro import loop, worker
     from rlrepro.plugins import find_env
     from rlrepro.record import RunFolder
+    from rlrepro.recorder import film
 
     worker.use_device(settings.device)
     folder = RunFolder(path)
@@ -83,7 +84,7 @@ def evaluate_run(
             one = worker.build_agent(settings, batch, (seed,))
             row = settings.seeds.index(seed)
             one.set_policy({name: value[None] for name, value in policies[row].items()})
-            worker.film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
+            film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
         print(f"videos are in {folder.videos}")
     return outcome
 

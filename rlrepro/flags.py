@@ -182,7 +182,7 @@ def whole_number(low: float, high: float) -> Callable[[str], int]:
                 real = float(text)
                 value = int(real) if real == int(real) else None  # type: ignore[assignment]
             except (ValueError, OverflowError):
-                value = None  # type: ignore[assignment]
+                value = None
         if value is None:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
         if not low <= value <= high:

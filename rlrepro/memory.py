@@ -235,7 +235,7 @@ def _flat(transition: Transition) -> dict[str, np.ndarray]:
 
 def _transition(values: Mapping[str, torch.Tensor]) -> Transition:
     extras = {name: value for name, value in values.items() if name not in _FIELDS}
-    return Transition(*(values[name] for name in _FIELDS), extras)
+    return Transition(**{name: values[name] for name in _FIELDS}, extras=extras)
 
 
 def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -195,12 +195,12 @@ class Board:
                 f"{one['eval_length']:.1f}",
             )
         if len(order) > 1:
-            training = [one["training_return"] for _, one in order if one["training_return"] is not None]
+            trained = [one["training_return"] for _, one in order if one["training_return"] is not None]
             table.add_section()
             table.add_row(
                 "mean ± sd",
                 "",
-                _mean_sd(training),
+                _mean_sd(trained),
                 _mean_sd([one["eval_return"] for _, one in order]),
                 f"{np.mean([one['eval_length'] for _, one in order]):.1f}",
             )

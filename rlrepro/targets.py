@@ -38,7 +38,7 @@ def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, clip_ran
     E[min(r A, clip(r, 1 − ε, 1 + ε) A)] with r = exp(log_ratio). Its gradient is written out: A r where the first
     term is the smaller one, and nothing where the clipped one is.
     """
-    return _ClippedSurrogate.apply(log_ratio, advantage, clip_range)  # type: ignore[no-any-return]
+    return _ClippedSurrogate.apply(log_ratio, advantage, clip_range)
 
 
 class _ClippedSurrogate(torch.autograd.Function):
@@ -65,7 +65,7 @@ def clipped_value_error(
     Not in the PPO paper: from OpenAI's baselines (Huang et al., 2022, detail 9). Its gradient is written out:
     2 (V − V_target) where the first term is the larger one or nothing is clipped, and nothing elsewhere.
     """
-    return _ClippedValueError.apply(value, old_value, value_target, clip_range)  # type: ignore[no-any-return]
+    return _ClippedValueError.apply(value, old_value, value_target, clip_range)
 
 
 class _ClippedValueError(torch.autograd.Function):

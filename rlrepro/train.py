@@ -199,7 +199,8 @@ def _here(job: Job, board: Board) -> None:
 def _in_processes(jobs: Sequence[Job], board: Board) -> None:
     """One process a job. Ctrl-C and SIGTERM are passed on: each writes its checkpoint and ends by itself."""
     context = get_context("spawn")
-    processes, pipes = [], {}
+    processes: list[Any] = []
+    pipes: dict[Any, int] = {}
     previous = os.environ.get("OMP_NUM_THREADS")
     if jobs[0].settings.device == "cpu":
         os.environ["OMP_NUM_THREADS"] = "1"  # read when a child imports its libraries
@@ -230,10 +231,11 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while pipes:
-            for ready in connection.wait(list(pipes)):
-                group = pipes[ready]  # type: ignore[index]
+            for waited in connection.wait(list(pipes)):
+                ready: Any = waited  # one of ours, not the socket that wait() may also give
+                group = pipes[ready]
                 try:
-                    kind, values = ready.recv()  # type: ignore[union-attr]
+                    kind, values = ready.recv()
                 except (EOFError, ConnectionResetError):
                     processes[group].join()
                     seeds = ", ".join(map(str, jobs[group].seeds))
@@ -247,7 +249,7 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     }
                 board.handle(group, kind, values)
                 if kind == "ended":
-                    del pipes[ready]  # type: ignore[arg-type]
+                    del pipes[ready]
                     if values["error"] is not None:
                         stop(signal.SIGTERM, None)  # the others save what they have
         for process in processes:

@@ -182,7 +182,7 @@ class VectorEnv:
         Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose.
         """
         flat = action.reshape(self._num, *action.shape[2:])
-        if self._low is not None:
+        if self._low is not None and self._high is not None:
             flat = np.minimum(np.maximum(flat, self._low), self._high)
         elif self._start:
             flat = flat + self._start
@@ -278,7 +278,7 @@ def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
         raise Problem(f"{name} breaks the Gymnasium contract: {rule}")
 
 
-def _broken_rule(env: gymnasium.Env[Any, Any]) -> str | None:
+def _broken_rule(env: Any) -> str | None:
     """The first rule that a few steps break, where Gymnasium's own check says it badly or not at all."""
     if not isinstance(env.observation_space, gymnasium.Space) or not isinstance(env.action_space, gymnasium.Space):
         return None  # Gymnasium says this well

@@ -40,7 +40,7 @@ def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> 
         settings.device,
     )
     try:
-        return agent_class(setup, settings.config(agent_class.Config))  # type: ignore[no-any-return]
+        return agent_class(setup, settings.config(agent_class.Config))
     except UnsupportedSpace as error:
         raise Problem(f"{settings.agent} cannot serve {settings.env}: it takes {error}") from error
     except ValueError as error:
