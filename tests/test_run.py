@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlrepro import checkpoint, train
+from rlrepro import checkpoint, cli, train
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
 
@@ -200,7 +200,7 @@ def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_byte
 
 def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) -> None:
     """As a person meets it: the parent is killed, its workers end by themselves, and --resume goes on."""
-    arguments = ["--env", "CartPole-v1", "--seeds", "3", "--total-timesteps", "60000", "--eval-every", "0",
+    arguments = ["--env", "CartPole-v1", "--seeds", "3", "--total-timesteps", "40000", "--eval-every", "0",
                  "--final-eval-episodes", "2", "--checkpoint-every", "3000", "--processes", "2"]  # fmt: skip
     whole = run(tmp_path / "whole", *arguments)
     command = [sys.executable, "-m", "rlrepro.train"]
@@ -209,7 +209,7 @@ def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) 
     for kill in range(3):
         child = subprocess.Popen(first if kill == 0 else [*command, "--resume", str(folder)],
                                  stdout=subprocess.DEVNULL)  # fmt: skip
-        wanted = (kill + 1) * 9000
+        wanted = (kill + 1) * 6000
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and child.poll() is None:
             steps = [int(p.stem.removeprefix("step-")) for p in folder.glob("seeds/*/checkpoints/step-*.safetensors")]
@@ -267,3 +267,11 @@ def test_an_environment_that_cannot_give_its_state_says_so_and_resumes_with_new_
     # Each of 3 sub-environments: one episode of 90 before step 300 (100 each), one from there on.
     assert [int(row["env_step"]) for row in rows] == [270] * 3 + [570] * 3
     assert all(float(row["episode_return"]) == 90 for row in rows)
+
+
+def test_a_finished_run_is_filmed(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", *CASES["ppo-discrete"], *BRIEF, "--seeds", "2")
+    assert cli.main(["evaluate", str(folder), "--episodes", "2", "--capture-video"]) == 0
+    films = sorted((folder / "videos").glob("*.mp4"))
+    assert [film.name.split("-evaluation")[0] for film in films] == ["seed-0", "seed-1"]
+    assert all(film.stat().st_size > 1000 for film in films)
