@@ -240,13 +240,13 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     processes[group].join()
                     seeds = ", ".join(map(str, jobs[group].seeds))
                     kind = "ended"
-                    values = {
-                        "error": (
-                            f"the process of seed{'s' * (len(jobs[group].seeds) > 1)} {seeds} "
-                            f"{_how_it_died(processes[group].exitcode)}",
-                            1,
-                        )
-                    }
+                    if asked and processes[group].exitcode == -signal.SIGTERM:  # while it still got ready
+                        error = "interrupted before training began", Interrupted.exit_status
+                    else:
+                        plural = "s" * (len(jobs[group].seeds) > 1)
+                        how = _how_it_died(processes[group].exitcode)
+                        error = f"the process of seed{plural} {seeds} {how}", 1
+                    values = {"error": error}
                 board.handle(group, kind, values)
                 if kind == "ended":
                     del pipes[ready]
