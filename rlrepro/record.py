@@ -45,7 +45,6 @@ CSV_COLUMNS = {
     "metrics": ("env_step", "wall_time", "metric", "value"),
     "evaluations": ("env_step", "episode", "episode_return", "episode_length"),
 }
-FINAL = "final"  #: in evaluations.csv, the env step's suffix of the last evaluation
 
 
 class RunFolder:

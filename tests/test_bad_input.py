@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import errno
 import fcntl
@@ -249,7 +250,7 @@ def smallest(agent: str) -> Iterator[tuple[str, str]]:
         for value in ("0", "1"):
             try:
                 parse(value)
-            except Exception:
+            except argparse.ArgumentTypeError:
                 continue
             yield flag, value
             break
