@@ -1,0 +1,264 @@
+"""How a paper turns runs into one number: the protocol, as data, and the scoring that follows it.
+
+Two numbers with one name are often two things: the last hundred training episodes, the last evaluation, the maximum
+over time of the seeds' mean curve. A `Protocol` says which, `score` computes that and nothing else, and `refuse`
+says why a number by one protocol is no answer to a claim by another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlrepro.errors import Problem, nearest
+
+RETURNS = ("training", "evaluation")
+POLICIES = ("deterministic", "stochastic", "not stated")
+STATISTICS = {
+    "mean": "the mean of what counts, then over seeds",
+    "max of seed mean": "the highest point of the mean curve over seeds (TD3, Table 1)",
+    "mean of seed maxima": "the highest point of each seed's curve, then the mean over seeds",
+    "one agent": "many episodes of one trained agent; nothing is said of other seeds",
+    "other": "something that cannot be computed from returns; `note` says what",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """What counts (which returns, which of them) and what is made of it.
+
+    What counts are points: training episodes, or evaluations (each the mean of its episodes). Those after
+    `after_step` and up to `to_step` are looked at (env steps; none given: the whole run), and of these the `last`.
+    """
+
+    returns: str  #: "training": episodes as they came; "evaluation": extra episodes of a fixed policy
+    statistic: str = "mean"
+    last: int | None = None  #: how many points count, the latest; None: all that the window holds
+    after_step: int | None = None
+    to_step: int | None = None
+    policy: str = "not stated"  #: of the evaluations; training returns are always those of the exploring policy
+    eval_every: int | None = None  #: env steps between evaluations
+    eval_episodes: int | None = None  #: episodes of one evaluation
+    pooled: bool = False  #: the printed spread is over the episodes of all seeds together
+    discount: float = 1.0  #: of the return; 1: undiscounted
+    note: str = ""
+
+    @staticmethod
+    def from_table(table: Mapping[str, Any]) -> Protocol:
+        """From a card or the book of published results. `Problem` where it names no protocol."""
+        fields = {field.name: field for field in dataclasses.fields(Protocol)}
+        for name in table:
+            if name not in fields:
+                raise Problem(f"a protocol has no {name!r}{nearest(name, fields)}")
+        if "returns" not in table:
+            raise Problem(f"a protocol needs `returns`: {' or '.join(RETURNS)}")
+        choices = {"returns": RETURNS, "policy": POLICIES, "statistic": tuple(STATISTICS)}
+        for name, value in table.items():
+            if name in choices:
+                if value not in choices[name]:
+                    raise Problem(f"{name} {value!r} is none of {', '.join(choices[name])}{near(value, choices[name])}")
+            elif name == "discount":
+                if type(value) not in (int, float) or not 0 < value <= 1:
+                    raise Problem(f"discount {value!r} is not above 0 and at most 1")
+            elif name == "pooled":
+                if type(value) is not bool:
+                    raise Problem(f"pooled {value!r} is neither true nor false")
+            elif name == "note":
+                if not isinstance(value, str):
+                    raise Problem(f"note {value!r} is not a text")
+            elif type(value) is not int or value < (0 if name in ("after_step", "to_step") else 1):
+                raise Problem(f"{name} {value!r} is not a whole number above 0")
+        protocol = Protocol(**table)
+        protocol._check()
+        return protocol
+
+    def _check(self) -> None:
+        if self.returns == "training" and self.statistic not in ("mean", "other"):
+            raise Problem(f"{self.statistic!r} is a statistic of evaluations, not of training episodes")
+        if self.returns == "training" and (self.eval_every or self.eval_episodes):
+            raise Problem("a protocol of training returns has no evaluations: leave eval_every and eval_episodes out")
+        if self.returns == "training" and self.policy == "deterministic":
+            raise Problem("training returns are those of the exploring policy: leave policy out")
+        if self.statistic == "other" and not self.note:
+            raise Problem("the statistic 'other' needs a `note` that says what the number is")
+        if None not in (self.after_step, self.to_step) and self.after_step >= self.to_step:  # type: ignore[operator]
+            raise Problem(f"after_step {self.after_step} is not before to_step {self.to_step}")
+
+    def to_table(self) -> dict[str, Any]:
+        """The inverse of `from_table`: what differs from the defaults."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name == "returns" or getattr(self, field.name) != field.default
+        }
+
+    @property
+    def can_score(self) -> str | None:
+        """Why runs cannot be scored by this protocol, or None where they can."""
+        if self.statistic == "other":
+            return f"its protocol cannot be computed from returns ({self.note})"
+        if self.discount != 1:
+            return f"its returns are discounted by {self.discount:g} a step, and runs record undiscounted ones"
+        return None
+
+    def describe(self) -> str:
+        """The protocol in words, for a table or a sentence."""
+        if self.statistic == "other":
+            return self.note
+        points = "episodes" if self.returns == "training" else "evaluations"
+        window = ""
+        if self.after_step is not None and self.to_step is not None:
+            window = f" between env steps {self.after_step:,} and {self.to_step:,}"
+        elif self.to_step is not None:
+            window = f" up to env step {self.to_step:,}"
+        elif self.after_step is not None:
+            window = f" after env step {self.after_step:,}"
+        if self.last is None:
+            chosen = f"all {points}"
+        else:
+            chosen = f"the last {self.last:,} {points}" if self.last > 1 else f"the last {points[:-1]}"
+        policy = {"deterministic": "deterministic ", "stochastic": "stochastic ", "not stated": ""}[self.policy]
+        detail = ", ".join(
+            text
+            for text in (
+                f"every {self.eval_every:,} env steps" if self.eval_every else "",
+                f"{self.eval_episodes:,} episodes each" if self.eval_episodes else "",
+                f"discounted by {self.discount:g}" if self.discount != 1 else "",
+            )
+            if text
+        )
+        kind = f"{policy}{self.returns} return"
+        text = {
+            "mean": f"{kind}, mean of {chosen}{window}",
+            "max of seed mean": f"{kind}, maximum over time of the seeds' mean, {chosen}{window}",
+            "mean of seed maxima": f"{kind}, mean of each seed's maximum, {chosen}{window}",
+            "one agent": f"{kind} of one trained agent",
+        }[self.statistic]
+        return f"{text} ({detail})" if detail else text
+
+
+def near(value: object, choices: Sequence[str]) -> str:
+    return nearest(value, choices) if isinstance(value, str) else ""
+
+
+def refuse(claimed: Protocol, scored: Protocol) -> str | None:
+    """Why a number scored by one protocol is no answer to a claim by another; None where it is one."""
+    for field in dataclasses.fields(Protocol):
+        if field.name in ("note", "pooled"):
+            continue
+        ours, theirs = getattr(scored, field.name), getattr(claimed, field.name)
+        if field.name == "policy" and "not stated" in (ours, theirs):
+            continue
+        if ours != theirs:
+            return (
+                f"scored as {scored.describe()!r}, but the claim is {claimed.describe()!r} "
+                f"({field.name}: {ours} against {theirs})"
+            )
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What one seed did: every training episode and every evaluation, in the order of env steps."""
+
+    seed: int
+    episodes: np.ndarray  #: `[n, 2]`: env step at its end, undiscounted return
+    evaluations: np.ndarray  #: `[m, 2]`: env step, mean return of its episodes
+    final: np.ndarray  #: `[k]`: the returns of the final evaluation's episodes; empty where there was none
+    steps: int  #: env steps trained
+    stopped: str = ""  #: why it stopped early; empty where it is finished
+
+    def points(self, returns: str) -> np.ndarray:
+        return self.episodes if returns == "training" else self.evaluations
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A protocol's number, and what each seed contributes to it."""
+
+    protocol: Protocol
+    per_seed: Mapping[int, float]  #: the seeds that have a value
+    missing: Mapping[int, str]  #: the seeds that have none, and why: shown, never dropped
+    at_step: int | None = None  #: where the maximum over time lies
+
+    @property
+    def values(self) -> np.ndarray:
+        return np.array(list(self.per_seed.values()), np.float64)
+
+    @property
+    def mean(self) -> float:
+        """The protocol's number; NaN where no seed has a value."""
+        return float(self.values.mean()) if self.per_seed else math.nan
+
+
+def score(protocol: Protocol, histories: Sequence[History]) -> Score:
+    """Score runs by a protocol. `Problem` where it cannot be computed, or a seed is there twice."""
+    if protocol.can_score is not None:
+        raise Problem(f"a claim cannot be scored: {protocol.can_score}")
+    seeds = [history.seed for history in histories]
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise Problem(f"seed {twice[0]} is there twice: the same run must not count as two")
+    if protocol.statistic == "max of seed mean":
+        return _max_of_seed_mean(protocol, histories)
+    per_seed: dict[int, float] = {}
+    missing: dict[int, str] = {}
+    for history in sorted(histories, key=lambda h: h.seed):
+        points, lack = _counted(protocol, history)
+        returns = points[:, 1]
+        if not lack and not np.isfinite(returns).all():
+            lack = f"its return is {returns[~np.isfinite(returns)][0]}"
+        if lack:
+            missing[history.seed] = lack
+        else:
+            per_seed[history.seed] = float(returns.max() if protocol.statistic.endswith("maxima") else returns.mean())
+    return Score(protocol, per_seed, missing)
+
+
+def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
+    """The points `[k, 2]` that count, and why the seed has no score, or ""."""
+    kind = "episode" if protocol.returns == "training" else "evaluation"
+    if protocol.statistic == "one agent":
+        points = np.column_stack([np.full(len(history.final), history.steps), history.final])
+        return points, "" if len(points) else "it has no final evaluation"
+    points = history.points(protocol.returns)
+    if history.steps < (protocol.to_step or 0) or (history.stopped and protocol.to_step is None):
+        return points, f"it stopped at env step {history.steps:,}" + (history.stopped and f" ({history.stopped})")
+    inside = np.ones(len(points), bool)
+    if protocol.to_step is not None:
+        inside &= points[:, 0] <= protocol.to_step
+    if protocol.after_step is not None:
+        inside &= points[:, 0] > protocol.after_step
+    elif protocol.returns == "evaluation" and protocol.last is None and protocol.statistic == "mean":
+        inside &= points[:, 0] > 0  # the area under the curve is that of the trained agent
+    points = points[inside]
+    if protocol.last is not None:
+        if len(points) < protocol.last:
+            return points, f"it has {len(points)} of the {protocol.last} {kind}s that count"
+        points = points[-protocol.last :]
+    return points, "" if len(points) else f"it has no {kind} that counts"
+
+
+def _max_of_seed_mean(protocol: Protocol, histories: Sequence[History]) -> Score:
+    """Each seed's value at the evaluation where the mean over seeds is highest."""
+    curves: dict[int, np.ndarray] = {}
+    missing: dict[int, str] = {}
+    for history in sorted(histories, key=lambda h: h.seed):
+        points, lack = _counted(protocol, history)
+        if not lack and not np.isfinite(points).all():
+            lack = "one of its evaluations is not finite"
+        if lack:
+            missing[history.seed] = lack
+        else:
+            curves[history.seed] = points
+    if not curves:
+        return Score(protocol, {}, missing)
+    steps = next(iter(curves.values()))[:, 0]
+    if any(not np.array_equal(points[:, 0], steps) for points in curves.values()):
+        raise Problem("the seeds were not evaluated at the same env steps: there is no mean curve over seeds")
+    best = int(np.argmax(np.mean([points[:, 1] for points in curves.values()], axis=0)))
+    return Score(protocol, {seed: float(v[best, 1]) for seed, v in curves.items()}, missing, int(steps[best]))
