@@ -286,20 +286,27 @@ def _check_values(values: dict[str, Any], place: str) -> None:
 
 
 def _check_hyperparameters(kept: Mapping[str, Any], parser: argparse.ArgumentParser, place: str) -> None:
-    flags = {action.dest: action for action in parser._actions}
+    known = {action.dest for action in parser._actions}
     for name, value in kept.items():
-        action = flags.get(f"hyper_{name}")
-        if action is None:
-            continue  # told elsewhere
-        parse: Any = action.type
-        if isinstance(action, argparse.BooleanOptionalAction):
-            if not isinstance(value, bool):
-                raise Problem(f"{place}: {name} cannot be {value!r}")
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float | str | list):
-            raise Problem(f"{place}: {name} cannot be {value!r}")
-        try:
-            if parse is not None:
-                parse(",".join(map(str, value)) if isinstance(value, list) else str(value))
-        except argparse.ArgumentTypeError as error:
-            raise Problem(f"{place}: {name}: {error}") from None
+        fault = fault_of(parser, name, value) if f"hyper_{name}" in known else None  # unknown ones are told elsewhere
+        if fault is not None:
+            raise Problem(f"{place}: {name}: {fault}")
+
+
+def fault_of(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> str | None:
+    """Why a hyperparameter (or a setting of every run) cannot have this value, by its flag; None where it can."""
+    flags = {action.dest: action for action in parser._actions}
+    action = flags.get(name if is_run_setting else f"hyper_{name}")
+    if action is None:
+        return "is no flag of this agent"
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
+    if isinstance(value, bool) or not isinstance(value, int | float | str | list | tuple):
+        return f"cannot be {value!r}"
+    parse: Any = action.type
+    try:
+        if parse is not None:
+            parse(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    except argparse.ArgumentTypeError as error:
+        return str(error)
+    return None

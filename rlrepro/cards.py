@@ -1,0 +1,610 @@
+"""Cards: what a paper claims, how it does it, and on what, as TOML that a person writes by hand.
+
+A card is data and never runs. Each fault in one is named with its file, line and field. docs/read-a-paper.md says
+how to read a paper for its card; `rlrepro card new` writes an empty one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlrepro import toml_lines
+from rlrepro.errors import Problem, nearest
+from rlrepro.protocol import Protocol, near
+
+CARD_FORMAT = 1
+SPREADS = {
+    "population sd": "standard deviation over seeds, divided by n",
+    "sample sd": "standard deviation over seeds, divided by n − 1",
+    "standard error": "standard error of the mean over seeds",
+    "interval 95": "half the width of a 95 % interval of the mean over seeds",
+    "over episodes": "over the episodes of one agent: says nothing of seeds",
+    "unknown": "printed, and not said what it is",
+    "none": "not printed",
+}
+_SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
+_SOURCES = "'paper: Table 3', 'code: repository@commit path', 'secondary: where', or 'ours: why'"
+RUN_SETTINGS = ("total_timesteps", "num_envs", "normalise_obs", "normalise_reward")
+_REQUIRED_RUN_SETTINGS = ("total_timesteps", "num_envs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a card."""
+
+    file: str
+    line: int
+    field: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field}: {self.text}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    title: str
+    authors: str
+    year: int
+    url: str
+    summary: str = ""  #: what it claims, in a sentence or two
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """A task of the paper, and what runs in its place."""
+
+    name: str  #: on the card
+    paper: str  #: the id and version that the paper used
+    run: str  #: what runs here
+    differs: str = ""  #: what differs between the two
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    random: float | None = None  #: a random policy's return: 0 of the normalised score
+    best: float | None = None  #: 1 of the normalised score
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A hyperparameter and where it was read."""
+
+    value: Any
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Implementation:
+    """An agent with every hyperparameter, each with its source."""
+
+    name: str
+    agent: str
+    hyperparameters: Mapping[str, Value]  #: `RUN_SETTINGS` among them
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One number of the paper."""
+
+    id: str
+    implementation: str
+    environments: tuple[str, ...]
+    protocol: str
+    reported: float
+    margin: float  #: what counts as equal, in units of the return
+    margin_why: str
+    where: str
+    spread: float | None = None
+    spread_kind: str = "none"
+    seeds: int | None = None  #: None: the paper does not say
+    per_seed: tuple[float, ...] = ()
+    published: str = ""  #: id in the book of published results
+    aggregate: str = ""  #: "mean", "median" or "iqm" of normalised scores over several environments
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """ "A beats B on at least k of n tasks"."""
+
+    id: str
+    better: str
+    worse: str
+    environments: tuple[str, ...]
+    at_least: int
+    protocol: str
+    where: str
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    name: str
+    file: Path
+    text: str
+    paper: Paper
+    environments: Mapping[str, Environment]
+    implementations: Mapping[str, Implementation]
+    protocols: Mapping[str, Protocol]
+    claims: tuple[Claim, ...]
+    orders: tuple[Order, ...]
+    compute: str
+    deviations: tuple[str, ...]
+
+
+def find_card(name: str) -> Path:
+    """A card's file by its path, its folder, or the name of one that comes with the kit."""
+    given = Path(name)
+    ours = Path(__file__).resolve().parent / "experiments", Path(__file__).resolve().parent.parent / "experiments"
+    try:
+        for path in (given, given / "card.toml", *(folder / name / "card.toml" for folder in ours)):
+            if path.is_file():
+                return path
+    except (OSError, ValueError):
+        pass
+    known = sorted({p.parent.name for folder in ours for p in folder.glob("*/card.toml")})
+    hint = nearest(name, known) or f" (with the kit come: {', '.join(known)})" * bool(known)
+    raise Problem(f"there is no card {name}{hint}; `rlrepro card new` writes one")
+
+
+def load_card(name: str) -> Card:
+    """A card without faults; `Problem` names the first fault of any other."""
+    file = find_card(name)
+    card, faults = read_card(file)
+    if card is None or faults:
+        more = f" (and {len(faults) - 1} more: rlrepro card check {file})" if len(faults) > 1 else ""
+        raise Problem(f"{faults[0]}{more}")
+    return card
+
+
+def read_card(file: Path) -> tuple[Card | None, list[Fault]]:
+    """The card in a file, or its faults in the order of their lines."""
+    shown = str(file)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        return None, [Fault(shown, 1, "the file", "is not text in UTF-8")]
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        line = int(at.group(1)) if at else max(1, text.count("\n"))
+        return None, [Fault(shown, line, "the file", f"is not TOML: {str(error).split(' (at ')[0]}")]
+    except RecursionError:
+        return None, [Fault(shown, 1, "the file", "is nested too deeply")]
+    reader = _Reader(shown, toml_lines.line_numbers(text))
+    card = _read(reader, values, file, text)
+    faults = sorted(reader.faults, key=lambda fault: fault.line)
+    return (None if faults else card), faults
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+class _Absent:
+    """No default: the field must be there."""
+
+
+class _Reader:
+    """Takes fields out of tables and gathers what is wrong with them."""
+
+    def __init__(self, file: str, lines: Mapping[toml_lines.Path, int]) -> None:
+        self.file, self.lines = file, lines
+        self.faults: list[Fault] = []
+
+    def fault(self, path: toml_lines.Path, text: str) -> None:
+        near = path
+        while near not in self.lines:
+            near = near[:-1]
+        name = ".".join(f"{part}" if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
+        self.faults.append(Fault(self.file, self.lines[near], name or "the card", " ".join(text.split())))
+
+    def table(self, values: Mapping[str, Any], path: toml_lines.Path, known: Sequence[str]) -> Table:
+        return Table(self, values, path, known)
+
+
+class Table:
+    """One table of a card: each field is asked for once; what is left over is a fault."""
+
+    def __init__(self, reader: _Reader, values: Any, path: toml_lines.Path, known: Sequence[str]) -> None:
+        self.reader, self.path = reader, path
+        if not isinstance(values, dict):
+            reader.fault(path, f"is a {_kind(values)}, and should be a table of {', '.join(known[:4])} …")
+            values = {}
+            self.broken = True
+        else:
+            self.broken = False
+        self.values = values
+        for key in values:
+            if key not in known:
+                reader.fault((*path, key), f"unknown field{nearest(key, known)}")
+
+    def fault(self, name: str, text: str) -> None:
+        self.reader.fault((*self.path, name) if name else self.path, text)
+
+    def get(self, name: str, is_right: Callable[[Any], bool], wanted: str, default: Any = _Absent) -> Any:
+        """A field that is as wanted; else the default, and a fault where it is there or must be."""
+        if name not in self.values:
+            if default is _Absent:
+                if not self.broken:
+                    self.fault(name, f"is missing: {wanted}")
+                return None
+            return default
+        value = self.values[name]
+        if not is_right(value):
+            self.fault(name, f"{_short(value)} is not {wanted}")
+            return None if default is _Absent else default
+        return value
+
+    def text(self, name: str, wanted: str = "a text", default: Any = _Absent) -> Any:
+        return self.get(
+            name, lambda v: isinstance(v, str) and (bool(v.strip()) or default is not _Absent), wanted, default
+        )
+
+    def number(self, name: str, wanted: str = "a number", default: Any = _Absent, low: float = -math.inf) -> Any:
+        value = self.get(name, lambda v: _is_number(v) and v >= low, wanted, default)
+        return float(value) if _is_number(value) else value
+
+    def count(self, name: str, wanted: str, default: Any = _Absent) -> Any:
+        return self.get(name, lambda v: type(v) is int and 1 <= v <= 10**12, wanted, default)
+
+    def texts(self, name: str, wanted: str = "a list of texts") -> tuple[str, ...]:
+        return tuple(self.get(name, lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v), wanted, ()))
+
+    def one_of(self, name: str, choices: Sequence[str], default: Any = _Absent) -> Any:
+        value = self.get(name, lambda v: isinstance(v, str), f"one of {', '.join(choices)}", default)
+        if isinstance(value, str) and value not in choices and value != default:
+            self.fault(name, f"{value!r} is none of {', '.join(choices) or 'those on the card'}{near(value, choices)}")
+            return None
+        return value
+
+
+_TOP = (
+    "format",
+    "paper",
+    "environment",
+    "implementation",
+    "protocol",
+    "claim",
+    "claim_defaults",
+    "order",
+    "compute",
+    "deviations",
+)
+
+
+def _read(reader: _Reader, values: Mapping[str, Any], file: Path, text: str) -> Card | None:
+    top = Table(reader, values, (), _TOP)
+    if values.get("format") != CARD_FORMAT or type(values.get("format")) is not int:
+        top.fault("format", f"should be {CARD_FORMAT}: the form of this card")
+    paper = _paper(reader, values.get("paper"), "paper" in values)
+    environments = {name: _environment(reader, name, v) for name, v in _named(reader, values, "environment")}
+    implementations = _implementations(reader, values)
+    protocols = {name: _protocol(reader, name, v) for name, v in _named(reader, values, "protocol")}
+    claims = list(_claims(reader, values, environments, implementations, protocols))
+    orders = list(_orders(reader, values, environments, implementations, protocols))
+    if not claims and not orders and not reader.faults:
+        top.fault("claim", "is missing: a card needs at least one [[claim]]")
+    seen: set[str] = set()
+    for kind, index, one in [*(("claim", *c) for c in claims), *(("order", *o) for o in orders)]:
+        if one.id in seen:
+            reader.fault((kind, index, "id"), f"{one.id!r} is there twice")
+        seen.add(one.id)
+    compute = Table(reader, values.get("compute", {}), ("compute",), ("stated",))
+    stated = compute.text("stated", "what the paper says of its hardware and hours", "not stated")
+    deviations = top.texts("deviations")
+    if reader.faults or paper is None:
+        return None
+    name = file.resolve().parent.name if file.name == "card.toml" else file.stem
+    return Card(
+        name,
+        file,
+        text,
+        paper,
+        environments,
+        {k: v for k, v in implementations.items() if v is not None},
+        {k: v for k, v in protocols.items() if v is not None},
+        tuple(claim for _, claim in claims),
+        tuple(order for _, order in orders),
+        stated,
+        deviations,
+    )
+
+
+def _named(reader: _Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
+    tables = values.get(kind, {})
+    if not isinstance(tables, dict):
+        reader.fault((kind,), f"is a {_kind(tables)}: name each one, as in [{kind}.first]")
+        return
+    for name, table in tables.items():
+        if not re.fullmatch(r"[\w.+@=() -]{1,80}", name):
+            reader.fault((kind, name), "a name is of letters, digits and . _ + @ = ( ) -")
+        elif isinstance(table, dict):
+            yield name, table
+        else:
+            reader.fault((kind, name), f"is a {_kind(table)}, and should be a table: [{kind}.{name}]")
+
+
+def _paper(reader: _Reader, values: Any, is_there: bool) -> Paper | None:
+    if not is_there:
+        reader.fault(("paper",), "is missing: [paper] with title, authors, year, url")
+        return None
+    table = Table(reader, values, ("paper",), [f.name for f in dataclasses.fields(Paper)])
+    latest = datetime.date.today().year + 1
+    title, authors = table.text("title", "the paper's title"), table.text("authors", "its authors")
+    year = table.get("year", lambda v: type(v) is int and 1900 <= v <= latest, f"a year from 1900 to {latest}")
+    url = table.get("url", _is_url, "an address that begins with https:// or http://")
+    summary = table.text("summary", "what the paper claims, in a sentence or two", "")
+    if None in (title, authors, year, url):
+        return None
+    return Paper(title, authors, year, url, summary)
+
+
+def _environment(reader: _Reader, name: str, values: Any) -> Environment:
+    table = Table(reader, values, ("environment", name), [f.name for f in dataclasses.fields(Environment)][1:])
+    paper = table.text("paper", "the id and version that the paper used") or name
+    run = table.text("run", "the environment that runs here, as --env takes it", paper) or paper
+    differs = table.text("differs", "what differs between the paper's environment and the one that runs", "")
+    if paper != run and not differs.strip():
+        table.fault("differs", f'is missing: what differs between {paper} and {run} ("nothing" is an answer)')
+    kwargs = table.get("kwargs", lambda v: isinstance(v, dict), "a table of arguments", {})
+    wrappers = table.texts("wrappers", "a list of wrappers, as --wrapper takes them")
+    random, best = table.number("random", default=None), table.number("best", default=None)
+    if (random is None) != (best is None):
+        table.fault("best" if best is None else "random", "is missing: a normalised score needs both random and best")
+    elif random is not None and random == best:
+        table.fault("best", "equals random: no score can be normalised by them")
+    return Environment(name, paper, run, differs, kwargs, wrappers, random, best)
+
+
+def _protocol(reader: _Reader, name: str, values: Any) -> Protocol | None:
+    try:
+        return Protocol.from_table(values)
+    except Problem as problem:
+        word = next((key for key in values if f"'{key}'" in str(problem) or str(problem).startswith(f"{key} ")), "")
+        reader.fault(("protocol", name, word) if word else ("protocol", name), str(problem))
+    return None
+
+
+def _implementations(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Implementation | None]:
+    found: dict[str, Implementation | None] = {}
+    stated: dict[str, tuple[str, dict[str, Value]]] = {}
+    for name, one in _named(reader, values, "implementation"):
+        path: toml_lines.Path = ("implementation", name)
+        table = Table(reader, one, path, ("agent", "like", "hyperparameters"))
+        like = table.one_of("like", list(stated), None)
+        base_agent, base = stated.get(like or "", ("", {}))
+        agent = table.text("agent", "an agent, as --agent takes it", base_agent or _Absent)
+        own: dict[str, Value] = {}
+        groups = Table(
+            reader,
+            one.get("hyperparameters", {}),
+            (*path, "hyperparameters"),
+            list(one.get("hyperparameters", {})) if isinstance(one.get("hyperparameters", {}), dict) else ("source",),
+        ).values
+        for source, group in groups.items():
+            place = (*path, "hyperparameters", source)
+            if not isinstance(group, dict):
+                reader.fault(place, f"has no source: group hyperparameters under where they were read, as {_SOURCES}")
+                continue
+            if not _SOURCE.match(source):
+                reader.fault(place, f"{_short(source)} is no source: it is {_SOURCES}")
+            for key, value in group.items():
+                if key in own:
+                    reader.fault((*place, key), f"is given twice, by {own[key].source!r} too")
+                own[key] = Value(tuple(value) if isinstance(value, list) else value, source)
+        merged = {**base, **own}
+        if agent is None:
+            found[name] = None
+            continue
+        stated[name] = (agent, merged)
+        places = {key: (*path, "hyperparameters", value.source, key) for key, value in own.items()}
+        found[name] = _checked(reader, name, agent, merged, path, places)
+    return found
+
+
+def _checked(
+    reader: _Reader,
+    name: str,
+    agent: str,
+    values: Mapping[str, Value],
+    path: toml_lines.Path,
+    places: Mapping[str, toml_lines.Path],
+) -> Implementation | None:
+    """The implementation, where every hyperparameter of its agent is there, known and valid."""
+    from rlrepro.flags import train_parser
+    from rlrepro.plugins import find_agent
+    from rlrepro.settings import fault_of
+
+    try:
+        source = find_agent(agent)
+        config_class, presets, _ = source.description()
+        parser = train_parser(source, config_class, presets)
+    except Problem as problem:
+        reader.fault((*path, "agent"), str(problem))
+        return None
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    for key, value in values.items():
+        place = places.get(key, path)
+        if key not in fields and key not in RUN_SETTINGS:
+            reader.fault(place, f"{agent} has no hyperparameter {key!r}{nearest(key, [*fields, *RUN_SETTINGS])}")
+        elif (why := fault_of(parser, key, value.value, is_run_setting=key in RUN_SETTINGS)) is not None:
+            reader.fault(place, why)
+    missing = [key for key in (*_REQUIRED_RUN_SETTINGS, *fields) if key not in values]
+    if missing:
+        listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        reader.fault((*path, "hyperparameters"), f"{agent} also needs {listed}, each under its source")
+    return Implementation(name, agent, dict(values))
+
+
+def _claims(
+    reader: _Reader,
+    values: Mapping[str, Any],
+    environments: dict[str, Environment],
+    implementations: Mapping[str, Implementation | None],
+    protocols: Mapping[str, Protocol | None],
+) -> Iterator[tuple[int, Claim]]:
+    known = ["environment", *(field.name for field in dataclasses.fields(Claim))]
+    defaults = values.get("claim_defaults", {})
+    Table(reader, defaults, ("claim_defaults",), known)
+    for index, (one, path) in enumerate(_listed(reader, values, "claim")):
+        merged = {**(defaults if isinstance(defaults, dict) else {}), **one}
+        table = Table(reader, merged, path, known)
+        identity = table.text("id", "a short name of the claim")
+        implementation = table.one_of("implementation", list(implementations))
+        protocol = table.one_of("protocol", list(protocols))
+        names = _environments(table, environments)
+        reported = table.number("reported", "the number that the paper prints")
+        margin = table.get(
+            "margin", lambda v: _is_number(v) and v > 0, "a number above 0: the difference that counts as none"
+        )
+        margin_why = table.text("margin_why", "why that margin")
+        where = table.text("where", "where in the paper: a table or figure")
+        kind = table.one_of("spread_kind", list(SPREADS), "none")
+        spread = table.number("spread", "a number, at least 0", None, low=0.0)
+        seeds = table.count("seeds", "a whole number of at least 1", None)
+        per_seed = tuple(
+            float(v) if _is_number(v) else math.nan
+            for v in table.get(
+                "per_seed", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", []
+            )
+        )
+        aggregate = table.one_of("aggregate", ("mean", "median", "iqm"), "")
+        published, note = table.text("published", default=""), table.text("note", default="")
+        if kind in ("none",) and spread is not None:
+            table.fault("spread_kind", f"is missing: what is ± {spread:g}? one of {', '.join(list(SPREADS)[:-1])}")
+        if kind not in ("none", None) and spread is None and "spread" not in merged and not per_seed:
+            table.fault("spread", f"is missing: a number of the kind {kind!r}")
+        if per_seed and seeds is not None and len(per_seed) != seeds:
+            table.fault("per_seed", f"has {len(per_seed)} values, but seeds = {seeds}")
+        if per_seed and reported is not None and not aggregate:
+            mean = math.fsum(per_seed) / len(per_seed)
+            if abs(mean - reported) > 0.01 * max(abs(mean), abs(reported), 1e-9) + 0.01:
+                table.fault("per_seed", f"has the mean {mean:g}, but reported = {reported:g}")
+        if len(names) > 1 and not aggregate:
+            table.fault("aggregate", "is missing: how several environments become one number: mean, median or iqm")
+        if aggregate:
+            for name in names:
+                if environments[name].random is None:
+                    table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
+        chosen = protocols.get(protocol or "")
+        if chosen is not None and chosen.can_score is not None:
+            table.fault("protocol", f"the claim cannot be judged: {chosen.can_score}")
+        if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind) or not names:
+            continue
+        yield (
+            index,
+            Claim(
+                id=identity,
+                implementation=implementation,
+                environments=names,
+                protocol=protocol,
+                reported=reported,
+                margin=float(margin),
+                margin_why=margin_why,
+                where=where,
+                spread=spread,
+                spread_kind=kind,
+                seeds=len(per_seed) or seeds,
+                per_seed=per_seed,
+                published=published,
+                aggregate=aggregate,
+                note=note,
+            ),
+        )
+
+
+def _orders(
+    reader: _Reader,
+    values: Mapping[str, Any],
+    environments: dict[str, Environment],
+    implementations: Mapping[str, Implementation | None],
+    protocols: Mapping[str, Protocol | None],
+) -> Iterator[tuple[int, Order]]:
+    for index, (one, path) in enumerate(_listed(reader, values, "order")):
+        table = Table(reader, one, path, ["environment", *(field.name for field in dataclasses.fields(Order))])
+        identity = table.text("id", "a short name of the claim")
+        better = table.one_of("better", list(implementations))
+        worse = table.one_of("worse", list(implementations))
+        protocol = table.one_of("protocol", list(protocols))
+        names = _environments(table, environments)
+        at_least = table.count("at_least", "a whole number of tasks, at least 1")
+        where, note = table.text("where", "where in the paper: a table or figure"), table.text("note", default="")
+        if better is not None and better == worse:
+            table.fault("worse", f"{worse!r} cannot beat itself")
+        if at_least is not None and at_least > len(names) > 0:
+            table.fault("at_least", f"{at_least} is more than the {len(names)} environments")
+        chosen = protocols.get(protocol or "")
+        if chosen is not None and chosen.can_score is not None:
+            table.fault("protocol", f"the claim cannot be judged: {chosen.can_score}")
+        if None not in (identity, better, worse, protocol, at_least, where) and names:
+            yield index, Order(identity, better, worse, names, at_least, protocol, where, note)
+
+
+def _environments(table: Table, environments: dict[str, Environment]) -> tuple[str, ...]:
+    """The names in `environment` or `environments`; one that the card does not describe is an id that runs as it is."""
+    if "environment" in table.values and "environments" in table.values:
+        table.fault("environment", "is there beside `environments`: one of the two")
+    one = table.text("environment", "an environment of the card, or an id", None)
+    names = (one,) if one else table.texts("environments", "a list of environments")
+    if not names and not {"environment", "environments"} & set(table.values):
+        table.fault("environment", "is missing: an environment of the card, or an id")
+    for name in names:
+        if name not in environments:
+            try:
+                _known_env(name)
+            except Problem as problem:
+                table.fault("environment", f"{str(problem).split(' (')[0]}{near(name, list(environments))}")
+                return ()
+            environments[name] = Environment(name, name, name)
+    if len(set(names)) < len(names):
+        table.fault("environments", "names one twice")
+    return names
+
+
+def _known_env(name: str) -> None:
+    from rlrepro.plugins import find_env
+
+    if not name.strip():
+        raise Problem("'' is no environment")
+    if ".py" in name or ":" in name:  # would run it
+        raise Problem(f"{name!r} needs a table: [environment.NAME] with paper and run")
+    find_env(name)
+
+
+def _listed(reader: _Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[dict[str, Any], toml_lines.Path]]:
+    tables = values.get(kind, [])
+    if not isinstance(tables, list):
+        reader.fault((kind,), f"is a {_kind(tables)}: write [[{kind}]], once for each")
+        return
+    for index, table in enumerate(tables):
+        if not isinstance(table, dict):
+            reader.fault((kind, index), f"is a {_kind(table)}: write [[{kind}]], once for each")
+        else:
+            yield table, (kind, index)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e300
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"https?://[^\s<>\"']+", value) is not None
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "truth value", int: "number", float: "number", str: "text", list: "list", dict: "table"}
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
