@@ -1,0 +1,113 @@
+"""A run folder as histories: what each of its seeds did, in the form that a protocol scores."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlrepro.errors import Problem
+from rlrepro.protocol import History
+from rlrepro.record import RunFolder
+from rlrepro.settings import Settings
+
+_NONE = np.empty((0, 2))
+
+
+def read_run(path: str | Path) -> tuple[Settings, list[History]]:
+    """The settings of a run and the history of each of its seeds, in the order of the settings.
+
+    A seed that did not get to its end is there too, with the step that it reached and the reason. `Problem` where
+    `path` is no run folder, or one of its files cannot be read.
+    """
+    folder, settings = RunFolder.open(Path(path))
+    about = folder.read_json("run.json")
+    return settings, [_history(folder, settings, about, seed) for seed in settings.seeds]
+
+
+def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], seed: int) -> History:
+    files = {name: folder.seed(seed) / f"{name}.csv" for name in ("episodes", "evaluations", "metrics")}
+    episodes = _episodes(files["episodes"])
+    evaluations, final = _evaluations(files["evaluations"])
+    num_envs = settings.num_envs
+    end = -(-settings.total_timesteps // num_envs) * num_envs  # the loop takes whole steps of all sub-environments
+    gone = next((path.name for path in files.values() if not path.exists()), None)
+    reached = int(max([*episodes[-1:, 0], *evaluations[-1:, 0], _last_step(files["metrics"])]))
+    if gone is not None:
+        stopped = f"its {gone} is not there"
+    elif about.get("status") == "finished" or len(final):  # a seed can be at its end in a run that is not
+        stopped, reached = "", end
+    else:
+        stopped = _reason(about)
+    return History(seed, episodes, evaluations, final, reached, stopped)
+
+
+def _reason(about: Mapping[str, Any]) -> str:
+    """Why a run is not finished, in words."""
+    status = about.get("status")
+    if status == "running":
+        return "the run is going on, or was killed"
+    return str(about.get("reason") or status or "run.json does not say that it is finished")
+
+
+def _lines(path: Path, *columns: str) -> tuple[bytes, list[int]]:
+    """The rows of a CSV file without a half-written last one, and where the named columns are."""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
+    header, _, rows = data[: data.rfind(b"\n") + 1].partition(b"\n")
+    names = header.decode(errors="replace").rstrip("\r").split(",")
+    lacking = [name for name in columns if name not in names]
+    if lacking and header:
+        raise Problem(f"{path}:1: it has no column {lacking[0]!r}, but {', '.join(names)}")
+    return rows, [names.index(name) for name in columns if header]
+
+
+def _episodes(path: Path) -> np.ndarray:
+    """`[n, 2]`: env step at the end, return."""
+    rows, columns = _lines(path, "env_step", "episode_return")
+    if not rows:
+        return _NONE
+    try:
+        return np.loadtxt(io.BytesIO(rows), delimiter=",", usecols=columns, ndmin=2, comments=None, encoding="utf-8")
+    except ValueError as error:
+        raise Problem(f"{path}: not the episodes of a run: {error}") from None
+
+
+def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The evaluations `[m, 2]` (env step, mean return), and the returns `[k]` of the final one's episodes.
+
+    Rows of `50000-final` are the final evaluation, and the point of the curve at that step as well, unless an
+    ordinary evaluation was made there.
+    """
+    rows, columns = _lines(path, "env_step", "episode_return")
+    returns: dict[str, list[float]] = {}
+    for number, line in enumerate(rows.decode(errors="replace").splitlines(), 2):
+        cells = line.split(",")
+        try:
+            step, value = (cells[column] for column in columns)
+            int(step.removesuffix("-final"))
+            returns.setdefault(step, []).append(float(value))
+        except (ValueError, IndexError):
+            raise Problem(f"{path}:{number}: not an episode of an evaluation: {line!r}") from None
+    points = {int(step): float(np.mean(values)) for step, values in returns.items() if step.isdigit()}
+    final = [step for step in returns if not step.isdigit()]
+    for step in final:
+        points.setdefault(int(step.removesuffix("-final")), float(np.mean(returns[step])))
+    curve = np.array(sorted(points.items()), float) if points else _NONE
+    return curve, np.array(returns[final[-1]]) if final else np.empty(0)
+
+
+def _last_step(path: Path) -> int:
+    """The env step of the last whole row of metrics.csv; 0 where there is none."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        lines = file.read().split(b"\n")[:-1]
+    step = lines[-1].split(b",")[0] if lines else b""
+    return int(step) if step.isdigit() else 0

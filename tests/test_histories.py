@@ -1,0 +1,133 @@
+"""Run folders read as histories."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Runs
+
+from rlrepro.errors import Problem
+from rlrepro.histories import read_run
+from rlrepro.protocol import Protocol, score
+from rlrepro.record import read_rows
+
+
+def test_what_was_recorded_is_read(runs: Runs) -> None:
+    path = runs.finish("a", "--seeds", "3,1", "--total-timesteps", "1000", "--num-envs", "3", "--eval-every", "300",
+                       "--eval-episodes", "4", "--final-eval-episodes", "7")  # fmt: skip
+    settings, histories = read_run(path)
+    assert [h.seed for h in histories] == list(settings.seeds) == [3, 1]
+    for history in histories:
+        folder = path / "seeds" / str(history.seed)
+        rows = [(int(r["env_step"]), float(r["episode_return"])) for r in read_rows(folder / "episodes.csv")]
+        assert history.episodes.tolist() == [list(map(float, row)) for row in rows]
+        assert history.evaluations[:, 0].tolist() == [300, 600, 900, 1002]  # 334 steps of 3 sub-environments
+        assert (history.steps, history.stopped, len(history.final)) == (1002, "", 7)
+        first = [float(r["episode_return"]) for r in read_rows(folder / "evaluations.csv") if r["env_step"] == "300"]
+        assert (len(first), history.evaluations[0, 1]) == (4, np.mean(first))
+        assert history.evaluations[-1, 1] == history.final.mean()
+    results = json.loads((path / "run.json").read_text())["results"]
+    last = score(Protocol("evaluation", last=1), histories).per_seed
+    assert last == {int(seed): one["eval_return"] for seed, one in results.items()}
+    training = score(Protocol("training"), [h for h in histories if len(h.episodes) < 100]).per_seed
+    for seed, value in training.items():
+        assert value == pytest.approx(results[str(seed)]["training_return"])
+
+
+def run_by_hand(folder: Path, like: Path, status: dict[str, object], **files: str) -> Path:
+    """A run folder of one seed with these files."""
+    seed = folder / "seeds" / "0"
+    seed.mkdir(parents=True)
+    (folder / "settings.json").write_text((like / "settings.json").read_text())
+    (folder / "run.json").write_text(json.dumps(status))
+    files = {
+        "episodes": "env_step,env,episode_return,episode_length,terminated,truncated\n",
+        "evaluations": "env_step,episode,episode_return,episode_length\n",
+        "metrics": "env_step,wall_time,metric,value\n",
+    } | files
+    for name, text in files.items():
+        (seed / f"{name}.csv").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def like(runs: Runs) -> Path:
+    return runs.finish("like", "--seeds", "0,", "--total-timesteps", "120")
+
+
+def test_a_seed_that_stopped_says_where_and_why(like: Path, tmp_path: Path) -> None:
+    episodes = "env_step,env,episode_return,episode_length,terminated,truncated\n40,0,-1.5,9,1,0\n44,1,nan,9,1,0\n50,"
+    metrics = "env_step,wall_time,metric,value\n64,1.0,charts/SPS,5\n"
+    path = run_by_hand(
+        tmp_path / "x", like, {"status": "failed", "reason": "it broke"}, episodes=episodes, metrics=metrics
+    )
+    history = read_run(path)[1][0]
+    assert (history.steps, history.stopped) == (64, "it broke")
+    assert history.episodes.shape == (2, 2)  # the half-written row is no episode
+    assert history.episodes[0].tolist() == [40, -1.5]
+    assert np.isnan(history.episodes[1, 1])
+    assert score(Protocol("training", last=2), [history]).missing == {0: "it stopped at env step 64 (it broke)"}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [({"status": "running"}, "going on, or was killed"), ({}, "does not say"), ({"status": "failed"}, "failed")],
+)
+def test_a_run_without_a_reason_still_has_one(
+    like: Path, tmp_path: Path, status: dict[str, object], reason: str
+) -> None:
+    history = read_run(run_by_hand(tmp_path / "x", like, status))[1][0]
+    assert history.steps == 0
+    assert reason in history.stopped
+    assert len(history.episodes) == len(history.evaluations) == len(history.final) == 0
+
+
+def test_a_seed_can_be_finished_in_a_run_that_is_not(like: Path, tmp_path: Path) -> None:
+    rows = "env_step,episode,episode_return,episode_length\n60,0,1,1\n120-final,0,2,1\n120-final,1,4,1\n"
+    history = read_run(run_by_hand(tmp_path / "x", like, {"status": "failed"}, evaluations=rows))[1][0]
+    assert (history.stopped, history.steps) == ("", 120)
+    assert history.evaluations.tolist() == [[60, 1], [120, 3]]
+    assert history.final.tolist() == [2, 4]
+
+
+def test_lost_records_are_not_a_finished_seed(like: Path) -> None:
+    (like / "seeds" / "0" / "episodes.csv").unlink()
+    assert read_run(like)[1][0].stopped == "its episodes.csv is not there"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("episodes", "env_step,env,episode_return\n1,0,what\n", "episodes.csv: not the episodes"),
+        ("episodes", "step,return\n1,0\n", "episodes.csv:1: it has no column 'env_step'"),
+        ("evaluations", "env_step,episode,episode_return\n5,0,1\n5\n", "evaluations.csv:3"),
+        ("evaluations", "env_step,episode,episode_return\nfive,0,1\n", "evaluations.csv:2"),
+    ],
+)
+def test_faults_name_the_file(like: Path, tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = run_by_hand(tmp_path / "x", like, {"status": "finished"}, **{name: text})
+    with pytest.raises(Problem) as problem:
+        read_run(path)
+    assert said in str(problem.value)
+
+
+def test_what_is_no_run_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="there is no run folder"):
+        read_run(tmp_path / "nothing")
+
+
+def test_ten_seeds_of_six_thousand_episodes_are_read_quickly(like: Path, tmp_path: Path) -> None:
+    rows = "".join(f"{9 * n},0,{n % 500}.5,9,1,0\n" for n in range(6000))
+    header = "env_step,env,episode_return,episode_length,terminated,truncated\n"
+    path = run_by_hand(tmp_path / "x", like, {"status": "finished"}, episodes=header + rows)
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        for _ in range(10):
+            assert len(read_run(path)[1][0].episodes) == 6000
+        best = min(best, time.perf_counter() - began)
+    assert best < 1.0
