@@ -171,7 +171,7 @@ class SeedLog:
 
     def add(self, name: str, *values: Any) -> None:
         """One row; numbers are written so that they read back exactly."""
-        self._buffers[name].append(",".join(map(_cell, values)) + "\n")
+        self._buffers[name].append(",".join(map(cell, values)) + "\n")
 
     def flush(self, durable: bool = False) -> dict[str, int]:
         """Write out what was added; the length of each file in bytes."""
@@ -228,7 +228,8 @@ def metric_points(folder: RunFolder, seeds: Sequence[int]) -> Iterator[tuple[int
         yield env_step, seed, wall_time, values
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as text that reads back exactly."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float):

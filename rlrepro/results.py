@@ -1,0 +1,117 @@
+"""The results of a reproduction: every episode and evaluation of every seed, small enough to commit.
+
+results/
+  results.json           of each unit: its settings, seeds, commands, versions, hardware, and the hash of its file
+  ppo-CartPole-v1.csv.gz   seed, kind (episode, evaluation or final), env_step, return
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlrepro.checkpoint import write_whole
+from rlrepro.errors import Problem
+from rlrepro.protocol import History
+from rlrepro.record import cell
+
+RESULTS_FORMAT = 1
+_KINDS = ("episode", "evaluation", "final")
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitResults:
+    """What one implementation did on one environment."""
+
+    settings: Mapping[str, Any]  #: of the runs, their seeds left out
+    runs: tuple[Mapping[str, Any], ...]  #: of each run: command, seeds, dates, versions, git, hardware
+    histories: tuple[History, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(history.seed for history in self.histories)
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The results of a card's units, and the scale at which they were run (1: the paper's own)."""
+
+    scale: float
+    units: Mapping[str, UnitResults]
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write `folder/results.json` and a file for each unit; whole or not at all, and the same bytes every time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about: dict[str, Any] = {"format": RESULTS_FORMAT, "scale": results.scale, "units": {}}
+    for name, unit in results.units.items():
+        data = gzip.compress(_rows(unit.histories), 9, mtime=0)
+        write_whole(folder / f"{name}.csv.gz", data)
+        about["units"][name] = {
+            "settings": dict(unit.settings),
+            "runs": [dict(run) for run in unit.runs],
+            "seeds": {str(h.seed): {"steps": h.steps, "stopped": h.stopped} for h in unit.histories},
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+    write_whole(folder / "results.json", (json.dumps(about, indent=1) + "\n").encode())
+
+
+def read_results(folder: Path) -> Results:
+    """The inverse of `write_results`. `Problem` where a file is not there, damaged or changed."""
+    file = folder / "results.json"
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Problem(f"{file}: {error.strerror}; run the card first: python -m rlrepro.reproduce CARD") from None
+    except ValueError as error:
+        raise Problem(f"{file} is damaged: {error}") from None
+    if not isinstance(about, dict) or about.get("format") != RESULTS_FORMAT:
+        raise Problem(f"{file} is not of this version (format {RESULTS_FORMAT})")
+    try:
+        units = {name: _unit(folder / f"{name}.csv.gz", unit) for name, unit in about["units"].items()}
+        return Results(float(about["scale"]), units)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None
+
+
+def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise Problem(f"{file}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise Problem(f"{file} is not the file that results.json names: its hash differs")
+    try:
+        text = gzip.decompress(data)
+        rows = np.genfromtxt(io.BytesIO(text), dtype="i8,U10,i8,f8", delimiter=",", skip_header=1, encoding="utf-8")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise Problem(f"{file} is damaged: {error}") from None
+    rows = np.atleast_1d(rows)
+    histories = []
+    for name, one in about["seeds"].items():
+        mine = rows[rows["f0"] == int(name)] if rows.size else rows
+        episodes, evaluations, final = (
+            np.column_stack([mine["f2"], mine["f3"]])[mine["f1"] == kind] if mine.size else np.empty((0, 2))
+            for kind in _KINDS
+        )
+        history = History(int(name), episodes, evaluations, final[:, 1], int(one["steps"]), str(one["stopped"]))
+        histories.append(history)
+    return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
+
+
+def _rows(histories: Sequence[History]) -> bytes:
+    lines = ["seed,kind,env_step,return\n"]
+    for h in histories:
+        final = np.column_stack([np.full(len(h.final), h.steps), h.final])
+        for kind, points in zip(_KINDS, (h.episodes, h.evaluations, final), strict=True):
+            lines += [f"{h.seed},{kind},{int(step)},{cell(value)}\n" for step, value in points.tolist()]
+    return "".join(lines).encode()

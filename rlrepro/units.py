@@ -1,0 +1,134 @@
+"""What a card's claims need trained: one unit for each implementation on each environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+from rlrepro.cards import Card, Claim, Order
+from rlrepro.errors import Problem, nearest
+from rlrepro.protocol import Protocol
+from rlrepro.settings import Request, Settings, parse_train
+
+#: episodes of the last evaluation where no claim asks for any
+_FINAL_EPISODES = 10
+#: and for the claims of one agent that do not say how many
+_ONE_AGENT_EPISODES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One implementation on one environment, and what its evaluations have to be."""
+
+    name: str
+    implementation: str
+    environment: str
+    protocols: tuple[Protocol, ...]
+    claims: tuple[str, ...]  #: ids of the claims that it answers
+
+
+def choose(card: Card, patterns: Sequence[str]) -> tuple[tuple[Claim, ...], tuple[Order, ...]]:
+    """The claims whose ids are named, `*` and `?` allowed; none named: all. `Problem` where a name fits none."""
+    ids = [one.id for one in (*card.claims, *card.orders)]
+    for pattern in patterns:
+        if not fnmatch.filter(ids, pattern):
+            raise Problem(f"{card.file} has no claim {pattern!r}{nearest(pattern, ids)} (claims: {', '.join(ids)})")
+    wanted = {one for one in ids if not patterns or any(fnmatch.fnmatchcase(one, p) for p in patterns)}
+    return tuple(c for c in card.claims if c.id in wanted), tuple(o for o in card.orders if o.id in wanted)
+
+
+def unit_name(implementation: str, environment: str) -> str:
+    """The name of a unit, also of its files."""
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{implementation}-{environment}")
+
+
+def units_of(card: Card, claims: Sequence[Claim], orders: Sequence[Order]) -> list[Unit]:
+    """The units that answer these claims, in the order of the card. `Problem` where two ask for other evaluations."""
+    wanted: dict[tuple[str, str], list[tuple[str, Protocol]]] = {}
+    for claim in claims:
+        for environment in claim.environments:
+            wanted.setdefault((claim.implementation, environment), []).append(
+                (claim.id, card.protocols[claim.protocol])
+            )
+    for order in orders:
+        for implementation in (order.better, order.worse):
+            for environment in order.environments:
+                wanted.setdefault((implementation, environment), []).append((order.id, card.protocols[order.protocol]))
+    units = []
+    for (implementation, environment), asked in wanted.items():
+        _check_evaluations(implementation, environment, asked)
+        protocols, ids = tuple(protocol for _, protocol in asked), tuple(dict.fromkeys(one for one, _ in asked))
+        units.append(Unit(unit_name(implementation, environment), implementation, environment, protocols, ids))
+    names = [unit.name for unit in units]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise Problem(f"{card.file}: two implementations or environments have names alike ({twice}); rename one")
+    return units
+
+
+def _check_evaluations(implementation: str, environment: str, asked: Sequence[tuple[str, Protocol]]) -> None:
+    evaluated = [(name, p) for name, p in asked if p.returns == "evaluation" and p.statistic != "one agent"]
+    for name, protocol in evaluated:
+        first_name, first = evaluated[0]
+        for field in ("eval_every", "eval_episodes", "policy"):
+            if getattr(protocol, field) != getattr(first, field):
+                raise Problem(
+                    f"claims {first_name} and {name} want {implementation} on {environment} evaluated in two ways "
+                    f"({field}: {getattr(first, field)} and {getattr(protocol, field)}); run them one by one with --claims"
+                )
+
+
+def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0) -> Settings:
+    """The settings of a unit's run: those of the card, resolved as the command line would, with the card's sources."""
+    implementation, environment = card.implementations[unit.implementation], card.environments[unit.environment]
+    arguments = ["--env", environment.run, "--agent", implementation.agent, "--seeds", "".join(f"{s}," for s in seeds)]
+    values = {name: one.value for name, one in implementation.hyperparameters.items()}
+    if scale != 1.0:
+        values["total_timesteps"] = max(int(values["num_envs"]), round(values["total_timesteps"] * scale))
+    for name, value in values.items():
+        arguments += _flag(name, value)
+    if environment.kwargs:
+        import json
+
+        arguments += ["--env-kwargs", json.dumps(dict(environment.kwargs))]
+    for wrapper in environment.wrappers:
+        arguments += ["--wrapper", wrapper]
+    arguments += _evaluation_flags(unit, scale)
+    asked = parse_train(arguments)
+    assert isinstance(asked, Request)
+    sources = {name: implementation.hyperparameters[name].source for name in asked.settings.hyperparameters}
+    return dataclasses.replace(asked.settings, sources=sources)
+
+
+def _evaluation_flags(unit: Unit, scale: float) -> list[str]:
+    evaluated = [p for p in unit.protocols if p.returns == "evaluation"]
+    curves = [p for p in evaluated if p.statistic != "one agent"]
+    single = [p.eval_episodes or _ONE_AGENT_EPISODES for p in evaluated if p.statistic == "one agent"]
+    every = max(1, round((curves[0].eval_every or 0) * scale)) if curves else 0
+    episodes = curves[0].eval_episodes if curves else None
+    flags = ["--eval-every", str(every)]
+    flags += ["--final-eval-episodes", str(max(single) if single else episodes or _FINAL_EPISODES)]
+    if episodes:
+        flags += ["--eval-episodes", str(episodes)]
+    if any(p.policy == "stochastic" for p in evaluated):
+        flags += ["--no-eval-deterministic"]
+    return flags
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else "--no-" + flag.removeprefix("--")]
+    return [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+def shared(settings: Settings) -> dict[str, Any]:
+    """What runs of one unit must have in common: everything but seeds and how they are spread over processes."""
+    import json
+
+    values = json.loads(settings.to_json())
+    for name in ("seeds", "processes", "checkpoint_every", "log_every", "capture_video", "check_env", "device"):
+        values.pop(name)
+    return dict(values)
