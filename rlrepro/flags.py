@@ -58,7 +58,7 @@ def train_parser(
     )
     add(
         "--seeds",
-        type=_seed_list,
+        type=seed_list,
         metavar="N|LIST",
         help=f"how many seeds, or which: 10, or 0,3,7 ({DEFAULT_SEEDS})",
     )
@@ -220,7 +220,8 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return parse
 
 
-def _seed_list(text: str) -> int | tuple[int, ...]:
+def seed_list(text: str) -> int | tuple[int, ...]:
+    """How many seeds, or which."""
     if "," not in text:
         return whole_number(1, 10_000)(text)
     seeds = tuple(whole_number(0, MAX_SEED)(part) for part in text.split(",") if part.strip())

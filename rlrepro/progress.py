@@ -25,8 +25,8 @@ _RETURN = "rollout/ep_rew_mean"
 class Board:
     """Takes the events of all groups of seeds, writes TensorBoard and shows how the run goes."""
 
-    def __init__(self, folder: RunFolder, settings: Settings, console: Console, quiet: bool = False) -> None:
-        self.folder, self.settings, self.console = folder, settings, console
+    def __init__(self, folder: RunFolder, settings: Settings, console: Console, brief: bool = False) -> None:
+        self.folder, self.settings, self.console, self._brief = folder, settings, console, brief
         self.results: dict[int, dict[str, Any]] = {}
         self.errors: list[tuple[str, int]] = []
         self.began = False
@@ -47,7 +47,7 @@ class Board:
         self._decile = 0
         self._shown = False
         self._live: Live | None = None
-        if console.is_terminal and not quiet:
+        if console.is_terminal:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(None),
@@ -87,7 +87,7 @@ class Board:
 
     def _on_ready(self, group: int) -> None:
         self.began = True
-        if not self._shown:
+        if not self._shown and not self._brief:
             self._shown = True
             show_settings(self.settings, self.folder, self.console)
 

@@ -254,7 +254,7 @@ def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
     diff = _git("diff", "HEAD") if commit else b""
     return {
         "command": shlex.join(command),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": now(),
         "versions": versions,
         "git": {"commit": commit or None, "changed": bool(diff)},
         "hardware": {
@@ -264,6 +264,11 @@ def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         },
     }, diff
+
+
+def now() -> str:
+    """The present time, for a document."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _git(*arguments: str) -> bytes:

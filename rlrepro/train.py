@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def begin(request: Request, command: Sequence[str]) -> RunFolder:
-    """Train a new run to its end."""
+def begin(request: Request, command: Sequence[str], brief: bool = False) -> RunFolder:
+    """Train a new run to its end; `brief` shows how it goes and no more."""
     from rlrepro.record import RunFolder
 
     settings = request.settings
@@ -53,7 +53,7 @@ def begin(request: Request, command: Sequence[str]) -> RunFolder:
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))))
+        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief)
     except NeverBegan:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -65,20 +65,20 @@ def begin(request: Request, command: Sequence[str]) -> RunFolder:
     return folder
 
 
-def resume(path: Path) -> RunFolder:
+def resume(path: Path, brief: bool = False) -> RunFolder:
     """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint."""
     from rlrepro.record import RunFolder
 
     folder, settings = RunFolder.open(path)
     try:
         folder.lock()
-        _resume(folder, settings)
+        _resume(folder, settings, brief)
     finally:
         folder.unlock()
     return folder
 
 
-def _resume(folder: RunFolder, settings: Settings) -> None:
+def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     from rlrepro.record import SeedLog
 
     if folder.read_json("run.json").get("status") == "finished":
@@ -92,7 +92,7 @@ def _resume(folder: RunFolder, settings: Settings) -> None:
             SeedLog.cut(folder, seed, {} if found is None else found[1][index])
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
     folder.note(status="running", resumed=[*folder.read_json("run.json").get("resumed", []), time.time()])
-    _train(folder, settings, steps)
+    _train(folder, settings, steps, brief)
 
 
 def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[int]) -> tuple[int, list[Any]] | None:
@@ -146,7 +146,7 @@ def _check(settings: Settings) -> None:
         source.make(render_mode="rgb_array").close()
 
 
-def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None]) -> None:
+def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None], brief: bool) -> None:
     """Train every group from its step; `Problem` where one of them stopped."""
     from rich.console import Console
 
@@ -157,12 +157,12 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
             """The reader is gone; the run goes on."""
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    from rlrepro.record import metric_points
+    from rlrepro.record import metric_points, now
 
     console = _Console()
     groups = settings.groups()
     jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
-    with Board(folder, settings, console) as board:
+    with Board(folder, settings, console, brief) as board:
         for group, step in steps.items():
             board.begin(group, step or 0)
         for point in metric_points(folder, settings.seeds):
@@ -183,8 +183,9 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
         )
         stop.exit_status = status
         raise stop
-    folder.note(status="finished", results={str(seed): one for seed, one in sorted(board.results.items())})
-    board.summary()
+    folder.note(status="finished", ended=now(), results={str(seed): one for seed, one in sorted(board.results.items())})
+    if not brief:
+        board.summary()
 
 
 def _here(job: Job, board: Board) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,7 +77,8 @@ def _check_evaluations(implementation: str, environment: str, asked: Sequence[tu
             if getattr(protocol, field) != getattr(first, field):
                 raise Problem(
                     f"claims {first_name} and {name} want {implementation} on {environment} evaluated in two ways "
-                    f"({field}: {getattr(first, field)} and {getattr(protocol, field)}); run them one by one with --claims"
+                    f"({field}: {getattr(first, field)} and {getattr(protocol, field)}); "
+                    "give each an implementation of its own (like = makes it short)"
                 )
 
 
@@ -90,8 +92,6 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
     for name, value in values.items():
         arguments += _flag(name, value)
     if environment.kwargs:
-        import json
-
         arguments += ["--env-kwargs", json.dumps(dict(environment.kwargs))]
     for wrapper in environment.wrappers:
         arguments += ["--wrapper", wrapper]
@@ -126,8 +126,6 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def shared(settings: Settings) -> dict[str, Any]:
     """What runs of one unit must have in common: everything but seeds and how they are spread over processes."""
-    import json
-
     values = json.loads(settings.to_json())
     for name in ("seeds", "processes", "checkpoint_every", "log_every", "capture_video", "check_env", "device"):
         values.pop(name)
