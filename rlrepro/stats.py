@@ -1,0 +1,796 @@
+"""Statistics of a claim: is the measured mean the reported one, within a margin?
+
+Plain tests (Welch, two one-sided tests) are here as libraries have them. They fail at few seeds when returns are
+capped, bimodal or skewed: where all of five seeds happen to agree, their variance is near zero and anything is
+certain. What a verdict uses is `claim_test`, whose variances are guarded; `rlrepro calibrate` simulates both.
+
+`measured` values are one number a seed, `[S]`. Every difference is measured − reported. NaN is a `Problem`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from rlrepro.errors import Problem, nearest
+
+Array = npt.NDArray[np.float64]
+Values = Sequence[float] | Array
+Number = float | Array
+
+ALPHA = 0.05
+CONFIDENCE = 0.95
+# With 30 % of seeds failing, five seeds all look alike with probability 17 %, ten with 3 %.
+MIN_SEEDS = 10
+# A spread that the paper does not print is taken for this many times ours.
+ASSUMED_SPREAD = 2.0
+# A number of seeds that the paper does not print.
+ASSUMED_SEEDS = 1
+POWER = 0.8
+
+KINDS = {
+    "population sd": "standard deviation over seeds, divided by n (NumPy's default)",
+    "sample sd": "standard deviation over seeds, divided by n − 1",
+    "standard error": "standard error of the mean over seeds",
+    "interval 95": "95 % interval of the mean over seeds: its half width, or low and high",
+    "over episodes": "standard deviation over episodes of one agent: says nothing of seeds",
+    "none": "not printed",
+}
+
+
+# --- what a paper printed
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The sample standard deviation over seeds, None where unknown, and how it came about."""
+
+    sd: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A published number over `seeds` seeds (None: not stated). `kind` is one of `KINDS` and says what `spread` is.
+
+    An asymmetrical 95 % interval is given by `low` and `high` in place of `spread`. Where every seed's value was
+    published, `per_seed` stands over mean, spread and seeds.
+    """
+
+    mean: float
+    spread: float | None = None
+    kind: str = "none"
+    seeds: int | None = None
+    per_seed: tuple[float, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise Problem(
+                f"kind of spread {self.kind!r} is unknown{nearest(self.kind, KINDS)} (one of {', '.join(KINDS)})"
+            )
+        if not math.isfinite(self.mean):
+            raise Problem(f"the reported mean is {self.mean}; expected a finite number")
+        if self.spread is not None and (self.spread < 0 or math.isinf(self.spread)):
+            raise Problem(f"the reported spread is {self.spread}; expected a number from 0 up")
+        if self.seeds is not None and self.seeds < 1:
+            raise Problem(f"the reported number of seeds is {self.seeds}; expected 1 or more")
+        if self.per_seed is not None:
+            object.__setattr__(self, "per_seed", tuple(float(value) for value in self.per_seed))
+            if len(self.per_seed) == 0 or not np.isfinite(self.per_seed).all():
+                raise Problem("the reported per-seed values hold NaN or infinity, or none; expected finite numbers")
+            if self.seeds not in (None, len(self.per_seed)):
+                raise Problem(f"{len(self.per_seed)} per-seed values are reported, but {self.seeds} seeds")
+        if (self.low is None) != (self.high is None):
+            raise Problem("an interval needs both low and high")
+        if self.low is not None and self.high is not None:
+            if self.kind != "interval 95":
+                raise Problem(f"low and high belong to kind 'interval 95', not to {self.kind!r}")
+            if not self.low <= self.mean <= self.high or not math.isfinite(self.high - self.low):
+                raise Problem(
+                    f"the reported mean {self.mean:g} lies outside its interval {self.low:g} to {self.high:g}"
+                )
+
+    @property
+    def num_seeds(self) -> int | None:
+        return len(self.per_seed) if self.per_seed is not None else self.seeds
+
+    @property
+    def center(self) -> float:
+        """The mean that is tested: that of the per-seed values where they were published."""
+        return float(np.mean(self.per_seed)) if self.per_seed is not None else self.mean
+
+    @property
+    def sample_sd(self) -> float | None:
+        return self.sample_spread().sd
+
+    def sample_spread(self) -> Spread:
+        """The sample standard deviation over seeds from whatever was printed.
+
+        Population sd × √(n / (n − 1)); standard error × √n; half an interval over its t quantile, × √n.
+        """
+        seeds = self.num_seeds
+        if self.per_seed is not None and seeds is not None and seeds > 1:
+            note = "the paper's per-seed values were used"
+            scale = max(abs(self.mean), float(np.ptp(self.per_seed)))
+            if abs(self.center - self.mean) > 0.005 * scale:
+                note += f"; their mean is {self.center:g}, not the {self.mean:g} printed"
+            return Spread(float(np.std(self.per_seed, ddof=1)), note)
+        if seeds == 1:
+            return Spread(None, "the paper has one seed, which shows no spread over seeds")
+        if self.kind == "over episodes":
+            return Spread(None, "the paper's spread is over the episodes of one agent, which says nothing of seeds")
+        spread = self.spread
+        if self.low is not None and self.high is not None:
+            spread = (self.high - self.low) / 2
+        if self.kind == "none" or spread is None or math.isnan(spread):
+            return Spread(None, "the paper does not print a spread over seeds")
+        if spread == 0:
+            return Spread(0.0, "the paper prints a spread of zero")
+        if self.kind == "sample sd":
+            return Spread(spread)
+        if seeds is None:
+            return Spread(None, f"the paper prints a {self.kind} without its number of seeds")
+        if self.kind == "population sd":
+            return Spread(spread * math.sqrt(seeds / (seeds - 1)), "population sd × √(n / (n − 1))")
+        if self.kind == "standard error":
+            return Spread(spread * math.sqrt(seeds), "standard error × √n")
+        quantile = float(special.stdtrit(seeds - 1, 0.5 + CONFIDENCE / 2))
+        return Spread(spread / quantile * math.sqrt(seeds), "half the 95 % interval / t quantile × √n")
+
+
+# --- plain tests, as libraries have them
+
+
+@dataclass(frozen=True)
+class Welch:
+    """Welch's t test. `p_above` is one-sided, against "x is not above y"; `p_below` the contrary."""
+
+    difference: float
+    se: float
+    df: float
+    p_difference: float
+    p_above: float
+    p_below: float
+
+
+def welch(x: Values, y: Values) -> Welch:
+    """Welch's two-sample t test (Welch, 1947), x − y; as SciPy's `ttest_ind(equal_var=False)`."""
+    x, y = _values(x, "x", 2), _values(y, "y", 2)
+    return welch_from_summary(_mean(x), _sd(x), len(x), _mean(y), _sd(y), len(y))
+
+
+def welch_from_summary(mean_x: float, sd_x: float, n_x: int, mean_y: float, sd_y: float, n_y: int) -> Welch:
+    """Welch's test from means and sample standard deviations; as SciPy's `ttest_ind_from_stats`."""
+    se, df = welch_se(sd_x**2, n_x - 1, n_x, sd_y**2, n_y - 1, n_y)
+    difference = mean_x - mean_y
+    above, below = (float(p) for p in one_sided(difference, se, df))
+    return Welch(difference, float(se), float(df), min(1.0, 2 * min(above, below)), above, below)
+
+
+def welch_se(var_x: Number, df_x: Number, n_x: Number, var_y: Number, df_y: Number, n_y: Number) -> tuple[Array, Array]:
+    """Standard error of a difference of means and Satterthwaite's degrees of freedom, elementwise."""
+    of_x, of_y = np.asarray(var_x / n_x, float), np.asarray(var_y / n_y, float)
+    squared = of_x + of_y
+    largest = np.maximum(np.maximum(of_x, of_y), np.finfo(float).tiny)  # scaled, so that squares do not vanish
+    df = (squared / largest) ** 2 / np.maximum((of_x / largest) ** 2 / df_x + (of_y / largest) ** 2 / df_y, 1e-300)
+    return np.sqrt(squared), np.where(squared > 0, df, np.asarray(df_x + df_y, float))
+
+
+def one_sided(difference: Number, se: Number, df: Number) -> tuple[Array, Array]:
+    """p against "not above zero" and against "not below zero"; with no standard error 0, 1, or ½ at zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(np.asarray(se) > 0, np.divide(difference, se), np.sign(difference) * np.inf)
+    t = np.where(np.isnan(t), 0.0, t)
+    return special.stdtr(df, -t), special.stdtr(df, t)
+
+
+def tost(x: Values, y: Values, margin: float) -> float:
+    """p of two one-sided Welch tests (Schuirmann, 1987) against |mean(x) − mean(y)| ≥ margin.
+
+    As statsmodels' `ttost_ind(usevar="unequal")`.
+    """
+    plain = welch(x, y)
+    return float(equivalence_p(plain.difference, plain.se, plain.df, margin))
+
+
+def equivalence_p(difference: Number, se: Number, df: Number, margin: float) -> Array:
+    """The larger p of the two one-sided tests, elementwise."""
+    _, below = one_sided(np.abs(difference) - margin, se, df)
+    return below
+
+
+# --- the guarded test of a claim
+
+
+@dataclass(frozen=True)
+class ClaimTest:
+    """One claim, tested. Differences are measured − reported.
+
+    `low`–`high` is the 95 % interval of the difference, `low_90`–`high_90` the 90 % one: the claim is equivalent
+    at 5 % just when that lies inside ± margin. `p_above` is one-sided, for "ours is above". `used_*` are the guarded
+    standard deviations; `reported_sd` is None where unknown. `assumed` is what had to be assumed, "" if nothing.
+    """
+
+    measured_mean: float
+    reported_mean: float
+    measured_seeds: int
+    reported_seeds: int | None
+    margin: float
+    difference: float
+    low: float
+    high: float
+    low_90: float
+    high_90: float
+    p_equivalence: float
+    p_difference: float
+    p_above: float
+    p_below: float
+    se: float
+    df: float
+    measured_sd: float | None
+    reported_sd: float | None
+    used_measured_sd: float
+    used_reported_sd: float
+    notes: tuple[str, ...] = ()
+    assumed: str = ""
+
+    @property
+    def direction(self) -> Literal["above", "below"]:
+        return "above" if self.difference > 0 else "below"
+
+
+def guarded_se(
+    var_x: npt.ArrayLike, n_x: int, var_y: npt.ArrayLike | None, n_y: int, margin: float
+) -> tuple[Array, Array, Array, Array]:
+    """Standard error of the difference, its degrees of freedom, and the two guarded variances, elementwise.
+
+    The guards, each of which `rlrepro calibrate` shows to be needed:
+
+    1. One imagined seed, a margin off, is added to each sum of squares: s² + margin² / (n − 1). Zero spread never
+       gives certainty, and the cost vanishes with n.
+    2. Neither side counts for less than the other: a few seeds often show too little spread by chance.
+    3. A spread less than half the other's is not believed, for a few seeds may all have met one of two modes: as it
+       goes from half to none it counts as once to twice the other's, 4 s_other² − 12 s².
+
+    A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as a margin at least.
+    Degrees of freedom are Satterthwaite's; a side with one seed, whose spread is another's, has the other's.
+    """
+    var_x = np.asarray(var_x, float)
+    df_x = max(n_x - 1, 1)
+    floor_x = var_x + margin**2 / df_x
+    if var_y is None:
+        unknown = np.maximum(ASSUMED_SPREAD**2 * var_x, margin**2)
+        se = np.sqrt(floor_x / n_x + unknown / n_y)
+        return se, np.full_like(se, df_x), floor_x, unknown
+    var_y = np.asarray(var_y, float)
+    df_y = n_y - 1 if n_y > 1 else df_x
+    floor_y = var_y + margin**2 / df_y
+    larger = np.maximum(floor_x, floor_y)
+    used_x = np.maximum(larger, 4 * var_y - 12 * var_x)
+    used_y = np.maximum(larger, 4 * var_x - 12 * var_y)
+    return *welch_se(used_x, df_x, n_x, used_y, df_y, n_y), used_x, used_y
+
+
+def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest:
+    """Test one claim: equivalence within ± margin and difference, by the guarded t test of `guarded_se`."""
+    x = _values(measured, "measured", 1)
+    if not (math.isfinite(margin) and margin > 0):
+        raise Problem(f"the margin is {margin}; expected a number above 0")
+    n, spread, notes, assumed = len(x), reported.sample_spread(), [], []
+    if spread.note:
+        notes.append(_sentence(spread.note))
+    m = reported.num_seeds
+    if m is None:
+        m = ASSUMED_SEEDS
+        assumed.append(f"the paper's number of seeds is unknown: taken for {ASSUMED_SEEDS}")
+    sd, measured_sd = spread.sd, _sd(x) if n > 1 else None
+    difference, abstains = _mean(x) - reported.center, n < MIN_SEEDS
+    if abstains:
+        notes.append(f"{n} measured seed{'s' * (n > 1)}: reproduced needs at least {MIN_SEEDS}.")
+    if measured_sd == 0:
+        notes.append(f"All {n} measured seeds gave the same: a spread by one imagined seed, a margin off, is counted.")
+    if sd is None:
+        assumed.append(
+            f"the paper's standard deviation over seeds is unknown: taken for {ASSUMED_SPREAD:g} times ours"
+            + " (a margin at least)"
+        )
+    if measured_sd is None and sd is not None:
+        notes.append("One measured seed shows no spread: the paper's is taken for it.")
+    if measured_sd is None and sd is None:
+        notes.append("Neither side has a spread over seeds: nothing can be concluded.")
+        se, df, used_x, used_y = math.inf, 1.0, math.inf, math.inf
+    elif measured_sd is None:
+        variance = cast(float, sd) ** 2 + margin**2 / max(m - 1, 1)
+        se, df = math.sqrt(variance * (1 + 1 / m)), float(max(m - 1, 1))
+        used_x = used_y = variance
+    else:
+        guarded = guarded_se(measured_sd**2, n, None if sd is None else sd**2, m, margin)
+        se, df, used_x, used_y = (float(value) for value in guarded)
+        if sd is not None and max(measured_sd, sd) > 2 * min(measured_sd, sd):
+            small, large = ("our", "the paper's") if measured_sd < sd else ("the paper's", "our")
+            notes.append(
+                f"{_capital(small)} spread is less than half {large if large != 'our' else 'ours'}: "
+                "it may have missed a mode by chance, and is counted for more."
+            )
+        if sd is None and n < MIN_SEEDS:
+            notes.append(f"The paper's spread is unknown: above or below, too, needs at least {MIN_SEEDS} seeds.")
+    above, below = (float(p) for p in one_sided(difference, se, df))
+    equal = float(equivalence_p(difference, se, df, margin))
+    different = min(1.0, 2 * min(above, below))
+    if sd is None and abstains:
+        above = below = different = 1.0
+    half, half_90 = (float(special.stdtrit(df, level)) * se for level in (0.5 + CONFIDENCE / 2, 1 - ALPHA))
+    return ClaimTest(
+        measured_mean=_mean(x), reported_mean=reported.center, measured_seeds=n, reported_seeds=reported.num_seeds,
+        margin=margin, difference=difference, low=difference - half, high=difference + half,
+        low_90=difference - half_90, high_90=difference + half_90,
+        p_equivalence=1.0 if abstains else equal, p_difference=different, p_above=above, p_below=below,
+        se=se, df=df, measured_sd=measured_sd, reported_sd=sd,
+        used_measured_sd=math.sqrt(used_x), used_reported_sd=math.sqrt(used_y),
+        notes=tuple(notes), assumed="; ".join(assumed),
+    )  # fmt: skip
+
+
+# --- Holm's correction and the verdict
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction (Holm, 1979), in the order given."""
+    p = np.asarray(p_values, float)
+    if np.isnan(p).any() or (p < 0).any() or (p > 1).any():
+        raise Problem("p-values lie between 0 and 1, and none is NaN")
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return [float(value) for value in corrected]
+
+
+Verdict = Literal["reproduced", "above", "below", "inconclusive"]
+
+
+class Tested(Protocol):
+    """What `decide` reads: a `ClaimTest` or an `OrderTest`."""
+
+    @property
+    def p_equivalence(self) -> float: ...
+    @property
+    def p_difference(self) -> float: ...
+    @property
+    def direction(self) -> Literal["above", "below"]: ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A claim's verdict with its p-values after Holm's correction over the card."""
+
+    verdict: Verdict
+    p_equivalence: float
+    p_difference: float
+
+
+def decide(tests: Sequence[Tested], alpha: float = ALPHA) -> list[Decision]:
+    """The verdicts over a card's claims, Holm-corrected for equivalence and for difference separately.
+
+    *reproduced* where equivalence holds, even if the difference is significant: it is equal within the margin.
+    """
+    equal = holm([test.p_equivalence for test in tests])
+    different = holm([test.p_difference for test in tests])
+    return [
+        Decision("reproduced" if p <= alpha else test.direction if q <= alpha else "inconclusive", p, q)
+        for test, p, q in zip(tests, equal, different, strict=True)
+    ]
+
+
+# --- how many seeds
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """`seeds` of ours that give `power`, None where no number does; `note` says which and why."""
+
+    seeds: int | None
+    power: float
+    note: str
+
+
+def seeds_needed(
+    sd: float,
+    reported: Reported,
+    margin: float,
+    difference: float = 0.0,
+    test: Literal["equivalence", "difference"] = "equivalence",
+    power: float = POWER,
+    alpha: float = ALPHA,
+    most: int = 1_000_000,
+) -> SeedsNeeded:
+    """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
+
+    By noncentral t (the equivalence test's two sides added), with the guards of `claim_test` and the paper's own
+    uncertainty; the larger side of Holm's correction is left to `alpha`.
+    """
+    if not (math.isfinite(sd) and sd >= 0):
+        raise Problem(f"the spread is {sd}; expected a number from 0 up")
+    if not (math.isfinite(margin) and margin > 0):
+        raise Problem(f"the margin is {margin}; expected a number above 0")
+    if test == "equivalence" and abs(difference) >= margin:
+        return SeedsNeeded(None, 0.0, "the difference is no smaller than the margin: no number of seeds makes it equal")
+    if test == "difference" and difference == 0:
+        return SeedsNeeded(None, 0.0, "there is no difference to be found")
+    least = MIN_SEEDS if test == "equivalence" else 2
+    if reported.sample_sd is None:
+        least = MIN_SEEDS
+
+    def reached(n: int) -> float:
+        return power_at(n, sd, reported, margin, difference, test, alpha)
+
+    if reached(least) >= power:
+        return SeedsNeeded(least, reached(least), f"{least} seeds, the fewest that can decide")
+    high = least
+    while high < most and reached(high) < power:
+        high = min(2 * high, most)
+    if reached(high) < power:
+        return SeedsNeeded(
+            None, reached(high), "no number of our seeds decides it: the paper's own uncertainty is too large"
+        )
+    low = high // 2  # reached(low) < power
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) >= power else (middle, high)
+    return SeedsNeeded(high, reached(high), f"{high} seeds")
+
+
+def power_at(
+    n: int, sd: float, reported: Reported, margin: float, difference: float = 0.0,
+    test: Literal["equivalence", "difference"] = "equivalence", alpha: float = ALPHA,
+) -> float:  # fmt: skip
+    """Probability that the guarded test decides at n seeds of ours, if the spreads are as they look."""
+    m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
+    guarded = guarded_se(sd**2, n, None if reported_sd is None else reported_sd**2, m, margin)
+    se, df = float(guarded[0]), float(guarded[1])
+    theirs = ASSUMED_SPREAD * sd if reported_sd is None else reported_sd
+    true_se = max(math.sqrt(sd**2 / n + theirs**2 / m), 1e-9 * margin)
+    critical = float(special.stdtrit(df, 1 - alpha if test == "equivalence" else 1 - alpha / 2)) * se / true_se
+
+    def above(edge: float) -> float:
+        return _noncentral_above(critical, df, edge / true_se)
+
+    if test == "equivalence":
+        return max(0.0, above(margin + difference) + above(margin - difference) - 1)
+    return min(1.0, above(difference) + above(-difference))
+
+
+def _noncentral_above(critical: float, df: float, shift: float) -> float:
+    """P(T > critical) of a noncentral t."""
+    if df > 10_000:  # normal to four digits, where the series is slow
+        return float(special.ndtr(shift - critical))
+    return float(np.clip(np.nan_to_num(1 - special.nctdtr(df, shift, critical), nan=float(shift > critical)), 0, 1))
+
+
+# --- acceptance against one published agent
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """`reached` of `seeds` came up to the published agent less the tolerance; `low`–`high` is Clopper–Pearson's."""
+
+    threshold: float
+    reached: int
+    seeds: int
+    share: float
+    low: float
+    high: float
+    p_below: float
+    verdict: Literal["accepted", "below", "inconclusive"]
+    note: str = ""
+
+
+def acceptance(
+    measured: Values, reported: Reported | float, tolerance: float = 0.0, alpha: float = ALPHA
+) -> Acceptance:
+    """One-sided acceptance against a single tuned published agent.
+
+    If that agent is one more draw from our distribution, its rank among ours is uniform: the chance that no more
+    than k of n reach it is (1 + k) / (n + 1). *accepted* where any does; *below* where that chance is at most alpha
+    (19 seeds, none of which reaches it); else *inconclusive*.
+    """
+    x = _values(measured, "measured", 1)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise Problem(f"the tolerance is {tolerance}; expected a number from 0 up")
+    threshold = (reported.center if isinstance(reported, Reported) else float(reported)) - tolerance
+    if not math.isfinite(threshold):
+        raise Problem("the published return is NaN or infinite; expected a finite number")
+    k, n = int((x >= threshold).sum()), len(x)
+    p_below = (1 + k) / (n + 1)
+    low, high = share_interval(k, n)
+    note = ""
+    if k and p_below <= alpha:
+        note = f"Only {k} of {n} seeds reach it: it is within our agent's reach, but a typical seed is below."
+    elif not k and p_below > alpha:
+        note = (
+            f"None of {n} seeds reaches it; {math.ceil(1 / alpha) - 1} seeds, none of them reaching it, would be below."
+        )
+    verdict: Literal["accepted", "below", "inconclusive"]
+    verdict = "accepted" if k else "below" if p_below <= alpha else "inconclusive"
+    return Acceptance(threshold, k, n, k / n, low, high, p_below, verdict, note)
+
+
+def share_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval (1934) of a share, k of n."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if k == 0 else float(special.betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k == n else float(special.betaincinv(k + 1, n - k, 1 - tail))
+    return low, high
+
+
+# --- claims of order
+
+
+@dataclass(frozen=True)
+class OrderTest:
+    """The claim that A beats B on `at_least` of `tasks`: `p_holds` is small where it holds, `p_contrary` where not.
+
+    `p_above` has, per task, the one-sided p for "A is above B"; `wins` counts the tasks where A's mean is higher.
+    """
+
+    tasks: int
+    at_least: int
+    wins: int
+    differences: tuple[float, ...]
+    p_above: tuple[float, ...]
+    p_below: tuple[float, ...]
+    p_holds: float
+    p_contrary: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def p_equivalence(self) -> float:
+        return self.p_holds
+
+    @property
+    def p_difference(self) -> float:
+        return self.p_contrary
+
+    @property
+    def direction(self) -> Literal["above", "below"]:
+        return "below"
+
+
+def order_test(
+    a: Sequence[Values], b: Sequence[Values], at_least: int, margins: Sequence[float] | None = None
+) -> OrderTest:
+    """Test a claim of order over tasks, by partial conjunction of one-sided guarded Welch tests.
+
+    `a[t]` and `b[t]` hold task t's values over seeds; `margins[t]` (none: 0) is the scale of the guards, where both
+    sides have no spread at all. Its contrary is that B reaches A on more than tasks − at_least of them.
+    """
+    tasks = len(a)
+    if tasks == 0 or len(b) != tasks:
+        raise Problem(f"a claim of order compares the same tasks on both sides; got {tasks} and {len(b)}")
+    if not 1 <= at_least <= tasks:
+        raise Problem(f"at least {at_least} of {tasks} tasks; expected 1 to {tasks}")
+    scales = [0.0] * tasks if margins is None else [float(margin) for margin in margins]
+    if len(scales) != tasks:
+        raise Problem(f"{len(scales)} margins for {tasks} tasks")
+    results, notes = [], []
+    for task, (of_a, of_b, margin) in enumerate(zip(a, b, scales, strict=True), 1):
+        x, y = _values(of_a, f"A on task {task}", 2), _values(of_b, f"B on task {task}", 2)
+        difference = _mean(x) - _mean(y)
+        se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), margin)
+        above, below = (float(p) for p in one_sided(difference, se, df))
+        if se == 0 and difference != 0:  # no more certain than the rarest of all ways to deal out the seeds
+            rarest = 1 / math.comb(len(x) + len(y), len(x))
+            above, below = max(above, rarest), max(below, rarest)
+            notes.append(f"Task {task}: neither side has any spread; p is that of complete separation, {rarest:.2g}.")
+        results.append((difference, above, below))
+    differences, p_above, p_below = (tuple(column) for column in zip(*results, strict=True))
+    return OrderTest(
+        tasks, at_least, sum(difference > 0 for difference in differences), differences, p_above, p_below,
+        partial_conjunction(p_above, at_least), partial_conjunction(p_below, tasks - at_least + 1), tuple(notes),
+    )  # fmt: skip
+
+
+def partial_conjunction(p_values: Sequence[float], at_least: int) -> float:
+    """p against "fewer than `at_least` of the n alternatives hold" (Benjamini and Heller, 2008, with Bonferroni).
+
+    (n − k + 1) p_(k), made monotone in k; valid whatever the dependence.
+    """
+    p = np.sort(np.asarray(p_values, float))
+    if not 1 <= at_least <= len(p) or np.isnan(p).any():
+        raise Problem(f"at least {at_least} of {len(p)} p-values, none NaN; expected 1 to {len(p)}")
+    return float(min(1.0, np.max((len(p) - np.arange(at_least)) * p[:at_least])))
+
+
+# --- intervals of a mean
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; None where one seed gives none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    note: str = ""
+
+
+def mean_interval(measured: Values, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean over seeds with its t interval."""
+    x = _values(measured, "measured", 1)
+    mean, n = _mean(x), len(x)
+    if n == 1:
+        return Estimate(mean, None, None, "one seed has no interval")
+    half = float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * _sd(x) / math.sqrt(n)
+    note = f"all {n} seeds gave the same: the interval has no width, and says nothing of rarer outcomes"
+    return Estimate(mean, mean - half, mean + half, "" if half > 0 else note)
+
+
+def mean_band(curves: npt.ArrayLike, confidence: float = CONFIDENCE) -> tuple[Array, Array, Array]:
+    """Mean curve `[T]` with its pointwise t interval, low `[T]` and high `[T]`, from `[S, T]`.
+
+    Seeds that have no value yet (NaN) are left out at that point; with fewer than two, its interval is NaN.
+    """
+    y = np.asarray(curves, float)
+    if y.ndim != 2 or np.isinf(y).any():
+        raise Problem(f"curves have shape {list(y.shape)} or infinite values; expected finite ones, [seeds, points]")
+    known = ~np.isnan(y)
+    n = known.sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, y, 0).sum(0) / n
+        variance = np.where(known, (y - mean) ** 2, 0).sum(0) / (n - 1)
+        half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * np.sqrt(variance / n)
+    half = np.where(n > 1, half, np.nan)
+    return mean, mean - half, mean + half
+
+
+# --- aggregates over tasks (Agarwal et al., 2021)
+
+# A statistic of scores: one array a task, seeds on the last axis, any axes before it (bootstrap repetitions), which
+# it keeps. A score is already normalised. A task weighs the same as any other, whatever its number of seeds.
+Scores = Sequence[Array]
+
+
+def iqm(scores: Scores) -> Array:
+    """Interquartile mean: the mean of the middle half of all runs over all tasks.
+
+    A run weighs 1 / (tasks × seeds of its task), and ⌊N / 4⌋ / N of the weight is cut off at either end, N runs in
+    all: with equal numbers of seeds that is `scipy.stats.trim_mean(…, 0.25)`, which rliable uses.
+    """
+    runs = np.concatenate(list(scores), -1)
+    total = runs.shape[-1]
+    cut = total // 4
+    sizes = [task.shape[-1] for task in scores]
+    if len(set(sizes)) == 1:
+        if cut:
+            runs = np.partition(runs, (cut, total - cut - 1), -1)[..., cut : total - cut]
+        return runs.mean(-1)
+    weight = np.concatenate([np.full(size, 1 / (len(sizes) * size)) for size in sizes])
+    order = np.argsort(runs, -1, kind="stable")
+    ordered, weight = np.take_along_axis(runs, order, -1), weight[order]
+    end = np.cumsum(weight, -1)
+    kept = np.clip(np.minimum(end, 1 - cut / total) - np.maximum(end - weight, cut / total), 0, None)
+    return (ordered * kept).sum(-1) / kept.sum(-1)
+
+
+def mean_of_tasks(scores: Scores) -> Array:
+    """Mean over tasks of the mean over seeds."""
+    return np.stack([task.mean(-1) for task in scores], -1).mean(-1)
+
+
+def median_of_tasks(scores: Scores) -> Array:
+    """Median over tasks of the mean over seeds."""
+    return np.median(np.stack([task.mean(-1) for task in scores], -1), -1)
+
+
+def optimality_gap(scores: Scores, gamma: float = 1.0) -> Array:
+    """By how much runs fall short of `gamma` on average; what is above it counts as `gamma`."""
+    return gamma - mean_of_tasks([np.minimum(task, gamma) for task in scores])
+
+
+def profile(scores: Scores, thresholds: npt.ArrayLike) -> Array:
+    """Performance profile `[..., K]`: the share of runs that score above each of K thresholds."""
+    tau = np.asarray(thresholds, float)
+    shares = []
+    for task in scores:
+        ordered = np.sort(task, -1).reshape(-1, task.shape[-1])
+        at_most = np.stack([np.searchsorted(row, tau, side="right") for row in ordered])
+        shares.append((1 - at_most / task.shape[-1]).reshape(*task.shape[:-1], len(tau)))
+    return np.mean(shares, 0)
+
+
+def improvement(x: Scores, y: Scores) -> Array:
+    """Probability of improvement: P(a run of x beats one of y on a task), averaged over tasks; ties count half."""
+    wins = []
+    for of_x, of_y in zip(x, y, strict=True):
+        left, right = of_x[..., :, None], of_y[..., None, :]
+        wins.append((np.count_nonzero(left > right, (-2, -1)) + np.count_nonzero(left >= right, (-2, -1)))
+                    / (2 * of_x.shape[-1] * of_y.shape[-1]))  # fmt: skip
+    return np.mean(wins, 0)
+
+
+def resample(scores: Scores, generator: np.random.Generator, repetitions: int) -> list[Array]:
+    """Stratified bootstrap: seeds drawn again within each task, `[repetitions, n]` of every task."""
+    return [task[generator.integers(task.shape[-1], size=(repetitions, task.shape[-1]))] for task in scores]
+
+
+def bootstrap(
+    statistic: Callable[..., Array], generator: np.random.Generator, *scores: Scores, repetitions: int = 2000
+) -> tuple[Array, Array, Array]:
+    """Value, low and high of `statistic(*scores)`: 95 % percentile intervals of the stratified bootstrap."""
+    checked = [[_values(task, "a task's scores", 1) for task in one] for one in scores]
+    if not all(checked) or len({len(one) for one in checked}) != 1:
+        raise Problem("scores are needed on at least one task, and on the same tasks")
+    drawn = statistic(*(resample(one, generator, repetitions) for one in checked))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, (tail, 1 - tail), axis=0)
+    return statistic(*checked), low, high
+
+
+def aggregates(
+    scores: Sequence[Values], generator: np.random.Generator, repetitions: int = 2000
+) -> dict[str, Estimate]:
+    """IQM, mean, median of task means and optimality gap, each with its interval; scores are normalised."""
+    tasks = [np.asarray(task, float) for task in scores]
+    statistics = {"iqm": iqm, "mean": mean_of_tasks, "median": median_of_tasks, "optimality gap": optimality_gap}
+    found = {}
+    for name, statistic in statistics.items():
+        value, low, high = bootstrap(statistic, generator, tasks, repetitions=repetitions)
+        found[name] = Estimate(float(value), float(low), float(high))
+    return found
+
+
+def profile_estimate(
+    scores: Sequence[Values], thresholds: npt.ArrayLike, generator: np.random.Generator, repetitions: int = 2000
+) -> tuple[Array, Array, Array]:
+    """The performance profile with its pointwise interval: value, low and high, `[K]` each."""
+    tasks = [np.asarray(task, float) for task in scores]
+    return bootstrap(lambda runs: profile(runs, thresholds), generator, tasks, repetitions=repetitions)
+
+
+def improvement_estimate(
+    x: Sequence[Values], y: Sequence[Values], generator: np.random.Generator, repetitions: int = 2000
+) -> Estimate:
+    """The probability that a run of x beats one of y, with its interval."""
+    tasks_x, tasks_y = ([np.asarray(task, float) for task in one] for one in (x, y))
+    value, low, high = bootstrap(improvement, generator, tasks_x, tasks_y, repetitions=repetitions)
+    return Estimate(float(value), float(low), float(high))
+
+
+# --- small helpers
+
+
+def _values(values: Values, name: str, least: int) -> Array:
+    """`[S]` in float64; NaN, infinity or too few are a `Problem`."""
+    x = np.asarray(values, float)
+    if x.ndim != 1:
+        raise Problem(f"{name} has shape {list(x.shape)}; expected one value a seed")
+    if len(x) < least:
+        raise Problem(f"{name} has {len(x)} seed{'s' * (len(x) != 1)}; expected {least} or more")
+    bad = np.flatnonzero(~np.isfinite(x))
+    if len(bad):
+        raise Problem(f"{name} holds {x[bad[0]]} (value {bad[0] + 1} of {len(x)}); expected finite numbers")
+    return x
+
+
+def _mean(x: Array) -> float:
+    return float(x[0]) if (x == x[0]).all() else float(x.mean())
+
+
+def _sd(x: Array) -> float:
+    """Sample standard deviation; exactly 0 where all are the same."""
+    return 0.0 if (x == x[0]).all() else float(x.std(ddof=1))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _sentence(text: str) -> str:
+    return _capital(text).rstrip(".") + "."
