@@ -272,7 +272,7 @@ def guarded_se(
         return se, np.full_like(se, df_x), floor_x, unknown
     var_y = np.asarray(var_y, float)
     df_y = n_y - 1 if n_y > 1 else df_x
-    floor_y = var_y + margin**2 / df_y
+    floor_y = var_y + (margin**2 / df_y if n_y > 3 else 0)  # up to 3 seeds, the t quantile is guard enough
     larger = np.maximum(floor_x, floor_y)
     used_x = np.maximum(larger, 4 * var_y - 12 * var_x)
     used_y = np.maximum(larger, 4 * var_x - 12 * var_y)

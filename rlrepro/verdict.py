@@ -1,0 +1,414 @@
+"""Claim by claim: was it reproduced? Plain data in, plain data out: a card and its results become a `Judgement`."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlrepro import stats
+from rlrepro.cards import Card, Claim, Environment, Order
+from rlrepro.errors import Problem
+from rlrepro.protocol import Protocol, Score, refuse, score
+from rlrepro.results import Results, UnitResults
+from rlrepro.units import Unit, settings_of, shared, unit_name, units_of
+
+WORDS = {
+    "reproduced": "equal to the paper's number within the margin",
+    "above": "better than the paper's number",
+    "below": "worse than the paper's number",
+    "inconclusive": "the runs do not decide it",
+    "not comparable": "run at a smaller scale than the paper's",
+    "not run": "no runs yet",
+}
+_BOOTSTRAP_SEED = 20_260_101
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """One claim's answer, with everything that it was made of."""
+
+    claim: Claim | Order
+    word: str  #: one of `WORDS`
+    kind: str  #: "equivalence", "one-sided" or "order"
+    why: str  #: in a sentence
+    score: Score | None = None
+    test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | None = None
+    decision: stats.Decision | None = None  #: p-values after Holm's correction
+    interval: stats.Estimate | None = None  #: of our mean
+    seeds_needed: stats.SeedsNeeded | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def qualified(self) -> str:
+        """What a *reproduced* rests on beside the data, or ""."""
+        return self.test.assumed if isinstance(self.test, stats.ClaimTest) else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Aggregate:
+    """One agent over a card's tasks: normalised scores (0: random, 1: best), with intervals."""
+
+    agent: str
+    tasks: tuple[str, ...]
+    scores: tuple[tuple[float, ...], ...]  #: one tuple a task, a value a seed
+    estimates: Mapping[str, stats.Estimate]
+    thresholds: tuple[float, ...]
+    profile: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Improvement:
+    """The probability that a run of `better` beats one of `worse` on the tasks that both have."""
+
+    better: str
+    worse: str
+    tasks: tuple[str, ...]
+    estimate: stats.Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """Everything that a report says."""
+
+    card: Card
+    results: Results
+    verdicts: tuple[Verdict, ...]
+    aggregates: tuple[Aggregate, ...]
+    improvements: tuple[Improvement, ...]
+    notes: tuple[str, ...]  #: of the runs as a whole
+
+    def count(self, word: str) -> int:
+        return sum(verdict.word == word for verdict in self.verdicts)
+
+
+def judge(card: Card, results: Results) -> Judgement:
+    """The verdicts of all claims, Holm-corrected over those that were run. Deterministic."""
+    notes = list(_check(card, results))
+    claims = [_score_claim(card, claim, results) for claim in card.claims]
+    orders = [_score_order(card, order, results) for order in card.orders]
+    verdicts = _decide([*claims, *orders], results.scale)
+    missing = sorted(
+        {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
+    )
+    notes += [f"{unit}: seed {seed} did not finish: {why}" for unit, seed, why in missing]
+    return Judgement(card, results, tuple(verdicts), *_aggregates(card, results), tuple(notes))
+
+
+def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
+    """The test of one claim; `Problem` where the score was made by a protocol that is not the claim's own."""
+    why = refuse(claimed, scored.protocol)
+    if why is not None:
+        raise Problem(f"claim {claim.id} cannot be judged by this score: {why}")
+    return stats.claim_test(scored.values, reported(claim), claim.margin)
+
+
+def reported(claim: Claim) -> stats.Reported:
+    """The paper's number as the statistics take it."""
+    kind = "none" if claim.spread_kind == "unknown" else claim.spread_kind
+    return stats.Reported(
+        claim.reported,
+        claim.spread if kind != "none" else None,
+        kind,
+        claim.seeds,
+        claim.per_seed or None,
+    )
+
+
+def _check(card: Card, results: Results) -> list[str]:
+    """`Problem` where results are not of this card; notes on what differs between runs."""
+    notes = []
+    versions: dict[str, set[str]] = {}
+    for unit in units_of(card, card.claims, card.orders):
+        found = results.units.get(unit.name)
+        if found is None:
+            continue
+        _check_settings(card, unit, found, results.scale)
+        for run in found.runs:
+            for package, version in run.get("versions", {}).items():
+                versions.setdefault(package, set()).add(version)
+    for package, several in sorted(versions.items()):
+        if len(several) > 1:
+            notes.append(f"Runs of several versions of {package} stand side by side: {', '.join(sorted(several))}.")
+    return notes
+
+
+def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) -> None:
+    try:
+        wanted = shared(settings_of(card, unit, found.seeds or (0,), scale))
+    except Problem:  # its environment is not installed here: the hyperparameters alone can be held against the card
+        implementation = card.implementations[unit.implementation]
+        known = {
+            k: v.value for k, v in implementation.hyperparameters.items() if k in found.settings["hyperparameters"]
+        }
+        wanted = {"hyperparameters": {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
+    for name, value in wanted.items():
+        theirs = found.settings.get(name)
+        if name == "sources" or name not in found.settings or theirs == value:
+            continue
+        if isinstance(value, dict) and isinstance(theirs, dict):
+            name, value, theirs = next(
+                (f"{name}.{k}", value.get(k), theirs.get(k))
+                for k in {**value, **theirs}
+                if value.get(k) != theirs.get(k)
+            )
+        raise Problem(
+            f"the results of {unit.name} were run with {name} = {theirs!r}, but the card says {value!r}: "
+            "run the card again"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ claims
+
+
+@dataclasses.dataclass(frozen=True)
+class _Open:
+    """A claim that was scored and tested, before the correction over all."""
+
+    claim: Claim | Order
+    kind: str
+    score: Score | None = None
+    test: Any = None
+    lack: str = ""  #: why it cannot be decided
+    notes: tuple[str, ...] = ()
+
+
+def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
+    protocol = card.protocols[claim.protocol]
+    kind = "one-sided" if protocol.statistic == "one agent" or claim.spread_kind == "over episodes" else "equivalence"
+    scored = _claim_score(card, claim, protocol, results)
+    if scored is None:
+        return _Open(claim, kind, lack="not run")
+    if len(scored.per_seed) == 0:
+        return _Open(claim, kind, scored, lack=_missing(scored))
+    if kind == "one-sided":
+        test: Any = stats.acceptance(scored.values, claim.reported, claim.margin)
+    else:
+        test = judge_score(claim, protocol, scored)
+    return _Open(claim, kind, scored, test, _missing(scored) if scored.missing else "")
+
+
+def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results) -> Score | None:
+    """A claim's score; of several environments, each seed's normalised scores become one. None: not run."""
+    scores = {}
+    for environment in claim.environments:
+        unit = results.units.get(unit_name(claim.implementation, environment))
+        if unit is None:
+            return None
+        scaled = _scaled(protocol, results.scale)
+        scores[environment] = dataclasses.replace(score(scaled, unit.histories), protocol=protocol)
+    if not claim.aggregate:
+        return scores[claim.environments[0]]
+    combine = {"mean": np.mean, "median": np.median, "iqm": lambda v: stats.iqm([np.array([x]) for x in v])}
+    per_seed, missing = {}, {}
+    for seed in sorted({s for one in scores.values() for s in (*one.per_seed, *one.missing)}):
+        lack = next((e for e, one in scores.items() if seed not in one.per_seed), None)
+        if lack is not None:
+            missing[seed] = f"no score on {lack}"
+            continue
+        values = [normalise(card.environments[e], one.per_seed[seed]) for e, one in scores.items()]
+        per_seed[seed] = float(combine[claim.aggregate](values))
+    return Score(protocol, per_seed, missing)
+
+
+def _scaled(protocol: Protocol, scale: float) -> Protocol:
+    """The protocol of runs of a fraction of the steps."""
+    if scale == 1:
+        return protocol
+    steps = {
+        name: max(1, round(value * scale))
+        for name in ("after_step", "to_step", "eval_every")
+        if (value := getattr(protocol, name)) is not None
+    }
+    return dataclasses.replace(protocol, **steps)
+
+
+def normalise(environment: Environment, value: float) -> float:
+    """A return as a score: 0 for a random policy, 1 for the best known."""
+    assert environment.random is not None
+    assert environment.best is not None
+    return (value - environment.random) / (environment.best - environment.random)
+
+
+def _missing(scored: Score) -> str:
+    seeds = [f"seed {seed}: {why}" for seed, why in scored.missing.items()]
+    return "; ".join(seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
+
+
+def _score_order(card: Card, order: Order, results: Results) -> _Open:
+    protocol = card.protocols[order.protocol]
+    sides: list[list[np.ndarray]] = []
+    lacks = []
+    for implementation in (order.better, order.worse):
+        side = []
+        for environment in order.environments:
+            unit = results.units.get(unit_name(implementation, environment))
+            if unit is None:
+                return _Open(order, "order", lack="not run")
+            one = score(_scaled(protocol, results.scale), unit.histories)
+            lacks += [f"{implementation} on {environment}, {_missing(one)}"] if one.missing else []
+            side.append(one.values)
+        sides.append(side)
+    if any(len(values) < 2 for side in sides for values in side):
+        return _Open(order, "order", lack="; ".join(lacks) or "an order needs at least two seeds of each")
+    return _Open(order, "order", None, stats.order_test(*sides, order.at_least), "; ".join(lacks))
+
+
+def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
+    tested = [one for one in opened if one.kind != "one-sided" and one.test is not None]
+    decisions = dict(zip(map(id, tested), stats.decide([one.test for one in tested]), strict=True))
+    return [_verdict(one, decisions.get(id(one)), max(1, len(tested)), scale) for one in opened]
+
+
+def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: float) -> Verdict:
+    interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
+    made = Verdict(one.claim, "not run", one.kind, "no runs yet", one.score, one.test, decision, interval)
+    if one.lack == "not run":
+        return made
+    if one.test is None:
+        return dataclasses.replace(made, word="inconclusive", why=f"no seed has a score ({one.lack})")
+    if isinstance(one.test, stats.Acceptance):
+        word, why, notes = _accepted(one.test)
+    elif isinstance(one.test, stats.OrderTest):
+        assert decision is not None
+        word, why, notes = _ordered(one.test, decision)
+    else:
+        assert decision is not None
+        assert isinstance(one.claim, Claim)
+        word, why, notes = decision.verdict, _sentence(one.test, decision), list(one.test.notes)
+        if word == "inconclusive":
+            needed = _needed(one.claim, one.test, family)
+            made = dataclasses.replace(made, seeds_needed=needed)
+            if needed is not None:
+                why += f"; {_needs(needed, one.test.measured_seeds)}"
+    if one.lack:
+        if word != "below":
+            word = "inconclusive"
+        why = f"{why}; seeds without a score count against it ({one.lack})"
+    if scale != 1:
+        word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
+    return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
+
+
+def _sentence(test: stats.ClaimTest, decision: stats.Decision) -> str:
+    if decision.verdict == "reproduced":
+        text = f"equal within ± {test.margin:g} (p = {p_text(decision.p_equivalence)})"
+        return f"{text}, if {test.assumed}" if test.assumed else text
+    if decision.verdict in ("above", "below"):
+        return f"{abs(test.difference):.4g} {decision.verdict} the paper (p = {p_text(decision.p_difference)})"
+    return (
+        f"neither equal within ± {test.margin:g} (p = {p_text(decision.p_equivalence)}) "
+        f"nor different (p = {p_text(decision.p_difference)})"
+    )
+
+
+def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> stats.SeedsNeeded | None:
+    """Seeds that would decide it if the difference is as it looks; Holm's worst step is counted."""
+    if test.measured_sd is None:
+        return None
+    kind: Any = "equivalence" if abs(test.difference) < test.margin else "difference"
+    alpha = stats.ALPHA / family
+    return stats.seeds_needed(test.measured_sd, reported(claim), claim.margin, test.difference, kind, alpha=alpha)
+
+
+def _needs(needed: stats.SeedsNeeded, have: int) -> str:
+    if needed.seeds is None:
+        return needed.note
+    if needed.seeds <= have:
+        return f"a second set of {needed.seeds} seeds would decide it four times in five"
+    return f"about {needed.seeds:,} seeds would decide it"
+
+
+def _accepted(test: stats.Acceptance) -> tuple[str, str, list[str]]:
+    word = {"accepted": "reproduced", "below": "below", "inconclusive": "inconclusive"}[test.verdict]
+    why = f"{test.reached} of {test.seeds} seeds reach the published agent ({test.threshold:.5g} with the tolerance)"
+    return word, why, [test.note] if test.note else []
+
+
+def _ordered(test: stats.OrderTest, decision: stats.Decision) -> tuple[str, str, list[str]]:
+    why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed (p = {p_text(decision.p_equivalence)})"
+    return decision.verdict, why, list(test.notes)
+
+
+def p_text(p: float) -> str:
+    """A p-value as a reader wants it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+# -------------------------------------------------------------------------------------------- aggregates
+
+
+def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tuple[Improvement, ...]]:
+    """Normalised scores of each agent over those of the card's tasks that say what a random and the best policy get."""
+    by_agent: dict[str, dict[str, np.ndarray]] = {}
+    for claim in card.claims:
+        environment = card.environments[claim.environments[0]]
+        unit = results.units.get(unit_name(claim.implementation, environment.name))
+        if unit is None or claim.aggregate or environment.random is None:
+            continue
+        scored = score(_scaled(card.protocols[claim.protocol], results.scale), unit.histories)
+        if scored.per_seed:
+            tasks = by_agent.setdefault(card.implementations[claim.implementation].agent, {})
+            tasks.setdefault(environment.name, np.array([normalise(environment, v) for v in scored.values]))
+    made = []
+    for agent, tasks in by_agent.items():
+        if any(len(values) < 2 for values in tasks.values()):
+            continue
+        scores = list(tasks.values())
+        top = max(1.0, *(float(values.max()) for values in scores))
+        thresholds = np.linspace(0.0, math.ceil(top * 10) / 10, 101)
+        generator = np.random.default_rng(_BOOTSTRAP_SEED)
+        estimates = stats.aggregates(scores, generator)
+        profile = stats.profile_estimate(scores, thresholds, generator)
+        made.append(
+            Aggregate(agent, tuple(tasks), tuple(map(tuple, scores)), estimates, tuple(thresholds.tolist()), profile)
+        )
+    improvements = []
+    for one, other in itertools.combinations(made, 2):
+        common = [task for task in one.tasks if task in other.tasks]
+        if not common:
+            continue
+        x, y = ([np.array(side.scores[side.tasks.index(task)]) for task in common] for side in (one, other))
+        estimate = stats.improvement_estimate(x, y, np.random.default_rng(_BOOTSTRAP_SEED))
+        improvements.append(Improvement(one.agent, other.agent, tuple(common), estimate))
+    return tuple(made), tuple(improvements)
+
+
+# ------------------------------------------------------------------------------------------------ as JSON
+
+
+def as_json(judgement: Judgement) -> dict[str, Any]:
+    """The verdicts for other programs: verdicts.json."""
+    return {
+        "format": 1,
+        "card": judgement.card.name,
+        "scale": judgement.results.scale,
+        "verdicts": [_row(verdict) for verdict in judgement.verdicts],
+        "notes": list(judgement.notes),
+    }
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    row: dict[str, Any] = {"claim": verdict.claim.id, "verdict": verdict.word, "kind": verdict.kind, "why": verdict.why}
+    if isinstance(verdict.claim, Claim):
+        row |= {"reported": verdict.claim.reported, "margin": verdict.claim.margin}
+    if verdict.score is not None and verdict.score.per_seed:
+        row |= {"measured": verdict.score.mean, "per_seed": {str(s): v for s, v in verdict.score.per_seed.items()}}
+    if verdict.score is not None and verdict.score.missing:
+        row["missing"] = {str(s): why for s, why in verdict.score.missing.items()}
+    if verdict.qualified:
+        row["assumed"] = verdict.qualified
+    if isinstance(verdict.test, stats.ClaimTest) and verdict.decision is not None:
+        row |= {
+            "difference": verdict.test.difference,
+            "interval_95": [verdict.test.low, verdict.test.high],
+            "p_equivalence": verdict.test.p_equivalence,
+            "p_difference": verdict.test.p_difference,
+            "p_equivalence_holm": verdict.decision.p_equivalence,
+            "p_difference_holm": verdict.decision.p_difference,
+        }
+    return row
