@@ -53,7 +53,7 @@ def _main(arguments: list[str]) -> int:
 
             return evaluate(rest)
         if command == "published":
-            from rlrepro.published import main as published
+            from rlrepro.published_command import main as published
 
             return published(rest)
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")

@@ -273,7 +273,7 @@ METRICS: list[tuple[str, Made | Callable[[re.Match[str], Table], Made]]] = [
      (Protocol("evaluation", "one agent", note="the best agent; no-op starts"), ())),
     (r"as in the paper", _other("the paper's own, which the source does not repeat")),
     (r"evaluation return, deterministic policy, at (?P<step>\d+M) steps, read off a learning curve",
-     lambda found, _: (replace(_TD3, last=1, to_step=_number(found["step"]), policy="deterministic"),
+     lambda found, _: (Protocol("evaluation", last=1, to_step=_number(found["step"]), policy="deterministic"),
                        ("read-off",))),
     # Open RL Benchmark
     (r"mean over seeds of \(mean return of the last (?P<last>\d+) logged training episodes\)", _open_rl),
@@ -281,7 +281,7 @@ METRICS: list[tuple[str, Made | Callable[[re.Match[str], Table], Made]]] = [
     (r"max over evaluations \(every 5000 steps, 10 episodes, no exploration noise\) of the return averaged over "
      r"10 trials", (replace(_TD3, statistic="max of seed mean"), ("td3-maximum",))),
     (r"average return over the last (?P<last>\d+) evaluations over \d+ trials",
-     lambda found, _: (Protocol("evaluation", last=int(found["last"])), ())),
+     lambda found, _: (replace(_TD3, last=int(found["last"])), ())),
     (r"max over the 201 evaluation times of the mean-over-seeds curve .*",
      (replace(_TD3, statistic="max of seed mean"), ("td3-maximum",))),
     (r"mean of the last (?P<last>\d+) evaluations \(\d+k\.\.1M steps\), 10 episodes each, deterministic policy",
