@@ -1,4 +1,4 @@
-"""The `rlrepro` command: train, list, evaluate."""
+"""The `rlrepro` command: train, evaluate, published, list."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
     "evaluate": "score a finished run on fresh episodes",
+    "published": "look up what papers and projects have published for an agent and an environment",
     "list": "name the agents, environments and wrappers that are installed",
 }
 
@@ -51,6 +52,10 @@ def _main(arguments: list[str]) -> int:
             from rlrepro.evaluate import main as evaluate
 
             return evaluate(rest)
+        if command == "published":
+            from rlrepro.published_command import main as published
+
+            return published(rest)
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
