@@ -540,6 +540,30 @@ def test_dqn_has_sb3_s_networks_after_many_steps_and_target_updates(
             compare_layers("parameters", stack, row, dqn_layers(network), lambda parameter: parameter)
 
 
+def test_dqn_has_sb3_s_networks_where_the_target_is_copied_more_often_than_gradients_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As rl-zoo3 has it on CartPole: several gradient steps at a time, and a target copied between any two times."""
+    models = [sb3_dqn(seed, target_update_interval=3) for seed in SEEDS]
+    for model in models:
+        model.q_net_target.load_state_dict(model.q_net.state_dict())
+    agent = our_dqn(models, target_every=3, train_every=8, gradient_steps=4)
+    for step in range(40):
+        for model in models:
+            model._on_step()
+        if (step + 1) % 8 == 0:
+            for gradient_step in range(4):
+                batch = dqn_batch(100 * step + gradient_step)
+                agent.update(batch, step)
+                for row, model in enumerate(models):
+                    train_sb3(monkeypatch, model, batch, row)
+    for row, model in enumerate(models):
+        compare_layers("parameters", agent.online, row, dqn_layers(model.q_net), lambda parameter: parameter)
+        for _ in range(3):
+            model._on_step()
+        compare_layers("target", agent.target, row, dqn_layers(model.q_net_target), lambda parameter: parameter)
+
+
 def q_values(stack: Stack, row: int, obs: np.ndarray) -> np.ndarray:
     """Q(s, ·) of one observation in float64, one unit at a time."""
     named, x = stack.named(), obs.astype(np.float64)
