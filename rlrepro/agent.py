@@ -73,6 +73,13 @@ class Setup:
         return len(self.seeds)
 
 
+class Policy(Protocol):
+    """What is evaluated: an agent, or one behind the statistics of its observations (`rlrepro.normalise`)."""
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Actions `[S, E, ...]` for `obs` `[S, E, ...]`, see `Agent.predict`."""
+
+
 class Agent(Protocol):
     """An algorithm for S seeds at once.
 

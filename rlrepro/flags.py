@@ -90,6 +90,17 @@ def train_parser(
         action=argparse.BooleanOptionalAction,
         help="test the environment against Gymnasium's contract before training (on)",
     )
+    add(
+        "--normalise-obs",
+        action=argparse.BooleanOptionalAction,
+        help="observations to mean 0, std 1 by each seed's running statistics, clipped to ±10 (off)",
+    )
+    add(
+        "--normalise-reward",
+        action=argparse.BooleanOptionalAction,
+        help="rewards divided by the running std of the discounted return, clipped to ±10; records keep "
+        "the environment's own (off)",
+    )
     kept = parser.add_argument_group("what is kept")
     add = kept.add_argument
     add("--run-dir", default="runs", metavar="DIR", help="where run folders are made (runs)")
@@ -112,6 +123,11 @@ def train_parser(
         type=whole_number(1, 100_000),
         metavar="N",
         help="episodes of the last evaluation (100)",
+    )
+    add(
+        "--eval-deterministic",
+        action=argparse.BooleanOptionalAction,
+        help="evaluate the policy's mode; otherwise it explores as it does for rlrepro evaluate --stochastic (on)",
     )
     add(
         "--checkpoint-every",

@@ -206,9 +206,10 @@ class Board:
                 f"{np.mean([one['eval_length'] for _, one in order]):.1f}",
             )
         console.print(table)
+        kind = "deterministic" if settings.eval_deterministic else "stochastic"
         console.print(
             f"training return: last 100 episodes; evaluation: {settings.final_eval_episodes} fresh episodes, "
-            "deterministic; ± within a seed over its episodes, below over seeds",
+            f"{kind}; ± within a seed over its episodes, below over seeds",
             highlight=False,
             soft_wrap=True,
             style="dim",
@@ -240,6 +241,11 @@ def _shown(settings: Settings) -> dict[str, Any]:
         rows["env kwargs"] = ", ".join(f"{k}={v!r}" for k, v in settings.env_kwargs.items())
     if settings.wrappers:
         rows["wrappers"] = ", ".join(settings.wrappers)
+    normalised = [what for what in ("obs", "reward") if getattr(settings, f"normalise_{what}")]
+    if normalised:
+        rows["normalise"] = ", ".join(normalised)
+    if not settings.eval_deterministic:
+        rows["evaluations"] = "stochastic"
     rows["every"] = (
         f"{settings.log_every:,} log, {settings.eval_every:,} evaluate, "
         f"{settings.checkpoint_every:,} checkpoint (env steps)"

@@ -14,8 +14,9 @@ import numpy as np
 import safetensors.numpy
 
 from rlrepro import checkpoint, loop
-from rlrepro.agent import Agent, Metrics
+from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import Interrupted, Problem
+from rlrepro.normalise import Statistics, frozen
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
 from rlrepro.settings import Job
@@ -29,7 +30,16 @@ KEPT_CHECKPOINTS = 2
 class Recorder:
     """Keeps the record of a group of seeds and holds its appointments: `loop.Record`."""
 
-    def __init__(self, job: Job, agent: Agent, env: VectorEnv, source: EnvSource, send: Send) -> None:
+    def __init__(
+        self,
+        job: Job,
+        agent: Agent,
+        env: VectorEnv,
+        source: EnvSource,
+        send: Send,
+        statistics: Statistics | None = None,
+    ) -> None:
+        self.statistics = statistics
         self.job, self.settings, self.agent, self.env, self.send = job, job.settings, agent, env, send
         self.folder = RunFolder(job.run)
         self.source = source
@@ -134,14 +144,15 @@ class Recorder:
         )
 
     def evaluate(self, env_step: int, num_episodes: int, final: bool = False) -> loop.Evaluation:
-        """Evaluate the present policy on fresh episodes, deterministically, and write the result."""
+        """Evaluate the present policy on fresh episodes and write the result."""
         started = time.perf_counter()
         seeds = self.job.seeds
         with self.phase("evaluating"):
             batch = self.source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
             try:
                 purpose = ("final evaluation",) if final else ("evaluation", env_step)
-                outcome = loop.evaluate(self.agent, batch, seeds, num_episodes, True, purpose)
+                deterministic = self.settings.eval_deterministic
+                outcome = loop.evaluate(self.policy, batch, seeds, num_episodes, deterministic, purpose)
             finally:
                 _close(batch)
             for row, log in enumerate(self.logs):
@@ -159,11 +170,16 @@ class Recorder:
         self._clock += time.perf_counter() - started
         return outcome
 
+    @property
+    def policy(self) -> Policy:
+        """What is evaluated: the agent, behind the statistics as they are now."""
+        return frozen(self.agent, self.statistics.named() if self.statistics else {})
+
     def film(self, env_step: int) -> None:
         """One episode of the first seed as a video; a failure to film is told and does no harm."""
         try:
             film(
-                self.agent,
+                self.policy,
                 self.source,
                 self.job.seeds,
                 self.folder.videos,
@@ -182,6 +198,7 @@ class Recorder:
                 "agent": self.agent.get_state(),
                 "memory": self.agent.memory.get_state(),
                 "env": self.env.get_state() if self.keeps_env_state and not env_lost else None,
+                "normalise": self.statistics.get_state() if self.statistics else None,
                 "counter": {
                     "episode_return": self.counter.episode_return,
                     "episode_length": self.counter.episode_length,
@@ -215,6 +232,8 @@ class Recorder:
             state = checkpoint.join(parts)
             self.agent.set_state(state["agent"])
             self.agent.memory.set_state(state["memory"])
+            if self.statistics:
+                self.statistics.set_state(state["normalise"])
         except (ValueError, KeyError, RuntimeError) as error:
             files = ", ".join(str(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds)
             hyper = ", ".join(self.settings.hyperparameters)
@@ -235,7 +254,7 @@ class Recorder:
 
     def save_policy(self) -> None:
         """Each seed's policy, for `rlrepro evaluate`."""
-        policy = self.agent.get_policy()
+        policy = {**self.agent.get_policy(), **(self.statistics.named() if self.statistics else {})}
         for row, seed in enumerate(self.job.seeds):
             tensors = {name: np.ascontiguousarray(checkpoint.split(value, row)) for name, value in policy.items()}
             checkpoint.write_whole(self.folder.policy(seed), safetensors.numpy.save(tensors))
@@ -289,7 +308,7 @@ def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:
     return folder.checkpoints(seed) / f"step-{env_step:012d}.safetensors"
 
 
-def film(agent: Agent, source: EnvSource, seeds: tuple[int, ...], folder: Path, name: str) -> None:
+def film(agent: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path, name: str) -> None:
     """Record one deterministic episode of the first seed as `folder/name-episode-0.mp4`."""
     import gymnasium
 

@@ -22,17 +22,25 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Setup, UnsupportedSpace
 from rlrepro.errors import EvaluationFailed, Interrupted, Problem, RunStopped, WriteFailed, one_line
+from rlrepro.normalise import NormalisedEnv, Statistics, seen
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.recorder import Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.vector import VectorEnv
 
+# Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
+_BY_FLAG = {
+    "NormalizeObservation": "is evaluated with fresh statistics; --normalise-obs evaluates with the trained ones",
+    "NormalizeReward": "changes the returns that are recorded; --normalise-reward keeps the environment's own",
+}
+
 
 def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Agent:
     """The agent for these seeds, by the settings; `Problem` where it cannot serve the environment."""
     agent_class = find_agent(settings.agent).load()
+    observation_space = env_spaces.observation_space
     setup = Setup(
-        env_spaces.observation_space,
+        seen(observation_space) if settings.normalise_obs else observation_space,
         env_spaces.action_space,
         seeds,
         settings.num_envs,
@@ -80,14 +88,19 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     batch = source.batch(len(job.seeds) * settings.num_envs)
     space = batch.observation_space
+    statistics = Statistics.wanted(settings, space, len(job.seeds))
     if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
         raise Problem(
             f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
             f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
         )
-    env = VectorEnv(batch, job.seeds, settings.num_envs, settings.env)
-    agent = build_agent(settings, env, job.seeds)
-    recorder = Recorder(job, agent, env, source, send)
+    agent = build_agent(settings, batch, job.seeds)
+    where = batch, job.seeds, settings.num_envs, settings.env
+    env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
+    recorder = Recorder(job, agent, env, source, send, statistics)
+    for wrapper in settings.wrappers if job.is_first else ():
+        if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
+            send("warn", text=f"{wrapper} {flag}")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first:

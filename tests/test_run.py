@@ -34,6 +34,7 @@ CASES = {
     "dqn": [*DQN, "--env", "CartPole-v1"],
     "dqn-double-discrete-obs": [*DQN, "--env", "CliffWalking-v1", "--double", "--loss", "squared",
                                 "--env-kwargs", "max_episode_steps=40"],
+    "ppo-normalised": [*PPO, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -56,7 +57,8 @@ def whole_state(run: Path, seed: int) -> str:
     path = sorted((run / "seeds" / str(seed) / "checkpoints").glob("*.safetensors"))[-1]
     state, _ = checkpoint.load(path)
     tensors: dict[str, np.ndarray] = {}
-    tree = checkpoint._encode({name: state[name] for name in ("agent", "memory", "env", "counter")}, tensors)
+    names = ("agent", "memory", "env", "normalise", "counter")
+    tree = checkpoint._encode({name: state[name] for name in names}, tensors)
     return repr(tree) + repr({name: (array.dtype, array.tobytes()) for name, array in tensors.items()})
 
 
@@ -77,7 +79,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
         assert outcome(one, seed) == outcome(two, seed)
 
 
-@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "dqn"])
+@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "dqn"])
 def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
     case: str, tmp_path: Path
 ) -> None:
