@@ -220,7 +220,7 @@ def numeric_flags(agent: str) -> dict[str, str]:
     return {action.option_strings[0]: str(action.metavar) for action in actions if action.metavar in kinds}
 
 
-@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+@pytest.mark.parametrize("agent", ["ppo", "ppo_split", "dqn"])
 @pytest.mark.parametrize("form", ["two words", "one word"])
 def test_no_flag_takes_what_is_not_a_number_of_its_range(agent: str, form: str) -> None:
     flags = numeric_flags(agent)
@@ -256,9 +256,16 @@ def smallest(agent: str) -> Iterator[tuple[str, str]]:
             break
 
 
-@pytest.mark.parametrize(("agent", "flag", "value"), [(a, *one) for a in ("ppo", "dqn") for one in smallest(a)])
+TRAINED = {
+    "ppo": ("--num-steps", "4"),
+    "ppo_split": ("--num-steps", "4", "--batch-size", "3", "--hidden", "5"),
+    "dqn": ("--learning-starts", "8", "--batch-size", "4", "--hidden", "5"),
+}
+
+
+@pytest.mark.parametrize(("agent", "flag", "value"), [(a, *one) for a in TRAINED for one in smallest(a)])
 def test_the_smallest_value_of_every_flag_trains(agent: str, flag: str, value: str, runs: Runs) -> None:
-    own = ("--num-steps", "4") if agent == "ppo" else ("--learning-starts", "8", "--batch-size", "4", "--hidden", "5")
+    own = TRAINED[agent]
     outcome = runs.begin("r", "--agent", agent, "--num-envs", "2", *own, "--total-timesteps", "64", "--seed", "0",
                          "--log-every", "16", flag, value)  # fmt: skip
     if outcome.status:
@@ -327,7 +334,7 @@ SPACES: dict[str, tuple[gym.Space[Any], gym.Space[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("agent", ["ppo", "dqn", "random"])
+@pytest.mark.parametrize("agent", ["ppo", "ppo_split", "dqn", "random"])
 @pytest.mark.parametrize("case", SPACES)
 def test_spaces_that_an_agent_cannot_serve_are_named_and_no_run_is_left(case: str, agent: str, runs: Runs) -> None:
     gym.register("Spaces-v0", lambda: Spaces(*SPACES[case]), max_episode_steps=5)
