@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, one_line
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.settings import Settings
 
@@ -71,22 +71,26 @@ def evaluate_run(
     worker.use_device(settings.device)
     folder = RunFolder(path)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
-    batch = source.batch(len(settings.seeds) * loop.evaluation_slots(num_episodes))
-    agent = worker.build_agent(settings, batch, settings.seeds)
-    try:
-        policies = [safetensors.torch.load_file(folder.policy(seed)) for seed in settings.seeds]
-        agent.set_policy({name: torch.stack([policy[name] for policy in policies]) for name in policies[0]})
-    except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
-        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({error})") from None
-    outcome = loop.evaluate(agent, batch, settings.seeds, num_episodes, deterministic, ("fresh", salt))
+    returns, lengths = [], []
+    for seeds in [settings.seeds] if settings.stackable else [(seed,) for seed in settings.seeds]:
+        batch = source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
+        policy = worker.build_policy(settings, batch, seeds)
+        try:
+            files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
+            policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
+        except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
+            raise Problem(f"the policies in {folder} do not fit {settings.agent} ({one_line(error)})") from None
+        outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt))
+        returns.append(outcome.episode_return)
+        lengths.append(outcome.episode_length)
+        if capture_video:
+            for seed, file in zip(seeds, files, strict=True):
+                one = worker.build_policy(settings, batch, (seed,))
+                one.set_policy({name: value[None] for name, value in file.items()})
+                film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
     if capture_video:
-        for seed in settings.seeds:
-            one = worker.build_agent(settings, batch, (seed,))
-            row = settings.seeds.index(seed)
-            one.set_policy({name: value[None] for name, value in policies[row].items()})
-            film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
         print(f"videos are in {folder.videos}")
-    return outcome
+    return np.concatenate(returns), np.concatenate(lengths)
 
 
 def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochastic: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rlrepro.agent import Agent, Metrics
+from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed
 from rlrepro.seeds import Streams, env_seed
 from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_finite
@@ -101,7 +101,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    agent: Agent,
+    agent: Policy,
     batch: Batch,
     seeds: Sequence[int],
     num_episodes: int,

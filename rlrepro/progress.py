@@ -93,7 +93,7 @@ class Board:
 
     def _on_progress(self, group: int, env_step: int, phase: str) -> None:
         self._steps[group], self._phases[group] = max(env_step, self._steps.get(group, 0)), phase
-        tenth = min(self._steps.values()) * 10 // self.settings.total_timesteps
+        tenth = self._facts()[0] * 10 // self.settings.total_timesteps
         if self._live is None and tenth > self._decile and len(self._steps) == len(self._groups):
             self._decile = tenth
             self.console.print(self._line(), highlight=False, soft_wrap=True)
@@ -139,13 +139,18 @@ class Board:
     # What is shown
 
     def _facts(self) -> tuple[int, float, float]:
-        """The env step of the slowest group, env steps per second over all seeds, and the seconds left."""
+        """The env steps of a seed in the mean, env steps per second over all seeds, and the seconds left.
+
+        In the mean, since some groups may not have begun. A library's own loop may end beyond what was asked.
+        """
+        total, num_seeds = self.settings.total_timesteps, len(self.settings.seeds)
         sizes = {group: len(seeds) for group, seeds in enumerate(self._groups)}
-        done = sum((step - self._first_steps.get(g, 0)) * sizes[g] for g, step in self._steps.items())
-        rate = done / max(time.monotonic() - self._begun, 1e-9)
-        slowest = min(self._steps.values(), default=0)
-        left = (self.settings.total_timesteps - slowest) * len(self.settings.seeds) / rate if rate else float("inf")
-        return slowest, rate, left
+        steps = {group: min(step, total) for group, step in self._steps.items()}
+        first = sum(min(step, total) * sizes[group] for group, step in self._first_steps.items())
+        done = sum(step * sizes[group] for group, step in steps.items())
+        rate = (done - first) / max(time.monotonic() - self._begun, 1e-9)
+        left = (total * num_seeds - done) / rate if rate > 0 else float("inf")
+        return done // num_seeds, rate, left
 
     def _line(self) -> str:
         step, rate, left = self._facts()
@@ -232,7 +237,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "total timesteps": f"{settings.total_timesteps:,} a seed",
         "num envs": f"{settings.num_envs} a seed",
         "device": settings.device,
-        "processes": len(settings.groups()),
+        "processes": min(settings.processes, len(settings.groups())),
     }
     if settings.env_kwargs:
         rows["env kwargs"] = ", ".join(f"{k}={v!r}" for k, v in settings.env_kwargs.items())

@@ -44,6 +44,7 @@ class Settings:
     check_env: bool
     hyperparameters: Mapping[str, Any]
     sources: Mapping[str, str]  #: where each hyperparameter's value came from
+    stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
 
     def to_json(self) -> str:
         return json.dumps({"format": SETTINGS_FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
@@ -55,7 +56,8 @@ class Settings:
     @staticmethod
     def from_json(text: str, place: str) -> Settings:
         values = _settings_dict(text, place)
-        missing = {field.name for field in dataclasses.fields(Settings)} - set(values)
+        fields = dataclasses.fields(Settings)
+        missing = {field.name for field in fields if field.default is dataclasses.MISSING} - set(values)
         if missing:
             raise Problem(f"{place} lacks {', '.join(sorted(missing))}")
         for name in ("seeds", "wrappers"):
@@ -70,8 +72,8 @@ class Settings:
         return config_class(**self.hyperparameters)
 
     def groups(self) -> list[tuple[int, ...]]:
-        """The seeds of each process."""
-        count = min(self.processes, len(self.seeds))
+        """The seeds of each process; at most `processes` run at the same time."""
+        count = min(self.processes, len(self.seeds)) if self.stackable else len(self.seeds)
         quotient, rest = divmod(len(self.seeds), count)
         groups, start = [], 0
         for index in range(count):
@@ -205,10 +207,11 @@ def _resolve(
         final_eval_episodes=pick("final_eval_episodes", 100),
         checkpoint_every=pick("checkpoint_every", tenth),
         capture_video=bool(pick("capture_video", False)),
-        processes=min(processes, len(seeds)) if stackable else len(seeds),
+        processes=min(processes, len(seeds)),
         check_env=bool(pick("check_env", True)),
         hyperparameters=hyperparameters,
         sources=sources,
+        stackable=stackable,
     )
 
 
@@ -269,6 +272,7 @@ def _check_values(values: dict[str, Any], place: str) -> None:
         "wrappers": lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v),
         "capture_video": lambda v: isinstance(v, bool),
         "check_env": lambda v: isinstance(v, bool),
+        "stackable": lambda v: isinstance(v, bool),
         "device": lambda v: isinstance(v, str),
         "hyperparameters": lambda v: isinstance(v, dict),
         "sources": lambda v: isinstance(v, dict),
