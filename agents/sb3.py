@@ -230,15 +230,8 @@ class StableBaselines3:
 
     def train(self, training: Training) -> None:
         """The library's own `learn()`."""
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", UserWarning)
-            try:
-                self._build([functools.partial(training.make_env, n) for n in range(self.setup.num_envs)])
-            except AssertionError as error:
-                raise ValueError(str(error)) from error
-        for warning in told:
-            if issubclass(warning.category, UserWarning):
-                training.note(f"{self.name}: {' '.join(str(warning.message).split())}")
+        for warning in self._build([functools.partial(training.make_env, n) for n in range(self.setup.num_envs)]):
+            training.note(f"{self.name}: {warning}")
         self.model.set_logger(_logger(training))
         try:
             self.model.learn(self.setup.total_timesteps, log_interval=None)
@@ -272,10 +265,7 @@ class StableBaselines3:
 
     def set_policy(self, policy: Mapping[str, Any]) -> None:
         """Take `get_policy` over, in a model built for evaluation alone."""
-        try:
-            self._build([lambda: _Spaces(self.setup)] * self.setup.num_envs, buffer_size=1)
-        except AssertionError as error:
-            raise ValueError(str(error)) from error
+        self._build([lambda: _Spaces(self.setup)] * self.setup.num_envs, buffer_size=1)
         state = self.model.policy.state_dict()
         for name, value in state.items():
             value.copy_(policy[f"policy.{name}"].reshape(value.shape))
@@ -293,8 +283,17 @@ class StableBaselines3:
         running = {"normalize_obs": "obs_rms", "normalize_reward": "ret_rms"}
         return {name: getattr(self.normalizer, running[name]) for name, wanted in found.items() if wanted}
 
-    def _build(self, make: list[Callable[[], Any]], **changed: Any) -> None:
-        """`model` and `normalizer` on these environments."""
+    def _build(self, make: list[Callable[[], Any]], **changed: Any) -> list[str]:
+        """Make `model` and `normalizer` on these environments; the warnings that the library had."""
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                self._make_model(make, **changed)
+            except AssertionError as error:
+                raise ValueError(str(error)) from error
+        return [" ".join(str(one.message).split()) for one in told if issubclass(one.category, UserWarning)]
+
+    def _make_model(self, make: list[Callable[[], Any]], **changed: Any) -> None:
         from stable_baselines3.common.preprocessing import is_image_space
         from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
