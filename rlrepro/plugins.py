@@ -42,8 +42,8 @@ _EXTRAS = {
 }
 _NAMESPACES = {"ALE": "atari"}
 _DESCRIBING = ("Config", "PRESETS", "stackable")
-_AGENT_PARTS = ("Config", "act", "predict", "update")
-_TRAINER_PARTS = ("Config", "train", "predict", "get_policy", "set_policy")
+_AGENT_PARTS = ["Config", "act", "predict", "update"]
+_TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 
 
 @functools.cache

@@ -44,6 +44,8 @@ class Board:
         self._begun = time.monotonic()
         self._first_steps: dict[int, int] = {}
         self._groups = settings.groups()
+        self._one_by_one = len(self._groups) > settings.processes
+        self._told: set[str] = set()
         self._decile = 0
         self._shown = False
         self._live: Live | None = None
@@ -107,24 +109,30 @@ class Board:
             waiting.setdefault(seed, {}).update(point)
             if _RETURN in point:
                 self._returns[seed] = point[_RETURN]
+        if self._one_by_one:
+            self._add(env_step, values, wall_time, ("seeds",))
         if len(waiting) == len(self.settings.seeds):
             self._draw(env_step, wall_time)
 
     def _draw(self, env_step: int, wall_time: float | None) -> None:
-        points = self._pending.pop(env_step)
+        of = ("mean",) if self._one_by_one else ("seeds", "mean")
+        self._add(env_step, self._pending.pop(env_step), wall_time, of)
+
+    def _add(
+        self, env_step: int, points: Mapping[int, Mapping[str, float]], wall_time: float | None, of: tuple[str, ...]
+    ) -> None:
         tags = {tag: None for point in points.values() for tag in point}
-        self._curves.add(
-            env_step,
-            {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags},
-            wall_time,
-        )
+        values = {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags}
+        self._curves.add(env_step, values, wall_time, of)
         self._curves.flush()
 
     def _on_checkpoint(self, group: int, env_step: int) -> None:
         """Nothing to show: the phase said it."""
 
     def _on_warn(self, group: int, text: str) -> None:
-        self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
+        if text not in self._told:  # other seeds may say the same
+            self._told.add(text)
+            self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
 
     def _on_done(self, group: int, results: Mapping[int, dict[str, Any]]) -> None:
         self.results.update(results)

@@ -212,13 +212,12 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
     processes: dict[int, Any] = {}
     pipes: dict[Any, int] = {}
     waiting = collections.deque(range(len(jobs)))
-    asked = False
+    asked: list[int] = []  # the signals that were passed on
 
     def stop(signum: int, frame: object) -> None:
-        nonlocal asked
         if asked and frame is None:
             return  # a second signal would end them before they have saved what they have
-        asked = True
+        asked.append(signum)
         for group in pipes.values():
             process = processes[group]
             if process.pid and process.is_alive():

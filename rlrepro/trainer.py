@@ -148,7 +148,7 @@ class TrainerJournal(Journal):
         self.send("ready")
 
     def _log(self, env_step: int) -> None:
-        self._metrics = {tag: np.array([value]) for tag, value in self.training.told.items()}
+        self._metrics = {tag: torch.tensor([value], dtype=torch.float64) for tag, value in self.training.told.items()}
         super()._log(env_step)
 
     def evaluate(self, env_step: int, num_episodes: int, final: bool = False) -> loop.Evaluation:

@@ -70,7 +70,8 @@ BY_HAND: dict[str, tuple[str, int, list[str], dict[str, Any]]] = {
     "a2c": ("Pendulum-v1", 1, [], {}),
     "dqn": ("CartPole-v1", 1, ["--learning-starts", "50", "--batch-size", "16"],
             {"learning_starts": 50, "batch_size": 16}),
-    "td3": ("Pendulum-v1", 1, ["--action-noise", "normal", "--action-noise-std", "0.3", "--net-arch", "32,16", "--gradient-steps", "-1",
+    "td3": ("Pendulum-v1", 1, ["--action-noise", "normal", "--action-noise-std", "0.3", "--net-arch", "32,16",
+                                 "--gradient-steps", "-1",
                                  "--train-freq", "1", "--train-freq-unit", "episode", "--batch-size", "16"],
             {"action_noise": NormalActionNoise(np.zeros(1), np.full(1, 0.3)), "policy_kwargs": {"net_arch": [32, 16]},
              "train_freq": (1, "episode"), "gradient_steps": -1, "batch_size": 16}),
@@ -404,8 +405,10 @@ def test_no_more_seeds_run_at_a_time_than_there_are_processes(
         most = max(most, len(running))
     assert most == 2
     assert [len(rows(run, seed, "evaluations")) for seed in range(5)] == [2] * 5
-    scalars = EventAccumulator(str(run / "tensorboard" / "mean")).Reload()
-    assert scalars.Scalars("losses/seed")[-1].value == 2.0, "the mean of seeds 0 to 4"
+    drawn = {name: EventAccumulator(str(run / "tensorboard" / name)).Reload() for name in ("mean", "seed-3")}
+    assert {point.value for point in drawn["mean"].Scalars("losses/seed")} == {2.0}, "the mean of seeds 0 to 4"
+    counts = [len(drawn[name].Scalars("losses/seed")) for name in drawn]
+    assert counts[0] == counts[1] > 50
 
 
 def test_a_seed_that_fails_is_told_and_the_others_go_to_their_end(
@@ -437,8 +440,9 @@ def test_a_problem_of_the_settings_stops_all(runs: Runs, forks: None) -> None:
 def test_stopped_at_a_random_moment_a_run_resumes_to_the_same_bytes(
     number: signal.Signals, runs: Runs, tmp_path: Path, forks: None
 ) -> None:
+    processes = "2" if number == signal.SIGINT else "1"
     arguments = ("--env", "CartPole-v1", "--agent", "sb3:ppo", "--n-steps", "64", "--n-epochs", "1",
-                 "--total-timesteps", "1000", "--seeds", "3", "--processes", "2" if number == signal.SIGINT else "1")  # fmt: skip
+                 "--total-timesteps", "1000", "--seeds", "3", "--processes", processes)  # fmt: skip
     whole = runs.finish("whole", *arguments)
     command = ["--eval-every", "0", "--final-eval-episodes", "2", *arguments, "--run-dir", str(runs.folder)]
 
