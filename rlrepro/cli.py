@@ -63,13 +63,15 @@ def _main(arguments: list[str]) -> int:
 
 
 def _list(arguments: Sequence[str]) -> int:
-    from rlrepro.plugins import installed
+    from rlrepro.plugins import installed, variants
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"])
     parser.add_argument("what", nargs="?", choices=("agents", "envs", "wrappers"), help="only these")
     only = parser.parse_args(arguments).what
     if only in (None, "agents"):
         _print("agents", {name: point.value for name, point in installed("agents").items()})
+        for family, point in installed("agent_families").items():
+            _print(f"agents of {family} ({point.value})", {f"{family}:{name}": "" for name in variants(family)})
     if only in (None, "envs"):
         import gymnasium
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, one_line
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.settings import Settings
 
@@ -73,15 +73,19 @@ def evaluate_run(
     worker.use_device(settings.device)
     folder = RunFolder(path)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
-    batch = source.batch(len(settings.seeds) * loop.evaluation_slots(num_episodes))
-    policy = load_policy(folder, settings, settings.seeds, batch)
-    outcome = loop.evaluate(policy, batch, settings.seeds, num_episodes, deterministic, ("fresh", salt))
-    if capture_video:
-        for seed in settings.seeds:
+    returns, lengths = [], []
+    for seeds in [settings.seeds] if settings.stackable else [(seed,) for seed in settings.seeds]:
+        batch = source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
+        policy = load_policy(folder, settings, seeds, batch)
+        outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt))
+        returns.append(outcome.episode_return)
+        lengths.append(outcome.episode_length)
+        for seed in seeds if capture_video else ():
             one = load_policy(folder, settings, (seed,), batch)
             film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
+    if capture_video:
         print(f"videos are in {folder.videos}")
-    return outcome
+    return np.concatenate(returns), np.concatenate(lengths)
 
 
 def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:
@@ -89,18 +93,15 @@ def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], s
     import safetensors.torch
     import torch
 
-    from rlrepro import normalise, worker
+    from rlrepro import worker
 
-    agent = worker.build_agent(settings, spaces, seeds)
+    policy = worker.build_policy(settings, spaces, seeds)
     try:
-        policies = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
-        tensors = {name: torch.stack([policy[name] for policy in policies]) for name in policies[0]}
-        kept = (normalise.OBS_MEAN, normalise.OBS_VAR) if settings.normalise_obs else ()
-        statistics = {name: tensors.pop(name).numpy() for name in kept}
-        agent.set_policy(tensors)
+        files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
+        policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
     except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
-        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({error})") from None
-    return normalise.frozen(agent, statistics)
+        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({one_line(error)})") from None
+    return policy
 
 
 def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochastic: bool) -> None:

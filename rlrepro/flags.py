@@ -54,7 +54,8 @@ def train_parser(
     add(
         "--agent",
         metavar="AGENT",
-        help=f"{', '.join(installed('agents'))}, module:Class, or file.py:Class (ppo)",
+        help=f"{', '.join([*installed('agents'), *(f'{name}:…' for name in installed('agent_families'))])}, "
+        "module:Class, or file.py:Class (ppo)",
     )
     add(
         "--seeds",

@@ -156,19 +156,25 @@ class NormalisedEnv(VectorEnv):
         self.obs = self.statistics.normalised(self.obs)
 
 
-class Frozen:
-    """A policy that meets observations `[S, E, ...]` normalised by statistics that no longer change."""
+class NormalisedPolicy:
+    """A policy that meets observations by the statistics as they are; evaluation changes neither."""
 
-    def __init__(self, policy: Policy, mean: np.ndarray, var: np.ndarray) -> None:
-        self.policy, self.mean, self.var = policy, mean, var
+    def __init__(self, policy: Policy, statistics: Statistics) -> None:
+        self.policy, self.statistics = policy, statistics
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        return self.policy.predict(normalised(obs, self.mean, self.var), streams, deterministic)
+        return self.policy.predict(self.statistics.normalised(obs), streams, deterministic)
 
+    def get_policy(self) -> Mapping[str, Any]:
+        return {**self.policy.get_policy(), **self.statistics.named()}
 
-def frozen(policy: Policy, named: Mapping[str, np.ndarray]) -> Policy:
-    """`policy` behind the statistics in `named`, or as it is where there are none."""
-    return Frozen(policy, named[OBS_MEAN], named[OBS_VAR]) if named else policy
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        tensors = dict(policy)
+        if self.statistics.obs is not None:
+            self.statistics.obs.mean, self.statistics.obs.var = (
+                np.asarray(tensors.pop(name)) for name in (OBS_MEAN, OBS_VAR)
+            )
+        self.policy.set_policy(tensors)
 
 
 def normalised(obs: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ class Settings:
     normalise_obs: bool = False
     normalise_reward: bool = False
     eval_deterministic: bool = True
+    stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
 
     def to_json(self) -> str:
         return _to_json(dataclasses.asdict(self))
@@ -78,8 +79,8 @@ class Settings:
         return config_class(**self.hyperparameters)
 
     def groups(self) -> list[tuple[int, ...]]:
-        """The seeds of each process."""
-        count = min(self.processes, len(self.seeds))
+        """The seeds of each process; at most `processes` run at the same time."""
+        count = min(self.processes, len(self.seeds)) if self.stackable else len(self.seeds)
         quotient, rest = divmod(len(self.seeds), count)
         groups, start = [], 0
         for index in range(count):
@@ -213,13 +214,14 @@ def _resolve(
         final_eval_episodes=pick("final_eval_episodes", 100),
         checkpoint_every=pick("checkpoint_every", tenth),
         capture_video=bool(pick("capture_video", False)),
-        processes=min(processes, len(seeds)) if stackable else len(seeds),
+        processes=min(processes, len(seeds)),
         check_env=bool(pick("check_env", True)),
         hyperparameters=hyperparameters,
         sources=sources,
         normalise_obs=bool(pick("normalise_obs", False)),
         normalise_reward=bool(pick("normalise_reward", False)),
         eval_deterministic=bool(pick("eval_deterministic", True)),
+        stackable=stackable,
     )
 
 
@@ -287,6 +289,7 @@ def _check_values(values: dict[str, Any], place: str) -> None:
         "normalise_obs": lambda v: isinstance(v, bool),
         "normalise_reward": lambda v: isinstance(v, bool),
         "eval_deterministic": lambda v: isinstance(v, bool),
+        "stackable": lambda v: isinstance(v, bool),
         "device": lambda v: isinstance(v, str),
         "hyperparameters": lambda v: isinstance(v, dict),
         "sources": lambda v: isinstance(v, dict),

@@ -22,7 +22,7 @@ from test_run import PPO, in_a_fork, outcome, run, whole_state
 
 from rlrepro import checkpoint, loop, train
 from rlrepro.evaluate import load_policy
-from rlrepro.normalise import Frozen, Moments, NormalisedEnv, Statistics
+from rlrepro.normalise import Moments, NormalisedEnv, NormalisedPolicy, Statistics
 from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
@@ -254,7 +254,7 @@ def replayed(folder: Path, deterministic: bool = True, trained: bool = True) -> 
     batch: Batch = find_env(found.env).batch(2 * 5)
     policy = load_policy(run_folder, found, found.seeds, batch)
     if not trained:
-        assert isinstance(policy, Frozen)
+        assert isinstance(policy, NormalisedPolicy)
         policy = policy.policy
     return loop.evaluate(policy, batch, found.seeds, 5, deterministic, ("final evaluation",)).episode_return
 
@@ -270,8 +270,10 @@ def test_a_finished_run_is_evaluated_by_its_trained_statistics(tmp_path: Path, c
     policy = load_policy(run_folder, found, (1,), find_env(found.env).batch(1))
     state, _ = checkpoint.load(checkpoint_path(run_folder, 1, 2001))
     moments = state["normalise"]["obs"]
-    assert isinstance(policy, Frozen)
-    assert (policy.mean[0].tolist(), policy.var[0].tolist()) == (moments["mean"].tolist(), moments["var"].tolist())
+    assert isinstance(policy, NormalisedPolicy)
+    held = policy.statistics.obs
+    assert held is not None
+    assert (held.mean[0].tolist(), held.var[0].tolist()) == (moments["mean"].tolist(), moments["var"].tolist())
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert command("evaluate", folder, "--episodes", "3", "--capture-video").status == 0
     assert all(path.read_bytes() == content for path, content in before.items()), "evaluation changes nothing"
@@ -286,9 +288,17 @@ def test_a_policy_is_shown_clipped_standard_scores() -> None:
             shown.append(obs)
             return np.zeros(obs.shape[:2], np.int64)
 
+        def get_policy(self) -> dict[str, np.ndarray]:
+            return {}
+
+        def set_policy(self, policy: object) -> None: ...
+
     mean, var = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[4.0, 1.0], [1.0, 0.25]])
     obs = np.array([[[5.0, 2.0]], [[2.0, 400.0]]])
-    Frozen(Looking(), mean, var).predict(obs, Streams((0, 1)), True)
+    statistics = Statistics(2, 1, (2,), None)
+    assert statistics.obs is not None
+    statistics.obs.mean, statistics.obs.var = mean, var
+    NormalisedPolicy(Looking(), statistics).predict(obs, Streams((0, 1)), True)
     close(shown[0], [[[2.0, 0.0]], [[-1.0, 10.0]]])
     assert shown[0].dtype == np.float32
 
@@ -379,7 +389,7 @@ def test_a_settings_file_from_before_these_settings_is_read_as_it_was(runs: Runs
     folder = runs.finish("r", *PPO, "--seeds", "1")
     text = (folder / "settings.json").read_text()
     values = json.loads(text)
-    for name in ("normalise_obs", "normalise_reward", "eval_deterministic"):
+    for name in ("normalise_obs", "normalise_reward", "eval_deterministic", "stackable"):
         del values[name]
     old = json.dumps(values, indent=2) + "\n"
     was, now = Settings.from_json(old, "old"), Settings.from_json(text, "new")
