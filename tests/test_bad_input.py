@@ -145,7 +145,7 @@ def way_on(problem: str) -> list[str]:
         ("--env json:X-v0", "json neither registers nor defines 'X-v0'"),
         ("--env no/such.py:X", "there is no file"),
         ("--env tests/test_vector.py:SingelGame", "did you mean 'SingleGame'?"),
-        ("--agent pppo", "unknown agent 'pppo'; did you mean 'ppo'? (installed: dqn, ppo, random"),
+        ("--agent pppo", "unknown agent 'pppo'; did you mean 'ppo'? (installed: dqn, ppo, ppo_split, random"),
         ("--agent DQN", "did you mean 'dqn'?"),
         ("--agent no_such_module:X", "there is no module 'no_such_module'"),
         ("--agent json:X", "json has no 'X'"),

@@ -36,8 +36,8 @@ CASES = {
     "dqn-double-discrete-obs": [*DQN, "--env", "CliffWalking-v1", "--double", "--loss", "squared",
                                 "--env-kwargs", "max_episode_steps=40"],
     "ppo-split-continuous": [*SPLIT, "--env", "Pendulum-v1"],
-    "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10", "--activation", "tanh",
-                           "--entropy-coef", "0.01"],
+    "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
+                           "--activation", "tanh", "--entropy-coef", "0.01"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
