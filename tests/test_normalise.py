@@ -56,7 +56,9 @@ def test_every_step_of_every_seed_is_vec_normalize_s(env_id: str, num_envs: int,
     for _ in range(450):
         shape = (len(seeds), num_envs)
         action = rng.integers(2, size=shape) if env_id == "CartPole-v1" else rng.uniform(-2, 2, (*shape, 1))
+        before = ours.obs.copy()
         transition, obs = ours.step(action.astype(np.int64 if env_id == "CartPole-v1" else np.float32), {})
+        assert np.array_equal(transition.obs, before), "what was acted on"
         for row, env in enumerate(theirs):
             expected, reward, dones, infos = env.step(transition.action[row])
             close(obs[row], expected)
