@@ -470,7 +470,7 @@ def _hyperparameters(text: str) -> str:
             pass
         else:
             plain = [f"{name} {_plain(value)}" for name, value in values.items() if value is not None]
-            text = head.replace(" today:", ":") + ", ".join(plain)
+            text = head.replace(" today:", " (the file when it was read; the agent may be older):") + ", ".join(plain)
     return text if len(text) <= 500 else text[:497] + "…"
 
 
