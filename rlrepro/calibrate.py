@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from rlrepro import stats
@@ -28,11 +29,13 @@ PAPER_SEEDS = (3, 5, 10)
 RATIOS = (0.5, 1.0, 2.0)
 MARGINS = (1.0, 2.0)  # in standard deviations of ours
 REPETITIONS, EXPERIMENTS, RESAMPLES = 20_000, 2_000, 500
+LEVELS = (1 - ALPHA, 0.5 + CONFIDENCE / 2)
 TASKS = 3
 CLAIMS = 6
 TOLERATED = 0.015  # an interval's coverage may lie this far from 95 %
 FILE = "calibration.json"
 
+Flags = npt.NDArray[np.bool_]
 Shape = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
@@ -103,45 +106,47 @@ def claim_cells(
         generator = np.random.default_rng([seed, 1, index])
         x = SHAPES[shape](generator, (repetitions, n))
         y = ratio * SHAPES[shape](generator, (repetitions, m))
-        sample = (x.mean(1), x.var(1, ddof=1), n, y.mean(1), y.var(1, ddof=1) if m > 1 else None, m)
-        for known, margin in itertools.product((True, False), MARGINS):
-            if m == 1 and known:
-                continue
-            cell = {"shape": shape, "seeds": n, "paper seeds": m, "ratio": ratio, "known": known, "margin": margin}
-            yield cell | _rates(*sample, known, margin)
+        cell = {"shape": shape, "seeds": n, "paper seeds": m, "ratio": ratio}
+        for known in (True, False):
+            if m > 1 or not known:
+                for margin, found in rates(x, y, known).items():
+                    yield cell | {"known": known, "margin": margin} | found
 
 
-def _rates(
-    mean_x: Array, var_x: Array, n: int, mean_y: Array, var_y: Array | None, m: int, known: bool, margin: float
-) -> dict[str, float]:
+def rates(x: Array, y: Array, known: bool, margins: Sequence[float] = MARGINS) -> dict[float, dict[str, float]]:
+    """By margin: how often each verdict is given, and the intervals cover, over repetitions `[R, n]` and `[R, m]`.
+
+    Both sides have mean 0. A p-value is at most alpha where its statistic reaches the quantile: the quicker way.
+    """
+    (mean_x, var_x, n), (mean_y, var_y, m) = (
+        (z.mean(1), z.var(1, ddof=1) if z.shape[1] > 1 else 0, z.shape[1]) for z in (x, y)
+    )
     difference, can_reproduce = mean_x - mean_y, n >= MIN_SEEDS
-    can_differ = known or can_reproduce
-    se, df, *_ = stats.guarded_se(var_x, n, var_y if known else None, m, margin)
-    if known and var_y is not None:
+    if known:
         plain_se, plain_df = stats.welch_se(var_x, n - 1, n, var_y, m - 1, m)
     else:  # the published number taken for the truth, as is usual
-        plain_se, plain_df = np.sqrt(var_x / n), np.full_like(var_x, n - 1)
-
-    def equal(shift: float, se: Array, df: Array) -> Array:
-        return stats.equivalence_p(difference + shift, se, df, margin) <= ALPHA
-
-    def differs(se: Array, df: Array) -> Array:
-        return 2 * np.minimum(*stats.one_sided(difference, se, df)) <= ALPHA
-
-    reproduced = equal(0, se, df) & can_reproduce
-    plain_reproduced = equal(0, plain_se, plain_df)
-    return {
-        "on margin": max(np.mean(equal(shift, se, df) & can_reproduce) for shift in (-margin, margin)),
-        "on margin, plain": max(np.mean(equal(shift, plain_se, plain_df)) for shift in (-margin, margin)),
-        "wrong side": np.mean(differs(se, df) & can_differ & ~reproduced),
-        "wrong side, plain": np.mean(differs(plain_se, plain_df) & ~plain_reproduced),
-        "power": np.mean(reproduced),
-        "power, plain": np.mean(plain_reproduced),
-        "difference covered": np.mean(np.abs(difference) <= special.stdtrit(df, 0.5 + CONFIDENCE / 2) * se),
-        "mean covered": np.mean(
-            np.abs(mean_x) <= special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2) * np.sqrt(var_x / n) + 1e-12
-        ),
-    }  # fmt: skip
+        plain_se, plain_df = np.sqrt(var_x / n), np.asarray(n - 1.0)
+    plain_90, plain_95 = (special.stdtrit(plain_df, level) * plain_se for level in LEVELS)
+    mean_covered = np.abs(mean_x) <= special.stdtrit(n - 1, LEVELS[1]) * np.sqrt(var_x / n) + 1e-12
+    found = {}
+    for margin in margins:
+        se, df, *_ = stats.guarded_se(var_x, n, var_y if known else None, m, margin)
+        half_90, half_95 = (special.stdtrit(df, level) * se for level in LEVELS)
+        events = {"mean covered": mean_covered, "difference covered": np.abs(difference) <= half_95}
+        worst_on_margin = {}
+        for name, narrow, wide, reproduces, differs in (
+            ("", half_90, half_95, can_reproduce, known or can_reproduce),
+            (", plain", plain_90, plain_95, True, True),
+        ):
+            room = margin - narrow if reproduces else np.full_like(narrow, -1.0)
+            reproduced = np.abs(difference) <= room
+            events[f"power{name}"] = reproduced
+            events[f"wrong side{name}"] = (np.abs(difference) >= wide) & ~reproduced & np.bool_(differs)
+            worst_on_margin[f"on margin{name}"] = max(
+                float(np.mean(np.abs(difference + side) <= room)) for side in (-margin, margin)
+            )
+        found[margin] = worst_on_margin | {name: float(np.mean(event)) for name, event in events.items()}
+    return found
 
 
 RATES = ("on margin", "wrong side")
@@ -175,7 +180,7 @@ def stress_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
         for size, share in ((n, 0.3 if which == "ours" else 0.0), (m, 0.0 if which == "ours" else 0.3)):
             failed = generator.random((repetitions, size)) < share
             sides.append(0.02 * generator.standard_normal((repetitions, size)) - failed)
-        guarded, plain = _equal(*sides, 0.3)
+        guarded, plain = _equal(sides[0], sides[1], 0.3)
         row: dict[str, Any] = {"fails": which, "seeds": n, "paper seeds": m}
         rows.append(row | {"on margin": _rounded(guarded), "on margin, plain": _rounded(plain)})
     return rows
@@ -198,21 +203,20 @@ def holm_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
         x, y = SHAPES[shape](generator, (*size, n)), SHAPES[shape](generator, (*size, m))
         se, df, *_ = stats.guarded_se(x.var(-1, ddof=1), n, y.var(-1, ddof=1), m, margin)
         difference = x.mean(-1) - y.mean(-1)
-        # three claims lie on the margin and three are equal: only the former can be wrongly reproduced, and only
-        # the latter wrongly above or below
-        half = np.arange(CLAIMS) < CLAIMS // 2
+        # where half lie on the margin the others are equal; where half are equal the others lie at twice the margin
+        cards: dict[str, Flags] = {"all": np.arange(CLAIMS) >= 0, "half": np.arange(CLAIMS) < CLAIMS // 2}
         row: dict[str, Any] = {"shape": shape, "seeds": n, "paper seeds": m, "margin": margin}
-        for name, on_margin in (("all", np.ones(CLAIMS, bool)), ("half", half)):
+        for name, on_margin in cards.items():
             p = stats.equivalence_p(difference + np.where(on_margin, margin, 0), se, df, margin)
             row[f"any reproduced, {name} on the margin"] = _any(p, on_margin)
-        for name, is_equal in (("all", np.ones(CLAIMS, bool)), ("half", half)):
+        for name, is_equal in cards.items():
             p = 2 * np.minimum(*stats.one_sided(difference + np.where(is_equal, 0, 2 * margin), se, df))
             row[f"any above or below, {name} equal"] = _any(np.minimum(p, 1), is_equal)
         rows.append(row)
     return rows
 
 
-def _any(p: Array, wrong: Array) -> float:
+def _any(p: Array, wrong: Flags) -> float:
     return _rounded(np.mean(((stats.holm_array(p) <= ALPHA) & wrong).any(1)))
 
 
@@ -275,7 +279,7 @@ def bootstrap_coverage(
     truth["improvement"] = np.asarray(
         np.mean(rivals + better > many[0]) / 2 + np.mean(rivals + better >= many[0]) / 2
     )  # each task compares the same pair of distributions
-    hits: dict[str, list[Array]] = {name: [] for name in truth}
+    hits: dict[str, list[Flags]] = {name: [] for name in truth}
     chunk = max(1, 60_000 // (resamples * n // 10))
     for start in range(0, experiments, chunk):
         count = min(chunk, experiments - start)
@@ -295,7 +299,7 @@ def _resampled(tasks: list[Array], generator: np.random.Generator, resamples: in
     return [task[rows, generator.integers(n, size=(resamples, count, n))] for task in tasks]
 
 
-def _inside(drawn: Array, truth: Array) -> Array:
+def _inside(drawn: Array, truth: Array) -> Flags:
     low, high = np.quantile(drawn, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2), axis=0)
     return (low - 1e-12 <= truth) & (truth <= high + 1e-12)
 

@@ -29,7 +29,7 @@ CONFIDENCE = 0.95
 # With 30 % of seeds failing, five seeds all look alike with probability 17 %, ten with 3 %.
 MIN_SEEDS = 10
 # Of a margin, added to either side's standard deviation in the guarded test.
-IMAGINED = 1 / 3
+IMAGINED = 0.4
 # A spread that the paper does not print is taken for this many times ours.
 ASSUMED_SPREAD = 3.0
 # A number of seeds that the paper does not print.
