@@ -28,10 +28,12 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 # With 30 % of seeds failing, five seeds all look alike with probability 17 %, ten with 3 %.
 MIN_SEEDS = 10
-# Of a margin, added to either side's standard deviation in the guarded test.
+# The part of a margin whose square the guarded test adds to either variance.
 IMAGINED = 0.4
-# A spread that the paper does not print is taken for this many times ours.
+# A spread that the paper does not print is taken for this many times ours, and this many margins at least: twice
+# ours, which would do for normal returns, is too little where ten capped seeds show none.
 ASSUMED_SPREAD = 3.0
+ASSUMED_LEAST = 1.25
 # A number of seeds that the paper does not print.
 ASSUMED_SEEDS = 1
 POWER = 0.8
@@ -259,9 +261,10 @@ def guarded_se(
     1. The smaller variance counts as 4 s_other² − 3 s²: once the other where they are equal, twice the other in
        standard deviations where it is none at all, with the other's degrees of freedom. A few seeds show too little
        spread by chance, above all where they all met the same one of two modes.
-    2. Each variance grows by that of a third of a margin, of a whole one where ours has fewer than `MIN_SEEDS`: where
-       neither side shows any spread nothing is certain all the same.
-    3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and a margin at least.
+    2. Each variance grows by the square of `IMAGINED` margins, of a whole one where ours has fewer than `MIN_SEEDS`:
+       where neither side shows any spread nothing is certain all the same.
+    3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as `ASSUMED_LEAST`
+       margins at least.
 
     Degrees of freedom are Satterthwaite's.
     """
@@ -270,7 +273,7 @@ def guarded_se(
     df_y = n_y - 1 if n_y > 1 else df_x
     floor = (margin * (IMAGINED if n_x >= MIN_SEEDS else 1)) ** 2
     if var_y is None:
-        used_x, used_y = var_x + floor, np.maximum(ASSUMED_SPREAD**2 * var_x, margin**2)
+        used_x, used_y = var_x + floor, np.maximum(ASSUMED_SPREAD**2 * var_x, (ASSUMED_LEAST * margin) ** 2)
         se = np.sqrt(used_x / n_x + used_y / n_y)
         return se, np.full_like(se, df_x), used_x, used_y
     var_y = np.asarray(var_y, float)
@@ -297,19 +300,24 @@ def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest
     if abstains:
         notes.append(f"{n} measured seed{'s' * (n > 1)}: reproduced needs at least {MIN_SEEDS}.")
     if measured_sd == 0:
-        notes.append(f"All {n} measured seeds gave the same: a spread by one imagined seed, a margin off, is counted.")
+        notes.append(f"All {n} measured seeds gave the same: {'1' if abstains else IMAGINED} of a margin is counted.")
     if sd is None:
         assumed.append(
             f"the paper's standard deviation over seeds is unknown: taken for {ASSUMED_SPREAD:g} times ours"
-            + " (a margin at least)"
+            f" ({ASSUMED_LEAST:g} margins at least)"
+        )
+    if 1 < m < MIN_SEEDS:
+        notes.append(
+            f"Were 30 % of the paper's seeds to fail, its {m} would not show it with probability {0.7**m:.0%}: "
+            "no test can see that."
         )
     if measured_sd is None and sd is not None:
-        notes.append("One measured seed shows no spread: the paper's is taken for it.")
+        notes.append("One measured seed shows no spread: the paper's is taken for it, and nothing is decided.")
     if measured_sd is None and sd is None:
         notes.append("Neither side has a spread over seeds: nothing can be concluded.")
         se, df, used_x, used_y = math.inf, 1.0, math.inf, math.inf
     elif measured_sd is None:
-        variance = cast(float, sd) ** 2 + margin**2 / max(m - 1, 1)
+        variance = cast(float, sd) ** 2 + margin**2
         se, df = math.sqrt(variance * (1 + 1 / m)), float(max(m - 1, 1))
         used_x = used_y = variance
     else:
@@ -326,7 +334,7 @@ def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest
     above, below = (float(p) for p in one_sided(difference, se, df))
     equal = float(equivalence_p(difference, se, df, margin))
     different = min(1.0, 2 * min(above, below))
-    if sd is None and abstains:
+    if (sd is None and abstains) or n == 1:
         above = below = different = 1.0
     half, half_90 = (float(special.stdtrit(df, level)) * se for level in (0.5 + CONFIDENCE / 2, 1 - ALPHA))
     return ClaimTest(

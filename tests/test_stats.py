@@ -157,21 +157,21 @@ def test_holm_by_hand() -> None:
 
 
 def test_guarded_se_by_hand() -> None:
-    # Ten seeds, s² = 4; five, s² = 3; margin 3, a third of which is 1. The smaller counts as 4·4 − 3·3 = 7, with the
+    # Ten seeds, s² = 4; five, s² = 3; margin 2.5, of which 0.4 is 1. The smaller counts as 4·4 − 3·3 = 7, with the
     # other's 9 degrees of freedom. se² = 5/10 + 8/5 = 2.1, df = 2.1² / (0.5²/9 + 1.6²/9).
-    se, df, used_x, used_y = stats.guarded_se(4.0, 10, 3.0, 5, 3.0)
+    se, df, used_x, used_y = stats.guarded_se(4.0, 10, 3.0, 5, 2.5)
     assert (float(used_x), float(used_y)) == (5, 8)
     assert float(se) == pytest.approx(math.sqrt(2.1))
     assert float(df) == pytest.approx(2.1**2 / (0.25 / 9 + 2.56 / 9))
     # The larger one stands for itself, with its own 4: se² = (4·7 − 3·4 + 1)/10 + 8/5
-    se, df, used_x, used_y = stats.guarded_se(4.0, 10, 7.0, 5, 3.0)
+    se, df, used_x, used_y = stats.guarded_se(4.0, 10, 7.0, 5, 2.5)
     assert (float(used_x), float(used_y)) == (17, 8)
     assert float(df) == pytest.approx((1.7 + 1.6) ** 2 / (1.7**2 / 4 + 1.6**2 / 4))
     # Fewer than ten of ours: a whole margin.
     assert [float(used) for used in stats.guarded_se(4.0, 9, 4.0, 5, 3.0)[2:]] == [13, 13]
-    # Unknown: three times ours, a margin at least.
-    assert [float(used) for used in stats.guarded_se(4.0, 10, None, 1, 3.0)[2:]] == [5, 36]
-    assert [float(used) for used in stats.guarded_se(0.0, 10, None, 1, 3.0)[2:]] == [1, 9]
+    # Unknown: three times ours, one and a quarter margins at least.
+    assert [float(used) for used in stats.guarded_se(4.0, 10, None, 1, 2.5)[2:]] == [5, 36]
+    assert [float(used) for used in stats.guarded_se(0.0, 10, None, 1, 2.5)[2:]] == [1, 3.125**2]
 
 
 @PROPERTY
@@ -239,11 +239,12 @@ def test_zero_spread_on_both_sides_is_not_certainty() -> None:
     assert any("spread of zero" in note for note in near.notes)
 
 
-def test_one_measured_seed_borrows_the_papers_spread() -> None:
+def test_one_measured_seed_borrows_the_papers_spread_and_decides_nothing() -> None:
     tested = claim_test([100.0], Reported(0, 10, "sample sd", 10), 5)
     assert tested.measured_sd is None
     assert tested.used_measured_sd == tested.used_reported_sd
-    assert decide([tested])[0].verdict == "above"
+    assert tested.low > 0
+    assert decide([tested])[0].verdict == "inconclusive"
     neither = claim_test([100.0], Reported(0), 5)
     assert (neither.p_equivalence, neither.p_difference, neither.se) == (1, 1, math.inf)
     assert any("nothing can be concluded" in note for note in neither.notes)
