@@ -139,7 +139,7 @@ def test_tost_equals_statsmodels(x: list[float], y: list[float], margin: float) 
     assert stats.tost(x, y, margin) == pytest.approx(expected, rel=1e-8, abs=1e-300)
 
 
-@PROPERTY
+@settings(PROPERTY, max_examples=15)  # statsmodels takes long
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_equals_statsmodels(p: list[float]) -> None:
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=1e-12, atol=0)
