@@ -1,4 +1,4 @@
-"""The `rlrepro` command: train, list, evaluate."""
+"""The `rlrepro` command: train, list, evaluate, report, scoreboard."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
     "evaluate": "score a finished run on fresh episodes",
+    "report": "write a reproduction's page from its card and results",
     "list": "name the agents, environments and wrappers that are installed",
 }
 
@@ -51,6 +52,10 @@ def _main(arguments: list[str]) -> int:
             from rlrepro.evaluate import main as evaluate
 
             return evaluate(rest)
+        if command == "report":
+            from rlrepro.report import main as report
+
+            return report(rest)
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
