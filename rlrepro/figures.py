@@ -115,7 +115,8 @@ def draw(paint: Callable[[Figure], None], size: tuple[float, float], salt: str, 
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that the font lacks
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE | {"svg.hashsalt": salt})
+        style: Any = _STYLE | {"svg.hashsalt": salt}
+        matplotlib.rcParams.update(style)
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
         svg, pdf = io.BytesIO(), io.BytesIO()
@@ -216,7 +217,7 @@ def _paper(span: Callable[..., Any], line: Callable[..., Any], mark: Mark) -> No
 def _steps(axes: Axes, curve: Curve) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if curve.unit == "env steps":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(curve.unit)
@@ -240,8 +241,8 @@ def strip(values: Mapping[int, float], interval: stats.Estimate, mark: Mark, xla
         y = np.array(list(values.values()))
         axes.scatter(y, 2 + _spread_out(y), s=15, color=BLUE, alpha=0.6, lw=0)
         _interval(axes, 1, interval.value, interval.low, interval.high, BLUE, "o")
-        ends = (None, None) if mark.half is None else (mark.reported - mark.half, mark.reported + mark.half)
-        _interval(axes, 0, mark.reported, *ends, VERMILLION, "D")
+        low, high = (None if mark.half is None else mark.reported + sign * mark.half for sign in (-1, 1))
+        _interval(axes, 0, mark.reported, low, high, VERMILLION, "D")
         axes.set_yticks([2, 1, 0], ["seeds", "mean, 95 %", "paper" if mark.half is None else "paper, 95 %"])
         axes.set_ylim(-0.6, 2.7)
         axes.tick_params(axis="y", length=0)

@@ -32,6 +32,13 @@ _SPREADS = {
     "unknown": "of an unknown kind",
     "none": "",
 }
+#: an aggregate's name: as `_coverage` knows it, as the page does
+_AGGREGATES = {
+    "iqm": ("iqm", "IQM"),
+    "mean": ("mean of tasks", "Mean"),
+    "median": ("median of tasks", "Median"),
+    "optimality gap": ("optimality gap", "Optimality gap"),
+}
 #: beyond so many claims, the details of each are folded and no PDF is drawn
 _MANY = 40
 #: beyond so many rows or tasks a figure says less than the table
@@ -192,6 +199,7 @@ def render(judgement: Judgement) -> tuple[str, dict[str, Drawing]]:
         "makings": _makings(judgement.results),
         "command": commands(judgement),
         "notes": judgement.notes,
+        "coverages": _coverages(judgement.verdicts),
         "words": WORDS,
         "symbols": SYMBOLS,
         "alpha": stats.ALPHA,
@@ -211,7 +219,7 @@ def _sections(judgement: Judgement, made: dict[str, Drawing]) -> list[_Section]:
             claim,
             judgement.card.protocols[claim.protocol].describe(),
             commands(judgement, claim.id),
-            notes=[*([claim.note] if claim.note else []), *verdict.notes],
+            notes=[*([claim.note] if claim.note else []), *_notes(verdict)],
         )
         drawer = _Drawer(judgement, made, _file_name(claim.id, made), section)
         if isinstance(claim, Order):
@@ -220,6 +228,16 @@ def _sections(judgement: Judgement, made: dict[str, Drawing]) -> list[_Section]:
             _fill_claim(drawer, claim, verdict)
         sections.append(section)
     return sections
+
+
+def _notes(verdict: Verdict) -> list[str]:
+    """The verdict's notes but that on the paper's spread, which stands beside its number."""
+    known = _spread_note(verdict.claim).casefold() if isinstance(verdict.claim, Claim) else ""
+    return [note for note in verdict.notes if not known or note.casefold().rstrip(".") != known]
+
+
+def _spread_note(claim: Claim) -> str:
+    return reported(claim).sample_spread().note
 
 
 def _file_name(identity: str, taken: Mapping[str, Drawing]) -> str:
@@ -296,12 +314,11 @@ def mark_of(claim: Claim, one_sided: bool) -> Mark:
     return Mark(claim.reported, error, half, claim.margin)
 
 
-def _claim_curve(
-    card: Card, claim: Claim, protocol: Protocol, units: Mapping[str, UnitResults]
-) -> tuple[Curve, str]:
+def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[str, UnitResults]) -> tuple[Curve, str]:
     if not claim.aggregate:
         return _curve(next(iter(units.values())).histories, protocol)
-    combine = {"mean": np.mean, "median": np.median, "iqm": _iqm}[claim.aggregate]
+    statistics: dict[str, Callable[[np.ndarray], Any]] = {"mean": np.mean, "median": np.median, "iqm": _iqm}
+    combine = statistics[claim.aggregate]
     seeds = sorted({seed for unit in units.values() for seed in unit.seeds})
     grid = np.linspace(0.5, 99.5, 100)
     y = np.full((len(units), len(seeds), len(grid)), np.nan)
@@ -313,7 +330,7 @@ def _claim_curve(
             if known.any():
                 at = np.interp(grid, 100 * curve.x[known] / total, row[known], right=np.nan)
                 y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
-    together = np.asarray([[combine(column) for column in y[:, s].T] for s in range(len(seeds))], float)
+    together = np.array([[float(combine(column)) for column in y[:, s].T] for s in range(len(seeds))], np.float64)
     text = f"Each seed's {claim.aggregate} of normalised scores over {len(units)} environments."
     return Curve(grid, together, "% of training"), text
 
@@ -338,7 +355,8 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
     if not isinstance(test, stats.OrderTest):
         return
     protocol = scaled(card.protocols[claim.protocol], results.scale)
-    rows, pairs = [], []
+    rows: list[tuple[str, ...]] = []
+    pairs = []
     for index, name in enumerate(claim.environments):
         better, worse = (results.units[unit_name(side, name)].histories for side in (claim.better, claim.worse))
         rows.append((
@@ -369,8 +387,18 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
 
 
 def _coverage(kind: str, seeds: int) -> str | None:
-    """Where a 95 % interval of this kind ("mean", "difference", "aggregate") is known to cover more or less."""
+    """Where a 95 % interval of this kind (of `calibrate.coverage_note`) is known to cover more or less."""
     return None
+
+
+def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
+    """The same for the intervals of the first table and figure, once for each number of seeds."""
+    seeds = {len(v.score.per_seed) for v in verdicts if v.score is not None and len(v.score.per_seed) > 1}
+    kinds = (("mean", "Interval of the mean"), ("difference", "Interval of the difference"))
+    notes = [
+        f"{name}, {n} seeds: {note}." for kind, name in kinds for n in sorted(seeds) if (note := _coverage(kind, n))
+    ]
+    return notes
 
 
 def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str, str]]:
@@ -381,7 +409,7 @@ def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str
     if isinstance(test, stats.Acceptance):
         rows += _acceptance_rows(test, decimals)
     elif isinstance(test, stats.ClaimTest):
-        rows += _test_rows(test, verdict, decimals)
+        rows += _test_rows(test, verdict, decimals, _spread_note(claim))
     if verdict.seeds_needed is not None:
         needed = verdict.seeds_needed
         text = needed.note if needed.seeds is None else f"{needed.seeds:,}, for a power of {needed.power:.0%}"
@@ -397,7 +425,7 @@ def _mean_text(interval: stats.Estimate, seeds: int, decimals: int) -> str:
     return _joined(text, interval.note, _coverage("mean", seeds))
 
 
-def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int) -> list[tuple[str, str]]:
+def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int, spread: str) -> list[tuple[str, str]]:
     decision = verdict.decision
 
     def n(value: float | None) -> str:
@@ -417,7 +445,7 @@ def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int) -> list[t
         ("Standard error", f"{n(test.se)}, with {number(test.df, 1)} degrees of freedom"),
         ("Our sd over seeds", f"{n(test.measured_sd)} as seen, {n(test.used_measured_sd)} as used; "
          f"{_count(test.measured_seeds, 'seed')}"),
-        ("The paper's sd", f"{whose} as printed, {n(test.used_reported_sd)} as used; "
+        ("The paper's sd", f"{whose}{f' ({spread})' if spread else ''}, {n(test.used_reported_sd)} as used; "
          + (_count(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated")),
     ]  # fmt: skip
     if test.assumed:
@@ -430,7 +458,8 @@ def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, s
         ("Test", "one-sided acceptance: would the published agent be an unusual one among our seeds?"),
         ("Threshold", f"{number(test.threshold, decimals)}: the published return less the tolerance"),
         ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, 95 % interval "
-         f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"),
+         f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
+         + (f"; {note}" if (note := _coverage("acceptance", test.seeds)) else "")),
         ("p of below", f"{p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
     ]  # fmt: skip
 
@@ -449,8 +478,8 @@ def _overview(judgement: Judgement, made: dict[str, Drawing]) -> str:
     for verdict in judgement.verdicts:
         test = verdict.test
         if isinstance(test, stats.ClaimTest) and math.isfinite(test.se):
-            ends = (test.difference, test.low, test.high)
-            rows.append((verdict.claim.id, *(value / test.margin for value in ends), verdict.word))
+            value, low, high = (end / test.margin for end in (test.difference, test.low, test.high))
+            rows.append((verdict.claim.id, value, low, high, verdict.word))
     if not 1 < len(rows) <= _MOST_ROWS:
         return ""
     name = _file_name("overview", made)
@@ -461,19 +490,20 @@ def _overview(judgement: Judgement, made: dict[str, Drawing]) -> str:
 def _aggregates(judgement: Judgement) -> dict[str, Any]:
     rows = []
     for one in judgement.aggregates:
-        estimates = [(name, _estimate(estimate)) for name, estimate in one.estimates.items()]
         seeds = sorted({len(values) for values in one.scores})
-        rows.append({
-            "agent": one.agent,
-            "tasks": ", ".join(one.tasks),
-            "seeds": " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1])))),
-            "estimates": estimates,
-            "note": _coverage("aggregate", seeds[0]),
-        })  # fmt: skip
-    better = [
-        (one.better, one.worse, ", ".join(one.tasks), _estimate(one.estimate)) for one in judgement.improvements
-    ]
-    return {"rows": rows, "improvements": better}
+        estimates = [
+            (_AGGREGATES[name][1], _estimate(estimate), _coverage(_AGGREGATES[name][0], seeds[0]) or "")
+            for name, estimate in one.estimates.items()
+        ]
+        counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+        rows.append({"agent": one.agent, "tasks": ", ".join(one.tasks), "seeds": counted, "estimates": estimates})
+    better = []
+    for pair in judgement.improvements:
+        fewest = min(len(v) for a in judgement.aggregates if a.agent in (pair.better, pair.worse) for v in a.scores)
+        note = _coverage("improvement", fewest) or ""
+        better.append((pair.better, pair.worse, ", ".join(pair.tasks), _estimate(pair.estimate), note))
+    fewest = min((len(values) for one in judgement.aggregates for values in one.scores), default=0)
+    return {"rows": rows, "improvements": better, "profile_note": _coverage("profile", fewest) or ""}
 
 
 def _estimate(estimate: stats.Estimate) -> str:

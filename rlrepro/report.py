@@ -94,14 +94,17 @@ def markdown(judgement: Judgement) -> str:
     if scale != 1:
         lines += [f"> **NOT COMPARABLE**: run at {scale:g} of the paper's steps.", ""]
     lines += [f"![{total}](badge.svg)", "", f"{len(judgement.verdicts)} claims: {total}.", ""]
-    lines += ["| claim | environment | reported | measured | margin | verdict |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [
+        "| claim | environment | reported | measured | margin | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for row in (row_of(card, verdict) for verdict in judgement.verdicts):
         measured = " ".join(filter(None, (row.measured, row.interval, f"({row.seeds})" if row.seeds else "")))
         star = " \\*" if row.qualified else ""
         word = f"**{SYMBOLS[row.word]} {row.word}**{star}: {md(row.why)}"
-        cells = [md(row.id), md(row.environment), md(f"{row.reported} {row.spread}".strip()), md(measured), md(row.margin)]
-        lines.append(f"| {' | '.join([*cells, word])} |")
-    lines += ["", "Measured: mean over seeds with its 95 % interval. \\* rests on an assumption that the verdict names."]
+        cells = [row.id, row.environment, f"{row.reported} {row.spread}".strip(), measured, row.margin]
+        lines.append(f"| {' | '.join([*map(md, cells), word])} |")
+    lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
     lines += ["", "Run it again:", "", _fenced(commands(judgement)), ""]
     return "\n".join(lines)
 
@@ -140,7 +143,7 @@ def shield(left: str, right: str, colour: str) -> str:
     widths = [round(6.6 * len(text) + 12) for text in (left, right)]
     title, total = escape(f"{left} {right}"), sum(widths)
     texts = "".join(
-        f'<text x="{x + width / 2:g}" y="14" textLength="{width - 12}" lengthAdjust="spacingAndGlyphs">{escape(text)}</text>'
+        f'<text x="{x + width / 2:g}" y="14" textLength="{width - 12}">{escape(text)}</text>'
         for x, width, text in ((0, widths[0], left), (widths[0], widths[1], right))
     )
     return (
@@ -158,6 +161,7 @@ def shield(left: str, right: str, colour: str) -> str:
 
 def _show(judgement: Judgement, into: Path) -> None:
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -167,7 +171,7 @@ def _show(judgement: Judgement, into: Path) -> None:
     if judgement.results.scale != 1:
         console.print(f"NOT COMPARABLE: run at {judgement.results.scale:g} of the paper's steps", style="bold red")
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
-    table.add_column("claim", overflow="fold")
+    table.add_column("claim", overflow="fold", max_width=28)
     table.add_column("reported", overflow="fold")
     table.add_column("measured, 95 % interval", overflow="fold")
     table.add_column("verdict", overflow="fold")
@@ -175,14 +179,15 @@ def _show(judgement: Judgement, into: Path) -> None:
     for row in rows:
         word = Text(f"{SYMBOLS[row.word]} {row.word}{' *' if row.qualified else ''}", _STYLES.get(row.word, "dim"))
         spread = row.spread.split(" (")[0] if row.spread.startswith("±") else ""
-        measured = Text("\n".join(filter(None, (f"{row.measured} {row.interval}".strip(), row.seeds))))
+        first = f"{row.measured} {row.interval}".strip()
+        measured = Text("\n".join(filter(None, (first, row.seeds))))
         table.add_row(Text(row.id), Text(f"{row.reported} {spread}".strip()), measured, word)
     console.print(table)
     told = [row for row in rows if row.word in ("above", "below", "inconclusive") or row.qualified]
     if told:
         console.print()
     for row in told:
-        console.print(Text(row.id, "bold"), Text(row.why))
+        console.print(Padding(Text.assemble((row.id, "bold"), f": {row.why}"), (0, 0, 0, 2)))
     console.print()
     for name in ("report.html", "report.md", "badge.svg", "verdicts.json"):
         console.print(Text(str(into / name)), soft_wrap=True)
