@@ -219,6 +219,13 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
     return Score(protocol, per_seed, missing)
 
 
+def window(protocol: Protocol, histories: Sequence[History]) -> tuple[float, float] | None:
+    """The first and the last env step of what counts, over all seeds that have a score; None where none has."""
+    counted = [points for points, lack in (_counted(protocol, history) for history in histories) if not lack]
+    steps = np.concatenate([points[:, 0] for points in counted]) if counted else np.empty(0)
+    return (float(steps.min()), float(steps.max())) if len(steps) else None
+
+
 def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     """The points `[k, 2]` that count, and why the seed has no score, or ""."""
     kind = "episode" if protocol.returns == "training" else "evaluation"

@@ -199,8 +199,8 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
         unit = results.units.get(unit_name(claim.implementation, environment))
         if unit is None:
             return None
-        scaled = _scaled(protocol, results.scale)
-        scores[environment] = dataclasses.replace(score(scaled, unit.histories), protocol=protocol)
+        counted = score(scaled(protocol, results.scale), unit.histories)
+        scores[environment] = dataclasses.replace(counted, protocol=protocol)
     if not claim.aggregate:
         return scores[claim.environments[0]]
     combine = {"mean": np.mean, "median": np.median, "iqm": lambda v: stats.iqm([np.array([x]) for x in v])}
@@ -215,7 +215,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
     return Score(protocol, per_seed, missing)
 
 
-def _scaled(protocol: Protocol, scale: float) -> Protocol:
+def scaled(protocol: Protocol, scale: float) -> Protocol:
     """The protocol of runs of a fraction of the steps."""
     if scale == 1:
         return protocol
@@ -249,7 +249,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
             unit = results.units.get(unit_name(implementation, environment))
             if unit is None:
                 return _Open(order, "order", lack="not run")
-            one = score(_scaled(protocol, results.scale), unit.histories)
+            one = score(scaled(protocol, results.scale), unit.histories)
             lacks += [f"{implementation} on {environment}, {_missing(one)}"] if one.missing else []
             side.append(one.values)
         sides.append(side)
@@ -350,7 +350,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         unit = results.units.get(unit_name(claim.implementation, environment.name))
         if unit is None or claim.aggregate or environment.random is None:
             continue
-        scored = score(_scaled(card.protocols[claim.protocol], results.scale), unit.histories)
+        scored = score(scaled(card.protocols[claim.protocol], results.scale), unit.histories)
         if scored.per_seed:
             tasks = by_agent.setdefault(card.implementations[claim.implementation].agent, {})
             tasks.setdefault(environment.name, np.array([normalise(environment, v) for v in scored.values]))

@@ -1,0 +1,614 @@
+"""What a report's page says, as plain data for its template; and its figures."""
+
+from __future__ import annotations
+
+import datetime
+import glob
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rlrepro import figures, stats
+from rlrepro.cards import Card, Claim, Order, find_card
+from rlrepro.errors import Problem
+from rlrepro.figures import Curve, Drawing, Mark
+from rlrepro.protocol import History, Protocol, window
+from rlrepro.results import Results, UnitResults
+from rlrepro.units import unit_name
+from rlrepro.verdict import WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
+
+SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
+_SPREADS = {
+    "population sd": "population sd",
+    "sample sd": "sample sd",
+    "standard error": "standard error",
+    "interval 95": "half a 95 % interval",
+    "over episodes": "sd over episodes of one agent",
+    "unknown": "of an unknown kind",
+    "none": "",
+}
+#: an aggregate's name: as `_coverage` knows it, as the page does
+_AGGREGATES = {
+    "iqm": ("iqm", "IQM"),
+    "mean": ("mean of tasks", "Mean"),
+    "median": ("median of tasks", "Median"),
+    "optimality gap": ("optimality gap", "Optimality gap"),
+}
+#: beyond so many claims, the details of each are folded and no PDF is drawn
+_MANY = 40
+#: beyond so many rows or tasks a figure says less than the table
+_MOST_ROWS, _MOST_TASKS = 60, 12
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """For people: thousands parted, a true minus; "—" where there is none."""
+    if value is None or math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.4g}" if abs(value) >= 1e9 else f"{value:,.{decimals}f}"
+    return (text[1:] if re.fullmatch(r"-0(\.0*)?", text) else text).replace("-", "−")
+
+
+def exact(value: float) -> str:
+    """As the paper printed it."""
+    return f"{value:.10g}".replace("-", "−")
+
+
+def decimals_for(size: float) -> int:
+    """Decimals that show differences of a hundredth of `size` (a margin)."""
+    return min(6, max(0, 2 - math.floor(math.log10(size))))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A verdict as a table shows it, in Markdown, on a terminal and on the page."""
+
+    id: str
+    environment: str
+    reported: str
+    spread: str
+    measured: str
+    interval: str
+    seeds: str
+    margin: str
+    word: str
+    qualified: str
+    why: str
+
+
+def row_of(card: Card, verdict: Verdict) -> Row:
+    """The texts of one verdict's row."""
+    claim = verdict.claim
+    if isinstance(claim, Order):
+        test = verdict.test
+        measured = f"ahead on {test.wins} of {test.tasks}" if isinstance(test, stats.OrderTest) else "—"
+        wanted = f"{claim.better} above {claim.worse} on at least {claim.at_least} of {len(claim.environments)}"
+        where = _listed(claim.environments)
+        return Row(claim.id, where, wanted, "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
+    decimals = decimals_for(claim.margin)
+    spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
+    about = [_SPREADS[claim.spread_kind] if claim.spread is not None else "no spread printed"]
+    about.append(_count(claim.seeds, "seed") if claim.seeds else "seeds not stated")
+    measured, interval, seeds = "—", "", ""
+    if verdict.score is not None and verdict.score.per_seed:
+        measured = number(verdict.score.mean, decimals)
+        if verdict.interval is not None and verdict.interval.low is not None:
+            interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
+        seeds = _count(len(verdict.score.per_seed), "seed")
+    if verdict.score is not None and verdict.score.missing:
+        seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
+    one_sided = verdict.kind == "one-sided"
+    return Row(
+        id=claim.id,
+        environment=_listed(claim.environments) + (f" ({claim.aggregate})" if claim.aggregate else ""),
+        reported=exact(claim.reported),
+        spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
+        measured=measured,
+        interval=interval,
+        seeds=seeds,
+        margin=f"− {exact(claim.margin)}" if one_sided else f"± {exact(claim.margin)}",
+        word=verdict.word,
+        qualified=verdict.qualified if verdict.word == "reproduced" else "",
+        why=verdict.why,
+    )
+
+
+def counts(judgement: Judgement) -> list[tuple[str, int]]:
+    """How many claims came out how, in the order of `WORDS`, those with none left out."""
+    return [(word, judgement.count(word)) for word in WORDS if judgement.count(word)]
+
+
+def commands(judgement: Judgement, claim: str | None = None) -> str:
+    """The command that runs the card, or one claim of it, again."""
+    card, results = judgement.card, judgement.results
+    parts = ["python", "-m", "rlrepro.reproduce", _card_name(card)]
+    if claim is not None:
+        parts += ["--claims", glob.escape(claim)]
+    seeds = sorted({seed for unit in results.units.values() for seed in unit.seeds})
+    if seeds:
+        listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+        parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
+    if results.scale != 1:
+        parts += ["--scale", f"{results.scale:g}"]
+    return shlex.join(parts)
+
+
+def _card_name(card: Card) -> str:
+    """What names it for a reader: the kit's own name, or the file that lies beside the page."""
+    try:
+        ours = find_card(card.name).resolve().read_text(encoding="utf-8") == card.text
+    except (Problem, OSError):
+        return "card.toml"
+    return card.name if ours else "card.toml"
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+@dataclass
+class _Section:
+    """One claim's part of the page."""
+
+    anchor: str
+    row: Row
+    claim: Claim | Order
+    protocol: str
+    command: str
+    figures: list[tuple[str, str]] = field(default_factory=list)  #: inline SVG and caption
+    seeds: list[tuple[str, str, str]] = field(default_factory=list)  #: seed, value, why it has none
+    statistics: list[tuple[str, str]] = field(default_factory=list)
+    tasks: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def render(judgement: Judgement) -> tuple[str, dict[str, Drawing]]:
+    """The page, and its figures by the names of their files."""
+    import jinja2
+
+    made: dict[str, Drawing] = {}
+    sections = _sections(judgement, made)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rlrepro"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    card = judgement.card
+    context = {
+        "card": card,
+        "paper_url": card.paper.url if re.match(r"https?://", card.paper.url) else "",
+        "counts": counts(judgement),
+        "total": len(judgement.verdicts),
+        "scale": judgement.results.scale,
+        "sections": sections,
+        "folded": len(sections) > _MANY,
+        "overview": _overview(judgement, made),
+        "aggregates": _aggregates(judgement),
+        "profiles": _profiles(judgement, made),
+        "hyperparameters": _hyperparameters(card),
+        "environments": [_environment(card, name) for name in card.environments],
+        "protocols": [(name, protocol.describe(), protocol.note) for name, protocol in card.protocols.items()],
+        "runs": _runs(judgement.results),
+        "makings": _makings(judgement.results),
+        "command": commands(judgement),
+        "notes": judgement.notes,
+        "coverages": _coverages(judgement.verdicts),
+        "words": WORDS,
+        "symbols": SYMBOLS,
+        "alpha": stats.ALPHA,
+        "min_seeds": stats.MIN_SEEDS,
+        "assumed_spread": stats.ASSUMED_SPREAD,
+    }
+    return environment.get_template("report.html.j2").render(context), made
+
+
+def _sections(judgement: Judgement, made: dict[str, Drawing]) -> list[_Section]:
+    sections = []
+    for index, verdict in enumerate(judgement.verdicts, 1):
+        claim = verdict.claim
+        section = _Section(
+            f"claim-{index}",
+            row_of(judgement.card, verdict),
+            claim,
+            judgement.card.protocols[claim.protocol].describe(),
+            commands(judgement, claim.id),
+            notes=[*([claim.note] if claim.note else []), *_notes(verdict)],
+        )
+        drawer = _Drawer(judgement, made, _file_name(claim.id, made), section)
+        if isinstance(claim, Order):
+            _fill_order(drawer, claim, verdict)
+        else:
+            _fill_claim(drawer, claim, verdict)
+        sections.append(section)
+    return sections
+
+
+def _notes(verdict: Verdict) -> list[str]:
+    """The verdict's notes but that on the paper's spread, which stands beside its number."""
+    known = _spread_note(verdict.claim).casefold() if isinstance(verdict.claim, Claim) else ""
+    return [note for note in verdict.notes if not known or note.casefold().rstrip(".") != known]
+
+
+def _spread_note(claim: Claim) -> str:
+    return reported(claim).sample_spread().note
+
+
+def _file_name(identity: str, taken: Mapping[str, Drawing]) -> str:
+    stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in identity).strip(".")[:80]
+    name, index = stem or "claim", 2
+    while any(other in (name, f"{name}-seeds") for other in taken):
+        name, index = f"{stem}-{index}", index + 1
+    return name
+
+
+@dataclass(frozen=True)
+class _Drawer:
+    judgement: Judgement
+    made: dict[str, Drawing]
+    name: str
+    section: _Section
+
+    def add(self, suffix: str, paint: Callable[..., None], size: tuple[float, float], caption: str) -> None:
+        name = self.name + suffix
+        drawing = figures.draw(paint, size, name, len(self.judgement.verdicts) <= _MANY)
+        self.made[name] = drawing
+        self.section.figures.append((drawing.inline(caption), caption))
+
+
+def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
+    section, card, results = drawer.section, drawer.judgement.card, drawer.judgement.results
+    decimals = decimals_for(claim.margin)
+    if verdict.score is not None:
+        rows = [(seed, number(value, decimals), "") for seed, value in verdict.score.per_seed.items()]
+        rows += [(seed, "no score", why) for seed, why in verdict.score.missing.items()]
+        section.seeds = [(str(seed), value, why) for seed, value, why in sorted(rows)]
+    section.statistics = _statistics(claim, verdict, decimals)
+    units = [(e, results.units.get(unit_name(claim.implementation, e))) for e in claim.environments]
+    there = {e: unit for e, unit in units if unit is not None and unit.histories}
+    if len(there) < len(units):
+        return
+    mark = mark_of(claim, verdict.kind == "one-sided")
+    protocol = scaled(card.protocols[claim.protocol], results.scale)
+    curve, what = _claim_curve(card, claim, protocol, there)
+    unit_of_return = "normalised score" if claim.aggregate else "return"
+    if len(curve.x) and not np.isnan(curve.y).all():
+        counted = None
+        if not claim.aggregate and protocol.statistic != "one agent":
+            counted = window(protocol, next(iter(there.values())).histories)
+            if verdict.score is not None and verdict.score.at_step is not None:
+                counted = (verdict.score.at_step, verdict.score.at_step)
+        caption = (
+            f"{what} Thin: each of {_count(len(curve.y), 'seed')}; thick: their mean with its pointwise 95 % "
+            "t interval; dashed: the paper's number"
+            + (", with its standard error over seeds" if mark.error is not None else "")
+            + "; shaded across: "
+            + (f"the tolerance, {exact(claim.margin)}" if mark.one_sided else f"± the margin, {exact(claim.margin)}")
+            + ("; shaded down: what the protocol counts." if counted else ".")
+        )
+        label = f"{what.split(' return')[0].lower()} {unit_of_return}" if not claim.aggregate else unit_of_return
+        drawer.add("", figures.learning_curve(curve, mark, counted, label), (5.2, 3.0), caption)
+    if verdict.score is not None and verdict.score.per_seed and verdict.interval is not None:
+        paint = figures.strip(verdict.score.per_seed, verdict.interval, mark, f"{unit_of_return}, by the protocol")
+        missing = f" {_count(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
+        text = f"What each seed scores by the claim's protocol, their mean, and the paper's number.{missing}"
+        drawer.add("-seeds", paint, (5.2, 1.45), text)
+
+
+def mark_of(claim: Claim, one_sided: bool) -> Mark:
+    """The paper's number as figures draw it; its own error where spread, its kind and the seeds are known."""
+    theirs = reported(claim)
+    sd, seeds = theirs.sample_sd, theirs.num_seeds
+    if sd is None or seeds is None or seeds < 2 or one_sided:
+        return Mark(claim.reported, None, None, claim.margin, one_sided)
+    from scipy import special
+
+    error = sd / math.sqrt(seeds)
+    half = float(special.stdtrit(seeds - 1, 0.5 + stats.CONFIDENCE / 2)) * error
+    return Mark(claim.reported, error, half, claim.margin)
+
+
+def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[str, UnitResults]) -> tuple[Curve, str]:
+    if not claim.aggregate:
+        return _curve(next(iter(units.values())).histories, protocol)
+    statistics: dict[str, Callable[[np.ndarray], Any]] = {"mean": np.mean, "median": np.median, "iqm": _iqm}
+    combine = statistics[claim.aggregate]
+    seeds = sorted({seed for unit in units.values() for seed in unit.seeds})
+    grid = np.linspace(0.5, 99.5, 100)
+    y = np.full((len(units), len(seeds), len(grid)), np.nan)
+    for task, (name, unit) in enumerate(units.items()):
+        curve, _ = _curve(unit.histories, protocol)
+        total = max((h.steps for h in unit.histories), default=1)
+        for history, row in zip(unit.histories, curve.y, strict=True):
+            known = ~np.isnan(row)
+            if known.any():
+                at = np.interp(grid, 100 * curve.x[known] / total, row[known], right=np.nan)
+                y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
+    together = np.array([[float(combine(column)) for column in y[:, s].T] for s in range(len(seeds))], np.float64)
+    text = f"Each seed's {claim.aggregate} of normalised scores over {len(units)} environments."
+    return Curve(grid, together, "% of training"), text
+
+
+def _iqm(values: np.ndarray) -> float:
+    return float(stats.iqm([np.array([value]) for value in values])) if np.isfinite(values).all() else math.nan
+
+
+def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str]:
+    """What the protocol looks at over training; training returns where no evaluations were made."""
+    if protocol.returns == "evaluation" and any(len(h.evaluations) > 1 for h in histories):
+        return figures.evaluation_curve(histories), "Evaluation return."
+    total = max((h.steps for h in histories), default=0)
+    if not total or not any(len(h.episodes) for h in histories):
+        return Curve(np.empty(0), np.empty((len(histories), 0))), "Training return."
+    curve = figures.training_curve(histories, total)
+    return curve, f"Training return: the mean of episodes in bins of {total / curve.bins:,.0f} env steps."
+
+
+def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
+    card, results, test = drawer.judgement.card, drawer.judgement.results, verdict.test
+    if not isinstance(test, stats.OrderTest):
+        return
+    protocol = scaled(card.protocols[claim.protocol], results.scale)
+    rows: list[tuple[str, ...]] = []
+    pairs = []
+    for index, name in enumerate(claim.environments):
+        better, worse = (results.units[unit_name(side, name)].histories for side in (claim.better, claim.worse))
+        rows.append((
+            name,
+            f"{test.differences[index]:,.4g}".replace("-", "−"),
+            p_text(test.p_above[index]),
+            f"{len(better)} and {len(worse)}",
+        ))  # fmt: skip
+        pairs.append((name, _curve(better, protocol)[0], _curve(worse, protocol)[0]))
+    drawer.section.tasks = rows
+    decision = verdict.decision
+    drawer.section.statistics = [
+        ("Test", "one-sided guarded Welch tests (Welch, 1947), one a task, joined by partial conjunction "
+         "(Benjamini and Heller, 2008)"),
+        ("Ahead", f"on {test.wins} of {test.tasks} tasks; {test.at_least} claimed"),
+        ("p that it holds", _p_pair(test.p_holds, decision.p_equivalence if decision else None)),
+        ("p of its contrary", _p_pair(test.p_contrary, decision.p_difference if decision else None)),
+    ]  # fmt: skip
+    pairs = [pair for pair in pairs if len(pair[1].x) and len(pair[2].x)]
+    if pairs and len(claim.environments) <= _MOST_TASKS:
+        kind = "training" if protocol.returns == "training" else "evaluation"
+        height = 0.5 + (2.4 if len(pairs) == 1 else 1.7) * -(-len(pairs) // (1 if len(pairs) == 1 else 2))
+        caption = f"{claim.better} and {claim.worse}: seeds thin, means thick, each with its pointwise 95 % t interval."
+        drawer.add("", figures.order(pairs, claim.better, claim.worse, f"{kind} return"), (5.2, height), caption)
+
+
+# -------------------------------------------------------------------------------------------- statistics
+
+
+def _coverage(kind: str, seeds: int) -> str | None:
+    """Where a 95 % interval of this kind (of `calibrate.coverage_note`) is known to cover more or less."""
+    return None
+
+
+def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
+    """The same for the intervals of the first table and figure, once for each number of seeds."""
+    seeds = {len(v.score.per_seed) for v in verdicts if v.score is not None and len(v.score.per_seed) > 1}
+    kinds = (("mean", "Interval of the mean"), ("difference", "Interval of the difference"))
+    notes = [
+        f"{name}, {n} seeds: {note}." for kind, name in kinds for n in sorted(seeds) if (note := _coverage(kind, n))
+    ]
+    return notes
+
+
+def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str, str]]:
+    test = verdict.test
+    rows: list[tuple[str, str]] = []
+    if verdict.interval is not None and verdict.score is not None:
+        rows.append(("Mean", _mean_text(verdict.interval, len(verdict.score.per_seed), decimals)))
+    if isinstance(test, stats.Acceptance):
+        rows += _acceptance_rows(test, decimals)
+    elif isinstance(test, stats.ClaimTest):
+        rows += _test_rows(test, verdict, decimals, _spread_note(claim))
+    if verdict.seeds_needed is not None:
+        needed = verdict.seeds_needed
+        text = needed.note if needed.seeds is None else f"{needed.seeds:,}, for a power of {needed.power:.0%}"
+        rows.append(("Seeds needed", f"{text}, if spread and difference are as they look"))
+    rows.append(("Margin", f"{exact(claim.margin)}: {claim.margin_why}"))
+    return rows
+
+
+def _mean_text(interval: stats.Estimate, seeds: int, decimals: int) -> str:
+    text = number(interval.value, decimals)
+    if interval.low is not None:
+        text += f", 95 % t interval [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
+    return _joined(text, interval.note, _coverage("mean", seeds))
+
+
+def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int, spread: str) -> list[tuple[str, str]]:
+    decision = verdict.decision
+
+    def n(value: float | None) -> str:
+        return number(value, decimals)
+
+    inside = "inside" if abs(test.low_90) < test.margin and abs(test.high_90) < test.margin else "not inside"
+    whose = "unknown" if test.reported_sd is None else n(test.reported_sd)
+    rows = [
+        ("Test", "two one-sided t tests of equivalence (Schuirmann, 1987) and a t test of difference (Welch, 1947), "
+         "with guarded variances and Satterthwaite's degrees of freedom"),
+        ("Measured − reported", _joined(
+            f"{n(test.difference)}, 95 % interval [{n(test.low)}, {n(test.high)}]",
+            _coverage("difference", test.measured_seeds))),
+        ("90 % interval", f"[{n(test.low_90)}, {n(test.high_90)}]: {inside} ± {exact(test.margin)}"),
+        ("p of equivalence", _p_pair(test.p_equivalence, decision.p_equivalence if decision else None)),
+        ("p of difference", _p_pair(test.p_difference, decision.p_difference if decision else None)),
+        ("Standard error", f"{n(test.se)}, with {number(test.df, 1)} degrees of freedom"),
+        ("Our sd over seeds", f"{n(test.measured_sd)} as seen, {n(test.used_measured_sd)} as used; "
+         f"{_count(test.measured_seeds, 'seed')}"),
+        ("The paper's sd", f"{whose}{f' ({spread})' if spread else ''}, {n(test.used_reported_sd)} as used; "
+         + (_count(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated")),
+    ]  # fmt: skip
+    if test.assumed:
+        rows.append(("Assumed", test.assumed))
+    return rows
+
+
+def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, str]]:
+    return [
+        ("Test", "one-sided acceptance: would the published agent be an unusual one among our seeds?"),
+        ("Threshold", f"{number(test.threshold, decimals)}: the published return less the tolerance"),
+        ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, 95 % interval "
+         f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
+         + (f"; {note}" if (note := _coverage("acceptance", test.seeds)) else "")),
+        ("p of below", f"{p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
+    ]  # fmt: skip
+
+
+def _p_pair(raw: float, corrected: float | None) -> str:
+    if corrected is None:
+        return p_text(raw)
+    return f"{p_text(raw)}; {p_text(corrected)} after Holm's correction over the card (1979)"
+
+
+# ------------------------------------------------------------------------------------- the whole card
+
+
+def _overview(judgement: Judgement, made: dict[str, Drawing]) -> str:
+    rows = []
+    for verdict in judgement.verdicts:
+        test = verdict.test
+        if isinstance(test, stats.ClaimTest) and math.isfinite(test.se):
+            value, low, high = (end / test.margin for end in (test.difference, test.low, test.high))
+            rows.append((verdict.claim.id, value, low, high, verdict.word))
+    if not 1 < len(rows) <= _MOST_ROWS:
+        return ""
+    name = _file_name("overview", made)
+    made[name] = figures.draw(figures.overview(rows), (5.2, 0.75 + 0.24 * len(rows)), name)
+    return made[name].inline("Every claim's difference from the paper with its 95 % interval, in margins")
+
+
+def _aggregates(judgement: Judgement) -> dict[str, Any]:
+    rows = []
+    for one in judgement.aggregates:
+        seeds = sorted({len(values) for values in one.scores})
+        estimates = [
+            (_AGGREGATES[name][1], _estimate(estimate), _coverage(_AGGREGATES[name][0], seeds[0]) or "")
+            for name, estimate in one.estimates.items()
+        ]
+        counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+        rows.append({"agent": one.agent, "tasks": ", ".join(one.tasks), "seeds": counted, "estimates": estimates})
+    better = []
+    for pair in judgement.improvements:
+        fewest = min(len(v) for a in judgement.aggregates if a.agent in (pair.better, pair.worse) for v in a.scores)
+        note = _coverage("improvement", fewest) or ""
+        better.append((pair.better, pair.worse, ", ".join(pair.tasks), _estimate(pair.estimate), note))
+    fewest = min((len(values) for one in judgement.aggregates for values in one.scores), default=0)
+    return {"rows": rows, "improvements": better, "profile_note": _coverage("profile", fewest) or ""}
+
+
+def _estimate(estimate: stats.Estimate) -> str:
+    if estimate.low is None:
+        return number(estimate.value, 3)
+    return f"{number(estimate.value, 3)} [{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
+
+
+def _profiles(judgement: Judgement, made: dict[str, Drawing]) -> str:
+    if not judgement.aggregates:
+        return ""
+    agents = [(one.agent, one.thresholds, one.profile) for one in judgement.aggregates]
+    name = _file_name("profiles", made)
+    made[name] = figures.draw(figures.profiles(agents), (5.2, 2.7), name)
+    return made[name].inline("Performance profiles: the share of runs above each normalised score")
+
+
+def _hyperparameters(card: Card) -> list[tuple[str, str, list[tuple[str, list[tuple[str, str]]]]]]:
+    """Each implementation, its agent, and by source its hyperparameters."""
+    made = []
+    for name, one in card.implementations.items():
+        by_source: dict[str, list[tuple[str, str]]] = {}
+        for key, value in one.hyperparameters.items():
+            by_source.setdefault(value.source, []).append((key, _value(value.value)))
+        made.append((name, one.agent, list(by_source.items())))
+    return made
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(_value, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _environment(card: Card, name: str) -> dict[str, str]:
+    one = card.environments[name]
+    options = [f"{key}={value!r}" for key, value in one.kwargs.items()]
+    return {
+        "name": name,
+        "paper": one.paper,
+        "run": one.run + (f" ({', '.join(options)})" if options else ""),
+        "wrappers": ", ".join(one.wrappers),
+        "differs": one.differs or ("nothing: the same version" if one.paper == one.run else "nothing"),
+        "scale": "" if one.random is None or one.best is None else f"{exact(one.random)} to {exact(one.best)}",
+    }
+
+
+def _runs(results: Results) -> list[dict[str, str]]:
+    rows = []
+    for name, unit in results.units.items():
+        for run in unit.runs:
+            rows.append({
+                "unit": name,
+                "seeds": _seeds(run.get("seeds", ())),
+                "started": str(run.get("started", "")),
+                "took": _took(run.get("started"), run.get("ended")),
+                "status": _joined(str(run.get("status", "")), str(run.get("reason") or "")),
+                "command": str(run.get("command", "")),
+            })  # fmt: skip
+    return rows
+
+
+def _makings(results: Results) -> list[dict[str, str]]:
+    """The hardware and versions that runs were made with, each different set once."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name, unit in results.units.items():
+        for run in unit.runs:
+            hardware, versions = (
+                ", ".join(f"{key} {value}" for key, value in sorted(run.get(part, {}).items()))
+                for part in ("hardware", "versions")
+            )
+            git = run.get("git") or {}
+            commit = f"{git.get('commit', 'unknown')}{', with changes' if git.get('changed') else ''}"
+            units = found.setdefault((hardware, versions, commit if git else ""), [])
+            units += [name] if name not in units else []
+    return [
+        {"units": ", ".join(units), "hardware": hardware, "versions": versions, "git": git}
+        for (hardware, versions, git), units in found.items()
+    ]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def _took(started: Any, ended: Any) -> str:
+    try:
+        seconds = (datetime.datetime.fromisoformat(ended) - datetime.datetime.fromisoformat(started)).total_seconds()
+    except (TypeError, ValueError):
+        return ""
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
+    return ", ".join(names[:most] if more else names) + more
+
+
+def _count(number_of: int, what: str) -> str:
+    return f"{number_of:,} {what}{'s' * (number_of != 1)}"
+
+
+def _joined(*texts: str | None) -> str:
+    return "; ".join(text for text in texts if text)
