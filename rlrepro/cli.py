@@ -1,4 +1,4 @@
-"""The `rlrepro` command: train, list, evaluate."""
+"""The `rlrepro` command: train, evaluate, compare, score, list."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
     "evaluate": "score a finished run on fresh episodes",
+    "compare": "hold runs of any origin against each other, and against published numbers",
+    "score": "score one source by every protocol side by side",
     "list": "name the agents, environments and wrappers that are installed",
 }
 
@@ -51,6 +53,14 @@ def _main(arguments: list[str]) -> int:
             from rlrepro.evaluate import main as evaluate
 
             return evaluate(rest)
+        if command == "compare":
+            from rlrepro.compare import main as compare
+
+            return compare(rest)
+        if command == "score":
+            from rlrepro.score import main as score
+
+            return score(rest)
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
