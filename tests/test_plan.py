@@ -233,7 +233,7 @@ def _tiny(folder: Path, total: int) -> Card:
 def test_a_probe_is_silent_and_leaves_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = _tiny(tmp_path, 400)
+    card = _tiny(tmp_path, 2_000)
     monkeypatch.setattr(plan.tempfile, "tempdir", str(tmp_path))
     made = settings_of(card, units_of(card, card.claims, ())[0], (0,))
     probe = plan.measure(made)
