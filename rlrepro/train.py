@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def begin(request: Request, command: Sequence[str], brief: bool = False) -> RunFolder:
-    """Train a new run to its end; `brief` shows how it goes and no more."""
+def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: bool = False) -> RunFolder:
+    """Train a new run to its end; `brief` shows how it goes and no more, `quiet` nothing at all."""
     from rlrepro.record import RunFolder
 
     settings = request.settings
@@ -55,7 +55,7 @@ def begin(request: Request, command: Sequence[str], brief: bool = False) -> RunF
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief)
+        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet)
     except NeverBegan:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -151,7 +151,9 @@ def _check(settings: Settings) -> None:
         source.make(render_mode="rgb_array").close()
 
 
-def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None], brief: bool) -> None:
+def _train(
+    folder: RunFolder, settings: Settings, steps: Mapping[int, int | None], brief: bool, quiet: bool = False
+) -> None:
     """Train every group from its step; `Problem` where one of them stopped."""
     from rich.console import Console
 
@@ -164,7 +166,7 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
 
     from rlrepro.record import metric_points, now
 
-    console = _Console()
+    console = _Console(quiet=quiet)
     groups = settings.groups()
     jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
     with Board(folder, settings, console, brief) as board:
