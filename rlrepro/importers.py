@@ -185,7 +185,7 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
             return
     monitors = sorted(path.glob("*monitor.csv")) if kind in (None, "monitor") else []
     evaluations = path / "evaluations.npz"
-    if kind in (None, "npz") and evaluations.is_file() or monitors:
+    if (kind in (None, "npz") and evaluations.is_file()) or monitors:
         yield _stable_baselines(path, root, monitors, evaluations if kind != "monitor" else None)
         return
     if kind in (None, "tensorboard") and any(path.glob("*tfevents*")):
