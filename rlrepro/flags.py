@@ -225,7 +225,7 @@ def _real(low: float | None, high: float | None) -> Callable[[str], float]:
 
 def _whole_list(low: float | None) -> Callable[[str], tuple[int, ...]]:
     parse_one = whole_number(low if low is not None else -MAX_STEPS, 10**9)
-    return lambda text: tuple(parse_one(part) for part in text.split(","))
+    return lambda text: tuple(parse_one(part) for part in text.split(",")) if text else ()
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
