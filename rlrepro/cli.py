@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
     "evaluate": "score a finished run on fresh episodes",
     "report": "write a reproduction's page from its card and results",
+    "scoreboard": "the verdicts of several reproductions as one table",
     "list": "name the agents, environments and wrappers that are installed",
 }
 
@@ -56,6 +57,10 @@ def _main(arguments: list[str]) -> int:
             from rlrepro.report import main as report
 
             return report(rest)
+        if command == "scoreboard":
+            from rlrepro.scoreboard import main as scoreboard
+
+            return scoreboard(rest)
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
