@@ -35,6 +35,8 @@ COLOURS = {
     "not run": "#7f7f80",
 }
 _INK = "#25282b"  # of text and axes: a page turns it into its own
+#: margins either side of zero that the overview shows at most
+_REACH = 6.0
 _BINS = (100, 50, 25, 10)
 _STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib
@@ -44,6 +46,8 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8,
     "legend.fontsize": 7.5,
     "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -179,7 +183,9 @@ def learning_curve(
         axes = figure.subplots()
         if mark is not None:
             _paper(axes.axhspan, axes.axhline, mark)
-        if window is not None:
+        if window is not None and window[0] == window[1]:
+            axes.axvline(window[0], color=_INK, alpha=0.5, lw=0.9, ls=(0, (1, 1.5)), label="what counts")
+        elif window is not None:
             axes.axvspan(*window, color=_INK, alpha=0.09, lw=0, label="what counts")
         _seeds(axes, curve, BLUE, f"{len(curve.y)} seed{'s' * (len(curve.y) != 1)}", "mean, 95 % interval")
         _steps(axes, curve)
@@ -211,7 +217,13 @@ def _paper(span: Callable[..., Any], line: Callable[..., Any], mark: Mark) -> No
     if mark.error:
         span(mark.reported - mark.error, mark.reported + mark.error, color=VERMILLION, alpha=0.3, lw=0)
     error = f" ± {mark.error:.3g} (standard error)" if mark.error is not None else ""
-    line(mark.reported, color=VERMILLION, lw=1.3, ls=(0, (5, 2)), label=f"paper: {mark.reported:.10g}{error}")
+    line(
+        mark.reported,
+        color=VERMILLION,
+        lw=1.3,
+        ls=(0, (5, 2)),
+        label=f"paper: {mark.reported:.10g}{error}".replace("-", "−"),
+    )
 
 
 def _steps(axes: Axes, curve: Curve) -> None:
@@ -225,11 +237,12 @@ def _steps(axes: Axes, curve: Curve) -> None:
 
 
 def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """What is measured first, what is shaded last."""
     handles, labels = axes.get_legend_handles_labels()
-    for handle in handles:
-        if labels[handles.index(handle)].endswith(("seed", "seeds")):
-            handle.set_alpha(0.6)
-    figure.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2)
+    both = sorted(zip(handles, labels, strict=True), key=lambda one: one[0] in axes.patches)
+    made = figure.legend(*zip(*both, strict=True), loc="outside upper left", ncols=columns)
+    for line in made.get_lines():
+        line.set_alpha(max(line.get_alpha() or 1.0, 0.6))
 
 
 def strip(values: Mapping[int, float], interval: stats.Estimate, mark: Mark, xlabel: str) -> Callable[[Figure], None]:
@@ -274,25 +287,28 @@ def _interval(
     axes.plot([value], [at], marker, color=colour, ms=5)
 
 
-def overview(
-    rows: Sequence[tuple[str, float, float, float, str]],
-) -> Callable[[Figure], None]:
+def overview(rows: Sequence[tuple[str, float, float, float, str]]) -> Callable[[Figure], None]:
     """Every claim's difference with its 95 % interval, in margins: label, difference, low, high, verdict."""
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axvspan(-1, 1, color=ORANGE, alpha=0.16, lw=0)
         axes.axvline(0, color=_INK, lw=0.7)
+        reach = min(max([1.3, *(abs(end) for row in rows for end in row[1:4])]) * 1.08, _REACH)
         for at, (_, value, low, high, word) in enumerate(reversed(rows)):
-            _interval(axes, at, value, low, high, COLOURS[word], "o")
-        axes.set_yticks(range(len(rows)), [_short(row[0]) for row in reversed(rows)])
+            if abs(value) < reach:
+                _interval(axes, at, value, low, high, COLOURS[word], "o")
+                continue
+            side = 1 if value > 0 else -1  # beyond the axis: an arrow, with how far
+            axes.plot([side * reach * 0.97], [at], ">" if side > 0 else "<", color=COLOURS[word], ms=5)
+            text = f"{value:+.3g}".replace("-", "−")
+            axes.text(side * reach * 0.92, at, text, ha="right" if side > 0 else "left", va="center", fontsize=7.5)
+        axes.set_yticks(range(len(rows)), [_short(row[0], 26) for row in reversed(rows)])
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        finite = [abs(v) for row in rows for v in row[1:4] if np.isfinite(v)]
-        reach = min(max([1.3, *finite]) * 1.08, 8.0)
         axes.set_xlim(-reach, reach)
-        axes.set_xlabel("measured − reported, in margins (shaded: ± 1 margin)")
+        axes.set_xlabel("(measured − reported) / margin")
 
     return paint
 

@@ -17,7 +17,7 @@ from rlrepro import figures, stats
 from rlrepro.cards import Card, Claim, Order, find_card
 from rlrepro.errors import Problem
 from rlrepro.figures import Curve, Drawing, Mark
-from rlrepro.protocol import History, Protocol, window
+from rlrepro.protocol import History, Protocol, Score, score, window
 from rlrepro.results import Results, UnitResults
 from rlrepro.units import unit_name
 from rlrepro.verdict import WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
@@ -106,7 +106,7 @@ def row_of(card: Card, verdict: Verdict) -> Row:
     one_sided = verdict.kind == "one-sided"
     return Row(
         id=claim.id,
-        environment=_listed(claim.environments) + (f" ({claim.aggregate})" if claim.aggregate else ""),
+        environment=_listed(claim.environments) + (f" ({_combined(claim)})" if claim.aggregate else ""),
         reported=exact(claim.reported),
         spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
         measured=measured,
@@ -151,6 +151,9 @@ def _card_name(card: Card) -> str:
 # ------------------------------------------------------------------------------------------------ the page
 
 
+_Seed = tuple[str, str, str]  # seed, value, why it has none
+
+
 @dataclass
 class _Section:
     """One claim's part of the page."""
@@ -161,7 +164,7 @@ class _Section:
     protocol: str
     command: str
     figures: list[tuple[str, str]] = field(default_factory=list)  #: inline SVG and caption
-    seeds: list[tuple[str, str, str]] = field(default_factory=list)  #: seed, value, why it has none
+    seeds: list[tuple[str, list[_Seed]]] = field(default_factory=list)  #: by task and side, "" where there is one
     statistics: list[tuple[str, str]] = field(default_factory=list)
     tasks: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -266,9 +269,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     section, card, results = drawer.section, drawer.judgement.card, drawer.judgement.results
     decimals = decimals_for(claim.margin)
     if verdict.score is not None:
-        rows = [(seed, number(value, decimals), "") for seed, value in verdict.score.per_seed.items()]
-        rows += [(seed, "no score", why) for seed, why in verdict.score.missing.items()]
-        section.seeds = [(str(seed), value, why) for seed, value, why in sorted(rows)]
+        section.seeds = [(_combined(claim) if claim.aggregate else "", _seed_rows(verdict.score, decimals))]
     section.statistics = _statistics(claim, verdict, decimals)
     units = [(e, results.units.get(unit_name(claim.implementation, e))) for e in claim.environments]
     there = {e: unit for e, unit in units if unit is not None and unit.histories}
@@ -276,6 +277,8 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
         return
     mark = mark_of(claim, verdict.kind == "one-sided")
     protocol = scaled(card.protocols[claim.protocol], results.scale)
+    if claim.aggregate:
+        section.seeds += [(name, _seed_rows(score(protocol, unit.histories), None)) for name, unit in there.items()]
     curve, what = _claim_curve(card, claim, protocol, there)
     unit_of_return = "normalised score" if claim.aggregate else "return"
     if len(curve.x) and not np.isnan(curve.y).all():
@@ -299,6 +302,15 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
         missing = f" {_count(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
         text = f"What each seed scores by the claim's protocol, their mean, and the paper's number.{missing}"
         drawer.add("-seeds", paint, (5.2, 1.45), text)
+
+
+def _seed_rows(scored: Score, decimals: int | None) -> list[_Seed]:
+    """Every seed's value, in the order of seeds; decimals None: by the values' own size."""
+    if decimals is None:
+        decimals = decimals_for(max([abs(v) / 10 for v in scored.per_seed.values() if v], default=1.0))
+    rows = [(seed, number(value, decimals), "") for seed, value in scored.per_seed.items()]
+    rows += [(seed, "no score", why) for seed, why in scored.missing.items()]
+    return [(str(seed), value, why) for seed, value, why in sorted(rows)]
 
 
 def mark_of(claim: Claim, one_sided: bool) -> Mark:
@@ -331,7 +343,7 @@ def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[st
                 at = np.interp(grid, 100 * curve.x[known] / total, row[known], right=np.nan)
                 y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
     together = np.array([[float(combine(column)) for column in y[:, s].T] for s in range(len(seeds))], np.float64)
-    text = f"Each seed's {claim.aggregate} of normalised scores over {len(units)} environments."
+    text = f"Each seed's {_combined(claim)} of normalised scores over {len(units)} environments."
     return Curve(grid, together, "% of training"), text
 
 
@@ -351,36 +363,40 @@ def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str
 
 
 def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
-    card, results, test = drawer.judgement.card, drawer.judgement.results, verdict.test
-    if not isinstance(test, stats.OrderTest):
-        return
+    card, results, section = drawer.judgement.card, drawer.judgement.results, drawer.section
     protocol = scaled(card.protocols[claim.protocol], results.scale)
-    rows: list[tuple[str, ...]] = []
     pairs = []
-    for index, name in enumerate(claim.environments):
-        better, worse = (results.units[unit_name(side, name)].histories for side in (claim.better, claim.worse))
-        rows.append((
-            name,
-            f"{test.differences[index]:,.4g}".replace("-", "−"),
-            p_text(test.p_above[index]),
-            f"{len(better)} and {len(worse)}",
-        ))  # fmt: skip
-        pairs.append((name, _curve(better, protocol)[0], _curve(worse, protocol)[0]))
-    drawer.section.tasks = rows
-    decision = verdict.decision
-    drawer.section.statistics = [
+    for name in claim.environments:
+        units = [results.units.get(unit_name(side, name)) for side in (claim.better, claim.worse)]
+        curves = []
+        for side, unit in zip((claim.better, claim.worse), units, strict=True):
+            if unit is not None:
+                section.seeds.append((f"{side} on {name}", _seed_rows(score(protocol, unit.histories), None)))
+                curves.append(_curve(unit.histories, protocol)[0])
+        if len(curves) == 2 and all(len(curve.x) for curve in curves):
+            pairs.append((name, *curves))
+    if isinstance(verdict.test, stats.OrderTest):
+        section.statistics = _order_rows(verdict.test, verdict.decision)
+        columns = (verdict.test.differences, verdict.test.p_above)
+        section.tasks = [
+            (name, f"{difference:,.4g}".replace("-", "−"), p_text(p))
+            for name, difference, p in zip(claim.environments, *columns, strict=True)
+        ]
+    if pairs and len(claim.environments) <= _MOST_TASKS:
+        kind = "training" if protocol.returns == "training" else "evaluation"
+        height = 0.5 + (2.4 if len(pairs) == 1 else 1.7) * -(-len(pairs) // (1 if len(pairs) == 1 else 2))
+        caption = f"{claim.better} and {claim.worse}: seeds thin, means thick, each with its pointwise 95 % t interval."
+        drawer.add("", figures.order(pairs, claim.better, claim.worse, f"{kind} return"), (5.2, height), caption)
+
+
+def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[tuple[str, str]]:
+    return [
         ("Test", "one-sided guarded Welch tests (Welch, 1947), one a task, joined by partial conjunction "
          "(Benjamini and Heller, 2008)"),
         ("Ahead", f"on {test.wins} of {test.tasks} tasks; {test.at_least} claimed"),
         ("p that it holds", _p_pair(test.p_holds, decision.p_equivalence if decision else None)),
         ("p of its contrary", _p_pair(test.p_contrary, decision.p_difference if decision else None)),
     ]  # fmt: skip
-    pairs = [pair for pair in pairs if len(pair[1].x) and len(pair[2].x)]
-    if pairs and len(claim.environments) <= _MOST_TASKS:
-        kind = "training" if protocol.returns == "training" else "evaluation"
-        height = 0.5 + (2.4 if len(pairs) == 1 else 1.7) * -(-len(pairs) // (1 if len(pairs) == 1 else 2))
-        caption = f"{claim.better} and {claim.worse}: seeds thin, means thick, each with its pointwise 95 % t interval."
-        drawer.add("", figures.order(pairs, claim.better, claim.worse, f"{kind} return"), (5.2, height), caption)
 
 
 # -------------------------------------------------------------------------------------------- statistics
@@ -467,7 +483,7 @@ def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, s
 def _p_pair(raw: float, corrected: float | None) -> str:
     if corrected is None:
         return p_text(raw)
-    return f"{p_text(raw)}; {p_text(corrected)} after Holm's correction over the card (1979)"
+    return f"{p_text(raw)}; {p_text(corrected)} after Holm's correction (1979)"
 
 
 # ------------------------------------------------------------------------------------- the whole card
@@ -599,6 +615,10 @@ def _took(started: Any, ended: Any) -> str:
     except (TypeError, ValueError):
         return ""
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+
+
+def _combined(claim: Claim) -> str:
+    return "IQM" if claim.aggregate == "iqm" else claim.aggregate
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

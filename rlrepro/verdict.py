@@ -290,13 +290,13 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
 
 def _sentence(test: stats.ClaimTest, decision: stats.Decision) -> str:
     if decision.verdict == "reproduced":
-        text = f"equal within ± {test.margin:g} (p = {p_text(decision.p_equivalence)})"
+        text = f"equal within ± {test.margin:g} ({_p(decision.p_equivalence)})"
         return f"{text}, if {test.assumed}" if test.assumed else text
     if decision.verdict in ("above", "below"):
-        return f"{abs(test.difference):.4g} {decision.verdict} the paper (p = {p_text(decision.p_difference)})"
+        return f"{abs(test.difference):.4g} {decision.verdict} the paper ({_p(decision.p_difference)})"
     return (
-        f"neither equal within ± {test.margin:g} (p = {p_text(decision.p_equivalence)}) "
-        f"nor different (p = {p_text(decision.p_difference)})"
+        f"neither equal within ± {test.margin:g} ({_p(decision.p_equivalence)}) "
+        f"nor different ({_p(decision.p_difference)})"
     )
 
 
@@ -324,8 +324,13 @@ def _accepted(test: stats.Acceptance) -> tuple[str, str, list[str]]:
 
 
 def _ordered(test: stats.OrderTest, decision: stats.Decision) -> tuple[str, str, list[str]]:
-    why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed (p = {p_text(decision.p_equivalence)})"
+    why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({_p(decision.p_equivalence)})"
     return decision.verdict, why, list(test.notes)
+
+
+def _p(p: float) -> str:
+    text = p_text(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def p_text(p: float) -> str:

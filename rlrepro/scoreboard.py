@@ -1,0 +1,93 @@
+"""`rlrepro scoreboard`: the verdicts of several reproductions as one Markdown table, losses included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from rlrepro.cards import load_card
+from rlrepro.checkpoint import write_whole
+from rlrepro.errors import Problem
+from rlrepro.flags import Parser
+from rlrepro.results import read_results
+from rlrepro.verdict import WORDS, Judgement, judge
+
+BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`rlrepro scoreboard`; the exit status."""
+    parser = Parser(prog="rlrepro scoreboard", description="The verdicts of several reproductions as one table.")
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, metavar="FOLDER", help="reproductions (all of experiments/ that have results)")
+    add("--write", type=Path, metavar="FILE", help=f"put it into FILE, between {BEGIN} and {END}")
+    asked = parser.parse_args(arguments)
+    folders = asked.folders or sorted(path.parent.parent for path in Path("experiments").glob("*/results/results.json"))
+    if not folders:
+        raise Problem("no reproduction is named, and no folder of experiments/ has results")
+    text = scoreboard(folders, asked.write.parent if asked.write else Path())
+    if asked.write is None:
+        print(text)
+        return 0
+    print(f"{asked.write}: {'written' if insert(asked.write, text) else 'up to date'}")
+    return 0
+
+
+def scoreboard(folders: Sequence[Path], beside: Path) -> str:
+    """The table of what these reproductions say, a row a claim, then the totals; links are relative to `beside`."""
+    rows, judgements = [], []
+    for folder in folders:
+        if not (folder / "card.toml").is_file():
+            raise Problem(f"{folder} is no reproduction: it has no card.toml")
+        judgement = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+        judgements.append(judgement)
+        rows += _rows(judgement, quote(Path(os.path.relpath(folder / "report.md", beside or ".")).as_posix()))
+    head = ["paper", "claim", "environment", "reported", "measured", "verdict"]
+    table = [head, ["---"] * len(head), *rows]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", _totals(judgements)])
+
+
+def insert(file: Path, text: str) -> bool:
+    """Put `text` between the two markers of a file; whether that changed it."""
+    try:
+        old = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
+    begin, end = old.find(BEGIN), old.find(END)
+    if not (0 <= begin < end and old.count(BEGIN) == old.count(END) == 1):
+        raise Problem(f"{file} needs a line {BEGIN} and, after it, a line {END}, once each")
+    new = f"{old[: begin + len(BEGIN)]}\n{text}\n{old[end:]}"
+    if new != old:
+        write_whole(file, new.encode())
+    return new != old
+
+
+def _rows(judgement: Judgement, link: str) -> list[list[str]]:
+    from rlrepro.page import SYMBOLS, row_of
+    from rlrepro.report import md
+
+    made = []
+    for row in (row_of(judgement.card, verdict) for verdict in judgement.verdicts):
+        spread = row.spread.split(" (")[0] if row.spread.startswith("±") else ""
+        seeds = f"({row.seeds})" if row.seeds else ""
+        cells = [
+            judgement.card.name,
+            row.id,
+            row.environment,
+            f"{row.reported} {spread}".strip(),
+            " ".join(filter(None, (row.measured, row.interval, seeds))),
+        ]
+        star = r" \*" if row.qualified else ""
+        made.append([*map(md, cells), f"[{SYMBOLS[row.word]} {row.word}]({link}){star}"])
+    return made
+
+
+def _totals(judgements: Sequence[Judgement]) -> str:
+    total = sum(len(judgement.verdicts) for judgement in judgements)
+    found = {word: sum(judgement.count(word) for judgement in judgements) for word in WORDS}
+    counted = ", ".join(f"{count} {word}" for word, count in found.items() if count)
+    papers = f"{len(judgements)} reproduction{'s' * (len(judgements) != 1)}"
+    stars = any(v.word == "reproduced" and v.qualified for judgement in judgements for v in judgement.verdicts)
+    return f"{total} claims of {papers}: **{counted}**." + (r" \* rests on an assumption." if stars else "")
