@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.importers import KINDS, ROLES, Group, load
