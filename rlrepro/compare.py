@@ -9,7 +9,8 @@ import importlib
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,22 @@ def compare(
     panels: dict[str, list[tuple[str, Group]]] = {}
     for group, label in zip(groups, _labels(groups, only), strict=True):
         panels.setdefault(group.env or only, []).append((label, group))
-    made = [_panel(env, members, protocol, published, threshold) for env, members in panels.items()]
+    made = [
+        _panel(env, members, protocol, [one for one in published if env in _meant(one, panels)], threshold)
+        for env, members in panels.items()
+    ]
     return Comparison(tuple(_holm(made)), threshold)
 
 
+def _meant(one: PublishedNumber, envs: Iterable[str]) -> list[str]:
+    """The environments that a published number is held against: its own, else its other versions, else all."""
+    exact = [env for env in envs if env in (one.env, "")]
+    versions = [env for env in envs if re.sub(r"-v\d+$", "", env) == re.sub(r"-v\d+$", "", one.env)]
+    return exact or versions or list(envs)
+
+
 def _labels(groups: Sequence[Group], only: str) -> list[str]:
-    """Names that differ within an environment (`only`: that of groups that state none): with their source if need be."""
+    """Names that differ within an environment, with their source if need be; groups that state none are on `only`."""
     labels = []
     for group in groups:
         alike = [other for other in groups if (other.name, other.env or only) == (group.name, group.env or only)]
@@ -482,9 +493,9 @@ def as_markdown(comparison: Comparison) -> str:
 
 _METHODS = (
     "Means are over seeds, with their t interval; sd is the sample standard deviation over seeds, IQM the",
-    "interquartile mean. Pairs are tested by a Welch test whose variances are guarded against a few seeds",
-    "that look alike by chance, corrected by Holm over all pairs; the probability that a seed of the first beats one of the second has its",
-    f"bootstrap interval where both have {stats.MIN_SEEDS} seeds.",
+    "interquartile mean. Pairs are tested by a Welch test whose variances are guarded against a few seeds that look",
+    "alike by chance, corrected by Holm over all pairs; the probability that a seed of the first beats one of the",
+    f"second has its bootstrap interval where both have {stats.MIN_SEEDS} seeds.",
 )
 
 
@@ -580,11 +591,10 @@ def _protocol(asked: argparse.Namespace) -> Protocol | None:
     if all(v is None for v in (asked.returns, asked.statistic, asked.last, asked.after_step, asked.to_step)):
         return None
     returns = asked.returns or ("training" if statistic == "mean" else "evaluation")
+    last: int | None = asked.last or None
     if asked.last is None and statistic == "mean" and asked.after_step is None:
         last = LAST_EPISODES if returns == "training" else 1
-    else:
-        last = asked.last or None
-    table = {"returns": returns, "statistic": statistic, "last": last} | {
+    table: dict[str, Any] = {"returns": returns, "statistic": statistic, "last": last} | {
         name: getattr(asked, name) for name in ("after_step", "to_step")
     }
     return Protocol.from_table({name: value for name, value in table.items() if value is not None})
@@ -618,7 +628,7 @@ def _show(comparison: Comparison) -> None:
             console.print(Text(one.title), soft_wrap=True)
             table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
             for index, column in enumerate(one.columns):
-                table.add_column(column, justify="right" if index else "left")
+                table.add_column(column, justify="right" if index else "left", overflow="fold")
             for row in one.rows:
                 table.add_row(*map(Text, row))
             console.print(table)

@@ -51,7 +51,7 @@ def _recent_mean(values: np.ndarray) -> np.ndarray:
     total = np.concatenate([[0.0], np.cumsum(values)])
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - WINDOW, 0)
-    return (total[end] - total[start]) / (end - start)
+    return np.asarray((total[end] - total[start]) / (end - start))
 
 
 def _read_off(points: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def draw(comparison: Comparison) -> bytes:
     return out.getvalue()
 
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "rlrepro",
     "svg.fonttype": "path",
     "font.size": 9,
