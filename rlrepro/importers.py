@@ -458,7 +458,12 @@ def _tensorboard(path: Path, root: Path, columns: Mapping[str, str]) -> _Seed:
             env = f"ALE/{env}"
         key = ("tensorboard", str(path.resolve().parent), agent)
     else:
-        (key, agent, seed), env = _identity(path, root), ""
+        counted = re.fullmatch(r"(.+)_\d+", path.name)  # Stable-Baselines3 numbers the runs of one name
+        if counted and _seed_of(counted[1])[1] is not None:
+            own = path.with_name(counted[1])
+            (key, agent, seed), env = _identity(own, own if path == root else root), ""
+        else:
+            (key, agent, seed), env = _identity(path, root), ""
     running = RUNNING.get(chosen["training"] or "")
     history = History(seed or 0, points["training"], points["evaluation"], np.empty(0), steps)
     return _Seed(key, agent, env, path, "tensorboard", seed, history, running)
