@@ -12,6 +12,8 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
     "evaluate": "score a finished run on fresh episodes",
+    "bundle": "pack a reproduction into one file",
+    "verify": "check a bundle, and run a claim of it again",
     "list": "name the agents, environments and wrappers that are installed",
 }
 
@@ -51,6 +53,14 @@ def _main(arguments: list[str]) -> int:
             from rlrepro.evaluate import main as evaluate
 
             return evaluate(rest)
+        if command == "bundle":
+            from rlrepro.bundle import main as bundle
+
+            return bundle(rest)
+        if command == "verify":
+            from rlrepro.bundle import main_verify
+
+            return main_verify(rest)
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
