@@ -34,7 +34,7 @@ from rlrepro.networks import (
 )
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
-from rlrepro.targets import clipped_surrogate, clipped_value_error, gae
+from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, gae
 
 
 class PPO:
@@ -318,9 +318,3 @@ def _of_active(
         name: torch.where(go.view(-1, *[1] * (part.dim() - 1)), part.detach(), parts[name].detach())
         for name, part in latest.items()
     }
-
-
-@torch.no_grad()
-def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
-    """KL(old ‖ new) `[S]` estimated by E[(r − 1) − log r] (Schulman, 2020, "Approximating KL divergence")."""
-    return (log_ratio.exp() - 1 - log_ratio).mean(1)

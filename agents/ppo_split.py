@@ -20,12 +20,11 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.agents.ppo import approx_kl
 from rlrepro.distributions import DiagonalGaussian, policy_for
 from rlrepro.memory import Rollout
 from rlrepro.networks import MLP, Constant, features, is_image, num_features, xavier_uniform
 from rlrepro.seeds import Adam, Stack, Streams
-from rlrepro.targets import clipped_surrogate, gae
+from rlrepro.targets import approx_kl, clipped_surrogate, gae
 
 BENCHMARK = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a"
 BUILDER = f"{BENCHMARK} PPOBuilder.default"

@@ -146,9 +146,11 @@ class AgentSource:
         rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
         if any(name in _DESCRIBING for node in rest for name in _names(node)):
             return None  # changed after it was defined
-        if {name for node in wanted for name in _names(node)} & set(_own_names(tree)):
-            return None  # needs what the module defines
-        body = ast.Module([*ast.parse("from __future__ import annotations").body, *wanted], [])
+        texts = _texts(tree)
+        needed = {name for node in wanted for name in _names(node)}
+        if needed & (set(_own_names(ast.Module([node for node in tree.body if node not in texts], [])))):
+            return None  # needs what the module defines, other than texts
+        body = ast.Module([*ast.parse("from __future__ import annotations").body, *texts, *wanted], [])
         scope: dict[str, Any] = {
             "dataclasses": dataclasses,
             "dataclass": dataclasses.dataclass,
@@ -479,6 +481,22 @@ def _names(node: ast.AST) -> set[str]:
         and id(one) not in skipped
         and (one.id in _DESCRIBING or isinstance(one.ctx, ast.Load))
     }
+
+
+def _texts(tree: ast.Module) -> list[ast.stmt]:
+    """The module's constants that are texts, plain or made of one another: sources that several fields share."""
+    kinds = (ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Load)
+    found: list[ast.stmt] = []
+    names: set[str] = set()
+    for node in tree.body:
+        if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
+            continue
+        parts = list(ast.walk(node.value))
+        used = {part.id for part in parts if isinstance(part, ast.Name)}
+        if all(isinstance(part, kinds) for part in parts) and used <= names:
+            found.append(node)
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
 def _own_names(tree: ast.Module) -> Iterator[str]:
