@@ -163,12 +163,12 @@ def test_guarded_se_by_hand() -> None:
     assert (float(used_x), float(used_y)) == (5, 8)
     assert float(se) == pytest.approx(math.sqrt(2.1))
     assert float(df) == pytest.approx(2.1**2 / (0.25 / 9 + 2.56 / 9))
-    # The larger one stands for itself, with its own 4: se² = (4·7 − 3·4 + 1)/10 + 8/5
+    # The larger one stands for itself, and for our ten, with its own 4 degrees of freedom: se² = 8/10 + 8/5.
     se, df, used_x, used_y = stats.guarded_se(4.0, 10, 7.0, 5, 2.5)
-    assert (float(used_x), float(used_y)) == (17, 8)
-    assert float(df) == pytest.approx((1.7 + 1.6) ** 2 / (1.7**2 / 4 + 1.6**2 / 4))
-    # Fewer than ten of ours: a whole margin.
-    assert [float(used) for used in stats.guarded_se(4.0, 9, 4.0, 5, 3.0)[2:]] == [13, 13]
+    assert (float(used_x), float(used_y)) == (8, 8)
+    assert float(df) == pytest.approx(2.4**2 / (0.8**2 / 4 + 1.6**2 / 4))
+    # Fewer than ten of ours: a whole margin, and 4·7 − 3·4 = 16.
+    assert [float(used) for used in stats.guarded_se(4.0, 9, 7.0, 5, 3.0)[2:]] == [25, 16]
     # Unknown: three times ours, one and a quarter margins at least.
     assert [float(used) for used in stats.guarded_se(4.0, 10, None, 1, 2.5)[2:]] == [5, 36]
     assert [float(used) for used in stats.guarded_se(0.0, 10, None, 1, 2.5)[2:]] == [1, 3.125**2]
