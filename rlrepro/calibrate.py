@@ -322,9 +322,9 @@ def _inside(drawn: Array, truth: Array) -> Flags:
 
 
 @cache
-def _table() -> dict[str, dict[str, list[float]]]:
-    file = resources.files("rlrepro").joinpath(FILE)
-    return json.loads(file.read_text("utf-8"))["coverage"] if file.is_file() else {}
+def committed() -> dict[str, Any]:
+    """What the command wrote for this version: `--json`, kept with the package."""
+    return json.loads(resources.files("rlrepro").joinpath(FILE).read_text("utf-8"))
 
 
 def coverage_note(kind: str, seeds: int) -> str | None:
@@ -333,7 +333,7 @@ def coverage_note(kind: str, seeds: int) -> str | None:
     `kind` is mean, difference, iqm, mean of tasks, median of tasks, optimality gap, profile, improvement or
     acceptance. The simulated number of seeds is the nearest that is not above `seeds` (the fewest for fewer).
     """
-    found = _table().get(kind)
+    found = committed()["coverage"].get(kind)
     if not found:
         return f"the coverage of the interval ({kind}) was not simulated"
     simulated = sorted(int(n) for n in found)
@@ -468,8 +468,9 @@ def main(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="the tables as Markdown (they are printed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers")
+    parser.add_argument("--show", action="store_true", help="print the tables of this version, simulate nothing")
     asked = parser.parse_args(arguments)
-    found = calibrate(asked.seed, asked.repetitions, asked.experiments)
+    found = committed() if asked.show else calibrate(asked.seed, asked.repetitions, asked.experiments)
     text = markdown(found)
     for file, content in ((asked.out, text), (asked.json, json.dumps(found, indent=1, ensure_ascii=False) + "\n")):
         if file is not None:
