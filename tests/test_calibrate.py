@@ -103,7 +103,7 @@ def test_without_a_guard_wrong_verdicts_are_many(guard: str, monkeypatch: pytest
 
 def test_five_seeds_that_all_look_alike_are_why_ten_are_asked_for() -> None:
     rows = {
-        (row["fails"], row["seeds"], row["paper seeds"]): row["on margin"] for row in calibrate.stress_rows(0, 4000)
+        (row["truth"], row["seeds"], row["paper seeds"]): row["on margin"] for row in calibrate.stress_rows(0, 4000)
     }
     assert rows["ours fails", 5, 10] == pytest.approx(0.7**5, abs=0.03)  # all five well, with probability 17 %
     assert all(rows["ours fails", n, m] <= LIMIT for n in (10, 30) for m in calibrate.PAPER_SEEDS)
