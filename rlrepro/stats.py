@@ -28,8 +28,10 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 # With 30 % of seeds failing, five seeds all look alike with probability 17 %, ten with 3 %.
 MIN_SEEDS = 10
+# By how much the smaller variance counts, at none at all, in the larger: see `guarded_se`.
+LOAN, LOAN_OF_MANY = 4.0, 2.0
 # The part of a margin whose square the guarded test adds to either variance.
-IMAGINED = 0.4
+IMAGINED = 0.45
 # A spread that the paper does not print is taken for this many times ours, and this many margins at least: twice
 # ours, which would do for normal returns, is too little where ten capped seeds show none.
 ASSUMED_SPREAD = 3.0
@@ -258,9 +260,10 @@ def guarded_se(
 
     The guards, each of which `rlrepro calibrate` shows to be needed:
 
-    1. The smaller variance counts as 4 s_other² − 3 s²: once the other where they are equal, twice the other in
-       standard deviations where it is none at all, with the other's degrees of freedom. A few seeds show too little
-       spread by chance, above all where they all met the same one of two modes.
+    1. The smaller variance counts as 4 s_other² − 3 s², with the other's degrees of freedom: once the other where
+       they are equal, twice the other in standard deviations where it is none at all. A few seeds show too little
+       spread by chance, above all where they all met the same one of two modes. Ours over `MIN_SEEDS` or more, of
+       which that is seldom true, counts as 2 s_other² − s².
     2. Each variance grows by the square of `IMAGINED` margins, of a whole one where ours has fewer than `MIN_SEEDS`:
        where neither side shows any spread nothing is certain all the same.
     3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as `ASSUMED_LEAST`
@@ -277,7 +280,8 @@ def guarded_se(
         se = np.sqrt(used_x / n_x + used_y / n_y)
         return se, np.full_like(se, df_x), used_x, used_y
     var_y = np.asarray(var_y, float)
-    lent_x, lent_y = 4 * var_y - 3 * var_x, 4 * var_x - 3 * var_y
+    loan = LOAN_OF_MANY if n_x >= MIN_SEEDS else LOAN
+    lent_x, lent_y = loan * var_y - (loan - 1) * var_x, LOAN * var_x - (LOAN - 1) * var_y
     used_x, used_y = np.maximum(var_x, lent_x) + floor, np.maximum(var_y, lent_y) + floor
     rests_x, rests_y = np.where(lent_x > var_x, df_y, df_x), np.where(lent_y > var_y, df_x, df_y)
     return *welch_se(used_x, rests_x, n_x, used_y, rests_y, n_y), used_x, used_y
@@ -585,22 +589,22 @@ def order_test(
 ) -> OrderTest:
     """Test a claim of order over tasks, by partial conjunction of one-sided guarded Welch tests.
 
-    `a[t]` and `b[t]` hold task t's values over seeds; `margins[t]` (none: 0) is the scale of the guards, where both
-    sides have no spread at all. Its contrary is that B reaches A on more than tasks − at_least of them.
+    `a[t]` and `b[t]` hold task t's values over seeds; `margins[t]` is the scale of the guards (none: the larger of the
+    two spreads). Its contrary is that B reaches A on more than tasks − at_least of them.
     """
     tasks = len(a)
     if tasks == 0 or len(b) != tasks:
         raise Problem(f"a claim of order compares the same tasks on both sides; got {tasks} and {len(b)}")
     if not 1 <= at_least <= tasks:
         raise Problem(f"at least {at_least} of {tasks} tasks; expected 1 to {tasks}")
-    scales = [0.0] * tasks if margins is None else [float(margin) for margin in margins]
-    if len(scales) != tasks:
-        raise Problem(f"{len(scales)} margins for {tasks} tasks")
+    if margins is not None and len(margins) != tasks:
+        raise Problem(f"{len(margins)} margins for {tasks} tasks")
     results, notes = [], []
-    for task, (of_a, of_b, margin) in enumerate(zip(a, b, scales, strict=True), 1):
+    for task, (of_a, of_b) in enumerate(zip(a, b, strict=True), 1):
         x, y = _values(of_a, f"A on task {task}", 2), _values(of_b, f"B on task {task}", 2)
         difference = _mean(x) - _mean(y)
-        se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), margin)
+        scale = max(_sd(x), _sd(y)) if margins is None else margins[task - 1]
+        se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), scale)
         above, below = (float(p) for p in one_sided(difference, se, df))
         if se == 0 and difference != 0:  # no more certain than the rarest of all ways to deal out the seeds
             rarest = 1 / math.comb(len(x) + len(y), len(x))

@@ -103,12 +103,12 @@ def test_without_a_guard_wrong_verdicts_are_many(guard: str, monkeypatch: pytest
 
 def test_five_seeds_that_all_look_alike_are_why_ten_are_asked_for() -> None:
     rows = {
-        (row["fails"], row["seeds"], row["paper seeds"]): row["on margin"] for row in calibrate.stress_rows(0, 4000)
+        (row["truth"], row["seeds"], row["paper seeds"]): row["on margin"] for row in calibrate.stress_rows(0, 4000)
     }
-    assert rows["ours", 5, 10] == pytest.approx(0.7**5, abs=0.03)  # all five well, with probability 17 %
-    assert all(rows["ours", n, m] <= LIMIT for n in (10, 30) for m in calibrate.PAPER_SEEDS)
+    assert rows["ours fails", 5, 10] == pytest.approx(0.7**5, abs=0.03)  # all five well, with probability 17 %
+    assert all(rows["ours fails", n, m] <= LIMIT for n in (10, 30) for m in calibrate.PAPER_SEEDS)
     # An honest limit: ten of ours never fail, and three of the paper's happened not to.
-    assert rows["the paper's", 10, 3] == pytest.approx(0.7**3, abs=0.04)
+    assert rows["the paper's fails", 10, 3] == pytest.approx(0.7**3, abs=0.04)
 
 
 def test_a_card_keeps_its_error() -> None:
@@ -154,26 +154,29 @@ def test_bootstrap_intervals_are_those_of_stats() -> None:
     ],
 )
 def test_coverage_notes(seeds: int, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate, "_table", lambda: {"mean": {"3": [0.881, 0.9524], "10": [0.936, 0.9649]}})
+    table = {"mean": {"3": [0.881, 0.9524], "10": [0.936, 0.9649]}}
+    monkeypatch.setattr(calibrate, "committed", lambda: {"coverage": table})
     found = calibrate.coverage_note("mean", seeds)
     assert (found is None) == (said is None)
     assert said is None or said in str(found)
     assert calibrate.coverage_note("median", 3) == "the coverage of the interval (median) was not simulated"
 
 
-def test_the_committed_table_has_every_interval_and_holds() -> None:
-    table = calibrate._table()
+def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    committed = calibrate.committed()
+    table = committed["coverage"]
     assert set(table) == {
         "mean", "difference", "iqm", "mean of tasks", "median of tasks", "optimality gap", "profile", "improvement",
         "acceptance",
     }  # fmt: skip
     assert all(set(by_seeds) == {str(n) for n in calibrate.SEEDS} for by_seeds in table.values())
     assert "5 seeds" in str(calibrate.coverage_note("mean", 7))
-    committed = json.loads((Path(calibrate.__file__).parent / calibrate.FILE).read_text("utf-8"))
     limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / committed["repetitions"])
     for row in committed["tests"]:
         assert max(row["on margin"], row["wrong side"]) <= limit, row
         assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0
+    assert calibrate.main(["--show"]) == 0
+    assert capsys.readouterr().out == calibrate.markdown(committed)
 
 
 # --- the command
