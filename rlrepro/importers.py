@@ -504,7 +504,7 @@ def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed
             line = reader.line_num
             step = _float(cells, places["step"], path, line, "env step")
             value = _float(cells, places["return"], path, line, "return")
-            if not (step >= 0 and step == int(step)) or math.isinf(step):
+            if not (0 <= step < 1e15 and step == int(step)):
                 raise Problem(f"{path}:{line}: env step {cells[places['step']]!r} is not a whole number from 0 up")
             seed = _seed_cell(cells, places, path, line)
             env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
@@ -611,7 +611,7 @@ def _seed_cell(cells: Sequence[str], places: Mapping[str, int], path: Path, line
     if "seed" not in places:
         return None
     value = _float(cells, places["seed"], path, line, "seed")
-    if not (value >= 0 and math.isfinite(value) and value == int(value)):
+    if not (0 <= value < 1e15 and value == int(value)):
         raise Problem(f"{path}:{line}: seed {cells[places['seed']]!r} is not a whole number from 0 up")
     return int(value)
 
