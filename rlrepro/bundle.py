@@ -411,7 +411,8 @@ def cheapest(card: Card) -> Claim | Order:
         own = units_of(card, *(([claim], []) if isinstance(claim, Claim) else ([], [claim])))
         return sum(int(card.implementations[u.implementation].hyperparameters["total_timesteps"].value) for u in own)
 
-    return min((*card.claims, *card.orders), key=steps)
+    everything: list[Claim | Order] = [*card.claims, *card.orders]
+    return min(everything, key=steps)
 
 
 def verify(

@@ -355,7 +355,7 @@ def claim_table(
             seconds, size = duration(total.seconds + total.eval_seconds), size_text(total.bytes)
         counts = []
         for test in ("equivalence", "difference"):
-            count, remark = seeds_for(card, claim, max(1, len(claims)), test)  # type: ignore[arg-type]
+            count, remark = seeds_for(card, claim, max(1, len(claims)), test)
             counts.append(count)
             if remark:
                 about = remarks.setdefault(remark, [])
