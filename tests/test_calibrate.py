@@ -202,3 +202,9 @@ def test_the_command_writes_tables_and_numbers_and_is_the_same_again(
 def test_bad_flags_are_one_line() -> None:
     with pytest.raises(Problem, match="repetitions"):
         calibrate.main(["--repetitions", "3"])
+
+
+def test_the_page_of_the_docs_is_that_of_the_committed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert calibrate.main(["--show"]) == 0
+    page = Path(__file__).resolve().parent.parent / "docs" / "calibration.md"
+    assert page.read_text(encoding="utf-8") == capsys.readouterr().out
