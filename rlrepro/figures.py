@@ -34,7 +34,7 @@ COLOURS = {
     "not comparable": "#7f7f80",
     "not run": "#7f7f80",
 }
-_INK = "#25282b"  # of text and axes: a page turns it into its own
+_INK, _PAPER = "#25282b", "#ffffff"  # of text and axes, and behind them: a page turns them into its own
 #: margins either side of zero that the overview shows at most
 _REACH = 6.0
 _BINS = (100, 50, 25, 10)
@@ -60,8 +60,8 @@ _STYLE: dict[str, Any] = {
     "xtick.color": _INK,
     "ytick.color": _INK,
     "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
+    "figure.facecolor": _PAPER,
+    "savefig.facecolor": _PAPER,
     "text.parse_math": False,
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
@@ -73,14 +73,16 @@ class Drawing:
     """A figure as files."""
 
     svg: bytes
-    pdf: bytes
+    pdf: bytes  #: empty unless asked for
 
     def inline(self, label: str) -> str:
-        """For a page: no prologue, no ids but those referred to, the page's own ink; `label` is read aloud."""
+        """For a page: no prologue, no ids but those referred to, the page's own colours; `label` is read aloud."""
         from markupsafe import Markup, escape
 
         text = self.svg.decode()
-        text = text[text.index("<svg") :].replace(_INK, "currentColor")
+        text = text[text.index("<svg") :].replace(_INK, "currentColor").replace(f"fill: {_PAPER}", "fill: none")
+        for colour, name in ((BLUE, "blue"), (VERMILLION, "vermillion")):
+            text = text.replace(colour.lower(), f"var(--{name})")
         used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))
         text = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -111,7 +113,7 @@ class Mark:
     one_sided: bool = False
 
 
-def draw(paint: Callable[[Figure], None], size: tuple[float, float], salt: str, with_pdf: bool = True) -> Drawing:
+def draw(paint: Callable[[Figure], None], size: tuple[float, float], salt: str, pdf: bool = False) -> Drawing:
     """Render what `paint` puts on an empty figure of `size` inches."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -123,12 +125,12 @@ def draw(paint: Callable[[Figure], None], size: tuple[float, float], salt: str, 
         matplotlib.rcParams.update(style)
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
-        svg, pdf = io.BytesIO(), io.BytesIO()
+        vector, printed = io.BytesIO(), io.BytesIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(svg, format="svg", metadata=nothing)
-        if with_pdf:
-            figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    return Drawing(_rounded(svg.getvalue()), pdf.getvalue())
+        figure.savefig(vector, format="svg", metadata=nothing)
+        if pdf:
+            figure.savefig(printed, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return Drawing(_rounded(vector.getvalue()), printed.getvalue())
 
 
 def _rounded(svg: bytes) -> bytes:
@@ -229,7 +231,7 @@ def _paper(span: Callable[..., Any], line: Callable[..., Any], mark: Mark) -> No
 def _steps(axes: Axes, curve: Curve) -> None:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     if curve.unit == "env steps":
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(curve.unit)

@@ -7,7 +7,7 @@ import glob
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ _AGGREGATES = {
     "median": ("median of tasks", "Median"),
     "optimality gap": ("optimality gap", "Optimality gap"),
 }
-#: beyond so many claims, the details of each are folded and no PDF is drawn
+#: beyond so many claims, the details of each are folded
 _MANY = 40
 #: beyond so many rows or tasks a figure says less than the table
 _MOST_ROWS, _MOST_TASKS = 60, 12
@@ -170,12 +170,13 @@ class _Section:
     notes: list[str] = field(default_factory=list)
 
 
-def render(judgement: Judgement) -> tuple[str, dict[str, Drawing]]:
-    """The page, and its figures by the names of their files."""
+def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Drawing]]:
+    """The page, and its figures by the names of their files, each as PDF too where asked for."""
     import jinja2
 
     made: dict[str, Drawing] = {}
-    sections = _sections(judgement, made)
+    overview = _overview(judgement, made, pdf)
+    sections = _sections(judgement, made, pdf)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rlrepro"),
         autoescape=True,
@@ -192,9 +193,9 @@ def render(judgement: Judgement) -> tuple[str, dict[str, Drawing]]:
         "scale": judgement.results.scale,
         "sections": sections,
         "folded": len(sections) > _MANY,
-        "overview": _overview(judgement, made),
+        "overview": overview,
         "aggregates": _aggregates(judgement),
-        "profiles": _profiles(judgement, made),
+        "profiles": _profiles(judgement, made, pdf),
         "hyperparameters": _hyperparameters(card),
         "environments": [_environment(card, name) for name in card.environments],
         "protocols": [(name, protocol.describe(), protocol.note) for name, protocol in card.protocols.items()],
@@ -212,7 +213,7 @@ def render(judgement: Judgement) -> tuple[str, dict[str, Drawing]]:
     return environment.get_template("report.html.j2").render(context), made
 
 
-def _sections(judgement: Judgement, made: dict[str, Drawing]) -> list[_Section]:
+def _sections(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> list[_Section]:
     sections = []
     for index, verdict in enumerate(judgement.verdicts, 1):
         claim = verdict.claim
@@ -224,7 +225,7 @@ def _sections(judgement: Judgement, made: dict[str, Drawing]) -> list[_Section]:
             commands(judgement, claim.id),
             notes=[*([claim.note] if claim.note else []), *_notes(verdict)],
         )
-        drawer = _Drawer(judgement, made, _file_name(claim.id, made), section)
+        drawer = _Drawer(judgement, made, _file_name(claim.id, made), section, pdf)
         if isinstance(claim, Order):
             _fill_order(drawer, claim, verdict)
         else:
@@ -243,10 +244,12 @@ def _spread_note(claim: Claim) -> str:
     return reported(claim).sample_spread().note
 
 
-def _file_name(identity: str, taken: Mapping[str, Drawing]) -> str:
+def _file_name(identity: str, taken: Collection[str]) -> str:
+    """A name for a claim's figures that no other has, whatever the file system makes of capitals."""
     stem = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in identity).strip(".")[:80]
-    name, index = stem or "claim", 2
-    while any(other in (name, f"{name}-seeds") for other in taken):
+    stem = stem or "claim"
+    name, index, lower = stem, 2, {other.lower() for other in taken}
+    while {name.lower(), f"{name}-seeds".lower()} & lower:
         name, index = f"{stem}-{index}", index + 1
     return name
 
@@ -257,10 +260,11 @@ class _Drawer:
     made: dict[str, Drawing]
     name: str
     section: _Section
+    pdf: bool
 
     def add(self, suffix: str, paint: Callable[..., None], size: tuple[float, float], caption: str) -> None:
         name = self.name + suffix
-        drawing = figures.draw(paint, size, name, len(self.judgement.verdicts) <= _MANY)
+        drawing = figures.draw(paint, size, name, self.pdf)
         self.made[name] = drawing
         self.section.figures.append((drawing.inline(caption), caption))
 
@@ -365,7 +369,7 @@ def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str
 def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
     card, results, section = drawer.judgement.card, drawer.judgement.results, drawer.section
     protocol = scaled(card.protocols[claim.protocol], results.scale)
-    pairs = []
+    pairs: list[tuple[str, Curve, Curve]] = []
     for name in claim.environments:
         units = [results.units.get(unit_name(side, name)) for side in (claim.better, claim.worse)]
         curves = []
@@ -374,7 +378,7 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
                 section.seeds.append((f"{side} on {name}", _seed_rows(score(protocol, unit.histories), None)))
                 curves.append(_curve(unit.histories, protocol)[0])
         if len(curves) == 2 and all(len(curve.x) for curve in curves):
-            pairs.append((name, *curves))
+            pairs.append((name, curves[0], curves[1]))
     if isinstance(verdict.test, stats.OrderTest):
         section.statistics = _order_rows(verdict.test, verdict.decision)
         columns = (verdict.test.differences, verdict.test.p_above)
@@ -489,7 +493,7 @@ def _p_pair(raw: float, corrected: float | None) -> str:
 # ------------------------------------------------------------------------------------- the whole card
 
 
-def _overview(judgement: Judgement, made: dict[str, Drawing]) -> str:
+def _overview(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:
     rows = []
     for verdict in judgement.verdicts:
         test = verdict.test
@@ -499,7 +503,7 @@ def _overview(judgement: Judgement, made: dict[str, Drawing]) -> str:
     if not 1 < len(rows) <= _MOST_ROWS:
         return ""
     name = _file_name("overview", made)
-    made[name] = figures.draw(figures.overview(rows), (5.2, 0.75 + 0.24 * len(rows)), name)
+    made[name] = figures.draw(figures.overview(rows), (5.2, 0.75 + 0.24 * len(rows)), name, pdf)
     return made[name].inline("Every claim's difference from the paper with its 95 % interval, in margins")
 
 
@@ -528,12 +532,12 @@ def _estimate(estimate: stats.Estimate) -> str:
     return f"{number(estimate.value, 3)} [{number(estimate.low, 3)}, {number(estimate.high, 3)}]"
 
 
-def _profiles(judgement: Judgement, made: dict[str, Drawing]) -> str:
+def _profiles(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:
     if not judgement.aggregates:
         return ""
     agents = [(one.agent, one.thresholds, one.profile) for one in judgement.aggregates]
     name = _file_name("profiles", made)
-    made[name] = figures.draw(figures.profiles(agents), (5.2, 2.7), name)
+    made[name] = figures.draw(figures.profiles(agents), (5.2, 2.7), name, pdf)
     return made[name].inline("Performance profiles: the share of runs above each normalised score")
 
 

@@ -4,7 +4,7 @@ report.html   one file, nothing loaded from elsewhere
 report.md     the verdicts as a table, for a README
 badge.svg     the count of verdicts
 verdicts.json the verdicts for other programs
-figures/      every figure as SVG and PDF
+figures/      every figure as SVG, and as PDF with --pdf
 
 The same card and results give the same bytes.
 """
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         "folder", metavar="FOLDER", help="with card.toml and results, or a card that comes with the kit"
     )
     parser.add_argument("--into", type=Path, metavar="DIR", help="where to write (FOLDER; of the kit's: reports/NAME)")
+    parser.add_argument("--pdf", action="store_true", help="write every figure as PDF too")
     asked = parser.parse_args(arguments)
     folder, into = Path(asked.folder), asked.into
     if not (folder / "card.toml").is_file():
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str]) -> int:
             raise Problem(f"{folder} is no reproduction: it has no card.toml")
         folder = find_card(asked.folder).parent
         into = into or Path("reports") / folder.name
-    write_report(folder, show=True, into=into)
+    write_report(folder, show=True, into=into, pdf=asked.pdf)
     return 0
 
 
-def write_report(folder: Path, show: bool = False, into: Path | None = None) -> Judgement:
+def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf: bool = False) -> Judgement:
     """Judge `folder`'s card by its results and write the report there, or `into` another folder.
 
     `Problem` where the card or the results are not there, damaged, or not of one another.
@@ -55,11 +56,11 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None) -> 
     if not (folder / "card.toml").is_file():
         raise Problem(f"{folder} is no reproduction: it has no card.toml")
     judgement = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
-    html, drawings = page.render(judgement)
+    html, drawings = page.render(judgement, pdf)
     into = into or folder
     files = {
         "report.html": html.encode(),
-        "report.md": markdown(judgement).encode(),
+        "report.md": markdown(judgement, "overview" in drawings).encode(),
         "badge.svg": badge(judgement).encode(),
         "verdicts.json": (json.dumps(as_json(judgement), indent=1, ensure_ascii=False) + "\n").encode(),
     }
@@ -81,8 +82,8 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None) -> 
 # ------------------------------------------------------------------------------------------------ Markdown
 
 
-def markdown(judgement: Judgement) -> str:
-    """The verdicts as a table, for a README."""
+def markdown(judgement: Judgement, has_overview: bool = False) -> str:
+    """The verdicts as a table, for a README; with the figure of all claims where there is one."""
     from rlrepro.page import SYMBOLS, commands, counts, row_of
 
     card, scale = judgement.card, judgement.results.scale
@@ -105,6 +106,8 @@ def markdown(judgement: Judgement) -> str:
         cells = [row.id, row.environment, f"{row.reported} {row.spread}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
+    if has_overview:
+        lines += ["", "![Each claim's difference from the paper, in margins](figures/overview.svg)"]
     lines += ["", "Run it again:", "", _fenced(commands(judgement)), ""]
     return "\n".join(lines)
 

@@ -18,7 +18,7 @@ BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`rlrepro scoreboard`; the exit status."""
+    """Run the command; the exit status."""
     parser = Parser(prog="rlrepro scoreboard", description="The verdicts of several reproductions as one table.")
     add = parser.add_argument
     add("folders", nargs="*", type=Path, metavar="FOLDER", help="reproductions (all of experiments/ that have results)")

@@ -1,0 +1,501 @@
+"""Reports: made of card and results alone, the same bytes every time, and nothing of a card is ever markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from conftest import Command
+
+from rlrepro import figures, page
+from rlrepro.cards import load_card
+from rlrepro.protocol import History, Protocol, score, window
+from rlrepro.report import badge, markdown, md, shield, write_report
+from rlrepro.results import Results, UnitResults, read_results, write_results
+from rlrepro.units import settings_of, shared, units_of
+from rlrepro.verdict import judge
+
+HEAD = """
+format = 1
+[paper]
+title = "A paper"
+authors = "A. Author"
+year = 2020
+url = "https://example.org/paper"
+[environment.CartPole-v1]
+paper = "CartPole-v1"
+random = 0
+best = 500
+[environment.Acrobot-v1]
+paper = "Acrobot-v1"
+random = -500
+best = 0
+[implementation.a]
+agent = "random"
+[implementation.a.hyperparameters."paper: Table 3"]
+total_timesteps = 10_000
+num_envs = 2
+[implementation.b]
+like = "a"
+[protocol.training]
+returns = "training"
+last = 10
+[protocol.highest]
+returns = "evaluation"
+statistic = "max of seed mean"
+eval_every = 1000
+eval_episodes = 5
+[protocol.agent]
+returns = "evaluation"
+statistic = "one agent"
+[claim_defaults]
+implementation = "a"
+protocol = "training"
+margin = 20
+margin_why = "small"
+where = "Table 1"
+"""
+CLAIMS = """
+[[claim]]
+id = "equal"
+environment = "CartPole-v1"
+reported = 200.0
+spread = 6
+spread_kind = "population sd"
+seeds = 10
+[[claim]]
+id = "lower"
+environment = "CartPole-v1"
+reported = 400.5
+spread = 6
+spread_kind = "sample sd"
+seeds = 10
+[[claim]]
+id = "bare"
+environment = "CartPole-v1"
+reported = 210
+margin = 100
+seeds = 30
+[[claim]]
+id = "highest"
+environment = "CartPole-v1"
+protocol = "highest"
+reported = 200
+[[claim]]
+id = "agent"
+environment = "Acrobot-v1"
+protocol = "agent"
+reported = -80
+margin = 50
+[[claim]]
+id = "together"
+environments = ["CartPole-v1", "Acrobot-v1"]
+aggregate = "iqm"
+reported = 0.6
+margin = 0.3
+[[claim]]
+id = "later"
+implementation = "b"
+environment = "Acrobot-v1"
+reported = -80
+[[order]]
+id = "a over b"
+better = "a"
+worse = "b"
+environments = ["CartPole-v1"]
+at_least = 1
+protocol = "training"
+where = "Figure 2"
+"""
+
+
+def some(*ids: str) -> str:
+    """The card with these claims alone."""
+    blocks = re.split(r"\n(?=\[\[)", CLAIMS)
+    return HEAD + "\n".join(block for block in blocks if any(f'id = "{one}"' in block for one in ids))
+
+
+LEVELS = {("a", "CartPole-v1"): 200.0, ("a", "Acrobot-v1"): -100.0, ("b", "CartPole-v1"): 150.0}
+RUN = {
+    "seeds": [0, 1],
+    "command": "python -m rlrepro.reproduce mine",
+    "started": "2026-01-01T00:00:00+00:00",
+    "ended": "2026-01-01T00:30:00+00:00",
+    "status": "finished",
+    "versions": {"torch": "2.5"},
+    "hardware": {"cpu": "a processor"},
+    "git": {"commit": "abc123", "changed": True},
+}
+Make = Callable[..., Path]
+
+
+def history(seed: int, level: float, steps: int = 10_000, spread: float = 0.05) -> History:
+    """A seed that learns up to about `level`."""
+    generator = np.random.default_rng([seed, abs(round(level))])
+    x = np.arange(100.0, steps + 1, 100)
+    y = level + spread * abs(level) * (generator.normal(size=len(x)) - 5 * np.exp(-x / 2000))
+    return History(seed, np.column_stack([x, y]), np.column_stack([x, y])[9::10], y[-5:], steps)
+
+
+def like(folder: Path, text: str, histories: Callable[[float], list[History]], scale: float = 1.0) -> Path:
+    """A reproduction of the card `text`, its units' histories made by level."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.toml").write_text(text)
+    card = load_card(str(folder / "card.toml"))
+    units = {}
+    for unit in units_of(card, card.claims, card.orders):
+        level = LEVELS.get((unit.implementation, unit.environment))
+        if level is not None:
+            settings = shared(settings_of(card, unit, (0, 1), scale))
+            units[unit.name] = UnitResults(settings, (RUN,), tuple(histories(level)))
+    write_results(folder / "results", Results(scale, units))
+    return folder
+
+
+def ten(level: float) -> list[History]:
+    return [history(seed, level) for seed in range(10)]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = like(tmp_path_factory.mktemp("report") / "mine", HEAD + CLAIMS, ten)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time, and are not what every test is about."""
+    monkeypatch.setattr(figures, "draw", lambda *_: figures.Drawing(b"<svg></svg>", b""))
+
+
+class Page(HTMLParser):
+    """The tags, addresses and text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def test_everything_is_there(written: Path) -> None:
+    html = Page((written / "report.html").read_text())
+    text = " ".join(html.text.split())
+    for wanted in ("A paper", "2020", "Table 1", "equal within ± 20", "± 6 (population sd, 10 seeds)", "below",
+                   "paper: Table 3", "total_timesteps", "10,000", "a processor", "torch 2.5", "abc123, with changes",
+                   "30.0 min", "python -m rlrepro.reproduce card.toml --claims equal --seeds 10", "Holm", "Schuirmann",
+                   "Welch", "Clopper", "Agarwal", "Satterthwaite", "IQM", "no runs yet", "Every seed"):  # fmt: skip
+        assert wanted in text, wanted
+    assert text.index("equal within") < text.index("Claim by claim")  # the verdicts come first
+    assert "NOT COMPARABLE" not in text
+    assert len(html.ids) == len(set(html.ids))
+    anchors = [value[1:] for tag, name, value in html.attributes if (tag, name) == ("a", "href") and value[0] == "#"]
+    assert len(anchors) == 8
+    assert set(anchors) <= set(html.ids)
+    counts = dict(page.counts(judge_of(written)))
+    assert counts == {"reproduced": 4, "below": 1, "inconclusive": 2, "not run": 1}
+    qualified = [v.claim.id for v in judge_of(written).verdicts if v.word == "reproduced" and v.qualified]
+    assert qualified == ["bare"]
+    assert html.tags.count("abbr") == 2  # in the table and at its section
+
+
+def judge_of(folder: Path):  # type: ignore[no-untyped-def]
+    return judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+
+
+def test_nothing_is_loaded_and_nothing_runs(written: Path) -> None:
+    html = Page((written / "report.html").read_text())
+    assert not {"script", "link", "img", "iframe", "object", "embed", "image", "base", "form"} & set(html.tags)
+    for tag, name, value in html.attributes:
+        assert not name.startswith("on")
+        if name in ("href", "src", "xlink:href", "action", "poster"):
+            assert value.startswith("#") or (tag, value) == ("a", "https://example.org/paper")
+    assert not re.search(r"@import|url\((?!#)", (written / "report.html").read_text())
+
+
+def test_the_same_results_give_the_same_bytes(written: Path, tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from rlrepro.report import write_report as w\n"
+    code += "w(Path(sys.argv[1]), into=Path(sys.argv[2]))"
+    subprocess.run([sys.executable, "-c", code, str(written), str(tmp_path)], check=True)
+    made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
+    assert {"equal.svg", "equal-seeds.svg", "overview.svg", "profiles.svg", "a-over-b.svg"} <= {p.name for p in made}
+    for path in made:
+        assert (tmp_path / path).read_bytes() == (written / path).read_bytes(), path
+
+
+def test_pdfs_are_the_same_bytes(tmp_path: Path) -> None:
+    folder = like(tmp_path / "in", some("equal"), ten)
+    made = []
+    for name in ("one", "two"):
+        write_report(folder, into=tmp_path / name, pdf=True)
+        made.append({path.name: path.read_bytes() for path in (tmp_path / name / "figures").glob("*.pdf")})
+    assert set(made[0]) == {"equal.pdf", "equal-seeds.pdf", "profiles.pdf"}
+    assert made[0] == made[1]
+
+
+def test_figures_say_what_they_show(written: Path) -> None:
+    words = " ".join(ElementTree.parse(written / "figures" / "equal.svg").getroot().itertext())
+    for wanted in ("10 seeds", "mean, 95 % interval", "paper: 200 ± 2 (standard error)", "± margin 20", "what counts",
+                   "env steps", "training return"):  # fmt: skip  # 6 × √(10 / 9) / √10 = 2
+        assert wanted in words, wanted
+    assert "tolerance 50" in (written / "figures" / "agent.svg").read_text()
+    assert "normalised score" in (written / "figures" / "together.svg").read_text()
+
+
+def test_every_seed_is_shown_and_why_one_is_missing(tmp_path: Path) -> None:
+    def histories(level: float) -> list[History]:
+        good = [history(seed, level) for seed in range(8)]
+        crashed = dataclasses.replace(history(8, level, 4000), stopped="ValueError: <b>boom</b>")
+        not_finite = history(9, level)
+        not_finite.episodes[-1, 1] = np.nan
+        return [*good, crashed, not_finite]
+
+    write_report(like(tmp_path, some("equal", "a over b"), histories))
+    html = Page((tmp_path / "report.html").read_text())
+    text = " ".join(html.text.split())
+    for shown in ("8 no score it stopped at env step 4,000 (ValueError: <b>boom</b>)", "9 no score its return is nan"):
+        assert text.count(shown) == 3  # of the claim, and of either side of the claim of order
+    for seed, value in score(Protocol("training", last=10), histories(200.0)).per_seed.items():
+        assert f"{seed} {value:.1f}" in text
+    assert "8 seeds, 2 without a score" in text
+    assert "8 seeds, 2 without a score" in (tmp_path / "report.md").read_text()
+
+
+NASTY = "</title></style><script>alert(1)</script><img src=x onerror=alert(1)> $x_1^{2}$ | `c` {{ 7 * 7 }} ]]> --> \\\\"
+
+
+def nasty(identity: str) -> str:
+    """A card with hostile text in every field that takes any."""
+    text = (
+        some("equal", "lower", "agent", "a over b")
+        .replace('"A paper"', f'"{NASTY}"')
+        .replace('"A. Author"', f'"{NASTY}"')
+    )
+    text = text.replace('"small"', f'"{NASTY}"').replace('"Table 1"', f'"{NASTY}"').replace("Table 3", "<i>" + NASTY)
+    text = text.replace('paper = "Acrobot-v1"', f'paper = "{NASTY}"\nrun = "Acrobot-v1"\ndiffers = "{NASTY}"')
+    text = text.replace('id = "equal"', f'id = "{identity}"\nnote = "{NASTY}"')
+    return f'deviations = ["{NASTY}"]\n{text}\n[compute]\nstated = "{NASTY}"\n'
+
+
+@pytest.mark.parametrize("identity", [NASTY, "../../../up", "\\u0000\\u001b[31m" + "x" * 3000])
+def test_no_text_of_a_card_is_markup(tmp_path: Path, identity: str) -> None:
+    write_report(like(tmp_path / "in", nasty(identity), ten), into=tmp_path / "one")
+    html = Page((tmp_path / "one" / "report.html").read_text())
+    assert not {"script", "img", "i", "link"} & set(html.tags)
+    assert not any(name.startswith("on") for _, name, _ in html.attributes)
+    assert {v for t, n, v in html.attributes if t == "a" and n == "href" and v[0] != "#"} == {
+        "https://example.org/paper"
+    }
+    shown = NASTY.replace("\\\\", "\\")
+    assert html.text.count(shown) > 10
+    made = sorted(p for p in tmp_path.rglob("*.svg"))
+    assert len(made) > 5
+    assert all((tmp_path / "one") in p.parents for p in made)  # no name leads out
+    for path in made:
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(path).iter()}
+        assert tags <= {"svg", "g", "path", "text", "tspan", "defs", "clipPath", "rect", "use", "style", "metadata",
+                        "title"}, path  # fmt: skip
+
+
+def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
+    card = some("equal", "lower").replace('id = "equal"', r'id = "$\\alpha_1$ <b>"')
+    write_report(like(tmp_path, card, ten))
+    words = "".join(ElementTree.parse(tmp_path / "figures" / "overview.svg").getroot().itertext())
+    assert r"$\alpha_1$ <b>" in words
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a|b", r"a\|b"),
+        ("<script>", "&lt;script&gt;"),
+        ("&lt;", "&amp;lt;"),
+        ("`x` *y* _z_ [a](b) ~c~ $d$ # e !f", r"\`x\` \*y\* \_z\_ \[a\](b) \~c\~ \$d\$ \# e \!f"),
+        ("two\nlines\t.", "two lines ."),
+        ("\\|", r"\\\|"),
+    ],
+)
+def test_markdown_is_escaped(text: str, written: str) -> None:
+    assert md(text) == written
+
+
+def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
+    judgement = judge_of(like(tmp_path, nasty(NASTY), ten))
+    rows = [line for line in markdown(judgement).splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(judgement.verdicts)
+    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {7}
+    assert not any("<" in row for row in rows)
+
+
+def test_badges_count_losses(written: Path) -> None:
+    text = badge(judge_of(written))
+    root = ElementTree.fromstring(text)
+    assert root.attrib["aria-label"] == "reproduced 4/8 · 1 below · 2 inconclusive · 1 not run"
+    assert root.attrib["role"] == "img"
+    assert ElementTree.fromstring(shield("<&>", '"', "#000")).attrib["aria-label"] == '<&> "'
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_at_a_smaller_scale_are_marked_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = like(tmp_path, HEAD + CLAIMS, lambda level: [history(s, level, 5000) for s in range(10)], scale=0.5)
+    judgement = write_report(folder, show=True)
+    assert {v.word for v in judgement.verdicts} == {"not comparable", "not run"}
+    assert "NOT COMPARABLE" in (folder / "report.html").read_text()
+    assert "NOT COMPARABLE" in (folder / "report.md").read_text()
+    assert "NOT COMPARABLE" in capsys.readouterr().out
+    assert "not comparable" in (folder / "badge.svg").read_text()
+    assert "--scale 0.5" in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "histories",
+    [
+        pytest.param(lambda level: [history(s, level, spread=0) for s in range(10)], id="all seeds equal"),
+        pytest.param(lambda level: [history(4, level)], id="one seed"),
+        pytest.param(lambda level: [], id="no seed"),
+        pytest.param(lambda level: [dataclasses.replace(history(s, level), stopped="crash", steps=900,
+                                                        episodes=np.empty((0, 2)), evaluations=np.empty((0, 2)),
+                                                        final=np.empty(0)) for s in (0, 1)], id="all crashed at once"),
+        pytest.param(lambda level: [history(s, level * 1e60) for s in range(10)], id="huge"),
+    ],
+)  # fmt: skip
+def test_odd_results_make_a_page(tmp_path: Path, histories: Callable[[float], list[History]]) -> None:
+    write_report(like(tmp_path, some("equal", "highest", "agent", "together", "a over b"), histories), show=True)
+    html = Page((tmp_path / "report.html").read_text())
+    assert "a over b" in html.text
+    assert json.loads((tmp_path / "verdicts.json").read_text())["card"] == tmp_path.name
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_many_claims_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "_MANY", 7)
+    write_report(like(tmp_path, HEAD + CLAIMS, ten))
+    html = Page((tmp_path / "report.html").read_text())
+    assert html.tags.count("details") == 8
+
+
+# ------------------------------------------------------------------------------------------- small parts
+
+
+def test_numbers() -> None:
+    assert page.number(-1234.567, 1) == "−1,234.6"
+    assert page.number(-0.001, 1) == "0.0"
+    assert page.number(float("nan")) == page.number(None) == "—"
+    assert page.number(float("-inf")) == "−∞"
+    assert [page.decimals_for(m) for m in (0.05, 0.1, 1, 9.9, 10, 48, 100, 5000)] == [4, 3, 2, 2, 1, 1, 0, 0]
+    assert page.exact(490.04) == "490.04"
+
+
+def test_the_papers_own_error_by_kind(written: Path) -> None:
+    claims = {claim.id: claim for claim in load_card(str(written / "card.toml")).claims}
+    mark = page.mark_of(claims["equal"], False)  # 6 is the population sd of 10: sample sd √40, standard error 2
+    assert mark.error == pytest.approx(2)
+    assert mark.half == pytest.approx(2 * 2.2621571628)  # Student's t, 9 degrees of freedom, 97.5 %
+    assert page.mark_of(claims["lower"], False).error == pytest.approx(6 / 10**0.5)
+    assert page.mark_of(claims["bare"], False).error is None
+    three = dataclasses.replace(claims["equal"], spread=1.5, spread_kind="standard error", seeds=3)
+    assert page.mark_of(three, False).error == pytest.approx(1.5)
+
+
+def test_training_curves_are_means_of_bins() -> None:
+    episodes = np.array([[10.0, 1], [20, 3], [21, 5], [100, 7]])
+    curve = figures.training_curve([History(0, episodes, np.empty((0, 2)), np.empty(0), 100)], 100)
+    assert curve.bins == 10  # 100, 50 and 25 have empty bins too, and no fewer are tried
+    assert curve.x.tolist() == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+    np.testing.assert_array_equal(curve.y, [[1, 3, 5, *[np.nan] * 6, 7]])
+    dense = np.column_stack([np.arange(1.0, 1001), np.repeat(np.arange(100.0), 10)])
+    curve = figures.training_curve([History(0, dense, np.empty((0, 2)), np.empty(0), 1000)], 1000)
+    np.testing.assert_array_equal(curve.y, [np.arange(100)])
+
+
+def test_evaluation_curves_keep_their_steps() -> None:
+    one = History(0, np.empty((0, 2)), np.array([[10.0, 1], [20, np.inf]]), np.empty(0), 20)
+    other = History(1, np.empty((0, 2)), np.array([[20.0, 4], [30, 5]]), np.empty(0), 30)
+    curve = figures.evaluation_curve([one, other])
+    assert curve.x.tolist() == [10, 20, 30]
+    np.testing.assert_array_equal(curve.y, [[1, np.nan, np.nan], [np.nan, 4, 5]])
+
+
+def test_window_of_what_counts() -> None:
+    made = [history(seed, 100.0) for seed in (0, 1)]
+    assert window(Protocol("training", last=10), made) == (9100, 10_000)
+    assert window(Protocol("training", after_step=2000, to_step=3000), made) == (2100, 3000)
+    assert window(Protocol("training", last=10_000), made) is None
+
+
+# ------------------------------------------------------------------------------------------ the command
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_command(written: Path, tmp_path: Path, command: Command) -> None:
+    done = command("report", written, "--into", tmp_path / "there")
+    assert done.status == 0
+    assert max(map(len, done.out.split("\n\n")[0].splitlines())) <= 80
+    assert "▼ below" in done.out
+    assert str(tmp_path / "there" / "report.html") in done.out
+    assert (tmp_path / "there" / "verdicts.json").read_bytes() == (written / "verdicts.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda f: (f / "card.toml").unlink(), "is no reproduction: it has no card.toml"),
+        (lambda f: shutil.rmtree(f / "results"), "run the card first"),
+        (lambda f: (f / "results" / "results.json").write_text("{"), "is damaged"),
+        (lambda f: (f / "results" / "results.json").write_text('{"format": 99}'), "is not of this version"),
+        (lambda f: (f / "results" / "a-CartPole-v1.csv.gz").unlink(), "No such file"),
+        (lambda f: (f / "results" / "a-CartPole-v1.csv.gz").write_bytes(b""), "its hash differs"),
+        (lambda f: shutil.rmtree(f), "there is no card"),
+    ],
+)
+def test_what_cannot_be_reported_is_said(
+    written: Path, tmp_path: Path, command: Command, damage: Callable[[Path], object], problem: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(written, folder)
+    damage(folder)
+    assert problem in command("report", folder).problem
+
+
+def test_settings_of_another_version_of_the_card_are_refused(written: Path, tmp_path: Path, command: Command) -> None:
+    folder = tmp_path / "changed"
+    shutil.copytree(written, folder)
+    text = (folder / "card.toml").read_text()
+    (folder / "card.toml").write_text(text.replace("total_timesteps = 10_000", "total_timesteps = 20_000"))
+    assert "total_timesteps = 10000, but the card says 20000" in command("report", folder).problem
+
+
+def test_matplotlib_is_imported_late() -> None:
+    modules = ", ".join(f"rlrepro.{name}" for name in ("cli", "report", "page", "scoreboard", "reproduce"))
+    code = f"import sys, {modules}; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,70 @@
+"""The scoreboard of several reproductions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from test_report import CLAIMS, HEAD, like, nasty, ten
+
+from rlrepro.errors import Problem
+from rlrepro.scoreboard import BEGIN, END, insert, scoreboard
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two reproductions and a card that was never run."""
+    root = tmp_path_factory.mktemp("checkout")
+    like(root / "experiments" / "one", HEAD + CLAIMS, ten)
+    like(root / "experiments" / "two (b)", nasty("x | <b>"), ten)
+    (root / "experiments" / "three").mkdir()
+    (root / "experiments" / "three" / "card.toml").write_text(HEAD + CLAIMS)
+    return root
+
+
+def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    monkeypatch.chdir(checkout)
+    lines = command("scoreboard").out.strip().splitlines()
+    assert lines[0] == "| paper | claim | environment | reported | measured | verdict |"
+    assert len(lines) == 2 + (8 + 4) + 2
+    assert lines[2].startswith("| one | equal | CartPole-v1 | 200 ± 6 | ")
+    assert lines[2].endswith("(10 seeds) | [✓ reproduced](experiments/one/report.md) |")
+    assert lines[3].endswith("[▼ below](experiments/one/report.md) |")
+    assert lines[4].endswith(r"[✓ reproduced](experiments/one/report.md) \* |")
+    assert r"x \| &lt;b&gt;" in lines[10]
+    assert "(experiments/two%20%28b%29/report.md)" in lines[10]
+    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-1]
+    assert "<" not in "".join(lines)
+
+
+def test_a_file_is_written_between_its_markers(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "docs" / "README.md"
+    file.parent.mkdir()
+    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    folder = checkout / "experiments" / "one"
+    assert "written" in command("scoreboard", folder, "--write", file).out
+    text = file.read_text()
+    assert text == f"before\n{BEGIN}\n{scoreboard([folder], file.parent)}\n{END}\nafter\n"
+    assert "old" not in text
+    assert "up to date" in command("scoreboard", folder, "--write", file).out
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"])
+def test_a_file_without_its_markers_stays(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.md").write_text(text)
+    with pytest.raises(Problem, match="needs a line"):
+        insert(tmp_path / "a.md", "new")
+    assert (tmp_path / "a.md").read_text() == text
+
+
+def test_nothing_to_show_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no folder of experiments/ has results" in command("scoreboard").problem
+    assert "has no card.toml" in command("scoreboard", tmp_path).problem
+    with pytest.raises(Problem, match="No such file"):
+        insert(tmp_path / "no.md", "new")
