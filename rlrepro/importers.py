@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import math
+import os
 import re
 import zipfile
 import zlib
@@ -288,26 +289,39 @@ def _ends(histories: Sequence[History]) -> list[History]:
     ]
 
 
-def _identity(path: Path, root: Path) -> tuple[tuple[str, ...], str, int | None]:
-    """Key, name and seed of a seed's folder or file, from the names between `root` and it."""
-    absolute, top = path.resolve(), root.resolve()
-    inside = absolute.relative_to(top).parts
-    parts = list(absolute.parts)
-    names = range(len(parts) - 1, len(parts) - 1 - max(1, len(inside)), -1)
-    for index in names:
-        stem, seed = _seed_of(re.sub(r"\.csv(\.gz)?$", "", parts[index]))
-        if seed is not None:
+@dataclasses.dataclass(frozen=True)
+class _Identity:
+    """What the names between a given path and a seed's folder or file say."""
+
+    key: tuple[str, ...]  #: its path without the seed: that of all seeds of a group
+    name: str
+    seed: int | None  #: None: no name has a number
+    notes: tuple[str, ...] = ()
+
+
+def _identity(path: Path, root: Path) -> _Identity:
+    """The seed, by its word in any of the names, else by the last number of one; the deepest first."""
+    parts, top = Path(os.path.abspath(path)).parts, Path(os.path.abspath(root)).parts
+    inside = parts[len(top) :]
+    parts = (*parts[:-1], re.sub(r"\.csv(\.gz)?$", "", parts[-1]))
+    for named in (True, False):
+        for index in range(len(parts) - 1, len(parts) - 1 - max(1, len(inside)), -1):
+            stem, seed = _seed_of(parts[index], named)
+            if seed is None:
+                continue
             key = (*parts[:index], stem, *parts[index + 1 :])
-            shown = [part for part in key[len(top.parts) if inside else -1 :] if part] or [parts[index - 1]]
-            return key, "/".join(shown), seed
-    name = "/".join(inside) or absolute.name
-    return tuple(parts), re.sub(r"\.csv(\.gz)?$", "", name), None
+            shown = [part for part in key[len(top) if inside else -1 :] if part] or [parts[index - 1]]
+            name = "/".join(shown)
+            note = f"{name}: its seeds are read from the numbers at the end of their names; --labels can part them."
+            return _Identity(key, name, seed, () if named else (note,))
+    return _Identity(parts, "/".join(parts[len(top) :]) or parts[-1], None)
 
 
-def _seed_of(name: str) -> tuple[str, int | None]:
-    """A folder's name without its seed, and the seed: `seed-3`, `td3_s3`, `PPO_3`, `3`."""
+def _seed_of(name: str, named: bool = False) -> tuple[str, int | None]:
+    """A folder's name without its seed, and the seed: `seed-3`, `td3_s3`; unless it must be `named`, `PPO_3`, `3`."""
     found = re.search(r"(?:^|[-_. ]+)(?:seed|trial|s)[-_=.]?(\d{1,10})(?=$|[-_. ])", name, re.IGNORECASE)
-    found = found or re.search(r"(?:^|[-_.]+)(\d{1,5})$", name)  # longer ones are dates
+    if found is None and not named:  # longer numbers are dates, and 1e-3 or 0.99 is a hyperparameter
+        found = re.search(r"(?:^|(?<!\de)-|_)(\d{1,5})$", name)
     return (name, None) if found is None else (name[: found.start()] + name[found.end() :], int(found[1]))
 
 
@@ -338,12 +352,14 @@ def _results(path: Path) -> Iterator[_Seed]:
 
     results = read_results(path)
     notes = () if results.scale == 1 else (f"{path} was run at {results.scale:g} of the paper's steps.",)
+    tasks = [(unit.settings.get("agent"), unit.settings.get("env")) for unit in results.units.values()]
     for name, unit in results.units.items():
         about = unit.settings
-        env, agent = str(about.get("env", "")), str(about.get("agent", name))
+        agent, env = about.get("agent"), str(about.get("env", ""))
+        title = str(agent) if agent and tasks.count((agent, about.get("env"))) == 1 else name
         key = ("results", str(path.resolve()), name)
         for h in unit.histories:
-            yield _Seed(key, agent, env, path, "results", h.seed, h, None, _how(about), None, notes)
+            yield _Seed(key, title, env, path, "results", h.seed, h, None, _how(about), None, notes)
 
 
 # ------------------------------------------------------------------------------------- Stable-Baselines3
@@ -351,13 +367,13 @@ def _results(path: Path) -> Iterator[_Seed]:
 
 def _stable_baselines(path: Path, root: Path, monitors: Sequence[Path], npz: Path | None) -> _Seed:
     """A seed from its monitor files, its evaluations.npz, or both."""
-    key, name, seed = _identity(path, root)
+    who = _identity(path, root)
     episodes, env, notes = _monitors(monitors) if monitors else (_NONE, "", [])
     evaluations, how = _evaluations(npz) if npz is not None and npz.is_file() else (_NONE, "")
     steps = int(max([0, *episodes[-1:, 0], *evaluations[-1:, 0]]))
-    history = History(seed or 0, episodes, evaluations, np.empty(0), steps)
+    history = History(who.seed or 0, episodes, evaluations, np.empty(0), steps)
     kind = "monitor" if monitors else "npz"
-    return _Seed(key, name, env, path, kind, seed, history, None, how, None, tuple(notes))
+    return _Seed(who.key, who.name, env, path, kind, who.seed, history, None, how, None, (*who.notes, *notes))
 
 
 def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
@@ -450,23 +466,19 @@ def _tensorboard(path: Path, root: Path, columns: Mapping[str, str]) -> _Seed:
     points = {returns: _points(events, tag, path) if tag else _NONE for returns, tag in chosen.items()}
     steps = int(max([0, *points["training"][-1:, 0], *points["evaluation"][-1:, 0]]))
     name = re.fullmatch(r"(.+?)__(.+)__(\d+)__(\d+)", path.resolve().name)
-    key: tuple[str, ...]
-    seed: int | None
     if name:
-        env, agent, seed = name[1], name[2], int(name[3])
-        if path.resolve().parent.name == "ALE":
-            env = f"ALE/{env}"
-        key = ("tensorboard", str(path.resolve().parent), agent)
+        env, folder = name[1], path.resolve().parent
+        env = f"ALE/{env}" if folder.name == "ALE" else env
+        who = _Identity(("tensorboard", str(folder), name[2]), name[2], int(name[3]))
     else:
+        env, own = "", path
         counted = re.fullmatch(r"(.+)_\d+", path.name)  # Stable-Baselines3 numbers the runs of one name
         if counted and _seed_of(counted[1])[1] is not None:
             own = path.with_name(counted[1])
-            (key, agent, seed), env = _identity(own, own if path == root else root), ""
-        else:
-            (key, agent, seed), env = _identity(path, root), ""
+        who = _identity(own, own if path == root else root)
     running = RUNNING.get(chosen["training"] or "")
-    history = History(seed or 0, points["training"], points["evaluation"], np.empty(0), steps)
-    return _Seed(key, agent, env, path, "tensorboard", seed, history, running)
+    history = History(who.seed or 0, points["training"], points["evaluation"], np.empty(0), steps)
+    return _Seed(who.key, who.name, env, path, "tensorboard", who.seed, history, running, notes=who.notes)
 
 
 def _is_scalar(events: Any, tag: str) -> bool:
@@ -526,14 +538,20 @@ def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed
         rows = {(*one[:3], constant): values for one, values in rows.items()}
     episodes = re.search(r"(\d+)_episodes", names[places["return"]])
     how = f"{episodes[1]} episodes" if episodes else ""
-    key, stem, from_name = _identity(path, root)
+    if "seed" in places:  # then a number in the file's name is something else
+        who = _Identity((os.path.abspath(path),), re.sub(r"\.csv(\.gz)?$", "", path.name), None)
+    else:
+        who = _identity(path, root)
+    notes += who.notes
     for agent, env, seed in dict.fromkeys(one[:3] for one in rows):
         points = {k: _ordered(rows.get((agent, env, seed, k), []), path, k, seed) for k in set(_ROW_KINDS.values())}
         final = points["final"][:, 1]
         steps = int(max(p[-1, 0] for p in points.values() if len(p)))
-        number = seed if seed is not None else from_name
+        number = seed if seed is not None else who.seed
         history = History(number or 0, points["episode"], points["evaluation"], final, steps)
-        yield _Seed((*key, agent), agent or stem, env, path, "csv", number, history, None, how, None, tuple(notes))
+        yield _Seed(
+            (*who.key, agent), agent or who.name, env, path, "csv", number, history, None, how, None, tuple(notes)
+        )
 
 
 def _roles(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str, int], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -281,8 +282,8 @@ def test_run_folders_and_results(runs: Runs, tmp_path: Path) -> None:
     kept = one(load([tmp_path / "card"]))
     assert [h.episodes.tolist() for h in kept.histories] == [h.episodes.tolist() for h in histories]
     assert "0.5 of the paper's steps" in kept.notes[0]
-    table = one(load([tmp_path / "card" / "results" / "u.csv.gz"]))
-    assert [h.final.tolist() for h in table.histories] == [h.final.tolist() for h in histories]
+    rows = one(load([tmp_path / "card" / "results" / "u.csv.gz"]))
+    assert [h.final.tolist() for h in rows.histories] == [h.final.tolist() for h in histories]
 
 
 # --- CSV
@@ -393,6 +394,41 @@ def test_damaged_texts_are_one_line(tmp_path: Path) -> None:
 def test_any_text_is_read_or_is_one_line(text: str, head: bool, tmp_path: Path) -> None:
     for name, start in (("runs.csv", "seed,step,return\n0,1,2\n"), ("monitor.csv", MONITOR)):
         assert reads_or_names(table(tmp_path, (start if head else "") + text, name))
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (("ppo/seed-0", "ppo/seed-1", "dqn/seed0"), {"ppo": [0, 1], "dqn": [0]}),
+        (("seed-3/CartPole-v1_1", "seed-4/CartPole-v1_1"), {"CartPole-v1_1": [3, 4]}),
+        (("ppo/CartPole-v1_1", "ppo/CartPole-v1_2"), {"ppo/CartPole-v1": [1, 2]}),
+        (("ppo/CartPole-v1",), {"ppo/CartPole-v1": [0]}),
+        (("lr_1e-3", "lr_1e-4", "gamma_0.99"), {"lr_1e-3": [0], "lr_1e-4": [0], "gamma_0.99": [0]}),
+        (("td3_s1", "td3_s2"), {"td3": [1, 2]}),
+        (("run-20231105", "7"), {"run-20231105": [0], "top": [7]}),
+    ],
+)
+def test_names_say_the_seed(names: Sequence[str], groups: Mapping[str, Sequence[int]], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / "top" / name).mkdir(parents=True)
+        (tmp_path / "top" / name / "monitor.csv").write_text(MONITOR + "1,1,1\n")
+    found = load([tmp_path / "top"])
+    assert {group.name: [h.seed for h in group.histories] for group in found} == groups
+    last_number = any(re.search(r"v1_\d$|^\d", name) for name in names if "seed" not in name)
+    assert any("numbers at the end" in note for group in found for note in group.notes) == last_number
+
+
+def test_a_number_in_the_name_of_a_table_with_seeds_is_no_seed(tmp_path: Path) -> None:
+    files = [table(tmp_path, "seed,step,episode_return\n5,1,2\n", f"size-{size}.csv") for size in (64, 256)]
+    assert [(g.name, g.histories[0].seed) for g in load(files)] == [("size-64", 5), ("size-256", 5)]
+
+
+def test_links_lead_nowhere_bad(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "linked_seed2.csv").symlink_to(table(tmp_path / "far", "step,episode_return\n1,2\n"))
+    (tmp_path / "near" / "loop").symlink_to(tmp_path / "near")
+    assert one(load([tmp_path / "near"])).histories[0].seed == 2
 
 
 # --- what is nothing
