@@ -12,6 +12,7 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": "train an agent on an environment (the same as python -m rlrepro.train)",
     "evaluate": "score a finished run on fresh episodes",
+    "card": "begin a card, find its faults, or see how two differ",
     "bundle": "pack a reproduction into one file",
     "verify": "check a bundle, and run a claim of it again",
     "list": "name the agents, environments and wrappers that are installed",
@@ -53,6 +54,10 @@ def _main(arguments: list[str]) -> int:
             from rlrepro.evaluate import main as evaluate
 
             return evaluate(rest)
+        if command == "card":
+            from rlrepro.card_commands import main as card
+
+            return card(rest)
         if command == "bundle":
             from rlrepro.bundle import main as bundle
 

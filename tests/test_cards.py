@@ -360,7 +360,10 @@ def test_a_card_that_is_not_toml_names_its_line(tmp_path: Path) -> None:
 
 BARE = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
 PLAIN = st.one_of(
-    st.integers(-9, 9), st.booleans(), st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8)
+    st.sampled_from(["a\u2028b", "\x85", "a\u2029[b]", "# no comment", "[x]"]),
+    st.integers(-9, 9),
+    st.booleans(),
+    st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8),
 )
 
 
