@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlrepro.cards import _SOURCE, CARD_FORMAT, SPREADS, Card, find_card, load_card, read_card
+from rlrepro.cards import _SOURCE, CARD_FORMAT, SPREADS, Card, Claim, Order, find_card, load_card, read_card
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
@@ -299,7 +299,8 @@ def _sections(card: Card) -> dict[str, dict[str, str]]:
         sections[f"implementation {name}"] = own
     for name, protocol in card.protocols.items():
         sections[f"protocol {name}"] = _texts(protocol.to_table())
-    for one in (*card.claims, *card.orders):
+    everything: list[Claim | Order] = [*card.claims, *card.orders]
+    for one in everything:
         sections[f"claim {one.id}"] = _texts(dataclasses.asdict(one), "id")
     sections["compute"] = {"stated": card.compute}
     sections["deviations"] = {str(number): text for number, text in enumerate(card.deviations, 1)}

@@ -253,6 +253,7 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         "claim[4].protocol", "cannot be judged",
     ),
     "claim without an id": ('id = "pole"\n', "", ("[[claim]]", 1), "claim[1].id", "is missing"),
+    "an id that is markup": ('id = "pole"', 'id = "[/bold]"', ("id", 1), "claim[1].id", "is not a short name"),
     "id twice": ('id = "acrobot"', 'id = "pole"', ("id", 2), "claim[2].id", "is there twice"),
     "id of a claim and an order": (
         'id = "double-better"', 'id = "pole"', ("id", 5), "order[1].id", "is there twice",
