@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 
 from rlrepro import stats
-from rlrepro.cards import Card, Claim, Order, find_card, load_card
+from rlrepro.cards import Card, Claim, Order, find_card, load_card, printable
 from rlrepro.checkpoint import write_whole
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, one_line
 from rlrepro.flags import Parser, seed_list
 from rlrepro.protocol import History, Protocol, score
 from rlrepro.results import Results, UnitResults, read_results
@@ -273,8 +273,10 @@ def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> l
     """Where verdicts that are stated are not those that the card and the results give, a line for each."""
     try:
         made = json.loads(json.dumps(as_json(judge(card, results))))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise Problem(f"the results cannot be judged: {type(error).__name__} {error}") from None
+    except Problem:
+        raise
+    except Exception as error:  # a stranger's results may be anything
+        raise Problem(f"the results cannot be judged: {one_line(error)}") from None
     ours = {row["claim"]: row for row in made["verdicts"]}
     rows = stated.get("verdicts")
     theirs = {str(row.get("claim")): row for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {}
@@ -427,7 +429,7 @@ def verify(
     print(f"{bundle.name}: every file is as its manifest states", flush=True)
     lines = contradictions(bundle.verdicts, card, theirs)
     if lines:
-        print("its verdicts are NOT those that its results give:", *lines, sep="\n  ")
+        print("its verdicts are NOT those that its results give:", *map(printable, lines), sep="\n  ")
         return 1
     print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
     claims, orders = choose(card, patterns or [cheapest(card).id])
@@ -480,7 +482,7 @@ def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
             print("  no score can be made of them: nothing can be compared")
     if any(one.other_bits for one in reruns):
         why = "; ".join(different) or "none that the bundle records: the same versions and hardware"
-        print(f"likely reason for other bits: {why}")
+        print(f"likely reason for other bits: {printable(why)}")
     return 1 if any(one.differs for one in reruns) else 0
 
 

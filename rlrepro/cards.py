@@ -205,7 +205,7 @@ class _Reader:
         while near not in self.lines:
             near = near[:-1]
         name = ".".join(f"{part}" if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
-        self.faults.append(Fault(self.file, self.lines[near], _printable(name) or "the card", _printable(text)))
+        self.faults.append(Fault(self.file, self.lines[near], printable(name) or "the card", printable(text)))
 
     def table(self, values: Mapping[str, Any], path: toml_lines.Path, known: Sequence[str]) -> Table:
         return Table(self, values, path, known)
@@ -294,7 +294,9 @@ def _read(reader: _Reader, values: Mapping[str, Any], file: Path, text: str) -> 
     if not claims and not orders and not reader.faults:
         top.fault("claim", "is missing: a card needs at least one [[claim]]")
     seen: set[str] = set()
-    for kind, index, one in [*(("claim", *c) for c in claims), *(("order", *o) for o in orders)]:
+    everything: list[tuple[str, int, Claim | Order]] = [("claim", *claim) for claim in claims]
+    everything += [("order", *order) for order in orders]
+    for kind, index, one in everything:
         if one.id in seen:
             reader.fault((kind, index, "id"), f"{one.id!r} is there twice")
         seen.add(one.id)
@@ -458,7 +460,7 @@ def _claims(
     for index, (one, path) in enumerate(_listed(reader, values, "claim")):
         merged = {**(defaults if isinstance(defaults, dict) else {}), **one}
         table = Table(reader, merged, path, known)
-        identity = table.text("id", "a short name of the claim")
+        identity = table.get("id", _is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
         implementation = table.one_of("implementation", list(implementations))
         protocol = table.one_of("protocol", list(protocols))
         names = _environments(table, environments)
@@ -531,7 +533,7 @@ def _orders(
 ) -> Iterator[tuple[int, Order]]:
     for index, (one, path) in enumerate(_listed(reader, values, "order")):
         table = Table(reader, one, path, ["environment", *(field.name for field in dataclasses.fields(Order))])
-        identity = table.text("id", "a short name of the claim")
+        identity = table.get("id", _is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
         better = table.one_of("better", list(implementations))
         worse = table.one_of("worse", list(implementations))
         protocol = table.one_of("protocol", list(protocols))
@@ -598,6 +600,11 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e300
 
 
+def _is_id(value: Any) -> bool:
+    """Ids are patterns on command lines, and stand in pages and terminals."""
+    return isinstance(value, str) and re.fullmatch(r"[\w.+@=()/:,-][\w.+@=()/:, -]{0,99}", value) is not None
+
+
 def _is_url(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"https?://[^\s<>\"']+", value) is not None
 
@@ -607,7 +614,7 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), type(value).__name__)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """One line without control characters, which a card may hold and a terminal would obey."""
     plain = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in plain)

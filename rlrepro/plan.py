@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rlrepro import stats
@@ -288,7 +289,7 @@ def show_plan(
     console = Console(highlight=False)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     about = f"{len(units)} units with {len(seeds)} seeds each, on this machine ({cores} cores)"
-    console.print(f"[bold]{card.name}[/]: {about}", soft_wrap=True)
+    console.print(f"[bold]{escape(card.name)}[/]: {about}", soft_wrap=True)
     if scale != 1:
         console.print(f"[yellow]NOT comparable[/]: {scale:g} of the paper's env steps", soft_wrap=True)
     plans = []

@@ -13,7 +13,7 @@ def line_numbers(text: str) -> dict[Path, int]:
     lines: dict[Path, int] = {(): 1}
     elements: dict[Path, int] = {}
     table: Path = ()
-    rows = text.splitlines()
+    rows = text.split("\n")  # as TOML counts them: a text may hold other separators
     at = 0
     while at < len(rows):
         first, statement = at + 1, rows[at]

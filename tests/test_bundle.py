@@ -8,13 +8,17 @@ import gzip
 import hashlib
 import json
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rlrepro import bundle
 from rlrepro.cards import load_card
@@ -214,6 +218,41 @@ def test_a_bit_that_flipped_is_never_a_traceback(packed: Path, tmp_path: Path, a
         bundle.open_bundle(file, tmp_path / "opened")
 
 
+STRANGE = st.sampled_from(
+    [None, True, 0, -1, 1.5, 10**30, 1e308, float("nan"), float("inf"), "", "x", "../x", [], [1], {}, {"x": 1}, "3"]
+)
+
+
+def _places(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    return [place for key, value in inner for place in [(*path, key), *_places(value, (*path, key))]]
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_strange_documents_are_never_a_traceback(packed: Path, data: st.DataObject) -> None:
+    """One entry of results.json or verdicts.json is something else, and every hash is put right."""
+    name = data.draw(st.sampled_from(["results/results.json", "verdicts.json"]))
+
+    def edit(files: dict[str, bytes]) -> None:
+        values = json.loads(files[name])
+        *outer, last = data.draw(st.sampled_from(_places(values)))
+        inner = values
+        for key in outer:
+            inner = inner[key]
+        inner[last] = data.draw(STRANGE)
+        files[name] = json.dumps(values).encode()
+
+    edited = rewrite(packed, edit, restate=True)
+    with tempfile.TemporaryDirectory() as place, contextlib.suppress(Problem):
+        opened = bundle.open_bundle(edited, Path(place))
+        bundle.contradictions(opened.verdicts, opened.card, opened.results)
+        units = units_of(opened.card, *choose(opened.card, []))
+        seeds = bundle._seeds(edited, opened.results, units, None)
+        bundle.compare(opened.card, opened.card.claims, units, opened.results, opened.results, seeds)
+        bundle.circumstances(opened.results, opened.results, units)
+
+
 CODE: Mapping[str, tuple[str, str]] = {
     "agent": ('agent = "random"', 'agent = "evil.py:Agent"'),
     "module": ('agent = "random"', 'agent = "evil.mod:Agent"'),
@@ -259,6 +298,18 @@ def test_results_that_were_edited_give_other_verdicts(packed: Path, tmp_path: Pa
     assert outcome.status == 1
     assert "NOT those that its results give" in outcome.out
     assert "far: " in outcome.out
+
+
+def test_what_a_bundle_says_cannot_speak_to_the_terminal(packed: Path, command: Command) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        stated = json.loads(files["verdicts.json"])
+        stated["verdicts"][0]["claim"] = "\x1b[2J\nall well"
+        files["verdicts.json"] = json.dumps(stated).encode()
+
+    outcome = command("verify", rewrite(packed, edit, restate=True))
+    assert outcome.status == 1
+    assert "\x1b" not in outcome.out
+    assert "\nall well" not in outcome.out
 
 
 def test_verify_runs_a_claim_again_bit_for_bit(packed: Path, command: Command) -> None:

@@ -253,6 +253,7 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         "claim[4].protocol", "cannot be judged",
     ),
     "claim without an id": ('id = "pole"\n', "", ("[[claim]]", 1), "claim[1].id", "is missing"),
+    "an id that is markup": ('id = "pole"', 'id = "[/bold]"', ("id", 1), "claim[1].id", "is not a short name"),
     "id twice": ('id = "acrobot"', 'id = "pole"', ("id", 2), "claim[2].id", "is there twice"),
     "id of a claim and an order": (
         'id = "double-better"', 'id = "pole"', ("id", 5), "order[1].id", "is there twice",
@@ -360,7 +361,10 @@ def test_a_card_that_is_not_toml_names_its_line(tmp_path: Path) -> None:
 
 BARE = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
 PLAIN = st.one_of(
-    st.integers(-9, 9), st.booleans(), st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8)
+    st.sampled_from(["a\u2028b", "\x85", "a\u2029[b]", "# no comment", "[x]"]),
+    st.integers(-9, 9),
+    st.booleans(),
+    st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=8),
 )
 
 

@@ -1,0 +1,144 @@
+"""`rlrepro card`: a skeleton whose only faults are those marked, faults with lines, and differences."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from rlrepro.card_commands import UNCHECKED, differences, skeleton
+from rlrepro.cards import load_card, read_card
+from rlrepro.plugins import find_agent, installed
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("agent", sorted(name for name in installed("agents") if ":" not in name))
+def test_a_skeletons_faults_are_its_todos(agent: str, env: str, tmp_path: Path) -> None:
+    text = skeleton(agent, env)
+    file = tmp_path / "card.toml"
+    file.write_text(text)
+    _, faults = read_card(file)
+    marked = [number for number, line in enumerate(text.splitlines(), 1) if "# TODO" in line]
+    assert len(marked) == 8
+    assert [fault.line for fault in faults] == marked, [str(fault) for fault in faults]
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_skeleton_holds_every_default_under_its_source(env: str) -> None:
+    groups = tomllib.loads(skeleton("ppo", env))["implementation"]["ppo"]["hyperparameters"]
+    config, presets, _ = find_agent("ppo").description()
+    given = {key: value for group in groups.values() for key, value in group.items()}
+    assert given.keys() == {field.name for field in dataclasses.fields(config)} | {"total_timesteps", "num_envs"}
+    own = {**presets["*"], **(presets["Box"] | presets["Pendulum-v1"] if env == "Pendulum-v1" else {})}
+    for field in dataclasses.fields(config):
+        assert given[field.name] == own.get(field.name, field.default)
+    assert groups["paper: Section 6.1"]["clip_range"] == 0.2
+    assert "value_coef" in groups[UNCHECKED]  # 'code: CleanRL ppo.py' names no commit
+    assert ("num_epochs" in groups.get("paper: Table 3", {})) == (env == "Pendulum-v1")
+
+
+def test_a_filled_in_skeleton_has_no_fault(tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "new" / "card.toml"
+    assert command("card", "new", "--agent", "dqn", "--env", "CartPole-v1", "--into", file).status == 0
+    text = file.read_text()
+    for old, new in {
+        'title = ""': 'title = "T"', 'authors = ""': 'authors = "A"', "year = 0": "year = 2015",
+        'url = ""': 'url = "https://example.org"', 'reported = ""': "reported = 480.5", 'margin = ""': "margin = 48",
+        'margin_why = ""': 'margin_why = "a tenth"', 'where = ""': 'where = "Table 1"',
+    }.items():  # fmt: skip
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    outcome = command("card", "check", file)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out == f"{file}: no faults: 1 claim, 1 run of each seed\n"
+    assert "is there already" in command("card", "new", "--into", file).problem
+
+
+def test_new_writes_to_the_terminal_where_no_file_is_named(command: Command) -> None:
+    assert command("card", "new").out == skeleton("ppo", "CartPole-v1")
+    assert "did you mean 'ppo'?" in command("card", "new", "--agent", "poo").problem
+    assert "did you mean 'CartPole-v1'?" in command("card", "new", "--env", "CartPool-v1").problem
+
+
+def test_check_names_every_fault_of_every_card(tmp_path: Path, command: Command) -> None:
+    text = load_card("cleanrl-ppo").text
+    file = tmp_path / "card.toml"
+    file.write_text(text.replace("gamma = 0.99", "gamma = 99").replace("year = 2022", 'year = "2022"'))
+    outcome = command("card", "check", file, "cleanrl-dqn")
+    assert (outcome.status, outcome.err) == (1, "")
+    lines = outcome.out.splitlines()
+    at = {
+        key: 1 + next(i for i, line in enumerate(text.splitlines()) if line.startswith(key))
+        for key in ("year", "gamma")
+    }
+    assert lines[0].startswith(f"{file}:{at['year']}: paper.year: '2022' is not a year")
+    assert lines[1].startswith(f"{file}:{at['gamma']}: implementation.ppo.")
+    assert lines[2].endswith("cleanrl-dqn/card.toml: no faults: 6 claims, 3 runs of each seed")
+
+
+def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:
+    """A claim of two ways of evaluation is the card's fault; an environment that is not installed is not."""
+    text = load_card("cleanrl-ppo").text
+    file = tmp_path / "card.toml"
+    own = '[environment.CartPole-v1]\npaper = "CartPole-v1"\n'
+    file.write_text(text.replace(own, own + 'run = "CartPole-v9"\ndiffers = "all"\n'))
+    outcome = command("card", "check", file)
+    assert outcome.status == 0
+    assert "note: ppo-CartPole-v1 cannot run here: unknown environment 'CartPole-v9'" in outcome.out
+    for name, every in (("a", 100), ("b", 200)):
+        text += f'[protocol.{name}]\nreturns = "evaluation"\neval_every = {every}\n'
+    text = text.replace('\nprotocol = "training"', "").replace('id = "ppo-', 'protocol = "a"\nid = "ppo-')
+    file.write_text(text.replace('id = "ppo2-', 'protocol = "b"\nid = "ppo2-'))
+    outcome = command("card", "check", file)
+    assert outcome.status == 1
+    assert "evaluated in two ways" in outcome.out
+
+
+def test_diff_shows_what_differs_field_by_field(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    card = load_card("cleanrl-ppo")
+    other = tmp_path / "other" / "card.toml"
+    other.parent.mkdir()
+    text = card.text.replace("gamma = 0.99", "gamma = 0.98").replace("last = 100", "last = 20")
+    text = text.replace("reported = 490.04", "reported = 491.5").replace("random = -499", "random = -500")
+    other.write_text(text.replace("implementation.ppo", "implementation.mine").replace('"ppo"', '"mine"', 1).replace(
+        'agent = "mine"', 'agent = "ppo"').replace('implementation = "ppo"', 'implementation = "mine"'))  # fmt: skip
+    found = {(place, field): (left, right) for place, field, left, right in differences(card, load_card(str(other)))}
+    source = next(iter(card.implementations["ppo"].hyperparameters.values())).source
+    assert found.pop(("implementation ppo / mine", "gamma")) == (f"0.99\nfrom {source}", f"0.98\nfrom {source}")
+    assert found.pop(("protocol training", "last")) == ("100", "20")
+    assert found.pop(("claim ppo-cartpole", "reported")) == ("490.04", "491.5")
+    assert found.pop(("environment Acrobot-v1", "random")) == ("-499.0", "-500.0")
+    assert {field for _, field in found} == {"implementation"}  # its name, in each claim
+    outcome = command("card", "diff", "cleanrl-ppo", other)
+    assert outcome.status == 0
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert ["gamma", "0.99", "[1]", "0.98", "[1]"] in rows
+    assert ["reported", "490.04", "491.5"] in rows
+    assert all(len(line) <= 80 for line in outcome.out.splitlines() if not line.startswith("["))
+
+
+def test_diff_of_claims_that_only_one_card_has() -> None:
+    found = list(differences(load_card("cleanrl-ppo"), load_card("cleanrl-dqn")))
+    assert ("claim ppo-acrobot", "", "in this card alone", "–") in found
+    assert ("claim dqn-acrobot", "", "–", "in this card alone") in found
+    hyper = {field: (left, right) for place, field, left, right in found if place == "implementation ppo / dqn"}
+    assert hyper["num_envs"][0].startswith("4\nfrom code: ")
+    assert hyper["buffer_size"][0] == "–"
+
+
+def test_diff_of_a_card_and_itself(command: Command) -> None:
+    outcome = command("card", "diff", "cleanrl-ppo", "cleanrl-ppo")
+    assert outcome.status == 0
+    assert "say the same" in outcome.out
+
+
+def test_card_alone_says_what_it_can(command: Command) -> None:
+    assert "new|check|diff" in command("card").problem
+    assert "invalid choice" in command("card", "chekc").problem
