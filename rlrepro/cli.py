@@ -22,7 +22,7 @@ COMMANDS = {
     "report": ("rlrepro.report:main", "write a reproduction's page from its card and results"),
     "scoreboard": ("rlrepro.scoreboard:main", "one table of the claims of several reproductions"),
     "bundle": ("rlrepro.bundle:main", "pack a reproduction into one file"),
-    "verify": ("rlrepro.bundle:verify_main", "check a bundle, and run a claim of it again"),
+    "verify": ("rlrepro.bundle:main_verify", "check a bundle, and run a claim of it again"),
     "calibrate": ("rlrepro.calibrate:main", "simulate how often the verdicts' statistics err"),
     "list": ("rlrepro.cli:list_main", "name the agents, environments and wrappers that are installed"),
 }

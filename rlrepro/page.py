@@ -408,7 +408,9 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
 
 def _coverage(kind: str, seeds: int) -> str | None:
     """Where a 95 % interval of this kind (of `calibrate.coverage_note`) is known to cover more or less."""
-    return None
+    from rlrepro.calibrate import coverage_note
+
+    return coverage_note(kind, seeds)
 
 
 def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
