@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell python3.11 -V >/dev/null 2>&1 && echo python3.11 || echo python3)
 ARGS ?=
 WORKERS ?= 2
+# What `make reproduce` reproduces: a card that comes with the kit, or a path.
+CARD ?= cleanrl-ppo
 # The one package that `make lock` doesn't move to its newest release: each one is gigabytes.
 TORCH ?= 2.13.0
 
@@ -32,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" > $@ && rm .venv/.unfinished
 
-.PHONY: help setup train test slow check benchmark lock clean .FORCE
+.PHONY: help setup train reproduce pages calibrate test slow check benchmark lock clean .FORCE
 .FORCE:
 
 help:  ## Lists these targets
@@ -42,6 +44,16 @@ setup: $(READY)  ## Sets up .venv from the lock; PYTHON=python3.12 picks the int
 
 train: $(READY)  ## Trains PPO on CartPole-v1; ARGS="--seeds 10" adds options
 	@$(BIN)/python -m rlrepro.train --env CartPole-v1 --agent ppo $(ARGS)
+
+reproduce: $(READY)  ## Reproduces a card; CARD=cleanrl-dqn names it, ARGS="--plan" adds options
+	@$(BIN)/python -m rlrepro.reproduce $(CARD) $(ARGS)
+
+pages: $(READY)  ## Makes the committed pages and the scoreboard again, from committed results
+	@for results in experiments/*/results; do $(BIN)/rlrepro report "$$(dirname "$$results")"; done
+	@$(BIN)/rlrepro scoreboard --write README.md
+
+calibrate: $(READY)  ## Simulates how often the verdicts' statistics err (minutes)
+	@$(BIN)/rlrepro calibrate $(ARGS)
 
 test: $(READY)  ## Runs the tests; ARGS="-k ppo" picks some, WORKERS=0 runs them in one process
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 $(ARGS)

@@ -76,6 +76,7 @@ class DQN:
             setup.device,
         )
         self._target_period = 0
+        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
 
     def _network(self) -> Network:
         space = self.setup.observation_space
@@ -113,15 +114,22 @@ class DQN:
         return obs if self.image else features(self.setup.observation_space, obs)
 
     def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step on a batch `[S, B, ...]`, and the target network when it is due."""
+        """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
+
+        It is due after the last of the `gradient_steps` of the time in which a multiple of `target_every` was passed.
+        For one gradient step that is CleanRL's order. Stable-Baselines3 copies while it collects, before the gradient
+        steps: the same where `target_every` is at most `train_every` (and `tau` is 1); where it is more, one time
+        earlier than here.
+        """
         loss, metrics = self.loss(batch)
         self.online.gradient.zero_()
         loss.sum().backward()
         if self.config.max_grad_norm:
             clip_by_norm(self.online.gradient, self.config.max_grad_norm)
         self.optimiser.step()
+        self._gradient_step = (self._gradient_step + 1) % self.config.gradient_steps
         period = (step + self.setup.num_envs) // self.config.target_every
-        if period != self._target_period:
+        if self._gradient_step == 0 and period != self._target_period:
             self._target_period = period
             self.target.track(self.online, self.config.tau)
         return metrics

@@ -20,10 +20,21 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import DiagonalGaussian, policy_for
 from rlrepro.memory import Rollout
-from rlrepro.networks import MLP, Constant, NatureCNN, Network, features, is_image, num_features, orthogonal
+from rlrepro.networks import (
+    MLP,
+    Constant,
+    Initialiser,
+    NatureCNN,
+    Network,
+    fan_in_uniform,
+    features,
+    is_image,
+    num_features,
+    orthogonal,
+)
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
-from rlrepro.targets import clipped_surrogate, clipped_value_error, gae
+from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, gae
 
 
 class PPO:
@@ -33,6 +44,9 @@ class PPO:
     class Config:
         learning_rate: float = hyper(2.5e-4, "Adam's step size", "paper: Table 5", low=0)
         anneal: bool = hyper(True, "learning rate falls linearly to 0", "paper: Table 5 (α)")
+        anneal_clip: bool = hyper(
+            False, "clip range falls linearly to 0 too", "paper: Table 5 (α); code: rl-zoo3 lin_ schedules"
+        )
         num_steps: int = hyper(128, "steps of a rollout (T)", "paper: Table 5", low=1)
         num_epochs: int = hyper(4, "passes over a rollout (K)", "code: CleanRL ppo.py (the paper: 3)", low=1)
         num_minibatches: int = hyper(4, "minibatches of a pass", "code: CleanRL ppo.py", low=1)
@@ -46,6 +60,9 @@ class PPO:
         clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
         target_kl: float = hyper(0.0, "a seed whose KL passes this ends its epochs; 0: never", "37 details: 12", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
+        activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
+        ortho_init: bool = hyper(True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "37 details: 2")
+        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", "37 details: continuous, 2")
         adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=1e-12)
 
     PRESETS = {
@@ -99,13 +116,21 @@ class PPO:
 
     def _networks(self) -> dict[str, Network]:
         space, hidden, num_actions = self.setup.observation_space, self.config.hidden, self.policy.num_actions
-        log_std = {"log_std": Constant(num_actions)} if isinstance(self.policy, DiagonalGaussian) else {}
+        log_std: dict[str, Network] = {}
+        if isinstance(self.policy, DiagonalGaussian):
+            log_std["log_std"] = Constant(num_actions, self.config.log_std_init)
         if self.image:
-            return {"shared": NatureCNN(space.shape or (), num_actions + 1, head_gain=0.01), **log_std}
-        sizes, root2 = (num_features(space), hidden, hidden), math.sqrt(2)
-        actor = MLP((*sizes, num_actions), "tanh", [orthogonal(root2), orthogonal(root2), orthogonal(0.01)])
-        critic = MLP((*sizes, 1), "tanh", [orthogonal(root2), orthogonal(root2), orthogonal(1.0)])
+            head_gain = 0.01 if self.config.ortho_init else None
+            return {"shared": NatureCNN(space.shape or (), num_actions + 1, head_gain), **log_std}
+        sizes = num_features(space), hidden, hidden
+        actor = MLP((*sizes, num_actions), self.config.activation, self._initialisers(0.01))
+        critic = MLP((*sizes, 1), self.config.activation, self._initialisers(1.0))
         return {"actor": actor, "critic": critic, **log_std}
+
+    def _initialisers(self, head_gain: float) -> list[Initialiser]:
+        if not self.config.ortho_init:
+            return [fan_in_uniform] * 3
+        return [orthogonal(math.sqrt(2)), orthogonal(math.sqrt(2)), orthogonal(head_gain)]
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         return self.policy.sample(self._policy_on_host(obs), self.noise), {}
@@ -144,10 +169,7 @@ class PPO:
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
         config, shape = self.config, batch.reward.shape
-        first_step = step + self.setup.num_envs - self.batch_size
-        learning_rate = config.learning_rate
-        if config.anneal:
-            learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, first_step)
+        learning_rate, clip_range = self._annealed(step)
         obs = self._inputs(batch.obs.flatten(1, 2))
         action = batch.action.flatten(1, 2)
         with torch.no_grad():  # the parameters are those that acted
@@ -171,7 +193,7 @@ class PPO:
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
             for minibatch in self._minibatches(rollout, order[:, epoch]):
-                loss, latest = self.loss(*minibatch)
+                loss, latest = self.loss(*minibatch, clip_range)
                 parts = latest if all(active) else _of_active(active, latest, parts)
                 self.stack.gradient.zero_()
                 loss.sum().backward()
@@ -183,7 +205,22 @@ class PPO:
                 active = [go and one <= config.target_kl for go, one in zip(active, kl, strict=True)]
                 if not any(active):
                     break
-        return self._metrics(parts, old_value, value_target, learning_rate)
+        return self._metrics(parts, old_value, value_target, learning_rate, clip_range)
+
+    def _annealed(self, step: int) -> tuple[float, float]:
+        """Learning rate and clip range of the update at `step`: as they were when its rollout began (37 details: 4).
+
+        So the first update has the whole of both. Stable-Baselines3 counts the rollout's own steps first: its update k
+        has what our update k + 1 has, and its last one has 0.
+        """
+        config, total = self.config, self.setup.total_timesteps
+        first_step = step + self.setup.num_envs - self.batch_size
+        learning_rate, clip_range = config.learning_rate, config.clip_range
+        if config.anneal:
+            learning_rate = linear(learning_rate, 0.0, total, first_step)
+        if config.anneal_clip:
+            clip_range = linear(clip_range, 0.0, total, first_step)
+        return learning_rate, clip_range
 
     @torch.no_grad()
     def _metrics(
@@ -192,16 +229,18 @@ class PPO:
         value: torch.Tensor,
         value_target: torch.Tensor,
         learning_rate: float,
+        clip_range: float,
     ) -> Metrics:
         """The metrics `[S]` of an update, those of a loss from its last minibatch."""
         log_ratio = parts.pop("log_ratio")
-        outside = (log_ratio.exp() - 1).abs() > self.config.clip_range
+        outside = (log_ratio.exp() - 1).abs() > clip_range
         return {
             **{f"losses/{name}": part.detach() for name, part in parts.items()},
             "losses/approx_kl": approx_kl(log_ratio),
             "losses/clipfrac": outside.float().mean(1),
             "losses/explained_variance": 1 - (value_target - value).var(1) / value_target.var(1),
             "charts/learning_rate": torch.full((len(log_ratio),), learning_rate),
+            "charts/clip_range": torch.full((len(log_ratio),), clip_range),
         }
 
     def _minibatches(self, rollout: tuple[torch.Tensor, ...], order: np.ndarray) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -221,18 +260,23 @@ class PPO:
         advantage: torch.Tensor,
         value_target: torch.Tensor,
         old_value: torch.Tensor,
+        clip_range: float | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its parts."""
+        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its parts.
+
+        Both clipped losses have the same `clip_range`, that of the config where none is given.
+        """
         config = self.config
+        clip_range = config.clip_range if clip_range is None else clip_range
         outputs, value = self.policy_and_value(obs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         if config.normalise_advantage:
             std, mean = torch.std_mean(advantage, 1, keepdim=True)
             advantage = (advantage - mean) / (std + 1e-8)
         log_ratio = log_prob - old_log_prob
-        policy_loss = -clipped_surrogate(log_ratio, advantage, config.clip_range)  # eq. 7
+        policy_loss = -clipped_surrogate(log_ratio, advantage, clip_range)  # eq. 7
         if config.clip_value_loss:
-            value_loss = 0.5 * clipped_value_error(value, old_value, value_target, config.clip_range)
+            value_loss = 0.5 * clipped_value_error(value, old_value, value_target, clip_range)
         else:
             value_loss = 0.5 * (value - value_target).square().mean(1)
         mean_entropy = entropy.mean(1)
@@ -274,9 +318,3 @@ def _of_active(
         name: torch.where(go.view(-1, *[1] * (part.dim() - 1)), part.detach(), parts[name].detach())
         for name, part in latest.items()
     }
-
-
-@torch.no_grad()
-def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
-    """KL(old ‖ new) `[S]` estimated by E[(r − 1) − log r] (Schulman, 2020, "Approximating KL divergence")."""
-    return (log_ratio.exp() - 1 - log_ratio).mean(1)

@@ -4,6 +4,8 @@ The loop owns the environment, the clock, evaluation, records and checkpoints. T
 and *when* to learn. The agent owns networks, optimisers, losses and exploration. This module imports no torch, so
 that an agent's hyperparameters can be listed without it.
 
+A `Trainer` is the third kind of plug-in, which owns its own loop.
+
 Shapes: S seeds, N sub-environments a seed, T steps of a rollout, B transitions of a sampled batch.
 """
 
@@ -73,7 +75,20 @@ class Setup:
         return len(self.seeds)
 
 
-class Agent(Protocol):
+class Policy(Protocol):
+    """What an evaluation needs: actions, and the tensors that they follow from."""
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Actions `[S, E, ...]` of the present policy, for evaluation. It changes nothing in the agent."""
+
+    def get_policy(self) -> Mapping[str, Any]:
+        """The named tensors `[S, ...]` that `predict` needs: what is kept of a finished run."""
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """The inverse of `get_policy`."""
+
+
+class Agent(Policy, Protocol):
     """An algorithm for S seeds at once.
 
     An agent class has a frozen dataclass `Config`, whose fields are made by `hyper`, and may have `PRESETS`:
@@ -89,9 +104,6 @@ class Agent(Protocol):
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """Actions `[S, N, ...]` for `obs` `[S, N, ...]`, exploring, and what `update` wants to meet again."""
 
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Actions `[S, E, ...]` of the present policy, for evaluation. It changes nothing in the agent."""
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """Learn from one batch of `memory`; metrics are `{tag: [S]}`."""
 
@@ -101,11 +113,57 @@ class Agent(Protocol):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `get_state`."""
 
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        """The named tensors `[S, ...]` that `predict` needs: what is kept of a finished run."""
 
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        """The inverse of `get_policy`."""
+class Training(Protocol):
+    """What a trainer is given to train with: environments that are counted, and ears for what it has to say."""
+
+    setup: Setup
+    env_step: int  #: steps taken so far, those of all sub-environments together
+
+    def make_env(self, index: int = 0) -> gymnasium.Env[Any, Any]:
+        """Sub-environment `index` of `setup.num_envs`, as `--env`, `--env-kwargs` and `--wrapper` say.
+
+        Its first `reset()` without a seed begins the seed's own stream, that which our agents see. Every step and
+        episode is recorded, and between two steps the appointments of the run are held: evaluations by `predict`,
+        points of the curves, and the end that Ctrl-C asks for, raised as `rlrepro.errors.Interrupted`.
+        """
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Values by tag (`losses/…`, `charts/…`); each point of the curves takes the newest."""
+
+    def note(self, text: str) -> None:
+        """One line for the person who watches."""
+
+
+class Trainer(Protocol):
+    """An algorithm that owns its whole training: a library's, or somebody's script. It learns one seed.
+
+    The class has `Config` and `PRESETS` as an `Agent` has; it has no `act`, and `stackable` is not asked: its seeds
+    get a process each. A trainer cannot go on in the middle: a resume begins an unfinished seed from its start.
+    """
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        """`setup.seeds` has one seed. Raise `UnsupportedSpace` for spaces that the algorithm cannot serve."""
+
+    def train(self, training: Training) -> None:
+        """Learn for `setup.total_timesteps` env steps, or as near to that as the algorithm's own loop ends."""
+
+    def predict(self, obs: np.ndarray, generator: np.random.Generator, deterministic: bool) -> np.ndarray:
+        """Actions `[E, ...]` of the present policy for `obs` `[E, ...]`, also while `train` is under way.
+
+        Actions lie in the action space; what lies outside a Box is clipped to it.
+        """
+
+    def get_policy(self) -> Mapping[str, Any]:
+        """The named arrays or tensors that `predict` needs."""
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """The inverse of `get_policy`, in a trainer that was just built; the values are tensors."""
+
+
+def owns_loop(agent_class: type[Any]) -> bool:
+    """Whether a class is a `Trainer`, not an `Agent`."""
+    return hasattr(agent_class, "train") and not hasattr(agent_class, "act")
 
 
 class UnsupportedSpace(Exception):

@@ -205,7 +205,7 @@ class _Reader:
         while near not in self.lines:
             near = near[:-1]
         name = ".".join(f"{part}" if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
-        self.faults.append(Fault(self.file, self.lines[near], name or "the card", " ".join(text.split())))
+        self.faults.append(Fault(self.file, self.lines[near], _printable(name) or "the card", _printable(text)))
 
     def table(self, values: Mapping[str, Any], path: toml_lines.Path, known: Sequence[str]) -> Table:
         return Table(self, values, path, known)
@@ -562,7 +562,9 @@ def _environments(table: Table, environments: dict[str, Environment]) -> tuple[s
             try:
                 _known_env(name)
             except Problem as problem:
-                table.fault("environment", f"{str(problem).split(' (')[0]}{near(name, list(environments))}")
+                text = str(problem).split(" (")[0].split("; an id")[0]
+                hint = "" if "did you mean" in text else near(name, list(environments))
+                table.fault("environment", text + hint)
                 return ()
             environments[name] = Environment(name, name, name)
     if len(set(names)) < len(names):
@@ -603,6 +605,12 @@ def _is_url(value: Any) -> bool:
 def _kind(value: Any) -> str:
     kinds = {bool: "truth value", int: "number", float: "number", str: "text", list: "list", dict: "table"}
     return kinds.get(type(value), type(value).__name__)
+
+
+def _printable(text: str) -> str:
+    """One line without control characters, which a card may hold and a terminal would obey."""
+    plain = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in plain)
 
 
 def _short(value: Any) -> str:

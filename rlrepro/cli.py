@@ -1,7 +1,8 @@
-"""The `rlrepro` command: train, list, evaluate, report, scoreboard."""
+"""The `rlrepro` command."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -9,12 +10,21 @@ from collections.abc import Sequence
 from rlrepro.errors import Problem, nearest
 from rlrepro.flags import Parser
 
+#: name: (where its function is, what it does)
 COMMANDS = {
-    "train": "train an agent on an environment (the same as python -m rlrepro.train)",
-    "evaluate": "score a finished run on fresh episodes",
-    "report": "write a reproduction's page from its card and results",
-    "scoreboard": "the verdicts of several reproductions as one table",
-    "list": "name the agents, environments and wrappers that are installed",
+    "train": ("rlrepro.train:main", "train an agent on an environment (the same as python -m rlrepro.train)"),
+    "evaluate": ("rlrepro.evaluate:main", "score a finished run on fresh episodes"),
+    "compare": ("rlrepro.compare:main", "compare runs of any origin: curves, tests, samples to a threshold"),
+    "score": ("rlrepro.score:main", "score runs by every protocol, side by side"),
+    "published": ("rlrepro.published_command:main", "look up what papers and projects have published"),
+    "card": ("rlrepro.card_commands:main", "write, check and compare cards of papers"),
+    "reproduce": ("rlrepro.reproduce:main", "reproduce a card's claims (the same as python -m rlrepro.reproduce)"),
+    "report": ("rlrepro.report:main", "write a reproduction's page from its card and results"),
+    "scoreboard": ("rlrepro.scoreboard:main", "one table of the claims of several reproductions"),
+    "bundle": ("rlrepro.bundle:main", "pack a reproduction into one file"),
+    "verify": ("rlrepro.bundle:verify_main", "check a bundle, and run a claim of it again"),
+    "calibrate": ("rlrepro.calibrate:main", "simulate how often the verdicts' statistics err"),
+    "list": ("rlrepro.cli:list_main", "name the agents, environments and wrappers that are installed"),
 }
 
 
@@ -32,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: rlrepro COMMAND …\n")
-        for name, text in COMMANDS.items():
+        for name, (_, text) in COMMANDS.items():
             print(f"  {name:<10} {text}")
         print("\nrlrepro COMMAND --help tells more.")
         return 0
@@ -42,39 +52,27 @@ def _main(arguments: list[str]) -> int:
 
         print(f"rlrepro {__version__}")
         return 0
-    if command == "train":
-        from rlrepro import train
-
-        return train.main(rest)
     try:
-        if command == "list":
-            return _list(rest)
-        if command == "evaluate":
-            from rlrepro.evaluate import main as evaluate
-
-            return evaluate(rest)
-        if command == "report":
-            from rlrepro.report import main as report
-
-            return report(rest)
-        if command == "scoreboard":
-            from rlrepro.scoreboard import main as scoreboard
-
-            return scoreboard(rest)
-        raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
+        if command not in COMMANDS:
+            raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
+        module, _, function = COMMANDS[command][0].partition(":")
+        return int(getattr(importlib.import_module(module), function)(rest))
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
         return problem.exit_status
 
 
-def _list(arguments: Sequence[str]) -> int:
-    from rlrepro.plugins import installed
+def list_main(arguments: Sequence[str]) -> int:
+    """`rlrepro list`; the exit status."""
+    from rlrepro.plugins import installed, variants
 
-    parser = Parser(prog="rlrepro list", description=COMMANDS["list"])
+    parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
     parser.add_argument("what", nargs="?", choices=("agents", "envs", "wrappers"), help="only these")
     only = parser.parse_args(arguments).what
     if only in (None, "agents"):
         _print("agents", {name: point.value for name, point in installed("agents").items()})
+        for family, point in installed("agent_families").items():
+            _print(f"agents of {family} ({point.value})", {f"{family}:{name}": "" for name in variants(family)})
     if only in (None, "envs"):
         import gymnasium
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, one_line
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.settings import Settings
+
+if TYPE_CHECKING:
+    from rlrepro.agent import Policy
+    from rlrepro.record import RunFolder
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,9 +65,6 @@ def evaluate_run(
     path: Path, settings: Settings, num_episodes: int, deterministic: bool, salt: int, capture_video: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns and lengths `[S, num_episodes]` of the run's policies."""
-    import safetensors.torch
-    import torch
-
     from rlrepro import loop, worker
     from rlrepro.plugins import find_env
     from rlrepro.record import RunFolder
@@ -71,22 +73,35 @@ def evaluate_run(
     worker.use_device(settings.device)
     folder = RunFolder(path)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
-    batch = source.batch(len(settings.seeds) * loop.evaluation_slots(num_episodes))
-    agent = worker.build_agent(settings, batch, settings.seeds)
-    try:
-        policies = [safetensors.torch.load_file(folder.policy(seed)) for seed in settings.seeds]
-        agent.set_policy({name: torch.stack([policy[name] for policy in policies]) for name in policies[0]})
-    except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
-        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({error})") from None
-    outcome = loop.evaluate(agent, batch, settings.seeds, num_episodes, deterministic, ("fresh", salt))
-    if capture_video:
-        for seed in settings.seeds:
-            one = worker.build_agent(settings, batch, (seed,))
-            row = settings.seeds.index(seed)
-            one.set_policy({name: value[None] for name, value in policies[row].items()})
+    returns, lengths = [], []
+    for seeds in [settings.seeds] if settings.stackable else [(seed,) for seed in settings.seeds]:
+        batch = source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
+        policy = load_policy(folder, settings, seeds, batch)
+        outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt))
+        returns.append(outcome.episode_return)
+        lengths.append(outcome.episode_length)
+        for seed in seeds if capture_video else ():
+            one = load_policy(folder, settings, (seed,), batch)
             film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
+    if capture_video:
         print(f"videos are in {folder.videos}")
-    return outcome
+    return np.concatenate(returns), np.concatenate(lengths)
+
+
+def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:
+    """What these seeds learnt, ready to `predict`; `spaces` has the environment's own spaces."""
+    import safetensors.torch
+    import torch
+
+    from rlrepro import worker
+
+    policy = worker.build_policy(settings, spaces, seeds)
+    try:
+        files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
+        policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
+    except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
+        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({one_line(error)})") from None
+    return policy
 
 
 def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochastic: bool) -> None:

@@ -54,7 +54,8 @@ def train_parser(
     add(
         "--agent",
         metavar="AGENT",
-        help=f"{', '.join(installed('agents'))}, module:Class, or file.py:Class (ppo)",
+        help=f"{', '.join([*installed('agents'), *(f'{name}:…' for name in installed('agent_families'))])}, "
+        "module:Class, or file.py:Class (ppo)",
     )
     add(
         "--seeds",
@@ -90,6 +91,17 @@ def train_parser(
         action=argparse.BooleanOptionalAction,
         help="test the environment against Gymnasium's contract before training (on)",
     )
+    add(
+        "--normalise-obs",
+        action=argparse.BooleanOptionalAction,
+        help="observations to mean 0, std 1 by each seed's running statistics, clipped to ±10 (off)",
+    )
+    add(
+        "--normalise-reward",
+        action=argparse.BooleanOptionalAction,
+        help="rewards divided by the running std of the discounted return, clipped to ±10; records keep "
+        "the environment's own (off)",
+    )
     kept = parser.add_argument_group("what is kept")
     add = kept.add_argument
     add("--run-dir", default="runs", metavar="DIR", help="where run folders are made (runs)")
@@ -112,6 +124,11 @@ def train_parser(
         type=whole_number(1, 100_000),
         metavar="N",
         help="episodes of the last evaluation (100)",
+    )
+    add(
+        "--eval-deterministic",
+        action=argparse.BooleanOptionalAction,
+        help="evaluate the policy's mode; otherwise it explores as it does for rlrepro evaluate --stochastic (on)",
     )
     add(
         "--checkpoint-every",
@@ -208,7 +225,7 @@ def _real(low: float | None, high: float | None) -> Callable[[str], float]:
 
 def _whole_list(low: float | None) -> Callable[[str], tuple[int, ...]]:
     parse_one = whole_number(low if low is not None else -MAX_STEPS, 10**9)
-    return lambda text: tuple(parse_one(part) for part in text.split(","))
+    return lambda text: tuple(parse_one(part) for part in text.split(",")) if text else ()
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rlrepro.agent import Agent, Metrics
+from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed
 from rlrepro.seeds import Streams, env_seed
 from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_finite
@@ -84,7 +84,7 @@ def train(
         transition, obs = env.step(action, extras)
         agent.memory.add(transition)
         env_step = step + env.num_envs
-        counter.add(transition.reward)
+        counter.add(env.reward)
         if env.ended is not None:
             record.ended(env_step, counter.take(env.ended, transition.terminated, transition.truncated))
         for batch in agent.memory.ready(step):
@@ -101,7 +101,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    agent: Agent,
+    agent: Policy,
     batch: Batch,
     seeds: Sequence[int],
     num_episodes: int,

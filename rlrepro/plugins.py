@@ -42,11 +42,13 @@ _EXTRAS = {
 }
 _NAMESPACES = {"ALE": "atari"}
 _DESCRIBING = ("Config", "PRESETS", "stackable")
+_AGENT_PARTS = ["Config", "act", "predict", "update"]
+_TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 
 
 @functools.cache
 def installed(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of one of our groups (`agents`, `envs`, `wrappers`, `batched_envs`) by name."""
+    """The entry points of one of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …) by name."""
     return {point.name: point for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda p: p.name)}
 
 
@@ -61,9 +63,12 @@ class AgentSource:
     module: str | None
     file: Path | None
     attribute: str
+    variant: str | None = None  #: its name in the mapping that `attribute` is, for one of a family
 
     def load(self) -> type[Any]:
         """The agent's class; this imports it, and torch with it."""
+        if self.variant is not None:
+            return self._whole(variants(self.name.partition(":")[0])[self.variant])
         module = _module(self.module, self.file, f"agent {self.name!r}")
         found = getattr(module, self.attribute, None)
         if found is None:
@@ -73,14 +78,25 @@ class AgentSource:
             raise Problem(
                 f"agent {self.name!r}: {module.__name__} has no {self.attribute!r}{nearest(self.attribute, classes)}"
             )
-        missing = [part for part in ("Config", "act", "predict", "update") if not hasattr(found, part)]
+        return self._whole(found)
+
+    def _whole(self, found: Any) -> type[Any]:
+        parts, page = _AGENT_PARTS, "write-an-agent"
+        if agent_module.owns_loop(found):
+            parts, page = _TRAINER_PARTS, "bring-your-own-training"
+        missing = [part for part in parts if not hasattr(found, part)]
         if missing:
-            raise Problem(f"agent {self.name!r} has no {' and no '.join(missing)}; see docs/write-an-agent.md")
+            raise Problem(f"agent {self.name!r} has no {' and no '.join(missing)}; see docs/{page}.md")
         return found
+
+    @property
+    def owns_loop(self) -> bool:
+        """Whether it is a `Trainer`; this imports it."""
+        return agent_module.owns_loop(self.load())
 
     def description(self) -> tuple[type[Any], Mapping[str, Mapping[str, Any]], bool]:
         """Its `Config`, its `PRESETS` and whether it is stackable, without importing it where that can be."""
-        if "torch" not in sys.modules:
+        if "torch" not in sys.modules and self.variant is None:
             try:
                 read = self._read()
             except Exception:  # anything unusual in the file: its own import knows best
@@ -88,7 +104,8 @@ class AgentSource:
             if read is not None:
                 return read
         found = self.load()
-        return found.Config, getattr(found, "PRESETS", {}), getattr(found, "stackable", True)
+        stackable = getattr(found, "stackable", True) and not agent_module.owns_loop(found)
+        return found.Config, getattr(found, "PRESETS", {}), stackable
 
     def check(self, config: Any, presets: Mapping[str, Mapping[str, Any]], flags: Collection[str]) -> None:
         """`Problem` where its hyperparameters cannot be settings; `flags` are those of every run."""
@@ -129,9 +146,11 @@ class AgentSource:
         rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
         if any(name in _DESCRIBING for node in rest for name in _names(node)):
             return None  # changed after it was defined
-        if {name for node in wanted for name in _names(node)} & set(_own_names(tree)):
-            return None  # needs what the module defines
-        body = ast.Module([*ast.parse("from __future__ import annotations").body, *wanted], [])
+        texts = _texts(tree)
+        needed = {name for node in wanted for name in _names(node)}
+        if needed & (set(_own_names(ast.Module([node for node in tree.body if node not in texts], [])))):
+            return None  # needs what the module defines, other than texts
+        body = ast.Module([*ast.parse("from __future__ import annotations").body, *texts, *wanted], [])
         scope: dict[str, Any] = {
             "dataclasses": dataclasses,
             "dataclass": dataclasses.dataclass,
@@ -141,27 +160,48 @@ class AgentSource:
         exec(compile(body, str(file), "exec"), scope)
         if "Config" not in scope:
             return None
-        return scope["Config"], scope.get("PRESETS", {}), scope.get("stackable", True)
+        methods = {node.name for node in classes[0].body if isinstance(node, ast.FunctionDef)}
+        owns_loop = "train" in methods and "act" not in methods
+        return scope["Config"], scope.get("PRESETS", {}), scope.get("stackable", True) and not owns_loop
 
 
 def find_agent(name: str) -> AgentSource:
-    """An agent by the name of an entry point, as `package.module:Class`, or as `file.py:Class`."""
-    points = installed("agents")
+    """An agent by the name of an entry point, as `family:variant`, `package.module:Class`, or `file.py:Class`."""
+    points, families = installed("agents"), installed("agent_families")
     if name in points:
         module, _, attribute = points[name].value.partition(":")
         return AgentSource(name, module, None, attribute)
     place, colon, attribute = name.rpartition(":")
+    if (place or name) in families:
+        module, _, mapping = families[place or name].value.partition(":")
+        found = variants(place or name)
+        if attribute not in found or not colon:
+            shown = ", ".join(found)
+            if not colon:
+                raise Problem(f"--agent {name}: which one of the family? write {name}:{next(iter(found))} ({shown})")
+            choices = [f"{place}:{one}" for one in found]
+            raise Problem(f"unknown agent {name!r}{nearest(name, choices)} ({place} has {shown})")
+        return AgentSource(name, module, None, mapping, attribute)
     if place.endswith(".py") or name.endswith(".py"):
         if not colon or name.endswith(".py"):
             raise Problem(f"--agent {name}: which class of the file? write {name}:Class")
         return AgentSource(f"{_existing(place)}:{attribute}", None, _existing(place), attribute)
     if colon:
-        _check_module(place, f"--agent {name}")
+        _check_module(place, f"--agent {name}", families)
         return AgentSource(name, place, None, attribute)
-    known = ", ".join(points) or "none is installed"
+    known = ", ".join([*points, *(f"{family}:…" for family in families)]) or "none is installed"
     raise Problem(
-        f"unknown agent {name!r}{nearest(name, points)} (installed: {known}; or package.module:Class, file.py:Class)"
+        f"unknown agent {name!r}{nearest(name, [*points, *families])} "
+        f"(installed: {known}; or package.module:Class, file.py:Class)"
     )
+
+
+def variants(family: str) -> Mapping[str, type[Any]]:
+    """The agents of a family: one entry point of `rlrepro.agent_families`, a mapping of names to classes."""
+    found = _load(installed("agent_families")[family], f"agent family {family!r}")
+    if not isinstance(found, Mapping) or not found:
+        raise Problem(f"agent family {family!r} is a {type(found).__name__}, not a mapping of names to agent classes")
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ environments
@@ -408,13 +448,13 @@ def _module(name: str | None, file: Path | None, what: str) -> ModuleType:
         raise Problem(f"{what} could not be imported: {one_line(error)}") from error
 
 
-def _check_module(name: str, what: str) -> None:
+def _check_module(name: str, what: str, others: Collection[str] = ()) -> None:
     try:
         found = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         found = None
     if found is None:
-        raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, sys.modules)}")
+        raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, [*others, *sys.modules])}")
 
 
 def _existing(path: str) -> Path:
@@ -441,6 +481,22 @@ def _names(node: ast.AST) -> set[str]:
         and id(one) not in skipped
         and (one.id in _DESCRIBING or isinstance(one.ctx, ast.Load))
     }
+
+
+def _texts(tree: ast.Module) -> list[ast.stmt]:
+    """The module's constants that are texts, plain or made of one another: sources that several fields share."""
+    kinds = (ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Load)
+    found: list[ast.stmt] = []
+    names: set[str] = set()
+    for node in tree.body:
+        if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
+            continue
+        parts = list(ast.walk(node.value))
+        used = {part.id for part in parts if isinstance(part, ast.Name)}
+        if all(isinstance(part, kinds) for part in parts) and used <= names:
+            found.append(node)
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
 def _own_names(tree: ast.Module) -> Iterator[str]:

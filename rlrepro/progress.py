@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from rlrepro.published import show_comparison
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.tensorboard import Curves
@@ -44,6 +45,8 @@ class Board:
         self._begun = time.monotonic()
         self._first_steps: dict[int, int] = {}
         self._groups = settings.groups()
+        self._one_by_one = len(self._groups) > settings.processes
+        self._told: set[str] = set()
         self._decile = 0
         self._shown = False
         self._live: Live | None = None
@@ -93,7 +96,7 @@ class Board:
 
     def _on_progress(self, group: int, env_step: int, phase: str) -> None:
         self._steps[group], self._phases[group] = max(env_step, self._steps.get(group, 0)), phase
-        tenth = min(self._steps.values()) * 10 // self.settings.total_timesteps
+        tenth = self._facts()[0] * 10 // self.settings.total_timesteps
         if self._live is None and tenth > self._decile and len(self._steps) == len(self._groups):
             self._decile = tenth
             self.console.print(self._line(), highlight=False, soft_wrap=True)
@@ -107,24 +110,30 @@ class Board:
             waiting.setdefault(seed, {}).update(point)
             if _RETURN in point:
                 self._returns[seed] = point[_RETURN]
+        if self._one_by_one:
+            self._add(env_step, values, wall_time, ("seeds",))
         if len(waiting) == len(self.settings.seeds):
             self._draw(env_step, wall_time)
 
     def _draw(self, env_step: int, wall_time: float | None) -> None:
-        points = self._pending.pop(env_step)
+        of = ("mean",) if self._one_by_one else ("seeds", "mean")
+        self._add(env_step, self._pending.pop(env_step), wall_time, of)
+
+    def _add(
+        self, env_step: int, points: Mapping[int, Mapping[str, float]], wall_time: float | None, of: tuple[str, ...]
+    ) -> None:
         tags = {tag: None for point in points.values() for tag in point}
-        self._curves.add(
-            env_step,
-            {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags},
-            wall_time,
-        )
+        values = {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags}
+        self._curves.add(env_step, values, wall_time, of)
         self._curves.flush()
 
     def _on_checkpoint(self, group: int, env_step: int) -> None:
         """Nothing to show: the phase said it."""
 
     def _on_warn(self, group: int, text: str) -> None:
-        self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
+        if text not in self._told:  # other seeds may say the same
+            self._told.add(text)
+            self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
 
     def _on_done(self, group: int, results: Mapping[int, dict[str, Any]]) -> None:
         self.results.update(results)
@@ -139,13 +148,18 @@ class Board:
     # What is shown
 
     def _facts(self) -> tuple[int, float, float]:
-        """The env step of the slowest group, env steps per second over all seeds, and the seconds left."""
+        """The env steps of a seed in the mean, env steps per second over all seeds, and the seconds left.
+
+        In the mean, since some groups may not have begun. A library's own loop may end beyond what was asked.
+        """
+        total, num_seeds = self.settings.total_timesteps, len(self.settings.seeds)
         sizes = {group: len(seeds) for group, seeds in enumerate(self._groups)}
-        done = sum((step - self._first_steps.get(g, 0)) * sizes[g] for g, step in self._steps.items())
-        rate = done / max(time.monotonic() - self._begun, 1e-9)
-        slowest = min(self._steps.values(), default=0)
-        left = (self.settings.total_timesteps - slowest) * len(self.settings.seeds) / rate if rate else float("inf")
-        return slowest, rate, left
+        steps = {group: min(step, total) for group, step in self._steps.items()}
+        first = sum(min(step, total) * sizes[group] for group, step in self._first_steps.items())
+        done = sum(step * sizes[group] for group, step in steps.items())
+        rate = (done - first) / max(time.monotonic() - self._begun, 1e-9)
+        left = (total * num_seeds - done) / rate if rate > 0 else float("inf")
+        return done // num_seeds, rate, left
 
     def _line(self) -> str:
         step, rate, left = self._facts()
@@ -179,7 +193,7 @@ class Board:
             return Group(self._bar, facts)
 
     def summary(self) -> None:
-        """A table per seed, the evaluation, where everything lies, and how to see the curves."""
+        """A table per seed, the evaluation, where everything lies, and what has been published."""
         settings, console = self.settings, self.console
         table = Table(title=f"{settings.agent} on {settings.env}, {settings.total_timesteps:,} env steps a seed")
         for column in ("seed", "episodes", "training return", "evaluation return", "episode length"):
@@ -205,15 +219,17 @@ class Board:
                 f"{np.mean([one['eval_length'] for _, one in order]):.1f}",
             )
         console.print(table)
+        kind = "deterministic" if settings.eval_deterministic else "stochastic"
         console.print(
             f"training return: last 100 episodes; evaluation: {settings.final_eval_episodes} fresh episodes, "
-            "deterministic; ± within a seed over its episodes, below over seeds",
+            f"{kind}; ± within a seed over its episodes, below over seeds",
             highlight=False,
             soft_wrap=True,
             style="dim",
         )
         console.print(f"run folder   {self.folder}", highlight=False, soft_wrap=True)
         console.print(f"curves       tensorboard --logdir {self.folder.tensorboard}", highlight=False, soft_wrap=True)
+        show_comparison(self.folder.path, console)
 
 
 def show_settings(settings: Settings, folder: RunFolder, console: Console) -> None:
@@ -232,12 +248,17 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "total timesteps": f"{settings.total_timesteps:,} a seed",
         "num envs": f"{settings.num_envs} a seed",
         "device": settings.device,
-        "processes": len(settings.groups()),
+        "processes": min(settings.processes, len(settings.groups())),
     }
     if settings.env_kwargs:
         rows["env kwargs"] = ", ".join(f"{k}={v!r}" for k, v in settings.env_kwargs.items())
     if settings.wrappers:
         rows["wrappers"] = ", ".join(settings.wrappers)
+    normalised = [what for what in ("obs", "reward") if getattr(settings, f"normalise_{what}")]
+    if normalised:
+        rows["normalise"] = ", ".join(normalised)
+    if not settings.eval_deterministic:
+        rows["evaluations"] = "stochastic"
     rows["every"] = (
         f"{settings.log_every:,} log, {settings.eval_every:,} evaluate, "
         f"{settings.checkpoint_every:,} checkpoint (env steps)"

@@ -14,8 +14,9 @@ import numpy as np
 import safetensors.numpy
 
 from rlrepro import checkpoint, loop
-from rlrepro.agent import Agent, Metrics
+from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import Interrupted, Problem
+from rlrepro.normalise import NormalisedPolicy, Statistics
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
 from rlrepro.settings import Job
@@ -26,14 +27,13 @@ LAST_EPISODES = 100  # what `rollout/ep_rew_mean` averages over, as in Stable-Ba
 KEPT_CHECKPOINTS = 2
 
 
-class Recorder:
-    """Keeps the record of a group of seeds and holds its appointments: `loop.Record`."""
+class Journal:
+    """Writes the record of a group of seeds and holds its appointments: `loop.Record`, but for checkpoints."""
 
-    def __init__(self, job: Job, agent: Agent, env: VectorEnv, source: EnvSource, send: Send) -> None:
-        self.job, self.settings, self.agent, self.env, self.send = job, job.settings, agent, env, send
+    def __init__(self, job: Job, policy: Policy, source: EnvSource, send: Send) -> None:
+        self.job, self.settings, self.policy, self.send = job, job.settings, policy, send
         self.folder = RunFolder(job.run)
         self.source = source
-        self.counter = loop.EpisodeCounter(len(job.seeds), job.settings.num_envs)
         self.logs = [SeedLog(self.folder, seed) for seed in job.seeds]
         self.last: list[collections.deque[tuple[float, int]]] = [
             collections.deque(maxlen=LAST_EPISODES) for _ in job.seeds
@@ -42,14 +42,17 @@ class Recorder:
         self.num_episodes = [0] * len(job.seeds)
         self.env_step = 0
         self.due = 0
-        self.keeps_env_state = True
         self.stop_signal = 0
         self._metrics: Metrics = {}
         self._clock = time.perf_counter()
         self._clock_step = 0
-        self._checkpointed = -1
         self._warned_not_finite = False
         self._phase = ""
+
+    @property
+    def num_steps(self) -> int:
+        """The env steps of each seed by now; read from another thread too."""
+        return self.env_step
 
     # What the loop tells
 
@@ -93,6 +96,9 @@ class Recorder:
         """Whether a multiple of `period` lies in the step that ended at `env_step`."""
         return period > 0 and env_step // period != (env_step - self.settings.num_envs) // period
 
+    def checkpoint(self, env_step: int) -> None:
+        """Keep what a resume needs, where there is such a thing."""
+
     # What it keeps
 
     def _log(self, env_step: int) -> None:
@@ -134,14 +140,15 @@ class Recorder:
         )
 
     def evaluate(self, env_step: int, num_episodes: int, final: bool = False) -> loop.Evaluation:
-        """Evaluate the present policy on fresh episodes, deterministically, and write the result."""
+        """Evaluate the present policy on fresh episodes and write the result."""
         started = time.perf_counter()
         seeds = self.job.seeds
         with self.phase("evaluating"):
             batch = self.source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
             try:
                 purpose = ("final evaluation",) if final else ("evaluation", env_step)
-                outcome = loop.evaluate(self.agent, batch, seeds, num_episodes, True, purpose)
+                deterministic = self.settings.eval_deterministic
+                outcome = loop.evaluate(self.policy, batch, seeds, num_episodes, deterministic, purpose)
             finally:
                 _close(batch)
             for row, log in enumerate(self.logs):
@@ -163,7 +170,7 @@ class Recorder:
         """One episode of the first seed as a video; a failure to film is told and does no harm."""
         try:
             film(
-                self.agent,
+                self.policy,
                 self.source,
                 self.job.seeds,
                 self.folder.videos,
@@ -171,6 +178,63 @@ class Recorder:
             )
         except Problem as error:
             self.send("warn", text=f"no video: {error}")
+
+    def save_policy(self) -> None:
+        """Each seed's policy, for `rlrepro evaluate`."""
+        policy = self.policy.get_policy()
+        for row, seed in enumerate(self.job.seeds):
+            tensors = {name: np.ascontiguousarray(checkpoint.split(value, row)) for name, value in policy.items()}
+            checkpoint.write_whole(self.folder.policy(seed), safetensors.numpy.save(tensors))
+
+    def _result(self, row: int, outcome: loop.Evaluation) -> dict[str, Any]:
+        training = [episode_return for episode_return, _ in self.last[row]]
+        returns = outcome.episode_return[row]
+        return {
+            "episodes": self.num_episodes[row],
+            "training_return": float(np.mean(training)) if training else None,
+            "eval_return": float(returns.mean()),
+            "eval_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
+            "eval_length": float(outcome.episode_length[row].mean()),
+        }
+
+    def close(self) -> None:
+        for log in self.logs:
+            log.close()
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        before, self._phase = self._phase, name
+        self.send("progress", env_step=self.env_step, phase=name)
+        yield
+        self._phase = before
+        self.send("progress", env_step=self.env_step, phase=before)
+
+    def progress(self) -> None:
+        """Tell how far the run is; called from another thread."""
+        self.send("progress", env_step=max(self.env_step, self.num_steps), phase=self._phase)
+
+
+class Recorder(Journal):
+    """A journal that also keeps checkpoints of agents and their environments, and goes on from them."""
+
+    def __init__(
+        self,
+        job: Job,
+        agent: Agent,
+        env: VectorEnv,
+        source: EnvSource,
+        send: Send,
+        statistics: Statistics | None = None,
+    ) -> None:
+        super().__init__(job, agent if statistics is None else NormalisedPolicy(agent, statistics), source, send)
+        self.agent, self.env, self.statistics = agent, env, statistics
+        self.counter = loop.EpisodeCounter(len(job.seeds), job.settings.num_envs)
+        self.keeps_env_state = True
+        self._checkpointed = -1
+
+    @property
+    def num_steps(self) -> int:
+        return self.env.num_steps
 
     def checkpoint(self, env_step: int, env_lost: bool = False) -> None:
         """Write the state of every seed, then let the oldest go."""
@@ -182,6 +246,7 @@ class Recorder:
                 "agent": self.agent.get_state(),
                 "memory": self.agent.memory.get_state(),
                 "env": self.env.get_state() if self.keeps_env_state and not env_lost else None,
+                "normalise": self.statistics.get_state() if self.statistics else None,
                 "counter": {
                     "episode_return": self.counter.episode_return,
                     "episode_length": self.counter.episode_length,
@@ -215,6 +280,8 @@ class Recorder:
             state = checkpoint.join(parts)
             self.agent.set_state(state["agent"])
             self.agent.memory.set_state(state["memory"])
+            if self.statistics:
+                self.statistics.set_state(state["normalise"])
         except (ValueError, KeyError, RuntimeError) as error:
             files = ", ".join(str(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds)
             hyper = ", ".join(self.settings.hyperparameters)
@@ -233,13 +300,6 @@ class Recorder:
             self.env.set_state(state["env"])
         self.env_step = self._clock_step = self._checkpointed = env_step
 
-    def save_policy(self) -> None:
-        """Each seed's policy, for `rlrepro evaluate`."""
-        policy = self.agent.get_policy()
-        for row, seed in enumerate(self.job.seeds):
-            tensors = {name: np.ascontiguousarray(checkpoint.split(value, row)) for name, value in policy.items()}
-            checkpoint.write_whole(self.folder.policy(seed), safetensors.numpy.save(tensors))
-
     def finish(self) -> None:
         """After the last step: a checkpoint, the policies, and the last evaluation."""
         settings = self.settings
@@ -251,45 +311,18 @@ class Recorder:
             log.flush(durable=True)
         self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
 
-    def _result(self, row: int, outcome: loop.Evaluation) -> dict[str, Any]:
-        training = [episode_return for episode_return, _ in self.last[row]]
-        returns = outcome.episode_return[row]
-        return {
-            "episodes": self.num_episodes[row],
-            "training_return": float(np.mean(training)) if training else None,
-            "eval_return": float(returns.mean()),
-            "eval_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
-            "eval_length": float(outcome.episode_length[row].mean()),
-        }
-
     def last_checkpoint(self) -> str:
         """Where a resume would go on, in words."""
         if self._checkpointed < 0:
             return "there is no checkpoint yet, a resume begins at the start"
         return f"everything up to env step {self._checkpointed:,} is saved"
 
-    def close(self) -> None:
-        for log in self.logs:
-            log.close()
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        before, self._phase = self._phase, name
-        self.send("progress", env_step=self.env_step, phase=name)
-        yield
-        self._phase = before
-        self.send("progress", env_step=self.env_step, phase=before)
-
-    def progress(self) -> None:
-        """Tell how far the run is; called from another thread."""
-        self.send("progress", env_step=max(self.env_step, self.env.num_steps), phase=self._phase)
-
 
 def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:
     return folder.checkpoints(seed) / f"step-{env_step:012d}.safetensors"
 
 
-def film(agent: Agent, source: EnvSource, seeds: tuple[int, ...], folder: Path, name: str) -> None:
+def film(policy: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path, name: str) -> None:
     """Record one deterministic episode of the first seed as `folder/name-episode-0.mp4`."""
     import gymnasium
 
@@ -310,7 +343,7 @@ def film(agent: Agent, source: EnvSource, seeds: tuple[int, ...], folder: Path, 
         over = False
         while not over:
             rows = np.broadcast_to(np.asarray(obs), (len(seeds), 1, *np.shape(obs))).copy()
-            action = agent.predict(rows, streams, True)[0, 0]
+            action = policy.predict(rows, streams, True)[0, 0]
             if isinstance(env.action_space, gymnasium.spaces.Box):
                 action = np.clip(action, env.action_space.low, env.action_space.high)
             else:

@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from rlrepro.histories import read_run
 from rlrepro.record import RunFolder
 from rlrepro.results import Results, UnitResults, read_results, write_results
 from rlrepro.settings import Request, Settings
-from rlrepro.units import Unit, choose, settings_of, shared, units_of
+from rlrepro.units import Unit, choose, differences, settings_of, shared, units_of
 
 DEFAULT_SEEDS = 10
 
@@ -211,21 +211,11 @@ def _check_same(wanted: Settings, found: Settings | UnitResults | None, place: P
     if found is None:
         return
     theirs = found.settings if isinstance(found, UnitResults) else shared(found)
-    for path, ours, other in _differences(shared(wanted), theirs):
+    for path, ours, other in differences(shared(wanted), theirs):
         raise Problem(
             f"{place} was run with {path} = {other!r}, and the card now says {ours!r}: "
             "move it away, or choose another --into"
         )
-
-
-def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in {**ours, **theirs}:
-            if not path and (key == "sources" or key not in theirs):  # a setting that is newer than the runs
-                continue
-            yield from _differences(ours.get(key), theirs.get(key), f"{path}.{key}" if path else key)
-    elif ours != theirs:
-        yield path, ours, theirs
 
 
 def _label(seeds: Sequence[int]) -> str:

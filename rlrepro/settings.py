@@ -44,18 +44,27 @@ class Settings:
     check_env: bool
     hyperparameters: Mapping[str, Any]
     sources: Mapping[str, str]  #: where each hyperparameter's value came from
+    # These came later: a file without them is read as if it had the default.
+    normalise_obs: bool = False
+    normalise_reward: bool = False
+    eval_deterministic: bool = True
+    stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
 
     def to_json(self) -> str:
-        return json.dumps({"format": SETTINGS_FORMAT, **dataclasses.asdict(self)}, indent=2) + "\n"
+        return _to_json(dataclasses.asdict(self))
 
     def digest(self) -> str:
-        """What tells these settings from others."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        """What tells these settings from others; a setting that came later tells nothing by its default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = dataclasses.asdict(self)
+        told = {name: value for name, value in values.items() if value is not defaults[name]}
+        return hashlib.sha256(_to_json(told).encode()).hexdigest()
 
     @staticmethod
     def from_json(text: str, place: str) -> Settings:
         values = _settings_dict(text, place)
-        missing = {field.name for field in dataclasses.fields(Settings)} - set(values)
+        needed = {field.name for field in dataclasses.fields(Settings) if field.default is dataclasses.MISSING}
+        missing = needed - set(values)
         if missing:
             raise Problem(f"{place} lacks {', '.join(sorted(missing))}")
         for name in ("seeds", "wrappers"):
@@ -70,8 +79,8 @@ class Settings:
         return config_class(**self.hyperparameters)
 
     def groups(self) -> list[tuple[int, ...]]:
-        """The seeds of each process."""
-        count = min(self.processes, len(self.seeds))
+        """The seeds of each process; at most `processes` run at the same time."""
+        count = min(self.processes, len(self.seeds)) if self.stackable else len(self.seeds)
         quotient, rest = divmod(len(self.seeds), count)
         groups, start = [], 0
         for index in range(count):
@@ -205,10 +214,14 @@ def _resolve(
         final_eval_episodes=pick("final_eval_episodes", 100),
         checkpoint_every=pick("checkpoint_every", tenth),
         capture_video=bool(pick("capture_video", False)),
-        processes=min(processes, len(seeds)) if stackable else len(seeds),
+        processes=min(processes, len(seeds)),
         check_env=bool(pick("check_env", True)),
         hyperparameters=hyperparameters,
         sources=sources,
+        normalise_obs=bool(pick("normalise_obs", False)),
+        normalise_reward=bool(pick("normalise_reward", False)),
+        eval_deterministic=bool(pick("eval_deterministic", True)),
+        stackable=stackable,
     )
 
 
@@ -243,6 +256,10 @@ def read_settings(file: str, flag: str = "") -> str:
         raise Problem(f"{flag}{file} is not a settings file") from None
 
 
+def _to_json(values: Mapping[str, Any]) -> str:
+    return json.dumps({"format": SETTINGS_FORMAT, **values}, indent=2) + "\n"
+
+
 def _settings_dict(text: str, place: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
@@ -269,6 +286,10 @@ def _check_values(values: dict[str, Any], place: str) -> None:
         "wrappers": lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v),
         "capture_video": lambda v: isinstance(v, bool),
         "check_env": lambda v: isinstance(v, bool),
+        "normalise_obs": lambda v: isinstance(v, bool),
+        "normalise_reward": lambda v: isinstance(v, bool),
+        "eval_deterministic": lambda v: isinstance(v, bool),
+        "stackable": lambda v: isinstance(v, bool),
         "device": lambda v: isinstance(v, str),
         "hyperparameters": lambda v: isinstance(v, dict),
         "sources": lambda v: isinstance(v, dict),

@@ -28,8 +28,14 @@ ALPHA = 0.05
 CONFIDENCE = 0.95
 # With 30 % of seeds failing, five seeds all look alike with probability 17 %, ten with 3 %.
 MIN_SEEDS = 10
-# A spread that the paper does not print is taken for this many times ours.
-ASSUMED_SPREAD = 2.0
+# By how much the smaller variance counts, at none at all, in the larger: see `guarded_se`.
+LOAN, LOAN_OF_MANY = 4.0, 2.0
+# The part of a margin whose square the guarded test adds to either variance.
+IMAGINED = 0.45
+# A spread that the paper does not print is taken for this many times ours, and this many margins at least: twice
+# ours, which would do for normal returns, is too little where ten capped seeds show none.
+ASSUMED_SPREAD = 3.0
+ASSUMED_LEAST = 1.25
 # A number of seeds that the paper does not print.
 ASSUMED_SEEDS = 1
 POWER = 0.8
@@ -254,29 +260,31 @@ def guarded_se(
 
     The guards, each of which `rlrepro calibrate` shows to be needed:
 
-    1. One imagined seed, a margin off, is added to each sum of squares: s² + margin² / (n − 1). Zero spread never
-       gives certainty, and the cost vanishes with n.
-    2. Neither side counts for less than the other: a few seeds often show too little spread by chance.
-    3. A spread less than half the other's is not believed, for a few seeds may all have met one of two modes: as it
-       goes from half to none it counts as once to twice the other's, 4 s_other² − 12 s².
+    1. The smaller variance counts as 4 s_other² − 3 s², with the other's degrees of freedom: once the other where
+       they are equal, twice the other in standard deviations where it is none at all. A few seeds show too little
+       spread by chance, above all where they all met the same one of two modes. Ours over `MIN_SEEDS` or more, of
+       which that is seldom true, counts as 2 s_other² − s².
+    2. Each variance grows by the square of `IMAGINED` margins, of a whole one where ours has fewer than `MIN_SEEDS`:
+       where neither side shows any spread nothing is certain all the same.
+    3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as `ASSUMED_LEAST`
+       margins at least.
 
-    A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as a margin at least.
-    Degrees of freedom are Satterthwaite's; a side with one seed, whose spread is another's, has the other's.
+    Degrees of freedom are Satterthwaite's.
     """
     var_x = np.asarray(var_x, float)
     df_x = max(n_x - 1, 1)
-    floor_x = var_x + margin**2 / df_x
-    if var_y is None:
-        unknown = np.maximum(ASSUMED_SPREAD**2 * var_x, margin**2)
-        se = np.sqrt(floor_x / n_x + unknown / n_y)
-        return se, np.full_like(se, df_x), floor_x, unknown
-    var_y = np.asarray(var_y, float)
     df_y = n_y - 1 if n_y > 1 else df_x
-    floor_y = var_y + (margin**2 / df_y if n_y > 3 else 0)  # up to 3 seeds, the t quantile is guard enough
-    larger = np.maximum(floor_x, floor_y)
-    used_x = np.maximum(larger, 4 * var_y - 12 * var_x)
-    used_y = np.maximum(larger, 4 * var_x - 12 * var_y)
-    return *welch_se(used_x, df_x, n_x, used_y, df_y, n_y), used_x, used_y
+    floor = (margin * (IMAGINED if n_x >= MIN_SEEDS else 1)) ** 2
+    if var_y is None:
+        used_x, used_y = var_x + floor, np.maximum(ASSUMED_SPREAD**2 * var_x, (ASSUMED_LEAST * margin) ** 2)
+        se = np.sqrt(used_x / n_x + used_y / n_y)
+        return se, np.full_like(se, df_x), used_x, used_y
+    var_y = np.asarray(var_y, float)
+    loan = LOAN_OF_MANY if n_x >= MIN_SEEDS else LOAN
+    lent_x, lent_y = loan * var_y - (loan - 1) * var_x, LOAN * var_x - (LOAN - 1) * var_y
+    used_x, used_y = np.maximum(var_x, lent_x) + floor, np.maximum(var_y, lent_y) + floor
+    rests_x, rests_y = np.where(lent_x > var_x, df_y, df_x), np.where(lent_y > var_y, df_x, df_y)
+    return *welch_se(used_x, rests_x, n_x, used_y, rests_y, n_y), used_x, used_y
 
 
 def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest:
@@ -296,19 +304,24 @@ def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest
     if abstains:
         notes.append(f"{n} measured seed{'s' * (n > 1)}: reproduced needs at least {MIN_SEEDS}.")
     if measured_sd == 0:
-        notes.append(f"All {n} measured seeds gave the same: a spread by one imagined seed, a margin off, is counted.")
+        notes.append(f"All {n} measured seeds gave the same: {'1' if abstains else IMAGINED} of a margin is counted.")
     if sd is None:
         assumed.append(
             f"the paper's standard deviation over seeds is unknown: taken for {ASSUMED_SPREAD:g} times ours"
-            + " (a margin at least)"
+            f" ({ASSUMED_LEAST:g} margins at least)"
+        )
+    if 1 < m < MIN_SEEDS:
+        notes.append(
+            f"Were 30 % of the paper's seeds to fail, its {m} would not show it with probability {0.7**m:.0%}: "
+            "no test can see that."
         )
     if measured_sd is None and sd is not None:
-        notes.append("One measured seed shows no spread: the paper's is taken for it.")
+        notes.append("One measured seed shows no spread: the paper's is taken for it, and nothing is decided.")
     if measured_sd is None and sd is None:
         notes.append("Neither side has a spread over seeds: nothing can be concluded.")
         se, df, used_x, used_y = math.inf, 1.0, math.inf, math.inf
     elif measured_sd is None:
-        variance = cast(float, sd) ** 2 + margin**2 / max(m - 1, 1)
+        variance = cast(float, sd) ** 2 + margin**2
         se, df = math.sqrt(variance * (1 + 1 / m)), float(max(m - 1, 1))
         used_x = used_y = variance
     else:
@@ -325,7 +338,7 @@ def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest
     above, below = (float(p) for p in one_sided(difference, se, df))
     equal = float(equivalence_p(difference, se, df, margin))
     different = min(1.0, 2 * min(above, below))
-    if sd is None and abstains:
+    if (sd is None and abstains) or n == 1:
         above = below = different = 1.0
     half, half_90 = (float(special.stdtrit(df, level)) * se for level in (0.5 + CONFIDENCE / 2, 1 - ALPHA))
     return ClaimTest(
@@ -347,10 +360,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     p = np.asarray(p_values, float)
     if np.isnan(p).any() or (p < 0).any() or (p > 1).any():
         raise Problem("p-values lie between 0 and 1, and none is NaN")
-    order = np.argsort(p, kind="stable")
+    return [float(value) for value in holm_array(p)]
+
+
+def holm_array(p: Array) -> Array:
+    """Holm's correction over the last axis."""
+    order = np.argsort(p, -1, kind="stable")
+    steps = np.take_along_axis(p, order, -1) * np.arange(p.shape[-1], 0, -1)
     corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return [float(value) for value in corrected]
+    np.put_along_axis(corrected, order, np.minimum(np.maximum.accumulate(steps, -1), 1), -1)
+    return corrected
 
 
 Verdict = Literal["reproduced", "above", "below", "inconclusive"]
@@ -413,8 +432,8 @@ def seeds_needed(
 ) -> SeedsNeeded:
     """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
 
-    By noncentral t (the equivalence test's two sides added), with the guards of `claim_test` and the paper's own
-    uncertainty; the larger side of Holm's correction is left to `alpha`.
+    With the guards of `claim_test` and the paper's own uncertainty (`power_at`), by doubling and bisection. Holm's
+    correction over k claims asks alpha / k of the first of them.
     """
     if not (math.isfinite(sd) and sd >= 0):
         raise Problem(f"the spread is {sd}; expected a number from 0 up")
@@ -428,50 +447,52 @@ def seeds_needed(
     if reported.sample_sd is None:
         least = MIN_SEEDS
 
-    def reached(n: int) -> float:
-        return power_at(n, sd, reported, margin, difference, test, alpha)
+    powers: dict[int, float] = {}
 
-    if reached(least) >= power:
-        return SeedsNeeded(least, reached(least), f"{least} seeds, the fewest that can decide")
+    def reached(n: int) -> bool:
+        powers[n] = power_at(n, sd, reported, margin, difference, test, alpha)
+        return powers[n] >= power
+
     high = least
-    while high < most and reached(high) < power:
+    while not reached(high):
+        if high >= most:
+            why = "no number of our seeds decides it: the paper's own uncertainty is too large"
+            return SeedsNeeded(None, max(powers.values()), why)
         high = min(2 * high, most)
-    if reached(high) < power:
-        return SeedsNeeded(
-            None, reached(high), "no number of our seeds decides it: the paper's own uncertainty is too large"
-        )
-    low = high // 2  # reached(low) < power
+    low = max(high // 2, least - 1)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) >= power else (middle, high)
-    return SeedsNeeded(high, reached(high), f"{high} seeds")
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return SeedsNeeded(high, powers[high], f"{high} seeds" + ", the fewest that can decide" * (high == least))
 
 
 def power_at(
-    n: int, sd: float, reported: Reported, margin: float, difference: float = 0.0,
-    test: Literal["equivalence", "difference"] = "equivalence", alpha: float = ALPHA,
-) -> float:  # fmt: skip
-    """Probability that the guarded test decides at n seeds of ours, if the spreads are as they look."""
+    n: int,
+    sd: float,
+    reported: Reported,
+    margin: float,
+    difference: float = 0.0,
+    test: Literal["equivalence", "difference"] = "equivalence",
+    alpha: float = ALPHA,
+) -> float:
+    """Probability that the guarded test decides at n seeds of ours, if returns are normal and spreads as they look.
+
+    Given our sample variance the standard error is known and our mean independent of it, so that the probability is
+    normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed.
+    """
     m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
-    guarded = guarded_se(sd**2, n, None if reported_sd is None else reported_sd**2, m, margin)
-    se, df = float(guarded[0]), float(guarded[1])
+    quantiles = (np.arange(400) + 0.5) / 400
+    var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
+    se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
     theirs = ASSUMED_SPREAD * sd if reported_sd is None else reported_sd
     true_se = max(math.sqrt(sd**2 / n + theirs**2 / m), 1e-9 * margin)
-    critical = float(special.stdtrit(df, 1 - alpha if test == "equivalence" else 1 - alpha / 2)) * se / true_se
-
-    def above(edge: float) -> float:
-        return _noncentral_above(critical, df, edge / true_se)
-
     if test == "equivalence":
-        return max(0.0, above(margin + difference) + above(margin - difference) - 1)
-    return min(1.0, above(difference) + above(-difference))
-
-
-def _noncentral_above(critical: float, df: float, shift: float) -> float:
-    """P(T > critical) of a noncentral t."""
-    if df > 10_000:  # normal to four digits, where the series is slow
-        return float(special.ndtr(shift - critical))
-    return float(np.clip(np.nan_to_num(1 - special.nctdtr(df, shift, critical), nan=float(shift > critical)), 0, 1))
+        room = np.maximum(margin - special.stdtrit(df, 1 - alpha) * se, 0)
+        found = special.ndtr((room - difference) / true_se) - special.ndtr((-room - difference) / true_se)
+    else:
+        edge = special.stdtrit(df, 1 - alpha / 2) * se
+        found = special.ndtr((-edge - difference) / true_se) + special.ndtr((difference - edge) / true_se)
+    return float(found.mean())
 
 
 # --- acceptance against one published agent
@@ -568,22 +589,22 @@ def order_test(
 ) -> OrderTest:
     """Test a claim of order over tasks, by partial conjunction of one-sided guarded Welch tests.
 
-    `a[t]` and `b[t]` hold task t's values over seeds; `margins[t]` (none: 0) is the scale of the guards, where both
-    sides have no spread at all. Its contrary is that B reaches A on more than tasks − at_least of them.
+    `a[t]` and `b[t]` hold task t's values over seeds; `margins[t]` is the scale of the guards (none: the larger of the
+    two spreads). Its contrary is that B reaches A on more than tasks − at_least of them.
     """
     tasks = len(a)
     if tasks == 0 or len(b) != tasks:
         raise Problem(f"a claim of order compares the same tasks on both sides; got {tasks} and {len(b)}")
     if not 1 <= at_least <= tasks:
         raise Problem(f"at least {at_least} of {tasks} tasks; expected 1 to {tasks}")
-    scales = [0.0] * tasks if margins is None else [float(margin) for margin in margins]
-    if len(scales) != tasks:
-        raise Problem(f"{len(scales)} margins for {tasks} tasks")
+    if margins is not None and len(margins) != tasks:
+        raise Problem(f"{len(margins)} margins for {tasks} tasks")
     results, notes = [], []
-    for task, (of_a, of_b, margin) in enumerate(zip(a, b, scales, strict=True), 1):
+    for task, (of_a, of_b) in enumerate(zip(a, b, strict=True), 1):
         x, y = _values(of_a, f"A on task {task}", 2), _values(of_b, f"B on task {task}", 2)
         difference = _mean(x) - _mean(y)
-        se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), margin)
+        scale = max(_sd(x), _sd(y)) if margins is None else margins[task - 1]
+        se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), scale)
         above, below = (float(p) for p in one_sided(difference, se, df))
         if se == 0 and difference != 0:  # no more certain than the rarest of all ways to deal out the seeds
             rarest = 1 / math.comb(len(x) + len(y), len(x))
@@ -696,13 +717,8 @@ def optimality_gap(scores: Scores, gamma: float = 1.0) -> Array:
 
 def profile(scores: Scores, thresholds: npt.ArrayLike) -> Array:
     """Performance profile `[..., K]`: the share of runs that score above each of K thresholds."""
-    tau = np.asarray(thresholds, float)
-    shares = []
-    for task in scores:
-        ordered = np.sort(task, -1).reshape(-1, task.shape[-1])
-        at_most = np.stack([np.searchsorted(row, tau, side="right") for row in ordered])
-        shares.append((1 - at_most / task.shape[-1]).reshape(*task.shape[:-1], len(tau)))
-    return np.mean(shares, 0)
+    tau = np.asarray(thresholds, float)[:, None]
+    return np.mean([np.mean(task[..., None, :] > tau, -1) for task in scores], 0)
 
 
 def improvement(x: Scores, y: Scores) -> Array:

@@ -146,3 +146,9 @@ def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:
         out.append(torch.addcmul(terms[t], carries[t], out[-1]))
     out.reverse()
     return torch.stack(out, 1)
+
+
+@torch.no_grad()
+def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
+    """KL(old ‖ new) `[S]` estimated by E[(r − 1) − log r] (Schulman, 2020, "Approximating KL divergence")."""
+    return (log_ratio.exp() - 1 - log_ratio).mean(1)

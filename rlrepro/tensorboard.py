@@ -90,6 +90,7 @@ class Curves:
         env_step: int,
         scalars: Mapping[str, Sequence[float] | np.ndarray],
         wall_time: float | None = None,
+        of: tuple[str, ...] = ("seeds", "mean"),
     ) -> None:
         """Write one point of each curve.
 
@@ -97,6 +98,7 @@ class Curves:
             env_step: the x of the points, in environment steps of one seed.
             scalars: S values per tag; NaN where a seed has nothing at this step.
             wall_time: seconds since the epoch; now, if None.
+            of: which runs get theirs. Where seeds train one after the other, their mean is known much later.
         """
         if not scalars:
             return
@@ -113,11 +115,12 @@ class Curves:
             if tag in RETURNS:
                 points |= zip(_band(tag), (centre, centre - width, centre + width), strict=True)
 
-        events = [
-            (file, _scalars(now, env_step, zip(scalars, column, strict=True)))
-            for file, column in zip(self._seeds, values.T.tolist(), strict=True)
-        ]
-        events.append((self._mean, _scalars(now, env_step, points.items())))
+        events = []
+        if "seeds" in of:
+            for file, column in zip(self._seeds, values.T.tolist(), strict=True):
+                events.append((file, _scalars(now, env_step, zip(scalars, column, strict=True))))
+        if "mean" in of:
+            events.append((self._mean, _scalars(now, env_step, points.items())))
         self._write([(file, event) for file, event in events if event.summary.value])
 
     def text(self, tag: str, markdown: str) -> None:

@@ -6,6 +6,7 @@ one is enough) and shows how they get on. It does not import torch unless it tra
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import Interrupted, Problem, RunStopped
+from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
 
 if TYPE_CHECKING:
@@ -44,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def begin(request: Request, command: Sequence[str], brief: bool = False) -> RunFolder:
-    """Train a new run to its end; `brief` shows how it goes and no more."""
+def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: bool = False) -> RunFolder:
+    """Train a new run to its end; `brief` shows how it goes and no more, `quiet` nothing at all."""
     from rlrepro.record import RunFolder
 
     settings = request.settings
@@ -53,7 +55,7 @@ def begin(request: Request, command: Sequence[str], brief: bool = False) -> RunF
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief)
+        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet)
     except NeverBegan:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
@@ -90,6 +92,9 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
         steps[group] = None if found is None else found[0]
         for index, seed in enumerate(seeds):
             SeedLog.cut(folder, seed, {} if found is None else found[1][index])
+    again = [str(seed) for group, seeds in enumerate(settings.groups()) if steps[group] is None for seed in seeds]
+    if again and not settings.stackable and find_agent(settings.agent).owns_loop:
+        print(f"{settings.agent} cannot go on in the middle: from their start again begin the seeds {', '.join(again)}")
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
     folder.note(status="running", resumed=[*folder.read_json("run.json").get("resumed", []), time.time()])
     _train(folder, settings, steps, brief)
@@ -146,7 +151,9 @@ def _check(settings: Settings) -> None:
         source.make(render_mode="rgb_array").close()
 
 
-def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None], brief: bool) -> None:
+def _train(
+    folder: RunFolder, settings: Settings, steps: Mapping[int, int | None], brief: bool, quiet: bool = False
+) -> None:
     """Train every group from its step; `Problem` where one of them stopped."""
     from rich.console import Console
 
@@ -159,7 +166,7 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
 
     from rlrepro.record import metric_points, now
 
-    console = _Console()
+    console = _Console(quiet=quiet)
     groups = settings.groups()
     jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
     with Board(folder, settings, console, brief) as board:
@@ -173,10 +180,11 @@ def _train(folder: RunFolder, settings: Settings, steps: Mapping[int, int | None
             _in_processes(jobs, board)
     if board.errors:
         message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
-        if not board.began or status == Problem.exit_status:
+        if not board.began or (status == Problem.exit_status and not board.results):
             never = NeverBegan(message)
             never.exit_status = status
             raise never
+        status = RunStopped.exit_status if status == Problem.exit_status else status
         folder.note(status="interrupted" if status == Interrupted.exit_status else "failed", reason=message)
         stop = (Interrupted if status == Interrupted.exit_status else RunStopped)(
             f"{message}; go on with: python -m rlrepro.train --resume {shlex.quote(str(folder))}"
@@ -198,40 +206,36 @@ def _here(job: Job, board: Board) -> None:
 
 
 def _in_processes(jobs: Sequence[Job], board: Board) -> None:
-    """One process a job. Ctrl-C and SIGTERM are passed on: each writes its checkpoint and ends by itself."""
-    context = get_context("spawn")
-    processes: list[Any] = []
-    pipes: dict[Any, int] = {}
-    previous = os.environ.get("OMP_NUM_THREADS")
-    if jobs[0].settings.device == "cpu":
-        os.environ["OMP_NUM_THREADS"] = "1"  # read when a child imports its libraries
-    for group, job in enumerate(jobs):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_child, args=(job, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        processes.append(process)
-        pipes[ours] = group
-    if previous is None:
-        os.environ.pop("OMP_NUM_THREADS", None)
-    else:
-        os.environ["OMP_NUM_THREADS"] = previous
+    """One process a job, as many at a time as the settings say.
 
-    asked = False
+    Ctrl-C and SIGTERM are passed on: each writes its checkpoint and ends by itself. So does every job where one
+    failed, unless they cannot be stacked: such a one may have nothing to go on from, and the others go to their end.
+    """
+    settings = jobs[0].settings
+    processes: dict[int, Any] = {}
+    pipes: dict[Any, int] = {}
+    waiting = collections.deque(range(len(jobs)))
+    asked: list[int] = []  # the signals that were passed on
 
     def stop(signum: int, frame: object) -> None:
-        nonlocal asked
         if asked and frame is None:
             return  # a second signal would end them before they have saved what they have
-        asked = True
-        for process in processes:
+        asked.append(signum)
+        for group in pipes.values():
+            process = processes[group]
             if process.pid and process.is_alive():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGTERM)
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while pipes:
+        while pipes or (waiting and not asked):
+            while waiting and not asked and len(pipes) < settings.processes:
+                group = waiting.popleft()
+                processes[group], pipe = _begin_process(jobs[group])
+                pipes[pipe] = group
+                if asked:  # while it was started
+                    os.kill(processes[group].pid, signal.SIGTERM)
             for waited in connection.wait(list(pipes)):
                 ready: Any = waited  # one of ours, not the socket that wait() may also give
                 group = pipes[ready]
@@ -251,13 +255,38 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                 board.handle(group, kind, values)
                 if kind == "ended":
                     del pipes[ready]
-                    if values["error"] is not None:
+                    processes[group].join()
+                    if values["error"] is None:
+                        continue
+                    message, status = values["error"]
+                    if settings.stackable or status == Problem.exit_status or asked:
                         stop(signal.SIGTERM, None)  # the others save what they have
-        for process in processes:
-            process.join()
+                    elif pipes or waiting:
+                        text = f"seed {jobs[group].seeds[0]} stopped: {message}; the other seeds go on"
+                        board.handle(group, "warn", {"text": text})
+        for group in waiting:
+            error = "stopped before every seed began", Interrupted.exit_status
+            board.handle(group, "ended", {"error": error})
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _begin_process(job: Job) -> tuple[Any, Any]:
+    """A process that does a job, and our end of the pipe to it."""
+    context = get_context("spawn")
+    previous = os.environ.get("OMP_NUM_THREADS")
+    if job.settings.device == "cpu":
+        os.environ["OMP_NUM_THREADS"] = "1"  # read when a child imports its libraries
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_child, args=(job, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    if previous is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    else:
+        os.environ["OMP_NUM_THREADS"] = previous
+    return process, ours
 
 
 def _how_it_died(exit_code: int | None) -> str:

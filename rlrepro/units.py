@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rlrepro.cards import Card, Claim, Order
 from rlrepro.errors import Problem, nearest
+from rlrepro.plugins import find_agent
 from rlrepro.protocol import Protocol
 from rlrepro.settings import Request, Settings, parse_train
 
@@ -130,3 +131,24 @@ def shared(settings: Settings) -> dict[str, Any]:
     for name in ("seeds", "processes", "checkpoint_every", "log_every", "capture_video", "check_env", "device"):
         values.pop(name)
     return dict(values)
+
+
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """`(setting, wanted, found)` where runs that are there were made with other settings, both by `shared`.
+
+    Where they say nothing of a setting they are older than it: they did what its default does now.
+    """
+    for name, value in wanted.items():
+        if name == "sources" or name not in found:
+            continue
+        if name != "hyperparameters":
+            if value != found[name]:
+                yield name, value, found[name]
+            continue
+        fields = find_agent(str(found.get("agent") or wanted["agent"])).description()[0].__dataclass_fields__
+        for key in {**value, **found[name]}:
+            default = fields[key].default if key in fields else None
+            default = list(default) if isinstance(default, tuple) else default
+            ours, theirs = value.get(key, default), found[name].get(key, default)
+            if ours != theirs:
+                yield f"{name}.{key}", ours, theirs

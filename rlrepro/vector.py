@@ -162,6 +162,7 @@ class VectorEnv:
             self._low, self._high = self.action_space.low, self.action_space.high
         self.obs = np.zeros(0)
         self.num_steps = 0  #: env steps of each seed
+        self.reward = np.zeros((len(seeds), num_envs))  #: the environment's own rewards of the last step
         self.ended: np.ndarray | None = None  #: `[S, N]` which episodes ended in the last step, None for none
 
     def reset(self) -> np.ndarray:
@@ -200,8 +201,9 @@ class VectorEnv:
         except EnvironmentFailed as failure:
             raise self._stopped(failure.index, failure.what) from failure
         fold = self._fold
+        self.reward = fold(reward)
         transition = Transition(
-            self.obs, action, fold(reward), fold(next_obs), fold(terminated), fold(truncated), extras
+            self.obs, action, self.reward, fold(next_obs), fold(terminated), fold(truncated), extras
         )
         self.obs = fold(following)
         self.num_steps += self.num_envs

@@ -15,7 +15,7 @@ from rlrepro.cards import Card, Claim, Environment, Order
 from rlrepro.errors import Problem
 from rlrepro.protocol import Protocol, Score, refuse, score
 from rlrepro.results import Results, UnitResults
-from rlrepro.units import Unit, settings_of, shared, unit_name, units_of
+from rlrepro.units import Unit, differences, settings_of, shared, unit_name, units_of
 
 WORDS = {
     "reproduced": "equal to the paper's number within the margin",
@@ -145,17 +145,11 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
         known = {
             k: v.value for k, v in implementation.hyperparameters.items() if k in found.settings["hyperparameters"]
         }
-        wanted = {"hyperparameters": {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()}}
-    for name, value in wanted.items():
-        theirs = found.settings.get(name)
-        if name == "sources" or name not in found.settings or theirs == value:
-            continue
-        if isinstance(value, dict) and isinstance(theirs, dict):
-            name, value, theirs = next(
-                (f"{name}.{k}", value.get(k), theirs.get(k))
-                for k in {**value, **theirs}
-                if value.get(k) != theirs.get(k)
-            )
+        wanted = {
+            "agent": implementation.agent,
+            "hyperparameters": {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()},
+        }
+    for name, value, theirs in differences(wanted, found.settings):
         raise Problem(
             f"the results of {unit.name} were run with {name} = {theirs!r}, but the card says {value!r}: "
             "run the card again"

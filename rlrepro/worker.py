@@ -20,27 +20,55 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro import checkpoint, loop, snapshot
-from rlrepro.agent import Agent, Setup, UnsupportedSpace
+from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.errors import EvaluationFailed, Interrupted, Problem, RunStopped, WriteFailed, one_line
+from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
 from rlrepro.plugins import find_agent, find_env
-from rlrepro.recorder import Recorder, Send
+from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
+from rlrepro.trainer import OneSeed, RecordedTraining, TrainerJournal, tell_finished
 from rlrepro.vector import VectorEnv
 
+# Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
+_BY_FLAG = {
+    "NormalizeObservation": "is evaluated with fresh statistics; --normalise-obs evaluates with the trained ones",
+    "NormalizeReward": "changes the returns that are recorded; --normalise-reward keeps the environment's own",
+}
 
-def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Agent:
-    """The agent for these seeds, by the settings; `Problem` where it cannot serve the environment."""
+
+def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Any:
+    """The agent or trainer for these seeds, by the settings; `Problem` where it cannot serve the environment."""
     agent_class = find_agent(settings.agent).load()
-    setup = Setup(
-        env_spaces.observation_space,
+    with _problems_of(settings):
+        return agent_class(_setup(settings, env_spaces, seeds), settings.config(agent_class.Config))
+
+
+def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
+    """The same, to be evaluated."""
+    agent = build_agent(settings, env_spaces, seeds)
+    if owns_loop(type(agent)):
+        return OneSeed(agent, env_spaces.action_space)
+    statistics = Statistics.wanted(settings, env_spaces.observation_space, len(seeds))
+    return agent if statistics is None else NormalisedPolicy(agent, statistics)
+
+
+def _setup(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Setup:
+    space = env_spaces.observation_space
+    return Setup(
+        seen(space) if settings.normalise_obs else space,
         env_spaces.action_space,
         seeds,
         settings.num_envs,
         settings.total_timesteps,
         settings.device,
     )
+
+
+@contextlib.contextmanager
+def _problems_of(settings: Settings) -> Iterator[None]:
+    """What an agent raises before it has begun, as a `Problem`."""
     try:
-        return agent_class(setup, settings.config(agent_class.Config))
+        yield
     except UnsupportedSpace as error:
         raise Problem(f"{settings.agent} cannot serve {settings.env}: it takes {error}") from error
     except ValueError as error:
@@ -80,14 +108,15 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     batch = source.batch(len(job.seeds) * settings.num_envs)
     space = batch.observation_space
-    if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
-        raise Problem(
-            f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
-            f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
-        )
-    env = VectorEnv(batch, job.seeds, settings.num_envs, settings.env)
-    agent = build_agent(settings, env, job.seeds)
-    recorder = Recorder(job, agent, env, source, send)
+    statistics = Statistics.wanted(settings, space, len(job.seeds))
+    _check_observations(settings, space)
+    agent: Agent = build_agent(settings, batch, job.seeds)
+    where = batch, job.seeds, settings.num_envs, settings.env
+    env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
+    recorder = Recorder(job, agent, env, source, send, statistics)
+    for wrapper in settings.wrappers if job.is_first else ():
+        if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
+            send("warn", text=f"{wrapper} {flag}")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first:
@@ -102,23 +131,88 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     return agent, env, recorder
 
 
+def _check_observations(settings: Settings, space: Any) -> None:
+    if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
+        raise Problem(
+            f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
+            f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
+        )
+
+
 def run(job: Job, send: Send) -> None:
     """Do a job from beginning to end. Raises `Problem` for what a person can mend."""
+    if find_agent(job.settings.agent).owns_loop:
+        _run_trainer(job, send)
+        return
     agent, env, recorder = prepare(job, send)
     send("ready")
-    over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(recorder, over), daemon=True)
-    beat.start()
     try:
-        with _stopped_by_signals(recorder):
+        with _watched(recorder):
             with recorder.phase("training"):
                 _train(agent, env, recorder)
             recorder.finish()
     finally:
-        over.set()
-        beat.join()
         recorder.close()
         env.close()
+
+
+def _run_trainer(job: Job, send: Send) -> None:
+    """The job of an agent that owns its loop. It is ready at its first step; a checkpoint says that it is finished."""
+    settings = job.settings
+    use_device(settings.device)
+    for name in ("normalise_obs", "normalise_reward"):
+        if getattr(settings, name):
+            flag = "--" + name.replace("_", "-")
+            raise Problem(f"{settings.agent} owns its loop, and {flag} is for agents that do not; see its own flags")
+    if job.resume_step is not None:
+        tell_finished(job, send)
+        return
+    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+    spaces = source.make()
+    spaces.close()
+    _check_observations(settings, spaces.observation_space)
+    trainer: Trainer = build_agent(settings, spaces, job.seeds)
+    journal = TrainerJournal(job, OneSeed(trainer, spaces.action_space), source, send)
+    training = journal.training = RecordedTraining(_setup(settings, spaces, job.seeds), source, journal, send)
+    journal.schedule(0)
+    try:
+        with _watched(journal):
+            with journal.phase("training"):
+                _train_itself(trainer, training, settings)
+            journal.finish()
+    finally:
+        journal.close()
+        training.close()
+
+
+def _train_itself(trainer: Trainer, training: RecordedTraining, settings: Settings) -> None:
+    """A trainer's own loop, and a word where it ended early."""
+    try:
+        trainer.train(training)
+    except Problem:
+        raise
+    except Exception:
+        if training.env_step:
+            raise
+        with _problems_of(settings):
+            raise
+    if training.env_step < settings.total_timesteps:
+        steps = f"{training.env_step:,} of {settings.total_timesteps:,} env steps"
+        training.note(f"{settings.agent} ended by itself after {steps} (seed {training.setup.seeds[0]})")
+
+
+@contextlib.contextmanager
+def _watched(journal: Journal) -> Iterator[None]:
+    """While a job goes on: its progress is told, and signals stop it in good order."""
+    over = threading.Event()
+    beat = threading.Thread(target=_beat, args=(journal, over), daemon=True)
+    beat.start()
+    try:
+        with _stopped_by_signals(journal):
+            yield
+    finally:
+        over.set()
+        beat.join()
 
 
 def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
@@ -143,7 +237,7 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(recorder: Recorder) -> Iterator[None]:
+def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a checkpoint after the present step and an end; asked twice, an end at once."""
 
     def stop(signum: int, frame: object) -> None:
@@ -162,7 +256,7 @@ def _stopped_by_signals(recorder: Recorder) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _beat(recorder: Recorder, over: threading.Event) -> None:
+def _beat(recorder: Journal, over: threading.Event) -> None:
     while not over.wait(0.25):
         recorder.progress()
 

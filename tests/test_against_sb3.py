@@ -18,9 +18,12 @@ from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
+from rlrepro import loop, targets
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import dqn, ppo
+from rlrepro.plugins import find_env
 from rlrepro.seeds import Stack
+from rlrepro.vector import VectorEnv
 
 SEEDS = (1, 2, 3)
 NUM_ENVS, NUM_STEPS, NUM_MINIBATCHES = 4, 64, 4
@@ -223,10 +226,20 @@ def same_order(monkeypatch: pytest.MonkeyPatch, agent: ppo.PPO, num_epochs: int)
 def updated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """One update on the same rollout by each: models, agent, our metrics, and the rollout's targets by both."""
 
-    def update(env: str, num_epochs: int, num_minibatches: int, normalise: bool = True, **options: Any) -> Any:
-        theirs, ours = {"normalize_advantage": normalise}, {"normalise_advantage": normalise}
+    def update(
+        env: str,
+        num_epochs: int,
+        num_minibatches: int,
+        normalise: bool = True,
+        step: int = 0,
+        only_theirs: Mapping[str, Any] = {},
+        only_ours: Mapping[str, Any] = {},
+        **options: Any,
+    ) -> Any:
+        theirs = {"normalize_advantage": normalise, **only_theirs}
+        ours = {"normalise_advantage": normalise, **only_ours}
         models = [sb3_ppo(env, seed, num_epochs, num_minibatches, **options, **theirs) for seed in SEEDS]
-        agent = our_ppo(models, num_epochs, num_minibatches, **options, **ours)
+        agent = our_ppo(models, num_epochs, num_minibatches, **{**options, **ours})
         batch = feed(agent, models)
         their_targets = [(model.rollout_buffer.advantages, model.rollout_buffer.returns) for model in models]
         our_targets = []
@@ -238,7 +251,7 @@ def updated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
         monkeypatch.setattr(agent, "_minibatches", spy)
         orders = same_order(monkeypatch, agent, num_epochs)
-        metrics = agent.update(batch, 0)
+        metrics = agent.update(batch, step)
         for model, order in zip(models, orders, strict=True):
             monkeypatch.setattr(np.random, "permutation", lambda n, order=order: next(order))
             model.train()
@@ -293,7 +306,7 @@ def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
         close("value loss", 2 * parts["value_loss"][row], logged["train/value_loss"])
         close("entropy", -parts["entropy"][row], logged["train/entropy_loss"])
         close("loss", loss[row], logged["train/loss"])
-        close("approximate KL", ppo.approx_kl(parts["log_ratio"])[row], logged["train/approx_kl"])
+        close("approximate KL", targets.approx_kl(parts["log_ratio"])[row], logged["train/approx_kl"])
         gradients.compare(agent.stack, row, ppo_layers(model))
         compare_ppo(agent, row, model)
         if hasattr(model.policy, "log_std"):
@@ -309,6 +322,99 @@ def test_ppo_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., An
     assert (metrics["losses/clipfrac"] > 0).all(), "the surrogate was clipped in every seed"
     for row, model in enumerate(models):
         compare_ppo(agent, row, model)
+
+
+@pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
+def test_ppo_with_relu_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., Any], env: str) -> None:
+    relu = {"only_theirs": {"policy_kwargs": {"activation_fn": nn.ReLU}}, "only_ours": {"activation": "relu"}}
+    models, agent, *_ = updated(env, 2, NUM_MINIBATCHES, **relu)
+    for row, model in enumerate(models):
+        compare_ppo(agent, row, model)
+
+
+def test_ppo_with_half_of_its_run_done_has_sb3_s_update_with_half_the_clip_range(updated: Callable[..., Any]) -> None:
+    half = {"step": 500_000 + NUM_STEPS * NUM_ENVS - NUM_ENVS, "only_ours": {"clip_range": 0.06, "anneal_clip": True}}
+    models, agent, metrics, *_ = updated("CartPole-v1", 4, NUM_MINIBATCHES, learning_rate=3e-3, clip_range=0.03, **half)
+    assert (metrics["losses/clipfrac"] > 0).all()
+    close("clip range", metrics["charts/clip_range"], torch.full((len(SEEDS),), 0.03))
+    for row, model in enumerate(models):
+        compare_ppo(agent, row, model)
+
+
+class Metrics(dict[str, list[float]]):
+    """A `loop.Record` of the first seed's metrics."""
+
+    due = 10**9
+
+    def updated(self, env_step: int, metrics: Mapping[str, torch.Tensor]) -> None:
+        for name, value in metrics.items():
+            self.setdefault(name, []).append(value[0].item())
+
+    def ended(self, env_step: int, episodes: Any) -> None: ...
+
+    def tick(self, env_step: int) -> None: ...
+
+
+def test_ppo_anneals_as_sb3_does_one_rollout_later() -> None:
+    """SB3's linear schedules count the steps of a rollout before the update on it, ours (CleanRL's) do not."""
+    rates, clips, num_rollouts = [], [], 6
+    total = num_rollouts * NUM_ENVS * 16
+    envs = DummyVecEnv([lambda: gymnasium.make("CartPole-v1")] * NUM_ENVS)
+    model = SB3PPO("MlpPolicy", envs, lambda left: 1e-3 * left, 16, 64, 1, clip_range=lambda left: 0.3 * left)
+    train = model.train
+
+    def spy() -> None:
+        train()
+        rates.append(model.logger.name_to_value["train/learning_rate"])
+        clips.append(model.logger.name_to_value["train/clip_range"])
+
+    model.train = spy  # type: ignore[method-assign]
+    model.learn(total)
+    batch = find_env("CartPole-v1").batch(len(SEEDS) * NUM_ENVS)
+    env = VectorEnv(batch, SEEDS, NUM_ENVS)
+    config = ppo.PPO.Config(1e-3, num_steps=16, num_minibatches=1, num_epochs=1, clip_range=0.3, anneal_clip=True)
+    agent = ppo.PPO(Setup(batch.observation_space, batch.action_space, SEEDS, NUM_ENVS, total), config)
+    env.reset()
+    ours = Metrics()
+    loop.train(agent, env, total, ours, loop.EpisodeCounter(len(SEEDS), NUM_ENVS))
+    assert len(clips) == num_rollouts
+    assert ours["charts/clip_range"] == pytest.approx([0.3, *clips[:-1]], rel=1e-6)
+    assert ours["charts/learning_rate"] == pytest.approx([1e-3, *rates[:-1]], rel=1e-6)
+    assert clips[-1] == rates[-1] == 0.0
+
+
+def test_the_clipped_value_loss_has_the_annealed_clip_range_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spaces = gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-1, 1, (2,))
+    obs, action = torch.randn(3, 8, 3, generator=generator), torch.randn(3, 8, 2, generator=generator)
+    rest = [torch.randn(3, 8, generator=generator) for _ in range(4)]
+    found = []
+    for clip_range, given in ((0.5, 0.1), (0.1, None), (0.5, None)):
+        agent = ppo.PPO(Setup(*spaces, SEEDS, 1, 1000), ppo.PPO.Config(num_steps=8, clip_range=clip_range))
+        found.append(agent.loss(obs, action, *rest, given)[1])
+    for name in ("policy_loss", "value_loss"):
+        assert torch.equal(found[0][name], found[1][name])
+        assert not torch.equal(found[0][name], found[2][name])
+
+
+def test_ppo_starts_from_sb3_s_distributions() -> None:
+    """log σ as asked for; without orthogonal weights, torch's uniform ones, biases too."""
+    options = {"ortho_init": False, "log_std_init": -1.5}
+    theirs = SB3PPO("MlpPolicy", "Pendulum-v1", policy_kwargs=options, seed=0, device="cpu")
+    ours = ppo.PPO(Setup(theirs.observation_space, theirs.action_space, SEEDS, 1, 1000), ppo.PPO.Config(**options))
+    named = ours.stack.named()
+    assert (named["log_std.value"][:, 0, :1] == -1.5).all()
+    assert (theirs.policy.log_std == -1.5).all()
+    for name, linear in ppo_layers(theirs).items():
+        network, layer = name.split(".")
+        fan_out, fan_in = linear.weight.shape
+        for part, expected in (("weight", linear.weight), ("bias", linear.bias)):
+            found = named[f"{network}.{part}_{layer}"][:, : fan_in if part == "weight" else 1, :fan_out]
+            assert found.abs().max() <= 1 / math.sqrt(fan_in)
+            assert expected.abs().max() <= 1 / math.sqrt(fan_in)
+            if expected.numel() > 60:  # uniform: the variance is a third of the bound's square
+                for values in (found, expected):
+                    assert values.var().item() == pytest.approx(1 / (3 * fan_in), rel=0.35)
 
 
 def test_ppo_refuses_minibatches_of_one_transition_or_leaves_them_as_they_are() -> None:
@@ -432,6 +538,30 @@ def test_dqn_has_sb3_s_networks_after_many_steps_and_target_updates(
     for row, model in enumerate(models):
         for stack, network in ((agent.online, model.q_net), (agent.target, model.q_net_target)):
             compare_layers("parameters", stack, row, dqn_layers(network), lambda parameter: parameter)
+
+
+def test_dqn_has_sb3_s_networks_where_the_target_is_copied_more_often_than_gradients_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As rl-zoo3 has it on CartPole: several gradient steps at a time, and a target copied between any two times."""
+    models = [sb3_dqn(seed, target_update_interval=3) for seed in SEEDS]
+    for model in models:
+        model.q_net_target.load_state_dict(model.q_net.state_dict())
+    agent = our_dqn(models, target_every=3, train_every=8, gradient_steps=4)
+    for step in range(40):
+        for model in models:
+            model._on_step()
+        if (step + 1) % 8 == 0:
+            for gradient_step in range(4):
+                batch = dqn_batch(100 * step + gradient_step)
+                agent.update(batch, step)
+                for row, model in enumerate(models):
+                    train_sb3(monkeypatch, model, batch, row)
+    for row, model in enumerate(models):
+        compare_layers("parameters", agent.online, row, dqn_layers(model.q_net), lambda parameter: parameter)
+        for _ in range(3):
+            model._on_step()
+        compare_layers("target", agent.target, row, dqn_layers(model.q_net_target), lambda parameter: parameter)
 
 
 def q_values(stack: Stack, row: int, obs: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"rlrepro": "rlrepro", **{room: f"rlrepro/{room}" for room in ("agents", "envs", "experiments")}}
 WAYS = ("editable", "plain", "wheel")
-SHIPPED = {".py", ".typed", ".toml", ".csv", ".md", ".json"}
+SHIPPED = {".py", ".typed", ".toml", ".csv", ".md", ".json", ".jsonl"}
 
 # Prints where each room was imported from, then loads every entry point.
 LOAD = """
@@ -25,9 +25,9 @@ import importlib
 from importlib.metadata import entry_points
 for name in ("rlrepro", "rlrepro.agents", "rlrepro.envs", "rlrepro.experiments"):
     print(importlib.import_module(name).__file__)
-for group in ("agents", "envs", "wrappers", "batched_envs"):
+for group in ("agents", "agent_families", "envs", "wrappers", "batched_envs"):
     for entry in entry_points(group=f"rlrepro.{group}"):
-        print(group, entry.name, entry.load().__name__)
+        print(group, entry.name, getattr(entry.load(), "__name__", entry.attr))  # a family is a mapping
 """
 
 

@@ -24,6 +24,7 @@ from rlrepro.recorder import checkpoint_path
 PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatches", "4", "--num-epochs", "2"]
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
        "--target-every", "60", "--buffer-size", "300", "--hidden", "50,24"]  # fmt: skip
+SPLIT = ["--agent", "ppo_split", "--num-steps", "75", "--batch-size", "32", "--num-value-epochs", "3"]
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -34,6 +35,10 @@ CASES = {
     "dqn": [*DQN, "--env", "CartPole-v1"],
     "dqn-double-discrete-obs": [*DQN, "--env", "CliffWalking-v1", "--double", "--loss", "squared",
                                 "--env-kwargs", "max_episode_steps=40"],
+    "ppo-normalised": [*PPO, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward"],
+    "ppo-split-continuous": [*SPLIT, "--env", "Pendulum-v1"],
+    "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
+                           "--activation", "tanh", "--entropy-coef", "0.01"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -56,7 +61,8 @@ def whole_state(run: Path, seed: int) -> str:
     path = sorted((run / "seeds" / str(seed) / "checkpoints").glob("*.safetensors"))[-1]
     state, _ = checkpoint.load(path)
     tensors: dict[str, np.ndarray] = {}
-    tree = checkpoint._encode({name: state[name] for name in ("agent", "memory", "env", "counter")}, tensors)
+    names = ("agent", "memory", "env", "normalise", "counter")
+    tree = checkpoint._encode({name: state[name] for name in names}, tensors)
     return repr(tree) + repr({name: (array.dtype, array.tobytes()) for name, array in tensors.items()})
 
 
@@ -77,7 +83,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
         assert outcome(one, seed) == outcome(two, seed)
 
 
-@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "dqn"])
+@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "dqn"])
 def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
     case: str, tmp_path: Path
 ) -> None:
@@ -99,6 +105,7 @@ RESUMED = {
     "ppo": [*CASES["ppo-discrete"], "--seeds", "3"],
     "dqn": [*CASES["dqn"], "--seeds", "3"],
     "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
+    "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
          "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip

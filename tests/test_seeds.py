@@ -17,6 +17,7 @@ from torch import nn
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
+from rlrepro.agents.ppo_split import PPOSplit
 from rlrepro.checkpoint import join, split
 from rlrepro.distributions import DiagonalGaussian
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, Stacked, orthogonal
@@ -484,17 +485,20 @@ def test_a_step_of_any_module_is_the_same_alone_and_among_others(width: int, act
             assert_rows_stand_alone(lambda: Stacked(build), Case(vectors(4), batch, 3, through=True))
 
 
-AGENTS: dict[str, Callable[[Setup], PPO | DQN]] = {
+AGENTS: dict[str, Callable[[Setup], PPO | PPOSplit | DQN]] = {
     "ppo": lambda setup: PPO(setup, PPO.Config(num_steps=8, num_minibatches=2, learning_rate=0.01)),
     "ppo, target KL": lambda setup: PPO(
         setup, PPO.Config(num_steps=8, num_minibatches=2, learning_rate=0.01, target_kl=0.005, num_epochs=8)
+    ),
+    "ppo split": lambda setup: PPOSplit(
+        setup, PPOSplit.Config(num_steps=8, batch_size=13, learning_rate=0.01, hidden=(10,))
     ),
     "dqn": lambda setup: DQN(setup, DQN.Config(learning_rate=0.01, target_every=8)),
     "double dqn": lambda setup: DQN(setup, DQN.Config(double=True, loss="squared", target_every=1, tau=0.1)),
 }
 
 
-def two_updates(agent: PPO | DQN, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
+def two_updates(agent: PPO | PPOSplit | DQN, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
     """The actions, metrics and parameters of an agent that learns twice."""
     trace = {}
     for step in range(2):
@@ -503,7 +507,7 @@ def two_updates(agent: PPO | DQN, seeds: Sequence[int]) -> dict[str, torch.Tenso
             rng, shape = np.random.default_rng([seed, step]), (8, 4)
             obs, next_obs = rng.standard_normal((2, *shape, 3), np.float32)
             action = rng.integers(0, 2, shape)
-            if isinstance(agent, PPO) and isinstance(agent.policy, DiagonalGaussian):
+            if not isinstance(agent, DQN) and isinstance(agent.policy, DiagonalGaussian):
                 action = rng.standard_normal((*shape, 2), np.float32)
             reward, ends = rng.standard_normal(shape, np.float32), rng.random((2, *shape)) < 0.1
             fields.append((obs, action, reward, next_obs, *ends))
@@ -513,8 +517,9 @@ def two_updates(agent: PPO | DQN, seeds: Sequence[int]) -> dict[str, torch.Tenso
         action, _ = agent.act(batch[0].numpy().reshape(len(seeds), 32, 3)[:, :4], 10**6)
         trace[f"{step}: action"] = torch.from_numpy(action)
         trace |= {f"{step}: {tag}": value for tag, value in agent.update(Transition(*batch, {}), 4 * step).items()}
-        stack = agent.stack if isinstance(agent, PPO) else agent.online
-        trace[f"{step}: parameters"] = stack.matrix.detach().clone()
+        for name in ("stack", "actor", "critic", "online"):
+            if hasattr(agent, name):
+                trace[f"{step}: {name}"] = getattr(agent, name).matrix.detach().clone()
         if isinstance(agent, DQN):
             trace[f"{step}: target"] = agent.target.matrix.clone()
     return trace

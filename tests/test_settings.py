@@ -39,7 +39,8 @@ class Layered:
         layers: tuple[int, ...] = hyper((8, 8), "a list", "paper", low=1)
 
     PRESETS = {
-        "*": {"star": 1, "kind": 1, "env": 1, "num_envs": 2, "total_timesteps": 200, "source": "all's source"},
+        "*": {"star": 1, "kind": 1, "env": 1, "num_envs": 2, "total_timesteps": 200, "normalise_reward": True,
+              "source": "all's source"},
         "Discrete": {"kind": 2, "env": 2, "total_timesteps": 300, "source": "the kind's source"},
         "Box": {"kind": 4, "env": 4},
         "CartPole-v1": {"env": 3, "total_timesteps": 400, "source": "the environment's source"},
@@ -125,6 +126,9 @@ def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path
         "processes": ("--processes", "2", 2),
         "capture_video": ("--capture-video", "", True),
         "check_env": ("--no-check-env", "", False),
+        "normalise_obs": ("--normalise-obs", "", True),
+        "normalise_reward": ("--no-normalise-reward", "", False),  # which the preset sets
+        "eval_deterministic": ("--no-eval-deterministic", "", False),
         "env": ("--env", "Acrobot-v1", "Acrobot-v1"),
     }
     base = parse("--agent", layered, "--env", "CartPole-v1", "--processes", "1")
@@ -136,7 +140,8 @@ def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path
         assert getattr(settings, name) == value, name
         assert getattr(base, name) != value, name
     rest = {field.name for field in dataclasses.fields(Settings)} - set(flags)
-    assert rest == {"agent", "hyperparameters", "sources"}, "a setting that this test leaves out"
+    of_the_agent = {"hyperparameters", "sources", "stackable"}  # no flags of a run
+    assert rest == {"agent", *of_the_agent}, "a setting that this test leaves out"
 
 
 def test_another_agent_than_the_settings_file_s_takes_its_own_hyperparameters(layered: str, tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347) whose critic is fitted by itself.
+
+The objectives of the paper's eq. 9 are not added up: after a rollout the critic regresses on its targets, and then the
+policy maximises
+
+    E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] + c₂ H                                     (eq. 7)
+
+each with an Adam of its own, its own number of epochs, and minibatches of the same size. Advantages and targets are
+of the critic before its fit, and the advantages are normalised once, over the whole rollout. MushroomRL (D'Eramo et
+al., 2021) and Spinning Up do so; the values here are those of MushroomRL's benchmark.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.distributions import DiagonalGaussian, policy_for
+from rlrepro.memory import Rollout
+from rlrepro.networks import MLP, Constant, features, is_image, num_features, xavier_uniform
+from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.targets import approx_kl, clipped_surrogate, gae
+
+BENCHMARK = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a"
+BUILDER = f"{BENCHMARK} PPOBuilder.default"
+NETWORK = f"{BENCHMARK} TRPONetwork"
+ENVIRONMENT = f"{BENCHMARK} cfg/env/Pendulum-v0.yaml"
+LIBRARY = "code: MushroomRL/mushroom-rl@01a0cb67e190fc1661ec8c5dd8f8be43ab95680a PPO.__init__"
+
+
+class PPOSplit:
+    """PPO for Discrete and Box actions on vectors: two MLPs, the critic fitted first, then the policy."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        learning_rate: float = hyper(3e-4, "step size of the policy's Adam", BUILDER, low=0)
+        value_learning_rate: float = hyper(3e-4, "step size of the critic's Adam", BUILDER, low=0)
+        num_steps: int = hyper(3000, "steps of a rollout (T)", BUILDER, low=1)
+        num_epochs: int = hyper(4, "the policy's passes over a rollout (K)", BUILDER, low=1)
+        num_value_epochs: int = hyper(10, "the critic's passes over a rollout", LIBRARY, low=1)
+        batch_size: int = hyper(64, "transitions of a minibatch; a pass's last may be smaller", BUILDER, low=1)
+        gamma: float = hyper(0.99, "discount factor", ENVIRONMENT, low=0, high=1)
+        gae_lambda: float = hyper(0.95, "λ of the advantage estimates", BUILDER, low=0, high=1)
+        clip_range: float = hyper(0.2, "ε of the clipped surrogate", BUILDER, low=0)
+        entropy_coef: float = hyper(0.0, "weight of the entropy bonus (c₂)", BUILDER, low=0)
+        hidden: tuple[int, ...] = hyper((32, 32), "units of the hidden layers", NETWORK, low=1)
+        activation: str = hyper("relu", "between the layers", NETWORK, choices=("relu", "tanh"))
+        log_std_init: float = hyper(0.0, "first log standard deviation of a Box policy", BUILDER)
+        adam_eps: float = hyper(1e-8, "Adam's ε", "code: torch.optim.Adam", low=1e-12)
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 300_000, "source": ENVIRONMENT}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors, not images")
+        if setup.num_envs * config.num_steps == 1:
+            raise ValueError(
+                "a rollout of one transition has no deviation to normalise advantages by; take more --num-steps"
+            )
+        self.config, self.setup = config, setup
+        self.policy = policy_for(setup.action_space)
+        num_actions, gain = self.policy.num_actions, torch.nn.init.calculate_gain(config.activation)
+        initialisers = [xavier_uniform(gain)] * len(config.hidden) + [xavier_uniform(1.0)]
+        sizes = (num_features(setup.observation_space), *config.hidden)
+        networks: dict[str, Any] = {"actor": MLP((*sizes, num_actions), config.activation, initialisers)}
+        if isinstance(self.policy, DiagonalGaussian):
+            networks["log_std"] = Constant(num_actions, config.log_std_init)
+        self.actor = Stack(setup.seeds, setup.device, **networks)
+        self.critic = Stack(setup.seeds, setup.device, critic=MLP((*sizes, 1), config.activation, initialisers))
+        self.actor_optimiser = Adam(self.actor, config.learning_rate, eps=config.adam_eps)
+        self.critic_optimiser = Adam(self.critic, config.value_learning_rate, eps=config.adam_eps)
+        self.noise = Streams(setup.seeds, "policy")
+        self.order = Streams(setup.seeds, "minibatches")
+        self.memory = Rollout(config.num_steps, setup.device)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        return self.policy.sample(self._policy_on_host(obs), self.noise), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        outputs = self._policy_on_host(obs)
+        return self.policy.mode(outputs) if deterministic else self.policy.sample(outputs, streams)
+
+    @torch.no_grad()
+    def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
+        return self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return features(self.setup.observation_space, obs)
+
+    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the policy's distribution is made of, `[S, B, num_outputs]`."""
+        means = self.actor.actor(inputs)
+        if not isinstance(self.policy, DiagonalGaussian):
+            return means
+        return torch.cat([means, self.actor.log_std(means).expand_as(means)], -1)
+
+    def value(self, inputs: torch.Tensor) -> torch.Tensor:
+        """V(s), `[S, B]`."""
+        return self.critic.critic(inputs)[..., 0]
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """Fit the critic to one rollout `[S, T, N, ...]`, then improve the policy on it."""
+        config, shape = self.config, batch.reward.shape
+        obs, action = self._inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
+        with torch.no_grad():  # the parameters are those that acted
+            old_log_prob, _ = self.policy.log_prob_and_entropy(self.policy_outputs(obs), action)
+            value = self.value(obs)
+            next_value = self.value(self._inputs(batch.next_obs.flatten(1, 2)))
+            values, ends = (value.view(shape), next_value.view(shape)), (batch.terminated, batch.truncated)
+            advantage = gae(batch.reward, *values, *ends, config.gamma, config.gae_lambda).flatten(1)
+            value_target = advantage + value
+            std, mean = torch.std_mean(advantage, 1, keepdim=True)
+            advantage = (advantage - mean) / (std + 1e-8)
+
+        for minibatch_obs, minibatch_target in self._minibatches(config.num_value_epochs, obs, value_target):
+            value_loss = (self.value(minibatch_obs) - minibatch_target).square().mean(1)
+            self.critic.gradient.zero_()
+            value_loss.sum().backward()
+            self.critic_optimiser.step()
+        for minibatch in self._minibatches(config.num_epochs, obs, action, old_log_prob, advantage):
+            policy_loss, entropy, log_ratio = self.policy_loss(*minibatch)
+            self.actor.gradient.zero_()
+            (policy_loss - config.entropy_coef * entropy).sum().backward()
+            self.actor_optimiser.step()
+
+        log_ratio = log_ratio.detach()
+        return {
+            "losses/policy_loss": policy_loss.detach(),  # like all but the last: of the last minibatch
+            "losses/value_loss": value_loss.detach(),
+            "losses/entropy": entropy.detach(),
+            "losses/approx_kl": approx_kl(log_ratio),
+            "losses/clipfrac": ((log_ratio.exp() - 1).abs() > config.clip_range).float().mean(1),
+            "losses/explained_variance": 1 - (value_target - value).var(1) / value_target.var(1),
+        }
+
+    def policy_loss(
+        self, obs: torch.Tensor, action: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of one minibatch `[S, B, ...]`: the clipped surrogate with its sign turned and the entropy `[S]`, log r."""
+        log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(obs), action)
+        log_ratio = log_prob - old_log_prob
+        return -clipped_surrogate(log_ratio, advantage, self.config.clip_range), entropy.mean(1), log_ratio
+
+    def _minibatches(self, num_epochs: int, *rollout: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+        """Each part of a rollout `[S, T·N, ...]`, cut up in each seed's own order, anew in every epoch."""
+        num_seeds, length = rollout[0].shape[:2]
+        for _ in range(num_epochs):
+            order = self.order.permutations(1, length)[:, 0] + length * np.arange(num_seeds)[:, None]
+            for index in torch.from_numpy(order).to(self.setup.device).split(self.config.batch_size, 1):
+                rows = index.reshape(-1)  # of the seeds' parts, one after another
+                yield [part.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape) for part in rollout]
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "actor": self.actor.matrix.detach(),
+            "critic": self.critic.matrix.detach(),
+            "actor_adam": self.actor_optimiser.get_state(),
+            "critic_adam": self.critic_optimiser.get_state(),
+            "noise": self.noise.get_state(),
+            "order": self.order.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.actor.load(state["actor"])
+        self.critic.load(state["critic"])
+        self.actor_optimiser.set_state(state.get("actor_adam", {}))
+        self.critic_optimiser.set_state(state.get("critic_adam", {}))
+        self.noise.set_state(state["noise"])
+        self.order.set_state(state["order"])
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.actor.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.actor.load_named(policy)

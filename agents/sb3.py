@@ -1,0 +1,407 @@
+"""Stable-Baselines3's algorithms (Raffin et al., 2021), and those of sb3-contrib, as peers: `--agent sb3:ppo`.
+
+The library trains with its own `learn()`, its own networks and its own seeding (`seed` = the run's seed); only the
+environments are ours, so that episodes are counted, and the policies evaluated, as those of our agents are. Flags have
+the library's names and defaults. Its `learn()` stops where it stops: on-policy algorithms end a whole rollout, so they
+may take more env steps than were asked for.
+
+Its metrics keep their values under our tags: `train/x` is `losses/x`, but for those in `TAGS`. (Its value loss is not
+halved, so it is twice ours.)
+
+Nothing here imports the library before it is used, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlrepro.agent import Setup, Training, UnsupportedSpace, hyper
+from rlrepro.errors import Problem
+
+TAGS = {
+    "train/policy_gradient_loss": "losses/policy_loss",
+    "train/clip_fraction": "losses/clipfrac",
+    "train/learning_rate": "charts/learning_rate",
+    "train/n_updates": "charts/n_updates",
+    "rollout/exploration_rate": "charts/exploration_rate",
+}
+
+_ACTIVATIONS = {
+    "tanh": "Tanh",
+    "relu": "ReLU",
+    "elu": "ELU",
+    "leaky_relu": "LeakyReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+}
+_POSITIVE, _SHARE = {"low": 0}, {"low": 0, "high": 1}
+_COUNT, _SCHEDULE = {"low": 1}, {"choices": ("constant", "linear")}
+
+# name: (help, what is valid). A default None, in the tables below, is written 0.
+_FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "policy": ("auto: CnnPolicy for images, else MlpPolicy", {"choices": ("auto", "MlpPolicy", "CnnPolicy")}),
+    "learning_rate": ("the optimiser's step size", _POSITIVE),
+    "learning_rate_schedule": ("linear: falls to 0 over the run", _SCHEDULE),
+    "n_steps": ("steps of a rollout in each sub-environment", _COUNT),
+    "batch_size": ("transitions of a batch", _COUNT),
+    "n_epochs": ("passes over a rollout", _COUNT),
+    "gamma": ("discount factor", _SHARE),
+    "gae_lambda": ("λ of generalised advantage estimation", _SHARE),
+    "clip_range": ("how far the ratio of probabilities may move", _POSITIVE),
+    "clip_range_schedule": ("linear: falls to 0 over the run", _SCHEDULE),
+    "clip_range_vf": ("how far the value may move; 0: any distance", _POSITIVE),
+    "normalize_advantage": ("standardise the advantages", {}),
+    "ent_coef": ("weight of the entropy", {}),
+    "vf_coef": ("weight of the value loss", _POSITIVE),
+    "max_grad_norm": ("largest norm of the gradient", _POSITIVE),
+    "target_kl": ("end the passes beyond this KL divergence; 0: never", _POSITIVE),
+    "rms_prop_eps": ("ε of RMSprop", _POSITIVE),
+    "use_rms_prop": ("RMSprop in place of Adam", {}),
+    "cg_max_steps": ("steps of conjugate gradient", _COUNT),
+    "cg_damping": ("damping of the Hessian-vector product", _POSITIVE),
+    "line_search_shrinking_factor": ("factor between steps of the line search", _SHARE),
+    "line_search_max_iter": ("most steps of the line search", _COUNT),
+    "n_critic_updates": ("passes of the critic over a rollout", _COUNT),
+    "sub_sampling_factor": ("take every n-th transition for the policy", _COUNT),
+    "use_sde": ("generalised state-dependent exploration", {}),
+    "sde_sample_freq": ("steps between draws of its noise; -1: once a rollout", {"low": -1}),
+    "use_sde_at_warmup": ("use it before learning starts too", {}),
+    "buffer_size": ("transitions of the replay buffer", _COUNT),
+    "learning_starts": ("env steps before learning", _POSITIVE),
+    "tau": ("weight of the online parameters in the target", _SHARE),
+    "train_freq": ("how often to learn, in train-freq-units", _COUNT),
+    "train_freq_unit": ("step: of all sub-environments; episode", {"choices": ("step", "episode")}),
+    "gradient_steps": ("gradient steps each time; -1: as many as env steps were taken", {"low": -1}),
+    "target_update_interval": ("env steps (SAC, TQC: gradient steps) between updates of the target", _COUNT),
+    "exploration_fraction": ("part of the run in which ε falls", _SHARE),
+    "exploration_initial_eps": ("first ε", _SHARE),
+    "exploration_final_eps": ("last ε", _SHARE),
+    "action_noise": ("exploration: normal, or Ornstein–Uhlenbeck", {"choices": ("none", "normal", "ou")}),
+    "action_noise_std": ("its standard deviation, for actions scaled to [-1, 1]", _POSITIVE),
+    "policy_delay": ("updates of the critic for one of the policy", _COUNT),
+    "target_policy_noise": ("standard deviation of the noise on the target's action", _POSITIVE),
+    "target_noise_clip": ("largest such noise", _POSITIVE),
+    "target_entropy": ("entropy that the temperature aims at: a number, or auto", {}),
+    "top_quantiles_to_drop_per_net": ("atoms left out of each critic's target", {"low": 0}),
+    "net_arch": ("units of the hidden layers (the default after a CNN: none)", _COUNT),
+    "net_arch_critic": ("units of the critic's, where they are others", _COUNT),
+    "activation_fn": ("activation", {"choices": tuple(_ACTIVATIONS)}),
+    "ortho_init": ("orthogonal initialisation", {}),
+    "log_std_init": ("first log standard deviation of a Gaussian policy", {}),
+    "n_critics": ("critics", _COUNT),
+    "n_quantiles": ("quantiles of a critic", _COUNT),
+    "normalize": ("VecNormalize; as evaluated, with the statistics of training", {}),
+    "normalize_obs": ("with --normalize: standardise observations by running statistics", {}),
+    "normalize_reward": ("with --normalize: scale rewards by a running deviation of returns", {}),
+}
+_OF_THE_POLICY = ("ortho_init", "log_std_init", "n_critics", "n_quantiles")
+_OURS = {
+    "policy": ("auto", "ours: what the observations ask for"),
+    "learning_rate_schedule": ("constant", "code: {library}; linear as in rl-zoo3"),
+    "clip_range_schedule": ("constant", "code: {library}; linear as in rl-zoo3"),
+    "train_freq_unit": ("step", "code: {library}"),
+    "action_noise": ("none", "code: {library}"),
+    "action_noise_std": (0.1, "ours: what rl-zoo3 takes most often"),
+    "net_arch_critic": ((), "code: {library}"),
+    "normalize": (False, "code: {library}; as normalize in rl-zoo3"),
+    "normalize_obs": (True, "code: stable-baselines3 VecNormalize"),
+    "normalize_reward": (True, "code: stable-baselines3 VecNormalize"),
+}
+
+_NORMALIZE = ("normalize", "normalize_obs", "normalize_reward")
+_ON_POLICY = {
+    "gamma": 0.99, "use_sde": False, "sde_sample_freq": -1, "net_arch": (64, 64), "net_arch_critic": ...,
+    "activation_fn": "tanh", "ortho_init": True, "log_std_init": 0.0,
+}  # fmt: skip
+_Q_LEARNING = {
+    "buffer_size": 1_000_000, "learning_starts": 100, "batch_size": 32, "tau": 1.0, "gamma": 0.99, "train_freq": 4,
+    "train_freq_unit": ..., "gradient_steps": 1, "n_steps": 1, "target_update_interval": 10_000,
+    "exploration_initial_eps": 1.0, "net_arch": (64, 64), "activation_fn": "relu",
+}  # fmt: skip
+_ACTOR_CRITIC = {
+    "buffer_size": 1_000_000, "learning_starts": 100, "batch_size": 256, "gamma": 0.99, "train_freq": 1,
+    "train_freq_unit": ..., "gradient_steps": 1, "n_steps": 1, "action_noise": ..., "action_noise_std": ...,
+    "net_arch_critic": ..., "activation_fn": "relu",
+}  # fmt: skip
+_ENTROPY = {
+    "ent_coef": "auto", "target_entropy": "auto", "use_sde": False, "sde_sample_freq": -1, "use_sde_at_warmup": False,
+    "net_arch": (256, 256), "log_std_init": -3.0, "n_critics": 2,
+}  # fmt: skip
+_ANY, _DISCRETE, _BOX = ("Box", "Discrete", "MultiDiscrete", "MultiBinary"), ("Discrete",), ("Box",)
+
+# class: (package, kinds of action space, the library's defaults; ... stands for one of ours)
+_TABLE: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
+    "A2C": ("stable_baselines3", _ANY, {
+        "learning_rate": 7e-4, "learning_rate_schedule": ..., "n_steps": 5, "gae_lambda": 1.0,
+        "normalize_advantage": False, "ent_coef": 0.0, "vf_coef": 0.5, "max_grad_norm": 0.5, "rms_prop_eps": 1e-5,
+        "use_rms_prop": True, **_ON_POLICY,
+    }),
+    "PPO": ("stable_baselines3", _ANY, {
+        "learning_rate": 3e-4, "learning_rate_schedule": ..., "n_steps": 2048, "batch_size": 64, "n_epochs": 10,
+        "gae_lambda": 0.95, "clip_range": 0.2, "clip_range_schedule": ..., "clip_range_vf": None,
+        "normalize_advantage": True, "ent_coef": 0.0, "vf_coef": 0.5, "max_grad_norm": 0.5, "target_kl": None,
+        **_ON_POLICY,
+    }),
+    "DQN": ("stable_baselines3", _DISCRETE, {
+        "learning_rate": 1e-4, "learning_rate_schedule": ..., **_Q_LEARNING, "exploration_fraction": 0.1,
+        "exploration_final_eps": 0.05, "max_grad_norm": 10.0,
+    }),
+    "DDPG": ("stable_baselines3", _BOX, {
+        "learning_rate": 1e-3, "learning_rate_schedule": ..., "tau": 0.005, **_ACTOR_CRITIC, "net_arch": (400, 300),
+    }),
+    "TD3": ("stable_baselines3", _BOX, {
+        "learning_rate": 1e-3, "learning_rate_schedule": ..., "tau": 0.005, **_ACTOR_CRITIC, "policy_delay": 2,
+        "target_policy_noise": 0.2, "target_noise_clip": 0.5, "net_arch": (400, 300), "n_critics": 2,
+    }),
+    "SAC": ("stable_baselines3", _BOX, {
+        "learning_rate": 3e-4, "learning_rate_schedule": ..., "tau": 0.005, "target_update_interval": 1,
+        **_ACTOR_CRITIC, **_ENTROPY,
+    }),
+    "TRPO": ("sb3_contrib", _ANY, {
+        "learning_rate": 1e-3, "learning_rate_schedule": ..., "n_steps": 2048, "batch_size": 128, "gae_lambda": 0.95,
+        "normalize_advantage": True, "target_kl": 0.01, "cg_max_steps": 15, "cg_damping": 0.1,
+        "line_search_shrinking_factor": 0.8, "line_search_max_iter": 10, "n_critic_updates": 10,
+        "sub_sampling_factor": 1, **_ON_POLICY,
+    }),
+    "QRDQN": ("sb3_contrib", _DISCRETE, {
+        "learning_rate": 5e-5, "learning_rate_schedule": ..., **_Q_LEARNING, "exploration_fraction": 0.005,
+        "exploration_final_eps": 0.01, "max_grad_norm": None, "n_quantiles": 200,
+    }),
+    "TQC": ("sb3_contrib", _BOX, {
+        "learning_rate": 3e-4, "learning_rate_schedule": ..., "tau": 0.005, "target_update_interval": 1,
+        "top_quantiles_to_drop_per_net": 2, **_ACTOR_CRITIC, **_ENTROPY, "n_quantiles": 25,
+    }),
+    "CrossQ": ("sb3_contrib", _BOX, {
+        "learning_rate": 1e-3, "learning_rate_schedule": ..., "policy_delay": 3, **_ACTOR_CRITIC, **_ENTROPY,
+        "net_arch_critic": (1024, 1024),
+    }),
+}  # fmt: skip
+
+
+def _config(name: str, defaults: Mapping[str, Any]) -> type[Any]:
+    """A `Config` of the algorithm's hyperparameters: the library's defaults, and their source."""
+    library = f"{_TABLE[name][0].replace('_', '-')} {name}"
+    fields = []
+    for field, value in {"policy": ..., **defaults, **dict.fromkeys(_NORMALIZE, ...)}.items():
+        default, source = _OURS[field] if value is ... else (value, "code: {library}")
+        text, valid = _FIELDS[field]
+        if field == "n_steps" and "buffer_size" in defaults:
+            text = "steps of a return"
+        if field == "max_grad_norm" and default is None:
+            text += "; 0: any"
+        made = hyper(0.0 if default is None else default, text, source.format(library=library), **valid)
+        fields.append((field, type(made.default), made))
+    return dataclasses.make_dataclass("Config", fields, frozen=True)
+
+
+class StableBaselines3:
+    """One algorithm of the library, for one seed; the subclasses in `ALGORITHMS` say which."""
+
+    Config: type[Any]
+    PRESETS: Mapping[str, Mapping[str, Any]] = {}
+    name = ""
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        package, spaces, self._defaults = _TABLE[self.name]
+        kind = type(setup.action_space).__name__
+        if kind not in spaces:
+            raise UnsupportedSpace(f"{' or '.join(spaces)} actions, not {kind}")
+        if getattr(setup.action_space, "start", 0) != 0:
+            raise UnsupportedSpace("Discrete actions that begin at 0")
+        try:
+            self._class = getattr(importlib.import_module(package), self.name)
+        except ImportError as error:
+            command = f"pip install {package.replace('_', '-')}"
+            raise Problem(f"sb3:{self.name.lower()} could not be imported ({error}): {command}") from None
+        self.setup, self.config = setup, config
+        self.model: Any = None
+        self.normalizer: Any = None  #: the library's VecNormalize, where one is asked for
+
+    # The contract
+
+    def train(self, training: Training) -> None:
+        """The library's own `learn()`."""
+        for warning in self._build([functools.partial(training.make_env, n) for n in range(self.setup.num_envs)]):
+            training.note(f"{self.name}: {warning}")
+        self.model.set_logger(_logger(training))
+        try:
+            self.model.learn(self.setup.total_timesteps, log_interval=None)
+        except AssertionError as error:
+            if training.env_step:
+                raise
+            raise ValueError(str(error)) from error
+
+    def predict(self, obs: np.ndarray, generator: np.random.Generator, deterministic: bool) -> np.ndarray:
+        """Actions `[E, ...]`; ε-greedy with the last ε, or drawn from the policy, where not deterministic."""
+        import torch
+
+        if self.normalizer is not None:
+            obs = self.normalizer.normalize_obs(obs)
+        greedy = deterministic or hasattr(self.model, "exploration_rate")
+        if not greedy:
+            torch.manual_seed(int(generator.integers(2**62)))
+        action = self.model.policy.predict(obs, deterministic=greedy)[0]
+        if greedy and not deterministic:
+            explore = generator.random(len(obs)) < self.config.exploration_final_eps
+            action = np.where(explore, generator.integers(self.setup.action_space.n, size=len(obs)), action)  # type: ignore[attr-defined]
+        return np.asarray(action)
+
+    def get_policy(self) -> dict[str, Any]:
+        """The policy's state dict, and the statistics of VecNormalize."""
+        tensors = {f"policy.{name}": value for name, value in self.model.policy.state_dict().items()}
+        for name, statistics in self._statistics().items():
+            for part in ("mean", "var", "count"):
+                tensors[f"{name}.{part}"] = np.asarray(getattr(statistics, part), np.float64)
+        return tensors
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """Take `get_policy` over, in a model built for evaluation alone."""
+        self._build([lambda: _Spaces(self.setup)] * self.setup.num_envs, buffer_size=1)
+        state = self.model.policy.state_dict()
+        for name, value in state.items():
+            value.copy_(policy[f"policy.{name}"].reshape(value.shape))
+        for name, statistics in self._statistics().items():
+            for part in ("mean", "var", "count"):
+                value = policy[f"{name}.{part}"].numpy()
+                setattr(statistics, part, float(value.item()) if part == "count" else value)
+
+    # The library's model
+
+    def _statistics(self) -> dict[str, Any]:
+        if self.normalizer is None:
+            return {}
+        found = {"normalize_obs": self.config.normalize_obs, "normalize_reward": self.config.normalize_reward}
+        running = {"normalize_obs": "obs_rms", "normalize_reward": "ret_rms"}
+        return {name: getattr(self.normalizer, running[name]) for name, wanted in found.items() if wanted}
+
+    def _build(self, make: list[Callable[[], Any]], **changed: Any) -> list[str]:
+        """Make `model` and `normalizer` on these environments; the warnings that the library had."""
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UserWarning)
+            try:
+                self._make_model(make, **changed)
+            except AssertionError as error:
+                raise ValueError(str(error)) from error
+        return [" ".join(str(one.message).split()) for one in told if issubclass(one.category, UserWarning)]
+
+    def _make_model(self, make: list[Callable[[], Any]], **changed: Any) -> None:
+        from stable_baselines3.common.preprocessing import is_image_space
+        from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+        config, single = self.config, DummyVecEnv(make)
+        envs: VecEnv = single
+        if config.normalize:
+            self.normalizer = envs = VecNormalize(
+                single, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=config.gamma
+            )
+        policy = config.policy
+        if policy == "auto":
+            policy = "CnnPolicy" if is_image_space(self.setup.observation_space) else "MlpPolicy"
+        if policy not in self._class.policy_aliases:
+            raise ValueError(f"{self.name} has no {policy}")
+        self.model = self._class(
+            policy,
+            envs,
+            seed=self.setup.seeds[0],
+            device=self.setup.device,
+            policy_kwargs=self._policy_arguments(policy),
+            **{**self._arguments(), **changed} if "buffer_size" in self._defaults else self._arguments(),
+        )
+        single._reset_seeds()  # the library's are consecutive numbers; each sub-environment has a stream of its own
+
+    def _arguments(self) -> dict[str, Any]:
+        """What the algorithm's constructor is given, every default included."""
+        config, known = self.config, inspect.signature(self._class).parameters
+        values = {name: getattr(config, name) for name in self._defaults if name not in _OURS}
+        for name, default in self._defaults.items():
+            if default is None and values[name] == 0:
+                values[name] = None
+        for name in ("learning_rate", "clip_range"):
+            if getattr(config, f"{name}_schedule", "constant") == "linear":
+                values[name] = functools.partial(_linear, values[name])
+        for name in ("ent_coef", "target_entropy"):
+            if isinstance(values.get(name), str):
+                values[name] = _number_or_auto(name, values[name])
+        if "train_freq" in values:
+            values["train_freq"] = (config.train_freq, config.train_freq_unit)
+        if "action_noise" in self._defaults:
+            values["action_noise"] = self._noise()
+        for name in [*_OF_THE_POLICY, "net_arch", "activation_fn"]:
+            values.pop(name, None)
+        for name in [name for name in values if name not in known]:  # of a newer version of the library
+            if values.pop(name) != self._defaults[name]:
+                raise ValueError(f"this version of the library knows no {name}")
+        return values
+
+    def _policy_arguments(self, policy: str) -> dict[str, Any]:
+        import torch
+
+        config, defaults = self.config, self._defaults
+        values = {name: getattr(config, name) for name in _OF_THE_POLICY if name in defaults}
+        values["activation_fn"] = getattr(torch.nn, _ACTIVATIONS[config.activation_fn])
+        actor, critic = list(config.net_arch), list(getattr(config, "net_arch_critic", ()))
+        if policy == "CnnPolicy" and config.net_arch == defaults["net_arch"] and not critic:
+            return values  # the library's own choice
+        second = "vf" if "ortho_init" in defaults else "qf"
+        values["net_arch"] = {"pi": actor, second: critic} if critic else actor
+        return values
+
+    def _noise(self) -> Any:
+        from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+
+        kinds = {"normal": NormalActionNoise, "ou": OrnsteinUhlenbeckActionNoise}
+        if self.config.action_noise == "none":
+            return None
+        shape = self.setup.action_space.shape or ()
+        return kinds[self.config.action_noise](np.zeros(shape), np.full(shape, self.config.action_noise_std))
+
+
+class _Spaces(gymnasium.Env[Any, Any]):
+    """The spaces of an environment, to build a model that is only evaluated."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.observation_space, self.action_space = setup.observation_space, setup.action_space
+
+
+def _linear(first: float, remaining: float) -> float:
+    """From `first` to 0, as `remaining` falls from 1 to 0."""
+    return remaining * first
+
+
+def _number_or_auto(name: str, text: str) -> float | str:
+    if text.startswith("auto"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--{name.replace('_', '-')} {text} is neither a number nor auto") from None
+
+
+def _logger(training: Training) -> Any:
+    """A logger of the library's that tells the training what it hears, at once."""
+    from stable_baselines3.common.logger import Logger
+
+    class Told(Logger):
+        def record(self, key: str, value: Any, exclude: Any = None) -> None:
+            if key == "train/entropy_loss":
+                training.tell({"losses/entropy": -value})
+            elif key in TAGS or key.startswith("train/"):
+                training.tell({TAGS.get(key) or f"losses/{key.removeprefix('train/')}": value})
+
+    return Told(None, [])
+
+
+#: `--agent sb3:NAME`
+ALGORITHMS: dict[str, type[StableBaselines3]] = {
+    name.lower(): type(name, (StableBaselines3,), {"name": name, "Config": _config(name, defaults)})
+    for name, (_, _, defaults) in _TABLE.items()
+}

@@ -1,0 +1,515 @@
+"""A reproduction as one file that others can check: `rlrepro bundle` packs it, `rlrepro verify` tests it.
+
+NAME.rlrepro.zip
+  manifest.json          the form, the name, and of every other file its length and SHA-256
+  card.toml
+  results/               settings, versions, commands, and every episode and evaluation of every seed
+  verdicts.json
+  report.html report.md  where they were written
+
+A bundle is data: nothing of it is executed, and a card that names code of its own is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import re
+import tempfile
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlrepro import stats
+from rlrepro.cards import Card, Claim, Order, find_card, load_card
+from rlrepro.checkpoint import write_whole
+from rlrepro.errors import Problem
+from rlrepro.flags import Parser, seed_list
+from rlrepro.protocol import History, Protocol, score
+from rlrepro.results import Results, UnitResults, read_results
+from rlrepro.units import Unit, choose, units_of
+from rlrepro.verdict import as_json, judge
+
+BUNDLE_FORMAT = 1
+SUFFIX = ".rlrepro.zip"
+_MANIFEST = "manifest.json"
+_NEEDED = ("card.toml", "results/results.json", "verdicts.json")
+_MEMBER = re.compile(r"card\.toml|verdicts\.json|report\.(html|md)|results/(results\.json|[\w.-]{1,200}\.csv\.gz)")
+_NAME = re.compile(r"[\w+=@-][\w.+=@-]{0,150}")
+_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
+_ALIKE = "statistically the same"
+_MOST_FILES = 2_000
+_MOST_BYTES = 2**29  # unpacked, of one file and of all together
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds, its hashes checked."""
+
+    name: str
+    card: Card
+    results: Results
+    verdicts: Mapping[str, Any]
+
+
+# ------------------------------------------------------------------------------------------------- packing
+
+
+def pack(folder: Path, into: Path | None = None) -> Path:
+    """Pack a reproduction, `folder/card.toml` and `folder/results`; the same bytes for the same files.
+
+    `Problem` where something is lacking or damaged, or where verdicts.json is not of these results.
+    """
+    if not (folder / "card.toml").is_file():
+        raise Problem(f"{folder} is no reproduction: it has no card.toml")
+    card, results = load_card(str(folder / "card.toml")), read_results(folder / "results")
+    verdicts = json.dumps(as_json(judge(card, results)), indent=1) + "\n"
+    stated = folder / "verdicts.json"
+    if stated.exists():
+        verdicts = _read(stated).decode(errors="replace")
+        if contradictions(json.loads(verdicts), card, results):
+            raise Problem(f"{stated} is not of these results: write it again (rlrepro report {folder})")
+    files = {"card.toml": _read(folder / "card.toml"), "verdicts.json": verdicts.encode()}
+    for name in ("results.json", *(f"{unit}.csv.gz" for unit in results.units)):
+        files[f"results/{name}"] = _read(folder / "results" / name)
+    for name in ("report.html", "report.md"):
+        if (folder / name).is_file():
+            files[name] = _read(folder / name)
+    name = "".join(c if _NAME.fullmatch(f"a{c}") else "-" for c in card.name).lstrip(".") or "reproduction"
+    manifest = {
+        "format": BUNDLE_FORMAT,
+        "name": name,
+        "files": {
+            path: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for path, data in sorted(files.items())
+        },
+    }
+    files[_MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
+    into = into or Path(name + SUFFIX)
+    write_whole(into, _zip(files))
+    return into
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Problem(f"{file}: {error.strerror}") from None
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, data in sorted(files.items(), key=lambda item: (item[0] != _MANIFEST, item[0])):
+            member = zipfile.ZipInfo(name, _TIME)
+            member.create_system = 3
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, data, zipfile.ZIP_STORED)  # what is large in it is compressed already
+    return made.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
+    """Read a bundle into `place`. `Problem` where it is damaged, lies, or names code of its own without `trust`."""
+    files = read_files(file)
+    manifest = _json(files[_MANIFEST], f"{file}: {_MANIFEST}")
+    name = manifest.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise Problem(f"{file}: {_MANIFEST} gives it no name that a folder can have")
+    _check_card(files["card.toml"], file, trust)
+    about = _json(files["results/results.json"], f"{file}: results/results.json")
+    units = {f"results/{unit}.csv.gz" for unit in _table(about.get("units"))}
+    if units != (there := {path for path in files if path.endswith(".csv.gz")}):
+        odd = sorted(units ^ there)[0]
+        raise Problem(f"{file}: {odd} is {'in' if odd in there else 'not in'} it, against what results.json says")
+    for path in sorted(there):
+        _check_unpacked(files[path], f"{file}: {path}")
+    folder = place / name
+    (folder / "results").mkdir(parents=True)
+    for path, data in files.items():
+        if path != _MANIFEST:
+            (folder / path).write_bytes(data)
+    try:
+        card, results = load_card(str(folder / "card.toml")), read_results(folder / "results")
+    except Problem as problem:
+        raise Problem(str(problem).replace(f"{folder}/", f"{file}: ")) from None
+    return Bundle(name, card, results, _json(files["verdicts.json"], f"{file}: verdicts.json"))
+
+
+def read_files(file: Path) -> dict[str, bytes]:
+    """Every file of a bundle by its path, hashes and lengths checked. `Problem` where anything is not as it should be.
+
+    Only the paths that a bundle can have are read, whatever else the archive names, and never more than half a GB.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            _check_members(file, members)
+            files = {member.filename: archive.read(member) for member in members}
+    except OSError as error:
+        raise Problem(f"{file}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise Problem(f"{file} is no bundle, or damaged: {error}") from None
+    if _MANIFEST not in files:
+        raise Problem(f"{file} is no bundle: it has no {_MANIFEST}")
+    manifest = _json(files[_MANIFEST], f"{file}: {_MANIFEST}")
+    if manifest.get("format") != BUNDLE_FORMAT:
+        raise Problem(f"{file} is no bundle of this version (format {BUNDLE_FORMAT})")
+    listed = _table(manifest.get("files"))
+    for path in sorted({*listed, *_NEEDED} - set(files)):
+        raise Problem(f"{file}: {path} is missing")
+    for path in sorted(set(files) - set(listed) - {_MANIFEST}):
+        raise Problem(f"{file}: {path} is in it, but not in its {_MANIFEST}")
+    for path in sorted(listed):
+        wanted, found = _table(listed[path]).get("sha256"), hashlib.sha256(files[path]).hexdigest()
+        if wanted != found:
+            raise Problem(f"{file}: {path} was changed: its SHA-256 is not the one that {_MANIFEST} states")
+    return files
+
+
+def _check_members(file: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    if len(members) > _MOST_FILES:
+        raise Problem(f"{file} holds {len(members):,} files; a bundle has at most {_MOST_FILES:,}")
+    seen: set[str] = set()
+    for member in members:
+        name = member.filename
+        if name != _MANIFEST and not _MEMBER.fullmatch(name):
+            raise Problem(f"{file} holds {name[:100]!r}, which is no file of a bundle")
+        if name in seen:
+            raise Problem(f"{file} holds {name} twice")
+        seen.add(name)
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Problem(f"{file}: {name} is encrypted, or compressed in a way that bundles are not")
+    size = sum(member.file_size for member in members)
+    if size > _MOST_BYTES:
+        raise Problem(f"{file} would unpack to {size:,} bytes; a bundle has at most {_MOST_BYTES:,}")
+
+
+def _check_unpacked(data: bytes, place: str) -> None:
+    """`Problem` where gzip data grow beyond what results can be; they are not kept meanwhile."""
+    size, rest = 0, data
+    try:
+        while rest:
+            unpacker = zlib.decompressobj(wbits=31)
+            while not unpacker.eof:
+                piece = unpacker.decompress(rest, 2**20)
+                rest = unpacker.unconsumed_tail
+                size += len(piece)
+                if size > _MOST_BYTES:
+                    raise Problem(f"{place} would unpack to more than {_MOST_BYTES:,} bytes")
+                if not piece and not rest and not unpacker.eof:
+                    raise Problem(f"{place} is damaged: it ends early")
+            rest = unpacker.unused_data
+    except zlib.error as error:
+        raise Problem(f"{place} is damaged: {error}") from None
+
+
+def _check_card(data: bytes, file: Path, trust: bool) -> None:
+    """`Problem` where a card would have code imported that is neither of the kit nor of an installed plug-in."""
+    if trust:
+        return
+    try:
+        card = tomllib.loads(data.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        raise Problem(f"{file}: card.toml is not TOML in UTF-8") from None
+    for what, name in _named_code(card):
+        raise Problem(
+            f"{file}: its card names {what} {name[:100]!r}, code that is no installed plug-in; "
+            "read that code, and say --trust to run it"
+        )
+
+
+def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from rlrepro.plugins import installed
+
+    known = {group: installed(group) for group in ("agents", "envs", "wrappers")}
+    for one in _tables(card.get("implementation")):
+        agent = str(one.get("agent", ""))
+        if agent not in known["agents"] and not re.fullmatch(r"sb3:\w+", agent) and re.search(r":|\.py", agent):
+            yield "the agent", agent
+    for one in _tables(card.get("environment")):
+        for env in (str(one.get("run", "")), str(one.get("paper", ""))):
+            # Gymnasium's GymV… environments import whatever their arguments name
+            if env not in known["envs"] and re.search(r":|\.py|^GymV", env):
+                yield "the environment", env
+        wrappers = one.get("wrappers", [])
+        for wrapper in map(str, wrappers if isinstance(wrappers, list) else [wrappers]):
+            if re.search(r":|\.py", wrapper.partition("(")[0]):
+                yield "the wrapper", wrapper
+
+
+def _tables(value: Any) -> list[dict[str, Any]]:
+    return [one for one in _table(value).values() if isinstance(one, dict)]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _json(data: bytes, place: str) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Problem(f"{place} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise Problem(f"{place} is not as a bundle has it")
+    return values
+
+
+# ----------------------------------------------------------------------------------------------- verifying
+
+
+def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
+    """Where verdicts that are stated are not those that the card and the results give, a line for each."""
+    try:
+        made = json.loads(json.dumps(as_json(judge(card, results))))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise Problem(f"the results cannot be judged: {type(error).__name__} {error}") from None
+    ours = {row["claim"]: row for row in made["verdicts"]}
+    rows = stated.get("verdicts")
+    theirs = {str(row.get("claim")): row for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {}
+    lines = []
+    for claim in {**ours, **theirs}:
+        if claim not in theirs or claim not in ours:
+            lines.append(f"{claim}: {'stated' if claim in theirs else 'judged'} on one side alone")
+            continue
+        mine, other = ours[claim], theirs[claim]
+        if mine["verdict"] != other.get("verdict"):
+            lines.append(f"{claim}: stated as {other.get('verdict')!r}, but the results give {mine['verdict']!r}")
+            continue
+        field = next((k for k in {**mine, **other} if k != "why" and not _alike(mine.get(k), other.get(k))), None)
+        if field is not None:
+            lines.append(
+                f"{claim}: {field} is stated as {other.get(field)!r}, and the results give {mine.get(field)!r}"
+            )
+    if stated.get("scale") != made["scale"]:
+        lines.append(f"scale is stated as {stated.get('scale')!r}, and the results are of {made['scale']!r}")
+    return lines
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Equal, numbers to nine digits: the last bits of a p-value are the libraries'."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[k], other[k]) for k in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9) or (one != one and other != other)
+    return bool(one == other)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rerun:
+    """One unit run again: the same, or how it differs."""
+
+    unit: str
+    same_bits: tuple[int, ...]
+    other_bits: tuple[int, ...]
+    tests: Mapping[str, stats.ClaimTest]  #: by claim, where bits differ
+    alpha: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether bits differ, and no test finds the two alike."""
+        return bool(self.other_bits) and (not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
+
+    def word(self, test: stats.ClaimTest) -> str:
+        """What a test of other bits says."""
+        if test.reported_sd is None:
+            return "NOT DECIDED: the bundle has one seed, which shows no spread"
+        return "DIFFERENT" if test.p_difference <= self.alpha else _ALIKE
+
+
+def compare(
+    card: Card, claims: Sequence[Claim | Order], units: Sequence[Unit], theirs: Results, ours: Results,
+    seeds: Sequence[int],
+) -> list[Rerun]:  # fmt: skip
+    """Each unit's seeds held against the bundle's: bit for bit, else by the guarded test of their scores.
+
+    The difference is ours − theirs, tested against all of the bundle's seeds, at 5 % shared by the tests that are
+    made.
+    """
+    found = []
+    for unit in units:
+        there = {h.seed: h for h in theirs.units[unit.name].histories}
+        here = {h.seed: h for h in ours.units[unit.name].histories}
+        same = tuple(seed for seed in seeds if seed in here and _same_bits(there[seed], here[seed]))
+        other = tuple(seed for seed in seeds if seed not in same)
+        found.append((unit, same, other))
+    tested = [(unit, claim) for unit, _, other in found if other for claim in claims if claim.id in unit.claims]
+    alpha = stats.ALPHA / max(1, len(tested))
+    reruns = []
+    for unit, same, other in found:
+        tests = {}
+        for claim in (claim for one, claim in tested if one is unit):
+            test = _test(card, claim, theirs.units[unit.name], ours.units[unit.name], seeds, theirs.scale)
+            if test is not None:
+                tests[claim.id] = test
+        reruns.append(Rerun(unit.name, same, other, tests, alpha))
+    return reruns
+
+
+def _same_bits(one: History, other: History) -> bool:
+    pairs = ((one.episodes, other.episodes), (one.evaluations, other.evaluations), (one.final, other.final))
+    return one.steps == other.steps and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def _test(
+    card: Card, claim: Claim | Order, theirs: UnitResults, ours: UnitResults, seeds: Sequence[int], scale: float
+) -> stats.ClaimTest | None:
+    """Ours against theirs; None where one of them has no score."""
+    from rlrepro.verdict import scaled
+
+    protocol: Protocol = scaled(card.protocols[claim.protocol], scale)
+    there = score(protocol, theirs.histories).values
+    here = score(protocol, [h for h in ours.histories if h.seed in seeds]).values
+    if not len(there) or not len(here):
+        return None
+    margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else float(np.std(there))
+    margin = max(margin, 1e-9, 1e-6 * abs(float(there.mean())))
+    published = stats.Reported(float(there.mean()), per_seed=tuple(there.tolist()))
+    return stats.claim_test(here, published, margin)
+
+
+def circumstances(theirs: Results, ours: Results, units: Sequence[Unit]) -> list[str]:
+    """Versions and hardware that differ between two sets of runs of the same units."""
+    lines = []
+    sides = [_facts(results, units) for results in (theirs, ours)]
+    for name in sorted({*sides[0], *sides[1]}):
+        there, here = (", ".join(sorted(side.get(name, ()))) or "none" for side in sides)
+        if there != here:
+            lines.append(f"{name}: {there} in the bundle, {here} here")
+    return lines
+
+
+def _facts(results: Results, units: Sequence[Unit]) -> dict[str, set[str]]:
+    facts: dict[str, set[str]] = {}
+    for unit in units:
+        for run in results.units[unit.name].runs:
+            git = _table(run.get("git"))
+            values = {**_table(run.get("versions")), **_table(run.get("hardware")), "commit": git.get("commit")}
+            values.pop("cores", None)
+            for name, value in values.items():
+                facts.setdefault(name, set()).add(str(value))
+    return facts
+
+
+def cheapest(card: Card) -> Claim | Order:
+    """The claim whose runs take the fewest env steps."""
+
+    def steps(claim: Claim | Order) -> int:
+        own = units_of(card, *(([claim], []) if isinstance(claim, Claim) else ([], [claim])))
+        return sum(int(card.implementations[u.implementation].hyperparameters["total_timesteps"].value) for u in own)
+
+    everything: list[Claim | Order] = [*card.claims, *card.orders]
+    return min(everything, key=steps)
+
+
+def verify(
+    file: Path, place: Path, patterns: Sequence[str] = (), seeds: int | tuple[int, ...] | None = None,
+    trust: bool = False, into: Path | None = None,
+) -> int:  # fmt: skip
+    """Check a bundle and run a claim of it again, telling what comes out; 0: the same, 1: not."""
+    from rlrepro.reproduce import Reproduction
+
+    bundle = open_bundle(file, place, trust)
+    card, theirs = bundle.card, bundle.results
+    print(f"{bundle.name}: every file is as its manifest states", flush=True)
+    lines = contradictions(bundle.verdicts, card, theirs)
+    if lines:
+        print("its verdicts are NOT those that its results give:", *lines, sep="\n  ")
+        return 1
+    print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
+    claims, orders = choose(card, patterns or [cheapest(card).id])
+    units = units_of(card, claims, orders)
+    chosen = _seeds(file, theirs, units, seeds)
+    reproduction = Reproduction(into or place / "again", card, theirs.scale, ["rlrepro", "verify", str(file)])
+    failed = reproduction.run(units, chosen)
+    if failed:
+        print(f"could not be run again: {', '.join(failed)}")
+        return 1
+    ours = read_results(reproduction.folder / "results")
+    reruns = compare(card, [*claims, *orders], units, theirs, ours, chosen)
+    return report(reruns, circumstances(theirs, ours, units))
+
+
+def _seeds(file: Path, theirs: Results, units: Sequence[Unit], asked: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """The seeds to run again: among those that the bundle has finished for every unit."""
+    for unit in units:
+        if unit.name not in theirs.units:
+            raise Problem(f"{file} has no runs of {unit.name}: choose another claim")
+    finished = [{h.seed for h in theirs.units[unit.name].histories if not h.stopped} for unit in units]
+    there = sorted(set.intersection(*finished))
+    if isinstance(asked, tuple):
+        absent = [seed for seed in asked if seed not in there]
+        if absent:
+            raise Problem(f"{file} has no finished run of seed {absent[0]} (it has {', '.join(map(str, there))})")
+        return asked
+    if not there:
+        raise Problem(f"{file} has no seed that finished {', '.join(unit.name for unit in units)}")
+    if asked is not None and asked > len(there):
+        raise Problem(f"{file} has {len(there)} finished seeds, not {asked}")
+    return tuple(there[:asked])
+
+
+def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
+    """Print what came out; the exit status."""
+    for one in reruns:
+        count = len(one.same_bits) + len(one.other_bits)
+        if not one.other_bits:
+            print(f"{one.unit}: the same bit for bit, {count} of {count} seeds")
+            continue
+        print(f"{one.unit}: {len(one.same_bits)} of {count} seeds are the same bit for bit")
+        for claim, test in one.tests.items():
+            print(
+                f"  {claim}: {one.word(test)}: {test.measured_mean:.6g} here, {test.reported_mean:.6g} in the bundle; "
+                f"difference {test.difference:+.4g}, 95 % interval {test.low:.4g} to {test.high:.4g} "
+                f"(p = {test.p_difference:.2g}, guarded Welch test)"
+            )
+        if not one.tests:
+            print("  no score can be made of them: nothing can be compared")
+    if any(one.other_bits for one in reruns):
+        why = "; ".join(different) or "none that the bundle records: the same versions and hardware"
+        print(f"likely reason for other bits: {why}")
+    return 1 if any(one.differs for one in reruns) else 0
+
+
+# --------------------------------------------------------------------------------------------- the commands
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`rlrepro bundle`; the exit status."""
+    parser = Parser(prog="rlrepro bundle", description="Pack a reproduction into one file that others can verify.")
+    parser.add_argument("reproduction", metavar="REPRODUCTION", help="its folder, or a card that comes with the kit")
+    parser.add_argument("--into", type=Path, metavar="FILE", help=f"the file to write (NAME{SUFFIX})")
+    asked = parser.parse_args(arguments)
+    folder = Path(asked.reproduction)
+    if not folder.exists():
+        folder = find_card(asked.reproduction).parent
+    file = pack(folder, asked.into)
+    print(f"{file}  {file.stat().st_size:,} bytes; to check it: rlrepro verify {file}")
+    return 0
+
+
+def main_verify(arguments: Sequence[str]) -> int:
+    """`rlrepro verify`; the exit status: 0 the same, bit for bit or statistically, 1 not."""
+    parser = Parser(prog="rlrepro verify", description="Check a bundle's verdicts and run a claim of it again.")
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", type=Path, help=f"NAME{SUFFIX}")
+    add("--claims", nargs="+", default=[], metavar="ID", help="run these again; * and ? fit any letters (the cheapest)")
+    add("--seeds", type=seed_list, metavar="N|LIST", help="so many of the bundle's seeds, or these (all)")
+    add("--into", type=Path, metavar="DIR", help="keep the new runs there, and go on with them (a temporary folder)")
+    add("--trust", action="store_true", help="run a card that names code which is no installed plug-in")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="rlrepro-verify-") as place:
+        return verify(asked.bundle, Path(place), asked.claims, asked.seeds, asked.trust, asked.into)

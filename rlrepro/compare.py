@@ -1,0 +1,637 @@
+"""`rlrepro compare RUN…`: runs of any origin against each other, by one protocol, and against published numbers."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import importlib
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from rlrepro import stats
+from rlrepro.checkpoint import write_whole
+from rlrepro.errors import Problem
+from rlrepro.flags import MAX_STEPS, Parser, whole_number
+from rlrepro.importers import KINDS, Group, load
+from rlrepro.protocol import STATISTICS, Protocol, Score, refuse
+from rlrepro.score import LAST_EPISODES, add_source_flags, missing_text, number, score_group
+from rlrepro.verdict import p_text
+
+STATISTIC_FLAGS = {name.replace(" ", "-"): name for name in STATISTICS if name not in ("one agent", "other")}
+_BOOTSTRAP_SEED = 20_260_101
+_SAME_LENGTH = 0.01  # runs and published runs whose env steps differ by less are of one length
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One group in a comparison."""
+
+    label: str
+    group: Group
+    score: Score
+    interval: stats.Estimate | None  #: 95 % t interval of the mean
+    sd: float | None  #: sample standard deviation over seeds
+    iqm: float | None
+    reached: dict[int, int | None] | None = None  #: env step at which each seed reached the threshold; None: never
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two groups, tested. The difference is `a` − `b`."""
+
+    a: str
+    b: str
+    difference: float
+    low: float | None  #: 95 % interval of the difference, guarded
+    high: float | None
+    p: float | None  #: two-sided; None where there is no spread over seeds to test with
+    improvement: stats.Estimate  #: the probability that a seed of `a` beats one of `b`
+    p_holm: float | None = None  #: over all pairs of the comparison
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedNumber:
+    """What a comparison needs to know of a row of the book of published results."""
+
+    id: str
+    label: str
+    env: str
+    steps: int | None  #: env steps of its runs; None: not stated, or frames
+    reported: stats.Reported
+    protocol: Protocol
+    row: Any = None  #: the book's own
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """A group beside a published number, scored by that number's protocol."""
+
+    number: PublishedNumber
+    label: str
+    score: Score | None  #: None where they cannot be compared
+    why: str = ""  #: why not
+    test: stats.ClaimTest | stats.Acceptance | None = None  #: None where there is no spread to test with
+    p_holm: float | None = None
+    caveats: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """All groups of one environment."""
+
+    env: str
+    protocol: Protocol | None  #: None where there is none that all can be scored by
+    sides: tuple[Side, ...]
+    pairs: tuple[Pair, ...]
+    beside: tuple[Beside, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return self.env or "environment not stated"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Everything that is shown and written."""
+
+    panels: tuple[Panel, ...]
+    threshold: float | None = None
+
+
+def published_number(identity: str) -> PublishedNumber:
+    """A row of the book of published results. `Problem` where there is none of that id."""
+    try:
+        book = importlib.import_module("rlrepro.published")
+    except ModuleNotFoundError:
+        raise Problem("--published: the book of published results is not there yet") from None
+    row = book.load_book().get(identity)
+    kind = "none" if row.spread_kind == "unknown" else row.spread_kind
+    reported = stats.Reported(
+        row.mean, None if kind == "none" else row.spread, kind, row.seeds, row.per_seed or None,
+        *((row.low, row.high) if kind == "interval 95" else (None, None)),
+    )  # fmt: skip
+    return PublishedNumber(
+        row.id, f"{row.algorithm}, {row.label}", row.env, None if row.frames else row.steps, reported, row.protocol, row
+    )
+
+
+# ------------------------------------------------------------------------------------------- comparing
+
+
+def compare(
+    groups: Sequence[Group],
+    protocol: Protocol | None = None,
+    published: Sequence[PublishedNumber] = (),
+    threshold: float | None = None,
+) -> Comparison:
+    """Compare groups, environment by environment. Deterministic.
+
+    Without a protocol: the last hundred training episodes where all have episodes, else the last evaluation. Holm's
+    correction runs over all pairs, and over all published numbers.
+    """
+    known = list(dict.fromkeys(group.env for group in groups if group.env))
+    only = known[0] if len(known) == 1 else ""
+    panels: dict[str, list[tuple[str, Group]]] = {}
+    for group, label in zip(groups, _labels(groups, only), strict=True):
+        panels.setdefault(group.env or only, []).append((label, group))
+    made = [
+        _panel(env, members, protocol, [one for one in published if env in _meant(one, panels)], threshold)
+        for env, members in panels.items()
+    ]
+    return Comparison(tuple(_holm(made)), threshold)
+
+
+def _meant(one: PublishedNumber, envs: Iterable[str]) -> list[str]:
+    """The environments that a published number is held against: its own, else its other versions, else all."""
+    exact = [env for env in envs if env in (one.env, "")]
+    versions = [env for env in envs if re.sub(r"-v\d+$", "", env) == re.sub(r"-v\d+$", "", one.env)]
+    return exact or versions or list(envs)
+
+
+def _labels(groups: Sequence[Group], only: str) -> list[str]:
+    """Names that differ within an environment, with their source if need be; groups that state none are on `only`."""
+    labels = []
+    for group in groups:
+        alike = [other for other in groups if (other.name, other.env or only) == (group.name, group.env or only)]
+        sources = [Path(other.source).name for other in alike]
+        own = Path(group.source).name if len(set(sources)) == len(sources) else group.source
+        labels.append(group.name if len(alike) == 1 else f"{group.name} ({own})")
+    return labels
+
+
+def _panel(
+    env: str,
+    members: Sequence[tuple[str, Group]],
+    protocol: Protocol | None,
+    published: Sequence[PublishedNumber],
+    threshold: float | None,
+) -> Panel:
+    notes = [note for _, group in members for note in group.notes]
+    notes += [
+        f"{label} does not say its environment: it is taken for {env}." for label, g in members if env and not g.env
+    ]
+    chosen = protocol or _default(members)
+    beside = [_beside(one, label, group) for one in published for label, group in members]
+    if chosen is None:
+        notes.append(
+            f"Not compared: {_holdings(members)}. A training return is no evaluation; rlrepro score shows each alone."
+        )
+        return Panel(env, None, (), (), tuple(beside), tuple(dict.fromkeys(notes)))
+    sides = []
+    for label, group in members:
+        if not group.has(chosen.returns):
+            notes.append(f"{label} is not compared: it has no {chosen.returns} returns.")
+            continue
+        try:
+            sides.append(_side(label, group, chosen, threshold))
+        except Problem as problem:
+            notes.append(f"{label} is not compared: {problem}.")
+    for side in sides:
+        if side.score.missing:
+            notes.append(f"{side.label}: no score of {missing_text(side.score)}.")
+    notes += _differences([(side.label, side.group) for side in sides if side.score.per_seed], chosen)
+    if chosen.statistic == "max of seed mean" and len(sides) > 1:
+        notes.append("A maximum over time is chosen by luck too, and more so with few seeds: its tests are optimistic.")
+    scored = [side for side in sides if len(side.score.per_seed)]
+    pairs = [_pair(a, b) for a, b in itertools.combinations(scored, 2)]
+    notes += [pair.note for pair in pairs if pair.note]
+    return Panel(env, chosen, tuple(sides), tuple(pairs), tuple(beside), tuple(dict.fromkeys(notes)))
+
+
+def _default(members: Sequence[tuple[str, Group]]) -> Protocol | None:
+    if all(group.has("training") for _, group in members):
+        return Protocol("training", last=LAST_EPISODES)
+    if all(group.has("evaluation") for _, group in members):
+        return Protocol("evaluation", last=1)
+    return None
+
+
+def _holdings(members: Sequence[tuple[str, Group]]) -> str:
+    said = []
+    for label, group in members:
+        kinds = [name for name in ("training", "evaluation") if group.has(name)]
+        said.append(f"{label} has {' and '.join(kinds) or 'no'} returns" + (" only" if len(kinds) == 1 else ""))
+    return ", ".join(said)
+
+
+def _differences(members: Sequence[tuple[str, Group]], protocol: Protocol) -> list[str]:
+    """What differs between the sources beside the agent."""
+    notes = []
+    steps = {label: group.steps for label, group in members}
+    if steps and protocol.to_step is None and min(steps.values()) < (1 - _SAME_LENGTH) * max(steps.values()):
+        told = ", ".join(f"{label} {count:,}" for label, count in steps.items())
+        notes.append(f"They ran for different numbers of env steps ({told}): --to-step {min(steps.values())} helps.")
+    how = {label: group.evaluation for label, group in members if group.evaluation}
+    if protocol.returns == "evaluation" and len(set(how.values())) > 1:
+        notes.append(f"Their evaluations differ: {'; '.join(f'{label} {text}' for label, text in how.items())}.")
+    running = [label for label, group in members if group.running and protocol.returns == "training"]
+    if running and len(running) < len(members):
+        notes.append(f"Of {', '.join(running)}, the last running mean that was logged stands for its episodes.")
+    return notes
+
+
+def _side(label: str, group: Group, protocol: Protocol, threshold: float | None) -> Side:
+    scored = score_group(group, protocol)
+    values = scored.values
+    reached = None
+    if threshold is not None:
+        reached = samples_to_threshold(group, protocol, threshold)
+    if not len(values):
+        return Side(label, group, scored, None, None, None, reached)
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return Side(label, group, scored, stats.mean_interval(values), sd, float(stats.iqm([values])), reached)
+
+
+def samples_to_threshold(group: Group, protocol: Protocol, threshold: float) -> dict[int, int | None]:
+    """Of each seed, the first env step at which the mean of the last k points reached `threshold`; None: never.
+
+    k is the protocol's `last` of training episodes (a hundred where it has none), and one evaluation.
+    """
+    count = (protocol.last or LAST_EPISODES) if protocol.returns == "training" and not group.running else 1
+    reached: dict[int, int | None] = {}
+    for history in group.histories:
+        points = history.points(protocol.returns)
+        means = trailing_mean(points[:, 1], count)
+        with np.errstate(invalid="ignore"):
+            first = np.flatnonzero(means >= threshold)
+        reached[history.seed] = int(points[first[0], 0]) if len(first) else None
+    return reached
+
+
+def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
+    """`[n]`: the mean of each value and the count − 1 before it; NaN where there are fewer."""
+    if len(values) < count:
+        return np.full(len(values), np.nan)
+    if count == 1:
+        return np.asarray(values, float)
+    means = np.lib.stride_tricks.sliding_window_view(values, count).mean(1)
+    return np.concatenate([np.full(count - 1, np.nan), means])
+
+
+def _pair(a: Side, b: Side) -> Pair:
+    x, y = a.score.values, b.score.values
+    improvement = stats.improvement_estimate([x], [y], np.random.default_rng(_BOOTSTRAP_SEED))
+    if min(len(x), len(y)) < stats.MIN_SEEDS:  # the bootstrap of a few seeds is far too sure
+        improvement = stats.Estimate(improvement.value, None, None)
+    difference = float(x.mean() - y.mean())
+    if min(len(x), len(y)) < 2:
+        note = "A group of one seed is not tested: it shows no spread over seeds."
+        return Pair(a.label, b.label, difference, None, None, None, improvement, note=note)
+    test = stats.order_test([x], [y], 1)
+    se, df, *_ = (float(v) for v in stats.guarded_se(x.var(ddof=1), len(x), y.var(ddof=1), len(y), 0.0))
+    half = float(special.stdtrit(df, 0.5 + stats.CONFIDENCE / 2)) * se if se > 0 else None
+    low, high = (None, None) if half is None else (difference - half, difference + half)
+    p = min(1.0, 2 * min(test.p_above[0], test.p_below[0]))
+    note = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation." if not se else ""
+    return Pair(a.label, b.label, difference, low, high, p, improvement, note=note)
+
+
+def _holm(panels: Sequence[Panel]) -> list[Panel]:
+    """Holm's correction over all pairs, and over all tests against published numbers."""
+    of_pairs = iter(stats.holm([pair.p for panel in panels for pair in panel.pairs if pair.p is not None]))
+    tests = [one.test for panel in panels for one in panel.beside if isinstance(one.test, stats.ClaimTest)]
+    of_published = iter(stats.holm([test.p_difference for test in tests]))
+    made = []
+    for panel in panels:
+        pairs = [p if p.p is None else dataclasses.replace(p, p_holm=next(of_pairs)) for p in panel.pairs]
+        beside = [
+            dataclasses.replace(one, p_holm=next(of_published)) if isinstance(one.test, stats.ClaimTest) else one
+            for one in panel.beside
+        ]
+        made.append(dataclasses.replace(panel, pairs=tuple(pairs), beside=tuple(beside)))
+    return made
+
+
+# ------------------------------------------------------------------------------------ published numbers
+
+
+def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
+    """A group beside a published number, by that number's own protocol, or why not."""
+    protocol, why, caveats = _common_protocol(one, group)
+    if why:
+        return Beside(one, label, None, why)
+    try:
+        scored = dataclasses.replace(score_group(group, protocol), protocol=one.protocol)
+    except Problem as problem:
+        return Beside(one, label, None, str(problem))
+    assert refuse(one.protocol, scored.protocol) is None
+    if scored.missing:
+        caveats.append(f"no score of {missing_text(scored)}")
+    if not scored.per_seed:
+        return Beside(one, label, None, missing_text(scored))
+    values = scored.values
+    test: stats.ClaimTest | stats.Acceptance | None
+    if one.protocol.statistic == "one agent" or one.reported.kind == "over episodes":
+        test = stats.acceptance(values, one.reported)
+    elif max(float(np.ptp(values)), one.reported.sample_sd or 0.0) == 0:
+        test = None
+        caveats.append("neither side has a spread over seeds: not tested")
+    else:  # the guards need a scale: no margin is claimed here, so it is too small to count
+        test = stats.claim_test(values, one.reported, 1e-9 * max(1.0, abs(one.reported.mean)))
+        caveats += [test.assumed] if test.assumed else []
+    return Beside(one, label, scored, "", test, None, tuple(caveats))
+
+
+def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str, list[str]]:
+    """By what to score a group for a published number, why it cannot be, and what a reader must know."""
+    if group.settings is not None and one.row is not None:
+        found = importlib.import_module("rlrepro.published").comparable(one.row, group.settings)
+        return found.protocol, found.reason or "", list(found.caveats)
+    protocol, caveats = one.protocol, []
+    if group.env and group.env != one.env:
+        return protocol, f"it is of {one.env}, not {group.env}", []
+    if not group.env:
+        caveats.append(f"the runs do not say their environment: taken for {one.env}")
+    if protocol.can_score is not None:
+        return protocol, protocol.can_score, []
+    if not group.has(protocol.returns) and protocol.statistic != "one agent":
+        return protocol, f"it is of {protocol.returns} returns, and the runs have none", []
+    if one.steps is None:
+        caveats.append("the published number of env steps is not known")
+    elif group.steps < (1 - _SAME_LENGTH) * one.steps:
+        return protocol, f"it is of {one.steps:,} env steps, the runs of {group.steps:,}", []
+    elif group.steps > (1 + _SAME_LENGTH) * one.steps and protocol.to_step is None:
+        protocol = dataclasses.replace(protocol, to_step=one.steps)
+        caveats.append(f"scored at env step {one.steps:,}")
+    if protocol.returns == "evaluation":
+        caveats.append(f"evaluations of the runs: {group.evaluation or 'not known how'}")
+    return protocol, "", caveats
+
+
+# ---------------------------------------------------------------------------------------------- as tables
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    title: str
+    columns: tuple[str, ...]  #: the first is a label, the others numbers
+    rows: tuple[tuple[str, ...], ...]
+
+
+def _tables(panel: Panel, threshold: float | None) -> list[_Table]:
+    made = []
+    if panel.protocol is not None and panel.sides:
+        columns = ("", "seeds", "mean", "95 % interval", "sd", "IQM")
+        made.append(_Table(_capital(panel.protocol.describe()), columns, tuple(map(_side_row, panel.sides))))
+        if threshold is not None:
+            title = f"Env steps until {_watched(panel.protocol)} first reached {threshold:g}"
+            rows = [(side.label, *_reached_row(side.reached or {})) for side in panel.sides]
+            made.append(_Table(title, ("", "reached", "median", "earliest", "latest"), tuple(rows)))
+    if panel.pairs:
+        columns = ("pair", "difference", "95 % interval", "p", "p (Holm)", "P(better)")
+        made.append(_Table("Each pair, first − second", columns, tuple(map(_pair_row, panel.pairs))))
+    if panel.beside:
+        columns = ("published", "reported", "runs", "measured", "difference", "p (Holm)")
+        made.append(_Table("Beside published numbers", columns, tuple(map(_beside_row, panel.beside))))
+    return made
+
+
+def _side_row(side: Side) -> tuple[str, ...]:
+    have, all_ = len(side.score.per_seed), len(side.group.histories)
+    return (
+        side.label, str(all_) if have == all_ else f"{have} of {all_}", number(side.score.mean),
+        _interval(side.interval), number(side.sd), number(side.iqm),
+    )  # fmt: skip
+
+
+def _watched(protocol: Protocol) -> str:
+    """What is held against a threshold."""
+    if protocol.returns == "evaluation":
+        return "an evaluation"
+    return f"the mean of {protocol.last or LAST_EPISODES:,} training episodes"
+
+
+def _reached_row(reached: Mapping[int, int | None]) -> tuple[str, ...]:
+    """How many seeds reached the threshold; the median over all, those that never did being last; the range."""
+    steps = [step for step in reached.values() if step is not None]
+    median = float(np.median([math.inf if step is None else step for step in reached.values()]))
+    middle = f"{median:,.0f}" if math.isfinite(median) else "not by half"
+    ends = (f"{min(steps):,}", f"{max(steps):,}") if steps else ("", "")
+    return (f"{len(steps)} of {len(reached)}", middle if steps else "never", *ends)
+
+
+def _pair_row(pair: Pair) -> tuple[str, ...]:
+    estimate = pair.improvement
+    chance = f"{estimate.value:.2f}"
+    if estimate.low is not None:
+        chance += f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+    interval = _range(pair.low, pair.high)
+    return (
+        f"{pair.a} − {pair.b}", number(pair.difference), interval, "" if pair.p is None else p_text(pair.p),
+        "" if pair.p_holm is None else p_text(pair.p_holm), chance,
+    )  # fmt: skip
+
+
+def _beside_row(one: Beside) -> tuple[str, ...]:
+    reported = number(one.number.reported.mean)
+    if one.number.reported.spread is not None:
+        reported += f" ± {number(one.number.reported.spread)}"
+    if one.score is None:
+        return one.number.id, reported, one.label, "not comparable", "", ""
+    if isinstance(one.test, stats.Acceptance):
+        difference = f"{one.test.reached} of {one.test.seeds} seeds reach it"
+    else:
+        difference = number(one.score.mean - one.number.reported.center)
+        if one.test is not None and math.isfinite(one.test.low):
+            difference += f" {_range(one.test.low, one.test.high)}"
+    return (
+        one.number.id, reported, one.label, number(one.score.mean), difference,
+        "" if one.p_holm is None else p_text(one.p_holm),
+    )  # fmt: skip
+
+
+def _notes(panel: Panel) -> list[str]:
+    notes = list(panel.notes)
+    for one in panel.beside:
+        about = f"{one.number.id} ({one.number.label}; {one.number.protocol.describe()})"
+        notes.append(about + (f" and {one.label} cannot be compared: {one.why}." if one.why else "."))
+        notes += [f"{one.number.id} and {one.label}: {caveat}." for caveat in one.caveats]
+    return list(dict.fromkeys(notes))
+
+
+def _interval(estimate: stats.Estimate | None) -> str:
+    return "" if estimate is None else _range(estimate.low, estimate.high)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The comparison as a page."""
+    lines = ["# Comparison", ""]
+    for panel in comparison.panels:
+        lines += [f"## {_plain(panel.title)}", ""]
+        for table in _tables(panel, comparison.threshold):
+            lines += [
+                f"{_plain(table.title)}:",
+                "",
+                _row(table.columns),
+                _row(["---", *["---:"] * (len(table.columns) - 1)]),
+            ]
+            lines += [_row([_plain(cell) for cell in row]) for row in table.rows] + [""]
+        notes = _notes(panel)
+        lines += [f"- {_plain(note)}" for note in notes] + [""] * bool(notes)
+    lines += [*_METHODS, "", "![Curves](compare.svg)", ""]
+    return "\n".join(lines)
+
+
+_METHODS = (
+    "Means are over seeds, with their t interval; sd is the sample standard deviation over seeds, IQM the",
+    "interquartile mean. Pairs are tested by a Welch test whose variances are guarded against a few seeds that look",
+    "alike by chance, corrected by Holm over all pairs; the probability that a seed of the first beats one of the",
+    f"second has its bootstrap interval where both have {stats.MIN_SEEDS} seeds.",
+)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    for mark in "\\`*_[]<>|#":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())
+
+
+def as_csv(comparison: Comparison) -> str:
+    """A row for each seed: its score, or why it has none, and when it reached the threshold."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("env", "label", "source", "protocol", "seed", "score", "missing", "steps_to_threshold"))
+    for panel in comparison.panels:
+        for side in panel.sides:
+            about = (panel.env, side.label, side.group.source, side.score.protocol.describe())
+            for history in side.group.histories:
+                value = side.score.per_seed.get(history.seed)
+                reached = (side.reached or {}).get(history.seed)
+                missing = side.score.missing.get(history.seed, "")
+                cells = ("" if value is None else repr(value), missing, "" if reached is None else reached)
+                writer.writerow((*about, history.seed, *cells))
+    return out.getvalue()
+
+
+def write(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write compare.md, compare.csv and compare.svg; the same bytes every time."""
+    from rlrepro.compare_figure import draw
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"--into {folder}: {error.strerror}") from None
+    written = []
+    for name, data in (
+        ("compare.md", as_markdown(comparison).encode()),
+        ("compare.csv", as_csv(comparison).encode()),
+        ("compare.svg", draw(comparison)),
+    ):
+        write_whole(folder / name, data)
+        written.append(folder / name)
+    return written
+
+
+# ------------------------------------------------------------------------------------------ the command
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`rlrepro compare`; the exit status."""
+    asked = _parser().parse_args(arguments)
+    protocol = _protocol(asked)
+    published = [published_number(identity) for identity in dict.fromkeys(asked.published)]
+    groups = load(asked.runs, asked.kind, dict(asked.column), asked.env, asked.labels)
+    comparison = compare(groups, protocol, published, asked.threshold)
+    _show(comparison)
+    if asked.into is not None:
+        written = write(comparison, asked.into)
+        print(f"written: {', '.join(map(str, written))}")
+    return 0 if any(panel.sides or panel.beside for panel in comparison.panels) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="rlrepro compare",
+        description="Hold runs of any origin against each other, and against published numbers.",
+        epilog="Without a protocol: the last 100 training episodes where all have episodes, else the last evaluation.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help=f"{', '.join(KINDS.values())}, or a folder of these")
+    add("--labels", nargs="+", metavar="LABEL", help="a name for each RUN; those of one name are one group")
+    add_source_flags(parser)
+    add("--returns", choices=("training", "evaluation"), help="what is scored")
+    add("--statistic", choices=tuple(STATISTIC_FLAGS), help="what is made of it (mean)")
+    add("--last", type=_last, metavar="N|all", help="how many episodes or evaluations count, the latest")
+    add("--after-step", type=whole_number(0, MAX_STEPS), metavar="STEP", help="only what comes after this env step")
+    add("--to-step", type=whole_number(1, MAX_STEPS), metavar="STEP", help="only what comes up to this env step")
+    add("--threshold", type=_number, metavar="X", help="count the env steps until the score first reaches X")
+    add("--published", nargs="+", default=[], metavar="ID", help="published numbers (rlrepro published lists them)")
+    add("--into", type=Path, metavar="DIR", help="write compare.md, compare.csv and compare.svg there")
+    return parser
+
+
+def _protocol(asked: argparse.Namespace) -> Protocol | None:
+    """The protocol that the flags name; None where there are none."""
+    statistic = STATISTIC_FLAGS[asked.statistic or "mean"]
+    if all(v is None for v in (asked.returns, asked.statistic, asked.last, asked.after_step, asked.to_step)):
+        return None
+    returns = asked.returns or ("training" if statistic == "mean" else "evaluation")
+    last: int | None = asked.last or None
+    if asked.last is None and statistic == "mean" and asked.after_step is None:
+        last = LAST_EPISODES if returns == "training" else 1
+    table: dict[str, Any] = {"returns": returns, "statistic": statistic, "last": last} | {
+        name: getattr(asked, name) for name in ("after_step", "to_step")
+    }
+    return Protocol.from_table({name: value for name, value in table.items() if value is not None})
+
+
+def _last(text: str) -> int:
+    """How many points count; 0 for all."""
+    return 0 if text == "all" else whole_number(1, MAX_STEPS)(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not finite")
+    return value
+
+
+def _show(comparison: Comparison) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for panel in comparison.panels:
+        console.print(Text(panel.title, "bold"))
+        for one in _tables(panel, comparison.threshold):
+            console.print(Text(one.title), soft_wrap=True)
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            for index, column in enumerate(one.columns):
+                table.add_column(column, justify="right" if index else "left", overflow="fold")
+            for row in one.rows:
+                table.add_row(*map(Text, row))
+            console.print(table)
+        for note in _notes(panel):
+            console.print(Text(f"note: {note}"), soft_wrap=True)
+        console.print()

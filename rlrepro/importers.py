@@ -1,0 +1,651 @@
+"""Runs of any origin as named groups of histories: ours, Stable-Baselines3's, TensorBoard folders, plain CSV.
+
+What a path holds is found by looking at it; `kind` overrides that. Nothing is unpickled and nothing is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import gzip
+import io
+import json
+import logging
+import math
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.protocol import History
+from rlrepro.settings import Settings
+
+KINDS = {
+    "run": "a run folder of rlrepro",
+    "results": "the results of a reproduction",
+    "monitor": "monitor.csv of Stable-Baselines3, a file for each sub-environment",
+    "npz": "evaluations.npz of Stable-Baselines3",
+    "tensorboard": "a TensorBoard folder",
+    "csv": "a CSV file with a row for each episode or evaluation",
+}
+# What columns of a CSV file are called, the likeliest first; --column names others.
+COLUMNS = {
+    "seed": ("seed", "random_seed", "trial"),
+    "step": ("env_step", "env_steps", "global_step", "step", "steps", "timestep", "timesteps", "total_timesteps"),
+    "return": ("return", "episode_return", "episodic_return", "mean_return", "reward", "episode_reward",
+               "mean_reward", "eval_return", "score"),
+    "env": ("env", "env_id", "environment", "task"),
+    "agent": ("agent", "algorithm", "algo", "method", "exp_name"),
+    "kind": ("kind", "returns"),
+}  # fmt: skip
+TAGS = {
+    "training": ("charts/episodic_return", "rollout/ep_rew_mean"),
+    "evaluation": ("eval/mean_reward", "evaluation/mean_return"),
+}
+RUNNING = {"rollout/ep_rew_mean": 100}  # a point is the mean of so many episodes: Stable-Baselines3's window
+ROLES = (*COLUMNS, *TAGS)
+_ROW_KINDS = {"episode": "episode", "training": "episode", "train": "episode", "evaluation": "evaluation",
+              "eval": "evaluation", "test": "evaluation", "final": "final"}  # fmt: skip
+_WHOLE_RUN = 0.9  # a seed whose record ends before this share of the longest one's did not get to its end
+_MAX_DEPTH = 6
+_NONE = np.empty((0, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """What one agent did on one environment, a history for each seed."""
+
+    name: str
+    env: str  #: empty where its files do not say
+    source: str  #: the path, or the first of several
+    kind: str  #: one of `KINDS`
+    histories: tuple[History, ...]
+    running: int | None = None  #: a training point is not an episode but the mean of the last so many
+    evaluation: str = ""  #: how it was evaluated, as far as is known
+    settings: Settings | None = None
+    notes: tuple[str, ...] = ()
+
+    def has(self, returns: str) -> bool:
+        return any(len(history.points(returns)) for history in self.histories)
+
+    @property
+    def steps(self) -> int:
+        """Env steps of the longest seed."""
+        return max(history.steps for history in self.histories)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seed:
+    """What one seed of one group did; groups are made of those with the same `key`."""
+
+    key: tuple[str, ...]
+    name: str
+    env: str
+    source: Path
+    kind: str
+    seed: int | None  #: None: its name has no number
+    history: History
+    running: int | None = None
+    evaluation: str = ""
+    settings: Settings | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    paths: Sequence[str | Path],
+    kind: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    env: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> list[Group]:
+    """The groups of all paths, in their order.
+
+    Paths of the same settings, or folders whose names differ by their seed alone, are one group; with `labels`, one
+    a path, those of the same label. `columns` names columns or tags by their role (`ROLES`). `Problem` where a
+    path cannot be read, or a seed of a group is there twice.
+    """
+    columns = dict(columns or {})
+    for role in columns:
+        if role not in ROLES:
+            raise Problem(f"--column {role}: there is no such role{nearest(role, ROLES)} (one of {', '.join(ROLES)})")
+    if labels and len(labels) != len(paths):
+        raise Problem(f"{len(labels)} labels for {len(paths)} runs; expected one for each, in their order")
+    found: dict[tuple[str, ...], list[_Seed]] = {}
+    for number, (path, files) in enumerate(_arguments(paths)):
+        several: dict[str, set[str]] = {}
+        seeds = list(_read(path, files, kind, columns))
+        for one in seeds:
+            several.setdefault(one.env, set()).add(one.name)
+        for one in seeds:
+            if labels:
+                name = labels[number] + (f": {one.name}" if len(several[one.env]) > 1 else "")
+                one = dataclasses.replace(one, name=name, key=(name,))
+            found.setdefault((*one.key, one.env), []).append(one)
+    groups = [_group(seeds) for seeds in found.values()]
+    if env is not None:
+        there = {group.env: None for group in groups}
+        groups = [group for group in groups if group.env == env]
+        if not groups:
+            names = ", ".join(name or "none stated" for name in there)
+            raise Problem(f"no run is on {env!r}{nearest(env, filter(None, there))} (there is {names})")
+    return groups
+
+
+def _arguments(paths: Sequence[str | Path]) -> list[tuple[Path, list[Path]]]:
+    """Each path; monitor files of one folder are the sub-environments of one seed and stand together."""
+    made: dict[Path, tuple[Path, list[Path]]] = {}
+    for given in paths:
+        path = Path(given)
+        is_monitor = path.name.endswith("monitor.csv") and path.is_file()
+        key = path.parent.resolve() / "*monitor.csv" if is_monitor else path.resolve()
+        if key in made and not is_monitor:
+            raise Problem(f"{path} is named twice: the same run must not count as two")
+        made.setdefault(key, (path, []))[1].append(path)
+    return list(made.values())
+
+
+def _read(path: Path, files: Sequence[Path], kind: str | None, columns: Mapping[str, str]) -> Iterator[_Seed]:
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
+    if is_folder:
+        if path.name == "tensorboard" and (path.parent / "settings.json").is_file():
+            path = path.parent  # a view of the run beside it
+        seeds = list(_folder(path, path, kind, columns, 0))
+        if not seeds:
+            wanted = KINDS[kind] if kind else "no run"
+            raise Problem(f"{path} holds {'not ' if kind else ''}{wanted} that can be read: {_expected()}")
+        yield from seeds
+    elif is_file:
+        yield from _file(path, files, kind or _sniff(path), columns)
+    else:
+        beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise Problem(f"there is no {path}{nearest(str(path), beside)}")
+
+
+def _expected() -> str:
+    return f"expected {', '.join(KINDS.values())}"
+
+
+def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str], depth: int) -> Iterator[_Seed]:
+    """All seeds under a folder. What is recognised is not searched further."""
+    if kind in (None, "run") and (path / "settings.json").is_file():
+        yield from _run(path)
+        return
+    for results in (path, path / "results"):
+        if kind in (None, "results") and (results / "results.json").is_file():
+            yield from _results(results)
+            return
+    monitors = sorted(path.glob("*monitor.csv")) if kind in (None, "monitor") else []
+    evaluations = path / "evaluations.npz"
+    if (kind in (None, "npz") and evaluations.is_file()) or monitors:
+        yield _stable_baselines(path, root, monitors, evaluations if kind != "monitor" else None)
+        return
+    if kind in (None, "tensorboard") and any(path.glob("*tfevents*")):
+        yield _tensorboard(path, root, columns)
+        return
+    try:
+        inside = sorted(path.iterdir())
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
+    seeds = [
+        seed
+        for child in inside
+        if depth < _MAX_DEPTH and child.is_dir() and not child.is_symlink() and not child.name.startswith(".")
+        for seed in _folder(child, root, kind, columns, depth + 1)
+    ]
+    if not seeds and kind in (None, "csv"):
+        tables = [child for child in inside if child.name.endswith((".csv", ".csv.gz")) and child.is_file()]
+        seeds = [seed for table in tables for seed in _table(table, root, columns)]
+    yield from seeds
+
+
+def _file(path: Path, files: Sequence[Path], kind: str, columns: Mapping[str, str]) -> Iterator[_Seed]:
+    if kind == "monitor":
+        yield _stable_baselines(path.parent, path.parent, files, None)
+    elif kind == "npz":
+        yield _stable_baselines(path.parent, path.parent, [], path)
+    elif kind == "tensorboard":
+        yield _tensorboard(path.parent, path.parent, columns)
+    elif kind == "csv":
+        yield from _table(path, path.parent, columns)
+    else:
+        raise Problem(f"{path} is a file; {KINDS[kind]} is a folder")
+
+
+def _sniff(path: Path) -> str:
+    """The kind of a file, by its name, else by its beginning."""
+    if path.name == "results.json":
+        raise Problem(f"{path} is part of a folder; give {path.parent}")
+    if path.name.endswith("monitor.csv"):
+        return "monitor"
+    if path.suffix == ".npz":
+        return "npz"
+    if "tfevents" in path.name:
+        return "tensorboard"
+    if path.name.endswith((".csv", ".csv.gz")):
+        return "csv"
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        start = file.read(4096)
+        if start.startswith(b'#{"t_start"'):
+            return "monitor"
+        if b"," in start.partition(b"\n")[0] and b"\0" not in start:
+            return "csv"
+    raise Problem(f"{path}: not known what it is ({_expected()}); say it with --as {', '.join(list(KINDS)[2:])}")
+
+
+# ------------------------------------------------------------------------------------------------ groups
+
+
+def _group(seeds: Sequence[_Seed]) -> Group:
+    """One group of its seeds. `Problem` where one is there twice."""
+    first, by_seed, notes = seeds[0], {}, []
+    where: dict[int, Path] = {}
+    taken = {one.seed for one in seeds if one.seed is not None}
+    for one in seeds:
+        seed = one.seed if one.seed is not None else next(n for n in range(len(seeds) + 1) if n not in taken)
+        taken.add(seed)
+        if seed in by_seed:
+            both = f"{where[seed]} and {one.source}" if where[seed] != one.source else str(one.source)
+            raise Problem(
+                f"seed {seed} of {first.name} is there twice ({both}): the same run must not count as two; "
+                "leave one out, or tell them apart with --labels"
+            )
+        if one.seed is None:
+            notes.append(f"{one.source} has no seed in its name: it is called seed {seed}.")
+        by_seed[seed], where[seed] = dataclasses.replace(one.history, seed=seed), one.source
+        notes += one.notes
+    if len({(one.kind, one.running) for one in seeds}) > 1 and len({one.running for one in seeds}) > 1:
+        raise Problem(f"{first.name} has seeds with every episode and seeds with running means: give them two labels")
+    histories = [by_seed[seed] for seed in sorted(by_seed)]
+    if first.kind not in ("run", "results"):
+        histories = _ends(histories)
+    nan = [str(h.seed) for h in histories if not (np.isfinite(h.episodes).all() and np.isfinite(h.evaluations).all())]
+    if nan:
+        notes.append(f"{first.name}: returns that are not finite in seed {', '.join(nan)}.")
+    return Group(
+        first.name, first.env, str(first.source), first.kind, tuple(histories), first.running,
+        first.evaluation if len({one.evaluation for one in seeds}) == 1 else "", first.settings,
+        tuple(dict.fromkeys(notes)),
+    )  # fmt: skip
+
+
+def _ends(histories: Sequence[History]) -> list[History]:
+    """Imported records do not say whether they are whole: one that ends long before the others is not."""
+    longest = max(history.steps for history in histories)
+    return [
+        dataclasses.replace(history, stopped=f"its record ends there, the longest at {longest:,}")
+        if history.steps < _WHOLE_RUN * longest
+        else history
+        for history in histories
+    ]
+
+
+def _identity(path: Path, root: Path) -> tuple[tuple[str, ...], str, int | None]:
+    """Key, name and seed of a seed's folder or file, from the names between `root` and it."""
+    absolute, top = path.resolve(), root.resolve()
+    inside = absolute.relative_to(top).parts
+    parts = list(absolute.parts)
+    names = range(len(parts) - 1, len(parts) - 1 - max(1, len(inside)), -1)
+    for index in names:
+        stem, seed = _seed_of(re.sub(r"\.csv(\.gz)?$", "", parts[index]))
+        if seed is not None:
+            key = (*parts[:index], stem, *parts[index + 1 :])
+            shown = [part for part in key[len(top.parts) if inside else -1 :] if part] or [parts[index - 1]]
+            return key, "/".join(shown), seed
+    name = "/".join(inside) or absolute.name
+    return tuple(parts), re.sub(r"\.csv(\.gz)?$", "", name), None
+
+
+def _seed_of(name: str) -> tuple[str, int | None]:
+    """A folder's name without its seed, and the seed: `seed-3`, `td3_s3`, `PPO_3`, `3`."""
+    found = re.search(r"(?:^|[-_. ]+)(?:seed|trial|s)[-_=.]?(\d{1,10})(?=$|[-_. ])", name, re.IGNORECASE)
+    found = found or re.search(r"(?:^|[-_.]+)(\d{1,5})$", name)  # longer ones are dates
+    return (name, None) if found is None else (name[: found.start()] + name[found.end() :], int(found[1]))
+
+
+# ------------------------------------------------------------------------------------------------ our own
+
+
+def _run(path: Path) -> Iterator[_Seed]:
+    from rlrepro.histories import read_run
+    from rlrepro.units import shared
+
+    settings, histories = read_run(path)
+    about = shared(settings)
+    key = ("run", json.dumps(about, sort_keys=True))
+    for h in histories:
+        yield _Seed(key, settings.agent, settings.env, path, "run", h.seed, h, None, _how(about), settings)
+
+
+def _how(about: Mapping[str, Any]) -> str:
+    """How a run of ours was evaluated."""
+    if "eval_episodes" not in about:
+        return ""
+    policy = "deterministic" if about.get("eval_deterministic", True) else "stochastic"
+    return f"{about['eval_episodes']} episodes, {policy}"
+
+
+def _results(path: Path) -> Iterator[_Seed]:
+    from rlrepro.results import read_results
+
+    results = read_results(path)
+    notes = () if results.scale == 1 else (f"{path} was run at {results.scale:g} of the paper's steps.",)
+    for name, unit in results.units.items():
+        about = unit.settings
+        env, agent = str(about.get("env", "")), str(about.get("agent", name))
+        key = ("results", str(path.resolve()), name)
+        for h in unit.histories:
+            yield _Seed(key, agent, env, path, "results", h.seed, h, None, _how(about), None, notes)
+
+
+# ------------------------------------------------------------------------------------- Stable-Baselines3
+
+
+def _stable_baselines(path: Path, root: Path, monitors: Sequence[Path], npz: Path | None) -> _Seed:
+    """A seed from its monitor files, its evaluations.npz, or both."""
+    key, name, seed = _identity(path, root)
+    episodes, env, notes = _monitors(monitors) if monitors else (_NONE, "", [])
+    evaluations, how = _evaluations(npz) if npz is not None and npz.is_file() else (_NONE, "")
+    steps = int(max([0, *episodes[-1:, 0], *evaluations[-1:, 0]]))
+    history = History(seed or 0, episodes, evaluations, np.empty(0), steps)
+    kind = "monitor" if monitors else "npz"
+    return _Seed(key, name, env, path, kind, seed, history, None, how, None, tuple(notes))
+
+
+def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
+    """Episodes `[n, 2]` of all sub-environments in order of time, the environment's id, notes.
+
+    An episode's env step is the sum of the lengths of those that ended until then, as Stable-Baselines3 counts.
+    """
+    rows: list[tuple[float, float, float]] = []
+    envs: dict[str, None] = {}
+    notes: list[str] = []
+    for file in sorted(files):
+        text, note = _text(file, always_ends=True)
+        notes += note
+        header, _, body = text.partition("\n")
+        try:
+            about = json.loads(header.removeprefix("#"))
+            began, env = float(about["t_start"]), about.get("env_id")
+        except (ValueError, TypeError, KeyError):
+            raise Problem(f'{file}:1: not a monitor file: its first line is no #{{"t_start": …}}') from None
+        envs.setdefault(str(env or ""))
+        reader = csv.reader(io.StringIO(body))
+        names = next(reader, [])
+        lacking = [name for name in "rlt" if name not in names]
+        if lacking:
+            raise Problem(f"{file}:2: it has no column {lacking[0]!r}, but {', '.join(names) or 'none'}")
+        r, length, t = (names.index(name) for name in "rlt")
+        for cells in reader:
+            line = reader.line_num + 1
+            values = [_float(cells, at, file, line, what) for at, what in ((t, "t"), (length, "l"), (r, "r"))]
+            if not values[1] >= 1 or not math.isfinite(values[0] + values[1]):
+                raise Problem(f"{file}:{line}: an episode of length {cells[length]} at time {cells[t]}")
+            rows.append((began + values[0], values[1], values[2]))
+    if len(envs) > 1:
+        raise Problem(f"{files[0].parent}: its monitor files are of several environments ({', '.join(envs)})")
+    if not rows:
+        notes.append(f"{files[0].parent} has no finished episode.")
+        return _NONE, next(iter(envs)), notes
+    table = np.array(rows)[np.argsort([row[0] for row in rows], kind="stable")]
+    return np.column_stack([np.cumsum(table[:, 1]), table[:, 2]]), next(iter(envs)), notes
+
+
+def _evaluations(path: Path) -> tuple[np.ndarray, str]:
+    """The evaluations `[m, 2]` of evaluations.npz, and how many episodes each has."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            lacking = [name for name in ("timesteps", "results") if name not in arrays.files]
+            if lacking:
+                raise Problem(f"{path}: it has no array {lacking[0]!r}, but {', '.join(arrays.files) or 'none'}")
+            steps, results = arrays["timesteps"], arrays["results"]
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise Problem(f"{path}: not an evaluations.npz that can be read: {one_line(error)}") from None
+    if steps.ndim != 1 or results.ndim != 2 or len(steps) != len(results) or not results.shape[1]:
+        raise Problem(f"{path}: timesteps {list(steps.shape)} and results {list(results.shape)}; expected [m], [m, k]")
+    if not all(np.issubdtype(a.dtype, np.integer) or np.issubdtype(a.dtype, np.floating) for a in (steps, results)):
+        raise Problem(f"{path}: timesteps are {steps.dtype} and results {results.dtype}; expected numbers")
+    points = np.column_stack([steps, results.mean(1)]).astype(float)
+    _check_steps(points, lambda row: f"{path}: evaluation {row + 1}")
+    return points, f"{results.shape[1]} episodes"
+
+
+# ------------------------------------------------------------------------------------------- TensorBoard
+
+
+def _tensorboard(path: Path, root: Path, columns: Mapping[str, str]) -> _Seed:
+    """A seed from a folder of event files. CleanRL's folder names say environment, agent and seed."""
+    if any(path.glob("*tfevents*.rlrepro")):
+        raise Problem(f"{path} is the TensorBoard view of a run folder: give the run folder, which has every episode")
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
+    try:
+        events.Reload()
+    except Exception as error:  # whatever a damaged record makes of protobuf
+        raise Problem(f"{path}: its event files cannot be read: {one_line(error)}") from None
+    tags = events.Tags()
+    there = [*tags["scalars"], *(tag for tag in tags["tensors"] if _is_scalar(events, tag))]
+    chosen = {}
+    for returns, usual in TAGS.items():
+        asked = columns.get(returns)
+        if asked is not None and asked not in there:
+            raise Problem(f"{path}: no tag {asked!r}{nearest(asked, there)} (there is {', '.join(there) or 'none'})")
+        chosen[returns] = asked or next((tag for tag in usual if tag in there), None)
+    if not any(chosen.values()):
+        wanted = " or ".join(tag for usual in TAGS.values() for tag in usual)
+        raise Problem(
+            f"{path}: no returns under a tag that is known ({wanted}); --column training=TAG names one "
+            f"(there is {', '.join(there) or 'none'})"
+        )
+    points = {returns: _points(events, tag, path) if tag else _NONE for returns, tag in chosen.items()}
+    steps = int(max([0, *points["training"][-1:, 0], *points["evaluation"][-1:, 0]]))
+    name = re.fullmatch(r"(.+?)__(.+)__(\d+)__(\d+)", path.resolve().name)
+    key: tuple[str, ...]
+    seed: int | None
+    if name:
+        env, agent, seed = name[1], name[2], int(name[3])
+        if path.resolve().parent.name == "ALE":
+            env = f"ALE/{env}"
+        key = ("tensorboard", str(path.resolve().parent), agent)
+    else:
+        counted = re.fullmatch(r"(.+)_\d+", path.name)  # Stable-Baselines3 numbers the runs of one name
+        if counted and _seed_of(counted[1])[1] is not None:
+            own = path.with_name(counted[1])
+            (key, agent, seed), env = _identity(own, own if path == root else root), ""
+        else:
+            (key, agent, seed), env = _identity(path, root), ""
+    running = RUNNING.get(chosen["training"] or "")
+    history = History(seed or 0, points["training"], points["evaluation"], np.empty(0), steps)
+    return _Seed(key, agent, env, path, "tensorboard", seed, history, running)
+
+
+def _is_scalar(events: Any, tag: str) -> bool:
+    return str(events.SummaryMetadata(tag).plugin_data.plugin_name) == "scalars"
+
+
+def _points(events: Any, tag: str, path: Path) -> np.ndarray:
+    """`[n, 2]`: env step, value, in the order of env steps."""
+    from tensorboard.util.tensor_util import make_ndarray
+
+    if tag in events.Tags()["scalars"]:
+        rows = [(event.step, event.value) for event in events.Scalars(tag)]
+    else:
+        rows = [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+    points = np.array(rows, float).reshape(-1, 2)
+    if (points[:, 0] < 0).any():
+        raise Problem(f"{path}: {tag} has a point at env step {int(points[:, 0].min())}")
+    return points[np.argsort(points[:, 0], kind="stable")]
+
+
+# --------------------------------------------------------------------------------------------------- CSV
+
+
+def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed]:
+    """The seeds of a CSV file in long form: a row for each episode or evaluation."""
+    text, notes = _text(path)
+    reader = csv.reader(io.StringIO(text))
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        places, constant = _roles(path, names, columns)
+        rows: dict[tuple[str, str, int | None, str], list[tuple[float, float, int]]] = {}
+        for cells in reader:
+            if not cells:
+                continue
+            line = reader.line_num
+            step = _float(cells, places["step"], path, line, "env step")
+            value = _float(cells, places["return"], path, line, "return")
+            if not (0 <= step < 1e15 and step == int(step)):
+                raise Problem(f"{path}:{line}: env step {cells[places['step']]!r} is not a whole number from 0 up")
+            seed = _seed_cell(cells, places, path, line)
+            env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
+            kind = constant
+            if "kind" in places:
+                found = cells[places["kind"]].strip().lower() if _has(cells, places, "kind") else ""
+                if found not in _ROW_KINDS:
+                    raise Problem(f"{path}:{line}: kind {found!r} is none of {', '.join(_ROW_KINDS)}")
+                kind = _ROW_KINDS[found]
+            rows.setdefault((agent, env, seed, kind), []).append((step, value, line))
+    except csv.Error as error:
+        raise Problem(f"{path}:{reader.line_num}: {error}") from None
+    if not rows:
+        raise Problem(f"{path} has no rows")
+    if not constant and "kind" not in places:
+        constant, said = _guess(names[places["return"]], rows)
+        if not said:
+            notes.append(f"{path}: its returns are taken for those of {constant}s; --column kind=… says otherwise.")
+        rows = {(*one[:3], constant): values for one, values in rows.items()}
+    episodes = re.search(r"(\d+)_episodes", names[places["return"]])
+    how = f"{episodes[1]} episodes" if episodes else ""
+    key, stem, from_name = _identity(path, root)
+    for agent, env, seed in dict.fromkeys(one[:3] for one in rows):
+        points = {k: _ordered(rows.get((agent, env, seed, k), []), path, k, seed) for k in set(_ROW_KINDS.values())}
+        final = points["final"][:, 1]
+        steps = int(max(p[-1, 0] for p in points.values() if len(p)))
+        number = seed if seed is not None else from_name
+        history = History(number or 0, points["episode"], points["evaluation"], final, steps)
+        yield _Seed((*key, agent), agent or stem, env, path, "csv", number, history, None, how, None, tuple(notes))
+
+
+def _roles(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str, int], str]:
+    """Where each role's column is, and the kind of every row where --column says it."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Problem(f"{path}:1: it has two columns {twice!r}")
+    lower = [name.lower() for name in names]
+    places, constant = {}, ""
+    for role, usual in COLUMNS.items():
+        if role in columns:
+            if role == "kind" and columns[role] not in names and columns[role] in _ROW_KINDS:
+                constant = _ROW_KINDS[columns[role]]
+            elif columns[role] not in names:
+                asked = columns[role]
+                raise Problem(f"{path}:1: no column {asked!r}{nearest(asked, names)} (there is {', '.join(names)})")
+            else:
+                places[role] = names.index(columns[role])
+            continue
+        found = next((name for name in usual if name in lower), None)
+        if found is None and role == "return":
+            found = next((name for name in lower if name.startswith(("mean_return", "mean_episode_return"))), None)
+        if found is not None:
+            places[role] = lower.index(found)
+    for role in ("step", "return"):
+        if role not in places:
+            raise Problem(
+                f"{path}:1: it has no column that is the {role} ({', '.join(COLUMNS[role][:4])}, …), but "
+                f"{', '.join(names) or 'none'}; --column {role}=NAME names it"
+            )
+    return places, constant
+
+
+def _guess(name: str, rows: Mapping[Any, Sequence[tuple[float, float, int]]]) -> tuple[str, bool]:
+    """What rows without a kind are, and whether the column's name says it.
+
+    Evaluations are made at the same env steps for all seeds, or are called means; episodes end anywhere.
+    """
+    if name.lower().startswith(("mean", "eval")):
+        return "evaluation", True
+    if "episod" in name.lower():
+        return "episode", True
+    steps: dict[str, set[tuple[float, ...]]] = {}
+    for (_, env, *_), values in rows.items():
+        steps.setdefault(env, set()).add(tuple(step for step, *_ in values))
+    alike = len(rows) > 1 and all(len(one) == 1 for one in steps.values())
+    return "evaluation" if alike else "episode", False
+
+
+def _ordered(rows: Sequence[tuple[float, float, int]], path: Path, kind: str, seed: int | None) -> np.ndarray:
+    points = np.array([row[:2] for row in rows], float).reshape(-1, 2)
+    whose = "" if seed is None else f" of seed {seed}"
+    if kind != "final":
+        _check_steps(points, lambda row: f"{path}:{rows[row][2]}: this {kind}{whose}", strict=kind == "evaluation")
+    return points
+
+
+def _check_steps(points: np.ndarray, where: Callable[[int], str], strict: bool = True) -> None:
+    """`Problem` where env steps go back (or stand still): two runs under one seed."""
+    gaps = np.diff(points[:, 0])
+    bad = np.flatnonzero(gaps <= 0 if strict else gaps < 0)
+    if len(bad):
+        row = int(bad[0]) + 1
+        here, before = int(points[row, 0]), int(points[row - 1, 0])
+        raise Problem(f"{where(row)} is at env step {here:,}, the one before at {before:,}: are there two runs in it?")
+    if len(points) and points[0, 0] < 0:
+        raise Problem(f"{where(0)} is at env step {int(points[0, 0]):,}")
+
+
+def _has(cells: Sequence[str], places: Mapping[str, int], role: str) -> bool:
+    return role in places and places[role] < len(cells)
+
+
+def _seed_cell(cells: Sequence[str], places: Mapping[str, int], path: Path, line: int) -> int | None:
+    if "seed" not in places:
+        return None
+    value = _float(cells, places["seed"], path, line, "seed")
+    if not (0 <= value < 1e15 and value == int(value)):
+        raise Problem(f"{path}:{line}: seed {cells[places['seed']]!r} is not a whole number from 0 up")
+    return int(value)
+
+
+def _float(cells: Sequence[str], place: int, path: Path, line: int, what: str) -> float:
+    """A cell as a number; NaN and infinity are numbers here, and scoring says what it makes of them."""
+    if place >= len(cells):
+        raise Problem(f"{path}:{line}: it has {len(cells)} cells, and no {what}")
+    try:
+        return float(cells[place])
+    except ValueError:
+        raise Problem(f"{path}:{line}: {what} {cells[place]!r} is not a number") from None
+
+
+def _text(path: Path, always_ends: bool = False) -> tuple[str, list[str]]:
+    """A text file without a half-written last line, and a note where there was one.
+
+    A last line without its end is whole where it has all its cells, unless its writer always ends them.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror or error}") from None
+    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise Problem(f"{path}: not a text file that can be read: {one_line(error)}") from None
+    if not text.strip():
+        raise Problem(f"{path} is empty")
+    if text.endswith("\n"):
+        return text, []
+    whole, _, last = text.rpartition("\n")
+    header = next((line for line in whole.splitlines() if not line.startswith("#")), "")
+    if not header or (not always_ends and last.count(",") == header.count(",") and last.rpartition(",")[2].strip()):
+        return text + "\n", []
+    return whole + "\n", [f"{path}: its last line is half-written and left out."]

@@ -1,0 +1,195 @@
+"""Observations and rewards normalised by running statistics, every seed by its own.
+
+What Stable-Baselines3's VecNormalize does, and Gymnasium's NormalizeObservation and NormalizeReward, with a seed axis.
+Each step of the N sub-environments of a seed updates its statistics once, with the observations to act on next (those
+after an autoreset), and then
+
+    obs ← clip((obs − mean) / √(var + ε), ±10)        reward ← clip(reward / √(var of the discounted return + ε), ±10)
+
+`next_obs` is normalised by the same statistics as the observation of its time. A transition keeps the numbers of the
+time when it was taken: a replay memory does not normalise anew what it samples, as Gymnasium's wrappers do not (and
+Stable-Baselines3's off-policy algorithms do). Evaluation and films see observations by the statistics as training left
+them, and the environment's own rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box
+
+from rlrepro.agent import Policy, Transition
+from rlrepro.errors import Problem
+from rlrepro.seeds import Streams
+from rlrepro.settings import Settings
+from rlrepro.vector import Batch, VectorEnv
+
+EPSILON = 1e-8
+CLIP = 10.0
+_FIRST_COUNT = 1e-4  # how much the mean 0 and the variance 1 of the beginning weigh, in values
+OBS_MEAN, OBS_VAR = "normalise/obs_mean", "normalise/obs_var"  #: their names in policy.safetensors
+
+
+class Moments:
+    """Mean and variance `[S, ...]` of the values that each seed has met, in float64.
+
+    Batches are joined by Chan, Golub & LeVeque (1979), "Updating formulae and a pairwise algorithm for computing
+    sample variances".
+    """
+
+    def __init__(self, num_seeds: int, shape: tuple[int, ...]) -> None:
+        self.mean, self.var = np.zeros((num_seeds, *shape)), np.ones((num_seeds, *shape))
+        self.count = _FIRST_COUNT  #: of each seed
+
+    def update(self, values: np.ndarray) -> None:
+        """Count `values` `[S, N, ...]` in."""
+        values = np.ascontiguousarray(values, np.float64)  # one layout: sums run in one order, whatever stands beside
+        num = values.shape[1]
+        mean = np.add.reduce(values, 1) / num
+        var = np.add.reduce(np.square(values - mean[:, None]), 1) / num
+        total, delta = self.count + num, mean - self.mean
+        self.mean = self.mean + delta * (num / total)
+        self.var = (self.var * self.count + var * num + np.square(delta) * (self.count * num / total)) / total
+        self.count = total
+
+    def get_state(self) -> dict[str, Any]:
+        return {"mean": self.mean, "var": self.var, "count": self.count}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
+
+
+class Statistics:
+    """What a group of seeds is normalised by: moments of observations (`obs`), of discounted returns (`returns`)."""
+
+    def __init__(
+        self, num_seeds: int, num_envs: int, obs_shape: tuple[int, ...] | None, reward_gamma: float | None
+    ) -> None:
+        """None for `obs_shape` leaves observations as they are; None for `reward_gamma`, the discount, rewards."""
+        self.obs = None if obs_shape is None else Moments(num_seeds, obs_shape)
+        self.returns = None if reward_gamma is None else Moments(num_seeds, ())
+        self.gamma = reward_gamma or 0.0
+        self.running = np.zeros((num_seeds, num_envs))  #: discounted returns of the running episodes
+
+    @staticmethod
+    def wanted(settings: Settings, space: Space[Any], num_seeds: int) -> Statistics | None:
+        """Those that the settings ask for, None for none; `Problem` where `space` cannot be normalised."""
+        if not (settings.normalise_obs or settings.normalise_reward):
+            return None
+        obs_shape = seen(space).shape if settings.normalise_obs else None
+        gamma = settings.hyperparameters.get("gamma", 0.99)
+        gamma = float(gamma) if isinstance(gamma, int | float) else 0.99
+        return Statistics(num_seeds, settings.num_envs, obs_shape, gamma if settings.normalise_reward else None)
+
+    def begin(self, obs: np.ndarray) -> np.ndarray:
+        """New episodes of all sub-environments; their first observations `[S, N, ...]`, counted and normalised."""
+        self.running = np.zeros_like(self.running)
+        return self.next(obs)
+
+    def next(self, obs: np.ndarray) -> np.ndarray:
+        """The observations to act on next `[S, N, ...]`, counted and normalised."""
+        if self.obs is not None:
+            self.obs.update(obs)
+        return self.normalised(obs)
+
+    def normalised(self, obs: np.ndarray) -> np.ndarray:
+        """Observations `[S, B, ...]` by the statistics as they are."""
+        return obs if self.obs is None else normalised(obs, self.obs.mean, self.obs.var)
+
+    def reward(self, reward: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
+        """Rewards `[S, N]`, counted and normalised; `ended` says which episodes they were the last of."""
+        if self.returns is None:
+            return reward
+        self.running = self.running * self.gamma + reward
+        self.returns.update(self.running)
+        if ended is not None:
+            self.running[ended] = 0.0
+        return _clipped(reward / np.sqrt(self.returns.var + EPSILON)[:, None])
+
+    def named(self) -> dict[str, np.ndarray]:
+        """What of them a finished policy needs, by name, `[S, ...]`."""
+        return {} if self.obs is None else {OBS_MEAN: self.obs.mean, OBS_VAR: self.obs.var}
+
+    def get_state(self) -> dict[str, Any]:
+        moments = {"obs": self.obs, "returns": self.returns}
+        return {
+            "running": self.running,
+            **{name: one.get_state() for name, one in moments.items() if one is not None},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.running = state["running"]
+        if self.obs is not None:
+            self.obs.set_state(state["obs"])
+        if self.returns is not None:
+            self.returns.set_state(state["returns"])
+
+
+class NormalisedEnv(VectorEnv):
+    """A `VectorEnv` whose observations and transitions are normalised; `reward` stays the environment's own."""
+
+    def __init__(
+        self, statistics: Statistics, batch: Batch, seeds: Sequence[int], num_envs: int, name: str = "environment"
+    ) -> None:
+        super().__init__(batch, seeds, num_envs, name)
+        self.statistics = statistics
+        if statistics.obs is not None:
+            self.observation_space = seen(self.observation_space)
+
+    def _reset(self, *purpose: str | int) -> np.ndarray:
+        self.obs = self.statistics.begin(super()._reset(*purpose))
+        return self.obs
+
+    def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
+        transition, obs = super().step(action, extras)  # its `obs` was ours already
+        self.obs = self.statistics.next(obs)
+        next_obs = self.obs if self.ended is None else self.statistics.normalised(transition.next_obs)
+        reward = self.statistics.reward(transition.reward, self.ended)
+        return transition._replace(reward=reward, next_obs=next_obs), self.obs
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore `get_state`; the statistics have been restored already."""
+        super().set_state(state)
+        self.obs = self.statistics.normalised(self.obs)
+
+
+class NormalisedPolicy:
+    """A policy that meets observations by the statistics as they are; evaluation changes neither."""
+
+    def __init__(self, policy: Policy, statistics: Statistics) -> None:
+        self.policy, self.statistics = policy, statistics
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        return self.policy.predict(self.statistics.normalised(obs), streams, deterministic)
+
+    def get_policy(self) -> Mapping[str, Any]:
+        return {**self.policy.get_policy(), **self.statistics.named()}
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        tensors = dict(policy)
+        if self.statistics.obs is not None:
+            self.statistics.obs.mean, self.statistics.obs.var = (
+                np.asarray(tensors.pop(name)) for name in (OBS_MEAN, OBS_VAR)
+            )
+        self.policy.set_policy(tensors)
+
+
+def normalised(obs: np.ndarray, mean: np.ndarray, var: np.ndarray) -> np.ndarray:
+    """Observations `[S, B, ...]` by `mean` and `var` `[S, ...]`, in float32."""
+    shape = (len(obs), 1, *obs.shape[2:])
+    return _clipped((obs - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + EPSILON)).astype(np.float32)
+
+
+def _clipped(values: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(values, -CLIP), CLIP)
+
+
+def seen(space: Space[Any]) -> Box:
+    """What an agent sees of `space` once it is normalised; `Problem` where it cannot be."""
+    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
+        kind = f"a Box of {space.dtype}" if isinstance(space, Box) else f"{type(space).__name__}"
+        raise Problem(f"--normalise-obs needs observations that are a Box of floats, not {kind}; leave it out")
+    return Box(-np.inf, np.inf, space.shape, np.float32)

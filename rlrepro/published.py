@@ -1,0 +1,541 @@
+"""The book of published results: what papers and projects have printed, as data, and how a run compares.
+
+`data/published.jsonl` has one number a line (fields: `data/published.schema.json`); texts that many rows share stand
+in `data/published.texts.json`, and `data/traps.toml` says what makes two numbers with one name different.
+
+    rlrepro published --env Hopper --agent td3
+    rlrepro published cleanrl-ppo-cartpole-v1-0
+    python -m rlrepro.published convert FILE.toml --into rlrepro/data/published.jsonl
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.protocol import History, Protocol, score
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rlrepro.settings import Settings
+
+DATA = Path(__file__).with_name("data")
+BOOK = DATA / "published.jsonl"
+SPREAD_KINDS = {
+    "population sd": "standard deviation over seeds, divided by n",
+    "sample sd": "standard deviation over seeds, divided by n − 1",
+    "standard error": "standard error over seeds",
+    "interval 95": "95 % interval",
+    "over episodes": "standard deviation over the episodes of one agent",
+    "unknown": "not said of what",
+    "none": "no spread printed",
+}
+
+
+# What is known of traps and versions
+
+
+@dataclasses.dataclass(frozen=True)
+class Caution:
+    """What a reader of a row must know."""
+
+    text: str
+    bars: str = ""  #: why its row is compared with nothing; empty where it is not
+
+
+@dataclasses.dataclass(frozen=True)
+class Trap:
+    """A way in which two numbers with one name differ, and what is done about it."""
+
+    title: str
+    by: str  #: "protocol", "spread", "caution", "version" or "loop"
+    handled: str
+    cautions: tuple[str, ...]
+    rows: tuple[str, ...]  #: ids, as patterns, that are handled so
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionChange:
+    """What changed from one version of an environment to the next."""
+
+    env: str
+    first: int
+    second: int
+    same: bool  #: whether returns of one may be held against the other
+    change: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Traps:
+    """data/traps.toml."""
+
+    cautions: Mapping[str, Caution]
+    traps: tuple[Trap, ...]
+    versions: tuple[VersionChange, ...]
+
+    def between(self, env: str, first: int, second: int) -> tuple[bool | None, list[VersionChange]]:
+        """Whether two versions of an environment give comparable returns (None: not known), and what changed."""
+        low, high = sorted((first, second))
+        name = base_name(env)
+        changes: list[VersionChange] = []
+        for step in range(low, high):
+            names = (name, "mujoco") if name in _MUJOCO else (name,)
+            known = [c for n in names for c in self.versions if (c.env.lower(), c.first) == (n, step)]
+            if not known:
+                return None, changes
+            changes.append(known[0])
+        return all(change.same for change in changes), changes
+
+
+_MUJOCO = ("ant", "halfcheetah", "hopper", "humanoid", "humanoidstandup", "inverteddoublependulum",
+           "invertedpendulum", "pusher", "reacher", "swimmer", "walker2d")  # fmt: skip
+
+
+@functools.cache
+def load_traps() -> Traps:
+    """What is known of traps and of versions."""
+    table = tomllib.loads((DATA / "traps.toml").read_text(encoding="utf-8"))
+    return Traps(
+        {name: Caution(**one) for name, one in table["caution"].items()},
+        tuple(
+            Trap(one["title"], one["by"], one["handled"], tuple(one["cautions"]), tuple(one["rows"]))
+            for one in table["trap"]
+        ),
+        tuple(
+            VersionChange(one["env"], one["from"], one["to"], one["same"], one["change"]) for one in table["version"]
+        ),
+    )
+
+
+# The book
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """One number that was published."""
+
+    id: str
+    paper: str  #: the source in a few words
+    citation: str
+    algorithm: str
+    variant: str  #: which implementation or setting of it; may be empty
+    env: str  #: as published
+    env_note: str
+    steps: int | None  #: env steps of a run; None: not stated
+    frames: bool  #: `steps` are frames
+    seeds: int | None
+    mean: float
+    spread: float | None
+    spread_kind: str  #: one of `SPREAD_KINDS`
+    low: float | None  #: ends of an interval
+    high: float | None
+    per_seed: tuple[float, ...]  #: empty where the source has none
+    protocol: Protocol
+    where: str  #: table, figure or file
+    read_from: str  #: `repository@commit path`, or how it was read
+    hyperparameters: str
+    traps: tuple[str, ...] = ()  #: names of cautions
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know."""
+        return tuple(load_traps().cautions[name].text for name in self.traps)
+
+    @property
+    def label(self) -> str:
+        """Whose number it is."""
+        return f"{self.paper}, {self.variant}" if self.variant else self.paper
+
+    def value(self) -> str:
+        """The number as it was printed, with its spread."""
+        if self.low is not None and self.high is not None:
+            return f"{self.mean:g} [{self.low:g}, {self.high:g}]"
+        return f"{self.mean:.10g}" + ("" if self.spread is None else f" ± {self.spread:.10g}")
+
+    def size(self) -> str:
+        """How many seeds and steps."""
+        seeds = "seeds not stated" if self.seeds is None else f"{self.seeds} seed{'s' * (self.seeds > 1)}"
+        unit = "frames" if self.frames else "steps"
+        return f"{seeds}, {'steps not stated' if self.steps is None else f'{short(self.steps)} {unit}'}"
+
+    def to_table(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        table = dataclasses.asdict(self)
+        table["per_seed"], table["traps"] = list(self.per_seed), list(self.traps)
+        return {**table, "protocol": self.protocol.to_table(), "warnings": list(self.warnings)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Book:
+    """All rows, in the order of their ids."""
+
+    rows: tuple[Published, ...]
+
+    def get(self, identity: str) -> Published:
+        """The row of that id. `Problem` where there is none."""
+        for row in self.rows:
+            if row.id == identity:
+                return row
+        raise Problem(f"no published number has the id {identity!r}{nearest(identity, [r.id for r in self.rows])}")
+
+    def find(self, env: str | None = None, agent: str | None = None, paper: str | None = None) -> list[Published]:
+        """Rows by environment (its base name, of any version), agent and source (a part of its name or id).
+
+        Rows of just that environment come first, then those of its other versions, the nearest first.
+        """
+        names = None if env is None else base_name(env)
+        algorithm = None if agent is None else agent_name(agent)
+        rows = [
+            row
+            for row in self.rows
+            if (names is None or base_name(row.env) == names)
+            and (algorithm is None or agent_name(row.algorithm) == algorithm)
+            and (paper is None or paper.lower() in f"{row.id} {row.paper} {row.citation}".lower())
+        ]
+        return rows if env is None else sorted(rows, key=lambda row: (*_distance(env, row.env), row.id))
+
+    def ask(self, env: str | None, agent: str | None, paper: str | None = None) -> list[Published]:
+        """`find`; `Problem` where there is nothing."""
+        rows = self.find(env, agent, paper)
+        if rows:
+            return rows
+        if env is not None and not self.find(env):
+            envs = {base: None for row in self.rows for base in (row.env, _bare(row.env))}
+            raise Problem(f"nothing is published for the environment {env!r}{nearest(env, envs)}")
+        if agent is not None and not self.find(agent=agent):
+            raise Problem(f"nothing is published for the agent {agent!r}{nearest(agent, self.algorithms())}")
+        if paper is not None and not self.find(paper=paper):
+            raise Problem(f"no source is called {paper!r}{nearest(paper, {row.paper: None for row in self.rows})}")
+        there = self.algorithms(self.find(env, paper=paper))
+        asked = {"agent": agent, "env": env, "paper": paper}
+        what = " ".join(f"--{key} {value}" for key, value in asked.items() if value)
+        raise Problem(f"nothing is published for {what}" + (f" (there is {', '.join(there)})" if there else ""))
+
+    def algorithms(self, rows: Iterable[Published] | None = None) -> list[str]:
+        """The algorithms of these rows, or of all, the most frequent first."""
+        return [name for name, _ in Counter(row.algorithm for row in (rows or self.rows)).most_common()]
+
+
+def base_name(env: str) -> str:
+    """What versions and spellings of an environment share: breakout, of `ALE/Breakout-v5`, `BreakoutNoFrameskip-v4`."""
+    return _bare(env).lower()
+
+
+def _bare(env: str) -> str:
+    env = env.rsplit(":", 1)[-1] if re.search(r"[\w.]:\w", env) else env  # package.module:Id-v0
+    env = re.sub(r"^ALE/", "", re.sub(r"-v\d+$", "", re.sub(r" \(.*\)$", "", env.strip())))
+    return re.sub(r"(NoFrame[sS]kip|Deterministic)$", "", env)
+
+
+def version(env: str) -> int | None:
+    found = re.search(r"-v(\d+)$", env)
+    return int(found[1]) if found else None
+
+
+def agent_name(agent: str) -> str:
+    """`sb3:ppo`, `PPO` and `ppo` are one, and so are `QR-DQN` and `qrdqn`."""
+    return re.sub(r"[^a-z0-9+]", "", agent.rsplit(":", 1)[-1].lower())
+
+
+def _distance(asked: str, env: str) -> tuple[int, int]:
+    """How far an environment is from the one that was asked for: the same, another version, another spelling."""
+    if asked == env:
+        return 0, 0
+    here, there = version(asked), version(env)
+    return (1, 0) if here is None else (2, abs(here - there) if there is not None else 99)
+
+
+def load_book(path: Path = BOOK) -> Book:
+    """The book in the package, or another file of that form. `Problem` where it is none."""
+    return _load(path)
+
+
+@functools.cache
+def _load(path: Path) -> Book:
+    try:
+        texts = json.loads(_texts_path(path).read_text(encoding="utf-8"))
+        lines = path.read_text(encoding="utf-8").splitlines()
+        protocols = {key: Protocol.from_table(table) for key, table in texts["protocols"].items()}
+        return Book(tuple(_read_row(json.loads(line), texts, protocols) for line in lines))
+    except OSError as error:
+        raise Problem(f"{error.filename}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Problem(f"{path} is not a book of published results: {one_line(error)}") from None
+
+
+def _read_row(row: dict[str, Any], texts: Mapping[str, Any], protocols: Mapping[str, Protocol]) -> Published:
+    source, place = texts["sources"][row["source"]], texts["places"][row["place"]]
+    return Published(
+        id=row["id"],
+        paper=source["paper"],
+        citation=source["citation"],
+        algorithm=row["algorithm"],
+        variant=row.get("variant", ""),
+        env=row["env"],
+        env_note=texts["env_notes"].get(row.get("env_note"), ""),
+        steps=row.get("steps"),
+        frames=row.get("frames", False),
+        seeds=row.get("seeds"),
+        mean=row["mean"],
+        spread=row.get("spread"),
+        spread_kind=row["spread_kind"],
+        low=row.get("low"),
+        high=row.get("high"),
+        per_seed=tuple(row.get("per_seed", ())),
+        protocol=protocols[row["protocol"]],
+        where=place["where"],
+        read_from=place["read_from"],
+        hyperparameters=texts["hyperparameters"].get(row.get("hyperparameters"), ""),
+        traps=tuple(row.get("traps", ())),
+    )
+
+
+def _texts_path(path: Path) -> Path:
+    return path.with_suffix(".texts.json")
+
+
+def write_book(rows: Iterable[Published], path: Path) -> None:
+    """Write a book: one row a line in the order of ids, and the texts that rows share beside it."""
+    texts: dict[str, dict[str, Any]] = {
+        name: {} for name in ("sources", "protocols", "env_notes", "places", "hyperparameters")
+    }
+
+    def key(kind: str, value: Any) -> str | None:
+        if not value:
+            return None
+        name = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+        if texts[kind].setdefault(name, value) != value:  # for 300 texts a chance of one in 10⁵
+            raise Problem(f"two texts of {kind} have the key {name}")
+        return name
+
+    lines = []
+    for row in sorted(rows, key=lambda row: row.id):
+        table = {
+            "id": row.id,
+            "source": key("sources", {"paper": row.paper, "citation": row.citation}),
+            "algorithm": row.algorithm,
+            "variant": row.variant or None,
+            "env": row.env,
+            "env_note": key("env_notes", row.env_note),
+            "steps": row.steps,
+            "frames": row.frames or None,
+            "seeds": row.seeds,
+            "mean": _plain(row.mean),
+            "spread": _plain(row.spread),
+            "spread_kind": row.spread_kind,
+            "low": _plain(row.low),
+            "high": _plain(row.high),
+            "per_seed": [_plain(value) for value in row.per_seed] or None,
+            "protocol": key("protocols", row.protocol.to_table()),
+            "place": key("places", {"where": row.where, "read_from": row.read_from}),
+            "hyperparameters": key("hyperparameters", row.hyperparameters),
+            "traps": list(row.traps) or None,
+        }
+        kept = {name: value for name, value in table.items() if value is not None}
+        lines.append(json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n")
+    ordered = {kind: dict(sorted(entries.items())) for kind, entries in texts.items()}
+    try:
+        path.write_text("".join(lines), encoding="utf-8")
+        _texts_path(path).write_text(json.dumps(ordered, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"{error.filename}: {error.strerror}") from None
+    _load.cache_clear()
+
+
+def _plain(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value == int(value) and abs(value) < 1e15 else value
+
+
+# A run beside the book
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Whether a run can be held against a published number."""
+
+    row: Published
+    protocol: Protocol  #: what to score the run by
+    reasons: tuple[str, ...]  #: why it cannot; empty where it can
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str | None:
+        return "; ".join(self.reasons) or None
+
+
+def comparable(row: Published, settings: Settings) -> Comparison:
+    """Whether a finished run with these settings answers a published number by that number's own protocol.
+
+    A longer run is scored at the published number of steps.
+    """
+    cautions = load_traps().cautions
+    reasons = [cautions[name].bars for name in row.traps if cautions[name].bars]
+    caveats: list[str] = []
+    if row.protocol.can_score is not None and not reasons:
+        reasons.append(row.protocol.can_score)
+    _compare_envs(row, settings, reasons, caveats)
+    protocol = _compare_steps(row, settings, reasons, caveats)
+    if row.protocol.returns == "evaluation" and row.protocol.statistic != "other":
+        _compare_evaluations(protocol, settings, reasons, caveats)
+    if row.protocol.statistic == "max of seed mean" and row.seeds not in (None, len(settings.seeds)):
+        caveats.append(f"a maximum over time depends on the number of seeds: {len(settings.seeds)} against {row.seeds}")
+    return Comparison(row, protocol, tuple(reasons), tuple(caveats))
+
+
+def _compare_envs(row: Published, settings: Settings, reasons: list[str], caveats: list[str]) -> None:
+    env = settings.env
+    if settings.env_kwargs:
+        reasons.append(f"this run's environment was made with {', '.join(settings.env_kwargs)}")
+    wrappers = [name for name in settings.wrappers if name != "FlattenObservation"]
+    if wrappers:
+        reasons.append(f"this run's environment is wrapped in {', '.join(wrappers)}")
+    if env == row.env:
+        return
+    here, there = version(env), version(row.env)
+    if here is None or there is None or re.sub(r"-v\d+$", "", env) != re.sub(r"-v\d+$", "", row.env):
+        reasons.append(f"it is of {row.env}, not {env}")
+        return
+    same, changes = load_traps().between(env, here, there)
+    told = "; ".join(f"-v{one.first} to -v{one.second}: {one.change}" for one in changes)
+    if same:
+        caveats.append(f"{row.env} ({told})")
+    elif same is None:
+        reasons.append(f"it is of {row.env}; what differs from -v{here} is not known")
+    else:
+        told = "; ".join(f"-v{one.first} to -v{one.second}: {one.change}" for one in changes if not one.same)
+        reasons.append(f"it is of {row.env} ({told})")
+
+
+def _compare_steps(row: Published, settings: Settings, reasons: list[str], caveats: list[str]) -> Protocol:
+    """What to score by: the row's protocol, at the published number of steps."""
+    protocol, total = row.protocol, settings.total_timesteps
+    if row.frames:
+        reasons.append("its steps are frames")
+    elif protocol.to_step is not None:
+        if _end(settings) < protocol.to_step:
+            reasons.append(f"steps {total:,} against {protocol.to_step:,}")
+    elif row.steps is None:
+        reasons.append("its number of env steps is not stated")
+    elif total < row.steps or (total > row.steps and protocol.statistic == "one agent"):
+        reasons.append(f"steps {total:,} against {row.steps:,}")
+    elif total > row.steps and protocol.statistic != "other":
+        caveats.append(f"at env step {row.steps:,} of {total:,}")
+        return dataclasses.replace(protocol, to_step=row.steps)
+    return protocol
+
+
+def _end(settings: Settings) -> int:
+    """The env step at which a run of these settings ends."""
+    return -(-settings.total_timesteps // settings.num_envs) * settings.num_envs
+
+
+def _compare_evaluations(protocol: Protocol, settings: Settings, reasons: list[str], caveats: list[str]) -> None:
+    if protocol.policy == "stochastic":
+        reasons.append("its policy explored, and this run's evaluations are deterministic")
+    elif protocol.policy == "not stated":
+        caveats.append("its policy is not stated")
+    if protocol.statistic == "one agent":
+        return
+    every, at = settings.eval_every, protocol.to_step
+    if protocol.last == 1 and protocol.statistic == "mean":
+        held = every > 0 and at is not None and at % every == 0 and at % settings.num_envs == 0
+        if at not in (None, _end(settings)) and not held and at is not None and at <= _end(settings):
+            reasons.append(f"this run has no evaluation at env step {at:,} (--eval-every {every})")
+        return
+    if protocol.eval_every is None:
+        reasons.append("how often it was evaluated is not stated")
+    elif protocol.eval_every != every:
+        reasons.append(f"evaluations every {every:,} env steps against {protocol.eval_every:,} (--eval-every)")
+    if protocol.statistic != "mean" and protocol.eval_episodes not in (None, settings.eval_episodes):
+        reasons.append(f"evaluations of {settings.eval_episodes} episodes against {protocol.eval_episodes}")
+
+
+def compare(settings: Settings, histories: Sequence[History], limit: int = 5) -> list[str]:
+    """What has been published for a run's agent and environment beside that run, a line each, the comparable first."""
+    book = load_book()
+    rows = book.find(settings.env, settings.agent)
+    if not rows:
+        there = book.algorithms(book.find(settings.env)) if book.find(settings.env) else []
+        return [f"nothing by {settings.agent} on {settings.env}; the book has {', '.join(there[:6])}"] if there else []
+    found = sorted((comparable(row, settings) for row in rows), key=lambda one: _rank(one, settings))
+    able = sum(not one.reasons for one in found)
+    shown = found[: min(limit, max(able, 3) if able < 3 else able)]
+    lines = [_line(one, histories) for one in shown]
+    if len(found) > len(shown):
+        more = f"rlrepro published --env {settings.env} --agent {settings.agent.rsplit(':', 1)[-1]}"
+        lines.append(f"{len(found) - len(shown)} more: {more}")
+    return lines
+
+
+def _rank(one: Comparison, settings: Settings) -> tuple[Any, ...]:
+    row = one.row
+    return (
+        len(one.reasons),
+        row.protocol.statistic in ("one agent", "other"),
+        _distance(settings.env, row.env),
+        abs((row.protocol.to_step or row.steps or 0) - settings.total_timesteps),
+        -(row.seeds or 0),
+        row.id,
+    )
+
+
+def _line(one: Comparison, histories: Sequence[History]) -> str:
+    row = one.row
+    text = f"{row.label} {row.value()} ({row.size()}; {row.protocol.describe()}): "
+    try:
+        result = score(one.protocol, histories)
+    except Problem as problem:
+        return text + f"not comparable ({one.reasons[0] if one.reasons else problem})"
+    values = result.values
+    parts = []
+    if len(values):
+        parts.append(f"this run {result.mean:.2f}")
+        if not one.reasons and row.protocol.statistic == "one agent":
+            parts.append(f"{int((values >= row.mean).sum())} of {len(values)} seeds reach it")
+        elif not one.reasons:
+            parts.append(f"difference {result.mean - row.mean:+.2f}")
+    if result.missing and not one.reasons:
+        seed, lack = next(iter(result.missing.items()))
+        parts.append(f"no value for {len(result.missing)} of {len(histories)} seeds (seed {seed}: {lack})")
+    if one.reasons:
+        parts.append(f"not comparable ({one.reasons[0]})")
+    caveats = () if one.reasons else one.caveats
+    return text + "; ".join((", ".join(parts), *caveats))
+
+
+def show_comparison(folder: Path, console: Console) -> None:
+    """The closing summary's lines on what has been published; a run never fails by them."""
+    from rlrepro.histories import read_run
+
+    try:
+        lines = compare(*read_run(folder))
+    except Exception as error:  # a finished run stays one
+        lines = [f"not compared: {one_line(error)}"]
+    for number, line in enumerate(lines):
+        head = "published" if number == 0 else ""
+        console.print(f"{head:<12} {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def short(steps: int) -> str:
+    """`500 k`, `1 M`, `2.75 M`."""
+    for size, unit in ((1_000_000, " M"), (1000, " k")):
+        if steps >= size:
+            return f"{steps / size:.6g}{unit}"
+    return str(steps)
+
+
+if __name__ == "__main__":
+    from rlrepro import cli
+
+    sys.exit(cli.main(["published", *sys.argv[1:]]))

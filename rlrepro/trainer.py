@@ -1,0 +1,203 @@
+"""Trainers: algorithms that own their whole training, recorded and evaluated as our agents are.
+
+A trainer takes its environments from here. They count, so that nothing depends on what it says of itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from rlrepro import checkpoint, loop
+from rlrepro.agent import Setup, Trainer
+from rlrepro.errors import RunStopped, one_line
+from rlrepro.plugins import EnvSource
+from rlrepro.record import RunFolder
+from rlrepro.recorder import Journal, Send, checkpoint_path
+from rlrepro.seeds import Streams, env_seed
+from rlrepro.settings import Job
+
+
+class OneSeed:
+    """A trainer as the `Policy` that evaluations take: a seed axis of length one before everything."""
+
+    def __init__(self, trainer: Trainer, action_space: gymnasium.Space[Any]) -> None:
+        self.trainer, self._space = trainer, action_space
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        action = np.asarray(self.trainer.predict(obs[0], streams.generators[0], deterministic))
+        wanted = (obs.shape[1], *(self._space.shape or ()))
+        if action.shape != wanted:
+            raise RunStopped(f"predict() gives actions of shape {action.shape}, not {wanted}")
+        if isinstance(self._space, Discrete):
+            action = action.astype(np.int64) - self._space.start  # an agent's actions count from 0
+        return action[None]
+
+    def get_policy(self) -> dict[str, np.ndarray]:
+        return {name: _array(value)[None] for name, value in self.trainer.get_policy().items()}
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        self.trainer.set_policy({name: torch.as_tensor(value)[0] for name, value in policy.items()})
+
+
+class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A sub-environment that tells of its steps and episodes: outermost, so rewards are the environment's own."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], index: int, training: RecordedTraining) -> None:
+        super().__init__(env)
+        self._index, self._training = index, training
+        self._seed: int | None = env_seed(training.setup.seeds[0], "env", index)
+        self._floats = isinstance(env.observation_space, Box) and env.observation_space.dtype.kind == "f"
+        self._return, self._length = 0.0, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode; the first time from the seed's own stream, unless another is asked for."""
+        seed, self._seed = self._seed if seed is None else seed, None
+        self._return, self._length = 0.0, 0
+        try:
+            return self.env.reset(seed=seed, options=options)
+        except (Exception, SystemExit) as error:
+            raise self._stopped(f"raised {one_line(error)} in reset") from error
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        try:
+            given = self.env.step(action)
+        except (Exception, SystemExit) as error:
+            raise self._stopped(f"raised {one_line(error)} in step") from error
+        obs, reward, terminated, truncated, _ = given
+        self._return += float(reward)
+        self._length += 1
+        if not math.isfinite(self._return):
+            raise self._stopped(f"gave the reward {float(reward)}")
+        # One pass: a sum is finite unless a term is not, or it overflowed.
+        if self._floats and not math.isfinite(np.add.reduce(obs, None)) and not np.isfinite(obs).all():
+            raise self._stopped("gave an observation with NaN or infinity")
+        if terminated or truncated:
+            self._training.ended(self._index, self._return, self._length, bool(terminated), bool(truncated))
+        self._training.stepped()
+        return given
+
+    def _stopped(self, what: str) -> RunStopped:
+        training = self._training
+        return RunStopped(f"{training.name} {what} (seed {training.setup.seeds[0]}, sub-environment {self._index})")
+
+
+class RecordedTraining:
+    """`rlrepro.agent.Training`, written to a run folder by a journal."""
+
+    def __init__(self, setup: Setup, source: EnvSource, journal: TrainerJournal, send: Send) -> None:
+        self.setup, self.name, self.env_step = setup, source.name, 0
+        self._source, self._journal, self._send = source, journal, send
+        self.told: dict[str, float] = {}
+        self._envs: list[RecordedEnv] = []
+
+    def make_env(self, index: int = 0) -> RecordedEnv:
+        if not 0 <= index < self.setup.num_envs:
+            raise ValueError(f"sub-environment {index} of --num-envs {self.setup.num_envs} was asked for")
+        self._envs.append(RecordedEnv(self._source.make(), index, self))
+        return self._envs[-1]
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        for tag, value in metrics.items():
+            self.told[tag] = float(value)
+
+    def note(self, text: str) -> None:
+        self._send("warn", text=text)
+
+    def ended(self, index: int, episode_return: float, length: int, terminated: bool, truncated: bool) -> None:
+        """An episode ended in the step that is under way; its env step is the end of that step of all."""
+        count = self.env_step + 1
+        episode = loop.Episode(0, index, episode_return, length, terminated, truncated)
+        self._journal.ended(count + -count % self.setup.num_envs, [episode])
+
+    def stepped(self) -> None:
+        """One step of one sub-environment is over."""
+        self.env_step = count = self.env_step + 1
+        if count == 1:
+            self._journal.begin()
+        if count >= self._journal.due and count % self.setup.num_envs == 0:
+            self._journal.tick(count)
+
+    def close(self) -> None:
+        for env in self._envs:
+            with contextlib.suppress(Exception):  # whatever it does now, the results are there
+                env.close()
+
+
+class TrainerJournal(Journal):
+    """The record of a trainer: no checkpoints, but one at its end, which says that the seed is finished."""
+
+    training: RecordedTraining
+
+    @property
+    def num_steps(self) -> int:
+        return self.training.env_step
+
+    def begin(self) -> None:
+        """The first step was taken: from here on there is something to keep."""
+        self._clock = time.perf_counter()
+        self.send("ready")
+
+    def _log(self, env_step: int) -> None:
+        self._metrics = {tag: torch.tensor([value], dtype=torch.float64) for tag, value in self.training.told.items()}
+        super()._log(env_step)
+
+    def evaluate(self, env_step: int, num_episodes: int, final: bool = False) -> loop.Evaluation:
+        with generators_kept():
+            return super().evaluate(env_step, num_episodes, final)
+
+    def finish(self) -> None:
+        """After the last step: the policy, the last evaluation, and the mark of a finished seed."""
+        if self.num_steps == 0:
+            self.begin()
+        env_step = self.env_step = self.num_steps
+        settings, (seed,) = self.settings, self.job.seeds
+        self.save_policy()
+        result = self._result(0, self.evaluate(env_step, settings.final_eval_episodes, final=True))
+        about = {
+            "env_step": env_step,
+            "agent": settings.agent,
+            "env": settings.env,
+            "seed": seed,
+            "settings": settings.digest(),
+            "sizes": self.logs[0].flush(durable=True),
+        }
+        checkpoint.save(checkpoint_path(self.folder, seed, env_step), {"result": result}, about)
+        self.send("done", results={seed: result})
+
+
+def tell_finished(job: Job, send: Send) -> None:
+    """How a seed ended that was finished before this resume."""
+    (seed,), env_step = job.seeds, job.resume_step or 0
+    state, _ = checkpoint.load(checkpoint_path(RunFolder(job.run), seed, env_step))
+    send("ready")
+    send("progress", env_step=env_step, phase="")
+    send("done", results={seed: state["result"]})
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """The process's own random generators, which scripts and libraries draw from, are afterwards as before."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)

@@ -1,0 +1,328 @@
+"""Bundles: a round trip, what a stranger may have done to one, and a claim run again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+
+from rlrepro import bundle
+from rlrepro.cards import load_card
+from rlrepro.errors import Problem
+from rlrepro.reproduce import Reproduction
+from rlrepro.results import read_results, write_results
+from rlrepro.units import choose, units_of
+from rlrepro.verdict import as_json, judge
+
+CARD = """
+format = 1
+[paper]
+title = "Made up"
+authors = "Nobody"
+year = 2020
+url = "https://example.org"
+[implementation.random]
+agent = "random"
+[implementation.random.hyperparameters."ours: small"]
+total_timesteps = 400
+num_envs = 2
+[protocol.training]
+returns = "training"
+last = 5
+[claim_defaults]
+implementation = "random"
+protocol = "training"
+reported = 22
+margin = 10
+margin_why = "made up"
+where = "nowhere"
+[[claim]]
+id = "pole"
+environment = "CartPole-v1"
+[[claim]]
+id = "far"
+environment = "CartPole-v1"
+reported = 400
+"""
+
+
+@pytest.fixture(scope="module")
+def reproduction(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished reproduction of two seeds."""
+    folder = tmp_path_factory.mktemp("made") / "made-up"
+    folder.mkdir()
+    (folder / "card.toml").write_text(CARD)
+    card = load_card(str(folder / "card.toml"))
+    assert Reproduction(folder, card, 1.0, ["test"], 1).run(units_of(card, *choose(card, [])), (3, 5)) == []
+    (folder / "report.md").write_text("# A report\n")
+    return folder
+
+
+@pytest.fixture
+def packed(reproduction: Path, tmp_path: Path) -> Path:
+    return bundle.pack(reproduction, tmp_path / "made-up.rlrepro.zip")
+
+
+Edit = Callable[[dict[str, bytes]], None]
+
+
+def rewrite(file: Path, edit: Edit, restate: bool = False) -> Path:
+    """The bundle with its files edited; `restate`: the manifest then states what is there."""
+    with zipfile.ZipFile(file) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    edit(files)
+    if restate:
+        manifest = json.loads(files["manifest.json"])
+        manifest["files"] = {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for name, data in files.items()
+            if name != "manifest.json"
+        }
+        files["manifest.json"] = json.dumps(manifest).encode()
+    other = file.with_name("edited.rlrepro.zip")
+    with zipfile.ZipFile(other, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return other
+
+
+def refused(file: Path, place: Path) -> str:
+    with pytest.raises(Problem) as caught:
+        bundle.open_bundle(file, place / "opened")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_bundle_holds_what_was_packed(reproduction: Path, packed: Path, tmp_path: Path) -> None:
+    opened = bundle.open_bundle(packed, tmp_path / "opened")
+    card, results = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
+    assert opened.name == "made-up"
+    assert opened.card.text == card.text
+    assert opened.results.units.keys() == results.units.keys()
+    for name, unit in results.units.items():
+        assert opened.results.units[name].seeds == (3, 5)
+        for one, other in zip(unit.histories, opened.results.units[name].histories, strict=True):
+            np.testing.assert_array_equal(one.episodes, other.episodes)
+    assert dict(opened.verdicts) == json.loads(json.dumps(as_json(judge(card, results))))
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.namelist() == [
+            "manifest.json",
+            "card.toml",
+            "report.md",
+            "results/random-CartPole-v1.csv.gz",
+            "results/results.json",
+            "verdicts.json",
+        ]
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_the_same_files_give_the_same_bytes(reproduction: Path, packed: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "made-up"
+    shutil.copytree(reproduction, copy)
+    again = bundle.pack(copy, tmp_path / "again.zip")
+    assert again.read_bytes() == packed.read_bytes()
+
+
+def test_verdicts_of_other_results_are_not_packed(reproduction: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "made-up"
+    shutil.copytree(reproduction, copy)
+    card, results = load_card(str(copy / "card.toml")), read_results(copy / "results")
+    stated = as_json(judge(card, results))
+    stated["verdicts"][0]["verdict"] = "reproduced"
+    (copy / "verdicts.json").write_text(json.dumps(stated))
+    with pytest.raises(Problem, match="is not of these results"):
+        bundle.pack(copy, tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists()
+
+
+def test_a_file_that_was_changed(packed: Path, tmp_path: Path) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        files["report.md"] += b"reproduced!"
+
+    assert "report.md was changed" in refused(rewrite(packed, edit), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.py", "/etc/evil", "results/../../evil.csv.gz", "evil.py", "results\\e.csv.gz"]
+)
+def test_a_path_that_leads_elsewhere(packed: Path, tmp_path: Path, name: str) -> None:
+    said = refused(rewrite(packed, lambda files: files.update({name: b"x"}), restate=True), tmp_path)
+    assert "no file of a bundle" in said
+    assert not (tmp_path / "evil.py").exists()
+    assert not (tmp_path / "opened").exists()
+
+
+def test_a_name_that_leads_elsewhere(packed: Path, tmp_path: Path) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        manifest = json.loads(files["manifest.json"])
+        files["manifest.json"] = json.dumps({**manifest, "name": "../../evil"}).encode()
+
+    assert "no name that a folder can have" in refused(rewrite(packed, edit), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["card.toml", "verdicts.json", "results/random-CartPole-v1.csv.gz", "manifest.json"])
+def test_a_file_that_is_not_there(packed: Path, tmp_path: Path, name: str) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        del files[name]
+
+    said = refused(rewrite(packed, edit, restate=name != "manifest.json"), tmp_path)
+    assert name in said
+
+
+def test_a_file_more(packed: Path, tmp_path: Path) -> None:
+    edited = rewrite(packed, lambda files: files.update({"report.html": b"<p>"}))
+    assert "not in its manifest.json" in refused(edited, tmp_path)
+    edited = rewrite(packed, lambda files: files.update({"results/more.csv.gz": b"x"}), restate=True)
+    assert "results/more.csv.gz" in refused(edited, tmp_path)
+
+
+def test_a_bundle_that_would_fill_the_disk(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "_MOST_BYTES", 200_000)
+    edited = rewrite(packed, lambda files: files.update({"report.html": b" " * 300_000}), restate=True)
+    assert "would unpack to" in refused(edited, tmp_path)
+    unit = "results/random-CartPole-v1.csv.gz"
+    bomb = gzip.compress(b"0" * 1_000_000)
+    assert len(bomb) < 2_000
+    edited = rewrite(packed, lambda files: files.update({unit: bomb}), restate=True)
+    assert "would unpack to more than" in refused(edited, tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 500, -40])
+def test_half_a_bundle(packed: Path, tmp_path: Path, cut: int) -> None:
+    half = tmp_path / "half.zip"
+    half.write_bytes(packed.read_bytes()[:cut])
+    assert "half.zip" in refused(half, tmp_path)
+
+
+@pytest.mark.parametrize("at", range(40, 4_000, 317))
+def test_a_bit_that_flipped_is_never_a_traceback(packed: Path, tmp_path: Path, at: int) -> None:
+    data = bytearray(packed.read_bytes())
+    data[at % len(data)] ^= 0x55
+    file = tmp_path / "flipped.zip"
+    file.write_bytes(bytes(data))
+    with contextlib.suppress(Problem):  # a bit that says nothing, as of a date, may flip
+        bundle.open_bundle(file, tmp_path / "opened")
+
+
+CODE: Mapping[str, tuple[str, str]] = {
+    "agent": ('agent = "random"', 'agent = "evil.py:Agent"'),
+    "module": ('agent = "random"', 'agent = "evil.mod:Agent"'),
+    "environment": ("[[claim]]", '[environment.x]\npaper = "x"\nrun = "evil:X-v0"\ndiffers = "all"\n[[claim]]'),
+    "wrapper": ("[[claim]]", '[environment.x]\npaper = "CartPole-v1"\nwrappers = ["evil.py:W(a=1)"]\n[[claim]]'),
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_a_card_that_names_code_of_its_own(
+    packed: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('ran').touch()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    old, new = CODE[kind]
+
+    def edit(files: dict[str, bytes]) -> None:
+        files["card.toml"] = files["card.toml"].decode().replace(old, new, 1).encode()
+
+    assert "say --trust to run it" in refused(rewrite(packed, edit, restate=True), tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_results_that_were_edited_give_other_verdicts(packed: Path, tmp_path: Path, command: Command) -> None:
+    """Every hash is put right, also the one in results.json: the verdicts tell."""
+
+    def edit(files: dict[str, bytes]) -> None:
+        folder = tmp_path / "results"
+        folder.mkdir()
+        for name, data in files.items():
+            if name.startswith("results/"):
+                (tmp_path / name).write_bytes(data)
+        results = read_results(folder)
+        name, unit = next(iter(results.units.items()))
+        better = [dataclasses.replace(h, episodes=h.episodes + np.array([0.0, 378.0])) for h in unit.histories]
+        write_results(
+            folder, dataclasses.replace(results, units={name: dataclasses.replace(unit, histories=tuple(better))})
+        )
+        files.update({f"results/{path.name}": path.read_bytes() for path in folder.iterdir()})
+
+    outcome = command("verify", rewrite(packed, edit, restate=True))
+    assert outcome.status == 1
+    assert "NOT those that its results give" in outcome.out
+    assert "far: " in outcome.out
+
+
+def test_verify_runs_a_claim_again_bit_for_bit(packed: Path, command: Command) -> None:
+    outcome = command("verify", packed, "--claims", "pole", "--seeds", "1")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "its 2 verdicts are those that its results give" in outcome.out
+    assert "random-CartPole-v1: the same bit for bit, 1 of 1 seeds" in outcome.out
+
+
+def test_seeds_that_the_bundle_has_not(packed: Path, command: Command) -> None:
+    assert "no finished run of seed 7 (it has 3, 5)" in command("verify", packed, "--seeds", "3,7").problem
+    assert "has 2 finished seeds, not 3" in command("verify", packed, "--seeds", "3").problem
+    assert "no claim 'poel'; did you mean 'pole'?" in command("verify", packed, "--claims", "poel").problem
+
+
+def _again(reproduction: Path, shift: float) -> tuple[list[bundle.Rerun], list[str]]:
+    """The reproduction against itself with every return moved."""
+    card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
+    units = units_of(card, *choose(card, ["pole"]))
+    name, unit = next(iter(theirs.units.items()))
+    moved = [dataclasses.replace(h, episodes=h.episodes + np.array([0.0, shift])) for h in unit.histories]
+    runs = tuple({**run, "versions": {**run["versions"], "torch": "0.1"}} for run in unit.runs)
+    ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=tuple(moved), runs=runs)})
+    return bundle.compare(card, card.claims[:1], units, theirs, ours, (3, 5)), bundle.circumstances(theirs, ours, units)
+
+
+def test_other_bits_that_are_statistically_the_same(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reruns, different = _again(reproduction, 0.125)
+    assert reruns[0].other_bits == (3, 5)
+    assert reruns[0].tests["pole"].difference == pytest.approx(0.125)
+    assert bundle.report(reruns, different) == 0
+    shown = capsys.readouterr().out
+    assert "statistically the same" in shown
+    assert "torch: " in shown
+    assert "0.1 here" in shown
+
+
+def test_other_bits_that_differ(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reruns, different = _again(reproduction, 400.0)
+    assert bundle.report(reruns, different) == 1
+    assert "DIFFERENT" in capsys.readouterr().out
+
+
+def test_one_seed_with_other_bits_decides_nothing(reproduction: Path) -> None:
+    reruns, _ = _again(reproduction, 0.125)
+    lone = dataclasses.replace(reruns[0].tests["pole"], reported_sd=None, p_difference=1.0)
+    assert dataclasses.replace(reruns[0], tests={"pole": lone}).differs
+
+
+def test_bundle_says_where_it_wrote(reproduction: Path, command: Command, tmp_path: Path) -> None:
+    outcome = command("bundle", reproduction, "--into", tmp_path / "b.zip")
+    assert outcome.status == 0
+    assert "rlrepro verify" in outcome.out
+    assert "is no reproduction" in command("bundle", tmp_path).problem
+
+
+def test_the_commands_of_the_page(
+    reproduction: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With this reproduction and its claim in place of those that the page names."""
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).resolve().parent.parent / "docs" / "bundle.md"
+    lines = [line.strip() for line in page.read_text().splitlines() if line.startswith("    rlrepro ")]
+    assert len(lines) == 2
+    for line in lines:
+        own = line.replace("cleanrl-ppo", str(reproduction)).replace("ppo-cartpole", "pole")
+        assert command(*own.split()[1:]).status == 0

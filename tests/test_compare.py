@@ -1,0 +1,448 @@
+"""`rlrepro compare` and `rlrepro score`."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import Command, Runs
+from scipy import stats as scipy_stats
+
+from rlrepro import compare, stats, verdict
+from rlrepro.compare import PublishedNumber
+from rlrepro.compare_figure import curves
+from rlrepro.errors import Problem
+from rlrepro.importers import Group, load
+from rlrepro.protocol import History, Protocol, score
+from rlrepro.score import PROTOCOLS, score_all
+
+NONE = np.empty((0, 2))
+
+
+def history(
+    seed: int, episodes: Sequence[float] = (), evaluations: Sequence[float] = (), every: int = 10, stopped: str = ""
+) -> History:
+    """A seed whose points stand `every` env steps apart."""
+    training, evaluated = (
+        np.column_stack([np.arange(1, len(v) + 1) * every, np.asarray(v, float)]) if len(v) else NONE
+        for v in (episodes, evaluations)
+    )
+    return History(seed, training, evaluated, np.empty(0), every * max(len(episodes), len(evaluations)), stopped)
+
+
+def group(name: str, *histories: History, env: str = "E-v0", **more: object) -> Group:
+    return Group(name, env, f"runs/{name}", "csv", histories, **more)  # type: ignore[arg-type]
+
+
+def ended(name: str, values: Sequence[float], **more: object) -> Group:
+    """A group with one evaluation a seed."""
+    return group(name, *(history(seed, evaluations=[value]) for seed, value in enumerate(values)), **more)  # type: ignore[arg-type]
+
+
+# --- a made-up twin of TD3's published curves
+
+TWIN = {  # env: {seed: evaluations at 0, 5000, 10000, 15000}
+    "Runner-v1": {0: (5.0, 90.0, 40.0, 60.0), 1: (3.0, 20.0, 80.0, 70.0), 2: (1.0, 40.0, 90.0, 20.0)},
+    "Still-v1": {0: (7.0, 7.0, 7.0, 7.0), 1: (7.0, 7.0, 7.0, 7.0), 2: (7.0, 7.0, 7.0, 7.0)},
+}
+
+
+@pytest.fixture
+def twin(tmp_path: Path) -> Path:
+    file = tmp_path / "twin_per_seed.csv"
+    rows = [f"{env},{seed},{5000 * n},{value}\n" for env, seeds in TWIN.items()
+            for seed, values in seeds.items() for n, value in enumerate(values)]  # fmt: skip
+    file.write_text("env_id,seed,env_step,mean_return_of_10_episodes\n" + "".join(rows))
+    return file
+
+
+def test_each_protocol_gives_its_own_number(twin: Path) -> None:
+    (runner,) = load([twin], env="Runner-v1")
+    lines = {line.name: line for line in score_all(runner)}
+    assert list(lines) == list(PROTOCOLS)
+    best = lines["max over time of the seeds' mean"]  # means 3, 50, 70, 50: the third
+    assert best.score is not None
+    assert (best.score.mean, best.score.at_step, list(best.score.values)) == (70, 10_000, [40, 80, 90])
+    assert best.population_sd == pytest.approx(math.sqrt((30**2 + 10**2 + 20**2) / 3), rel=1e-12)
+    assert best.sample_sd == pytest.approx(math.sqrt((30**2 + 10**2 + 20**2) / 2), rel=1e-12)
+    means = {name: line.score.mean for name, line in lines.items() if line.score and line.score.per_seed}
+    assert means == pytest.approx({
+        "last evaluation": 50, "max over time of the seeds' mean": 70,
+        "mean of the seeds' maxima": (90 + 80 + 90) / 3, "area under the curve": (190 + 170 + 150) / 9,
+    })  # fmt: skip
+    assert lines["mean of the last 10 evaluations"].why == "it has 4 of the 10 evaluations that count"
+    assert lines["all training episodes"].why == "it has no episode that counts"
+
+
+def test_the_command_shows_them(twin: Path, command: Command) -> None:
+    shown = command("score", twin, "--env", "Runner-v1")
+    assert shown.status == 0
+    assert re.search(r"max over time of the seeds' mean +70\.00 +21\.60 +26\.46 +3\b", shown.out)
+    assert "at env step 10,000" in shown.out
+    assert "Still-v1" not in shown.out
+    both = command("score", twin)
+    assert re.search(
+        r"Still-v1: 3 seeds.*?max over time of the seeds' mean +7\.00 +0\.00 +0\.00 +3\b", both.out, re.DOTALL
+    )
+
+
+def test_a_claim_refuses_a_score_by_another_protocol(twin: Path) -> None:
+    (runner,) = load([twin], env="Runner-v1")
+    claim = SimpleNamespace(
+        id="runner", reported=70.0, margin=5.0, spread=21.6, spread_kind="population sd", seeds=3, per_seed=()
+    )
+    claimed = Protocol("evaluation", "max of seed mean")
+    for name, protocol in PROTOCOLS.items():
+        try:
+            scored = score(protocol, runner.histories)
+        except Problem:
+            continue
+        if protocol == claimed:
+            assert verdict.judge_score(claim, claimed, scored).measured_mean == 70  # type: ignore[arg-type]
+            continue
+        with pytest.raises(Problem, match="claim runner cannot be judged by this score") as raised:
+            verdict.judge_score(claim, claimed, scored)  # type: ignore[arg-type]
+        differs = "returns" if protocol.returns == "training" else "statistic"
+        assert f"({differs}: " in str(raised.value), name
+
+
+# --- groups against each other
+
+
+def test_the_numbers_of_a_group_are_scipys() -> None:
+    values = [3.0, 5.0, 4.0, 8.0, 1.0]
+    (panel,) = compare.compare([ended("a", values)]).panels
+    (side,) = panel.sides
+    assert panel.protocol == Protocol("evaluation", last=1)
+    assert side.score.mean == pytest.approx(np.mean(values), rel=1e-12)
+    assert side.sd == pytest.approx(np.std(values, ddof=1), rel=1e-12)
+    assert side.iqm == pytest.approx(scipy_stats.trim_mean(values, 0.25), rel=1e-12)
+    low, high = scipy_stats.t.interval(0.95, 4, np.mean(values), scipy_stats.sem(values))
+    assert side.interval is not None
+    assert (side.interval.low, side.interval.high) == pytest.approx((low, high), rel=1e-9)
+    assert panel.pairs == ()
+
+
+def test_pairs_are_tested_and_corrected_over_all_environments() -> None:
+    generator = np.random.default_rng(0)
+    values = {name: generator.normal(mean, 2, 12) for name, mean in (("a", 10), ("b", 12), ("c", 10))}
+    groups = [ended(name, v.tolist()) for name, v in values.items()]
+    groups += [ended(name, values[name].tolist(), env="F-v0") for name in ("a", "b")]
+    panels = compare.compare(groups).panels
+    assert [(pair.a, pair.b) for pair in panels[0].pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    every = [pair for panel in panels for pair in panel.pairs]
+    assert [pair.p_holm for pair in every] == pytest.approx(
+        stats.holm([pair.p for pair in every if pair.p is not None])
+    )
+    for pair in every:
+        x, y = values[pair.a], values[pair.b]
+        plain = scipy_stats.ttest_ind(x, y, equal_var=False)
+        assert pair.difference == pytest.approx(x.mean() - y.mean(), rel=1e-12)
+        assert pair.p is not None
+        assert plain.pvalue <= pair.p * (1 + 1e-9)  # the guards only ever make a test more careful
+        assert pair.p < 2 * plain.pvalue + 0.05
+        assert pair.low is not None
+        assert pair.high is not None
+        assert (pair.low > 0 or pair.high < 0) == (pair.p < 0.05)  # interval and test are one
+        wins = np.mean([(p > q) + (p == q) / 2 for p, q in itertools.product(x, y)])
+        assert pair.improvement.value == pytest.approx(wins, rel=1e-12)
+        assert pair.improvement.low is not None
+
+
+def test_few_seeds_are_told_apart_from_certainty() -> None:
+    (panel,) = compare.compare([ended("a", [5.0, 5.0, 5.0]), ended("b", [4.0, 4.0, 4.0]), ended("c", [9.0])]).panels
+    a_b, a_c, _ = panel.pairs
+    assert a_b.p == pytest.approx(2 / math.comb(6, 3))  # the rarest of all ways to deal out the seeds, both sides
+    assert (a_b.low, a_b.improvement.low) == (None, None)
+    assert any("complete separation" in note for note in panel.notes)
+    assert (a_c.p, a_c.p_holm) == (None, None)
+    assert any("one seed is not tested" in note for note in panel.notes)
+
+
+def test_seeds_without_a_score_are_said() -> None:
+    groups = [
+        group("a", history(0, evaluations=[1, 2]), history(1, evaluations=[1], stopped="it broke")),
+        group("b", history(0, evaluations=[1, math.nan]), history(1, evaluations=[2, 3])),
+    ]
+    (panel,) = compare.compare(groups).panels
+    assert [list(side.score.per_seed) for side in panel.sides] == [[0], [1]]
+    assert "a: no score of seed 1: it stopped at env step 10 (it broke)." in panel.notes
+    assert "b: no score of seed 0: its return is nan." in panel.notes
+
+
+def test_what_is_not_the_same_is_not_compared() -> None:
+    trained = group("trained", *(history(seed, episodes=range(200)) for seed in range(3)))
+    (panel,) = compare.compare([trained, ended("evaluated", [1.0, 2.0])]).panels
+    assert (panel.protocol, panel.sides, panel.pairs) == (None, (), ())
+    assert panel.notes[0] == (
+        "Not compared: trained has training returns only, evaluated has evaluation returns only. "
+        "A training return is no evaluation; rlrepro score shows each alone."
+    )
+    (panel,) = compare.compare([trained, ended("evaluated", [1.0, 2.0])], Protocol("evaluation", last=1)).panels
+    assert [side.label for side in panel.sides] == ["evaluated"]
+    assert "trained is not compared: it has no evaluation returns." in panel.notes
+
+
+def test_running_means_stand_for_the_last_hundred_episodes_and_no_others() -> None:
+    running = group("sb3", history(0, episodes=[1, 2, 3]), history(1, episodes=[1, 2, 5]), running=100)
+    whole = group("ours", *(history(seed, episodes=np.arange(150.0)) for seed in range(2)))
+    (panel,) = compare.compare([whole, running]).panels
+    assert [side.score.mean for side in panel.sides] == [pytest.approx(np.arange(50, 150).mean()), 4]
+    assert any("running mean" in note for note in panel.notes)
+    (panel,) = compare.compare([whole, running], Protocol("training", last=10)).panels
+    assert [side.label for side in panel.sides] == ["ours"]
+    assert any("running means of 100 episodes, not episodes" in note for note in panel.notes)
+
+
+def test_what_differs_beside_the_agent_is_said() -> None:
+    groups = [
+        group("a", history(0, evaluations=[1, 2, 3]), evaluation="10 episodes"),
+        group("b", history(0, evaluations=[1, 2]), evaluation="5 episodes"),
+    ]
+    (panel,) = compare.compare(groups).panels
+    assert "They ran for different numbers of env steps (a 30, b 20): --to-step 20 helps." in panel.notes
+    assert "Their evaluations differ: a 10 episodes; b 5 episodes." in panel.notes
+    (panel,) = compare.compare(groups, Protocol("evaluation", last=1, to_step=20)).panels
+    assert [side.score.mean for side in panel.sides] == [2, 2]
+    assert not any("different numbers" in note for note in panel.notes)
+
+
+def test_names_alike_are_told_apart_and_an_unstated_environment_is_said() -> None:
+    first, second = ended("ppo", [1.0]), ended("ppo", [2.0], env="")
+    second = Group(**{**vars(second), "source": "elsewhere/mine"})
+    (panel,) = compare.compare([first, second]).panels
+    assert [side.label for side in panel.sides] == ["ppo (ppo)", "ppo (mine)"]
+    assert "ppo (mine) does not say its environment: it is taken for E-v0." in panel.notes
+
+
+def test_samples_to_a_threshold() -> None:
+    rises = group(
+        "rises",
+        history(0, episodes=[0, 0, 3, 3, 9]),  # means of three: -, -, 1, 2, 5
+        history(1, episodes=[6, 6, 6, 0, 0]),  # 6 at its third
+        history(2, episodes=[0, 0, 0, 0, 1]),
+        history(3, episodes=[9, 9]),  # never three
+    )
+    protocol = Protocol("training", last=3)
+    assert compare.samples_to_threshold(rises, protocol, 2) == {0: 40, 1: 30, 2: None, 3: None}
+    assert compare.samples_to_threshold(rises, protocol, 6) == {0: None, 1: 30, 2: None, 3: None}
+    evaluated = group("evaluated", history(0, evaluations=[1, 5, 2]), history(1, evaluations=[math.nan, 5, 2]))
+    assert compare.samples_to_threshold(evaluated, Protocol("evaluation", last=3), 5) == {0: 20, 1: 20}
+    running = group("running", history(0, episodes=[1, 5, 2]), running=100)
+    assert compare.samples_to_threshold(running, Protocol("training", last=100), 2) == {0: 20}
+    page = compare.as_markdown(compare.compare([rises], protocol, threshold=2))
+    assert "| rises | 2 of 4 | not by half | 30 | 40 |" in page
+    assert "| rises | 0 of 4 | never |  |  |" in compare.as_markdown(compare.compare([rises], protocol, threshold=99))
+
+
+# --- published numbers
+
+
+def published(mean: float, protocol: Protocol, **more: object) -> PublishedNumber:
+    values: dict[str, object] = {"spread": 2.0, "kind": "sample sd", "seeds": 10, **more}
+    steps, env = values.pop("steps", 10), values.pop("env", "E-v0")
+    reported = stats.Reported(mean, **values)  # type: ignore[arg-type]
+    return PublishedNumber("some-1", "PPO, a paper", str(env), steps, reported, protocol)  # type: ignore[arg-type]
+
+
+LAST = Protocol("evaluation", last=1)
+
+
+def test_a_published_number_is_met_by_its_own_protocol() -> None:
+    values = [10.0, 12, 11, 9, 8, 10, 11, 12, 9, 10]
+    measured = group("a", *(history(s, evaluations=[99, v]) for s, v in enumerate(values)))
+    one = published(11.5, LAST, steps=20)
+    (panel,) = compare.compare([measured], Protocol("evaluation", "mean of seed maxima"), [one]).panels
+    assert panel.sides[0].score.mean == 99
+    (beside,) = panel.beside
+    assert beside.score is not None
+    assert beside.score.mean == pytest.approx(np.mean(values))
+    assert isinstance(beside.test, stats.ClaimTest)
+    welch = stats.welch_from_summary(np.mean(values), np.std(values, ddof=1), 10, 11.5, 2.0, 10)
+    assert welch.p_difference <= beside.test.p_difference < 2 * welch.p_difference
+    assert beside.p_holm == beside.test.p_difference
+    assert "some-1" in compare.as_markdown(compare.compare([measured], None, [one]))
+
+
+@pytest.mark.parametrize(
+    ("one", "why"),
+    [
+        (published(1, Protocol("training", last=100)), "it is of training returns, and the runs have none"),
+        (published(1, LAST, env="F-v0"), "it is of F-v0, not E-v0"),
+        (published(1, LAST, steps=1000), "it is of 1,000 env steps, the runs of 10"),
+        (published(1, Protocol("evaluation", discount=0.9)), "discounted by 0.9"),
+        (published(1, Protocol("evaluation", last=4)), "it has 1 of the 4 evaluations"),
+    ],
+)
+def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> None:
+    (panel,) = compare.compare([ended("a", [1.0, 2.0])], None, [one]).panels
+    (beside,) = panel.beside
+    assert beside.score is None
+    assert why in beside.why
+    assert "not comparable" in compare.as_markdown(compare.compare([ended("a", [1.0, 2.0])], None, [one]))
+
+
+def test_one_published_agent_is_one_sided_and_no_spread_is_not_tested() -> None:
+    runs = [ended("a", [1.0, 2.0, 3.0]), ended("b", [5.0, 5.0])]
+    one = published(2.5, LAST, kind="over episodes", spread=1.0, seeds=1)
+    nothing = published(5.0, LAST, kind="none", spread=None)
+    (panel,) = compare.compare(runs, None, [one, nothing]).panels
+    acceptance = panel.beside[0].test
+    assert isinstance(acceptance, stats.Acceptance)
+    assert (acceptance.reached, acceptance.seeds) == (1, 3)
+    assert panel.beside[3].test is None
+    assert any("not tested" in caveat for caveat in panel.beside[3].caveats)
+    longer = published(2.0, LAST, steps=10)
+    two = group("c", history(0, evaluations=[2, 9]), history(1, evaluations=[3, 9]))
+    (panel,) = compare.compare([two], None, [longer]).panels
+    assert panel.beside[0].score is not None
+    assert panel.beside[0].score.mean == 2.5  # at its own number of env steps
+    assert "scored at env step 10" in panel.beside[0].caveats
+
+
+# --- curves and files
+
+
+def test_curves_are_read_off_at_common_steps() -> None:
+    steps, lines = curves(group("a", history(0, evaluations=[1, 2]), history(1, evaluations=[3, 5])), "evaluation")
+    assert (steps.tolist(), lines.tolist()) == ([10, 20], [[1, 2], [3, 5]])
+    long, short = np.arange(300.0), np.arange(100.0)
+    steps, lines = curves(group("a", history(0, episodes=long), history(1, episodes=short)), "training")
+    assert (steps[0], steps[-1], lines.shape) == (10, 3000, (2, 200))
+    assert lines[0, -1] == long[-100:].mean()
+    assert lines[0, 0] == 0
+    assert np.isnan(lines[1, -1])
+    at = 60  # the latest episode at or before this step, and up to 99 before it
+    last = int(steps[at] // 10)
+    assert lines[0, at] == pytest.approx(long[max(0, last - 100) : last].mean())
+    assert lines[1, at] == pytest.approx(short[max(0, last - 100) : last].mean())
+
+
+def test_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
+    groups = [
+        group("_a $x$ | <b>&", *(history(s, episodes=np.arange(150.0) + s) for s in range(3))),
+        group("b", *(history(s, episodes=np.arange(150.0) - s) for s in range(2)), history(7, [1.0], stopped="=1+1")),
+    ]
+    comparison = compare.compare(groups, threshold=60.0)
+    contents = []
+    for name in ("one", "two"):
+        written = compare.write(comparison, tmp_path / name / "deep")
+        assert [file.name for file in written] == ["compare.md", "compare.csv", "compare.svg"]
+        contents.append([file.read_bytes() for file in written])
+    assert contents[0] == contents[1]
+    page, rows, figure = (data.decode() for data in contents[0])
+    assert "| \\_a $x$ \\| \\<b\\>& | 3 |" in page
+    read = list(csv.DictReader(rows.splitlines()))
+    assert [(row["label"], row["seed"], row["score"]) for row in read][:2] == [
+        ("_a $x$ | <b>&", "0", "99.5"), ("_a $x$ | <b>&", "1", "100.5"),
+    ]  # fmt: skip
+    assert [row["steps_to_threshold"] for row in read] == ["1110", "1100", "1090", "1110", "1120", ""]
+    assert read[-1]["missing"] == "it stopped at env step 10 (=1+1)"
+    assert ElementTree.fromstring(figure).tag.endswith("svg")
+    assert "<text" not in figure  # letters are paths: it looks the same everywhere
+    for colour in ("#0072b2", "#d55e00"):
+        assert colour in figure
+
+
+# --- the command
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    file = tmp_path / "two.csv"
+    rows = [f"{algo},{seed},{10 * n},{n % 7 + seed + (algo == 'b')}\n"
+            for algo in "ab" for seed in range(4) for n in range(1, 150)]  # fmt: skip
+    file.write_text("algo,seed,step,episode_return\n" + "".join(rows))
+    return file
+
+
+def test_flags_make_the_protocol(two: Path, command: Command) -> None:
+    def title(*flags: str) -> str:
+        shown = command("compare", two, *flags)
+        assert shown.status == 0
+        return shown.out.splitlines()[1]
+
+    assert title() == "Training return, mean of the last 100 episodes"
+    assert title("--last", "7") == "Training return, mean of the last 7 episodes"
+    assert title("--last", "all") == "Training return, mean of all episodes"
+    assert title("--to-step", "1200") == "Training return, mean of the last 100 episodes up to env step 1,200"
+    assert title("--after-step", "300") == "Training return, mean of all episodes after env step 300"
+    as_evaluations = ("--column", "kind=evaluation")
+    assert title(*as_evaluations) == "Evaluation return, mean of the last evaluation"
+    assert title(*as_evaluations, "--statistic", "max-of-seed-mean") == (
+        "Evaluation return, maximum over time of the seeds' mean, all evaluations"
+    )
+
+
+def test_files_are_written_where_asked(two: Path, command: Command, tmp_path: Path) -> None:
+    shown = command("compare", two, "--into", tmp_path / "out", "--threshold", "5")
+    assert shown.status == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["compare.csv", "compare.md", "compare.svg"]
+    assert "a − b" in shown.out
+    assert "first reached 5" in shown.out
+
+
+def test_our_runs_are_compared(runs: Runs, command: Command) -> None:
+    for name, env_kwargs in (("one", ()), ("two", ("--num-envs", "2"))):
+        runs.finish(name, "--agent", "random", "--seeds", "2", "--total-timesteps", "120", *env_kwargs)
+    shown = command("compare", runs.folder / "one", runs.folder / "two", "--last", "2", "--returns", "training")
+    assert shown.status == 0
+    assert "random (one)" in shown.out
+    assert "random (two)" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--last", "0"), "--last"),
+        (("--last", "some"), "--last"),
+        (("--threshold", "nan"), "nan is not finite"),
+        (("--threshold", "high"), "'high' is not a number"),
+        (("--statistic", "median"), "--statistic"),
+        (("--returns", "both"), "--returns"),
+        (("--statistic", "max-of-seed-mean", "--returns", "training"), "is a statistic of evaluations"),
+        (("--after-step", "9", "--to-step", "5"), "after_step 9 is not before to_step 5"),
+        (("--column", "step"), "is not ROLE=NAME"),
+        (("--column", "stp=x"), "did you mean 'step'?"),
+        (("--as", "excel"), "--as"),
+        (("--as", "npz"), "not an evaluations.npz that can be read"),
+        (("--env", "Hopper-v1"), "no run is on 'Hopper-v1' (there is none stated)"),
+        (("--labels", "a", "b"), "2 labels for 1 runs"),
+        (("--into", "{file}"), "--into"),
+        (("missing.csv",), "there is no missing.csv"),
+    ],
+)
+def test_faults_are_one_line(flags: Sequence[str], said: str, two: Path, command: Command) -> None:
+    flags = [flag.replace("{file}", str(two)) for flag in flags]
+    assert said in command("compare", two, *flags).problem
+
+
+def test_published_ids_are_looked_up_in_the_book(two: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def book(identity: str) -> PublishedNumber:
+        rows: Mapping[str, PublishedNumber] = {"some-1": published(4.0, Protocol("training", last=100), steps=1490)}
+        if identity not in rows:
+            raise Problem(f"no published number has the id {identity!r}")
+        return rows[identity]
+
+    monkeypatch.setattr(compare, "published_number", book)
+    shown = command("compare", two, "--published", "some-1")
+    assert shown.status == 0
+    assert "Beside published numbers" in shown.out
+    assert "no published number has the id 'other'" in command("compare", two, "--published", "other").problem
+
+
+def test_a_comparison_of_nothing_has_a_status(tmp_path: Path, command: Command) -> None:
+    rows = {"train": "0,training,5,1\n", "eval": "0,evaluation,5,1\n"}
+    for name, row in rows.items():
+        (tmp_path / f"{name}.csv").write_text(f"seed,kind,step,return\n{row}")
+    shown = command("compare", tmp_path / "train.csv", tmp_path / "eval.csv")
+    assert shown.status == 1
+    assert "Not compared: train has training returns only, eval has evaluation returns only." in shown.out

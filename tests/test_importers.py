@@ -1,0 +1,409 @@
+"""Runs of any origin read as groups of histories."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Runs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rlrepro.errors import Problem
+from rlrepro.histories import read_run
+from rlrepro.importers import Group, load
+from rlrepro.results import Results, UnitResults, write_results
+from rlrepro.units import shared
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of Stable-Baselines3's PPO on two sub-environments, with evaluations and event files."""
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import EvalCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    folder = tmp_path_factory.mktemp("peer")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for seed in (3, 4):
+        own = folder / "logs" / "ppo" / f"seed-{seed}"
+        env = make_vec_env("CartPole-v1", n_envs=2, seed=seed, monitor_dir=str(own))
+        callback = EvalCallback(make_vec_env("CartPole-v1", seed=9), eval_freq=64, n_eval_episodes=2,
+                                log_path=str(own), verbose=0)  # fmt: skip
+        model = PPO("MlpPolicy", env, n_steps=64, n_epochs=1, seed=seed, device="cpu",
+                    tensorboard_log=str(folder / "tb"))  # fmt: skip
+        model.learn(256, callback=callback, tb_log_name=f"ppo-{seed}")
+    torch.set_num_threads(threads)
+    return folder
+
+
+def one(groups: Sequence[Group]) -> Group:
+    assert len(groups) == 1, [group.name for group in groups]
+    return groups[0]
+
+
+def problem(*paths: Path, **options: object) -> str:
+    with pytest.raises(Problem) as raised:
+        load(paths, **options)  # type: ignore[arg-type]
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
+
+
+def reads_or_names(file: Path) -> bool:
+    """Whether a file is read, or refused by a line that names it."""
+    try:
+        load([file])
+    except Problem as found:
+        return str(file) in str(found)
+    return True
+
+
+# --- Stable-Baselines3
+
+
+def test_monitor_files_are_what_stable_baselines3_reads(peer: Path) -> None:
+    from stable_baselines3.common.results_plotter import load_results, ts2xy
+
+    group = one(load([peer / "logs"]))
+    assert (group.name, group.env, [h.seed for h in group.histories]) == ("ppo", "CartPole-v1", [3, 4])
+    for history in group.histories:
+        x, y = ts2xy(load_results(str(peer / "logs" / "ppo" / f"seed-{history.seed}")), "timesteps")
+        assert history.episodes[:, 0].tolist() == x.tolist()
+        assert history.episodes[:, 1].tolist() == y.tolist()
+        assert len(history.episodes) > 4
+
+
+def test_evaluations_are_means_of_their_episodes(peer: Path) -> None:
+    group = one(load([peer / "logs" / "ppo" / "seed-4"]))
+    with np.load(peer / "logs" / "ppo" / "seed-4" / "evaluations.npz") as arrays:
+        steps, results = arrays["timesteps"], arrays["results"]
+    assert group.histories[0].evaluations.tolist() == np.column_stack([steps, results.mean(1)]).tolist()
+    assert group.evaluation == "2 episodes"
+    alone = one(load([peer / "logs" / "ppo" / "seed-4" / "evaluations.npz"]))
+    assert alone.histories[0].evaluations.tolist() == group.histories[0].evaluations.tolist()
+    assert len(alone.histories[0].episodes) == 0
+
+
+def test_its_event_files_say_the_same(peer: Path) -> None:
+    group = one(load([peer / "tb"]))  # ppo-3_1 and ppo-4_1: it numbers the runs of one name
+    assert (group.name, group.running, [h.seed for h in group.histories]) == ("ppo", 100, [3, 4])
+    files = one(load([peer / "logs"]))
+    for events, history in zip(group.histories, files.histories, strict=True):
+        np.testing.assert_allclose(events.evaluations, history.evaluations, rtol=1e-6)  # event files are in float32
+        assert events.episodes[-1, 0] == 256
+        assert events.episodes[-1, 1] == pytest.approx(history.episodes[:, 1].mean(), rel=1e-6)  # fewer than 100
+
+
+def test_seeds_given_one_by_one_are_a_group_and_labels_make_others(peer: Path) -> None:
+    paths = [peer / "logs" / "ppo" / name for name in ("seed-3", "seed-4")]
+    assert [h.seed for h in one(load(paths)).histories] == [3, 4]
+    assert [g.name for g in load(paths, labels=["a", "b"])] == ["a", "b"]
+    assert [h.seed for h in one(load(paths, labels=["a", "a"])).histories] == [3, 4]
+    assert "2 labels for 1 runs" in problem(paths[0], labels=["a", "b"])
+    assert "is named twice" in problem(paths[0], paths[0])
+
+
+def test_kinds_can_be_forced(peer: Path) -> None:
+    folder = peer / "logs" / "ppo" / "seed-3"
+    assert len(one(load([folder], "monitor")).histories[0].evaluations) == 0
+    assert len(one(load([folder], "npz")).histories[0].episodes) == 0
+    assert "not a TensorBoard folder" in problem(folder, kind="tensorboard")
+    one_env = one(load([folder / "0.monitor.csv"])).histories[0]
+    both = one(load([folder / "0.monitor.csv", folder / "1.monitor.csv"])).histories[0]
+    assert 0 < len(one_env.episodes) < len(both.episodes)
+    assert both.episodes.tolist() == one(load([folder])).histories[0].episodes.tolist()
+
+
+MONITOR = '#{"t_start": 100.0, "env_id": "E-v0"}\nr,l,t\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("r,l,t\n1,1,1\n", ":1: not a monitor file"),
+        ('#{"env_id": "E"}\nr,l,t\n1,1,1\n', ":1: not a monitor file"),
+        ('#{"t_start": 1.0}\nr,t\n1,1\n', ":2: it has no column 'l'"),
+        (MONITOR + "1,1,1\n1,x,2\n", ":4: l 'x' is not a number"),
+        (MONITOR + "1,1,1\n1,2\n1,1,1\n", ":4: it has 2 cells"),
+        (MONITOR + "1,0,1\n", ":3: an episode of length 0"),
+        (MONITOR + "1,nan,1\n", ":3: an episode of length nan"),
+        ('#{"t_start": 1.0}\n', ":2: it has no column 'r'"),
+    ],
+)
+def test_faults_of_monitor_files_name_file_and_line(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "monitor.csv"
+    file.write_text(text)
+    found = problem(file)
+    assert found.startswith(f"{file}{said}" if said.startswith(":") else f"{file} {said}")
+
+
+def test_sub_environments_stand_in_order_of_time_and_a_half_written_line_is_said(tmp_path: Path) -> None:
+    (tmp_path / "0.monitor.csv").write_text(MONITOR + "1.5,10,1.0\n2.5,10,3.0\n9.0,10,5")
+    (tmp_path / "1.monitor.csv").write_text(MONITOR.replace("100.0", "101.0") + "3.5,7,1.0\n")
+    group = one(load([tmp_path]))
+    assert group.histories[0].episodes.tolist() == [[10, 1.5], [17, 3.5], [27, 2.5]]
+    assert any("half-written" in note for note in group.notes)
+
+
+def test_monitor_files_of_two_environments_are_no_seed(tmp_path: Path) -> None:
+    (tmp_path / "0.monitor.csv").write_text(MONITOR + "1,1,1\n")
+    (tmp_path / "1.monitor.csv").write_text(MONITOR.replace("E-v0", "F-v0") + "1,1,1\n")
+    assert "several environments (E-v0, F-v0)" in problem(tmp_path)
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "exploded",)  # type: ignore[return-value]
+
+    np.savez(tmp_path / "evaluations.npz", timesteps=np.arange(1), results=np.array([[Bomb()]], object))
+    assert "evaluations.npz: not an evaluations.npz that can be read" in problem(tmp_path / "evaluations.npz")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"timesteps": np.arange(2)}, "no array 'results', but timesteps"),
+        ({"timesteps": np.arange(2), "results": np.zeros((3, 2))}, "timesteps [2] and results [3, 2]"),
+        ({"timesteps": np.arange(2), "results": np.zeros((2, 0))}, "results [2, 0]"),
+        ({"timesteps": np.array([5, 5]), "results": np.zeros((2, 1))}, "evaluation 2 is at env step 5"),
+        ({"timesteps": np.array(["a", "b"]), "results": np.zeros((2, 1))}, "expected numbers"),
+    ],
+)
+def test_faults_of_npz_files(arrays: Mapping[str, np.ndarray], said: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "evaluations.npz", **arrays)
+    assert said in problem(tmp_path / "evaluations.npz")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_npz_is_one_line(place: int, byte: int, cut: bool, tmp_path: Path) -> None:
+    file = tmp_path / "evaluations.npz"
+    np.savez_compressed(file, timesteps=np.arange(1, 5), results=np.zeros((4, 2)))
+    data = bytearray(file.read_bytes())
+    place %= len(data)
+    file.write_bytes(data[:place] if cut else data[:place] + bytes([byte]) + data[place + 1 :])
+    assert reads_or_names(file)
+
+
+# --- TensorBoard
+
+
+def events(folder: Path, points: Mapping[str, Sequence[tuple[int, float]]], new_style: bool = False) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for tag, values in points.items():
+            for step, value in values:
+                writer.add_scalar(tag, value, step, new_style=new_style)
+
+
+def test_folders_of_cleanrl_say_environment_agent_and_seed(tmp_path: Path) -> None:
+    points = [(20 * n, float(n % 7)) for n in range(1, 400)]
+    for seed in (1, 2):
+        events(tmp_path / f"CartPole-v1__ppo__{seed}__170000000{seed}",
+               {"charts/episodic_return": points, "charts/SPS": [(1, 5.0)]}, new_style=seed == 2)  # fmt: skip
+    events(tmp_path / "ALE" / "Pong-v5__dqn__1__1700000000", {"charts/episodic_return": points})
+    events(tmp_path / "other", {"eval/mean_reward": [(1000, 5.0), (2000, 6.0)]})
+    groups = {group.env: group for group in load([tmp_path])}
+    assert {env: (g.name, [h.seed for h in g.histories]) for env, g in groups.items()} == {
+        "CartPole-v1": ("ppo", [1, 2]),
+        "ALE/Pong-v5": ("dqn", [1]),
+        "": ("other", [0]),
+    }
+    for history in groups["CartPole-v1"].histories:
+        assert history.episodes.tolist() == [list(map(float, point)) for point in points]  # all 399, none sampled away
+    assert groups[""].histories[0].evaluations.tolist() == [[1000, 5], [2000, 6]]
+    assert "no seed in its name: it is called seed 0" in groups[""].notes[0]
+    assert [g.env for g in load([tmp_path], env="CartPole-v1")] == ["CartPole-v1"]
+    assert "no run is on 'CartPole-v0'; did you mean 'CartPole-v1'?" in problem(tmp_path, env="CartPole-v0")
+
+
+def test_a_seed_twice_is_refused(tmp_path: Path) -> None:
+    for time in (1, 2):
+        events(tmp_path / f"E-v0__ppo__1__{time}", {"charts/episodic_return": [(5, 1.0)]})
+    assert "seed 1 of ppo is there twice" in problem(tmp_path)
+
+
+def test_tags_can_be_named(tmp_path: Path) -> None:
+    events(tmp_path / "seed-5", {"my/return": [(5, 1.0), (9, 2.0)]})
+    said = problem(tmp_path)
+    assert "no returns under a tag that is known" in said
+    assert "my/return" in said
+    assert "did you mean 'my/return'?" in problem(tmp_path, columns={"training": "my/retrn"})
+    group = one(load([tmp_path], columns={"training": "my/return"}))
+    assert (group.histories[0].seed, group.histories[0].episodes.tolist()) == (5, [[5, 1], [9, 2]])
+
+
+def test_a_damaged_event_file_gives_what_can_be_read_or_one_line(tmp_path: Path) -> None:
+    events(tmp_path, {"charts/episodic_return": [(n, 1.0) for n in range(50)]})
+    file = next(tmp_path.glob("*tfevents*"))
+    data = file.read_bytes()
+    file.write_bytes(data[:-20])
+    assert 40 < len(one(load([tmp_path])).histories[0].episodes) < 50
+    file.write_bytes(b"")
+    assert "there is none" in problem(tmp_path)
+    file.write_bytes(struct.pack("<Q", 3) + b"nonsense")
+    assert "there is none" in problem(tmp_path)
+
+
+# --- our own
+
+
+def test_run_folders_and_results(runs: Runs, tmp_path: Path) -> None:
+    short = ("--agent", "random", "--total-timesteps", "60", "--env", "CartPole-v1")
+    first = runs.finish("first", *short, "--seeds", "0,2")
+    second = runs.finish("second", *short, "--seeds", "1,")
+    other = runs.finish("other", *short, "--seeds", "1,", "--num-envs", "2")
+    settings_, histories = read_run(first)
+    group = one(load([first]))
+    assert (group.name, group.env, group.kind) == ("random", "CartPole-v1", "run")
+    assert [h.episodes.tolist() for h in group.histories] == [h.episodes.tolist() for h in histories]
+    assert [h.seed for h in one(load([first, second])).histories] == [0, 1, 2]
+    assert len(load([runs.folder])) == 2  # other settings, another group
+    assert one(load([first / "tensorboard"])).histories[0].episodes.tolist() == histories[0].episodes.tolist()
+    assert "give the run folder" in problem(first / "tensorboard" / "seed-0")
+    assert "is named twice" in problem(first, runs.folder / "other" / ".." / "first")
+    assert "seed 1 of a is there twice" in problem(second, other, labels=["a", "a"])
+    write_results(
+        tmp_path / "card" / "results", Results(0.5, {"u": UnitResults(shared(settings_), (), tuple(histories))})
+    )
+    kept = one(load([tmp_path / "card"]))
+    assert [h.episodes.tolist() for h in kept.histories] == [h.episodes.tolist() for h in histories]
+    assert "0.5 of the paper's steps" in kept.notes[0]
+    table = one(load([tmp_path / "card" / "results" / "u.csv.gz"]))
+    assert [h.final.tolist() for h in table.histories] == [h.final.tolist() for h in histories]
+
+
+# --- CSV
+
+
+def table(folder: Path, text: str, name: str = "runs.csv") -> Path:
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def test_a_long_table_becomes_groups(tmp_path: Path) -> None:
+    file = table(tmp_path, "env_id,algo,seed,env_step,mean_return_of_10_episodes\n"
+                           "A,x,1,0,1\nA,x,1,10,2\nA,x,0,0,3\nA,x,0,10,4\nB,x,0,0,5\nA,y,0,0,6\n")  # fmt: skip
+    groups = {(g.name, g.env): g for g in load([file])}
+    assert set(groups) == {("x", "A"), ("x", "B"), ("y", "A")}
+    histories = groups["x", "A"].histories
+    assert [h.seed for h in histories] == [0, 1]
+    assert [h.evaluations.tolist() for h in histories] == [[[0, 3], [10, 4]], [[0, 1], [10, 2]]]
+    assert groups["x", "A"].evaluation == "10 episodes"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "guessed"),
+    [
+        ("seed,step,episode_return\n0,5,1\n0,9,1\n", "episodes", False),
+        ("seed,step,mean_return\n0,5,1\n0,9,1\n", "evaluations", False),
+        ("seed,step,reward\n0,5,1\n0,9,1\n1,5,1\n1,9,1\n", "evaluations", True),
+        ("seed,step,reward\n0,5,1\n0,9,1\n1,6,1\n1,9,1\n", "episodes", True),
+        ("seed,kind,step,reward\n0,eval,5,1\n", "evaluations", False),
+    ],
+)
+def test_what_rows_are_is_read_or_guessed_and_said(text: str, kind: str, guessed: bool, tmp_path: Path) -> None:
+    group = one(load([table(tmp_path, text)]))
+    assert len(getattr(group.histories[0], kind)) > 0
+    assert any("are taken for" in note for note in group.notes) == guessed
+    forced = "training" if kind == "evaluations" else "evaluation"
+    if "kind" not in text:
+        group = one(load([table(tmp_path, text)], columns={"kind": forced}))
+        assert len(getattr(group.histories[0], kind)) == 0
+        assert not group.notes
+
+
+def test_columns_can_be_named_and_files_can_be_seeds(tmp_path: Path) -> None:
+    for seed in (7, 8):
+        table(tmp_path, f"when,what\n10,{seed}\n", f"mine_seed{seed}.csv")
+    assert "no column that is the step" in problem(tmp_path)
+    group = one(load([tmp_path], columns={"step": "when", "return": "what", "kind": "evaluation"}))
+    assert [(h.seed, h.evaluations.tolist()) for h in group.histories] == [(7, [[10, 7]]), (8, [[10, 8]])]
+    assert "did you mean 'when'?" in problem(tmp_path / "mine_seed7.csv", columns={"step": "wen"})
+    assert "no such role; did you mean 'return'?" in problem(tmp_path, columns={"retrun": "what"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("seed,step,return\n", "has no rows"),
+        ("seed,step,return\n0,x,1\n", ":2: env step 'x' is not a number"),
+        ("seed,step,return\n0,1,1\n0,2,what\n", ":3: return 'what' is not a number"),
+        ("seed,step,return\n0,1.5,1\n", ":2: env step '1.5' is not a whole number"),
+        ("seed,step,return\n0,-1,1\n", ":2: env step '-1'"),
+        ("seed,step,return\n0,inf,1\n", ":2: env step 'inf'"),
+        ("seed,step,return\nnan,1,1\n", ":2: seed 'nan'"),
+        ("seed,step,return\n0\n0,1,1\n", ":2: it has 1 cells, and no env step"),
+        ("seed,step,mean_return\n0,5,1\n0,5,2\n", ":3: this evaluation of seed 0 is at env step 5"),
+        ("seed,step,episode_return\n0,5,1\n0,4,2\n", ":3: this episode of seed 0 is at env step 4, the one"),
+        ("seed,step\n0,1\n", ":1: it has no column that is the return"),
+        ("seed,step,step,return\n0,1,1,1\n", ":1: it has two columns 'step'"),
+        ("seed,kind,step,return\n0,other,1,1\n", ":2: kind 'other' is none of"),
+        ("\x00\x01,\x02\n", "has no column"),
+    ],
+)
+def test_faults_of_tables_name_file_and_line(text: str, said: str, tmp_path: Path) -> None:
+    file = table(tmp_path, text)
+    found = problem(file)
+    assert said in found
+    assert str(file) in found
+
+
+def test_returns_that_are_no_numbers_are_noted_and_half_lines_left_out(tmp_path: Path) -> None:
+    group = one(load([table(tmp_path, "seed,step,episode_return\n0,1,nan\n0,2,5\n1,2,5\n1,")]))
+    assert any("not finite in seed 0" in note for note in group.notes)
+    assert any("half-written" in note for note in group.notes)
+    whole = one(load([table(tmp_path, "seed,step,episode_return\n0,1,3\n0,2,5")]))
+    assert whole.histories[0].episodes.tolist() == [[1, 3], [2, 5]]
+
+
+def test_a_record_that_ends_early_is_a_seed_that_stopped(tmp_path: Path) -> None:
+    rows = [f"{seed},{step},1" for seed, end in ((0, 100), (1, 95), (2, 80)) for step in range(0, end, 5)]
+    group = one(load([table(tmp_path, "seed,step,episode_return\n" + "\n".join(rows) + "\n")]))
+    assert [bool(history.stopped) for history in group.histories] == [False, False, True]
+
+
+def test_damaged_texts_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_bytes(b"seed,step,return\n0,1,\xff\n")
+    assert "not a text file" in problem(file)
+    packed = tmp_path / "runs.csv.gz"
+    packed.write_bytes(gzip.compress(b"seed,step,return\n0,1,2\n")[:-6])
+    assert "not a text file" in problem(packed)
+    packed.write_bytes(b"no gzip")
+    assert str(packed) in problem(packed)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.sampled_from("0123456789.,\n\r\"'-aseedtp rtunkiv_#{}:\t")), head=st.booleans())
+def test_any_text_is_read_or_is_one_line(text: str, head: bool, tmp_path: Path) -> None:
+    for name, start in (("runs.csv", "seed,step,return\n0,1,2\n"), ("monitor.csv", MONITOR)):
+        assert reads_or_names(table(tmp_path, (start if head else "") + text, name))
+
+
+# --- what is nothing
+
+
+def test_what_is_not_there_or_not_known(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert f"there is no {tmp_path / 'rnus'}; did you mean" in problem(tmp_path / "rnus")
+    assert "holds no run that can be read" in problem(tmp_path / "runs")
+    (tmp_path / "notes.txt").write_text("hello\n")
+    assert "not known what it is" in problem(tmp_path / "notes.txt")
+    assert "is a folder" in problem(tmp_path / "notes.txt", kind="run")
+    (tmp_path / "results.json").write_text(json.dumps({}))
+    assert "is part of a folder" in problem(tmp_path / "results.json")

@@ -1,0 +1,260 @@
+"""What a reproduction takes: the arithmetic by hand, the probe's files, and the prediction against the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rlrepro import plan, stats
+from rlrepro.cards import Card, Claim, load_card
+from rlrepro.errors import Problem
+from rlrepro.record import RunFolder
+from rlrepro.reproduce import Reproduction, main
+from rlrepro.settings import Settings
+from rlrepro.units import choose, settings_of, units_of
+from rlrepro.verdict import reported
+
+PROBE = plan.Probe(
+    steps=2_000,
+    start_up=3.0,
+    per_step=0.001,
+    per_checkpoint=0.5,
+    per_eval_step=0.002,
+    episode_length=20.0,
+    point_bytes=1_000.0,
+    step_bytes=2.0,
+    eval_bytes=30.0,
+    checkpoint_bytes=10_000.0,
+    checkpoint_growth=4.0,
+    fixed_bytes=5_000.0,
+)
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    return load_card("cleanrl-dqn")
+
+
+@pytest.fixture(scope="module")
+def settings(card: Card) -> Settings:
+    made = settings_of(card, units_of(card, card.claims, ())[0], (0, 1, 2))
+    return dataclasses.replace(
+        made,
+        total_timesteps=100_000,
+        log_every=1_000,
+        eval_every=25_000,
+        eval_episodes=5,
+        final_eval_episodes=10,
+        checkpoint_every=10_000,
+    )
+
+
+def test_a_cost_is_the_probe_scaled_by_hand(settings: Settings) -> None:
+    cost = plan.predict(settings, PROBE, limit=500)
+    assert cost.env_steps == 300_000
+    assert cost.seconds == pytest.approx(3 + 100 + 11 * 0.5)
+    assert cost.eval_seconds == pytest.approx((3 * 5 + 10) * 500 * 0.002)  # at 25, 50 and 75 thousand, and at the end
+    checkpoint = 10_000 + 4 * (10_000 - 2_000)  # the replay memory holds 10,000 steps
+    assert cost.bytes == pytest.approx(2 * checkpoint + 5_000 + 103 * 1_000 + 200_000 + 25 * 30)
+
+
+def test_without_a_time_limit_the_probes_episodes_count(settings: Settings) -> None:
+    assert plan.predict(settings, PROBE, None).eval_seconds == pytest.approx(25 * 20 * 0.002)
+
+
+def test_costs_add_up() -> None:
+    assert plan.Cost(1, 2.0, 3.0, 4.0) + plan.Cost(10, 20.0, 30.0, 40.0) == plan.Cost(11, 22.0, 33.0, 44.0)
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "num_steps", "total", "expected"),
+    [(4, 128, 500_000, 2_048), (1, 2_048, 10**6, 8_192), (8, 100, 10**6, 3_200), (4, 128, 600, 600)],
+)
+def test_a_probe_is_of_whole_rollouts(
+    settings: Settings, num_envs: int, num_steps: int, total: int, expected: int
+) -> None:
+    own = dataclasses.replace(
+        settings, num_envs=num_envs, total_timesteps=total, hyperparameters={"num_steps": num_steps}
+    )
+    assert plan.probe_steps(own) == expected
+
+
+def test_a_probe_learns_soon(settings: Settings) -> None:
+    short = plan.probe_settings(settings, 2_000)
+    assert settings.hyperparameters["learning_starts"] == 10_000
+    assert short.hyperparameters["learning_starts"] == 250
+    assert (short.total_timesteps, short.log_every, short.eval_every) == (2_000, 500, 1_000)
+
+
+def _write_probe(path: Path, seed: int, rates: Sequence[float], evaluation: float) -> None:
+    """Four intervals of 500 steps at these rates; the evaluation in the middle takes so many seconds."""
+    folder = RunFolder(path)
+    folder.checkpoints(seed).mkdir(parents=True)
+    rows, now = ["env_step,wall_time,metric,value"], 1_000.0
+    for step, rate in zip((500, 1_000, 1_500, 2_000), rates, strict=True):
+        now += 500 / rate
+        rows.append(f"{step},{now},charts/SPS,{rate}")
+        if step == 1_000:
+            now += evaluation
+            rows.append(f"{step},{now},eval/mean_reward,1")
+    (folder.seed(seed) / "metrics.csv").write_text("\n".join(rows) + "\n")
+    (folder.seed(seed) / "episodes.csv").write_text("x" * 4_000)
+    ends = "".join(f"1000,{e},1,{length}\n" for e, length in enumerate((10, 30)))
+    (folder.seed(seed) / "evaluations.csv").write_text(f"env_step,episode,episode_return,episode_length\n{ends}")
+    (folder.checkpoints(seed) / "step-000000001000.safetensors").write_bytes(b"x" * 3_000)
+    (folder.checkpoints(seed) / "step-000000002000.safetensors").write_bytes(b"x" * 5_000)
+    folder.policy(seed).write_bytes(b"x" * 700)
+
+
+def test_what_the_files_of_a_probe_say(settings: Settings, tmp_path: Path) -> None:
+    own = dataclasses.replace(plan.probe_settings(settings, 2_000), seeds=(0, 1), processes=2)
+    _write_probe(tmp_path, 0, (10, 500, 100, 500), evaluation=2.0)  # warms up, steady, writes a checkpoint, steady
+    _write_probe(tmp_path, 1, (10, 1_000, 1_000, 1_000), evaluation=1.0)
+    probe, training = plan.read_probe(RunFolder(tmp_path), own, wall=30.0)
+    assert probe.per_step == pytest.approx(1 / 500)  # of the slower process, without its first and third interval
+    assert training == pytest.approx(4.0)
+    assert probe.per_checkpoint == pytest.approx(5.0 - 1.0)
+    assert probe.per_eval_step == pytest.approx(2.0 / 40)
+    assert probe.episode_length == 20
+    assert probe.start_up == pytest.approx(30 - 4 - 2 - 2 * 4)
+    assert probe.step_bytes == 4.0
+    assert probe.checkpoint_bytes == 10_000
+    assert probe.checkpoint_growth == pytest.approx(4.0)
+    assert probe.fixed_bytes == 1_400
+
+
+def test_seeds_by_the_papers_own_spread(card: Card) -> None:
+    claim = next(c for c in card.claims if c.id == "dqn-cartpole")
+    theirs = reported(claim)
+    assert theirs.sample_sd is not None
+    for test, difference in (("equivalence", 0.0), ("difference", claim.margin)):
+        needed = stats.seeds_needed(theirs.sample_sd, theirs, claim.margin, difference, test, 0.8, 0.05 / 6)  # type: ignore[arg-type]
+        count, _ = plan.seeds_for(card, claim, 6, test)  # type: ignore[arg-type]
+        assert count == ("never" if needed.seeds is None else f"{needed.seeds:,}")
+
+
+def test_seeds_where_nothing_is_known_of_the_spread(card: Card) -> None:
+    claim: Claim = dataclasses.replace(card.claims[0], spread=None, spread_kind="none")
+    count, remark = plan.seeds_for(card, claim, 1, "equivalence")
+    assert count == "?"
+    assert "does not print" in remark
+
+
+def test_seeds_of_a_one_sided_claim(card: Card) -> None:
+    claim = dataclasses.replace(card.claims[0], spread_kind="over episodes")
+    assert plan.seeds_for(card, claim, 6, "equivalence")[0] == "1"
+    assert plan.seeds_for(card, claim, 6, "difference")[0] == "19"
+
+
+def test_a_unit_that_fails_has_a_line_and_the_others_a_plan(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(settings: Settings) -> plan.Probe:
+        if settings.env == "Acrobot-v1":
+            raise Problem("Acrobot-v1 needs what is not here")
+        return PROBE
+
+    monkeypatch.setattr(plan, "measure", measure)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["cleanrl-dqn", "--plan", "--scale", "0.1", "--seeds", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "NOT comparable" in shown
+    assert "dqn-Acrobot-v1: Acrobot-v1 needs what is not here" in shown
+    assert "total of what" in shown
+    assert "200,000" in shown  # two units, two seeds, a tenth of 500,000 steps
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.314, "0.31 s"), (42, "42 s"), (90, "1.5 min"), (36_000, "10 h"), (864_000, "10 d")]
+)
+def test_a_duration_in_words(seconds: float, text: str) -> None:
+    assert plan.duration(seconds) == text
+
+
+def test_a_size_in_words() -> None:
+    assert [plan.size_text(x) for x in (12, 1_500, 45_678_000, 3.2e9)] == ["12 B", "1.5 kB", "46 MB", "3.2 GB"]
+
+
+TINY = """
+format = 1
+[paper]
+title = "Made up"
+authors = "Nobody"
+year = 2020
+url = "https://example.org"
+[implementation.dqn]
+agent = "dqn"
+[implementation.dqn.hyperparameters."ours: small"]
+total_timesteps = {total}
+num_envs = 1
+learning_rate = 1e-3
+gamma = 0.99
+buffer_size = 5000
+batch_size = 32
+learning_starts = 300
+train_every = 4
+gradient_steps = 1
+target_every = 100
+tau = 1.0
+epsilon_start = 1.0
+epsilon_end = 0.05
+exploration_fraction = 0.5
+loss = "squared"
+double = false
+max_grad_norm = 0.0
+hidden = [32]
+[protocol.training]
+returns = "training"
+last = 10
+[[claim]]
+id = "one"
+implementation = "dqn"
+environment = "CartPole-v1"
+protocol = "training"
+reported = 100
+margin = 50
+margin_why = "made up"
+where = "nowhere"
+"""
+
+
+def _tiny(folder: Path, total: int) -> Card:
+    file = folder / "tiny.toml"
+    file.write_text(TINY.format(total=total))
+    return load_card(str(file))
+
+
+def test_a_probe_is_silent_and_leaves_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = _tiny(tmp_path, 2_000)
+    monkeypatch.setattr(plan.tempfile, "tempdir", str(tmp_path))
+    made = settings_of(card, units_of(card, card.claims, ())[0], (0,))
+    probe = plan.measure(made)
+    assert 1e-5 < probe.per_step < 0.1
+    assert probe.step_bytes > 0
+    assert probe.checkpoint_growth > 8  # an observation of four floats, twice, and more
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.glob("rlrepro-plan-*")) == []
+
+
+@pytest.mark.slow
+def test_the_prediction_is_within_a_factor_of_two(tmp_path: Path) -> None:
+    card = _tiny(tmp_path, 20_000)
+    claims, orders = choose(card, [])
+    units = units_of(card, claims, orders)
+    cost = plan.plan_unit(card, units[0], (0, 1), 1.0).cost
+    assert cost is not None
+    began = time.perf_counter()
+    assert Reproduction(tmp_path / "out", card, 1.0, ["test"]).run(units, (0, 1)) == []
+    truth = time.perf_counter() - began
+    size = sum(path.stat().st_size for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file())
+    Console().print(f"predicted {cost.seconds:.1f} s and {cost.bytes:,.0f} B; took {truth:.1f} s and {size:,} B")
+    assert truth / 2 < cost.seconds + cost.eval_seconds < truth * 2
+    assert size / 2 < cost.bytes < size * 2

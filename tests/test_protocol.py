@@ -1,0 +1,165 @@
+"""Protocols: the same curves, scored as different papers do; each number worked out by hand or by plain loops."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlrepro.errors import Problem
+from rlrepro.protocol import History, Protocol, refuse, score
+
+NONE = np.empty((0, 2))
+
+
+def history(seed: int, evaluations: list[float], every: int = 100, **others: object) -> History:
+    points = np.array([(every * (i + 1), value) for i, value in enumerate(evaluations)], float).reshape(-1, 2)
+    return dataclasses.replace(History(seed, NONE, points, np.empty(0), every * len(evaluations)), **others)
+
+
+def trained(seed: int, returns: list[float], every: int = 10) -> History:
+    points = np.array([(every * (i + 1), value) for i, value in enumerate(returns)], float).reshape(-1, 2)
+    return History(seed, points, NONE, np.empty(0), every * len(returns))
+
+
+TWO = [history(0, [1, 5, 3, 2]), history(1, [2, 1, 4, 0])]
+
+
+def test_one_pair_of_curves_has_a_different_number_by_every_protocol() -> None:
+    numbers = {
+        "max of seed mean": (Protocol("evaluation", "max of seed mean"), 3.5, [3, 4]),
+        "mean of seed maxima": (Protocol("evaluation", "mean of seed maxima"), 4.5, [5, 4]),
+        "last": (Protocol("evaluation", last=1), 1.0, [2, 0]),
+        "last two": (Protocol("evaluation", last=2), 2.25, [2.5, 2]),
+        "area": (Protocol("evaluation"), 2.25, [2.75, 1.75]),
+        "milestone": (Protocol("evaluation", last=1, to_step=200), 3.0, [5, 1]),
+        "window": (Protocol("evaluation", after_step=100, to_step=300), 3.25, [4, 2.5]),
+    }
+    for name, (protocol, mean, per_seed) in numbers.items():
+        scored = score(protocol, TWO)
+        assert (name, scored.mean, scored.values.tolist()) == (name, mean, per_seed)
+    assert score(Protocol("evaluation", "max of seed mean"), TWO).at_step == 300
+
+
+def test_an_evaluation_before_training_is_not_part_of_the_area_but_may_be_the_maximum() -> None:
+    early = dataclasses.replace(TWO[0], evaluations=np.array([(0, 9.0), (100, 1.0), (200, 3.0)]), steps=200)
+    assert score(Protocol("evaluation"), [early]).mean == 2.0
+    assert score(Protocol("evaluation", "max of seed mean"), [early]).mean == 9.0
+
+
+def test_training_returns_count_episodes() -> None:
+    runs = [trained(0, [0, 10, 20, 30]), trained(1, [4, 4, 4, 8])]
+    assert score(Protocol("training", last=2), runs).values.tolist() == [25, 6]
+    assert score(Protocol("training"), runs).values.tolist() == [15, 5]
+    assert score(Protocol("training", last=1, to_step=25), runs).values.tolist() == [10, 4]
+
+
+def test_one_agent_is_scored_by_its_final_evaluation() -> None:
+    runs = [dataclasses.replace(one, final=np.array([1.0, one.seed])) for one in TWO]
+    assert score(Protocol("evaluation", "one agent"), runs).values.tolist() == [0.5, 1.0]
+    assert score(Protocol("evaluation", "one agent"), TWO).missing == dict.fromkeys(
+        (0, 1), "it has no final evaluation"
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=12), min_size=1, max_size=4), st.integers(1, 3))
+def test_scores_equal_plain_loops(curves: list[list[float]], last: int) -> None:
+    length = min(map(len, curves))
+    curves = [curve[:length] for curve in curves]
+    runs = [history(seed, curve) for seed, curve in enumerate(curves)]
+    best = max(sum(curve[t] for curve in curves) / len(curves) for t in range(length))
+    assert score(Protocol("evaluation", "max of seed mean"), runs).mean == pytest.approx(best)
+    maxima = sum(max(curve) for curve in curves) / len(curves)
+    assert score(Protocol("evaluation", "mean of seed maxima"), runs).mean == pytest.approx(maxima)
+    ends = sum(sum(curve[-last:]) / last for curve in curves) / len(curves)
+    assert score(Protocol("evaluation", last=last), runs).mean == pytest.approx(ends)
+    assert maxima >= best - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"stopped": "killed", "steps": 250}, r"it stopped at env step 250 \(killed\)"),
+        ({"evaluations": np.array([(100, np.nan)])}, "its return is nan"),
+        ({"evaluations": np.array([(100, np.inf)])}, "its return is inf"),
+        ({"evaluations": NONE}, "it has 0 of the 1 evaluations that count"),
+    ],
+)
+def test_a_seed_without_a_score_is_named_and_kept_out(broken: dict[str, object], why: str) -> None:
+    runs = [TWO[0], dataclasses.replace(TWO[1], **broken)]  # type: ignore[arg-type]
+    scored = score(Protocol("evaluation", last=1), runs)
+    assert scored.values.tolist() == [2]
+    assert pytest.approx(scored.mean) == 2
+    assert list(scored.missing) == [1]
+    assert re.fullmatch(why, scored.missing[1])
+
+
+def test_a_milestone_is_scored_of_a_run_that_stopped_after_it_and_not_before() -> None:
+    stopped = dataclasses.replace(TWO[0], steps=250, stopped="killed")
+    assert score(Protocol("evaluation", last=1, to_step=200), [stopped]).mean == 5
+    assert score(Protocol("evaluation", last=1, to_step=300), [stopped]).missing == {
+        0: "it stopped at env step 250 (killed)"
+    }
+    short = history(0, [1, 2])
+    assert score(Protocol("evaluation", last=1, to_step=300), [short]).missing == {0: "it stopped at env step 200"}
+
+
+def test_the_same_seed_twice_is_refused() -> None:
+    with pytest.raises(Problem, match="seed 0 is there twice"):
+        score(Protocol("evaluation", last=1), [TWO[0], TWO[0]])
+
+
+def test_no_mean_curve_over_seeds_evaluated_at_different_steps() -> None:
+    with pytest.raises(Problem, match="not evaluated at the same env steps"):
+        score(Protocol("evaluation", "max of seed mean"), [TWO[0], history(1, [1, 2, 3, 4], every=50)])
+
+
+def test_a_number_by_another_protocol_is_no_answer() -> None:
+    final, best = Protocol("evaluation", last=1), Protocol("evaluation", "max of seed mean")
+    assert refuse(final, final) is None
+    assert "(statistic: max of seed mean against mean)" in (refuse(final, best) or "")
+    assert refuse(final, Protocol("training", last=1)) is not None
+    assert refuse(dataclasses.replace(final, policy="deterministic"), final) is None  # one does not say
+    assert refuse(*(dataclasses.replace(final, policy=p) for p in ("deterministic", "stochastic"))) is not None
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ({}, "needs `returns`"),
+        ({"returns": "trainig"}, "did you mean 'training'"),
+        ({"returns": "training", "lst": 3}, "did you mean 'last'"),
+        ({"returns": "training", "last": 0}, "not a whole number above 0"),
+        ({"returns": "training", "last": True}, "not a whole number above 0"),
+        ({"returns": "training", "eval_every": 3}, "no evaluations"),
+        ({"returns": "training", "policy": "deterministic"}, "exploring policy"),
+        ({"returns": "training", "statistic": "max of seed mean"}, "a statistic of evaluations"),
+        ({"returns": "evaluation", "statistic": "other"}, "needs a `note`"),
+        ({"returns": "evaluation", "discount": 0}, "discount"),
+        ({"returns": "evaluation", "pooled": 1}, "pooled"),
+        ({"returns": "evaluation", "after_step": 10, "to_step": 10}, "not before"),
+        ({"returns": ["evaluation"]}, "is none of"),
+    ],
+)
+def test_a_table_that_is_no_protocol(table: dict[str, object], why: str) -> None:
+    with pytest.raises(Problem, match=why):
+        Protocol.from_table(table)
+
+
+def test_a_table_comes_back() -> None:
+    table = {"returns": "evaluation", "last": 10, "policy": "deterministic", "eval_every": 5000, "eval_episodes": 10}
+    assert Protocol.from_table(table).to_table() == table
+    assert Protocol.from_table(table).describe() == (
+        "deterministic evaluation return, mean of the last 10 evaluations (every 5,000 env steps, 10 episodes each)"
+    )
+
+
+def test_what_runs_do_not_record_cannot_be_scored() -> None:
+    for protocol in (Protocol("evaluation", last=1, discount=0.99), Protocol("training", "other", note="games won")):
+        with pytest.raises(Problem, match="cannot be scored"):
+            score(protocol, TWO)

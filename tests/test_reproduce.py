@@ -1,0 +1,305 @@
+"""A card reproduced: nothing is trained twice, seeds are added later, and what breaks is shown and counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlrepro.cards import load_card
+from rlrepro.errors import Problem
+from rlrepro.protocol import Protocol
+from rlrepro.reproduce import Reproduction
+from rlrepro.results import read_results, write_results
+from rlrepro.units import choose, settings_of, units_of
+from rlrepro.verdict import as_json, judge, judge_score
+
+HYPER = """
+[implementation.ppo.hyperparameters."ours: a tiny run"]
+total_timesteps = 512
+num_envs = 2
+learning_rate = 2.5e-4
+anneal = true
+num_steps = 64
+num_epochs = 1
+num_minibatches = 2
+gamma = 0.99
+gae_lambda = 0.95
+clip_range = 0.2
+entropy_coef = 0.01
+value_coef = 0.5
+max_grad_norm = 0.5
+normalise_advantage = true
+clip_value_loss = true
+target_kl = 0.0
+hidden = 16
+adam_eps = 1e-5
+"""
+
+CARD = (
+    """
+format = 1
+[paper]
+title = "Tiny"
+authors = "Nobody"
+year = 2024
+url = "https://example.org"
+
+[implementation.ppo]
+agent = "ppo"
+"""
+    + HYPER
+    + """
+[protocol.training]
+returns = "training"
+last = 5
+[protocol.final]
+returns = "evaluation"
+last = 1
+eval_every = 256
+eval_episodes = 3
+policy = "deterministic"
+
+[[claim]]
+id = "early"
+implementation = "ppo"
+environment = "CartPole-v1"
+protocol = "training"
+reported = 22.0
+spread = 4.0
+spread_kind = "sample sd"
+seeds = 5
+margin = 60
+margin_why = "large"
+where = "Table 1"
+
+[[claim]]
+id = "final"
+implementation = "ppo"
+environment = "CartPole-v1"
+protocol = "final"
+reported = 450.0
+seeds = 10
+margin = 10
+margin_why = "small"
+where = "Table 2"
+"""
+)
+
+
+def whole(card: str) -> str:
+    """The card with every hyperparameter that PPO has by now."""
+    from rlrepro.plugins import find_agent
+
+    config, _, _ = find_agent("ppo").description()
+    lines = []
+    for name, field in config.__dataclass_fields__.items():
+        if f"\n{name} = " not in card:
+            value = field.default
+            shown = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+            lines.append(f"{name} = {shown}")
+    return card.replace("adam_eps = 1e-5\n", "adam_eps = 1e-5\n" + "\n".join(lines) + "\n")
+
+
+Make = Callable[..., Reproduction]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def made(text: str = CARD, scale: float = 1.0, into: str = "out") -> Reproduction:
+        file = tmp_path / "tiny.toml"
+        file.write_text(whole(text), encoding="utf-8")
+        return Reproduction(tmp_path / into, load_card(str(file)), scale, ["python", "-m", "rlrepro.reproduce", "x"], 1)
+
+    return made
+
+
+def run(one: Reproduction, seeds: int, *claims: str) -> list[str]:
+    return one.run(units_of(one.card, *choose(one.card, claims)), tuple(range(seeds)))
+
+
+def started(one: Reproduction) -> dict[str, str]:
+    files = (one.folder / "runs").glob("*/*/run.json")
+    return {str(f.parent.relative_to(one.folder)): json.loads(f.read_text())["started"] for f in files}
+
+
+def test_runs_are_shared_between_claims_never_repeated_and_seeds_are_added(make: Make) -> None:
+    one = make()
+    assert run(one, 2) == []
+    first = read_results(one.folder / "results")
+    assert list(first.units) == ["ppo-CartPole-v1"]
+    assert first.units["ppo-CartPole-v1"].seeds == (0, 1)
+    began = started(one)
+    assert run(make(), 2) == []
+    assert started(one) == began
+    assert run(make(), 4) == []
+    assert sorted(started(one)) == ["runs/ppo-CartPole-v1/seeds-0-to-1", "runs/ppo-CartPole-v1/seeds-2-to-3"]
+    later = read_results(one.folder / "results").units["ppo-CartPole-v1"]
+    assert later.seeds == (0, 1, 2, 3)
+    for old, new in zip(first.units["ppo-CartPole-v1"].histories, later.histories, strict=False):
+        np.testing.assert_array_equal(old.episodes, new.episodes)
+    assert [record["seeds"] for record in later.runs] == [[0, 1], [2, 3]]
+    assert all({"command", "started", "ended", "versions", "git", "hardware"} <= set(record) for record in later.runs)
+
+
+def test_results_alone_are_enough(make: Make) -> None:
+    one = make()
+    run(one, 2)
+    before = (one.folder / "results" / "results.json").read_bytes()
+    shutil.rmtree(one.folder / "runs")
+    assert run(make(), 2) == []
+    assert not (one.folder / "runs").exists()
+    assert (one.folder / "results" / "results.json").read_bytes() == before
+    again = read_results(one.folder / "results")
+    write_results(one.folder / "again", again)
+    for name in ("results.json", "ppo-CartPole-v1.csv.gz"):
+        assert (one.folder / "again" / name).read_bytes() == (one.folder / "results" / name).read_bytes()
+
+
+def test_seeds_of_a_reproduction_are_those_of_a_plain_run(make: Make) -> None:
+    """The invariance reaches through: seed 1 of two, in results, is seed 1 trained alone."""
+    one = make()
+    run(one, 2)
+    alone = make(into="alone")
+    alone.run(units_of(alone.card, *choose(alone.card, [])), (1,))
+    both, single = (read_results(r.folder / "results").units["ppo-CartPole-v1"].histories for r in (one, alone))
+    np.testing.assert_array_equal(both[1].episodes, single[0].episodes)
+    np.testing.assert_array_equal(both[1].evaluations, single[0].evaluations)
+
+
+def test_evaluations_are_those_that_the_protocol_names(make: Make) -> None:
+    card = make().card
+    (unit,) = units_of(card, *choose(card, []))
+    chosen = settings_of(card, unit, (0, 1))
+    assert (chosen.eval_every, chosen.eval_episodes, chosen.final_eval_episodes) == (256, 3, 3)
+    (only,) = units_of(card, *choose(card, ["early"]))
+    assert settings_of(card, only, (0,)).eval_every == 0
+    assert set(chosen.sources.values()) == {"ours: a tiny run"}
+
+
+def test_a_card_that_changed_is_not_mixed_with_its_old_runs(make: Make) -> None:
+    one = make()
+    run(one, 2)
+    changed = make(CARD.replace("gamma = 0.99", "gamma = 0.9"))
+    with pytest.raises(Problem, match=r"run with hyperparameters.gamma = 0.99, and the card now says 0.9"):
+        run(changed, 2)
+    with pytest.raises(Problem, match=r"hyperparameters.gamma = 0.99, but the card says 0.9"):
+        judge(changed.card, read_results(one.folder / "results"))
+    shutil.rmtree(one.folder / "results")
+    with pytest.raises(Problem, match="move it away"):
+        run(changed, 2)
+
+
+def test_a_smaller_scale_is_marked_everywhere_and_never_mixed(make: Make) -> None:
+    small = make(scale=0.5)
+    run(small, 2)
+    results = read_results(small.folder / "results")
+    assert results.units["ppo-CartPole-v1"].settings["total_timesteps"] == 256
+    verdicts = judge(small.card, results).verdicts
+    assert {v.word for v in verdicts} == {"not comparable"}
+    assert all(v.why.startswith("run at 0.5 of the paper's steps") for v in verdicts)
+    with pytest.raises(Problem, match=r"holds runs at scale 0.5, not 1"):
+        run(make(), 2)
+
+
+def test_claims_are_chosen_by_name(make: Make) -> None:
+    card = make().card
+    assert [c.id for c in choose(card, ["f*"])[0]] == ["final"]
+    with pytest.raises(Problem, match="no claim 'finl'; did you mean 'final'"):
+        choose(card, ["finl"])
+
+
+CRASHING = """
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Crashes(CartPoleEnv):
+    "Breaks for the seed whose first observation lies at the left."
+    max_episode_steps = 500
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps > 60 and self.left:
+            raise RuntimeError("the left one breaks")
+        return super().step(action)
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed, options=options)
+        if self.steps == 0:
+            self.left = bool(obs[0] < LIMIT)
+        return obs, info
+"""
+
+
+def test_a_crashed_seed_takes_no_other_with_it_and_is_counted(make: Make, tmp_path: Path) -> None:
+    import gymnasium
+
+    from rlrepro.seeds import env_seed
+
+    starts = []
+    for seed in range(3):
+        env = gymnasium.make("CartPole-v1")
+        starts.append(float(env.reset(seed=env_seed(seed, "env", 0))[0][0]))
+    file = tmp_path / "crashes.py"
+    file.write_text(CRASHING.replace("LIMIT", repr(sorted(starts)[0] + 1e-9)))
+    named = CARD.replace('environment = "CartPole-v1"', 'environment = "crashes"').replace(
+        "num_envs = 2", "num_envs = 1"
+    )
+    table = f'\n[environment.crashes]\npaper = "CartPole-v1"\nrun = "{file}:Crashes"\ndiffers = "it breaks"\n'
+    one = make(named + table)
+    failed = run(one, 3)
+    unit = read_results(one.folder / "results").units["ppo-crashes"]
+    stopped = {h.seed for h in unit.histories if h.stopped}
+    assert unit.seeds == (0, 1, 2)
+    assert len(stopped) == 1, "exactly one seed begins at the left"
+    assert failed == ["ppo-crashes"]
+    judgement = judge(one.card, read_results(one.folder / "results"))
+    early = judgement.verdicts[0]
+    assert early.score is not None
+    assert set(early.score.missing) == stopped
+    assert early.word == "inconclusive"
+    assert "seeds without a score count against it" in early.why
+    assert any(f"seed {min(stopped)} did not finish" in note for note in judgement.notes)
+    json.dumps(as_json(judgement))
+
+
+def test_verdicts_of_a_tiny_run(make: Make) -> None:
+    one = make()
+    run(one, 12)
+    results = read_results(one.folder / "results")
+    judgement = judge(one.card, results)
+    early, final = judgement.verdicts
+    assert (early.word, final.word) == ("reproduced", "below")
+    assert early.score is not None
+    assert early.decision is not None
+    assert early.decision.p_equivalence >= early.test.p_equivalence  # type: ignore[union-attr]
+    assert "taken for" in final.qualified
+    assert as_json(judgement) == as_json(judge(one.card, read_results(one.folder / "results")))
+    with pytest.raises(Problem, match="claim early cannot be judged by this score"):
+        judge_score(one.card.claims[0], Protocol("training", last=6), early.score)
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (lambda f: (f / "results.json").unlink(), "run the card first"),
+        (lambda f: (f / "results.json").write_text("{"), "is damaged"),
+        (lambda f: (f / "results.json").write_text("{}"), "not of this version"),
+        (lambda f: (f / "results.json").write_text('{"format": 1, "scale": 1}'), "is damaged"),
+        (lambda f: (f / "ppo-CartPole-v1.csv.gz").write_bytes(b"x"), "its hash differs"),
+        (lambda f: (f / "ppo-CartPole-v1.csv.gz").unlink(), "No such file"),
+    ],
+)
+def test_damaged_results_are_named(make: Make, harm: Callable[[Path], object], why: str) -> None:
+    one = make()
+    run(one, 1)
+    harm(one.folder / "results")
+    with pytest.raises(Problem, match=why):
+        read_results(one.folder / "results")
