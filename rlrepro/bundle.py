@@ -370,9 +370,9 @@ def _test(
     card: Card, claim: Claim | Order, theirs: UnitResults, ours: UnitResults, seeds: Sequence[int], scale: float
 ) -> stats.ClaimTest | None:
     """Ours against theirs; None where one of them has no score."""
-    from rlrepro.verdict import _scaled
+    from rlrepro.verdict import scaled
 
-    protocol: Protocol = _scaled(card.protocols[claim.protocol], scale)
+    protocol: Protocol = scaled(card.protocols[claim.protocol], scale)
     there = score(protocol, theirs.histories).values
     here = score(protocol, [h for h in ours.histories if h.seed in seeds]).values
     if not len(there) or not len(here):

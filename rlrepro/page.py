@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro import figures, stats
+from rlrepro.calibrate import coverage_note
 from rlrepro.cards import Card, Claim, Order, find_card
 from rlrepro.errors import Problem
 from rlrepro.figures import Curve, Drawing, Mark
@@ -407,9 +408,7 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
 
 
 def _coverage(kind: str, seeds: int) -> str | None:
-    """Where a 95 % interval of this kind (of `calibrate.coverage_note`) is known to cover more or less."""
-    from rlrepro.calibrate import coverage_note
-
+    """Where a 95 % interval of this kind is known to cover more or less."""
     return coverage_note(kind, seeds)
 
 
