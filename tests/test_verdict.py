@@ -1,0 +1,264 @@
+"""Verdicts of results that were made up, so that the right answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlrepro import stats
+from rlrepro.cards import Card, Claim, load_card
+from rlrepro.errors import Problem
+from rlrepro.protocol import History
+from rlrepro.results import Results, UnitResults
+from rlrepro.units import settings_of, shared, units_of
+from rlrepro.verdict import Judgement, Verdict, as_json, judge, normalise, reported
+
+CARD = """
+format = 1
+[paper]
+title = "Made up"
+authors = "Nobody"
+year = 2024
+url = "https://example.org"
+[environment.cart]
+paper = "CartPole-v1"
+random = 20
+best = 500
+[environment.acro]
+paper = "Acrobot-v1"
+random = -500
+best = -100
+[implementation.a]
+agent = "random"
+hyperparameters."paper: Table 3" = { total_timesteps = 1000, num_envs = 1 }
+[implementation.b]
+like = "a"
+[protocol.training]
+returns = "training"
+last = 2
+[protocol.agent]
+returns = "evaluation"
+statistic = "one agent"
+"""
+DEFAULTS = {"implementation": "a", "protocol": "training", "where": "Table 1", "margin": 20, "margin_why": "small"}
+
+
+def claim(**fields: object) -> str:
+    given = {**DEFAULTS, "seeds": 10, "spread": 5.0, "spread_kind": "sample sd", **fields}
+    lines = [f"{k} = {v!r}".replace("'", '"') for k, v in given.items() if v is not None]
+    return "\n".join(["[[claim]]", *lines, ""])
+
+
+def order(**fields: object) -> str:
+    given = {"id": "order", "better": "a", "worse": "b", "protocol": "training", "where": "Table 1", **fields}
+    return "\n".join(["[[order]]", *(f"{k} = {v!r}".replace("'", '"') for k, v in given.items()), ""])
+
+
+def history(seed: int, level: float, **others: object) -> History:
+    """Two last episodes with the mean `level`."""
+    episodes = np.array([(100, 0.0), (500, level - 1), (1000, level + 1)])
+    one = History(seed, episodes, np.empty((0, 2)), np.array([level]), 1000)
+    return dataclasses.replace(one, **others)  # type: ignore[arg-type]
+
+
+Levels = dict[tuple[str, str], list[float]]
+
+
+def judged(tmp_path: Path, text: str, levels: Levels, scale: float = 1.0, **others: object) -> Judgement:
+    file = tmp_path / "card.toml"
+    file.write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(file))
+    return judge(card, Results(scale, units(card, levels, scale, **others)))
+
+
+def units(card: Card, levels: Levels, scale: float, **others: object) -> dict[str, UnitResults]:
+    made = {}
+    for unit in units_of(card, card.claims, card.orders):
+        values = levels.get((unit.implementation, unit.environment))
+        if values is not None:
+            histories = tuple(history(seed, value, **others) for seed, value in enumerate(values))
+            made[unit.name] = UnitResults(shared(settings_of(card, unit, (0,), scale)), (), histories)
+    return made
+
+
+def spread(mean: float, n: int = 12, sd: float = 5.0) -> list[float]:
+    """n values with exactly this mean and sample standard deviation."""
+    x = np.linspace(-1, 1, n)
+    return (mean + sd * (x - x.mean()) / x.std(ddof=1)).tolist()
+
+
+def word(judgement: Judgement, name: str) -> str:
+    return verdict(judgement, name).word
+
+
+def verdict(judgement: Judgement, name: str) -> Verdict:
+    return next(v for v in judgement.verdicts if v.claim.id == name)
+
+
+def test_the_four_words(tmp_path: Path) -> None:
+    text = "".join(
+        claim(id=name, environment="cart", reported=reported)
+        for name, reported in (("equal", 200.0), ("near", 202.0), ("high", 300.0), ("low", 100.0), ("edge", 210.0))
+    )
+    found = judged(tmp_path, text, {("a", "cart"): spread(200)})
+    assert {v.claim.id: v.word for v in found.verdicts} == {
+        "equal": "reproduced",
+        "near": "reproduced",
+        "high": "below",
+        "low": "above",
+        "edge": "inconclusive",
+    }
+    assert "would decide it" in verdict(found, "edge").why or "no number of our seeds" in verdict(found, "edge").why
+    assert found.count("reproduced") == 2
+    assert verdict(found, "equal").score.mean == pytest.approx(200)  # type: ignore[union-attr]
+
+
+def test_holm_counts_the_claims_that_were_run(tmp_path: Path) -> None:
+    one = claim(id="one", environment="cart", reported=200.0)
+    many = one + "".join(claim(id=f"far {i}", environment="cart", reported=300.0 + i) for i in range(5))
+    levels: Levels = {("a", "cart"): spread(200)}
+    alone, among = (verdict(judged(tmp_path, text, levels), "one") for text in (one, many))
+    assert alone.test == among.test
+    assert alone.decision is not None
+    assert among.decision is not None
+    assert alone.decision.p_equivalence == alone.test.p_equivalence  # type: ignore[union-attr]
+    assert among.decision.p_equivalence == pytest.approx(min(1, 6 * alone.decision.p_equivalence))
+    later = many.replace('environment = "cart"\nreported = 30', 'environment = "acro"\nreported = 30')
+    assert verdict(judged(tmp_path, later, levels), "one").decision == alone.decision
+    assert word(judged(tmp_path, later, levels), "far 0") == "not run"
+
+
+def test_few_seeds_never_reproduce(tmp_path: Path) -> None:
+    text = claim(id="equal", environment="cart", reported=200.0)
+    assert word(judged(tmp_path, text, {("a", "cart"): spread(200, 9, 0.1)}), "equal") == "inconclusive"
+    assert word(judged(tmp_path, text, {("a", "cart"): spread(200, 10, 0.1)}), "equal") == "reproduced"
+
+
+def test_an_unknown_spread_is_said_wherever_it_is_reproduced(tmp_path: Path) -> None:
+    text = claim(id="bare", environment="cart", reported=200.0, spread=None, spread_kind="none", seeds=30, margin=150)
+    bare = verdict(judged(tmp_path, text, {("a", "cart"): spread(200)}), "bare")
+    assert bare.word == "reproduced"
+    assert "unknown" in bare.qualified
+    assert bare.qualified in bare.why
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([50.0] * 11 + [200.0], "reproduced"),
+        ([199.0] * 18, "inconclusive"),
+        ([199.0] * 19, "below"),
+    ],
+)
+def test_one_published_agent_is_accepted_by_one_seed_that_reaches_it(
+    tmp_path: Path, values: list[float], expected: str
+) -> None:
+    text = claim(id="one", environment="cart", reported=200.0, protocol="agent", seeds=1, spread=3.0,
+                 spread_kind="over episodes", margin=0.5)  # fmt: skip
+    found = verdict(judged(tmp_path, text, {("a", "cart"): values}), "one")
+    assert (found.word, found.kind) == (expected, "one-sided")
+    assert f"of {len(values)} seeds" in found.why
+
+
+def test_claims_of_order(tmp_path: Path) -> None:
+    text = order(environments=["cart", "acro"], at_least=2)
+    wins: Levels = {("a", "cart"): spread(300), ("a", "acro"): spread(-100)}
+    loses: Levels = {("b", "cart"): spread(200), ("b", "acro"): spread(-200)}
+    assert word(judged(tmp_path, text, wins | loses), "order") == "reproduced"
+    swapped = text.replace('better = "a"\nworse = "b"', 'better = "b"\nworse = "a"')
+    assert word(judged(tmp_path, swapped, wins | loses), "order") == "below"
+    half: Levels = wins | {("b", "cart"): spread(200), ("b", "acro"): spread(-100)}
+    assert word(judged(tmp_path, text, half), "order") == "inconclusive"
+    assert word(judged(tmp_path, order(environments=["cart", "acro"], at_least=1), half), "order") == "reproduced"
+    assert word(judged(tmp_path, text, wins), "order") == "not run"
+
+
+def test_a_claim_over_several_tasks_is_of_each_seeds_normalised_scores(tmp_path: Path) -> None:
+    text = claim(id="mean", environments=["cart", "acro"], reported=0.6, aggregate="mean", margin=0.3, spread=0.1)
+    cart, acro = spread(260), spread(-220)
+    found = verdict(judged(tmp_path, text, {("a", "cart"): cart, ("a", "acro"): acro}), "mean")
+    by_hand = [((c - 20) / 480 + (a + 500) / 400) / 2 for c, a in zip(cart, acro, strict=True)]
+    assert found.score is not None
+    np.testing.assert_allclose(found.score.values, by_hand)
+    assert found.word == "reproduced"
+    short = verdict(judged(tmp_path, text, {("a", "cart"): cart, ("a", "acro"): acro[:-1]}), "mean")
+    assert short.score is not None
+    assert short.score.missing == {11: "no score on acro"}
+    assert short.word == "inconclusive"
+
+
+@pytest.mark.parametrize("broken", [{"stopped": "killed", "steps": 300}, {"episodes": np.array([(10, np.nan)] * 3)}])
+def test_a_seed_without_a_score_is_never_dropped(tmp_path: Path, broken: dict[str, object]) -> None:
+    file = tmp_path / "card.toml"
+    file.write_text(CARD + claim(id="equal", environment="cart", reported=200.0), encoding="utf-8")
+    card = load_card(str(file))
+    ((name, unit),) = units(card, {("a", "cart"): spread(200)}, 1.0).items()
+    bad = dataclasses.replace(unit.histories[3], **broken)  # type: ignore[arg-type]
+    histories = (*unit.histories[:3], bad, *unit.histories[4:])
+    found = judge(card, Results(1.0, {name: dataclasses.replace(unit, histories=histories)}))
+    (one,) = found.verdicts
+    assert one.word == "inconclusive"
+    assert "seeds without a score count against it (seed 3: " in one.why
+    assert as_json(found)["verdicts"][0]["missing"]["3"]
+
+
+def test_a_smaller_scale_is_not_comparable_whatever_the_numbers(tmp_path: Path) -> None:
+    text = claim(id="equal", environment="cart", reported=200.0) + order(environments=["cart"], at_least=1)
+    levels: Levels = {("a", "cart"): spread(200), ("b", "cart"): spread(100)}
+    assert {v.word for v in judged(tmp_path, text, levels, 0.5).verdicts} == {"not comparable"}
+
+
+def test_agents_are_compared_over_the_tasks_that_both_have(tmp_path: Path) -> None:
+    text = "".join(claim(id=e, environment=e, reported=1.0) for e in ("cart", "acro"))
+    found = judged(tmp_path, text, {("a", "cart"): spread(260), ("a", "acro"): spread(-300)})
+    (one,) = found.aggregates
+    assert one.tasks == ("cart", "acro")
+    scores = [[normalise(found.card.environments[t], v) for v in spread(m)] for t, m in (("cart", 260), ("acro", -300))]
+    assert one.estimates["iqm"].value == pytest.approx(float(stats.iqm([np.array(s) for s in scores])))
+    assert found.improvements == ()
+
+
+def test_the_same_results_give_the_same_judgement(tmp_path: Path) -> None:
+    text = claim(id="equal", environment="cart", reported=200.0)
+    one, two = (judged(tmp_path, text, {("a", "cart"): spread(200)}) for _ in range(2))
+    assert as_json(one) == as_json(two)
+    assert one.aggregates[0].estimates == two.aggregates[0].estimates
+
+
+def test_versions_that_differ_between_runs_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "card.toml"
+    file.write_text(CARD + claim(id="equal", environment="cart", reported=200.0), encoding="utf-8")
+    card = load_card(str(file))
+    ((name, unit),) = units(card, {("a", "cart"): spread(200)}, 1.0).items()
+    runs = tuple({"seeds": [s], "versions": {"torch": v}} for s, v in ((0, "2.5"), (1, "2.6")))
+    found = judge(card, Results(1.0, {name: dataclasses.replace(unit, runs=runs)}))
+    assert any("torch" in note and "2.5, 2.6" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "seeds", "sd"),
+    [
+        ("sample sd", 6.0, 3, 6.0),
+        ("population sd", 6.0, 3, 6 * (3 / 2) ** 0.5),
+        ("standard error", 6.0, 4, 12.0),
+        ("unknown", 6.0, 4, None),
+        ("over episodes", 6.0, 4, None),
+        ("none", None, 4, None),
+    ],
+)
+def test_what_a_spread_says_of_the_paper(kind: str, value: float | None, seeds: int, sd: float | None) -> None:
+    one = Claim("c", "a", ("cart",), "training", 1.0, 2.0, "", "", value, kind, seeds)
+    found = reported(one).sample_sd
+    assert found == (None if sd is None else pytest.approx(sd))
+
+
+def test_results_of_another_card_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "card.toml"
+    file.write_text(CARD + claim(id="equal", environment="cart", reported=200.0), encoding="utf-8")
+    made = units(load_card(str(file)), {("a", "cart"): spread(200)}, 1.0)
+    file.write_text(file.read_text().replace("total_timesteps = 1000", "total_timesteps = 2000"))
+    with pytest.raises(Problem, match="total_timesteps = 1000, but the card says 2000"):
+        judge(load_card(str(file)), Results(1.0, made))
