@@ -251,6 +251,8 @@ def strip(values: Mapping[int, float], interval: stats.Estimate, mark: Mark, xla
     """Each seed's value, their mean with its interval, and the paper's number with its own."""
 
     def paint(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = figure.subplots()
         _paper(axes.axvspan, axes.axvline, mark)
         y = np.array(list(values.values()))
@@ -260,6 +262,7 @@ def strip(values: Mapping[int, float], interval: stats.Estimate, mark: Mark, xla
         _interval(axes, 0, mark.reported, low, high, VERMILLION, "D")
         axes.set_yticks([2, 1, 0], ["seeds", "mean, 95 %", "paper" if mark.half is None else "paper, 95 %"])
         axes.set_ylim(-0.6, 2.7)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(xlabel)

@@ -208,8 +208,14 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         "words": WORDS,
         "symbols": SYMBOLS,
         "alpha": stats.ALPHA,
-        "min_seeds": stats.MIN_SEEDS,
-        "assumed_spread": stats.ASSUMED_SPREAD,
+        "guards": {
+            "min_seeds": stats.MIN_SEEDS,
+            "loan": stats.LOAN,
+            "loan_of_many": stats.LOAN_OF_MANY,
+            "imagined": stats.IMAGINED,
+            "assumed_spread": stats.ASSUMED_SPREAD,
+            "assumed_least": stats.ASSUMED_LEAST,
+        },
     }
     return environment.get_template("report.html.j2").render(context), made
 
@@ -413,13 +419,11 @@ def _coverage(kind: str, seeds: int) -> str | None:
 
 
 def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
-    """The same for the intervals of the first table and figure, once for each number of seeds."""
+    """The same for the intervals of the first table and figure, each said once."""
     seeds = {len(v.score.per_seed) for v in verdicts if v.score is not None and len(v.score.per_seed) > 1}
     kinds = (("mean", "Interval of the mean"), ("difference", "Interval of the difference"))
-    notes = [
-        f"{name}, {n} seeds: {note}." for kind, name in kinds for n in sorted(seeds) if (note := _coverage(kind, n))
-    ]
-    return notes
+    notes = (f"{name}: {note}." for kind, name in kinds for n in sorted(seeds) if (note := _coverage(kind, n)))
+    return list(dict.fromkeys(notes))
 
 
 def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str, str]]:
