@@ -131,7 +131,8 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
     units = {f"results/{unit}.csv.gz" for unit in _table(about.get("units"))}
     if units != (there := {path for path in files if path.endswith(".csv.gz")}):
         odd = sorted(units ^ there)[0]
-        raise Problem(f"{file}: {odd} is {'in' if odd in there else 'not in'} it, against what results.json says")
+        where = "in" if odd in there else "not in"
+        raise Problem(f"{file}: {printable(odd)} is {where} it, against what results.json says")
     for path in sorted(there):
         _check_unpacked(files[path], f"{file}: {path}")
     folder = place / name
@@ -167,7 +168,7 @@ def read_files(file: Path) -> dict[str, bytes]:
         raise Problem(f"{file} is no bundle of this version (format {BUNDLE_FORMAT})")
     listed = _table(manifest.get("files"))
     for path in sorted({*listed, *_NEEDED} - set(files)):
-        raise Problem(f"{file}: {path} is missing")
+        raise Problem(f"{file}: {printable(path)} is missing")
     for path in sorted(set(files) - set(listed) - {_MANIFEST}):
         raise Problem(f"{file}: {path} is in it, but not in its {_MANIFEST}")
     for path in sorted(listed):

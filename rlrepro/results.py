@@ -79,7 +79,7 @@ def read_results(folder: Path) -> Results:
     try:
         units = {name: _unit(folder / f"{name}.csv.gz", unit) for name, unit in about["units"].items()}
         return Results(float(about["scale"]), units)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None
 
 

@@ -229,7 +229,7 @@ def _places(values: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_strange_documents_are_never_a_traceback(packed: Path, data: st.DataObject) -> None:
     """One entry of results.json or verdicts.json is something else, and every hash is put right."""
     name = data.draw(st.sampled_from(["results/results.json", "verdicts.json"]))
@@ -251,6 +251,15 @@ def test_strange_documents_are_never_a_traceback(packed: Path, data: st.DataObje
         seeds = bundle._seeds(edited, opened.results, units, None)
         bundle.compare(opened.card, opened.card.claims, units, opened.results, opened.results, seeds)
         bundle.circumstances(opened.results, opened.results, units)
+
+
+def test_a_number_of_steps_that_is_none(packed: Path, tmp_path: Path) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        about = json.loads(files["results/results.json"])
+        about["units"]["random-CartPole-v1"]["seeds"]["3"]["steps"] = float("inf")
+        files["results/results.json"] = json.dumps(about).encode()
+
+    assert "is damaged" in refused(rewrite(packed, edit, restate=True), tmp_path)
 
 
 CODE: Mapping[str, tuple[str, str]] = {
