@@ -193,7 +193,7 @@ class PPO:
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
             for minibatch in self._minibatches(rollout, order[:, epoch]):
-                loss, latest = self.loss(*minibatch, clip_range)
+                loss, latest = self.loss(*minibatch, clip_range=clip_range)
                 parts = latest if all(active) else _of_active(active, latest, parts)
                 self.stack.gradient.zero_()
                 loss.sum().backward()

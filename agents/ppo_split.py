@@ -13,6 +13,7 @@ al., 2021) and Spinning Up do so; the values here are those of MushroomRL's benc
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,7 +65,7 @@ class PPOSplit:
             )
         self.config, self.setup = config, setup
         self.policy = policy_for(setup.action_space)
-        num_actions, gain = self.policy.num_actions, torch.nn.init.calculate_gain(config.activation)
+        num_actions, gain = self.policy.num_actions, math.sqrt(2) if config.activation == "relu" else 5 / 3
         initialisers = [xavier_uniform(gain)] * len(config.hidden) + [xavier_uniform(1.0)]
         sizes = (num_features(setup.observation_space), *config.hidden)
         networks: dict[str, Any] = {"actor": MLP((*sizes, num_actions), config.activation, initialisers)}

@@ -33,7 +33,7 @@ class Unit:
 
 def choose(card: Card, patterns: Sequence[str]) -> tuple[tuple[Claim, ...], tuple[Order, ...]]:
     """The claims whose ids are named, `*` and `?` allowed; none named: all. `Problem` where a name fits none."""
-    ids = [one.id for one in (*card.claims, *card.orders)]
+    ids = [claim.id for claim in card.claims] + [order.id for order in card.orders]
     for pattern in patterns:
         if not fnmatch.filter(ids, pattern):
             raise Problem(f"{card.file} has no claim {pattern!r}{nearest(pattern, ids)} (claims: {', '.join(ids)})")

@@ -197,7 +197,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
         scores[environment] = dataclasses.replace(counted, protocol=protocol)
     if not claim.aggregate:
         return scores[claim.environments[0]]
-    combine = {"mean": np.mean, "median": np.median, "iqm": lambda v: stats.iqm([np.array([x]) for x in v])}
+    combine: dict[str, Any] = {"mean": np.mean, "median": np.median, "iqm": lambda v: stats.iqm([np.array(v)])}
     per_seed, missing = {}, {}
     for seed in sorted({s for one in scores.values() for s in (*one.per_seed, *one.missing)}):
         lack = next((e for e, one in scores.items() if seed not in one.per_seed), None)
@@ -249,7 +249,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
         sides.append(side)
     if any(len(values) < 2 for side in sides for values in side):
         return _Open(order, "order", lack="; ".join(lacks) or "an order needs at least two seeds of each")
-    return _Open(order, "order", None, stats.order_test(*sides, order.at_least), "; ".join(lacks))
+    return _Open(order, "order", None, stats.order_test(sides[0], sides[1], order.at_least), "; ".join(lacks))
 
 
 def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
