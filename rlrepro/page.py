@@ -585,7 +585,7 @@ def _runs(results: Results) -> list[dict[str, str]]:
             rows.append({
                 "unit": name,
                 "seeds": _seeds(run.get("seeds", ())),
-                "started": str(run.get("started", "")),
+                "started": re.sub(r"^(\S{10})T(\d\d:\d\d)\S*\+00:00$", r"\1 \2 UTC", str(run.get("started", ""))),
                 "took": _took(run.get("started"), run.get("ended")),
                 "status": _joined(str(run.get("status", "")), str(run.get("reason") or "")),
                 "command": str(run.get("command", "")),
