@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-import importlib
 import io
 import itertools
 import math
@@ -23,6 +22,7 @@ from rlrepro.errors import Problem
 from rlrepro.flags import MAX_STEPS, Parser, whole_number
 from rlrepro.importers import KINDS, Group, load
 from rlrepro.protocol import STATISTICS, Protocol, Score, refuse
+from rlrepro.published import comparable, load_book
 from rlrepro.score import LAST_EPISODES, add_source_flags, missing_text, number, score_group
 from rlrepro.verdict import p_text
 
@@ -111,11 +111,7 @@ class Comparison:
 
 def published_number(identity: str) -> PublishedNumber:
     """A row of the book of published results. `Problem` where there is none of that id."""
-    try:
-        book = importlib.import_module("rlrepro.published")
-    except ModuleNotFoundError:
-        raise Problem("--published: the book of published results is not there yet") from None
-    row = book.load_book().get(identity)
+    row = load_book().get(identity)
     kind = "none" if row.spread_kind == "unknown" else row.spread_kind
     reported = stats.Reported(
         row.mean, None if kind == "none" else row.spread, kind, row.seeds, row.per_seed or None,
@@ -346,7 +342,7 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
 def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str, list[str]]:
     """By what to score a group for a published number, why it cannot be, and what a reader must know."""
     if group.settings is not None and one.row is not None:
-        found = importlib.import_module("rlrepro.published").comparable(one.row, group.settings)
+        found = comparable(one.row, group.settings)
         return found.protocol, found.reason or "", list(found.caveats)
     protocol, caveats = one.protocol, []
     if group.env and group.env != one.env:

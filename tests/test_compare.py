@@ -446,3 +446,16 @@ def test_a_comparison_of_nothing_has_a_status(tmp_path: Path, command: Command) 
     shown = command("compare", tmp_path / "train.csv", tmp_path / "eval.csv")
     assert shown.status == 1
     assert "Not compared: train has training returns only, eval has evaluation returns only." in shown.out
+
+
+def test_a_published_number_of_the_book() -> None:
+    one = compare.published_number("cleanrl-ppo-cartpole-v1-0")
+    assert (one.env, one.steps, one.reported.mean, one.reported.kind) == (
+        "CartPole-v1",
+        500_000,
+        490.04,
+        "population sd",
+    )
+    assert one.protocol == Protocol("training", last=100)
+    with pytest.raises(Problem, match="cleanrl-ppo-cartpole-v1-0"):
+        compare.published_number("cleanrl-ppo-cartpole-v1-00")
