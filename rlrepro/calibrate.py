@@ -27,7 +27,7 @@ from rlrepro.stats import ALPHA, CONFIDENCE, MIN_SEEDS, Array
 SEEDS = (3, 5, 10, 30)
 PAPER_SEEDS = (3, 5, 10)
 RATIOS = (0.5, 1.0, 2.0)
-MARGINS = (1.0, 2.0)  # in standard deviations of ours
+MARGINS = (1.0, 2.0, 4.0)  # in standard deviations of ours
 REPETITIONS, EXPERIMENTS, RESAMPLES = 20_000, 2_000, 500
 LEVELS = (1 - ALPHA, 0.5 + CONFIDENCE / 2)
 TASKS = 3
@@ -371,18 +371,18 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         f"{found['repetitions']} repetitions a cell: a rate of 5 % is known to ± {100 * error:.1f} %. Each row has the "
         f"worst of paper seeds {', '.join(map(str, PAPER_SEEDS))}, the paper's spread half, equal and twice ours, and "
-        "margins of 1 and 2 standard deviations of ours, in both directions; in brackets the plain test, which is "
+        "margins of 1, 2 and 4 standard deviations of ours, in both directions; in brackets the plain test, which is "
         "Welch's and the two one-sided tests with it, or with the spread unknown the t test that takes the paper's "
         "number for the truth. Power is the rate of *reproduced* where truth and spreads are equal, by the guarded "
-        "test, margin 1 sd then 2 sd, at 3 / 5 / 10 paper seeds.",
+        "test, margins of 1, 2 and 4 sd, at 3 / 5 / 10 paper seeds.",
     ]
     for known in (True, False):
         lines += [
             "",
             f"## The paper's spread is {'known' if known else 'unknown (paper seeds also 1)'}",
             "",
-            "| seeds | returns | reproduced on the margin | above or below at equality | power, 1 sd | power, 2 sd |",
-            "| ---: | --- | ---: | ---: | ---: | ---: |",
+            "| seeds | returns | reproduced on the margin | above or below at equality | power, 1 sd | power, 2 sd | power, 4 sd |",
+            "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
         ]
         for row in found["tests"]:
             if row["known"] == known:
@@ -393,7 +393,7 @@ def markdown(found: dict[str, Any]) -> str:
                 ]
                 if row["seeds"] < MIN_SEEDS:
                     rates[0] = f"abstains ({_percent(row['on margin, plain'])})"
-                    powers = ["–", "–"]
+                    powers = ["–"] * len(MARGINS)
                     if not known:
                         rates[1] = f"abstains ({_percent(row['wrong side, plain'])})"
                 lines.append(f"| {row['seeds']} | {row['shape']} | {' | '.join((*rates, *powers))} |")

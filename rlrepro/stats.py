@@ -31,7 +31,7 @@ MIN_SEEDS = 10
 # By how much the smaller variance counts, at none at all, in the larger: see `guarded_se`.
 LOAN, LOAN_OF_MANY = 4.0, 2.0
 # The part of a margin whose square the guarded test adds to either variance.
-IMAGINED = 0.45
+IMAGINED = 0.5
 # A spread that the paper does not print is taken for this many times ours, and this many margins at least: twice
 # ours, which would do for normal returns, is too little where ten capped seeds show none.
 ASSUMED_SPREAD = 3.0
@@ -265,7 +265,8 @@ def guarded_se(
        spread by chance, above all where they all met the same one of two modes. Ours over `MIN_SEEDS` or more, of
        which that is seldom true, counts as 2 s_other² − s².
     2. Each variance grows by the square of `IMAGINED` margins, of a whole one where ours has fewer than `MIN_SEEDS`:
-       where neither side shows any spread nothing is certain all the same.
+       where neither side shows any spread nothing is certain all the same. It is no estimate, and costs no degrees of
+       freedom.
     3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as `ASSUMED_LEAST`
        margins at least.
 
@@ -282,9 +283,12 @@ def guarded_se(
     var_y = np.asarray(var_y, float)
     loan = LOAN_OF_MANY if n_x >= MIN_SEEDS else LOAN
     lent_x, lent_y = loan * var_y - (loan - 1) * var_x, LOAN * var_x - (LOAN - 1) * var_y
-    used_x, used_y = np.maximum(var_x, lent_x) + floor, np.maximum(var_y, lent_y) + floor
+    seen_x, seen_y = np.maximum(var_x, lent_x), np.maximum(var_y, lent_y)
     rests_x, rests_y = np.where(lent_x > var_x, df_y, df_x), np.where(lent_y > var_y, df_x, df_y)
-    return *welch_se(used_x, rests_x, n_x, used_y, rests_y, n_y), used_x, used_y
+    se, df = welch_se(seen_x, rests_x, n_x, seen_y, rests_y, n_y)
+    whole = np.square(se) + floor * (1 / n_x + 1 / n_y)
+    share = np.divide(np.square(se), whole, out=np.ones_like(whole), where=whole > 0)  # that is estimated
+    return np.sqrt(whole), df / np.maximum(np.square(share), 1e-9), seen_x + floor, seen_y + floor
 
 
 def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest:

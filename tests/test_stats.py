@@ -159,15 +159,15 @@ def test_holm_by_hand() -> None:
 def test_guarded_se_by_hand() -> None:
     one = 1 / stats.IMAGINED  # a margin of which a variance of 1 is added
     # Ten seeds, s² = 4; five, s² = 3. The smaller counts as 4·4 − 3·3 = 7, with the other's 9 degrees of freedom.
-    # se² = 5/10 + 8/5 = 2.1, df = 2.1² / (0.5²/9 + 1.6²/9).
+    # se² = 5/10 + 8/5 = 2.1, df = 2.1² / (0.4²/9 + 1.4²/9): what the margin adds is no estimate.
     se, df, *used = stats.guarded_se(4.0, 10, 3.0, 5, one)
     assert used == pytest.approx([5, 8])
     assert float(se) == pytest.approx(math.sqrt(2.1))
-    assert float(df) == pytest.approx(2.1**2 / (0.25 / 9 + 2.56 / 9))
+    assert float(df) == pytest.approx(2.1**2 / (0.16 / 9 + 1.96 / 9))
     # Our ten are the smaller: 2·7 − 4 = 10, with the other's 4 degrees of freedom: se² = 11/10 + 8/5.
     se, df, *used = stats.guarded_se(4.0, 10, 7.0, 5, one)
     assert used == pytest.approx([11, 8])
-    assert float(df) == pytest.approx(2.7**2 / (1.1**2 / 4 + 1.6**2 / 4))
+    assert float(df) == pytest.approx(2.7**2 / (1.0**2 / 4 + 1.4**2 / 4))
     # Fewer than ten of ours: a whole margin, and 4·7 − 3·4 = 16.
     assert stats.guarded_se(4.0, 9, 7.0, 5, 3.0)[2:] == pytest.approx((25, 16))
     # Unknown: three times ours, one and a quarter margins at least.
