@@ -381,8 +381,10 @@ def markdown(found: dict[str, Any]) -> str:
             "",
             f"## The paper's spread is {'known' if known else 'unknown (paper seeds also 1)'}",
             "",
-            "| seeds | returns | reproduced on the margin | above or below at equality | power, 1 sd | power, 2 sd | power, 4 sd |",
-            "| ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+            "| seeds | returns | reproduced on the margin | above or below at equality "
+            + " ".join(f"| power, {margin:g} sd" for margin in MARGINS)
+            + " |",
+            f"| ---: | --- | ---: | ---: |{' ---: |' * len(MARGINS)}",
         ]
         for row in found["tests"]:
             if row["known"] == known:

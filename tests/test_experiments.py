@@ -1,0 +1,74 @@
+"""The reproductions that come with the kit: every card without faults, every page made of its committed results."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from rlrepro import figures
+from rlrepro.cards import load_card, read_card
+from rlrepro.published import load_book
+from rlrepro.report import write_report
+from rlrepro.results import read_results
+from rlrepro.scoreboard import BEGIN, END, scoreboard
+from rlrepro.units import settings_of, units_of
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = sorted(path.parent for path in (ROOT / "experiments").glob("*/card.toml"))
+DONE = [folder for folder in CARDS if (folder / "results").is_dir()]
+
+
+@pytest.mark.parametrize("folder", CARDS, ids=lambda folder: folder.name)
+def test_the_card_has_no_fault_and_can_run(folder: Path) -> None:
+    card, faults = read_card(folder / "card.toml")
+    assert faults == []
+    assert card is not None
+    for unit in units_of(card, card.claims, card.orders):
+        assert settings_of(card, unit, (0, 1)).seeds == (0, 1)
+
+
+@pytest.mark.parametrize("folder", CARDS, ids=lambda folder: folder.name)
+def test_its_numbers_are_those_of_the_book(folder: Path) -> None:
+    book = load_book()
+    card = load_card(str(folder))
+    for claim in card.claims:
+        row = book.get(claim.published)
+        assert (claim.reported, claim.seeds) == (row.mean, row.seeds), claim.id
+        assert claim.per_seed in ((), row.per_seed), claim.id
+        if claim.spread_kind != "none":
+            assert (claim.spread, claim.spread_kind) == (row.spread, row.spread_kind), claim.id
+        assert card.environments[claim.environments[0]].paper == row.env, claim.id
+        assert card.implementations[claim.implementation].hyperparameters["total_timesteps"].value >= (row.steps or 0)
+
+
+@pytest.mark.parametrize("folder", DONE, ids=lambda folder: folder.name)
+def test_its_pages_are_made_of_its_results(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = folder.name == "cleanrl-ppo"
+    if not drawn:  # figures take most of the time
+        monkeypatch.setattr(figures, "draw", lambda *_: figures.Drawing(b"<svg></svg>", b""))
+    write_report(folder, into=tmp_path)
+    for name in ("report.md", "verdicts.json", "badge.svg", *(("report.html",) if drawn else ())):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), f"{name}: make pages"
+
+
+@pytest.mark.parametrize("folder", DONE, ids=lambda folder: folder.name)
+def test_what_its_results_tell_of_where_they_were_made(folder: Path) -> None:
+    about = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
+    for name, unit in about["units"].items():
+        assert len(unit["seeds"]) >= 10, name
+        for run in unit["runs"]:
+            assert run["command"].startswith("python -m rlrepro.reproduce ")
+            assert {"started", "versions", "git", "hardware"} <= set(run)
+            assert not re.search(r"(^|\s|=)/", run["command"]), "a path of some machine"
+    assert all(not h.stopped for unit in read_results(folder / "results").units.values() for h in unit.histories)
+
+
+def test_the_scoreboard_of_the_readme_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    readme = Path("README.md").read_text(encoding="utf-8")
+    shown = readme[readme.index(BEGIN) + len(BEGIN) : readme.index(END)].strip()
+    folders = [Path("experiments") / folder.name for folder in DONE]
+    assert shown == scoreboard(folders, Path()).strip(), "make pages"
