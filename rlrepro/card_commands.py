@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlrepro.cards import _SOURCE, CARD_FORMAT, SPREADS, Card, Claim, Order, find_card, load_card, read_card
-from rlrepro.checkpoint import write_whole
+from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.protocol import POLICIES, STATISTICS
@@ -51,7 +51,7 @@ def _new(asked: argparse.Namespace) -> int:
     into = asked.into / "card.toml" if asked.into.is_dir() else asked.into
     if into.exists():
         raise Problem(f"{into} is there already; choose another --into")
-    into.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(into.parent)
     write_whole(into, text.encode())
     print(f"{into}: fill in what is marked TODO, then: rlrepro card check {into}")
     return 0

@@ -1,13 +1,15 @@
 """Cards: what a paper claims, how it does it, and on what, as TOML that a person writes by hand.
 
-A card is data and never runs. Each fault in one is named with its file, line and field. docs/read-a-paper.md says
-how to read a paper for its card; `rlrepro card new` writes an empty one.
+A card is data: nothing of it runs, but an agent that it names by file or module is imported. Each fault in one is
+named with its file, line and field. docs/read-a-paper.md says how to read a paper for its card; `rlrepro card new`
+writes an empty one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import math
 import re
 import tomllib
@@ -180,6 +182,8 @@ def read_card(file: Path) -> tuple[Card | None, list[Fault]]:
         return None, [Fault(shown, line, "the file", f"is not TOML: {str(error).split(' (at ')[0]}")]
     except RecursionError:
         return None, [Fault(shown, 1, "the file", "is nested too deeply")]
+    except ValueError as error:  # a whole number of thousands of digits
+        return None, [Fault(shown, 1, "the file", f"holds a value that cannot be read: {' '.join(str(error).split())}")]
     reader = _Reader(shown, toml_lines.line_numbers(text))
     card = _read(reader, values, file, text)
     faults = sorted(reader.faults, key=lambda fault: fault.line)
@@ -206,9 +210,6 @@ class _Reader:
             near = near[:-1]
         name = ".".join(f"{part}" if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
         self.faults.append(Fault(self.file, self.lines[near], printable(name) or "the card", printable(text)))
-
-    def table(self, values: Mapping[str, Any], path: toml_lines.Path, known: Sequence[str]) -> Table:
-        return Table(self, values, path, known)
 
 
 class Table:
@@ -357,7 +358,7 @@ def _environment(reader: _Reader, name: str, values: Any) -> Environment:
     differs = table.text("differs", "what differs between the paper's environment and the one that runs", "")
     if paper != run and not differs.strip():
         table.fault("differs", f'is missing: what differs between {paper} and {run} ("nothing" is an answer)')
-    kwargs = table.get("kwargs", lambda v: isinstance(v, dict), "a table of arguments", {})
+    kwargs = table.get("kwargs", _is_json, "a table of arguments: numbers, texts, truth values, lists", {})
     wrappers = table.texts("wrappers", "a list of wrappers, as --wrapper takes them")
     random, best = table.number("random", default=None), table.number("best", default=None)
     if (random is None) != (best is None):
@@ -481,6 +482,7 @@ def _claims(
         )
         aggregate = table.one_of("aggregate", ("mean", "median", "iqm"), "")
         published, note = table.text("published", default=""), table.text("note", default="")
+        _check_published(table, published)
         if kind in ("none",) and spread is not None:
             table.fault("spread_kind", f"is missing: what is ± {spread:g}? one of {', '.join(list(SPREADS)[:-1])}")
         if kind not in ("none", None) and spread is None and "spread" not in merged and not per_seed:
@@ -497,9 +499,7 @@ def _claims(
             for name in names:
                 if environments[name].random is None:
                     table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
-        chosen = protocols.get(protocol or "")
-        if chosen is not None and chosen.can_score is not None:
-            table.fault("protocol", f"the claim cannot be judged: {chosen.can_score}")
+        _check_protocol(table, protocols.get(protocol or ""), [implementations.get(implementation or "")])
         if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind) or not names:
             continue
         yield (
@@ -544,11 +544,51 @@ def _orders(
             table.fault("worse", f"{worse!r} cannot beat itself")
         if at_least is not None and at_least > len(names) > 0:
             table.fault("at_least", f"{at_least} is more than the {len(names)} environments")
-        chosen = protocols.get(protocol or "")
-        if chosen is not None and chosen.can_score is not None:
-            table.fault("protocol", f"the claim cannot be judged: {chosen.can_score}")
+        _check_protocol(
+            table, protocols.get(protocol or ""), [implementations.get(side or "") for side in (better, worse)]
+        )
         if None not in (identity, better, worse, protocol, at_least, where) and names:
             yield index, Order(identity, better, worse, names, at_least, protocol, where, note)
+
+
+def _check_published(table: Table, published: str | None) -> None:
+    from rlrepro.published import load_book
+
+    if published:
+        try:
+            load_book().get(published)
+        except Problem as problem:
+            table.fault("published", str(problem))
+
+
+def _check_protocol(table: Table, protocol: Protocol | None, implementations: Sequence[Implementation | None]) -> None:
+    """Faults where no run of these implementations could be scored by the protocol."""
+    if protocol is None:
+        return
+    if protocol.can_score is not None:
+        table.fault("protocol", f"the claim cannot be judged: {protocol.can_score}")
+        return
+    every = protocol.eval_every
+    if (
+        protocol.returns == "evaluation"
+        and protocol.statistic != "one agent"
+        and not (every and protocol.eval_episodes)
+    ):
+        table.fault("protocol", "needs eval_every (env steps between evaluations) and eval_episodes (of each)")
+        return
+    for implementation in implementations:
+        total = implementation.hyperparameters.get("total_timesteps") if implementation is not None else None
+        if total is None or type(total.value) is not int:
+            continue
+        end = protocol.to_step or total.value
+        if end > total.value or (protocol.after_step or 0) >= total.value:
+            table.fault("protocol", f"looks beyond the {total.value:,} env steps that are trained")
+        elif every and (end % every or total.value % every):
+            table.fault(
+                "protocol", f"evaluates every {every:,} env steps, and never at env step {end:,}, where it ends"
+            )
+        elif every and (protocol.last or 1) * every > end - (protocol.after_step or 0):
+            table.fault("protocol", f"counts {protocol.last:,} evaluations, and there are fewer")
 
 
 def _environments(table: Table, environments: dict[str, Environment]) -> tuple[str, ...]:
@@ -597,12 +637,20 @@ def _listed(reader: _Reader, values: Mapping[str, Any], kind: str) -> Iterator[t
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) < 1e300
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
 def _is_id(value: Any) -> bool:
     """Ids are patterns on command lines, and stand in pages and terminals."""
     return isinstance(value, str) and re.fullmatch(r"[\w.+@=()/:,-][\w.+@=()/:, -]{0,99}", value) is not None
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict)
 
 
 def _is_url(value: Any) -> bool:
@@ -621,5 +669,8 @@ def printable(text: str) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # thousands of digits
+        text = "that number"
     return text if len(text) <= 60 else text[:57] + "…"

@@ -21,7 +21,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from rlrepro.errors import WriteFailed
+from rlrepro.errors import Problem, WriteFailed
 
 FORMAT = "rlrepro-checkpoint-1"
 
@@ -95,6 +95,14 @@ def as_loaded(state: Any) -> Any:
     tensors: dict[str, np.ndarray] = {}
     tree = json.loads(json.dumps(_encode(state, tensors)))
     return _decode(tree, safetensors.numpy.load(safetensors.numpy.save(tensors)))
+
+
+def make_folder(path: Path) -> None:
+    """A folder, with those that it stands in; `Problem` where it cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"the folder {path} could not be made: {error.strerror}") from None
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -31,15 +31,17 @@ def read_run(path: str | Path) -> tuple[Settings, list[History]]:
 def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], seed: int) -> History:
     files = {name: folder.seed(seed) / f"{name}.csv" for name in ("episodes", "evaluations", "metrics")}
     episodes = _episodes(files["episodes"])
-    evaluations, final = _evaluations(files["evaluations"])
+    evaluations, final, final_step = _evaluations(files["evaluations"])
     num_envs = settings.num_envs
     end = -(-settings.total_timesteps // num_envs) * num_envs  # the loop takes whole steps of all sub-environments
     gone = next((path.name for path in files.values() if not path.exists()), None)
     reached = int(max([*episodes[-1:, 0], *evaluations[-1:, 0], _last_step(files["metrics"])]))
     if gone is not None:
         stopped = f"its {gone} is not there"
+    elif len(final) and final_step < settings.total_timesteps:
+        stopped, reached = "it ended by itself", final_step
     elif about.get("status") == "finished" or len(final):  # a seed can be at its end in a run that is not
-        stopped, reached = "", end
+        stopped, reached = "", max(end, final_step)
     else:
         stopped = _reason(about)
     return History(seed, episodes, evaluations, final, reached, stopped)
@@ -78,8 +80,8 @@ def _episodes(path: Path) -> np.ndarray:
         raise Problem(f"{path}: not the episodes of a run: {error}") from None
 
 
-def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The evaluations `[m, 2]` (env step, mean return), and the returns `[k]` of the final one's episodes.
+def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
+    """The evaluations `[m, 2]` (env step, mean return), the returns `[k]` of the final one's episodes, and its step.
 
     Rows of `50000-final` are the final evaluation, and the point of the curve at that step as well, unless an
     ordinary evaluation was made there.
@@ -99,7 +101,9 @@ def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for step in final:
         points.setdefault(int(step.removesuffix("-final")), float(np.mean(returns[step])))
     curve = np.array(sorted(points.items()), float) if points else _NONE
-    return curve, np.array(returns[final[-1]]) if final else np.empty(0)
+    if not final:
+        return curve, np.empty(0), 0
+    return curve, np.array(returns[final[-1]]), int(final[-1].removesuffix("-final"))
 
 
 def _last_step(path: Path) -> int:

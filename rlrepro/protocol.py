@@ -83,6 +83,9 @@ class Protocol:
             raise Problem("a protocol of training returns has no evaluations: leave eval_every and eval_episodes out")
         if self.returns == "training" and self.policy == "deterministic":
             raise Problem("training returns are those of the exploring policy: leave policy out")
+        chosen = [name for name in ("last", "after_step", "to_step", "eval_every") if getattr(self, name) is not None]
+        if self.statistic == "one agent" and chosen:
+            raise Problem(f"{chosen[0]} says nothing of 'one agent', which is the final evaluation: leave it out")
         if self.statistic == "other" and not self.note:
             raise Problem("the statistic 'other' needs a `note` that says what the number is")
         if None not in (self.after_step, self.to_step) and self.after_step >= self.to_step:  # type: ignore[operator]
@@ -235,11 +238,14 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     points = history.points(protocol.returns)
     if history.steps < (protocol.to_step or 0) or (history.stopped and protocol.to_step is None):
         return points, f"it stopped at env step {history.steps:,}" + (history.stopped and f" ({history.stopped})")
+    steps = points[:, 0]
+    if protocol.eval_every:  # an evaluation stands at the end of the step of all sub-environments in which it was due
+        steps = steps // protocol.eval_every * protocol.eval_every
     inside = np.ones(len(points), bool)
     if protocol.to_step is not None:
-        inside &= points[:, 0] <= protocol.to_step
+        inside &= steps <= protocol.to_step
     if protocol.after_step is not None:
-        inside &= points[:, 0] > protocol.after_step
+        inside &= steps > protocol.after_step
     elif protocol.returns == "evaluation" and protocol.last is None and protocol.statistic == "mean":
         inside &= points[:, 0] > 0  # the area under the curve is that of the trained agent
     points = points[inside]

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlrepro import train
 from rlrepro.cards import Card, load_card
-from rlrepro.checkpoint import write_whole
+from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.flags import Parser, seed_list, whole_number
 from rlrepro.histories import read_run
@@ -27,6 +28,9 @@ from rlrepro.record import RunFolder
 from rlrepro.results import Results, UnitResults, read_results, write_results
 from rlrepro.settings import Request, Settings
 from rlrepro.units import Unit, choose, differences, settings_of, shared, units_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DEFAULT_SEEDS = 10
 
@@ -66,7 +70,8 @@ def _main(arguments: Sequence[str]) -> int:
     asked = parser().parse_args(arguments)
     card = load_card(asked.card)
     claims, orders = choose(card, asked.claims)
-    units = units_of(card, claims, orders)
+    wanted = {one.id for one in (*claims, *orders)}
+    units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
     seeds = tuple(range(asked.seeds)) if isinstance(asked.seeds, int) else asked.seeds
     if asked.plan:
         from rlrepro.plan import show_plan
@@ -88,6 +93,10 @@ def _main(arguments: Sequence[str]) -> int:
     return 0
 
 
+#: what stops a run and is no fault of a seed
+_RESUMABLE = ("was killed", "could not be written")
+
+
 class _Unfinished(Problem):
     exit_status = 1
 
@@ -107,7 +116,15 @@ class Reproduction:
         from rich.console import Console
 
         console = Console()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
+        lock = RunFolder(self.folder)
+        lock.lock(patience=0.0)
+        try:
+            return self._run(units, seeds, console)
+        finally:
+            lock.unlock()
+
+    def _run(self, units: Sequence[Unit], seeds: Sequence[int], console: Console) -> list[str]:
         plans = [(unit, settings_of(self.card, unit, seeds, self.scale)) for unit in units]
         results = self._results()
         for unit, settings in plans:
@@ -120,12 +137,9 @@ class Reproduction:
                 console.print(f"[bold]{title}[/]: {len(seeds)} seeds are there already", highlight=False)
                 continue
             console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
-            results = self._results()
             done, problems = self._train(unit, settings, results.units.get(unit.name))
-            write_results(
-                self.folder / "results", dataclasses.replace(results, units={**results.units, unit.name: done})
-            )
-            results = self._results()
+            results = dataclasses.replace(results, units={**results.units, unit.name: done})
+            write_results(self.folder / "results", results, only=unit.name)
             for problem in problems:
                 console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
             if set(seeds) - _finished(done):
@@ -135,7 +149,8 @@ class Reproduction:
     def _results(self) -> Results:
         if not (self.folder / "results" / "results.json").exists():
             return Results(self.scale, {})
-        results = read_results(self.folder / "results")
+        known = {path.name for path in (self.folder / "runs").glob("*") if path.is_dir()}
+        results = read_results(self.folder / "results", rebuilt=known)
         if results.scale != self.scale:
             raise Problem(
                 f"{self.folder} holds runs at scale {results.scale:g}, not {self.scale:g}: choose another --into"
@@ -166,7 +181,9 @@ class Reproduction:
         )
 
     def _attempt(self, path: Path, do: Any, settings: Settings, seeds: Sequence[int]) -> list[str]:
-        """Train; where several seeds fail together, each alone, so that one that crashes takes no other with it."""
+        """Train. Where several seeds fail together, those that are unfinished go on alone, each in a run of its own, so
+        that one that crashes takes no other with it; a full disk or a killed process leaves the run to be resumed.
+        """
         try:
             do()
             return []
@@ -178,8 +195,12 @@ class Reproduction:
                 raise  # never began: the card asks for what cannot be
             if len(seeds) == 1:
                 return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
-            path.rename(path.with_name(f"failed-{path.name.removeprefix('seeds-')}"))
-            return [line for seed in seeds for line in self._begin(path.parent, settings, [seed])]
+            if any(words in str(problem) for words in _RESUMABLE):
+                return [str(problem).split("; go on with")[0]]
+            unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
+            names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
+            path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))
+            return [line for seed in unfinished for line in self._begin(path.parent, settings, [seed])]
 
     @staticmethod
     def _tried(runs: Path, seed: int) -> bool:
@@ -189,9 +210,11 @@ class Reproduction:
         """What is known of a unit: the results kept, and the run folders."""
         histories = {h.seed: h for h in have.histories} if have else {}
         abouts = list(have.runs) if have else []
-        for path in sorted(runs.glob("seeds-*")):
+        for path in (*sorted(runs.glob("seeds-*")), *sorted(runs.glob("failed-*"))):
             _, read = read_run(path)
             new = [h for h in read if h.seed not in histories or histories[h.seed].stopped]
+            if path.name.startswith("failed-"):  # what had finished before another seed crashed
+                new = [h for h in new if not h.stopped]
             if not new:
                 continue
             histories.update({h.seed: h for h in new})

@@ -13,13 +13,13 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlrepro.checkpoint import write_whole
+from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
 from rlrepro.protocol import History
 from rlrepro.record import cell
@@ -49,13 +49,20 @@ class Results:
     units: Mapping[str, UnitResults]
 
 
-def write_results(folder: Path, results: Results) -> None:
-    """Write `folder/results.json` and a file for each unit; whole or not at all, and the same bytes every time."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_results(folder: Path, results: Results, only: str | None = None) -> None:
+    """Write `folder/results.json` and a file for each unit; whole or not at all, and the same bytes every time.
+
+    With `only`, the other units' files are there already.
+    """
+    make_folder(folder)
     about: dict[str, Any] = {"format": RESULTS_FORMAT, "scale": results.scale, "units": {}}
     for name, unit in results.units.items():
-        data = gzip.compress(_rows(unit.histories), 9, mtime=0)
-        write_whole(folder / f"{name}.csv.gz", data)
+        file = folder / f"{name}.csv.gz"
+        if only in (None, name):
+            data = gzip.compress(_rows(unit.histories), 9, mtime=0)
+            write_whole(file, data)
+        else:
+            data = file.read_bytes()
         about["units"][name] = {
             "settings": dict(unit.settings),
             "runs": [dict(run) for run in unit.runs],
@@ -65,8 +72,12 @@ def write_results(folder: Path, results: Results) -> None:
     write_whole(folder / "results.json", (json.dumps(about, indent=1) + "\n").encode())
 
 
-def read_results(folder: Path) -> Results:
-    """The inverse of `write_results`. `Problem` where a file is not there, damaged or changed."""
+def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
+    """The inverse of `write_results`. `Problem` where a file is not there, damaged or changed.
+
+    Of the units in `rebuilt`, whose runs are there still, one whose file is not the one that results.json names is left
+    out: a kill between the two writes does that.
+    """
     file = folder / "results.json"
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
@@ -77,7 +88,13 @@ def read_results(folder: Path) -> Results:
     if not isinstance(about, dict) or about.get("format") != RESULTS_FORMAT:
         raise Problem(f"{file} is not of this version (format {RESULTS_FORMAT})")
     try:
-        units = {name: _unit(folder / f"{name}.csv.gz", unit) for name, unit in about["units"].items()}
+        units = {}
+        for name, unit in about["units"].items():
+            try:
+                units[name] = _unit(folder / f"{name}.csv.gz", unit)
+            except Problem:
+                if name not in rebuilt:
+                    raise
         return Results(float(about["scale"]), units)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None

@@ -523,8 +523,8 @@ def acceptance(
     """One-sided acceptance against a single tuned published agent.
 
     If that agent is one more draw from our distribution, its rank among ours is uniform: the chance that no more
-    than k of n reach it is (1 + k) / (n + 1). *accepted* where any does; *below* where that chance is at most alpha
-    (19 seeds, none of which reaches it); else *inconclusive*.
+    than k of n reach it is (1 + k) / (n + 1). *below* where that is at most alpha (of 19 seeds none, of 39 one at
+    most); else *accepted* where any reaches it, and *inconclusive* where none does.
     """
     x = _values(measured, "measured", 1)
     if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -537,13 +537,13 @@ def acceptance(
     low, high = share_interval(k, n)
     note = ""
     if k and p_below <= alpha:
-        note = f"Only {k} of {n} seeds reach it: it is within our agent's reach, but a typical seed is below."
+        note = f"{k} of {n} seeds reach it: it is within our agent's reach, but too few do for it to be one of ours."
     elif not k and p_below > alpha:
         note = (
             f"None of {n} seeds reaches it; {math.ceil(1 / alpha) - 1} seeds, none of them reaching it, would be below."
         )
     verdict: Literal["accepted", "below", "inconclusive"]
-    verdict = "accepted" if k else "below" if p_below <= alpha else "inconclusive"
+    verdict = "below" if p_below <= alpha else "accepted" if k else "inconclusive"
     return Acceptance(threshold, k, n, k / n, low, high, p_below, verdict, note)
 
 

@@ -6,6 +6,7 @@ import tomllib
 from typing import Any
 
 Path = tuple[str | int, ...]
+_ENDS = ("]", "}", '"""', "'''")
 
 
 def line_numbers(text: str) -> dict[Path, int]:
@@ -22,8 +23,11 @@ def line_numbers(text: str) -> dict[Path, int]:
         if not bare or bare.startswith("#"):
             continue
         while (parsed := _parsed(statement)) is None and at < len(rows):
-            statement += "\n" + rows[at]
+            begin = at
+            while at < len(rows) and not any(end in rows[at] for end in _ENDS):
+                at += 1  # no value that takes several lines ends here: parsing at each would be quadratic
             at += 1
+            statement += "\n" + "\n".join(rows[begin:at])
         if parsed is None:
             break
         if bare.startswith("["):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -71,10 +72,12 @@ def units_of(card: Card, claims: Sequence[Claim], orders: Sequence[Order]) -> li
 
 
 def _check_evaluations(implementation: str, environment: str, asked: Sequence[tuple[str, Protocol]]) -> None:
-    evaluated = [(name, p) for name, p in asked if p.returns == "evaluation" and p.statistic != "one agent"]
-    for name, protocol in evaluated:
-        first_name, first = evaluated[0]
-        for field in ("eval_every", "eval_episodes", "policy"):
+    evaluated = [(name, p) for name, p in asked if p.returns == "evaluation"]
+    for (first_name, first), (name, protocol) in itertools.combinations(evaluated, 2):
+        curves = "one agent" not in (first.statistic, protocol.statistic)
+        for field in ("eval_every", "eval_episodes", "policy") if curves else ("eval_episodes", "policy"):
+            if field == "policy" and "not stated" in (first.policy, protocol.policy):
+                continue
             if getattr(protocol, field) != getattr(first, field):
                 raise Problem(
                     f"claims {first_name} and {name} want {implementation} on {environment} evaluated in two ways "

@@ -121,9 +121,11 @@ def reported(claim: Claim) -> stats.Reported:
 
 def _check(card: Card, results: Results) -> list[str]:
     """`Problem` where results are not of this card; notes on what differs between runs."""
-    notes = []
+    units = units_of(card, card.claims, card.orders)
+    others = sorted(set(results.units) - {unit.name for unit in units})
+    notes = [f"The results hold {', '.join(others)}, which no claim of the card asks for."] if others else []
     versions: dict[str, set[str]] = {}
-    for unit in units_of(card, card.claims, card.orders):
+    for unit in units:
         found = results.units.get(unit.name)
         if found is None:
             continue
@@ -131,6 +133,10 @@ def _check(card: Card, results: Results) -> list[str]:
         for run in found.runs:
             for package, version in run.get("versions", {}).items():
                 versions.setdefault(package, set()).add(version)
+            git = run.get("git") or {}
+            if git.get("commit"):
+                shown = str(git["commit"])[:10] + (" and uncommitted changes" if git.get("changed") else "")
+                versions.setdefault("this code", set()).add(shown)
     for package, several in sorted(versions.items()):
         if len(several) > 1:
             notes.append(f"Runs of several versions of {package} stand side by side: {', '.join(sorted(several))}.")
@@ -172,7 +178,7 @@ class _Open:
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
-    protocol = card.protocols[claim.protocol]
+    protocol = scaled(card.protocols[claim.protocol], results.scale)
     kind = "one-sided" if protocol.statistic == "one agent" or claim.spread_kind == "over episodes" else "equivalence"
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
@@ -193,8 +199,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
         unit = results.units.get(unit_name(claim.implementation, environment))
         if unit is None:
             return None
-        counted = score(scaled(protocol, results.scale), unit.histories)
-        scores[environment] = dataclasses.replace(counted, protocol=protocol)
+        scores[environment] = score(protocol, unit.histories)
     if not claim.aggregate:
         return scores[claim.environments[0]]
     combine: dict[str, Any] = {"mean": np.mean, "median": np.median, "iqm": lambda v: stats.iqm([np.array(v)])}
@@ -341,17 +346,33 @@ def p_text(p: float) -> str:
 # -------------------------------------------------------------------------------------------- aggregates
 
 
-def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tuple[Improvement, ...]]:
-    """Normalised scores of each agent over those of the card's tasks that say what a random and the best policy get."""
-    by_agent: dict[str, dict[str, np.ndarray]] = {}
+def _names(card: Card) -> dict[str, str]:
+    """What each implementation is called in the aggregates: its agent, where that says which."""
+    where: dict[tuple[str, str], set[str]] = {}
     for claim in card.claims:
+        for environment in claim.environments:
+            agent = card.implementations[claim.implementation].agent
+            where.setdefault((agent, environment), set()).add(claim.implementation)
+    twice = {agent for (agent, _), several in where.items() if len(several) > 1}
+    return {name: name if one.agent in twice else one.agent for name, one in card.implementations.items()}
+
+
+def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tuple[Improvement, ...]]:
+    """Normalised scores of each agent over those of the card's tasks that say what a random and the best policy get.
+
+    Of several claims on one task the one that looks furthest into the run counts. Where one agent is on the card twice
+    for a task, its implementations stand apart.
+    """
+    by_agent: dict[str, dict[str, np.ndarray]] = {}
+    names = _names(card)
+    for claim in sorted(card.claims, key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
         environment = card.environments[claim.environments[0]]
         unit = results.units.get(unit_name(claim.implementation, environment.name))
         if unit is None or claim.aggregate or environment.random is None:
             continue
         scored = score(scaled(card.protocols[claim.protocol], results.scale), unit.histories)
         if scored.per_seed:
-            tasks = by_agent.setdefault(card.implementations[claim.implementation].agent, {})
+            tasks = by_agent.setdefault(names[claim.implementation], {})
             tasks.setdefault(environment.name, np.array([normalise(environment, v) for v in scored.values]))
     made = []
     for agent, tasks in by_agent.items():

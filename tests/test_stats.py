@@ -345,6 +345,8 @@ def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
         (0, 10, "inconclusive", 1 / 11),
         (0, 19, "below", 1 / 20),
         (0, 18, "inconclusive", 1 / 19),
+        (1, 39, "below", 2 / 40),
+        (1, 38, "accepted", 2 / 39),
     ],
 )
 def test_acceptance_by_rank(reached: int, seeds: int, verdict: str, p_below: float) -> None:
@@ -357,7 +359,7 @@ def test_acceptance_by_rank(reached: int, seeds: int, verdict: str, p_below: flo
 
 
 def test_acceptance_says_when_few_reach_it() -> None:
-    assert "typical seed is below" in stats.acceptance([1.0] + [0.0] * 99, 1.0).note
+    assert "too few do" in stats.acceptance([1.0] + [0.0] * 99, 1.0).note
     assert "19 seeds" in stats.acceptance([0.0] * 5, 1.0).note
     with pytest.raises(Problem):
         stats.acceptance([1.0], 1.0, -1)
