@@ -163,3 +163,18 @@ def test_what_runs_do_not_record_cannot_be_scored() -> None:
     for protocol in (Protocol("evaluation", last=1, discount=0.99), Protocol("training", "other", note="games won")):
         with pytest.raises(Problem, match="cannot be scored"):
             score(protocol, TWO)
+
+
+def test_a_milestone_is_met_by_the_evaluation_that_was_due_then() -> None:
+    """With 16 sub-environments an evaluation due at 1,000 stands at 1,008."""
+    points = np.array([(1008, 5.0), (2000, 7.0), (3008, 9.0)])
+    run = History(0, NONE, points, np.empty(0), 3200)
+    protocol = Protocol("evaluation", last=1, to_step=1000, eval_every=1000, eval_episodes=5)
+    assert score(protocol, [run]).mean == 5
+    assert score(dataclasses.replace(protocol, to_step=3000), [run]).mean == 9
+    assert score(dataclasses.replace(protocol, last=None, after_step=1000, to_step=3000), [run]).mean == 8
+
+
+def test_one_agent_has_no_window() -> None:
+    with pytest.raises(Problem, match="last says nothing of 'one agent'"):
+        Protocol.from_table({"returns": "evaluation", "statistic": "one agent", "last": 3})

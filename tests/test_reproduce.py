@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Command
 
 from rlrepro.cards import load_card
 from rlrepro.errors import Problem
@@ -303,3 +304,53 @@ def test_damaged_results_are_named(make: Make, harm: Callable[[Path], object], w
     harm(one.folder / "results")
     with pytest.raises(Problem, match=why):
         read_results(one.folder / "results")
+
+
+def test_claims_that_are_run_later_find_their_unit_evaluated_for_them(make: Make, command: Command) -> None:
+    one = make()
+    file = str(one.card.file)
+    common = ("--seeds", "1", "--into", one.folder, "--processes", "1")
+    assert command("reproduce", file, "--claims", "early", *common).status == 0
+    began = started(one)
+    assert command("reproduce", file, "--claims", "final", *common).status == 0
+    assert started(one) == began
+
+
+def test_a_kill_between_the_writing_of_results_is_mended_from_the_runs(make: Make) -> None:
+    one = make()
+    run(one, 1)
+    before = (one.folder / "results" / "results.json").read_bytes()
+    (one.folder / "results" / "ppo-CartPole-v1.csv.gz").write_bytes(b"newer than results.json")
+    assert run(make(), 1) == []
+    assert (one.folder / "results" / "results.json").read_bytes() == before
+    assert read_results(one.folder / "results").units["ppo-CartPole-v1"].seeds == (0,)
+
+
+def test_seeds_that_had_finished_before_another_crashed_are_not_trained_again(make: Make) -> None:
+    one = make()
+    run(one, 2)
+    runs = one.folder / "runs" / "ppo-CartPole-v1"
+    (runs / "seeds-0-to-1").rename(runs / "failed-1-0-to-1")
+    shutil.rmtree(one.folder / "results")
+    began = started(one)
+    assert run(make(), 2) == []
+    assert started(one) == began
+
+
+@pytest.mark.parametrize("into", ["file", "file/below", "/proc/nothing"])
+def test_a_folder_that_cannot_be_made_is_one_line(make: Make, tmp_path: Path, command: Command, into: str) -> None:
+    (tmp_path / "file").write_text("")
+    problem = command("reproduce", str(make().card.file), "--seeds", "1", "--into", tmp_path / into).problem
+    assert "could not be made" in problem
+
+
+def test_two_at_once_in_one_folder_are_refused(make: Make) -> None:
+    from rlrepro.record import RunFolder
+
+    one = make()
+    one.folder.mkdir()
+    other = RunFolder(one.folder)
+    other.lock()
+    with pytest.raises(Problem, match="another process is writing"):
+        run(one, 1)
+    other.unlock()
