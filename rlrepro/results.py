@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import io
 import json
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -108,18 +107,17 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
     if hashlib.sha256(data).hexdigest() != about["sha256"]:
         raise Problem(f"{file} is not the file that results.json names: its hash differs")
     try:
-        text = gzip.decompress(data)
-        rows = np.genfromtxt(io.BytesIO(text), dtype="i8,U10,i8,f8", delimiter=",", skip_header=1, encoding="utf-8")
+        cells = [line.split(",") for line in gzip.decompress(data).decode().splitlines()[1:]]
+        columns = tuple(zip(*cells, strict=True)) or ((), (), (), ())
+        seeds, kinds, steps, returns = columns
+        points = np.column_stack([np.array(steps, np.float64), np.array(returns, np.float64)])
+        of_seed, of_kind = np.array(seeds, np.int64), np.array(kinds, str)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Problem(f"{file} is damaged: {error}") from None
-    rows = np.atleast_1d(rows)
     histories = []
     for name, one in about["seeds"].items():
-        mine = rows[rows["f0"] == int(name)] if rows.size else rows
-        episodes, evaluations, final = (
-            np.column_stack([mine["f2"], mine["f3"]])[mine["f1"] == kind] if mine.size else np.empty((0, 2))
-            for kind in _KINDS
-        )
+        mine = of_seed == int(name)
+        episodes, evaluations, final = (points[mine & (of_kind == kind)] for kind in _KINDS)
         history = History(int(name), episodes, evaluations, final[:, 1], int(one["steps"]), str(one["stopped"]))
         histories.append(history)
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))

@@ -77,7 +77,7 @@ def test_check_names_every_fault_of_every_card(tmp_path: Path, command: Command)
     }
     assert lines[0].startswith(f"{file}:{at['year']}: paper.year: '2022' is not a year")
     assert lines[1].startswith(f"{file}:{at['gamma']}: implementation.ppo.")
-    assert lines[2].endswith("cleanrl-dqn/card.toml: no faults: 6 claims, 3 runs of each seed")
+    assert lines[2].endswith("cleanrl-dqn/card.toml: no faults: 3 claims, 3 runs of each seed")
 
 
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:
@@ -90,9 +90,10 @@ def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> No
     assert outcome.status == 0
     assert "note: ppo-CartPole-v1 cannot run here: unknown environment 'CartPole-v9'" in outcome.out
     for name, every in (("a", 100), ("b", 200)):
-        text += f'[protocol.{name}]\nreturns = "evaluation"\neval_every = {every}\n'
-    text = text.replace('\nprotocol = "training"', "").replace('id = "ppo-', 'protocol = "a"\nid = "ppo-')
-    file.write_text(text.replace('id = "ppo2-', 'protocol = "b"\nid = "ppo2-'))
+        text += f'[protocol.{name}]\nreturns = "evaluation"\neval_every = {every}\neval_episodes = 5\n'
+    text = text.replace('\nprotocol = "training"', '\nprotocol = "a"')
+    first = text[text.index('id = "ppo-cartpole"') : text.index('[[claim]]\nid = "ppo-acrobot"')]
+    file.write_text(f'{text}\n[[claim]]\nprotocol = "b"\n{first.replace("ppo-cartpole", "again")}')
     outcome = command("card", "check", file)
     assert outcome.status == 1
     assert "evaluated in two ways" in outcome.out

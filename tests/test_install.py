@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"rlrepro": "rlrepro", **{room: f"rlrepro/{room}" for room in ("agents", "envs", "experiments")}}
 WAYS = ("editable", "plain", "wheel")
-SHIPPED = {".py", ".typed", ".toml", ".csv", ".md", ".json", ".jsonl"}
+SHIPPED = {".py", ".typed", ".toml", ".gz", ".md", ".json", ".jsonl", ".j2", ".html", ".svg"}
 
 # Prints where each room was imported from, then loads every entry point.
 LOAD = """

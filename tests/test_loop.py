@@ -42,7 +42,8 @@ class Tape:
         self.steps += 1
         end = np.array([[False, self.steps in self.ends_at]])
         self.ended = end if end.any() else None
-        self.transition = Transition(self.obs, action, np.array([[1.0, 2.0]]), self.obs + 1, end, ~end, extras)
+        self.reward = np.array([[1.0, 2.0]])
+        self.transition = Transition(self.obs, action, self.reward, self.obs + 1, end, ~end, extras)
         self.obs = self.obs + 10
         return self.transition, self.obs
 

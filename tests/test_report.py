@@ -23,7 +23,7 @@ from rlrepro.protocol import History, Protocol, score, window
 from rlrepro.report import badge, markdown, md, shield, write_report
 from rlrepro.results import Results, UnitResults, read_results, write_results
 from rlrepro.units import settings_of, shared, units_of
-from rlrepro.verdict import judge
+from rlrepro.verdict import Judgement, judge
 
 HEAD = """
 format = 1
@@ -232,6 +232,13 @@ def judge_of(folder: Path):  # type: ignore[no-untyped-def]
     return judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
 
 
+def renamed(judgement: Judgement, identity: str) -> Judgement:
+    """With a first claim of a name that no card may have: were that rule to go, names are no markup all the same."""
+    first, *others = judgement.verdicts
+    claim = dataclasses.replace(first.claim, id=identity)
+    return dataclasses.replace(judgement, verdicts=(dataclasses.replace(first, claim=claim), *others))
+
+
 def test_nothing_is_loaded_and_nothing_runs(written: Path) -> None:
     html = Page((written / "report.html").read_text())
     assert not {"script", "link", "img", "iframe", "object", "embed", "image", "base", "form"} & set(html.tags)
@@ -306,7 +313,7 @@ def nasty(identity: str) -> str:
     return f'deviations = ["{NASTY}"]\n{text}\n[compute]\nstated = "{NASTY}"\n'
 
 
-@pytest.mark.parametrize("identity", [NASTY, "../../../up", "\\u0000\\u001b[31m" + "x" * 3000])
+@pytest.mark.parametrize("identity", ["equal", "../../../up"])
 def test_no_text_of_a_card_is_markup(tmp_path: Path, identity: str) -> None:
     write_report(like(tmp_path / "in", nasty(identity), ten), into=tmp_path / "one")
     html = Page((tmp_path / "one" / "report.html").read_text())
@@ -327,9 +334,9 @@ def test_no_text_of_a_card_is_markup(tmp_path: Path, identity: str) -> None:
 
 
 def test_a_dollar_is_a_dollar(tmp_path: Path) -> None:
-    card = some("equal", "lower").replace('id = "equal"', r'id = "$\\alpha_1$ <b>"')
-    write_report(like(tmp_path, card, ten))
-    words = "".join(ElementTree.parse(tmp_path / "figures" / "overview.svg").getroot().itertext())
+    judgement = renamed(judge_of(like(tmp_path, some("equal", "lower"), ten)), r"$\alpha_1$ <b>")
+    _, drawings = page.render(judgement)
+    words = "".join(ElementTree.fromstring(drawings["overview"].svg).itertext())
     assert r"$\alpha_1$ <b>" in words
 
 
@@ -349,7 +356,7 @@ def test_markdown_is_escaped(text: str, written: str) -> None:
 
 
 def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
-    judgement = judge_of(like(tmp_path, nasty(NASTY), ten))
+    judgement = renamed(judge_of(like(tmp_path, nasty("equal"), ten)), NASTY)
     rows = [line for line in markdown(judgement).splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(judgement.verdicts)
     assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {7}

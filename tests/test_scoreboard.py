@@ -17,7 +17,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two reproductions and a card that was never run."""
     root = tmp_path_factory.mktemp("checkout")
     like(root / "experiments" / "one", HEAD + CLAIMS, ten)
-    like(root / "experiments" / "two (b)", nasty("x | <b>"), ten)
+    like(root / "experiments" / "two (b)", nasty("x = (y_1)"), ten)
     (root / "experiments" / "three").mkdir()
     (root / "experiments" / "three" / "card.toml").write_text(HEAD + CLAIMS)
     return root
@@ -32,7 +32,7 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert lines[2].endswith("(10 seeds) | [✓ reproduced](experiments/one/report.md) |")
     assert lines[3].endswith("[▼ below](experiments/one/report.md) |")
     assert lines[4].endswith(r"[✓ reproduced](experiments/one/report.md) \* |")
-    assert r"x \| &lt;b&gt;" in lines[10]
+    assert r"x = (y\_1)" in lines[10]
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
     assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-1]
     assert "<" not in "".join(lines)
