@@ -93,7 +93,7 @@ def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> No
         text += f'[protocol.{name}]\nreturns = "evaluation"\neval_every = {every}\neval_episodes = 5\n'
     text = text.replace('\nprotocol = "training"', '\nprotocol = "a"')
     first = text[text.index('id = "ppo-cartpole"') : text.index('[[claim]]\nid = "ppo-acrobot"')]
-    file.write_text(f'{text}\n[[claim]]\nprotocol = "b"\n{first.replace("ppo-cartpole", "again")}')
+    file.write_text(f'{text}\n[[claim]]\nprotocol = "b"\n{first.replace("ppo-cartpole", "again", 1)}')
     outcome = command("card", "check", file)
     assert outcome.status == 1
     assert "evaluated in two ways" in outcome.out
