@@ -260,6 +260,7 @@ class PPO:
         advantage: torch.Tensor,
         value_target: torch.Tensor,
         old_value: torch.Tensor,
+        *,
         clip_range: float | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its parts.

@@ -70,7 +70,7 @@ def _main(arguments: Sequence[str]) -> int:
     asked = parser().parse_args(arguments)
     card = load_card(asked.card)
     claims, orders = choose(card, asked.claims)
-    wanted = {one.id for one in (*claims, *orders)}
+    wanted = {claim.id for claim in claims} | {order.id for order in orders}
     units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
     seeds = tuple(range(asked.seeds)) if isinstance(asked.seeds, int) else asked.seeds
     if asked.plan:
