@@ -391,7 +391,7 @@ def test_the_clipped_value_loss_has_the_annealed_clip_range_too() -> None:
     found = []
     for clip_range, given in ((0.5, 0.1), (0.1, None), (0.5, None)):
         agent = ppo.PPO(Setup(*spaces, SEEDS, 1, 1000), ppo.PPO.Config(num_steps=8, clip_range=clip_range))
-        found.append(agent.loss(obs, action, *rest, given)[1])
+        found.append(agent.loss(obs, action, *rest, clip_range=given)[1])
     for name in ("policy_loss", "value_loss"):
         assert torch.equal(found[0][name], found[1][name])
         assert not torch.equal(found[0][name], found[2][name])
