@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" > $@ && rm .venv/.unfinished
 
-.PHONY: help setup train reproduce pages calibrate test slow check benchmark lock clean .FORCE
+.PHONY: help setup train reproduce pages calibrate test fuzz slow check benchmark lock clean .FORCE
 .FORCE:
 
 help:  ## Lists these targets
@@ -57,6 +57,9 @@ calibrate: $(READY)  ## Simulates how often the verdicts' statistics err (minute
 
 test: $(READY)  ## Runs the tests; ARGS="-k ppo" picks some, WORKERS=0 runs them in one process
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 $(ARGS)
+
+fuzz: $(READY)  ## Runs the tests that draw examples, on new ones
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 -m hypothesis --hypothesis-profile default $(ARGS)
 
 slow: $(READY)  ## Runs the slow tests
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)

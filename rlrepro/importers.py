@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import re
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -418,13 +417,15 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
 def _evaluations(path: Path) -> tuple[np.ndarray, str]:
     """The evaluations `[m, 2]` of evaluations.npz, and how many episodes each has."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            lacking = [name for name in ("timesteps", "results") if name not in arrays.files]
-            if lacking:
-                raise Problem(f"{path}: it has no array {lacking[0]!r}, but {', '.join(arrays.files) or 'none'}")
-            steps, results = arrays["timesteps"], arrays["results"]
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("timesteps", "results") if name in archive.files}
+            names = ", ".join(archive.files) or "none"
+    except Exception as error:  # whatever a damaged archive makes of zipfile, zlib and numpy
         raise Problem(f"{path}: not an evaluations.npz that can be read: {one_line(error)}") from None
+    for name in ("timesteps", "results"):
+        if name not in arrays:
+            raise Problem(f"{path}: it has no array {name!r}, but {names}")
+    steps, results = arrays["timesteps"], arrays["results"]
     if steps.ndim != 1 or results.ndim != 2 or len(steps) != len(results) or not results.shape[1]:
         raise Problem(f"{path}: timesteps {list(steps.shape)} and results {list(results.shape)}; expected [m], [m, k]")
     if not all(np.issubdtype(a.dtype, np.integer) or np.issubdtype(a.dtype, np.floating) for a in (steps, results)):

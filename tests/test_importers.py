@@ -197,6 +197,16 @@ def test_a_damaged_npz_is_one_line(place: int, byte: int, cut: bool, tmp_path: P
     assert reads_or_names(file)
 
 
+@pytest.mark.parametrize("flag", [1, 32], ids=["encrypted", "patched"])
+def test_an_npz_of_an_unreadable_kind_is_one_line(flag: int, tmp_path: Path) -> None:
+    file = tmp_path / "evaluations.npz"
+    np.savez_compressed(file, timesteps=np.arange(1, 5), results=np.zeros((4, 2)))
+    data = bytearray(file.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= flag  # the flags of the first entry of the central directory
+    file.write_bytes(data)
+    assert "not an evaluations.npz that can be read" in problem(file)
+
+
 # --- TensorBoard
 
 
