@@ -28,8 +28,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-PPO = {"learning_rate": 2.5e-4, "gamma": 0.99, "gae_lambda": 0.95, "clip_range": 0.2, "max_grad_norm": 0.5}
-DQN = {"learning_rate": 2.5e-4, "gamma": 0.99, "buffer_size": 10_000, "batch_size": 128, "learning_starts": 1000}
+from benchmarks.cases import CASES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Work:
     """What one process trains."""
 
     side: str  #: "rlrepro" or "sb3"
-    agent: str
+    case: str  #: of `CASES`
     seeds: tuple[int, ...]
     steps: int
     threads: int = 1
@@ -81,22 +80,19 @@ def _process(work: Work, barrier: Any, pipe: Any) -> None:
 
 
 def _sb3(work: Work) -> Callable[[], None]:
-    import stable_baselines3 as sb3
+    import sb3_contrib
+    import stable_baselines3
     import torch
     from stable_baselines3.common.env_util import make_vec_env
 
+    case = CASES[work.case]
+    algorithm = getattr(stable_baselines3, case.algorithm, None) or getattr(sb3_contrib, case.algorithm)
+    activation = torch.nn.Tanh if case.activation == "tanh" else torch.nn.ReLU
+
     def model(seed: int) -> Any:
-        if work.agent == "ppo":
-            env = make_vec_env("CartPole-v1", n_envs=4, seed=seed)
-            return sb3.PPO(
-                "MlpPolicy", env, n_steps=128, batch_size=128, n_epochs=4, ent_coef=0.01, vf_coef=0.5, seed=seed,
-                device="cpu", policy_kwargs={"net_arch": [64, 64], "activation_fn": torch.nn.Tanh}, **PPO,
-            )  # fmt: skip
-        env = make_vec_env("CartPole-v1", n_envs=1, seed=seed)
-        return sb3.DQN(
-            "MlpPolicy", env, train_freq=10, gradient_steps=1, target_update_interval=500, exploration_fraction=0.5,
-            exploration_final_eps=0.05, seed=seed, device="cpu", policy_kwargs={"net_arch": [120, 84]}, **DQN,
-        )  # fmt: skip
+        env = make_vec_env(case.env, n_envs=case.num_envs, seed=seed)
+        policy = {"net_arch": list(case.hidden), "activation_fn": activation}
+        return algorithm("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=policy, **case.keywords)
 
     model(0).learn(2048)  # warm
 
@@ -112,20 +108,17 @@ def _rlrepro(work: Work) -> Callable[[], None]:
     from rlrepro.record import RunFolder
     from rlrepro.settings import Job, Request, parse_train
 
-    specific = (
-        ["--num-envs", "4", "--num-steps", "128", "--num-epochs", "4", "--num-minibatches", "4", "--no-anneal",
-         "--hidden", "64", "--entropy-coef", "0.01", "--value-coef", "0.5"]
-        if work.agent == "ppo"
-        else ["--num-envs", "1", "--train-every", "10", "--target-every", "500", "--hidden", "120,84",
-              "--exploration-fraction", "0.5", "--epsilon-end", "0.05"]
-    )  # fmt: skip
-    shared = [f"--{name.replace('_', '-')}={value}" for name, value in (PPO if work.agent == "ppo" else DQN).items()]
+    case = CASES[work.case]
+    flags = ["--num-envs", str(case.num_envs)]
+    for name, value in case.flags.items():
+        flag = name.replace("_", "-")
+        flags += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={value}"]
 
     def prepared(steps: int) -> Callable[[], None]:
         request = parse_train(
-            ["--env", "CartPole-v1", "--agent", work.agent, "--seeds", ",".join(map(str, work.seeds)) + ",",
+            ["--env", case.env, "--agent", case.agent, "--seeds", ",".join(map(str, work.seeds)) + ",",
              "--total-timesteps", str(steps), "--checkpoint-every", "0", "--eval-every", "0", "--processes", "1",
-             "--run-dir", tempfile.mkdtemp(), *specific, *shared]
+             "--run-dir", tempfile.mkdtemp(), *flags]
         )  # fmt: skip
         assert isinstance(request, Request)
         folder = RunFolder.create(request.run_dir, "run", request.settings, ["benchmark"])
@@ -137,40 +130,40 @@ def _rlrepro(work: Work) -> Callable[[], None]:
     return prepared(work.steps)
 
 
-def compare(agent: str, seeds: int, processes: int, steps: dict[str, int], rounds: int, threads: int) -> dict[str, Any]:
+def compare(case: str, seeds: int, processes: int, steps: dict[str, int], rounds: int, threads: int) -> dict[str, Any]:
     """Both sides in turn; steps per second of each round, and the ratio."""
     rates: dict[str, list[float]] = {"sb3": [], "rlrepro": []}
     peaks: dict[str, float] = {}
     for _ in range(rounds):
         for side in rates:
             split = [tuple(range(seeds))[i::processes] for i in range(processes)]
-            works = [Work(side, agent, part, steps[side], threads if side == "sb3" else 1) for part in split]
+            works = [Work(side, case, part, steps[side], threads if side == "sb3" else 1) for part in split]
             rate, peaks[side] = measure(works)
             rates[side].append(rate)
     ratios = [ours / theirs for ours, theirs in zip(rates["rlrepro"], rates["sb3"], strict=True)]
     return {
-        "agent": agent, "seeds": seeds, "processes": processes, "ratio": statistics.median(ratios),
+        "case": case, "seeds": seeds, "processes": processes, "ratio": statistics.median(ratios),
         "ratios": ratios, **{f"{side}_steps_per_s": statistics.median(values) for side, values in rates.items()},
         **{f"{side}_peak_mib": peak for side, peak in peaks.items()},
     }  # fmt: skip
 
 
-def scaling(agent: str, steps: int) -> list[dict[str, Any]]:
+def scaling(case: str, steps: int) -> list[dict[str, Any]]:
     """How the cost of a seed falls as more are stacked in one process."""
     rows = []
     for seeds in (1, 2, 5, 10, 20, 50):
-        rate, peak = measure([Work("rlrepro", agent, tuple(range(seeds)), max(2048, steps // max(1, seeds // 5)))])
-        rows.append({"agent": agent, "seeds": seeds, "steps_per_s": rate, "us_per_step_of_a_seed": 1e6 / rate,
+        rate, peak = measure([Work("rlrepro", case, tuple(range(seeds)), max(2048, steps // max(1, seeds // 5)))])
+        rows.append({"case": case, "seeds": seeds, "steps_per_s": rate, "us_per_step_of_a_seed": 1e6 / rate,
                      "peak_mib": peak})  # fmt: skip
     return rows
 
 
-def shares(agent: str, seeds: int, steps: int) -> dict[str, float]:
+def shares(case: str, seeds: int, steps: int) -> dict[str, float]:
     """The part of the time that acting, environments, the memory and learning take."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     os.environ["OMP_NUM_THREADS"] = "1"
-    process = context.Process(target=_shares, args=(Work("rlrepro", agent, tuple(range(seeds)), steps), theirs))
+    process = context.Process(target=_shares, args=(Work("rlrepro", case, tuple(range(seeds)), steps), theirs))
     process.start()
     result: dict[str, float] = ours.recv()
     process.join()
@@ -222,44 +215,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns (3)")
     parser.add_argument("--sb3-threads", type=int, default=1, help="torch threads of a Stable-Baselines3 process (1)")
-    parser.add_argument("--only", choices=("ppo", "dqn"), help="one agent")
+    parser.add_argument("--only", nargs="+", choices=tuple(CASES), metavar="CASE", help=f"some of {', '.join(CASES)}")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps: to see that it works")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     asked = parser.parse_args(arguments)
     scale = 0.1 if asked.quick else 1.0
-    agents = [asked.only] if asked.only else ["ppo", "dqn"]
-    # Steps of each seed. PPO's cost a step does not change over a run, so rlrepro gets more, lest its timing be over
-    # in a blink; DQN's does (nothing is learnt in the first 1,000 steps), so both get the same.
-    steps = {"ppo": {"sb3": 10_240, "rlrepro": 51_200}, "dqn": {"sb3": 12_000, "rlrepro": 12_000}}
-    goals = {("ppo", 10): 10, ("ppo", 1): 3, ("dqn", 10): 8, ("dqn", 1): 2}
+    names = asked.only or list(CASES)
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     figures: dict[str, Any] = {"compare": [], "scaling": [], "shares": {}}
     print(f"\n{'':<24}{'sb3 steps/s':>13}{'rlrepro':>11}{'ratio':>8}  {'rounds':<22}{'goal':>5}  peak MiB sb3, rlrepro")
-    for agent in agents:
+    for name in names:
         for seeds, processes in ((10, 2), (1, 1)):
             lengths = {
-                side: max(2048, int(count * scale * (3 if seeds == 1 else 1))) for side, count in steps[agent].items()
+                side: max(2048, int(count * scale * (3 if seeds == 1 else 1)))
+                for side, count in zip(("sb3", "rlrepro"), CASES[name].steps, strict=True)
             }
-            row = compare(agent, seeds, processes, lengths, asked.rounds, asked.sb3_threads)
+            goal = CASES[name].goals[0 if seeds > 1 else 1]
+            row = compare(name, seeds, processes, lengths, asked.rounds, asked.sb3_threads)
             figures["compare"].append(row)
             rounds = " ".join(f"{ratio:.1f}" for ratio in row["ratios"])
-            print(f"{agent}, {seeds:>2} seed{'s' * (seeds > 1):<14}{row['sb3_steps_per_s']:>15,.0f}"
-                  f"{row['rlrepro_steps_per_s']:>11,.0f}{row['ratio']:>7.1f}×  {rounds:<22}{goals[agent, seeds]:>4}×"
+            wanted = f"{goal}×" if goal else ""
+            label = f"{name}, {seeds} seed{'s' * (seeds > 1)}"
+            print(f"{label:<24}{row['sb3_steps_per_s']:>13,.0f}"
+                  f"{row['rlrepro_steps_per_s']:>11,.0f}{row['ratio']:>7.1f}×  {rounds:<22}{wanted:>5}"
                   f"  {row['sb3_peak_mib']:.0f}, {row['rlrepro_peak_mib']:.0f}", flush=True)  # fmt: skip
     print("\nrlrepro, one process: how the cost of a seed falls")
-    print(f"{'':<6}{'seeds':>6}{'steps/s in all':>16}{'µs a step of a seed':>21}{'peak MiB':>10}")
-    for agent in agents:
-        for row in scaling(agent, int(steps[agent]["rlrepro"] * scale)):
+    print(f"{'':<18}{'seeds':>6}{'steps/s in all':>16}{'µs a step of a seed':>21}{'peak MiB':>10}")
+    for name in names:
+        for row in scaling(name, int(CASES[name].steps[1] * scale)):
             figures["scaling"].append(row)
-            print(f"{agent:<6}{row['seeds']:>6}{row['steps_per_s']:>16,.0f}{row['us_per_step_of_a_seed']:>21.1f}"
+            print(f"{name:<18}{row['seeds']:>6}{row['steps_per_s']:>16,.0f}{row['us_per_step_of_a_seed']:>21.1f}"
                   f"{row['peak_mib']:>10.0f}", flush=True)  # fmt: skip
     print("\nrlrepro, one process: where the time goes")
-    for agent in agents:
+    for name in names:
         for seeds in (1, 5):
-            part = shares(agent, seeds, max(2048, int(steps[agent]["rlrepro"] * scale)))
-            figures["shares"][f"{agent}-{seeds}"] = part
+            part = shares(name, seeds, max(2048, int(CASES[name].steps[1] * scale)))
+            figures["shares"][f"{name}-{seeds}"] = part
             text = ", ".join(f"{label} {value:.0%}" for label, value in sorted(part.items(), key=lambda kv: -kv[1]))
-            print(f"{agent}, {seeds} seed{'s' * (seeds > 1)}: {text}", flush=True)
+            print(f"{name}, {seeds} seed{'s' * (seeds > 1)}: {text}", flush=True)
     if asked.json:
         asked.json.write_text(json.dumps(figures, indent=2) + "\n")
 
