@@ -49,16 +49,16 @@ def scoreboard(folders: Sequence[Path], beside: Path) -> str:
     return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", _totals(judgements)])
 
 
-def insert(file: Path, text: str) -> bool:
+def insert(file: Path, text: str, begin_mark: str = BEGIN, end_mark: str = END) -> bool:
     """Put `text` between the two markers of a file; whether that changed it."""
     try:
         old = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Problem(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
-    begin, end = old.find(BEGIN), old.find(END)
-    if not (0 <= begin < end and old.count(BEGIN) == old.count(END) == 1):
-        raise Problem(f"{file} needs a line {BEGIN} and, after it, a line {END}, once each")
-    new = f"{old[: begin + len(BEGIN)]}\n{text}\n{old[end:]}"
+    begin, end = old.find(begin_mark), old.find(end_mark)
+    if not (0 <= begin < end and old.count(begin_mark) == old.count(end_mark) == 1):
+        raise Problem(f"{file} needs a line {begin_mark} and, after it, a line {end_mark}, once each")
+    new = f"{old[: begin + len(begin_mark)]}\n{text}\n{old[end:]}"
     if new != old:
         write_whole(file, new.encode())
     return new != old
