@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Setup, UnsupportedSpace
-from rlrepro.cards import Claim, load_card
+from rlrepro.cards import Card, Claim, load_card
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.plugins import find_agent, installed
-from rlrepro.results import read_results
 from rlrepro.scoreboard import insert
 from rlrepro.stats import mean_interval, welch
-from rlrepro.verdict import WORDS, Verdict, judge
+from rlrepro.verdict import WORDS
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "equal to", "learns", "claims")
@@ -37,7 +36,6 @@ class Learned:
     environment: str
     values: np.ndarray  #: a number a seed
     peer: np.ndarray  #: empty where there is none
-    card: str
 
     @property
     def is_below(self) -> bool:
@@ -130,42 +128,55 @@ def _agreed(found: Mapping[str, float]) -> str:
     return "; ".join(f"{what} ({error:.0e})" for what, error in sorted(found.items())) or "no independent code is known"
 
 
-def reproductions(experiments: Path) -> dict[str, list[tuple[Verdict, Learned | None]]]:
-    """The verdicts of each agent over all reproductions, and what it learnt."""
-    found: dict[str, list[tuple[Verdict, Learned | None]]] = {}
-    for file in sorted(experiments.glob("*/results/results.json")):
-        card = load_card(str(file.parent.parent / "card.toml"))
-        verdicts = judge(card, read_results(file.parent)).verdicts
-        for verdict in verdicts:
-            if isinstance(verdict.claim, Claim):
-                agent = card.implementations[verdict.claim.implementation].agent
-                peers = [v for v in verdicts if _is_peer(card, v, verdict.claim)]
-                found.setdefault(agent, []).append((verdict, _learned(verdict, peers, card.name)))
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A claim of an agent: its verdict, and what was learnt for it."""
+
+    word: str
+    learned: Learned | None
+
+
+def reproductions(experiments: Path) -> dict[str, list[Shown]]:
+    """The claims of each agent over all reproductions that have a page."""
+    found: dict[str, list[Shown]] = {}
+    for file in sorted(experiments.glob("*/verdicts.json")):
+        card = load_card(str(file.parent / "card.toml"))
+        rows = {row["claim"]: row for row in _rows(file)}
+        for claim in card.claims:
+            row = rows.get(claim.id, {})
+            peers = [rows[other.id] for other in card.claims if other.id in rows and _is_peer(card, other, claim)]
+            agent = card.implementations[claim.implementation].agent
+            found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), _learned(claim, row, peers)))
     return found
 
 
-def _is_peer(card: Any, verdict: Verdict, claim: Claim) -> bool:
-    """Whether a verdict is of Stable-Baselines3's agent, on the same published number."""
-    other = verdict.claim
-    return (
-        isinstance(other, Claim)
-        and other.id != claim.id
-        and card.implementations[other.implementation].agent.startswith(_PEER)
-        and (other.environments, other.protocol, other.reported) == (claim.environments, claim.protocol, claim.reported)
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(file.read_text(encoding="utf-8"))["verdicts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Problem(f"{file} has no verdicts ({error}); rlrepro report {file.parent} writes them") from None
+
+
+def _is_peer(card: Card, other: Claim, claim: Claim) -> bool:
+    """Whether another claim is of Stable-Baselines3's agent, on the same published number."""
+    return card.implementations[other.implementation].agent.startswith(_PEER) and (
+        (other.environments, other.protocol, other.reported) == (claim.environments, claim.protocol, claim.reported)
     )
 
 
-def _learned(verdict: Verdict, peers: Sequence[Verdict], card: str) -> Learned | None:
-    if verdict.score is None or not verdict.score.per_seed:
-        return None
-    peer = next((p.score.values for p in peers if p.score is not None and p.score.per_seed), np.empty(0))
-    return Learned(", ".join(verdict.claim.environments), verdict.score.values, peer, card)
+def _learned(claim: Claim, row: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> Learned | None:
+    values, peer = _values(row), next(filter(len, map(_values, peers)), np.empty(0))
+    return Learned(", ".join(claim.environments), values, peer) if len(values) else None
 
 
-def _shown(found: Sequence[tuple[Verdict, Learned | None]]) -> list[str]:
+def _values(row: Mapping[str, Any]) -> np.ndarray:
+    return np.array(list(row.get("per_seed", {}).values()), np.float64)
+
+
+def _shown(found: Sequence[Shown]) -> list[str]:
     """The cells of what it learns and of its claims."""
-    learned = [one for _, one in found if one is not None]
-    counts = {word: sum(verdict.word == word for verdict, _ in found) for word in WORDS}
+    learned = [one.learned for one in found if one.learned is not None]
+    counts = {word: sum(one.word == word for one in found) for word in WORDS}
     claims = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     return ["; ".join(_best(learned)) or "not measured yet", claims or "no card yet"]
 

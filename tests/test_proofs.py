@@ -50,7 +50,7 @@ def test_learning_and_claims_come_from_the_committed_results() -> None:
     ],
 )
 def test_below_its_peer_is_said_where_it_is_significant(ours: list[float], theirs: list[float], below: bool) -> None:
-    assert Learned("CartPole-v1", np.array(ours), np.array(theirs), "card").is_below is below
+    assert Learned("CartPole-v1", np.array(ours), np.array(theirs)).is_below is below
 
 
 def test_agreement_that_is_no_record_is_one_line(tmp_path: Path) -> None:
