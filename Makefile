@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" > $@ && rm .venv/.unfinished
 
-.PHONY: help setup train reproduce pages calibrate test fuzz slow check benchmark lock clean .FORCE
+.PHONY: help setup train reproduce pages proofs calibrate test fuzz slow check benchmark lock clean .FORCE
 .FORCE:
 
 help:  ## Lists these targets
@@ -51,6 +51,10 @@ reproduce: $(READY)  ## Reproduces a card; CARD=cleanrl-dqn names it, ARGS="--pl
 pages: $(READY)  ## Makes the committed pages and the scoreboard again, from committed results
 	@for results in experiments/*/results; do $(BIN)/rlrepro report "$$(dirname "$$results")"; done
 	@$(BIN)/rlrepro scoreboard --write README.md
+
+proofs: $(READY)  ## Measures agreement with other code, and makes docs/agents.md again
+	$(BIN)/python -m pytest -q -m agrees --agreement docs/agreement.json --timeout 300
+	@$(BIN)/rlrepro proofs --write docs/agents.md
 
 calibrate: $(READY)  ## Simulates how often the verdicts' statistics err (minutes)
 	@$(BIN)/rlrepro calibrate $(ARGS)

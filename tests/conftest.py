@@ -16,12 +16,28 @@ import pytest
 from hypothesis import settings
 
 from rlrepro import cli, plugins
+from tests import agreement
 
 # The same examples each time, so that a commit passes or fails on its own account; `make fuzz` tries new ones.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 
 BRIEF = ("--total-timesteps", "120", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--agreement", type=Path, help="write how closely agents agree with other code to this file")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("agrees")
+    agreement.begin(marker.args if marker else None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    file = session.config.getoption("--agreement")
+    if file is not None:
+        agreement.write(file)
 
 
 @dataclass(frozen=True)

@@ -24,16 +24,10 @@ from rlrepro.agents import dqn, ppo
 from rlrepro.plugins import find_env
 from rlrepro.seeds import Stack
 from rlrepro.vector import VectorEnv
+from tests.agreement import close
 
 SEEDS = (1, 2, 3)
 NUM_ENVS, NUM_STEPS, NUM_MINIBATCHES = 4, 64, 4
-
-
-def close(name: str, found: Any, expected: Any, scale: float | None = None) -> None:
-    found, expected = (torch.as_tensor(value).detach().double() for value in (found, expected))
-    assert found.shape == expected.shape, name
-    error = ((found - expected).abs().max() / (scale or expected.abs().max())).item()
-    assert error <= 1e-5, f"{name}: relative error {error:.1e}"
 
 
 @pytest.fixture(autouse=True)
@@ -262,6 +256,7 @@ def updated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
+@pytest.mark.agrees("ppo", "Stable-Baselines3")
 def test_ppo_has_sb3_s_advantages_and_returns(updated: Callable[..., Any], env: str) -> None:
     models, _, metrics, ours, theirs = updated(env, 1, 1)
     for row, model in enumerate(models):
@@ -274,6 +269,7 @@ def test_ppo_has_sb3_s_advantages_and_returns(updated: Callable[..., Any], env: 
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 @pytest.mark.parametrize("normalise", [True, False], ids=["normalised advantages", "plain advantages"])
 @pytest.mark.parametrize("max_grad_norm", [0.01, 1000.0], ids=["clipped gradient", "whole gradient"])
+@pytest.mark.agrees("ppo", "Stable-Baselines3")
 def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
     monkeypatch: pytest.MonkeyPatch, env: str, max_grad_norm: float, normalise: bool
 ) -> None:
@@ -316,6 +312,7 @@ def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
 
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 @pytest.mark.parametrize("normalise", [True, False], ids=["normalised advantages", "plain advantages"])
+@pytest.mark.agrees("ppo", "Stable-Baselines3")
 def test_ppo_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., Any], env: str, normalise: bool) -> None:
     options = {"normalise": normalise, "learning_rate": 3e-3, "clip_range": 0.03}
     models, agent, metrics, _, _ = updated(env, 4, NUM_MINIBATCHES, **options)
@@ -325,6 +322,7 @@ def test_ppo_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., An
 
 
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
+@pytest.mark.agrees("ppo", "Stable-Baselines3")
 def test_ppo_with_relu_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., Any], env: str) -> None:
     relu = {"only_theirs": {"policy_kwargs": {"activation_fn": nn.ReLU}}, "only_ours": {"activation": "relu"}}
     models, agent, *_ = updated(env, 2, NUM_MINIBATCHES, **relu)
@@ -332,6 +330,7 @@ def test_ppo_with_relu_has_sb3_s_parameters_after_a_whole_update(updated: Callab
         compare_ppo(agent, row, model)
 
 
+@pytest.mark.agrees("ppo", "Stable-Baselines3")
 def test_ppo_with_half_of_its_run_done_has_sb3_s_update_with_half_the_clip_range(updated: Callable[..., Any]) -> None:
     half = {"step": 500_000 + NUM_STEPS * NUM_ENVS - NUM_ENVS, "only_ours": {"clip_range": 0.06, "anneal_clip": True}}
     models, agent, metrics, *_ = updated("CartPole-v1", 4, NUM_MINIBATCHES, learning_rate=3e-3, clip_range=0.03, **half)
@@ -495,6 +494,7 @@ def train_sb3(monkeypatch: pytest.MonkeyPatch, model: SB3DQN, batch: Transition,
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.1, 10.0, 1000.0])
+@pytest.mark.agrees("dqn", "Stable-Baselines3")
 def test_dqn_has_sb3_s_target_loss_gradient_and_step(monkeypatch: pytest.MonkeyPatch, max_grad_norm: float) -> None:
     models = [sb3_dqn(seed, max_grad_norm=max_grad_norm) for seed in SEEDS]
     agent = our_dqn(models, max_grad_norm=max_grad_norm)
@@ -523,6 +523,7 @@ def test_dqn_has_sb3_s_target_loss_gradient_and_step(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("tau", [1.0, 0.3])
+@pytest.mark.agrees("dqn", "Stable-Baselines3")
 def test_dqn_has_sb3_s_networks_after_many_steps_and_target_updates(
     monkeypatch: pytest.MonkeyPatch, tau: float
 ) -> None:
@@ -540,6 +541,7 @@ def test_dqn_has_sb3_s_networks_after_many_steps_and_target_updates(
             compare_layers("parameters", stack, row, dqn_layers(network), lambda parameter: parameter)
 
 
+@pytest.mark.agrees("dqn", "Stable-Baselines3")
 def test_dqn_has_sb3_s_networks_where_the_target_is_copied_more_often_than_gradients_are_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -576,6 +578,7 @@ def q_values(stack: Stack, row: int, obs: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("double", [False, True], ids=["max", "double"])
 @pytest.mark.parametrize("loss", ["huber", "squared"])
+@pytest.mark.agrees("dqn", "a float64 loop")
 def test_dqn_s_losses_equal_a_float64_loop(loss: str, double: bool) -> None:
     models = [sb3_dqn(seed) for seed in SEEDS]
     agent, batch = our_dqn(models, loss=loss, double=double), dqn_batch(0)
@@ -598,6 +601,7 @@ def test_dqn_s_losses_equal_a_float64_loop(loss: str, double: bool) -> None:
 
 @pytest.mark.parametrize("double", [False, True], ids=["max", "double"])
 @pytest.mark.parametrize("loss", ["huber", "squared"])
+@pytest.mark.agrees("dqn", "a float64 loop")
 def test_dqn_s_gradients_equal_float64_autograd(loss: str, double: bool) -> None:
     models = [sb3_dqn(seed) for seed in SEEDS]
     agent, batch = our_dqn(models, loss=loss, double=double), dqn_batch(0)

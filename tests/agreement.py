@@ -1,0 +1,44 @@
+"""How closely our numbers agree with other code's, and a record of it for `rlrepro proofs`.
+
+A test marked `agrees("dqn", "Stable-Baselines3")` says whose numbers its calls of `close` compare. With
+`pytest --agreement FILE` the worst error of each pair is written (`make proofs`).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TOLERANCE = 1e-5
+_worst: dict[str, dict[str, float]] = {}
+_pair: tuple[str, str] | None = None
+
+
+def close(name: str, found: Any, expected: Any, scale: float | None = None) -> None:
+    """Hold a tensor to a relative error of 1e-5: |a − b| ≤ 1e-5 · max |b|, or · `scale`."""
+    found, expected = (torch.as_tensor(value).detach().double() for value in (found, expected))
+    assert found.shape == expected.shape, name
+    error = ((found - expected).abs().max() / (scale or expected.abs().max())).item()
+    if _pair is not None:
+        agent, other = _pair
+        pairs = _worst.setdefault(agent, {})
+        pairs[other] = max(pairs.get(other, 0.0), error)
+    assert error <= TOLERANCE, f"{name}: relative error {error:.1e}"
+
+
+def begin(pair: tuple[str, str] | None) -> None:
+    """A test begins that compares `pair`, an agent and whose code, or nothing."""
+    global _pair
+    _pair = pair
+
+
+def write(file: Path) -> None:
+    """The worst errors, to two digits."""
+    record = {
+        agent: {other: float(f"{error:.1e}") for other, error in sorted(pairs.items())}
+        for agent, pairs in sorted(_worst.items())
+    }
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
