@@ -270,6 +270,30 @@ class Adam:
                 self._adam.state[part] = {key: value.to(part.device, copy=True) for key, value in values.items()}
 
 
+class SGD:
+    """θ ← θ − η g for S seeds; `active` leaves some of them out. Without state."""
+
+    def __init__(self, stack: Stack, learning_rate: float) -> None:
+        self.learning_rate, self._matrix, self._gradient = learning_rate, stack.matrix.detach(), stack.gradient
+
+    @torch.no_grad()
+    def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
+        """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        if active is None:
+            self._matrix.sub_(self._gradient, alpha=rate)
+            return
+        for row, gradient, go in zip(self._matrix, self._gradient, active, strict=True):
+            if go:
+                row.sub_(gradient, alpha=rate)
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """There is none."""
+
+
 class RMSProp:
     """RMSProp (Tieleman & Hinton, 2012, "Lecture 6.5") for S seeds, elementwise: v ← α v + (1 − α) g², and then
 
