@@ -96,7 +96,7 @@ class Reinforce(ActorCritic):
         obs = self.inputs(batch.obs.flatten(1, 2))
         log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(obs), batch.action.flatten(1, 2))
         value = self.value(obs).view(shape) if config.baseline else torch.zeros_like(batch.reward)
-        error = self.returns(batch, value.detach()) - value  # G_t − v(s_t)
+        error = self.returns(batch) - value  # G_t − v(s_t)
         weight = valid / config.num_episodes  # the sum over steps, the mean over episodes
         if config.discount_gradient:
             discounted = weight * config.gamma ** torch.arange(shape[2], device=weight.device)
@@ -116,14 +116,14 @@ class Reinforce(ActorCritic):
         )
 
     @torch.no_grad()
-    def returns(self, batch: Transition, value: torch.Tensor) -> torch.Tensor:
-        """G_t `[S, E, T]`: GAE with λ = 1 plus the value that it begins from; past an episode's end it says nothing."""
-        next_value = torch.zeros_like(value)
+    def returns(self, batch: Transition) -> torch.Tensor:
+        """G_t `[S, E, T]`, by the recursion of GAE with λ = 1 and no values; past an episode's end it says nothing."""
+        reward, nothing = batch.reward, torch.zeros_like(batch.reward)
         if self.config.baseline:
-            next_value = self.value(self.inputs(batch.next_obs.flatten(1, 2))).view(value.shape)
-        ends = batch.terminated, batch.truncated
-        time_second = [part.transpose(1, 2) for part in (batch.reward, value, next_value, *ends)]
-        return gae(*time_second, self.config.gamma, 1.0).transpose(1, 2) + value
+            rest = self.value(self.inputs(batch.next_obs.flatten(1, 2))).view(reward.shape)
+            reward = reward + self.config.gamma * rest * (batch.truncated & ~batch.terminated)
+        parts = reward, nothing, nothing, batch.terminated, batch.truncated
+        return gae(*(part.transpose(1, 2) for part in parts), self.config.gamma, 1.0).transpose(1, 2)
 
     def get_state(self) -> dict[str, Any]:
         state = {"adam": self.optimiser.get_state(), "critic_adam": self.critic_optimiser.get_state()}

@@ -1,4 +1,4 @@
-"""A2C and TRPO against Stable-Baselines3 and sb3-contrib: one `train()` of theirs and one update of ours.
+"""A2C and TRPO against Stable-Baselines3 and sb3-contrib, one `train()` of theirs and one update of ours; REINFORCE.
 
 As in test_against_sb3.py: from the same weights and rollout, three seeds in one stack of ours with a model each of
 theirs, every tensor to a relative error of 1e-5 of its largest number. TRPO's step is compared in float64: in float32
@@ -7,6 +7,7 @@ conjugate gradient magnifies rounding, in either code.
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
@@ -15,7 +16,9 @@ import pytest
 import torch
 from sb3_contrib import TRPO as SB3TRPO
 from sb3_contrib.common import utils as sb3_contrib_utils
+from sb3_contrib.trpo import trpo as sb3_trpo_module
 from stable_baselines3 import A2C as SB3A2C
+from stable_baselines3.common import policies as sb3_policies
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.vec_env import DummyVecEnv
 from test_against_sb3 import (
@@ -25,6 +28,7 @@ from test_against_sb3 import (
     SEEDS,
     Gradients,
     Recorded,
+    as_stack,
     close,
     compare_layers,
     copy_layers,
@@ -36,7 +40,7 @@ from torch import nn
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
-from rlrepro.agents import a2c, trpo
+from rlrepro.agents import a2c, reinforce, trpo
 from rlrepro.distributions import policy_for
 from rlrepro.networks import MLP, Constant
 from rlrepro.seeds import Stack
@@ -60,6 +64,7 @@ def collected(algorithm: Any, env: str, seed: int, **options: Any) -> Any:
     model = algorithm("MlpPolicy", envs, n_steps=NUM_STEPS, seed=seed, device="cpu", **OPTIONS | options)
     torch.manual_seed(seed)
     perturb(model.policy.parameters(), 0.1)  # away from the start's zero biases and near-uniform policy
+    model.policy.action_net.bias.data.add_(0.3)  # one number for Pendulum, and not one near 0: errors are relative
     _, callback = model._setup_learn(NUM_STEPS * NUM_ENVS)
     model.collect_rollouts(envs, callback, model.rollout_buffer, NUM_STEPS)
     return model
@@ -202,16 +207,15 @@ def _float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.fixture
-def _from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def begin_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """sb3-contrib begins conjugate gradient at a little noise, ours at 0, as the paper."""
     monkeypatch.setattr(sb3_contrib_utils.th, "randn_like", torch.zeros_like)
 
 
-@pytest.mark.usefixtures("_from_zero")
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 def test_trpo_has_sb3_contrib_s_parameters_after_a_whole_update(monkeypatch: pytest.MonkeyPatch, env: str) -> None:
     models = [sb3_trpo(env, seed, cg_damping=1.0) for seed in SEEDS]
+    begin_at_zero(monkeypatch)
     agent = our_trpo(models, cg_damping=1.0)
     batch = feed(agent, models)  # type: ignore[arg-type]
     order = agent.order.permutations(3, NUM_STEPS * NUM_ENVS)
@@ -224,7 +228,7 @@ def test_trpo_has_sb3_contrib_s_parameters_after_a_whole_update(monkeypatch: pyt
         model.train()
         logged = model.logger.name_to_value
         assert logged["train/is_line_search_success"]
-        close("surrogate", metrics["losses/surrogate"][row], logged["train/policy_objective"])
+        close("surrogate", metrics["losses/surrogate"][row], logged["train/policy_objective"], 1.0)  # in advantages
         explained = 1 - metrics["losses/explained_variance"][row]
         close("unexplained variance", explained, 1 - logged["train/explained_variance"])
         compare_weights(agent, row, model)
@@ -234,34 +238,39 @@ def test_trpo_has_sb3_contrib_s_parameters_after_a_whole_update(monkeypatch: pyt
 STEPS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[torch.Tensor], bool]]] = {
     "longest": ({}, {}, lambda length: bool((length == 1).all())),
     "shortened": (
-        {"target_kl": 0.3, "cg_damping": 1e-3},
-        {"target_kl": 0.3, "cg_damping": 1e-3},
+        {"target_kl": 0.3, "cg_damping": 0.01, "cg_max_steps": 5},
+        {"target_kl": 0.3, "cg_damping": 0.01, "cg_steps": 5},
         lambda length: bool(((length > 0) & (length < 1)).any()),
     ),
     "none": (
-        {"target_kl": 2.0, "cg_damping": 1e-3, "line_search_max_iter": 1},
-        {"target_kl": 2.0, "cg_damping": 1e-3, "line_search_steps": 1},
+        {"target_kl": 0.3, "cg_damping": 0.01, "cg_max_steps": 5, "line_search_max_iter": 1},
+        {"target_kl": 0.3, "cg_damping": 0.01, "cg_steps": 5, "line_search_steps": 1},
         lambda length: bool((length == 0).any()),
     ),
     "fifty steps of conjugate gradient": (
-        {"cg_max_steps": 50, "cg_damping": 0.01},
-        {"cg_steps": 50, "cg_damping": 0.01},
+        {"cg_max_steps": 50},
+        {"cg_steps": 50},
         lambda length: True,
     ),
 }
 
 
-@pytest.mark.usefixtures("_float64", "_from_zero")
+@pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 @pytest.mark.parametrize("case", STEPS)
-def test_trpo_s_step_is_sb3_contrib_s_in_float64(env: str, case: str) -> None:
+def test_trpo_s_step_is_sb3_contrib_s_in_float64(monkeypatch: pytest.MonkeyPatch, env: str, case: str) -> None:
     theirs, ours, expected = STEPS[case]
+    monkeypatch.setattr(sb3_policies, "preprocess_obs", lambda obs, *args, **options: obs)  # it makes a float32 of it
+    # The paper's bound is of KL(old ‖ new), sb3-contrib's of KL(new ‖ old); their Hessians at θ_old are the same.
+    divergence = sb3_trpo_module.kl_divergence
+    monkeypatch.setattr(sb3_trpo_module, "kl_divergence", lambda new, old: divergence(old, new))
     torch.set_default_dtype(torch.float32)
     models = [sb3_trpo(env, seed, **theirs) for seed in SEEDS]
     torch.set_default_dtype(torch.float64)
     for model in models:
         model.policy.double()
         model.n_critic_updates = 0
+    begin_at_zero(monkeypatch)
     agent = our_trpo(models, **ours)
     obs, action, advantage = ([] for _ in range(3))
     for model in models:
@@ -283,6 +292,7 @@ def test_trpo_s_step_is_sb3_contrib_s_in_float64(env: str, case: str) -> None:
         model.train()
         logged = model.logger.name_to_value
         close("surrogate", metrics["losses/surrogate"][row], logged["train/policy_objective"], 1.0)
+        close("KL", metrics["losses/kl"][row], logged["train/kl_divergence_loss"], agent.config.target_kl)
         assert bool(metrics["losses/step_length"][row] > 0) == logged["train/is_line_search_success"]
         step = agent.stack.matrix[row] - before[row]
         scale = step.abs().max().item() or 1.0  # held to the step, not to the weights, which hardly move
@@ -359,3 +369,142 @@ def test_conjugate_gradient_solves_each_seed_s_own_equations_and_stops_there() -
     alone = trpo.conjugate_gradient(lambda v: (matrix[:1] @ v.unsqueeze(-1)).squeeze(-1), b[:1], 20, 1e-20)
     assert torch.equal(found[:1], alone)
     assert not found[2].any()
+
+
+# --- REINFORCE
+
+REINFORCE_SPACES = {"discrete": gymnasium.spaces.Discrete(3), "box": gymnasium.spaces.Box(-1, 1, (2,))}
+
+
+def reinforce_of(space: gymnasium.Space[Any], **options: Any) -> reinforce.Reinforce:
+    config = reinforce.Reinforce.Config(**{"num_episodes": 2, "gamma": 0.9, "hidden": (5,)} | options)
+    return reinforce.Reinforce(Setup(gymnasium.spaces.Box(-9, 9, (3,)), space, SEEDS, 1, 10**6), config)
+
+
+def played(agent: reinforce.Reinforce, number: int, seeds: tuple[int, ...] = SEEDS) -> list[Transition]:
+    """The batches of steps in which each seed ends its episodes at times of its own."""
+    rngs = [np.random.default_rng([seed, number]) for seed in seeds]
+    batches = []
+    for step in range(60):
+        fields = []
+        for rng in rngs:
+            obs, next_obs = rng.standard_normal((2, 1, 3), np.float32)
+            discrete = isinstance(agent.setup.action_space, gymnasium.spaces.Discrete)
+            action = rng.integers(0, 3, 1) if discrete else rng.standard_normal((1, 2), np.float32)
+            ends = rng.random(1) < 0.15, rng.random(1) < 0.15
+            fields.append((obs, action, rng.standard_normal(1, np.float32), next_obs, *ends))
+        agent.memory.add(Transition(*(np.stack(field) for field in zip(*fields, strict=True)), {}))
+        batches += [Transition(*map(torch.clone, batch[:-1]), batch.extras) for batch in agent.memory.ready(step)]
+    return batches
+
+
+def plain(stack: Stack, network: str, row: int) -> nn.Sequential:
+    """The same network of one seed in float64, by torch."""
+    named, sizes = stack.named(), stack.networks[network].sizes  # type: ignore[attr-defined]
+    modules: list[nn.Module] = []
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
+        linear.weight.data = named[f"{network}.weight_{layer}"][row, :fan_in, :fan_out].T.double()
+        linear.bias.data = named[f"{network}.bias_{layer}"][row, 0, :fan_out].double()
+        modules += [linear, nn.Tanh()]
+    return nn.Sequential(*modules[:-1])
+
+
+@pytest.mark.parametrize(
+    "space", [gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))], ids=["discrete", "box"]
+)
+@pytest.mark.parametrize("baseline", [True, False], ids=["baseline", "none"])
+@pytest.mark.parametrize("discounted", [True, False], ids=["discounted", "not discounted"])
+def test_reinforce_s_gradient_is_the_book_s(space: gymnasium.Space[Any], baseline: bool, discounted: bool) -> None:
+    """Equations 13.8 and 13.11, step by step in float64; batches in which some seeds have no episodes yet."""
+    agent = reinforce_of(space, baseline=baseline, discount_gradient=discounted)
+    torch.manual_seed(0)
+    for view in [*agent.stack.named().values(), *agent.critic_stack.named().values()]:
+        used = view != 0 if view.shape[1] > 1 else torch.ones_like(view, dtype=torch.bool)
+        view.add_(0.3 * torch.randn_like(view) * used)
+    seen: set[int] = set()
+    for batch in played(agent, 0)[:8]:
+        for stack in (agent.stack, agent.critic_stack):
+            stack.gradient.zero_()
+        policy_loss, value_loss, _ = agent.loss(batch)
+        (policy_loss + value_loss).sum().backward()
+        found, critic_found = (as_stack(stack, stack.gradient) for stack in (agent.stack, agent.critic_stack))
+        for row in range(len(SEEDS)):
+            if not batch.extras["ready"][row]:
+                assert not agent.stack.gradient[row].any()
+                assert not agent.critic_stack.gradient[row].any()
+                continue
+            seen.add(row)
+            actor, critic = plain(agent.stack, "actor", row), plain(agent.critic_stack, "critic", row)
+            log_std = None
+            if "log_std" in agent.stack.networks:
+                log_std = nn.Parameter(agent.stack.named()["log_std.value"][row, 0].double())
+            for episode in range(2):
+                length = int(batch.extras["valid"][row, episode].sum())
+                G = 0.0
+                if baseline and not batch.terminated[row, episode, length - 1]:
+                    G = critic(batch.next_obs[row, episode, length - 1].double()).item()
+                for t in reversed(range(length)):
+                    G = batch.reward[row, episode, t].item() + 0.9 * G
+                    obs, action = batch.obs[row, episode, t].double(), batch.action[row, episode, t]
+                    value = critic(obs)[0] if baseline else torch.zeros(())
+                    error = G - value.item()
+                    policy = (torch.distributions.Categorical(logits=actor(obs)) if log_std is None else
+                              torch.distributions.Normal(actor(obs), log_std.exp()))  # fmt: skip
+                    factor = 0.9**t if discounted else 1.0
+                    (-factor * error * policy.log_prob(action).sum() / 2).backward()
+                    if baseline:
+                        (-error * value / 2).backward()
+            compare_plain(found, "actor", row, actor)
+            if baseline:
+                compare_plain(critic_found, "critic", row, critic)
+            if log_std is not None:
+                close("gradient of log σ", found.named()["log_std.value"][row, 0], log_std.grad)
+    assert seen == set(range(len(SEEDS)))
+
+
+def compare_plain(gradient: Stack, network: str, row: int, module: nn.Sequential) -> None:
+    linears = [one for one in module if isinstance(one, nn.Linear)]
+    # One number, as the bias of the baseline, may cancel to nearly nothing: held to the network's largest gradient.
+    scale = max(parameter.grad.abs().max().item() for parameter in module.parameters())
+    for layer, linear in enumerate(linears):
+        weight = gradient.named()[f"{network}.weight_{layer}"][row, : linear.in_features, : linear.out_features]
+        bias = gradient.named()[f"{network}.bias_{layer}"][row, 0, : linear.out_features]
+        close(f"gradient of {network}'s weight {layer}", weight, linear.weight.grad.T, scale)
+        close(f"gradient of {network}'s bias {layer}", bias, linear.bias.grad, scale)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_a_seed_of_reinforce_learns_alone_as_among_others(optimiser: str) -> None:
+    """Seeds end their episodes at different times: what one has learnt depends on its own episodes alone."""
+
+    def learnt(seeds: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        setup = Setup(gymnasium.spaces.Box(-9, 9, (3,)), gymnasium.spaces.Discrete(3), seeds, 1, 10**6)
+        config = reinforce.Reinforce.Config(optimiser=optimiser, learning_rate=0.01, value_learning_rate=0.1)
+        agent = reinforce.Reinforce(setup, config)
+        start = agent.stack.matrix.detach().clone()
+        for batch in played(agent, 1, seeds):
+            agent.update(batch, 0)
+        assert (agent.stack.matrix.detach() != start).any(1).all()
+        return agent.stack.matrix.detach(), agent.critic_stack.matrix.detach()
+
+    every = learnt(SEEDS)
+    for row, seed in enumerate(SEEDS):
+        for mine, among in zip(learnt((seed,)), every, strict=True):
+            assert torch.equal(mine[0], among[row])
+
+
+def test_reinforce_with_sgd_takes_the_book_s_step_by_hand() -> None:
+    """One state, a linear softmax of two actions with all preferences 0: ∇ ln π(a) = 1_a − ½ for the bias of each."""
+    setup = Setup(gymnasium.spaces.Box(0, 1, (1,)), gymnasium.spaces.Discrete(2), (1,), 1, 100)
+    options = {"baseline": False, "gamma": 0.5, "hidden": (), "optimiser": "sgd", "learning_rate": 0.1}
+    agent = reinforce.Reinforce(setup, reinforce.Reinforce.Config(**options))
+    agent.stack.load(torch.zeros_like(agent.stack.matrix))
+    zero = np.zeros((1, 1, 1), np.float32)
+    for action, reward, terminated in ((0, 1.0, False), (1, 4.0, True)):
+        flags = np.array([[terminated]]), np.array([[False]])
+        agent.memory.add(Transition(zero, np.array([[action]]), np.array([[reward]]), zero, *flags, {}))
+    (batch,) = agent.memory.ready(1)
+    agent.update(batch, 1)
+    # G = 3, 4; γ^t = 1, ½: α (3 · (½, −½) + ½ · 4 · (−½, ½))
+    close("bias", agent.stack.named()["actor.bias_0"][0, 0, :2], torch.tensor([0.05, -0.05]))

@@ -20,6 +20,7 @@ from rlrepro.agents.a2c import A2C
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.ppo_split import PPOSplit
+from rlrepro.agents.trpo import TRPO
 from rlrepro.checkpoint import join, split
 from rlrepro.distributions import DiagonalGaussian
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, Stacked, orthogonal
@@ -533,12 +534,13 @@ AGENTS: dict[str, Callable[[Setup], PPO | PPOSplit | DQN]] = {
     "a2c, separate": lambda setup: A2C(
         setup, A2C.Config(num_steps=8, optimiser="rmsprop_tf", separate=True, normalise_advantage=True, hidden=(10,))
     ),
+    "trpo": lambda setup: TRPO(setup, TRPO.Config(num_steps=8, batch_size=13, target_kl=0.3, line_search_steps=2)),
     "dqn": lambda setup: DQN(setup, DQN.Config(learning_rate=0.01, target_every=8)),
     "double dqn": lambda setup: DQN(setup, DQN.Config(double=True, loss="squared", target_every=1, tau=0.1)),
 }
 
 
-def two_updates(agent: A2C | PPO | PPOSplit | DQN, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
+def two_updates(agent: A2C | DQN | PPO | PPOSplit | TRPO, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
     """The actions, metrics and parameters of an agent that learns twice."""
     trace = {}
     for step in range(2):
