@@ -10,34 +10,21 @@ The details that the paper leaves open follow Huang et al. (2022), "The 37 imple
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.distributions import DiagonalGaussian, policy_for
 from rlrepro.memory import Rollout
-from rlrepro.networks import (
-    MLP,
-    Constant,
-    Initialiser,
-    NatureCNN,
-    Network,
-    fan_in_uniform,
-    features,
-    is_image,
-    num_features,
-    orthogonal,
-)
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
-from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, gae
+from rlrepro.seeds import Adam, Streams, clip_by_norm
+from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error
 
 
-class PPO:
+class PPO(ActorCritic):
     """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -94,9 +81,9 @@ class PPO:
     }
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        self.config, self.setup = config, setup
-        self.policy = policy_for(setup.action_space)
-        self.image = is_image(setup.observation_space)
+        first_weights = "orthogonal" if config.ortho_init else "uniform"
+        super().__init__(setup, [config.hidden] * 2, config.activation, first_weights, config.log_std_init)
+        self.config = config
         self.batch_size = setup.num_envs * config.num_steps
         if self.batch_size % config.num_minibatches:
             raise ValueError(
@@ -108,83 +95,20 @@ class PPO:
                 "a minibatch of one transition has no deviation to normalise advantages by; take fewer "
                 "--num-minibatches, or --no-normalise-advantage"
             )
-        self.stack = Stack(setup.seeds, setup.device, **self._networks())
         self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps, independent=config.target_kl > 0)
-        self.noise = Streams(setup.seeds, "policy")
         self.order = Streams(setup.seeds, "minibatches")
         self.memory = Rollout(config.num_steps, setup.device)
 
-    def _networks(self) -> dict[str, Network]:
-        space, hidden, num_actions = self.setup.observation_space, self.config.hidden, self.policy.num_actions
-        log_std: dict[str, Network] = {}
-        if isinstance(self.policy, DiagonalGaussian):
-            log_std["log_std"] = Constant(num_actions, self.config.log_std_init)
-        if self.image:
-            head_gain = 0.01 if self.config.ortho_init else None
-            return {"shared": NatureCNN(space.shape or (), num_actions + 1, head_gain), **log_std}
-        sizes = num_features(space), hidden, hidden
-        actor = MLP((*sizes, num_actions), self.config.activation, self._initialisers(0.01))
-        critic = MLP((*sizes, 1), self.config.activation, self._initialisers(1.0))
-        return {"actor": actor, "critic": critic, **log_std}
-
-    def _initialisers(self, head_gain: float) -> list[Initialiser]:
-        if not self.config.ortho_init:
-            return [fan_in_uniform] * 3
-        return [orthogonal(math.sqrt(2)), orthogonal(math.sqrt(2)), orthogonal(head_gain)]
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        return self.policy.sample(self._policy_on_host(obs), self.noise), {}
-
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        outputs = self._policy_on_host(obs)
-        return self.policy.mode(outputs) if deterministic else self.policy.sample(outputs, streams)
-
-    @torch.no_grad()
-    def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
-
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return obs if self.image else features(self.setup.observation_space, obs)
-
-    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """What the policy's distribution is made of, `[S, B, num_outputs]`."""
-        means = self.stack.shared(inputs)[..., :-1] if self.image else self.stack.actor(inputs)
-        return self._with_log_std(means)
-
-    def value(self, inputs: torch.Tensor) -> torch.Tensor:
-        """V(s), `[S, B]`."""
-        return (self.stack.shared(inputs) if self.image else self.stack.critic(inputs))[..., -1]
-
-    def policy_and_value(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.image:
-            return self.policy_outputs(inputs), self.value(inputs)
-        both = self.stack.shared(inputs)
-        return self._with_log_std(both[..., :-1]), both[..., -1]
-
-    def _with_log_std(self, means: torch.Tensor) -> torch.Tensor:
-        if not isinstance(self.policy, DiagonalGaussian):
-            return means
-        return torch.cat([means, self.stack.log_std(means).expand_as(means)], -1)
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
-        config, shape = self.config, batch.reward.shape
+        config = self.config
         learning_rate, clip_range = self._annealed(step)
-        obs = self._inputs(batch.obs.flatten(1, 2))
+        obs = self.inputs(batch.obs.flatten(1, 2))
         action = batch.action.flatten(1, 2)
         with torch.no_grad():  # the parameters are those that acted
             outputs, old_value = self.policy_and_value(obs)
             old_log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
-            next_value = self.value(self._inputs(batch.next_obs.flatten(1, 2)))
-            advantage = gae(
-                batch.reward,
-                old_value.view(shape),
-                next_value.view(shape),
-                batch.terminated,
-                batch.truncated,
-                config.gamma,
-                config.gae_lambda,
-            ).flatten(1)
+            advantage = self.advantage(batch, old_value, config.gamma, config.gae_lambda)
             value_target = advantage + old_value
 
         active = [True] * len(obs)
@@ -290,24 +214,12 @@ class PPO:
         }
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            "parameters": self.stack.matrix.detach(),
-            "adam": self.optimiser.get_state(),
-            "noise": self.noise.get_state(),
-            "order": self.order.get_state(),
-        }
+        return {**super().get_state(), "adam": self.optimiser.get_state(), "order": self.order.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.stack.load(state["parameters"])
+        super().set_state(state)
         self.optimiser.set_state(state.get("adam", {}))
-        self.noise.set_state(state["noise"])
         self.order.set_state(state["order"])
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.stack.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.stack.load_named(policy)
 
 
 def _of_active(

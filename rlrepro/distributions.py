@@ -34,6 +34,16 @@ class Categorical:
     def log_prob_and_entropy(self, logits: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return _Categorical.apply(logits, action)
 
+    def kl(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """KL(old ‖ new) of the distributions of two outputs: Σ_a π_old (log π_old − log π_new)."""
+        old_log_probs = torch.log_softmax(old, -1)
+        return (old_log_probs.exp() * (old_log_probs - torch.log_softmax(new, -1))).sum(-1)
+
+    def fisher(self, logits: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+        """The Fisher information with regard to the logits, diag(π) − π πᵀ, times `direction`."""
+        probs = torch.softmax(logits, -1)
+        return probs * (direction - (probs * direction).sum(-1, keepdim=True))
+
 
 class _Categorical(torch.autograd.Function):
     """log π(a) and H, their gradients written out: ∂log π(a)/∂z = 1_a − π, ∂H/∂z = −π (log π + H)."""
@@ -77,6 +87,20 @@ class DiagonalGaussian:
         log_prob = (-0.5 * distance.square() - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.num_actions
         entropy = log_std.sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.num_actions
         return log_prob, entropy.expand_as(log_prob)
+
+    def kl(self, old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """KL(old ‖ new) of the distributions of two outputs: Σ log σ_new/σ_old + (σ_old² + Δμ²) / 2σ_new² − ½."""
+        old_mean, old_log_std = old.split(self.num_actions, -1)
+        mean, log_std = new.split(self.num_actions, -1)
+        log_ratio = old_log_std - log_std
+        distance = (old_mean - mean) * torch.exp(-log_std)
+        return (0.5 * (torch.expm1(2 * log_ratio) + distance.square()) - log_ratio).sum(-1)
+
+    def fisher(self, outputs: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+        """The Fisher information with regard to the outputs times `direction`: 1/σ² of the means, 2 of log σ."""
+        _, log_std = outputs.split(self.num_actions, -1)
+        mean_part, log_std_part = direction.split(self.num_actions, -1)
+        return torch.cat([mean_part * torch.exp(-2 * log_std), 2 * log_std_part], -1)
 
 
 def policy_for(space: gymnasium.Space[Any]) -> Categorical | DiagonalGaussian:

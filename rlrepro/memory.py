@@ -228,6 +228,17 @@ class Episodes:
         ]
 
 
+def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """The parts of a rollout `[S, L, ...]` in each seed's own `order` `[S, L]`, `size` at a time, the last fewer.
+
+    Each part of a minibatch has storage of its own, so that a seed's bits do not depend on where it stands.
+    """
+    rows = torch.from_numpy(order + order.shape[1] * np.arange(len(order))[:, None]).to(parts[0].device)
+    for index in rows.split(size, 1):
+        flat = index.reshape(-1)  # of the seeds' parts, one after another
+        yield [part.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape) for part in parts]
+
+
 def _flat(transition: Transition) -> dict[str, np.ndarray]:
     """The fields and extras by name."""
     return dict(zip(_FIELDS, transition, strict=False), **transition.extras)

@@ -107,6 +107,29 @@ class MLP:
             return _MLP.apply(x, bound.matrix, bound, self)
         return self._layers(bound, x)[-1][..., : self.out]
 
+    @torch.no_grad()
+    def linearised(self, bound: Bound, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The Jacobian J `[S, B, out]` by the parameters at inputs `x`, as the product J v with `v` `[S, P]`.
+
+        `v` has the columns of the whole stack, in which those of other networks are passed over. Layer by layer,
+        dy = dx W + x dW + db, and through the activation dx = φ'(y) dy. (The product Jᵀ d is the backward pass.)
+        """
+        values = self._layers(bound, x)
+        derivative = _derivative_tanh if self.activation == "tanh" else _derivative_relu
+
+        def product(direction: torch.Tensor) -> torch.Tensor:
+            moved: torch.Tensor | None = None  # dx: nothing of the input itself
+            views = list(bound.cut(direction).values())
+            for layer in range(self.num_layers):
+                by_weight = torch.baddbmm(views[2 * layer + 1], values[layer], views[2 * layer])
+                if moved is not None:
+                    by_weight = torch.baddbmm(by_weight, moved, bound.in_order[2 * layer][0])
+                moved = by_weight if layer == self.num_layers - 1 else derivative(by_weight, values[layer + 1])
+            assert moved is not None
+            return moved[..., : self.out]
+
+        return product
+
     def _layers(self, bound: Bound, x: torch.Tensor) -> list[torch.Tensor]:
         """The input, each hidden activation and the (padded) output."""
         values = [x]
@@ -239,6 +262,10 @@ class Constant:
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
         return bound.differentiable()["value"]
+
+    def linearised(self, bound: Bound, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The product of the Jacobian with a direction `[S, P]`, as of an `MLP`: `[S, 1, out]`."""
+        return lambda direction: bound.cut(direction)["value"]
 
 
 class Stacked:

@@ -105,18 +105,21 @@ class Bound:
     """A network bound to its columns of a stack's matrix: `bound(x)` is its output for all seeds."""
 
     def __init__(self, network: Network, stack: Stack, offset: int) -> None:
-        self.network, self.matrix = network, stack.matrix
-        self.parameters: dict[str, torch.Tensor] = {}
-        self.gradients: dict[str, torch.Tensor] = {}
-        for name, shape in network.layout().items():
-            columns = slice(offset, offset + math.prod(shape))
-            self.parameters[name] = stack.matrix.detach()[:, columns].unflatten(1, shape)
-            self.gradients[name] = stack.gradient[:, columns].unflatten(1, shape)
-            offset += _padded(math.prod(shape))
+        self.network, self.matrix, self.offset = network, stack.matrix, offset
+        self.parameters = self.cut(stack.matrix.detach())
+        self.gradients = self.cut(stack.gradient)
         self.in_order = tuple(zip(self.parameters.values(), self.gradients.values(), strict=True))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.network.forward(self, x)
+
+    def cut(self, matrix: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The network's columns of a matrix `[S, P]` like the stack's, as views in the parameters' shapes."""
+        views, offset = {}, self.offset
+        for name, shape in self.network.layout().items():
+            views[name] = matrix[:, offset : offset + math.prod(shape)].unflatten(1, shape)
+            offset += _padded(math.prod(shape))
+        return views
 
     def differentiable(self) -> dict[str, torch.Tensor]:
         """The parameters as tensors that autograd follows, for networks without a backward pass of their own."""
@@ -265,6 +268,61 @@ class Adam:
                 values["step"] = values["step"][0]
             if values["step"] > 0:
                 self._adam.state[part] = {key: value.to(part.device, copy=True) for key, value in values.items()}
+
+
+class SGD:
+    """θ ← θ − η g for S seeds; `active` leaves some of them out. Without state."""
+
+    def __init__(self, stack: Stack, learning_rate: float) -> None:
+        self.learning_rate, self._matrix, self._gradient = learning_rate, stack.matrix.detach(), stack.gradient
+
+    @torch.no_grad()
+    def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
+        """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        if active is None:
+            self._matrix.sub_(self._gradient, alpha=rate)
+            return
+        for row, gradient, go in zip(self._matrix, self._gradient, active, strict=True):
+            if go:
+                row.sub_(gradient, alpha=rate)
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """There is none."""
+
+
+class RMSProp:
+    """RMSProp (Tieleman & Hinton, 2012, "Lecture 6.5") for S seeds, elementwise: v ← α v + (1 − α) g², and then
+
+    θ ← θ − η g / (√v + ε), v = 0 at first (`torch.optim.RMSprop`), or with `inside`
+    θ ← θ − η g / √(v + ε), v = 1 at first (TensorFlow's, with which A2C was published).
+    """
+
+    def __init__(
+        self, stack: Stack, learning_rate: float, eps: float = 1e-5, alpha: float = 0.99, inside: bool = False
+    ) -> None:
+        self.learning_rate, self.eps, self.alpha, self.inside = learning_rate, eps, alpha, inside
+        self._matrix, self._gradient = stack.matrix.detach(), stack.gradient
+        self._mean_square = torch.full_like(self._matrix, float(inside))
+
+    @torch.no_grad()
+    def step(self, learning_rate: float | None = None) -> None:
+        """One step with the gradients in the stack."""
+        self._mean_square.mul_(self.alpha).addcmul_(self._gradient, self._gradient, value=1 - self.alpha)
+        squares = self._mean_square
+        root = squares.add(self.eps).sqrt_() if self.inside else squares.sqrt().add_(self.eps)
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        self._matrix.addcdiv_(self._gradient, root, value=-rate)
+
+    def get_state(self) -> dict[str, Any]:
+        """The running mean of squares `[S, P]`."""
+        return {"mean_square": self._mean_square}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._mean_square.copy_(torch.as_tensor(state["mean_square"]))
 
 
 def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:

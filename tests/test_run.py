@@ -25,6 +25,9 @@ PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatc
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
        "--target-every", "60", "--buffer-size", "300", "--hidden", "50,24"]  # fmt: skip
 SPLIT = ["--agent", "ppo_split", "--num-steps", "75", "--batch-size", "32", "--num-value-epochs", "3"]
+A2C = ["--agent", "a2c", "--num-envs", "3", "--num-steps", "7"]
+TRPO = ["--agent", "trpo", "--num-envs", "2", "--num-steps", "50", "--batch-size", "33", "--num-value-epochs", "2"]
+REINFORCE = ["--agent", "reinforce", "--num-envs", "2", "--num-episodes", "2", "--learning-rate", "0.01"]
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -39,6 +42,14 @@ CASES = {
     "ppo-split-continuous": [*SPLIT, "--env", "Pendulum-v1"],
     "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
                            "--activation", "tanh", "--entropy-coef", "0.01"],
+    "a2c-discrete": [*A2C, "--env", "CartPole-v1", "--hidden", "37,10"],
+    "a2c-continuous": [*A2C, "--env", "Pendulum-v1", "--num-envs", "1", "--optimiser", "rmsprop", "--separate"],
+    "a2c-normalised": [*A2C, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward"],
+    "trpo-discrete": [*TRPO, "--env", "CartPole-v1", "--target-kl", "0.5", "--line-search-steps", "2"],
+    "trpo-continuous": [*TRPO, "--env", "Pendulum-v1", "--hidden", "37,10", "--activation", "relu", "--num-envs", "1"],
+    "reinforce-discrete": [*REINFORCE, "--env", "CartPole-v1"],
+    "reinforce-continuous": [*REINFORCE, "--env", "Pendulum-v1", "--no-baseline", "--num-episodes", "1"],
+    "reinforce-sgd": [*REINFORCE, "--env", "ShortCorridor-v0", "--hidden", "", "--optimiser", "sgd"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -83,7 +94,10 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
         assert outcome(one, seed) == outcome(two, seed)
 
 
-@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "dqn"])
+@pytest.mark.parametrize("case", [
+    "ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "a2c-normalised", "trpo-continuous",
+    "reinforce-discrete", "dqn",
+])  # fmt: skip
 def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
     case: str, tmp_path: Path
 ) -> None:
@@ -106,6 +120,9 @@ RESUMED = {
     "dqn": [*CASES["dqn"], "--seeds", "3"],
     "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
     "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
+    "a2c": [*CASES["a2c-normalised"], "--seeds", "2"],
+    "trpo": [*CASES["trpo-discrete"], "--seeds", "2"],
+    "reinforce": [*CASES["reinforce-discrete"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
          "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip

@@ -12,16 +12,19 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import nn
 
 from rlrepro.agent import Setup, Transition
+from rlrepro.agents.a2c import A2C
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.ppo_split import PPOSplit
+from rlrepro.agents.trpo import TRPO
 from rlrepro.checkpoint import join, split
 from rlrepro.distributions import DiagonalGaussian
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, Stacked, orthogonal
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm, env_seed, seed_sequence
+from rlrepro.seeds import Adam, RMSProp, Stack, Streams, clip_by_norm, env_seed, seed_sequence
 
 SEEDS = (5, 0, 123, 7)
 
@@ -318,6 +321,40 @@ def test_adam_with_one_step_count_goes_on_from_a_checkpoint(steps: int) -> None:
     assert_goes_on_from_a_checkpoint(stack, ours)
 
 
+# --- RMSProp
+
+
+@pytest.mark.parametrize("seeds", [(5,), SEEDS], ids=["one seed", "four seeds"])
+@pytest.mark.parametrize(("library", "inside"), [(torch.optim.RMSprop, False), (RMSpropTFLike, True)])
+def test_rmsprop_is_torch_s_or_tensorflow_s_on_each_seed(seeds: tuple[int, ...], library: Any, inside: bool) -> None:
+    stack = filled(seeds, width=50)
+    ours = RMSProp(stack, 3e-3, eps=1e-3, alpha=0.9, inside=inside)
+    parameters = [nn.Parameter(stack.matrix.detach()[row].clone()) for row in range(len(seeds))]
+    theirs = [library([parameter], lr=3e-3, eps=1e-3, alpha=0.9) for parameter in parameters]
+    for step in range(20):
+        refill(stack, seeds, step)
+        stack.gradient.mul_(0.01)  # squares beside which ε counts
+        if step == 10:
+            state = join([split(ours.get_state(), row) for row in range(len(seeds))])
+            ours = RMSProp(stack, 3e-3, eps=1e-3, alpha=0.9, inside=inside)
+            ours.set_state(state)
+        ours.step(learning_rate=3e-3 / (1 + step))
+        for row, (parameter, rmsprop) in enumerate(zip(parameters, theirs, strict=True)):
+            parameter.grad = stack.gradient[row].clone()
+            rmsprop.param_groups[0]["lr"] = 3e-3 / (1 + step)
+            rmsprop.step()
+            torch.testing.assert_close(stack.matrix[row], parameter, rtol=1e-6, atol=1e-7)
+
+
+def test_rmsprop_s_first_step_by_hand() -> None:
+    for inside, step in ((False, 0.5 / (math.sqrt(0.1) * 0.5 + 0.01)), (True, 0.5 / math.sqrt(0.9 + 0.025 + 0.01))):
+        stack = filled((1,))
+        start = stack.matrix.detach().clone()
+        stack.gradient.fill_(0.5)
+        RMSProp(stack, 0.125, eps=0.01, alpha=0.9, inside=inside).step()
+        torch.testing.assert_close(start - stack.matrix.detach(), torch.full_like(start, 0.125 * step))
+
+
 # --- clipping
 
 
@@ -493,12 +530,17 @@ AGENTS: dict[str, Callable[[Setup], PPO | PPOSplit | DQN]] = {
     "ppo split": lambda setup: PPOSplit(
         setup, PPOSplit.Config(num_steps=8, batch_size=13, learning_rate=0.01, hidden=(10,))
     ),
+    "a2c": lambda setup: A2C(setup, A2C.Config(num_steps=8, learning_rate=0.01)),
+    "a2c, separate": lambda setup: A2C(
+        setup, A2C.Config(num_steps=8, optimiser="rmsprop_tf", separate=True, normalise_advantage=True, hidden=(10,))
+    ),
+    "trpo": lambda setup: TRPO(setup, TRPO.Config(num_steps=8, batch_size=13, target_kl=0.3, line_search_steps=2)),
     "dqn": lambda setup: DQN(setup, DQN.Config(learning_rate=0.01, target_every=8)),
     "double dqn": lambda setup: DQN(setup, DQN.Config(double=True, loss="squared", target_every=1, tau=0.1)),
 }
 
 
-def two_updates(agent: PPO | PPOSplit | DQN, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
+def two_updates(agent: A2C | DQN | PPO | PPOSplit | TRPO, seeds: Sequence[int]) -> dict[str, torch.Tensor]:
     """The actions, metrics and parameters of an agent that learns twice."""
     trace = {}
     for step in range(2):
@@ -517,7 +559,7 @@ def two_updates(agent: PPO | PPOSplit | DQN, seeds: Sequence[int]) -> dict[str, 
         action, _ = agent.act(batch[0].numpy().reshape(len(seeds), 32, 3)[:, :4], 10**6)
         trace[f"{step}: action"] = torch.from_numpy(action)
         trace |= {f"{step}: {tag}": value for tag, value in agent.update(Transition(*batch, {}), 4 * step).items()}
-        for name in ("stack", "actor", "critic", "online"):
+        for name in ("stack", "critic_stack", "actor", "critic", "online"):
             if hasattr(agent, name):
                 trace[f"{step}: {name}"] = getattr(agent, name).matrix.detach().clone()
         if isinstance(agent, DQN):
@@ -527,7 +569,7 @@ def two_updates(agent: PPO | PPOSplit | DQN, seeds: Sequence[int]) -> dict[str, 
 
 @pytest.mark.parametrize(
     ("name", "actions"),
-    [(name, Discrete(2)) for name in AGENTS] + [(name, Box(-1, 1, (2,))) for name in AGENTS if "ppo" in name],
+    [(name, Discrete(2)) for name in AGENTS] + [(name, Box(-1, 1, (2,))) for name in AGENTS if "dqn" not in name],
     ids=str,
 )
 def test_an_update_and_its_metrics_are_the_same_alone_and_among_others(name: str, actions: Any) -> None:

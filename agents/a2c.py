@@ -1,0 +1,148 @@
+"""Advantage actor-critic (Mnih et al., 2016, arXiv:1602.01783), Algorithm S3 with its actors in step (A2C).
+
+N actors take T steps each, and then all of them learn by one gradient step on
+
+    L = −E[ log π(a|s) (R − V(s)) ] − β E[ H(π(·|s)) ] + c E[ (R − V(s))² ]       (Section 4.3 and Algorithm S3)
+
+where R is the return of the rest of the rollout, R ← r + γ R from its last step back, begun with V of the state after
+it, or 0 where that was terminal. That is GAE with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's addition. The
+actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.memory import Rollout
+from rlrepro.networks import is_image
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
+
+SB3 = "code: stable-baselines3 A2C"
+ZOO = "code: rl-zoo3 hyperparams/a2c.yml"
+MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark A2CBuilder.default"
+
+
+class A2C(ActorCritic):
+    """A2C for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        learning_rate: float = hyper(7e-4, "the optimiser's step size (η)", SB3, low=0)
+        anneal: bool = hyper(False, "learning rate falls linearly to 0", f"{SB3} (the paper: true)")
+        num_steps: int = hyper(5, "steps of a rollout (t_max)", "paper: Section 8", low=1)
+        gamma: float = hyper(0.99, "discount factor", "paper: Section 8", low=0, high=1)
+        gae_lambda: float = hyper(1.0, "λ of the advantage estimates", "paper: Algorithm S3 (λ = 1)", low=0, high=1)
+        entropy_coef: float = hyper(0.01, "weight of the entropy (β)", "paper: Section 8", low=0)
+        value_coef: float = hyper(0.5, "weight of the value loss, which is not halved (c)", SB3, low=0)
+        max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient; 0: no limit", SB3, low=0)
+        normalise_advantage: bool = hyper(False, "advantages of a rollout to mean 0, std 1", SB3)
+        optimiser: str = hyper(
+            "rmsprop_tf",
+            "rmsprop_tf has its ε inside the root, as TensorFlow's",
+            "code: openai/baselines a2c (stable-baselines3: rmsprop)",
+            choices=("rmsprop", "rmsprop_tf", "adam"),
+        )
+        eps: float = hyper(1e-5, "the optimiser's ε", SB3, low=1e-12)
+        rms_alpha: float = hyper(0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1)
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", SB3, low=1)
+        activation: str = hyper("tanh", "between layers (not images)", SB3, choices=("tanh", "relu"))
+        first_weights: str = hyper("orthogonal", "how weights are drawn at first", SB3, choices=FIRST_WEIGHTS)
+        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", SB3)
+        separate: bool = hyper(
+            False, "the critic has an optimiser of its own and its gradient no limit", f"{SB3} (MushroomRL: true)"
+        )
+        value_learning_rate: float = hyper(7e-4, "the critic's step size, where separate", MUSHROOM, low=0)
+        value_eps: float = hyper(1e-5, "ε of the critic's optimiser, where separate", MUSHROOM, low=1e-12)
+
+    PRESETS = {
+        "*": {"num_envs": 8, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},
+        "CartPole-v1": {"entropy_coef": 0.0, "source": ZOO},
+        "Box": {"num_envs": 8, "total_timesteps": 1_000_000, "entropy_coef": 0.0, "source": SB3},
+        "Pendulum-v1": {
+            "num_steps": 8,
+            "anneal": True,
+            "gamma": 0.9,
+            "gae_lambda": 0.9,
+            "value_coef": 0.4,
+            "source": f"{ZOO}, without its gSDE and what goes with it; give --normalise-obs --normalise-reward too",
+        },
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if config.separate and is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors for --separate: on images both share a network")
+        if config.normalise_advantage and setup.num_envs * config.num_steps == 1:
+            raise ValueError(
+                "a rollout of one transition has no deviation to normalise advantages by; take more --num-steps, "
+                "or --no-normalise-advantage"
+            )
+        networks = config.hidden, config.activation, config.first_weights, config.log_std_init
+        super().__init__(setup, *networks, separate=config.separate)
+        self.config = config
+        self.optimiser = self._optimiser(self.stack, config.learning_rate, config.eps)
+        if config.separate:
+            self.critic_optimiser = self._optimiser(self.critic_stack, config.value_learning_rate, config.value_eps)
+        self.memory = Rollout(config.num_steps, setup.device)
+
+    def _optimiser(self, stack: Stack, learning_rate: float, eps: float) -> Adam | RMSProp:
+        if self.config.optimiser == "adam":
+            return Adam(stack, learning_rate, eps)
+        return RMSProp(stack, learning_rate, eps, self.config.rms_alpha, inside=self.config.optimiser == "rmsprop_tf")
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One gradient step on a rollout `[S, T, N, ...]`."""
+        config = self.config
+        loss, metrics = self.loss(batch)
+        self.stack.gradient.zero_()
+        self.critic_stack.gradient.zero_()
+        loss.sum().backward()
+        if config.max_grad_norm:
+            clip_by_norm(self.stack.gradient, config.max_grad_norm)
+        left = 1.0
+        if config.anneal:  # from the whole of it, at the first rollout's beginning
+            begun = step + self.setup.num_envs * (1 - config.num_steps)
+            left = linear(1.0, 0.0, self.setup.total_timesteps, begun)
+        self.optimiser.step(left * config.learning_rate)
+        if config.separate:
+            self.critic_optimiser.step(left * config.value_learning_rate)
+        return {**metrics, "charts/learning_rate": torch.full((len(loss),), left * config.learning_rate)}
+
+    def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss `[S]` of a rollout `[S, T, N, ...]`, and its metrics."""
+        config = self.config
+        outputs, value = self.policy_and_value(self.inputs(batch.obs.flatten(1, 2)))
+        log_prob, entropy = self.policy.log_prob_and_entropy(outputs, batch.action.flatten(1, 2))
+        old_value = value.detach()
+        advantage = self.advantage(batch, old_value, config.gamma, config.gae_lambda)
+        value_target = advantage + old_value  # R, where λ is 1
+        value_loss = (value_target - value).square().mean(1)
+        if config.normalise_advantage:
+            std, mean = torch.std_mean(advantage, 1, keepdim=True)
+            advantage = (advantage - mean) / (std + 1e-8)
+        policy_loss, mean_entropy = -(log_prob * advantage).mean(1), entropy.mean(1)
+        loss = policy_loss - config.entropy_coef * mean_entropy + config.value_coef * value_loss
+        return loss, {
+            "losses/policy_loss": policy_loss.detach(),
+            "losses/value_loss": value_loss.detach(),
+            "losses/entropy": mean_entropy.detach(),
+            "losses/explained_variance": 1 - (value_target - old_value).var(1) / value_target.var(1),
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        state = {**super().get_state(), "optimiser": self.optimiser.get_state()}
+        if self.config.separate:
+            state["critic_optimiser"] = self.critic_optimiser.get_state()
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self.optimiser.set_state(state.get("optimiser", {}))
+        if self.config.separate:
+            self.critic_optimiser.set_state(state.get("critic_optimiser", {}))

@@ -1,0 +1,135 @@
+"""REINFORCE (Williams, 1992, Machine Learning 8), as in Sutton & Barto (2018), Sections 13.3 and 13.4.
+
+After E whole episodes, for every step t of theirs,
+
+    G_t = r_{t+1} + γ r_{t+2} + γ² r_{t+3} + …                                  (Sutton & Barto, eq. 3.8)
+    θ ← θ + α γ^t G_t ∇ ln π(a_t|s_t, θ)                                        (without a baseline: eq. 13.8)
+    θ ← θ + α γ^t (G_t − v(s_t, w)) ∇ ln π(a_t|s_t, θ)                          (with one: eq. 13.11)
+    w ← w + α_w (G_t − v(s_t, w)) ∇ v(s_t, w)
+
+The steps of an episode are summed and the parameters move once (Williams, eq. 11); the book's boxes move them at every
+step of the finished episode, which is the same to first order in α. Over episodes it is the mean.
+
+An episode that the clock ended has no more rewards to sum. With a baseline the rest is v of its last successor;
+without one there is nothing that could stand for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.memory import Episodes
+from rlrepro.networks import is_image
+from rlrepro.seeds import SGD, Adam, Stack
+from rlrepro.targets import gae
+
+BOOK = "Sutton & Barto (2018), Section 13"
+
+
+class Reinforce(ActorCritic):
+    """REINFORCE for Discrete and Box actions on vectors: an MLP for the policy, another for the baseline."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        baseline: bool = hyper(True, "subtract v(s), learnt beside the policy", f"{BOOK}.4")
+        num_episodes: int = hyper(1, "episodes of a seed between two updates (E)", f"{BOOK}.3", low=1)
+        gamma: float = hyper(0.99, "discount factor", "ours: the book's figures have 1", low=0, high=1)
+        discount_gradient: bool = hyper(True, "the factor γ^t of the gradient", f"{BOOK}.3; often left out")
+        optimiser: str = hyper("adam", "sgd: the book's", "ours: networks", choices=("adam", "sgd"))
+        learning_rate: float = hyper(1e-3, "step size of the policy (α)", "ours: networks, with Adam", low=0)
+        value_learning_rate: float = hyper(1e-3, "step size of the baseline (α_w)", "ours: networks, with Adam", low=0)
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers; none: linear", "ours: PPO's", low=1)
+        activation: str = hyper("tanh", "between layers", "ours: PPO's", choices=("tanh", "relu"))
+        first_weights: str = hyper("orthogonal", "how weights are drawn at first", "ours: PPO's", choices=FIRST_WEIGHTS)
+        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", "ours: PPO's")
+        adam_eps: float = hyper(1e-8, "Adam's ε", "code: torch.optim.Adam", low=1e-12)
+
+    PRESETS = {
+        "*": {
+            "num_envs": 1,
+            "total_timesteps": 400_000,
+            "discount_gradient": False,
+            "source": "ours: later steps count as much as early ones, as every later policy-gradient method has it",
+        },
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors, not images")
+        networks = config.hidden, config.activation, config.first_weights, config.log_std_init
+        super().__init__(setup, *networks, separate=True)
+        self.config = config
+        self.optimiser = self._optimiser(self.stack, config.learning_rate)
+        self.critic_optimiser = self._optimiser(self.critic_stack, config.value_learning_rate)
+        self.memory = Episodes(config.num_episodes, setup.device)
+        self._metrics: dict[str, torch.Tensor] = {}
+
+    def _optimiser(self, stack: Stack, learning_rate: float) -> Adam | SGD:
+        if self.config.optimiser == "sgd":
+            return SGD(stack, learning_rate)
+        return Adam(stack, learning_rate, self.config.adam_eps, independent=True)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One step on whole episodes `[S, E, T, ...]`; seeds that have none ready keep all they have."""
+        ready = batch.extras["ready"]
+        policy_loss, value_loss, metrics = self.loss(batch)
+        self.stack.gradient.zero_()
+        self.critic_stack.gradient.zero_()
+        (policy_loss + value_loss).sum().backward()
+        self.optimiser.step(active=ready.tolist())
+        if self.config.baseline:
+            self.critic_optimiser.step(active=ready.tolist())
+        self._metrics = {
+            tag: torch.where(ready, value, self._metrics.get(tag, torch.nan)) for tag, value in metrics.items()
+        }
+        return self._metrics
+
+    def loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """The losses `[S]` of the policy and of the baseline on episodes `[S, E, T, ...]`, and their metrics."""
+        config, valid, shape = self.config, batch.extras["valid"], batch.reward.shape
+        obs = self.inputs(batch.obs.flatten(1, 2))
+        log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(obs), batch.action.flatten(1, 2))
+        value = self.value(obs).view(shape) if config.baseline else torch.zeros_like(batch.reward)
+        error = self.returns(batch) - value  # G_t − v(s_t)
+        weight = valid / config.num_episodes  # the sum over steps, the mean over episodes
+        if config.discount_gradient:
+            discounted = weight * config.gamma ** torch.arange(shape[2], device=weight.device)
+        else:
+            discounted = weight
+        policy_loss = -(discounted * error.detach() * log_prob.view(shape)).flatten(1).sum(1)
+        value_loss = 0.5 * (weight * error.square()).flatten(1).sum(1)
+        count = valid.flatten(1).sum(1)
+        return (
+            policy_loss,
+            value_loss,
+            {
+                "losses/policy_loss": policy_loss.detach(),
+                "losses/value_loss": value_loss.detach(),
+                "losses/entropy": (valid * entropy.view(shape)).flatten(1).sum(1).detach() / count,
+            },
+        )
+
+    @torch.no_grad()
+    def returns(self, batch: Transition) -> torch.Tensor:
+        """G_t `[S, E, T]`, by the recursion of GAE with λ = 1 and no values; past an episode's end it says nothing."""
+        reward, nothing = batch.reward, torch.zeros_like(batch.reward)
+        if self.config.baseline:
+            rest = self.value(self.inputs(batch.next_obs.flatten(1, 2))).view(reward.shape)
+            reward = reward + self.config.gamma * rest * (batch.truncated & ~batch.terminated)
+        parts = reward, nothing, nothing, batch.terminated, batch.truncated
+        return gae(*(part.transpose(1, 2) for part in parts), self.config.gamma, 1.0).transpose(1, 2)
+
+    def get_state(self) -> dict[str, Any]:
+        state = {"adam": self.optimiser.get_state(), "critic_adam": self.critic_optimiser.get_state()}
+        return {**super().get_state(), **state}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self.optimiser.set_state(state.get("adam", {}))
+        self.critic_optimiser.set_state(state.get("critic_adam", {}))

@@ -1,0 +1,219 @@
+"""Trust region policy optimisation (Schulman et al., 2015, arXiv:1502.05477), Section 6 and Appendix C.
+
+After a rollout the policy takes one step that maximises
+
+    L(θ) = E[ π_θ(a|s) / π_old(a|s) A ]   subject to   D(θ) = E[ KL(π_old(·|s) ‖ π_θ(·|s)) ] ≤ δ        (eq. 14)
+
+in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old. The direction comes by conjugate
+gradient from products F v alone; the longest step is √(2 δ / xᵀ F x) x (Appendix C), which a line search shortens until
+L is better and D within its bound. F is the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
+and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old.
+
+The advantages are by GAE (Schulman et al., 2016). The critic is then fitted to its targets by Adam in minibatches, as
+in sb3-contrib and MushroomRL. Every seed has its own direction, its own number of steps, and its own line search.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.distributions import DiagonalGaussian
+from rlrepro.memory import Rollout, minibatches
+from rlrepro.networks import is_image
+from rlrepro.seeds import Adam, Streams
+
+CONTRIB = "code: sb3-contrib TRPO"
+ZOO = "code: rl-zoo3 hyperparams/trpo.yml"
+
+
+class TRPO(ActorCritic):
+    """TRPO for Discrete and Box actions on vectors: two MLPs, learnt apart."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        num_steps: int = hyper(2048, "steps of a rollout (T)", CONTRIB, low=1)
+        gamma: float = hyper(0.99, "discount factor", "paper: Table 2", low=0, high=1)
+        gae_lambda: float = hyper(0.95, "λ of the advantage estimates", CONTRIB, low=0, high=1)
+        normalise_advantage: bool = hyper(True, "advantages of a rollout to mean 0, std 1", CONTRIB)
+        target_kl: float = hyper(0.01, "bound of the mean KL divergence (δ)", "paper: Table 2", low=0)
+        cg_steps: int = hyper(15, "most steps of conjugate gradient", f"{CONTRIB} (the paper: 10)", low=1)
+        cg_damping: float = hyper(0.1, "added to the diagonal of F", CONTRIB, low=0)
+        cg_tolerance: float = hyper(1e-10, "a residual whose square is less ends them", CONTRIB, low=0)
+        line_search_steps: int = hyper(10, "steps that the line search tries", CONTRIB, low=1)
+        line_search_factor: float = hyper(0.8, "from each of them to the next", CONTRIB, low=0, high=1)
+        kl_slack: float = hyper(1.0, "the line search's bound, in δ", "paper: Appendix C (MushroomRL: 1.5)", low=0)
+        value_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", CONTRIB, low=0)
+        num_value_epochs: int = hyper(10, "the critic's passes over a rollout", CONTRIB, low=1)
+        batch_size: int = hyper(128, "transitions of a minibatch of the critic's", CONTRIB, low=1)
+        adam_eps: float = hyper(1e-5, "Adam's ε", CONTRIB, low=1e-12)
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CONTRIB, low=1)
+        activation: str = hyper("tanh", "between layers", "paper: Section 8.1", choices=("tanh", "relu"))
+        first_weights: str = hyper("orthogonal", "how weights are drawn at first", CONTRIB, choices=FIRST_WEIGHTS)
+        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", CONTRIB)
+
+    PRESETS = {
+        "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},
+        "Box": {"num_envs": 1, "num_steps": 2048, "total_timesteps": 1_000_000, "source": CONTRIB},
+        "CartPole-v1": {
+            "num_steps": 512,
+            "batch_size": 512,
+            "cg_damping": 1e-3,
+            "gae_lambda": 0.98,
+            "num_value_epochs": 20,
+            "total_timesteps": 100_000,
+            "source": ZOO,
+        },
+        "Pendulum-v1": {
+            "num_envs": 2,
+            "num_steps": 1024,
+            "gamma": 0.9,
+            "num_value_epochs": 15,
+            "total_timesteps": 200_000,
+            "source": f"{ZOO}, without its gSDE; twice its budget",
+        },
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors, not images")
+        if config.normalise_advantage and setup.num_envs * config.num_steps == 1:
+            raise ValueError(
+                "a rollout of one transition has no deviation to normalise advantages by; take more --num-steps, "
+                "or --no-normalise-advantage"
+            )
+        networks = config.hidden, config.activation, config.first_weights, config.log_std_init
+        super().__init__(setup, *networks, separate=True)
+        self.config = config
+        self.critic_optimiser = Adam(self.critic_stack, config.value_learning_rate, config.adam_eps)
+        self.order = Streams(setup.seeds, "minibatches")
+        self.memory = Rollout(config.num_steps, setup.device)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One step of the policy on a rollout `[S, T, N, ...]`, and the fit of its critic."""
+        config = self.config
+        obs, action = self.inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
+        with torch.no_grad():
+            value = self.value(obs)
+            advantage = self.advantage(batch, value, config.gamma, config.gae_lambda)
+            value_target = advantage + value
+            if config.normalise_advantage:
+                std, mean = torch.std_mean(advantage, 1, keepdim=True)
+                advantage = (advantage - mean) / (std + 1e-8)
+        metrics = self.improve(obs, action, advantage)
+        for order in self.order.permutations(config.num_value_epochs, obs.shape[1]).swapaxes(0, 1):
+            for some_obs, some_target in minibatches(order, config.batch_size, obs, value_target):
+                value_loss = (self.value(some_obs) - some_target).square().mean(1)
+                self.critic_stack.gradient.zero_()
+                value_loss.sum().backward()
+                self.critic_optimiser.step()
+        explained = 1 - (value_target - value).var(1) / value_target.var(1)
+        return {**metrics, "losses/value_loss": value_loss.detach(), "losses/explained_variance": explained}
+
+    def improve(self, obs: torch.Tensor, action: torch.Tensor, advantage: torch.Tensor) -> Metrics:
+        """The step of the policy on transitions `[S, B, ...]`; its metrics."""
+        config, gradient = self.config, self.stack.gradient
+        outputs = self.policy_outputs(obs)
+        log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
+        old_outputs, old_log_prob = outputs.detach(), log_prob.detach()
+        surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)  # L at θ_old
+        gradient.zero_()
+        surrogate.sum().backward(retain_graph=True)
+        g = gradient.clone()
+        jacobian = self.linearised(obs)
+
+        def fisher(v: torch.Tensor) -> torch.Tensor:
+            """F v = E[Jᵀ M J v], damped."""
+            with torch.no_grad():
+                moved = self.policy.fisher(old_outputs, jacobian(v)) / obs.shape[1]
+            gradient.zero_()
+            outputs.backward(moved, retain_graph=True)  # Jᵀ of it, into the gradient
+            return torch.add(gradient, v, alpha=config.cg_damping)
+
+        direction = conjugate_gradient(fisher, g, config.cg_steps, config.cg_tolerance)
+        curvature = _dot(direction, fisher(direction))
+        longest = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
+        found = self._line_search(longest.unsqueeze(1) * direction, obs, action, advantage, old_outputs, old_log_prob)
+        return {**found, "losses/surrogate_before": surrogate.detach(), "losses/entropy": entropy.detach().mean(1)}
+
+    def linearised(self, obs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The Jacobian of `policy_outputs` at `obs` as its product with a direction `[S, P]`."""
+        mean = self.stack.actor.network.linearised(self.stack.actor, obs)  # type: ignore[attr-defined]
+        if not isinstance(self.policy, DiagonalGaussian):
+            return mean
+        log_std = self.stack.log_std.network.linearised(self.stack.log_std, obs)  # type: ignore[attr-defined]
+        return lambda v: torch.cat([moved := mean(v), log_std(v).expand_as(moved)], -1)
+
+    @torch.no_grad()
+    def _line_search(
+        self,
+        longest: torch.Tensor,
+        obs: torch.Tensor,
+        action: torch.Tensor,
+        advantage: torch.Tensor,
+        old_outputs: torch.Tensor,
+        old_log_prob: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """The first of the steps `longest` `[S, P]`, ever shorter, that is better and within the bound, or none."""
+        config, matrix = self.config, self.stack.matrix.detach()
+        old, before = matrix.clone(), advantage.mean(1)
+        accepted = torch.zeros(len(old), dtype=torch.bool, device=old.device)
+        length = torch.zeros_like(before)
+        for tried in range(config.line_search_steps):
+            scale = config.line_search_factor**tried
+            length = torch.where(accepted, length, scale)
+            matrix.copy_(torch.addcmul(old, length.unsqueeze(1), longest))
+            outputs = self.policy_outputs(obs)
+            log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
+            surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)
+            kl = self.policy.kl(old_outputs, outputs).mean(1)
+            accepted = (surrogate > before) & (kl <= config.kl_slack * config.target_kl)
+            if accepted.all():
+                break
+        matrix.copy_(torch.where(accepted.unsqueeze(1), matrix, old))
+        return {
+            "losses/surrogate": torch.where(accepted, surrogate, before),
+            "losses/kl": torch.where(accepted, kl, 0.0),
+            "losses/step_length": torch.where(accepted, length, 0.0),
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "adam": self.critic_optimiser.get_state(), "order": self.order.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self.critic_optimiser.set_state(state.get("adam", {}))
+        self.order.set_state(state["order"])
+
+
+def conjugate_gradient(
+    product: Callable[[torch.Tensor], torch.Tensor], b: torch.Tensor, num_steps: int, tolerance: float
+) -> torch.Tensor:
+    """x with A x ≈ b `[S, P]` for each seed's own A, known by `product` (Hestenes & Stiefel, 1952), begun at 0.
+
+    A seed whose squared residual is below `tolerance` goes no further.
+    """
+    x, residual, towards = torch.zeros_like(b), b.clone(), b.clone()
+    squared = _dot(b, b)
+    for _ in range(num_steps):
+        active = squared >= tolerance
+        if not active.any():
+            break
+        image = product(towards)
+        alpha = torch.where(active, squared / _dot(towards, image), 0.0).unsqueeze(1)
+        x.addcmul_(alpha, towards)
+        residual.addcmul_(alpha, image, value=-1)
+        now = _dot(residual, residual)
+        beta = torch.where(active, now / squared, 0.0).unsqueeze(1)
+        towards, squared = torch.addcmul(residual, beta, towards), now
+    return x
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """aᵀ b of each seed `[S]`."""
+    return (a * b).sum(1)

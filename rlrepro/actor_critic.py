@@ -1,0 +1,151 @@
+"""What policy-gradient agents share beside their updates: a policy and a value function, and how they act."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Setup, Transition
+from rlrepro.distributions import DiagonalGaussian, policy_for
+from rlrepro.networks import (
+    MLP,
+    Constant,
+    Initialiser,
+    NatureCNN,
+    Network,
+    fan_in_uniform,
+    features,
+    is_image,
+    num_features,
+    orthogonal,
+    xavier_uniform,
+)
+from rlrepro.seeds import Stack, Streams
+from rlrepro.targets import gae
+
+FIRST_WEIGHTS = ("orthogonal", "uniform", "xavier")
+
+
+class ActorCritic:
+    """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
+
+    On vectors they are two MLPs, `actor` and `critic`; on images one Nature CNN with both heads, `shared`. A Box
+    policy is Gaussian; its log standard deviation, `log_std`, is learnt and depends on no input.
+
+    `stack` has all parameters of the policy. The value function's are there too, or in a stack of their own,
+    `critic_stack`, where the two are `separate`: learnt by optimisers of their own.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        hidden: Sequence[int],
+        activation: str = "tanh",
+        first_weights: str = "orthogonal",
+        log_std_init: float = 0.0,
+        separate: bool = False,
+    ) -> None:
+        """`first_weights` is one of `FIRST_WEIGHTS`; raises `UnsupportedSpace` for spaces that cannot be served."""
+        self.setup = setup
+        self.policy = policy_for(setup.action_space)
+        self.image = is_image(setup.observation_space)
+        num_actions = self.policy.num_actions
+        critic: dict[str, Network] = {}
+        if self.image:
+            head_gain = 0.01 if first_weights == "orthogonal" else None
+            networks: dict[str, Network] = {
+                "shared": NatureCNN(setup.observation_space.shape or (), num_actions + 1, head_gain)
+            }
+        else:
+            sizes = num_features(setup.observation_space), *hidden
+            first = [_initialisers(first_weights, activation, len(hidden), head_gain) for head_gain in (0.01, 1.0)]
+            networks = {"actor": MLP((*sizes, num_actions), activation, first[0])}
+            critic = {"critic": MLP((*sizes, 1), activation, first[1])}
+        log_std: dict[str, Network] = {}
+        if isinstance(self.policy, DiagonalGaussian):
+            log_std["log_std"] = Constant(num_actions, log_std_init)
+        if separate:
+            self.stack = Stack(setup.seeds, setup.device, **networks, **log_std)
+            self.critic_stack = Stack(setup.seeds, setup.device, **critic)
+        else:
+            self.stack = self.critic_stack = Stack(setup.seeds, setup.device, **networks, **critic, **log_std)
+        self.noise = Streams(setup.seeds, "policy")
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        return self.policy.sample(self._policy_on_host(obs), self.noise), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        outputs = self._policy_on_host(obs)
+        return self.policy.mode(outputs) if deterministic else self.policy.sample(outputs, streams)
+
+    @torch.no_grad()
+    def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
+        return self.policy_outputs(self.inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+
+    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """What the networks take for observations `[S, B, ...]`."""
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the policy's distribution is made of, `[S, B, num_outputs]`."""
+        means = self.stack.shared(inputs)[..., :-1] if self.image else self.stack.actor(inputs)
+        return self._with_log_std(means)
+
+    def value(self, inputs: torch.Tensor) -> torch.Tensor:
+        """V(s), `[S, B]`."""
+        return (self.stack.shared(inputs) if self.image else self.critic_stack.critic(inputs))[..., -1]
+
+    def policy_and_value(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`policy_outputs` and `value` at once."""
+        if not self.image:
+            return self.policy_outputs(inputs), self.value(inputs)
+        both = self.stack.shared(inputs)
+        return self._with_log_std(both[..., :-1]), both[..., -1]
+
+    def _with_log_std(self, means: torch.Tensor) -> torch.Tensor:
+        if not isinstance(self.policy, DiagonalGaussian):
+            return means
+        return torch.cat([means, self.stack.log_std(means).expand_as(means)], -1)
+
+    @torch.no_grad()
+    def advantage(self, batch: Transition, value: torch.Tensor, gamma: float, gae_lambda: float) -> torch.Tensor:
+        """GAE of a rollout `[S, T, N, ...]` whose observations have `value`; both are `[S, T·N]`."""
+        shape, next_value = batch.reward.shape, self.value(self.inputs(batch.next_obs.flatten(1, 2)))
+        values, ends = (value.view(shape), next_value.view(shape)), (batch.terminated, batch.truncated)
+        return gae(batch.reward, *values, *ends, gamma, gae_lambda).flatten(1)
+
+    def get_state(self) -> dict[str, Any]:
+        """The parameters and the noise; agents add their optimisers and other streams."""
+        state = {"parameters": self.stack.matrix.detach(), "noise": self.noise.get_state()}
+        if self.critic_stack is not self.stack:
+            state["critic"] = self.critic_stack.matrix.detach()
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.stack.load(state["parameters"])
+        self.noise.set_state(state["noise"])
+        if self.critic_stack is not self.stack:
+            self.critic_stack.load(state["critic"])
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.stack.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.stack.load_named(policy)
+
+
+def _initialisers(kind: str, activation: str, num_hidden: int, head_gain: float) -> list[Initialiser]:
+    """One a layer: `orthogonal` as in Huang et al. (2022), detail 2; `uniform`, torch's; `xavier`, MushroomRL's."""
+    if kind == "uniform":
+        return [fan_in_uniform] * (num_hidden + 1)
+    if kind == "xavier":
+        gain = math.sqrt(2) if activation == "relu" else 5 / 3  # torch.nn.init.calculate_gain
+        return [*[xavier_uniform(gain)] * num_hidden, xavier_uniform(1.0)]
+    return [*[orthogonal(math.sqrt(2))] * num_hidden, orthogonal(head_gain)]
+
+
+__all__ = ["FIRST_WEIGHTS", "ActorCritic"]
