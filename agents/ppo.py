@@ -24,10 +24,10 @@ from rlrepro.networks import (
     MLP,
     Constant,
     Initialiser,
-    NatureCNN,
     Network,
     fan_in_uniform,
     features,
+    image_network,
     is_image,
     num_features,
     orthogonal,
@@ -38,7 +38,7 @@ from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, g
 
 
 class PPO:
-    """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
+    """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -121,7 +121,7 @@ class PPO:
             log_std["log_std"] = Constant(num_actions, self.config.log_std_init)
         if self.image:
             head_gain = 0.01 if self.config.ortho_init else None
-            return {"shared": NatureCNN(space.shape or (), num_actions + 1, head_gain), **log_std}
+            return {"shared": image_network(space, num_actions + 1, head_gain), **log_std}
         sizes = num_features(space), hidden, hidden
         actor = MLP((*sizes, num_actions), self.config.activation, self._initialisers(0.01))
         critic = MLP((*sizes, 1), self.config.activation, self._initialisers(1.0))

@@ -108,6 +108,7 @@ class Bound:
         self.network, self.matrix = network, stack.matrix
         self.parameters: dict[str, torch.Tensor] = {}
         self.gradients: dict[str, torch.Tensor] = {}
+        self.noise: Mapping[str, torch.Tensor] = {}  # what a noisy network perturbs its weights by; none: the means
         for name, shape in network.layout().items():
             columns = slice(offset, offset + math.prod(shape))
             self.parameters[name] = stack.matrix.detach()[:, columns].unflatten(1, shape)
@@ -224,7 +225,10 @@ class Adam:
         self._gradients = list(stack.gradient.unbind(0)) if independent else [stack.gradient]
         for part, gradient in zip(self._parts, self._gradients, strict=True):
             part.requires_grad_(True).grad = gradient
-        self._adam = torch.optim.Adam(self._parts, lr=learning_rate, eps=eps, betas=betas, fused=True)
+        self._adam = self._optimiser(lr=learning_rate, eps=eps, betas=betas)
+
+    def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self._parts, **options, fused=True)
 
     def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
@@ -265,6 +269,13 @@ class Adam:
                 values["step"] = values["step"][0]
             if values["step"] > 0:
                 self._adam.state[part] = {key: value.to(part.device, copy=True) for key, value in values.items()}
+
+
+class RAdam(Adam):
+    """Rectified Adam (Liu et al., 2020) for S seeds, by `torch.optim.RAdam`, whose state is the same as Adam's."""
+
+    def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
+        return torch.optim.RAdam(self._parts, **options, foreach=False)
 
 
 def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
