@@ -237,7 +237,7 @@ class NatureCNN:
 
 
 class MinAtarCNN(NatureCNN):
-    """The network of Young & Tian (2019), Section 4: 16 convolutions of 3 × 3, a dense layer of 128, a linear head."""
+    """The network of Young & Tian (2019, MinAtar): 16 convolutions of 3 × 3, a dense layer of 128, a linear head."""
 
     CONVOLUTIONS = ((16, 3, 1),)
     DENSE = 128

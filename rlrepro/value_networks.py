@@ -48,9 +48,7 @@ def value_network(
     An `MLP`, `NatureCNN` or `MinAtarCNN` where nothing else is asked; a `ValueNetwork` where it is.
     """
     if dueling or sigma or layer_norm:
-        return ValueNetwork(
-            space, hidden, num_actions, num_atoms, dueling=dueling, sigma=sigma, layer_norm=layer_norm
-        )
+        return ValueNetwork(space, hidden, num_actions, num_atoms, dueling=dueling, sigma=sigma, layer_norm=layer_norm)
     if is_image(space):
         return image_network(space, num_actions * num_atoms)
     return MLP((num_features(space), *hidden, num_actions * num_atoms), "relu")
@@ -96,7 +94,9 @@ class ValueNetwork:
         self.torso = [f"torso_{index}" for index in range(len(hidden) - 1)]
         for layer, units in zip(self.torso, hidden, strict=False):
             fan_in = self._add_dense(layer, fan_in, units)
-        atoms = {"value": num_atoms, "advantage": num_actions * num_atoms} if dueling else {"q": num_actions * num_atoms}
+        atoms = (
+            {"value": num_atoms, "advantage": num_actions * num_atoms} if dueling else {"q": num_actions * num_atoms}
+        )
         self.streams: dict[str, list[str]] = {}
         for stream, out in atoms.items():
             self.streams[stream], width = [], fan_in
