@@ -177,7 +177,7 @@ class _QuantileHuber(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, quantiles: torch.Tensor, target: torch.Tensor, kappa: float) -> torch.Tensor:
         count = quantiles.shape[-1]
-        tau = ((torch.arange(count, device=quantiles.device) + 0.5) / count).unsqueeze(-1)
+        tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device).unsqueeze(-1) + 0.5) / count
         error = target.unsqueeze(-2) - quantiles.unsqueeze(-1)  # u, [S, B, N, M]
         weight = (tau - (error < 0).to(error.dtype)).abs_()
         slope = error.clamp(-kappa, kappa) if kappa else error.sign()

@@ -25,6 +25,8 @@ PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatc
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
        "--target-every", "60", "--buffer-size", "300", "--hidden", "50,24"]  # fmt: skip
 SPLIT = ["--agent", "ppo_split", "--num-steps", "75", "--batch-size", "32", "--num-value-epochs", "3"]
+LEARNS = ["--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
+          "--buffer-size", "300", "--hidden", "50,26"]  # fmt: skip
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -39,6 +41,12 @@ CASES = {
     "ppo-split-continuous": [*SPLIT, "--env", "Pendulum-v1"],
     "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
                            "--activation", "tanh", "--entropy-coef", "0.01"],
+    "dqn-with-all": [*DQN, "--env", "Acrobot-v1", "--dueling", "--prioritised", "--num-steps", "3", "--double"],
+    "c51": ["--agent", "c51", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
+    "qrdqn": ["--agent", "qrdqn", *LEARNS, "--env", "CartPole-v1", "--num-quantiles", "11", "--gradient-steps", "2",
+              "--tau", "0.3", "--target-every", "20"],
+    "rainbow": ["--agent", "rainbow", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
+    "pqn": ["--agent", "pqn", "--env", "CartPole-v1", "--num-envs", "3", "--num-steps", "20", "--hidden", "50,26"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -104,6 +112,8 @@ def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_a
 RESUMED = {
     "ppo": [*CASES["ppo-discrete"], "--seeds", "3"],
     "dqn": [*CASES["dqn"], "--seeds", "3"],
+    "rainbow": [*CASES["rainbow"], "--seeds", "2"],
+    "pqn": [*CASES["pqn"], "--seeds", "2"],
     "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
     "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
 }
