@@ -92,30 +92,30 @@ class ValueNetwork:
         for index, size in enumerate(self.convolutions.sizes if self.convolutions else ()):
             self._add_norm(f"conv_{index}", math.prod(size))
         self.torso = [f"torso_{index}" for index in range(len(hidden) - 1)]
+        width = fan_in, fan_in  # what a layer takes: numbers, and columns with the padding
         for layer, units in zip(self.torso, hidden, strict=False):
-            fan_in = self._add_dense(layer, fan_in, units)
+            width = self._add_dense(layer, width, units)
         atoms = (
             {"value": num_atoms, "advantage": num_actions * num_atoms} if dueling else {"q": num_actions * num_atoms}
         )
         self.streams: dict[str, list[str]] = {}
         for stream, out in atoms.items():
-            self.streams[stream], width = [], fan_in
+            self.streams[stream], into = [], width
             for units in hidden[-1:]:
                 self.streams[stream].append(f"{stream}_hidden")
-                width = self._add_dense(f"{stream}_hidden", fan_in, units)
-            self._add_dense(stream, width, out, head=True)
+                into = self._add_dense(f"{stream}_hidden", width, units)
+            self._add_dense(stream, into, out, head=True)
 
-    def _add_dense(self, layer: str, fan_in: int, fan_out: int, head: bool = False) -> int:
-        """The shapes of a layer; its width as the next one sees it. Padded: see `rlrepro.networks`."""
-        width = padded(fan_out, HEAD_MULTIPLE if head else HIDDEN_MULTIPLE)
-        before = padded(fan_in, HIDDEN_MULTIPLE) if self._used else fan_in
-        self._used[layer] = fan_in, fan_out
+    def _add_dense(self, layer: str, width: tuple[int, int], fan_out: int, head: bool = False) -> tuple[int, int]:
+        """The shapes of a layer, padded as `rlrepro.networks` says why; the width that the next one takes."""
+        columns = padded(fan_out, HEAD_MULTIPLE if head else HIDDEN_MULTIPLE)
+        self._used[layer] = width[0], fan_out
         for part in ("", "sigma_") if self.sigma else ("",):
-            self._shapes[f"{part}weight_{layer}"] = (before, width)
-            self._shapes[f"{part}bias_{layer}"] = (1, width)
+            self._shapes[f"{part}weight_{layer}"] = (width[1], columns)
+            self._shapes[f"{part}bias_{layer}"] = (1, columns)
         if not head:
             self._add_norm(layer, fan_out)
-        return fan_out
+        return fan_out, columns
 
     def _add_norm(self, layer: str, units: int) -> None:
         if self.layer_norm:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from rlrepro.agent import Setup
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
-from rlrepro.networks import MLP, MinAtarCNN, NatureCNN, image_network, is_image, orthogonal
+from rlrepro.networks import MLP, MinAtarCNN, NatureCNN, image_network, is_image
 from rlrepro.seeds import RAdam, Stack, Streams
 from rlrepro.value_networks import ValueNetwork, value_network
 
@@ -239,7 +239,7 @@ class WithNoise(ValueNetwork):
         return super().forward(bound, x)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(
     st.lists(WIDTHS, min_size=0, max_size=2),
     st.sampled_from([1, 3, 4, 6, 17]),
@@ -271,19 +271,17 @@ def test_a_step_of_any_value_network_is_the_same_alone_and_among_others(
         assert_rows_stand_alone(build, Case(vectors(inputs), batch, height))
 
 
-@pytest.mark.parametrize("batch", [1, 5, 32])
-@pytest.mark.parametrize("channels", [4, 7, 10])
+@pytest.mark.parametrize(("channels", "batch"), [(4, 32), (7, 5), (10, 1)])
 def test_a_step_of_the_minatar_networks_is_the_same_alone_and_among_others(channels: int, batch: int) -> None:
     def image(rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.random((count, 10, 10, channels)) < 0.3
 
     space = Box(0, 1, (10, 10, channels), bool)
     with threads(1):
-        assert_rows_stand_alone(lambda: image_network(space, 6), Case(image, batch, 3))
+        assert_rows_stand_alone(lambda: image_network(space, 6), Case(image, batch, 2))
         assert_rows_stand_alone(
-            lambda: ValueNetwork(space, (), 6, layer_norm=True, initialiser=orthogonal(1.4)), Case(image, batch, 3)
+            lambda: ValueNetwork(space, (), 3, 5, dueling=True, layer_norm=True), Case(image, batch, 2)
         )
-        assert_rows_stand_alone(lambda: ValueNetwork(space, (), 3, 5, dueling=True), Case(image, batch, 3))
 
 
 def test_radam_is_torch_s_on_each_seed_and_goes_on_from_its_state() -> None:
