@@ -1,10 +1,14 @@
-"""Deep Q-networks (Mnih et al., 2015, Nature 518), Algorithm 1, optionally with double Q-learning
-(van Hasselt et al., 2016).
+"""Deep Q-networks (Mnih et al., 2015, Nature 518), Algorithm 1, and what was added to them.
 
 Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
 
     y = r + γ max_a' Q_target(s', a')                               (the paper's target)
-    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double)
+    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016, eq. 4)
+    y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Sutton & Barto, 2018, eq. 7.1)
+
+Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients).
+Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is weighted by (N P)^−β (Schaul et
+al., 2016, Algorithm 1). Rainbow, with all of these and more, is an agent of its own.
 """
 
 from __future__ import annotations
@@ -18,16 +22,18 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Replay
-from rlrepro.networks import MLP, NatureCNN, Network, features, is_image, num_features
+from rlrepro.networks import features, is_image
+from rlrepro.replay import NStep, PrioritisedReplay
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Adam, Network, Stack, Streams, clip_by_norm
 from rlrepro.targets import td_target
+from rlrepro.value_networks import value_network
 
 
 class DQN:
-    """DQN for Discrete actions, on vectors (an MLP) or images (the Nature CNN)."""
+    """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -53,6 +59,13 @@ class DQN:
         )
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
+        dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9")
+        num_steps: int = hyper(1, "rewards in a target (n)", "Sutton & Barto (2018), eq. 7.1", low=1)
+        prioritised: bool = hyper(False, "draw what was mispredicted more often", "Schaul et al. (2016), Algorithm 1")
+        alpha: float = hyper(0.6, "prioritised: exponent of |δ|", "Schaul et al. (2016), Section 4", low=0)
+        beta: float = hyper(
+            0.4, "prioritised: first β, which ends at 1", "Schaul et al. (2016), Section 4", low=0, high=1
+        )
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
 
@@ -66,23 +79,21 @@ class DQN:
         self.target = self.online.lagged_copy()
         self.optimiser = Adam(self.online, config.learning_rate)
         self.exploration = Streams(setup.seeds, "policy")
-        self.memory = Replay(
-            Streams(setup.seeds, "replay"),
-            config.buffer_size,
-            config.batch_size,
-            config.learning_starts,
-            config.train_every,
-            config.gradient_steps,
-            setup.device,
-        )
+        storage = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
+        timing = config.learning_starts, config.train_every, config.gradient_steps, setup.device
+        self.replay = Replay(*storage, *timing)
+        if config.prioritised:
+            annealed = {"alpha": config.alpha, "beta": config.beta, "beta_steps": setup.total_timesteps}
+            self.replay = PrioritisedReplay(*storage, *timing, **annealed)
+        self.memory: Memory = self.replay
+        if config.num_steps > 1:
+            self.memory = NStep(self.replay, config.num_steps, config.gamma)
         self._target_period = 0
         self._gradient_step = 0  # of those of this time; 0 between the loop's steps
 
     def _network(self) -> Network:
-        space = self.setup.observation_space
-        if self.image:
-            return NatureCNN(space.shape or (), self.num_actions)
-        return MLP((num_features(space), *self.config.hidden, self.num_actions), "relu")
+        space, config = self.setup.observation_space, self.config
+        return value_network(space, config.hidden, self.num_actions, dueling=config.dueling)
 
     def epsilon(self, step: int) -> float:
         config = self.config
@@ -127,6 +138,9 @@ class DQN:
         if self.config.max_grad_norm:
             clip_by_norm(self.online.gradient, self.config.max_grad_norm)
         self.optimiser.step()
+        error = metrics.pop("error")
+        if isinstance(self.replay, PrioritisedReplay):
+            self.replay.update_priorities(batch.extras["index"], error.abs())
         self._gradient_step = (self._gradient_step + 1) % self.config.gradient_steps
         period = (step + self.setup.num_envs) // self.config.target_every
         if self._gradient_step == 0 and period != self._target_period:
@@ -135,7 +149,7 @@ class DQN:
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of a batch, and its metrics."""
+        """The loss `[S]` of a batch, and its metrics with the `error` `[S, B]`."""
         with torch.no_grad():
             next_obs = self._inputs(batch.next_obs)
             next_q = self.target.q(next_obs)
@@ -144,11 +158,15 @@ class DQN:
                 next_value = next_q.gather(-1, best).squeeze(-1)
             else:
                 next_value = next_q.amax(-1)
-            target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
+            discount = batch.extras.get("discount", self.config.gamma)  # γ^n
+            target = td_target(batch.reward, next_value, batch.terminated, discount)
         q = self.online.q(self._inputs(batch.obs)).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
-        loss = regress(q, target, reduction="none").mean(1)
-        return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
+        losses = regress(q, target, reduction="none")
+        if "weight" in batch.extras:
+            losses = losses * batch.extras["weight"]
+        loss, q = losses.mean(1), q.detach()
+        return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.mean(1), "error": q - target}
 
     def get_state(self) -> dict[str, Any]:
         return {

@@ -25,7 +25,7 @@ from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error
 
 
 class PPO(ActorCritic):
-    """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
+    """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     @dataclasses.dataclass(frozen=True)
     class Config:

@@ -15,10 +15,10 @@ from rlrepro.networks import (
     MLP,
     Constant,
     Initialiser,
-    NatureCNN,
     Network,
     fan_in_uniform,
     features,
+    image_network,
     is_image,
     num_features,
     orthogonal,
@@ -33,7 +33,7 @@ FIRST_WEIGHTS = ("orthogonal", "uniform", "xavier")
 class ActorCritic:
     """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
 
-    On vectors they are two MLPs, `actor` and `critic`; on images one Nature CNN with both heads, `shared`. A Box
+    On vectors they are two MLPs, `actor` and `critic`; on images one CNN with both heads, `shared`. A Box
     policy is Gaussian; its log standard deviation, `log_std`, is learnt and depends on no input.
 
     `stack` has all parameters of the policy. The value function's are there too, or in a stack of their own,
@@ -58,7 +58,7 @@ class ActorCritic:
         if self.image:
             head_gain = 0.01 if first_weights == "orthogonal" else None
             networks: dict[str, Network] = {
-                "shared": NatureCNN(setup.observation_space.shape or (), num_actions + 1, head_gain)
+                "shared": image_network(setup.observation_space, num_actions + 1, head_gain)
             }
         else:
             sizes = num_features(setup.observation_space), *hidden

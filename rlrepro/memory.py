@@ -29,7 +29,7 @@ class Rollout:
         self._filled = 0
 
     def add(self, transition: Transition) -> None:
-        values = _flat(transition)
+        values = flat(transition)
         if not self._store:
             self._store = {
                 name: np.zeros((len(v), self.num_steps, *v.shape[1:]), _stored(v.dtype)) for name, v in values.items()
@@ -41,7 +41,7 @@ class Rollout:
     def ready(self, step: int) -> Iterator[Transition]:
         if self._filled == self.num_steps:
             self._filled = 0
-            yield _transition({name: torch.from_numpy(array).to(self.device) for name, array in self._store.items()})
+            yield as_transition({name: torch.from_numpy(array).to(self.device) for name, array in self._store.items()})
 
     def cut(self) -> None:
         if self._filled:
@@ -87,7 +87,7 @@ class Replay:
         self._added = 0  # how many the last step brought
 
     def add(self, transition: Transition) -> None:
-        values = _flat(transition)
+        values = flat(transition)
         if not self._store:
             self._allocate(values)
         count = self._added = values["reward"].shape[1]
@@ -111,12 +111,15 @@ class Replay:
 
     def sample(self) -> Transition:
         """One batch `[S, B, ...]`, with replacement."""
-        index = torch.from_numpy(self._streams.integers(self._size, self.batch_size) + self._offsets)
-        index = index.view(-1).to(self.device, non_blocking=True)
+        return as_transition(self._gather(self._streams.integers(self._size, self.batch_size)))
+
+    def _gather(self, places: np.ndarray) -> dict[str, torch.Tensor]:
+        """What is stored at the places `[S, B]`."""
+        index = torch.from_numpy(places + self._offsets).view(-1).to(self.device, non_blocking=True)
         batch = {}
         for name, rows in self._store.items():
             batch[name] = rows.flatten(0, 1).index_select(0, index).unflatten(0, (-1, self.batch_size))
-        return _transition(batch)
+        return batch
 
     def cut(self) -> None:
         """Transitions stand alone here."""
@@ -159,7 +162,7 @@ class Episodes:
         self._whole: list[list[dict[str, np.ndarray]]] = []
 
     def add(self, transition: Transition) -> None:
-        values = _flat(transition)
+        values = flat(transition)
         num_seeds, num_envs = values["reward"].shape
         if not self._running:
             self._running = [[[] for _ in range(num_envs)] for _ in range(num_seeds)]
@@ -193,7 +196,7 @@ class Episodes:
                     batch[name][seed, row, :length] = value
             del self._whole[seed][: self.num_episodes]
         is_ready = np.isin(np.arange(shape[0]), ready)
-        return _transition(
+        return as_transition(
             {
                 name: torch.from_numpy(value).to(self.device)
                 for name, value in (batch | {"valid": valid, "ready": is_ready}).items()
@@ -239,12 +242,12 @@ def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[
         yield [part.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape) for part in parts]
 
 
-def _flat(transition: Transition) -> dict[str, np.ndarray]:
+def flat(transition: Transition) -> dict[str, np.ndarray]:
     """The fields and extras by name."""
     return dict(zip(_FIELDS, transition, strict=False), **transition.extras)
 
 
-def _transition(values: Mapping[str, torch.Tensor]) -> Transition:
+def as_transition(values: Mapping[str, torch.Tensor]) -> Transition:
     extras = {name: value for name, value in values.items() if name not in _FIELDS}
     return Transition(**{name: values[name] for name in _FIELDS}, extras=extras)
 

@@ -54,14 +54,15 @@ def xavier_uniform(gain: float) -> Initialiser:
     return fill
 
 
-_HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long as one with 16 (MKL, AVX-512)
+HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long as one with 16 (MKL, AVX-512)
 # MKL has other kernels for the columns beyond a multiple of 4. They sum in another order in SGEMM (one seed) than in
 # SGEMM_BATCH (several), and for matrices that do not begin at a multiple of 16 bytes: a seed's bits would depend on
 # the seeds beside it.
-_HIDDEN_MULTIPLE = 4
+HIDDEN_MULTIPLE = 4
+_SMALL = 24  # the longest side of a grid; a screen has longer ones
 
 
-def _padded(width: int, multiple: int) -> int:
+def padded(width: int, multiple: int) -> int:
     return -(-width // multiple) * multiple
 
 
@@ -83,8 +84,8 @@ class MLP:
         self.out = sizes[-1]
         self.num_layers = len(sizes) - 1
         self.initialisers = list(initialisers) if initialisers else [fan_in_uniform] * self.num_layers
-        self.padded_out = _padded(self.out, _HEAD_MULTIPLE)
-        self._widths = (sizes[0], *(_padded(size, _HIDDEN_MULTIPLE) for size in sizes[1:-1]), self.padded_out)
+        self.padded_out = padded(self.out, HEAD_MULTIPLE)
+        self._widths = (sizes[0], *(padded(size, HIDDEN_MULTIPLE) for size in sizes[1:-1]), self.padded_out)
 
     def layout(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -187,30 +188,55 @@ def tanh_(x: torch.Tensor) -> torch.Tensor:
     return x.tanh_()
 
 
-class NatureCNN:
-    """The network of Mnih et al. (2015), Methods: three convolutions, a dense layer of 512, and a linear head.
+class Convolutions:
+    """Convolutions without padding, each followed by ReLU: images to `[S, B, out]`.
 
-    Takes `[S, B, C, H, W]` (or channels last, as Gymnasium gives images) of uint8, scaled to [0, 1] here.
+    Takes `[S, B, C, H, W]` or channels last, as Gymnasium gives images; uint8 is scaled to [0, 1] here.
     """
 
-    CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
+    def __init__(self, obs_shape: tuple[int, ...], layers: Sequence[tuple[int, int, int]]) -> None:
+        """`layers` are (channels, kernel, stride)."""
+        first, middle, last = obs_shape
+        self.channels_last = last <= 4 < first or (first == middle and first <= _SMALL)
+        channels, height, width = (last, first, middle) if self.channels_last else obs_shape
+        self.layers, self.shapes = tuple(layers), {}
+        self.sizes: list[tuple[int, int, int]] = []  # of each layer's output
+        for index, (filters, kernel, stride) in enumerate(layers):
+            self.shapes[f"conv_{index}"] = (filters, channels, kernel, kernel)
+            self.shapes[f"conv_bias_{index}"] = (filters,)
+            channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            self.sizes.append((channels, height, width))
+        self.out = channels * height * width if min(height, width) > 0 else 0
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """float, channels first."""
+        x = x.float() / 255.0 if x.dtype == torch.uint8 else x.float()
+        return x.movedim(-1, -3) if self.channels_last else x
+
+    def forward(self, p: Mapping[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        x = self.scaled(x)
+        for index, (_, _, stride) in enumerate(self.layers):
+            x = torch.relu(conv2d(x, p[f"conv_{index}"], p[f"conv_bias_{index}"], stride))
+        return x.flatten(2)
+
+
+class NatureCNN:
+    """The network of Mnih et al. (2015), Methods: three convolutions, a dense layer of 512, and a linear head."""
+
+    CONVOLUTIONS: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
+    DENSE = 512
+    SMALLEST = "36 × 36 for the Nature CNN"
 
     def __init__(self, obs_shape: tuple[int, ...], out: int, head_gain: float | None = None) -> None:
-        self.channels_last = obs_shape[-1] <= 4 < obs_shape[0]
-        channels, height, width = (obs_shape[2], *obs_shape[:2]) if self.channels_last else obs_shape
+        self.convolutions = Convolutions(obs_shape, self.CONVOLUTIONS)
         self.out, self.head_gain = out, head_gain
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        for index, (filters, kernel, stride) in enumerate(self.CONVOLUTIONS):
-            self._shapes[f"conv_{index}"] = (filters, channels, kernel, kernel)
-            self._shapes[f"conv_bias_{index}"] = (filters,)
-            channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-            if min(height, width) < 1:
-                raise UnsupportedSpace(f"images of at least 36 × 36 for the Nature CNN, not {obs_shape}")
-        self._shapes |= {
-            "weight_0": (channels * height * width, 512),
-            "bias_0": (1, 512),
-            "weight_1": (512, _padded(out, _HEAD_MULTIPLE)),
-            "bias_1": (1, _padded(out, _HEAD_MULTIPLE)),
+        if not self.convolutions.out:
+            raise UnsupportedSpace(f"images of at least {self.SMALLEST}, not {obs_shape}")
+        self._shapes = self.convolutions.shapes | {
+            "weight_0": (self.convolutions.out, self.DENSE),
+            "bias_0": (1, self.DENSE),
+            "weight_1": (self.DENSE, padded(out, HEAD_MULTIPLE)),
+            "bias_1": (1, padded(out, HEAD_MULTIPLE)),
         }
 
     def layout(self) -> dict[str, tuple[int, ...]]:
@@ -229,16 +255,30 @@ class NatureCNN:
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
         p = bound.differentiable()
-        x = x.float() / 255.0
-        if self.channels_last:
-            x = x.movedim(-1, -3)
-        for index, (_, _, stride) in enumerate(self.CONVOLUTIONS):
-            x = torch.relu(_conv2d(x, p[f"conv_{index}"], p[f"conv_bias_{index}"], stride))
-        x = torch.relu(torch.baddbmm(p["bias_0"], x.flatten(2), p["weight_0"]))
+        x = torch.relu(torch.baddbmm(p["bias_0"], self.convolutions.forward(p, x), p["weight_0"]))
         return torch.baddbmm(p["bias_1"], x, p["weight_1"])[..., : self.out]
 
 
-def _conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int) -> torch.Tensor:
+class MinAtarCNN(NatureCNN):
+    """The network of Young & Tian (2019, MinAtar): 16 convolutions of 3 × 3, a dense layer of 128, a linear head."""
+
+    CONVOLUTIONS = ((16, 3, 1),)
+    DENSE = 128
+    SMALLEST = "3 × 3 for the MinAtar CNN"
+
+
+def image_network(space: gymnasium.Space[Any], out: int, head_gain: float | None = None) -> NatureCNN:
+    """The Nature CNN, or the MinAtar one for images too small for it; `head_gain` as in `NatureCNN`."""
+    shape = space.shape or ()
+    return (MinAtarCNN if is_small(shape) else NatureCNN)(shape, out, head_gain)
+
+
+def is_small(shape: tuple[int, ...]) -> bool:
+    """Whether an image is one of a grid, such as MinAtar's 10 × 10, not of a screen."""
+    return sorted(shape)[1] <= _SMALL
+
+
+def conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int) -> torch.Tensor:
     """A convolution for each seed: `x` `[S, B, C, H, W]`, `weight` `[S, out, C, k, k]`."""
     if x.device.type == "cpu":  # one call a seed: its bits cannot depend on the other seeds
         return torch.stack([functional.conv2d(*one, stride=stride) for one in zip(x, weight, bias, strict=True)])
@@ -306,8 +346,12 @@ class Stacked:
 
 
 def is_image(space: gymnasium.Space[Any]) -> bool:
-    """Whether observations are images: three axes of uint8."""
-    return isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+    """Whether observations are images: three axes of uint8 or bool, or a small grid's planes of floats in [0, 1]."""
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 3:
+        return False
+    if np.issubdtype(space.dtype, np.floating):
+        return is_small(space.shape) and bool(space.low.min() >= 0 and space.high.max() <= 1)
+    return space.dtype in (np.uint8, np.bool_)
 
 
 def num_features(space: gymnasium.Space[Any]) -> int:
@@ -331,12 +375,17 @@ def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
 __all__ = [
     "MLP",
     "Constant",
+    "Convolutions",
+    "MinAtarCNN",
     "NatureCNN",
     "Network",
     "Stacked",
+    "conv2d",
     "fan_in_uniform",
     "features",
+    "image_network",
     "is_image",
+    "is_small",
     "num_features",
     "orthogonal",
     "tanh_",

@@ -108,6 +108,7 @@ class Bound:
         self.network, self.matrix, self.offset = network, stack.matrix, offset
         self.parameters = self.cut(stack.matrix.detach())
         self.gradients = self.cut(stack.gradient)
+        self.noise: Mapping[str, torch.Tensor] = {}  # what a noisy network perturbs its weights by; none: the means
         self.in_order = tuple(zip(self.parameters.values(), self.gradients.values(), strict=True))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -227,7 +228,10 @@ class Adam:
         self._gradients = list(stack.gradient.unbind(0)) if independent else [stack.gradient]
         for part, gradient in zip(self._parts, self._gradients, strict=True):
             part.requires_grad_(True).grad = gradient
-        self._adam = torch.optim.Adam(self._parts, lr=learning_rate, eps=eps, betas=betas, fused=True)
+        self._adam = self._optimiser(lr=learning_rate, eps=eps, betas=betas)
+
+    def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self._parts, **options, fused=True)
 
     def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
@@ -323,6 +327,13 @@ class RMSProp:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._mean_square.copy_(torch.as_tensor(state["mean_square"]))
+
+
+class RAdam(Adam):
+    """Rectified Adam (Liu et al., 2020) for S seeds, by `torch.optim.RAdam`, whose state is the same as Adam's."""
+
+    def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
+        return torch.optim.RAdam(self._parts, **options, foreach=False)
 
 
 def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:

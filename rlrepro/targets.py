@@ -88,8 +88,13 @@ class _ClippedValueError(torch.autograd.Function):
         return (error * open_).mul_((delta * (2.0 / error.shape[1])).unsqueeze(1)), None, None, None
 
 
-def td_target(reward: torch.Tensor, next_value: torch.Tensor, terminated: torch.Tensor, gamma: float) -> torch.Tensor:
-    """r + γ (1 − terminated) V(s'): the one-step target (Sutton & Barto, 2018, eq. 6.2), any shape."""
+def td_target(
+    reward: torch.Tensor, next_value: torch.Tensor, terminated: torch.Tensor, gamma: float | torch.Tensor
+) -> torch.Tensor:
+    """r + γ (1 − terminated) V(s'): the one-step target (Sutton & Barto, 2018, eq. 6.2), any shape.
+
+    With an n-step `reward` and γ^n as a tensor of its shape, the n-step target (eq. 7.1).
+    """
     return torch.addcmul(reward, gamma * (~terminated), next_value)
 
 
@@ -136,6 +141,56 @@ def n_step_return(
             longer[:, :-1] = torch.where(ended[:, :-1], target[:, :-1], continued)
         target = longer
     return target
+
+
+def categorical_projection(
+    probs: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor, v_min: float, v_max: float
+) -> torch.Tensor:
+    """ΦT̂Z (Bellemare et al., 2017, eq. 7 and Algorithm 1), `[..., atoms]` from probabilities `[..., atoms]`.
+
+    Each atom z_j moves to T̂z_j = clip(r + discount · z_j, v_min, v_max), with `reward` and `discount` (γ, or γ^n; 0
+    where terminated) `[...]`; its probability goes to the two atoms beside that place, in proportion to nearness.
+    """
+    num_atoms = probs.shape[-1]
+    spacing = (v_max - v_min) / (num_atoms - 1)
+    atoms = torch.linspace(v_min, v_max, num_atoms, device=probs.device)
+    moved = (discount.unsqueeze(-1) * atoms).add_(reward.unsqueeze(-1)).clamp_(v_min, v_max)
+    place = moved.sub_(v_min).div_(spacing).clamp_(0, num_atoms - 1)  # b_j
+    lower = place.floor().clamp_(max=num_atoms - 2)
+    upper_part = place.sub_(lower).mul_(probs)  # where b_j is whole, all of it goes to one atom
+    index = lower.long()
+    projected = torch.zeros_like(probs).scatter_add_(-1, index, probs - upper_part)
+    return projected.scatter_add_(-1, index.add_(1), upper_part)
+
+
+def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor, kappa: float = 1.0) -> torch.Tensor:
+    """The quantile Huber loss (Dabney et al., 2018, eq. 9 and 10, Algorithm 1), `[S, B]`.
+
+    Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ] with u_ij = target_j − θ_i and τ̂_i = (2i − 1) / 2N, for `quantiles` θ
+    `[S, B, N]` and `target` `[S, B, M]`; with κ = 0, |u| for L_κ (eq. 8). Its gradient is written out:
+    ∂/∂θ_i = −E_j[ |τ̂_i − 1{u_ij < 0}| clip(u_ij, −κ, κ) ].
+    """
+    return _QuantileHuber.apply(quantiles, target, kappa)
+
+
+class _QuantileHuber(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, quantiles: torch.Tensor, target: torch.Tensor, kappa: float) -> torch.Tensor:
+        count = quantiles.shape[-1]
+        tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device).unsqueeze(-1) + 0.5) / count
+        error = target.unsqueeze(-2) - quantiles.unsqueeze(-1)  # u, [S, B, N, M]
+        weight = (tau - (error < 0).to(error.dtype)).abs_()
+        slope = error.clamp(-kappa, kappa) if kappa else error.sign()
+        rest = error.sub_(0.5 * slope) if kappa else error  # L_κ(u) = c (u − c/2) with c = clip(u, −κ, κ)
+        slope.mul_(weight)
+        ctx.save_for_backward(slope.mean(-1))
+        return slope.mul_(rest).mean(-1).sum(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, delta: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * -delta.unsqueeze(-1), None, None
 
 
 def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:

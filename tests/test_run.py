@@ -28,6 +28,8 @@ SPLIT = ["--agent", "ppo_split", "--num-steps", "75", "--batch-size", "32", "--n
 A2C = ["--agent", "a2c", "--num-envs", "3", "--num-steps", "7"]
 TRPO = ["--agent", "trpo", "--num-envs", "2", "--num-steps", "50", "--batch-size", "33", "--num-value-epochs", "2"]
 REINFORCE = ["--agent", "reinforce", "--num-envs", "2", "--num-episodes", "2", "--learning-rate", "0.01"]
+LEARNS = ["--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
+          "--buffer-size", "300", "--hidden", "50,26"]  # fmt: skip
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -50,6 +52,12 @@ CASES = {
     "reinforce-discrete": [*REINFORCE, "--env", "CartPole-v1"],
     "reinforce-continuous": [*REINFORCE, "--env", "Pendulum-v1", "--no-baseline", "--num-episodes", "1"],
     "reinforce-sgd": [*REINFORCE, "--env", "ShortCorridor-v0", "--hidden", "", "--optimiser", "sgd"],
+    "dqn-with-all": [*DQN, "--env", "Acrobot-v1", "--dueling", "--prioritised", "--num-steps", "3", "--double"],
+    "c51": ["--agent", "c51", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
+    "qrdqn": ["--agent", "qrdqn", *LEARNS, "--env", "CartPole-v1", "--num-quantiles", "11", "--gradient-steps", "2",
+              "--tau", "0.3", "--target-every", "20"],
+    "rainbow": ["--agent", "rainbow", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
+    "pqn": ["--agent", "pqn", "--env", "CartPole-v1", "--num-envs", "3", "--num-steps", "20", "--hidden", "50,26"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -118,6 +126,8 @@ def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_a
 RESUMED = {
     "ppo": [*CASES["ppo-discrete"], "--seeds", "3"],
     "dqn": [*CASES["dqn"], "--seeds", "3"],
+    "rainbow": [*CASES["rainbow"], "--seeds", "2"],
+    "pqn": [*CASES["pqn"], "--seeds", "2"],
     "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
     "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
     "a2c": [*CASES["a2c-normalised"], "--seeds", "2"],

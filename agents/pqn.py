@@ -1,0 +1,174 @@
+"""PQN: a parallelised Q-network (Gallici et al., 2024, arXiv:2407.04811), Algorithm 1 with λ-returns.
+
+No replay memory and no target network: N sub-environments act ε-greedily for T steps, and K epochs of minibatches
+regress Q(s, a), a network with layer normalisation, on the λ-returns of the rollout, by rectified Adam:
+
+    G_t = r_t + γ [(1 − λ) max_a' Q(s_{t+1}, a') + λ G_{t+1}],    G = r + γ max_a' Q(s', a') at the last step
+
+What the paper leaves open, and the defaults, follow CleanRL's pqn.py, but for two things: a truncated episode is
+bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` lets it).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.memory import Rollout
+from rlrepro.networks import fan_in_uniform, features, is_image, orthogonal
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, RAdam, Stack, Streams, clip_by_norm
+from rlrepro.targets import lambda_return
+from rlrepro.value_networks import ValueNetwork
+
+
+class PQN:
+    """PQN for Discrete actions, on vectors (dense layers) or images (a CNN)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        learning_rate: float = hyper(2.5e-4, "RAdam's step size", "code: CleanRL pqn.py", low=0)
+        anneal: bool = hyper(True, "learning rate falls linearly to 0", "code: CleanRL pqn.py")
+        num_steps: int = hyper(128, "steps of a rollout (T)", "code: CleanRL pqn.py", low=1)
+        num_epochs: int = hyper(4, "passes over a rollout", "code: CleanRL pqn.py", low=1)
+        num_minibatches: int = hyper(4, "minibatches of a pass", "code: CleanRL pqn.py", low=1)
+        gamma: float = hyper(0.99, "discount factor", "code: CleanRL pqn.py", low=0, high=1)
+        q_lambda: float = hyper(0.65, "λ of the returns", "code: CleanRL pqn.py", low=0, high=1)
+        epsilon_start: float = hyper(1.0, "first ε", "code: CleanRL pqn.py", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL pqn.py", low=0, high=1)
+        exploration_fraction: float = hyper(
+            0.5, "part of the run in which ε falls", "code: CleanRL pqn.py", low=0, high=1
+        )
+        max_grad_norm: float = hyper(
+            10.0, "largest norm of a seed's gradient; 0: no limit", "code: CleanRL pqn.py", low=0
+        )
+        layer_norm: bool = hyper(True, "normalise every hidden layer", "paper: Section 3")
+        optimiser: str = hyper("radam", "of the step sizes", "code: CleanRL pqn.py", choices=("radam", "adam"))
+        ortho_init: bool = hyper(
+            True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "code: CleanRL pqn.py"
+        )
+        across_episodes: bool = hyper(
+            False, "returns flow over ends, where nothing is bootstrapped; NOT the paper's", "code: CleanRL pqn.py"
+        )
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL pqn.py", low=1)
+
+    PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": "code: CleanRL pqn.py"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
+            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        self.config, self.setup = config, setup
+        self.num_actions = int(setup.action_space.n)
+        self.image = is_image(setup.observation_space)
+        self.batch_size = setup.num_envs * config.num_steps
+        if self.batch_size % config.num_minibatches:
+            raise ValueError(
+                f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
+                f"--num-minibatches {config.num_minibatches} equal parts"
+            )
+        network = ValueNetwork(
+            setup.observation_space,
+            config.hidden,
+            self.num_actions,
+            layer_norm=config.layer_norm,
+            initialiser=orthogonal(math.sqrt(2)) if config.ortho_init else fan_in_uniform,
+        )
+        self.online = Stack(setup.seeds, setup.device, q=network)
+        self.optimiser = (RAdam if config.optimiser == "radam" else Adam)(self.online, config.learning_rate)
+        self.exploration = Streams(setup.seeds, "policy")
+        self.order = Streams(setup.seeds, "minibatches")
+        self.memory = Rollout(config.num_steps, setup.device)
+
+    def q_values(self, obs: torch.Tensor) -> torch.Tensor:
+        """Q(s, ·), `[S, B, num_actions]`."""
+        return self.online.q(obs if self.image else features(self.setup.observation_space, obs))
+
+    def epsilon(self, step: int) -> float:
+        config = self.config
+        span = config.exploration_fraction * self.setup.total_timesteps
+        return linear(config.epsilon_start, config.epsilon_end, span, step)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        return self._epsilon_greedy(obs, self.exploration, self.epsilon(step)), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Greedy, or ε-greedy with the last ε."""
+        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
+
+    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
+        if epsilon == 0.0:
+            return self._greedy_on_host(obs)
+        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
+        explore = draw < 1.0
+        random = (draw * self.num_actions).astype(np.int64)
+        return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
+
+    @torch.no_grad()
+    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
+        return self.q_values(torch.from_numpy(obs).to(self.setup.device)).cpu().numpy().argmax(-1)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
+        config, num_seeds = self.config, len(batch.reward)
+        first_step = step + self.setup.num_envs - self.batch_size  # at which the rollout began
+        learning_rate = config.learning_rate
+        if config.anneal:
+            learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, first_step)
+        rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
+        rows = self.order.permutations(config.num_epochs, self.batch_size)  # [S, K, T·N]
+        rows = rows.reshape(num_seeds, config.num_epochs * config.num_minibatches, -1).swapaxes(0, 1)
+        rows = rows + self.batch_size * np.arange(num_seeds)[:, None]
+        for index in torch.from_numpy(np.ascontiguousarray(rows)).to(self.setup.device):
+            minibatch = [part.flatten(0, 1)[index] for part in rollout]
+            loss, metrics = self.loss(*minibatch)
+            self.online.gradient.zero_()
+            loss.sum().backward()
+            if config.max_grad_norm:
+                clip_by_norm(self.online.gradient, config.max_grad_norm)
+            self.optimiser.step(learning_rate)
+        return {**metrics, "charts/learning_rate": torch.full((num_seeds,), learning_rate)}
+
+    @torch.no_grad()
+    def returns(self, batch: Transition) -> torch.Tensor:
+        """The λ-returns G `[S, T, N]` of a rollout; the parameters are those that acted."""
+        config, terminated, truncated = self.config, batch.terminated, batch.truncated
+        next_value = self.q_values(batch.next_obs.flatten(1, 2)).amax(-1).view(batch.reward.shape)
+        if config.across_episodes:
+            next_value = next_value * ~(terminated | truncated)
+            terminated = truncated = torch.zeros_like(terminated)
+        return lambda_return(batch.reward, next_value, terminated, truncated, config.gamma, config.q_lambda)
+
+    def loss(
+        self, obs: torch.Tensor, action: torch.Tensor, value_target: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The mean squared error `[S]` of a minibatch `[S, B, ...]`, and its metrics."""
+        q = self.q_values(obs).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        loss = (q - value_target).square().mean(1)
+        return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "online": self.online.matrix.detach(),
+            "adam": self.optimiser.get_state(),
+            "exploration": self.exploration.get_state(),
+            "order": self.order.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.online.load(state["online"])
+        self.optimiser.set_state(state.get("adam", {}))
+        self.exploration.set_state(state["exploration"])
+        self.order.set_state(state["order"])
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.online.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.online.load_named(policy)

@@ -1,0 +1,180 @@
+"""Targets and losses of distributions: C51's projection, the quantile Huber loss, PQN's λ-returns."""
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlrepro.agent import Setup, Transition
+from rlrepro.agents.c51 import C51
+from rlrepro.agents.pqn import PQN
+from rlrepro.targets import categorical_projection, quantile_huber
+
+
+def algorithm_1(probs: np.ndarray, reward: float, discount: float, v_min: float, v_max: float) -> np.ndarray:
+    """Bellemare et al. (2017), Algorithm 1, one atom at a time."""
+    count = len(probs)
+    spacing, m = (v_max - v_min) / (count - 1), np.zeros(count)
+    for j in range(count):
+        moved = min(max(reward + discount * (v_min + j * spacing), v_min), v_max)
+        b = min((moved - v_min) / spacing, count - 1)
+        lower, upper = math.floor(b), math.ceil(b)
+        if lower == upper:  # the paper's line loses this mass
+            m[lower] += probs[j]
+        else:
+            m[lower] += probs[j] * (upper - b)
+            m[upper] += probs[j] * (b - lower)
+    return m
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.integers(2, 101),
+    st.floats(-30, 30),
+    st.sampled_from([0.0, 0.5, 0.9, 0.99**3, 1.0]),
+    st.floats(-20, 5),
+    st.floats(0.5, 40),
+    st.integers(0, 2**31),
+)
+def test_the_projection_equals_algorithm_1(
+    count: int, reward: float, discount: float, v_min: float, span: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(count, 0.3))
+    rewards = np.array([reward, 0.0, round(reward), rng.normal()])
+    found = categorical_projection(
+        torch.from_numpy(np.tile(probs, (2, 2, 1))).float(),
+        torch.from_numpy(rewards).view(2, 2).float(),
+        torch.full((2, 2), discount),
+        v_min,
+        v_min + span,
+    ).view(4, count)
+    atoms = np.linspace(v_min, v_min + span, count)
+    for row, one in enumerate(rewards):
+        expected = algorithm_1(probs, one, discount, v_min, v_min + span)
+        # float32: a place's error times the number of atoms
+        np.testing.assert_allclose(found[row], expected, atol=3e-5 * (1 + 100 / span))
+        assert found[row].sum() == pytest.approx(1.0, abs=1e-5), "mass is conserved"
+        assert (found[row] >= -1e-6).all()
+        if atoms[0] <= one + discount * atoms[0] and one + discount * atoms[-1] <= atoms[-1]:
+            mean = (found[row].double().numpy() * atoms).sum()
+            assert mean == pytest.approx(one + discount * (probs * atoms).sum(), abs=1e-3), "so is the mean, unclipped"
+
+
+def test_the_projection_worked_by_hand() -> None:
+    """Atoms −1, 0, 1; r = ¼, γ = ½: they move to −¼, ¼, ¾. Terminated: all to ¼. Far away: all to the last atom."""
+    probs = torch.tensor([[0.2, 0.3, 0.5]]).expand(3, 3)
+    reward, discount = torch.tensor([0.25, 0.25, 50.0]), torch.tensor([0.5, 0.0, 0.5])
+    found = categorical_projection(probs, reward, discount, -1.0, 1.0)
+    expected = [[0.05, 0.15 + 0.225 + 0.125, 0.075 + 0.375], [0.0, 0.75, 0.25], [0.0, 0.0, 1.0]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_c51_s_loss_equals_a_loop() -> None:
+    """With termination, truncation, a target network that is another, and its own choice of a*."""
+    agent = C51(
+        Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(3), (1, 2), 1, 1000),
+        C51.Config(num_atoms=11, v_min=-4, v_max=4, min_prob=0.0, gamma=0.9),
+    )
+    with torch.no_grad():
+        agent.online.matrix.mul_(3.0)
+        agent.target.matrix.add_(torch.randn(agent.target.matrix.shape, generator=torch.Generator().manual_seed(1)))
+    rng = np.random.default_rng(0)
+    obs, next_obs = (torch.from_numpy(rng.standard_normal((2, 16, 3), np.float32)) for _ in range(2))
+    action, ends = torch.from_numpy(rng.integers(0, 3, (2, 16))), torch.from_numpy(rng.random((2, 2, 16)) < 0.3)
+    batch = Transition(obs, action, torch.from_numpy(rng.standard_normal((2, 16), np.float32)), next_obs, *ends, {})
+    loss, metrics = agent.loss(batch)
+    atoms = np.linspace(-4, 4, 11)
+
+    def probabilities(stack: Any, obs: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            logits = stack.q(obs).view(2, 16, 3, 11).double().numpy()
+        return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+    now, later = probabilities(agent.online, obs), probabilities(agent.target, next_obs)
+    for row in range(2):
+        total, value = 0.0, 0.0
+        for i in range(16):
+            best = int((later[row, i] @ atoms).argmax())
+            discount = 0.0 if batch.terminated[row, i] else 0.9
+            m = algorithm_1(later[row, i, best], batch.reward[row, i].item(), discount, -4, 4)
+            p = now[row, i, action[row, i]]
+            total, value = total - (m * np.log(p)).sum(), value + p @ atoms
+        assert loss[row].item() == pytest.approx(total / 16, rel=1e-5)
+        assert metrics["losses/q_values"][row].item() == pytest.approx(value / 16, rel=1e-4, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([0.0, 0.3, 1.0, 2.5]), st.integers(0, 2**31))
+def test_the_quantile_huber_loss_and_its_gradient_equal_a_loop(n: int, m: int, kappa: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    theta, target, weight = rng.normal(size=(2, 3, n)), rng.normal(0, 2, (2, 3, m)), rng.random((2, 3))
+    quantiles = torch.from_numpy(theta).requires_grad_()
+    loss = quantile_huber(quantiles, torch.from_numpy(target), kappa)
+    (loss * torch.from_numpy(weight)).sum().backward()
+    for s in range(2):
+        for b in range(3):
+            total, slope = 0.0, np.zeros(n)
+            for i in range(n):
+                tau = (2 * i + 1) / (2 * n)
+                for j in range(m):
+                    u = target[s, b, j] - theta[s, b, i]
+                    share = abs(tau - (u < 0)) / m
+                    small = abs(u) <= kappa
+                    total += share * (abs(u) if kappa == 0 else u * u / 2 if small else kappa * (abs(u) - kappa / 2))
+                    slope[i] -= share * (np.sign(u) if kappa == 0 else u if small else kappa * np.sign(u))
+            assert loss[s, b].item() == pytest.approx(total, rel=1e-9)
+            np.testing.assert_allclose(quantiles.grad[s, b], weight[s, b] * slope, rtol=1e-6, atol=1e-9)
+
+
+def test_the_quantile_loss_is_least_at_the_quantiles() -> None:
+    """Of 0, 1, …, 99 with N = 4: 12, 37, 62 and 87 (τ̂ = ⅛, ⅜, ⅝, ⅞), to the nearest sample."""
+    target = torch.arange(100.0).view(1, 1, 100)
+    theta = torch.full((1, 1, 4), 50.0)
+    for step in range(1500):
+        theta.requires_grad_()
+        quantile_huber(theta, target, 0.0).sum().backward()
+        theta = (theta - 8 * 0.995**step * theta.grad).detach()
+    np.testing.assert_allclose(theta.flatten(), [12, 37, 62, 87], atol=1.0)
+
+
+# --- PQN
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.65, 1.0]), st.booleans())
+def test_pqn_s_returns_equal_a_loop(seed: int, q_lambda: float, across: bool) -> None:
+    rng, (length, num_envs) = np.random.default_rng(seed), (6, 2)
+    agent = PQN(
+        Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(4), (1, 2), num_envs, 1000),
+        PQN.Config(num_steps=length, num_minibatches=1, q_lambda=q_lambda, across_episodes=across, hidden=(8,)),
+    )
+    obs = torch.from_numpy(rng.standard_normal((2, length, num_envs, 3), np.float32))
+    reward = torch.from_numpy(rng.standard_normal((2, length, num_envs), np.float32))
+    ends = torch.from_numpy(rng.random((2, 2, length, num_envs)) < 0.3)
+    found = agent.returns(Transition(obs, None, reward, obs + 0.1, *ends, {}))
+    with torch.no_grad():
+        best = agent.q_values((obs + 0.1).flatten(1, 2)).amax(-1).view(reward.shape).double().numpy()
+    terminated, truncated = ends.numpy()
+    for s in range(2):
+        for env in range(num_envs):
+            following = 0.0
+            for t in reversed(range(length)):
+                at, last = (s, t, env), t == length - 1
+                ended = terminated[at] or truncated[at]
+                if across:  # CleanRL's file
+                    value = 0.0 if ended else best[at]
+                    tail = value if last else q_lambda * following + (1 - q_lambda) * value
+                elif terminated[at]:
+                    tail = 0.0
+                elif truncated[at] or last:
+                    tail = best[at]
+                else:
+                    tail = (1 - q_lambda) * best[at] + q_lambda * following
+                following = reward[at].item() + 0.99 * tail
+                assert found[at].item() == pytest.approx(following, rel=1e-5, abs=1e-5)
