@@ -40,7 +40,7 @@ class TD3:
         actor_learning_rate: float = hyper(1e-3, "the actor's step size", f"paper: Section 6.1; {AUTHORS} 3e-4", low=0)
         critic_learning_rate: float = hyper(1e-3, "the critics'", f"paper: Section 6.1; {AUTHORS} 3e-4", low=0)
         anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
-        gamma: float = hyper(0.99, "discount factor", "paper: Section 3 names none; the authors' repository", low=0, high=1)
+        gamma: float = hyper(0.99, "discount factor", "code: the authors' repository", low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", "paper: Section 6.1", low=0, high=1)
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", "paper: Section 6.1, the entire history", low=1)
         batch_size: int = hyper(100, "transitions of a batch", f"paper: Section 6.1; {AUTHORS} 256", low=1)
@@ -82,19 +82,21 @@ class TD3:
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
+        if config.action_layer != "first" and len(config.hidden) < 2:
+            raise ValueError(f"--action-layer {config.action_layer} needs two layers in --hidden")
         self.config, self.setup = config, setup
         self.box = UnitBox(setup.action_space, setup.device)
         num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
         last = uniform(config.output_init) if config.output_init else fan_in_uniform
         inner = [fan_in_uniform] * len(config.hidden)
-        joined = inner if config.action_layer == "first" else [fan_in_uniform, apart(num_actions), *inner[2:]]
+        late = 0 if config.action_layer == "first" else num_actions
         actor = MLP((num_obs, *config.hidden, num_actions), "relu", [*inner, last])
         critic = MLP(
             (num_obs + num_actions, *config.hidden, 1),
             "relu",
-            [*joined, last],
+            [fan_in_uniform, apart(late), *inner[2:], last] if late else [*inner, last],
             input_gradient=True,
-            late=0 if config.action_layer == "first" else num_actions,
+            late=late,
             early=config.action_layer == "both",
         )
         self.actor = Stack(setup.seeds, setup.device, actor=actor)
@@ -131,7 +133,8 @@ class TD3:
         """μ(s) in [-1, 1], `[S, B, A]`."""
         return torch.tanh(actor.actor(obs))
 
-    def _critic_inputs(self, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    def _pairs(self, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """(s, a) as the critics see them, of actions in [-1, 1]."""
         return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
 
     def update(self, batch: Transition, step: int) -> Metrics:
@@ -163,25 +166,21 @@ class TD3:
                 -config.target_noise_clip, config.target_noise_clip
             )
             next_action = (self.policy(self.target_actor, next_obs) + noise).clamp_(-1.0, 1.0)  # eq. 14
-            next_q = self.target_critic.critics(self._critic_inputs(next_obs, next_action))[..., 0]
+            next_q = self.target_critic.critics(self._pairs(next_obs, next_action))[..., 0]
             target = td_target(batch.reward, next_q.amin(1), batch.terminated, config.gamma)  # eq. 10
-        q = self.critic.critics(self._critic_inputs(self._inputs(batch.obs), self.box.unit(batch.action)))[..., 0]
+        q = self.critic.critics(self._pairs(self._inputs(batch.obs), self.box.unit(batch.action)))[..., 0]
         return ensemble_error(q, target), q
 
     def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:
         """−E[Q_1(s, μ(s))] `[S]`: its gradient is eq. 1, the sign turned."""
         with self.critic.frozen():
-            inputs = self._critic_inputs(obs, self.policy(self.actor, obs))
+            inputs = self._pairs(obs, self.policy(self.actor, obs))
             return -self.critic.critics.one(0, inputs)[..., 0].mean(1)
 
     def get_state(self) -> dict[str, Any]:
-        stacks = {name: getattr(self, name).matrix.detach() for name in _STACKS}
         return {
-            **stacks,
-            "actor_adam": self.actor_optimiser.get_state(),
-            "critic_adam": self.critic_optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "target_noise": self.target_noise.get_state(),
+            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
+            **{name: getattr(self, name).get_state() for name in _PARTS},
             "num_updates": self._num_updates,
             "actor_loss": self._actor_loss,
         }
@@ -189,10 +188,8 @@ class TD3:
     def set_state(self, state: Mapping[str, Any]) -> None:
         for name in _STACKS:
             getattr(self, name).load(state[name])
-        self.actor_optimiser.set_state(state.get("actor_adam", {}))
-        self.critic_optimiser.set_state(state.get("critic_adam", {}))
-        self.exploration.set_state(state["exploration"])
-        self.target_noise.set_state(state["target_noise"])
+        for name in _PARTS:
+            getattr(self, name).set_state(state.get(name, {}))
         self._num_updates = state["num_updates"]
         self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
 
@@ -204,3 +201,4 @@ class TD3:
 
 
 _STACKS = ("actor", "critic", "target_actor", "target_critic")
+_PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")
