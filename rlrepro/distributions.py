@@ -87,7 +87,7 @@ class UnitBox:
         if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
             raise UnsupportedSpace(f"Box actions, not {type(space).__name__}")
         if not space.is_bounded():
-            raise UnsupportedSpace(f"bounded Box actions, not {space} (--wrapper RescaleAction gives bounds)")
+            raise UnsupportedSpace(f"bounded Box actions, not {space}")
         self.shape, self.num_actions, self._dtype = space.shape, math.prod(space.shape), space.dtype
         low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
         self._middle, self._half = ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)

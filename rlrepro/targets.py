@@ -101,6 +101,18 @@ def soft_value(q: torch.Tensor, log_prob: torch.Tensor, alpha: torch.Tensor) -> 
     return torch.addcmul(q.amin(1), alpha, log_prob, value=-1)
 
 
+def soft_policy_value(
+    q: torch.Tensor, log_probs: torch.Tensor, alpha: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """V(s) = πᵀ(Q − α log π) and the entropy H = −πᵀ log π, `[S, B]` (Christodoulou, 2019, eq. 10).
+
+    `q` and `log_probs` `[S, B, A]` of all actions, `alpha` `[S, 1]`.
+    """
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs).sum(-1)
+    return torch.addcmul((probs * q).sum(-1), alpha, entropy), entropy
+
+
 def ensemble_error(q: torch.Tensor, value_target: torch.Tensor) -> torch.Tensor:
     """Σ_m E[(Q_m − y)²] `[S]` of M critics `[S, M, B]` that regress on one target `[S, B]`."""
     return (q - value_target.unsqueeze(1)).square().mean(2).sum(1)
