@@ -25,6 +25,8 @@ PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatc
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
        "--target-every", "60", "--buffer-size", "300", "--hidden", "50,24"]  # fmt: skip
 SPLIT = ["--agent", "ppo_split", "--num-steps", "75", "--batch-size", "32", "--num-value-epochs", "3"]
+OFF_POLICY = ["--learning-starts", "64", "--train-every", "4", "--batch-size", "33", "--buffer-size", "300",
+              "--hidden", "50,24"]  # fmt: skip
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -39,6 +41,14 @@ CASES = {
     "ppo-split-continuous": [*SPLIT, "--env", "Pendulum-v1"],
     "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
                            "--activation", "tanh", "--entropy-coef", "0.01"],
+    "ddpg": ["--agent", "ddpg", *OFF_POLICY, "--env", "Pendulum-v1", "--num-envs", "2", "--noise", "ou",
+             "--action-layer", "second", "--weight-decay", "0.01", "--env-kwargs", "max_episode_steps=30"],
+    "td3": ["--agent", "td3", *OFF_POLICY, "--env", "MountainCarContinuous-v0", "--action-layer", "both",
+            "--critic-units", "env"],
+    "sac": ["--agent", "sac", *OFF_POLICY, "--env", "Pendulum-v1", "--gradient-steps", "2", "--policy-delay", "2"],
+    "sac-separate-std": ["--agent", "sac", *OFF_POLICY, "--env", "MountainCarContinuous-v0", "--separate-std",
+                         "--num-envs", "3", "--log-std-bound", "tanh", "--init", "xavier", "--alpha-loss", "alpha"],
+    "sac-discrete": ["--agent", "sac_discrete", *OFF_POLICY, "--env", "Acrobot-v1", "--target-every", "60"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -83,7 +93,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
         assert outcome(one, seed) == outcome(two, seed)
 
 
-@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "dqn"])
+@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "dqn", "sac"])
 def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
     case: str, tmp_path: Path
 ) -> None:
@@ -106,6 +116,10 @@ RESUMED = {
     "dqn": [*CASES["dqn"], "--seeds", "3"],
     "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
     "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
+    "ddpg": [*CASES["ddpg"], "--seeds", "2"],
+    "td3": [*CASES["td3"], "--seeds", "2"],
+    "sac": [*CASES["sac"], "--seeds", "2"],
+    "sac-discrete": [*CASES["sac-discrete"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
          "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip
