@@ -7,6 +7,7 @@ Shapes: outputs `[S, B, ...]`, log-probabilities and entropies `[S, B]`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -101,6 +102,145 @@ class DiagonalGaussian:
         _, log_std = outputs.split(self.num_actions, -1)
         mean_part, log_std_part = direction.split(self.num_actions, -1)
         return torch.cat([mean_part * torch.exp(-2 * log_std), 2 * log_std_part], -1)
+
+
+class UnitBox:
+    """A bounded Box whose actions are [-1, 1]^A to the networks: means, noise and bounds are the same everywhere."""
+
+    def __init__(self, space: gymnasium.Space[Any], device: str = "cpu") -> None:
+        if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+            raise UnsupportedSpace(f"Box actions, not {type(space).__name__}")
+        if not space.is_bounded():
+            raise UnsupportedSpace(f"bounded Box actions, not {space}")
+        self.shape, self.num_actions, self._dtype = space.shape, math.prod(space.shape), space.dtype
+        low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
+        self._middle, self._half = ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
+        per_unit = np.divide(1, self._half, out=np.zeros_like(self._half), where=self._half > 0)
+        self._scale, self._per_unit = (torch.from_numpy(part).to(device) for part in (self._half, per_unit))
+        self._offset = torch.from_numpy(-self._middle * per_unit).to(device)
+        self._centre = torch.from_numpy(self._middle).to(device)
+
+    def scaled(self, unit: np.ndarray) -> np.ndarray:
+        """Actions of the space `[S, N, *shape]` for `[S, N, A]` in [-1, 1]."""
+        action = self._middle + self._half * unit
+        return action.reshape(*unit.shape[:2], *self.shape).astype(self._dtype, copy=False)
+
+    def in_env_units(self, unit: torch.Tensor) -> torch.Tensor:
+        """`scaled` for tensors `[S, B, A]`, differentiable."""
+        return torch.addcmul(self._centre, unit, self._scale)
+
+    def unit(self, action: torch.Tensor) -> torch.Tensor:
+        """`[S, B, A]` in [-1, 1] of actions `[S, B, *shape]` of the space."""
+        return torch.addcmul(self._offset, action.flatten(2), self._per_unit)
+
+    def uniform(self, streams: Streams, num_envs: int) -> np.ndarray:
+        """Uniformly random `[S, N, A]` in [-1, 1)."""
+        return (2.0 * streams.uniform(num_envs, self.num_actions) - 1.0).astype(np.float32)
+
+
+class SquashedGaussian:
+    """a = tanh(u), u ~ N(μ, σ²), in [-1, 1]^A (Haarnoja et al., 2018, arXiv:1812.05905, Appendix C).
+
+    The outputs are μ followed by log σ, which is kept in `log_std_range`: cut off there (`clamp`), or drawn into it by
+    a tanh (`tanh`).
+    """
+
+    def __init__(
+        self, num_actions: int, log_std_range: tuple[float, float] = (-20.0, 2.0), bounded_by: str = "clamp"
+    ) -> None:
+        self.num_actions, self.bounded_by = num_actions, bounded_by
+        self.low, self.high = log_std_range
+
+    def sample(self, outputs: np.ndarray, streams: Streams) -> np.ndarray:
+        mean, raw = outputs[..., : self.num_actions], outputs[..., self.num_actions :]
+        if self.bounded_by == "tanh":
+            log_std = self.low + 0.5 * (self.high - self.low) * (np.tanh(raw) + 1)
+        else:
+            log_std = np.clip(raw, self.low, self.high)
+        return np.tanh(mean + np.exp(log_std) * streams.normal(*mean.shape[1:]))
+
+    def mode(self, outputs: np.ndarray) -> np.ndarray:
+        return np.tanh(outputs[..., : self.num_actions])
+
+    def sample_and_log_prob(self, outputs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a = tanh(μ + σ ε) `[S, B, A]` for standard normal ε, and log π(a) `[S, B]`, both differentiable by outputs.
+
+        log π(a) = Σ_i log N(u_i; μ_i, σ_i) − log(1 − tanh² u_i)  (eq. 26), with log(1 − tanh² u) =
+        2 (log 2 − |u| − log(1 + exp(−2|u|))), which is exact where tanh² u is 1 in float32.
+        """
+        return _SquashedGaussian.apply(outputs, noise, self)
+
+
+class _SquashedGaussian(torch.autograd.Function):
+    """At given noise: ∂a/∂u = 1 − a², ∂log π/∂μ = 2a, ∂log π/∂log σ = 2a σε − 1 and ∂u/∂log σ = σε."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, outputs: torch.Tensor, noise: torch.Tensor, policy: SquashedGaussian
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, raw = outputs.split(policy.num_actions, -1)
+        if policy.bounded_by == "tanh":
+            place, half = torch.tanh(raw), 0.5 * (policy.high - policy.low)
+            log_std, slope = policy.low + half * (place + 1), half * (1 - place.square())
+        else:
+            log_std = raw.clamp(policy.low, policy.high)
+            slope = (log_std == raw).to(raw.dtype)
+        spread = log_std.exp().mul_(noise)
+        u = mean + spread
+        distance = u.abs()
+        log_slope = torch.exp(-2.0 * distance).log1p_().add_(distance).sub_(math.log(2)).mul_(-2.0)
+        each = noise.square().mul_(-0.5).sub_(log_std).sub_(log_slope)
+        action = u.tanh_()
+        ctx.save_for_backward(action, spread, slope)
+        return action, each.sum(-1).sub_(0.5 * math.log(2 * math.pi) * policy.num_actions)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_action: torch.Tensor, d_log_prob: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        action, spread, slope = ctx.saved_tensors
+        d_log_prob = d_log_prob.unsqueeze(-1)
+        d_u = torch.addcmul(d_action, action, 2.0 * d_log_prob - d_action * action)
+        return torch.cat([d_u, (d_u * spread).sub_(d_log_prob).mul_(slope)], -1), None, None
+
+
+class GaussianNoise:
+    """Exploration: independent N(0, std²) at every step, `[S, N, A]`."""
+
+    def __init__(self, std: float) -> None:
+        self.std = std
+
+    def sample(self, streams: Streams, shape: tuple[int, int, int], ended: np.ndarray | None) -> np.ndarray:
+        return self.std * streams.normal(*shape[1:])
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """It has none."""
+
+
+class OrnsteinUhlenbeck:
+    """Exploration: x ← x − θ x Δt + σ √Δt N(0, 1) (Uhlenbeck & Ornstein, 1930), from 0 at the start of an episode."""
+
+    def __init__(self, std: float, theta: float, dt: float) -> None:
+        self.std, self.theta, self.dt = std, theta, dt
+        self._x: np.ndarray | None = None
+
+    def sample(self, streams: Streams, shape: tuple[int, int, int], ended: np.ndarray | None) -> np.ndarray:
+        """`ended` `[S, N]`: the episodes that the last step ended; None where there was no step."""
+        if self._x is None:
+            self._x = np.zeros(shape, np.float32)
+        if ended is not None:
+            self._x[ended] = 0.0
+        drift = (self.std * math.sqrt(self.dt)) * streams.normal(*shape[1:])
+        self._x = self._x - (self.theta * self.dt) * self._x + drift
+        return self._x
+
+    def get_state(self) -> dict[str, Any]:
+        return {} if self._x is None else {"x": self._x}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._x = np.array(state["x"], np.float32) if "x" in state else None
 
 
 def policy_for(space: gymnasium.Space[Any]) -> Categorical | DiagonalGaussian:

@@ -109,6 +109,13 @@ class Replay:
         for _ in range(due * self.num_batches):
             yield self.sample()
 
+    def ended(self, num_envs: int) -> np.ndarray | None:
+        """Which episodes the last step of `num_envs` sub-environments ended, `[S, N]`; None before the first."""
+        if self._size == 0:
+            return None
+        columns = np.arange(self._next - num_envs, self._next) % self.capacity
+        return np.asarray((self._store["terminated"] | self._store["truncated"])[:, columns].cpu())
+
     def sample(self) -> Transition:
         """One batch `[S, B, ...]`, with replacement."""
         return as_transition(self._gather(self._streams.integers(self._size, self.batch_size)))

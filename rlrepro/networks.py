@@ -40,6 +40,26 @@ def fan_in_uniform(weight: np.ndarray, bias: np.ndarray, generator: np.random.Ge
     bias[...] = generator.uniform(-bound, bound, bias.shape)
 
 
+def uniform(bound: float) -> Initialiser:
+    """Weights and biases uniform in ±bound."""
+
+    def fill(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
+        weight[...] = generator.uniform(-bound, bound, weight.shape)
+        bias[...] = generator.uniform(-bound, bound, bias.shape)
+
+    return fill
+
+
+def apart(num_late: int) -> Initialiser:
+    """`fan_in_uniform` of two layers that are added: the last `num_late` inputs have a fan-in of their own."""
+
+    def fill(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
+        fan_in_uniform(weight[:-num_late], bias, generator)
+        fan_in_uniform(weight[-num_late:], np.zeros_like(bias), generator)
+
+    return fill
+
+
 def xavier_uniform(gain: float) -> Initialiser:
     """Weights uniform in ±gain √(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010, eq. 16), dense layers only.
 
@@ -71,6 +91,10 @@ class MLP:
 
     Forward and backward are written out as one autograd function that adds each weight's gradient straight into
     the stack's gradient matrix: on small networks autograd's bookkeeping costs as much as the arithmetic.
+
+    Where the output is differentiated by the input too, as a critic by the action, say `input_gradient`. The last
+    `late` inputs join what comes out of the first hidden layer, as the action does in the critic of Lillicrap et al.
+    (2016); with `early` they go through that layer too.
     """
 
     def __init__(
@@ -78,6 +102,9 @@ class MLP:
         sizes: Sequence[int],
         activation: str = "tanh",
         initialisers: Sequence[Initialiser] | None = None,
+        input_gradient: bool = False,
+        late: int = 0,
+        early: bool = False,
     ) -> None:
         self.sizes = tuple(sizes)
         self.activation = activation
@@ -85,22 +112,31 @@ class MLP:
         self.num_layers = len(sizes) - 1
         self.initialisers = list(initialisers) if initialisers else [fan_in_uniform] * self.num_layers
         self.padded_out = padded(self.out, HEAD_MULTIPLE)
-        self._widths = (sizes[0], *(padded(size, HIDDEN_MULTIPLE) for size in sizes[1:-1]), self.padded_out)
+        self.late, self.first = late, sizes[0] if early else sizes[0] - late
+        if late and self.num_layers < 2:
+            raise ValueError("inputs that come late need a hidden layer to join")
+        columns = padded(self.first, HIDDEN_MULTIPLE) if input_gradient else self.first
+        self._widths = (columns, *(padded(size, HIDDEN_MULTIPLE) for size in sizes[1:-1]), self.padded_out)
 
     def layout(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (fan_in, fan_out) in enumerate(zip(self._widths[:-1], self._widths[1:], strict=True)):
-            shapes[f"weight_{layer}"] = (fan_in, fan_out)
+            joining = padded(self.late, HIDDEN_MULTIPLE) if layer == 1 else 0
+            shapes[f"weight_{layer}"] = (fan_in + joining, fan_out)
             shapes[f"bias_{layer}"] = (1, fan_out)
         return shapes
 
     def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        """A layer's initialiser sees its inputs without padding, those that come late last."""
         for layer, fill in enumerate(self.initialisers):
-            used = self.sizes[layer + 1]
-            weight = np.zeros((self.sizes[layer], used))
+            used, size = self.sizes[layer + 1], self.sizes[layer] if layer else self.first
+            late = self.late if layer == 1 else 0
+            weight = np.zeros((size + late, used))
             bias = np.zeros(used)
             fill(weight, bias, generator)
-            parameters[f"weight_{layer}"][: self.sizes[layer], :used] = weight
+            start = self._widths[layer]
+            parameters[f"weight_{layer}"][:size, :used] = weight[:size]
+            parameters[f"weight_{layer}"][start : start + late, :used] = weight[size:]
             parameters[f"bias_{layer}"][0, :used] = bias
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
@@ -133,12 +169,20 @@ class MLP:
 
     def _layers(self, bound: Bound, x: torch.Tensor) -> list[torch.Tensor]:
         """The input, each hidden activation and the (padded) output."""
+        late = None
+        if self.late:
+            late = functional.pad(x[..., -self.late :], (0, -self.late % HIDDEN_MULTIPLE))
+            x = x[..., : self.first]
+        if padding := self._widths[0] - self.first:
+            x = functional.pad(x, (0, padding))
         values = [x]
         parameters = bound.in_order
         for layer in range(self.num_layers):
             x = torch.baddbmm(parameters[2 * layer + 1][0], x, parameters[2 * layer][0])
             if layer < self.num_layers - 1:
                 x = tanh_(x) if self.activation == "tanh" else x.relu_()
+            if layer == 0 and late is not None:
+                x = torch.cat([x, late], -1)
             values.append(x)
         return values
 
@@ -166,9 +210,43 @@ class _MLP(torch.autograd.Function):
             if layer == 0 and not ctx.needs_input_grad[0]:
                 return None, None, None, None
             delta = torch.bmm(delta, weight.mT)
-            if layer > 0:
+            if layer == 1 and mlp.late:
+                hidden = mlp._widths[1]
+                late = delta[..., hidden : hidden + mlp.late]
+                delta = derivative(delta[..., :hidden], values[1][..., :hidden])
+            elif layer > 0:
                 delta = derivative(delta, values[layer])
+        delta = delta[..., : mlp.first]
+        if mlp.late and mlp.first < mlp.sizes[0]:
+            delta = torch.cat([delta, late], -1)
+        elif mlp.late:
+            delta = torch.cat([delta[..., : -mlp.late], delta[..., -mlp.late :] + late], -1)
         return delta, None, None, None
+
+
+class Ensemble:
+    """M networks of one shape, each with parameters of its own: `[S, B, ...]` to `[S, M, B, out]`.
+
+    They are rows of one matrix `[S · M, P]`, so that a layer of all is one product; it is the only network of its
+    Stack. `stack.name.one(m, x)` is the output of one member alone.
+    """
+
+    def __init__(self, network: Network, members: int = 2) -> None:
+        self.network, self.num_members = network, members
+
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        shapes = self.network.layout().items()
+        return {f"{member}.{name}": shape for member in range(self.num_members) for name, shape in shapes}
+
+    def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
+        for member in range(self.num_members):
+            own = {name: parameters[f"{member}.{name}"] for name in self.network.layout()}
+            self.network.initialise(own, generator)
+
+    def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+        members = bound.members(self.network, self.num_members)
+        repeated = x.unsqueeze(1).expand(-1, self.num_members, *x.shape[1:]).flatten(0, 1)
+        return self.network.forward(members, repeated).unflatten(0, (len(x), self.num_members))
 
 
 def _derivative_tanh(delta: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -376,10 +454,12 @@ __all__ = [
     "MLP",
     "Constant",
     "Convolutions",
+    "Ensemble",
     "MinAtarCNN",
     "NatureCNN",
     "Network",
     "Stacked",
+    "apart",
     "conv2d",
     "fan_in_uniform",
     "features",
@@ -389,5 +469,6 @@ __all__ = [
     "num_features",
     "orthogonal",
     "tanh_",
+    "uniform",
     "xavier_uniform",
 ]

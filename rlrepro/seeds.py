@@ -8,9 +8,10 @@ its own.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -102,12 +103,21 @@ class Network(Protocol):
 
 
 class Bound:
-    """A network bound to its columns of a stack's matrix: `bound(x)` is its output for all seeds."""
+    """A network bound to its columns of a stack's matrix: `bound(x)` is its output for all seeds.
 
-    def __init__(self, network: Network, stack: Stack, offset: int) -> None:
-        self.network, self.matrix, self.offset = network, stack.matrix, offset
-        self.parameters = self.cut(stack.matrix.detach())
-        self.gradients = self.cut(stack.gradient)
+    `rows` and `gradient` `[R, P]` are what the parameters and their gradients are views of; `matrix` is the leaf whose
+    `requires_grad` says whether they are learnt.
+    """
+
+    def __init__(
+        self, network: Network, matrix: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor, offset: int = 0
+    ) -> None:
+        self.network, self.matrix = network, matrix
+        self._rows, self._gradient, self._offset = rows, gradient, offset
+        self._member: dict[int, Bound] = {}
+        self._members: Bound | None = None
+        self.parameters = self.cut(rows)
+        self.gradients = self.cut(gradient)
         self.noise: Mapping[str, torch.Tensor] = {}  # what a noisy network perturbs its weights by; none: the means
         self.in_order = tuple(zip(self.parameters.values(), self.gradients.values(), strict=True))
 
@@ -116,11 +126,28 @@ class Bound:
 
     def cut(self, matrix: torch.Tensor) -> dict[str, torch.Tensor]:
         """The network's columns of a matrix `[S, P]` like the stack's, as views in the parameters' shapes."""
-        views, offset = {}, self.offset
+        views, offset = {}, self._offset
         for name, shape in self.network.layout().items():
             views[name] = matrix[:, offset : offset + math.prod(shape)].unflatten(1, shape)
             offset += _padded(math.prod(shape))
         return views
+
+    def members(self, network: Network, count: int) -> Bound:
+        """All `count` members of an ensemble of `network` as a stack of S · count rows: seed 0's first."""
+        if self._members is None:
+            if self._rows.shape[1] != count * width(network):
+                raise ValueError("an ensemble must be the only network of its Stack, so that its members are rows")
+            rows, gradient = (whole.view(len(whole) * count, -1) for whole in (self._rows, self._gradient))
+            self._members = Bound(network, self.matrix, rows, gradient)
+        return self._members
+
+    def one(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """The output of one member of an `Ensemble` alone, `[S, B, out]`."""
+        if index not in self._member:
+            network: Network = self.network.network  # type: ignore[attr-defined]
+            offset = self._offset + index * width(network)
+            self._member[index] = Bound(network, self.matrix, self._rows, self._gradient, offset)
+        return self._member[index](x)
 
     def differentiable(self) -> dict[str, torch.Tensor]:
         """The parameters as tensors that autograd follows, for networks without a backward pass of their own."""
@@ -152,15 +179,15 @@ class Stack:
     """
 
     def __init__(self, seeds: Sequence[int], device: str = "cpu", **networks: Network) -> None:
-        width = sum(_padded(math.prod(shape)) for net in networks.values() for shape in net.layout().values())
+        total = sum(width(network) for network in networks.values())
         self.networks, self._seeds, self._device = networks, tuple(seeds), device
-        self.matrix = torch.zeros(len(seeds), width, device=device, requires_grad=True)
-        self.gradient = torch.zeros(len(seeds), width, device=device)
+        self.matrix = torch.zeros(len(seeds), total, device=device, requires_grad=True)
+        self.gradient = torch.zeros(len(seeds), total, device=device)
         self._bound: dict[str, Bound] = {}
         offset = 0
         for name, network in networks.items():
-            self._bound[name] = Bound(network, self, offset)
-            offset += sum(_padded(math.prod(shape)) for shape in network.layout().values())
+            self._bound[name] = Bound(network, self.matrix, self.matrix.detach(), self.gradient, offset)
+            offset += width(network)
         for row, seed in enumerate(seeds):
             for name, network in networks.items():
                 generator = np.random.Generator(np.random.PCG64(seed_sequence(seed, "parameters", name)))
@@ -182,6 +209,16 @@ class Stack:
         copy.matrix.requires_grad_(False)
         copy.matrix.copy_(self.matrix.detach())
         return copy
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Inside, outputs are differentiated by what went in alone: no gradient of these parameters is computed."""
+        learnt = self.matrix.requires_grad
+        self.matrix.requires_grad_(False)
+        try:
+            yield
+        finally:
+            self.matrix.requires_grad_(learnt)
 
     @torch.no_grad()
     def track(self, online: Stack, tau: float) -> None:
@@ -210,7 +247,7 @@ class Stack:
 class Adam:
     """Adam (Kingma & Ba, 2015) for S seeds: one over the whole matrix is S independent ones, since it is elementwise.
 
-    `torch.optim.Adam`, fused. Where seeds may take different numbers of steps (PPO's target KL, whole episodes),
+    `torch.optim.Adam`, fused; `weight_decay` w adds w θ to the gradient, that of w ‖θ‖²/2 in the loss. Where seeds may take different numbers of steps (PPO's target KL, whole episodes),
     `independent` gives each row its own moments and step count, and `step(active=...)` leaves some of them out.
     """
 
@@ -221,6 +258,7 @@ class Adam:
         eps: float = 1e-8,
         betas: tuple[float, float] = (0.9, 0.999),
         independent: bool = False,
+        weight_decay: float = 0.0,
     ) -> None:
         self._num_seeds, self._independent = len(stack.matrix), independent
         matrix = stack.matrix.detach()
@@ -228,7 +266,7 @@ class Adam:
         self._gradients = list(stack.gradient.unbind(0)) if independent else [stack.gradient]
         for part, gradient in zip(self._parts, self._gradients, strict=True):
             part.requires_grad_(True).grad = gradient
-        self._adam = self._optimiser(lr=learning_rate, eps=eps, betas=betas)
+        self._adam = self._optimiser(lr=learning_rate, eps=eps, betas=betas, weight_decay=weight_decay)
 
     def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
         return torch.optim.Adam(self._parts, **options, fused=True)
@@ -341,6 +379,11 @@ def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
     norm = torch.linalg.vector_norm(gradient, dim=1)
     gradient.mul_((max_norm / (norm + 1e-6)).clamp_(max=1.0).unsqueeze(1))
     return norm
+
+
+def width(network: Network) -> int:
+    """The columns that a network takes of a stack's matrix."""
+    return sum(_padded(math.prod(shape)) for shape in network.layout().values())
 
 
 def _padded(count: int) -> int:

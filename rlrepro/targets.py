@@ -98,6 +98,31 @@ def td_target(
     return torch.addcmul(reward, gamma * (~terminated), next_value)
 
 
+def soft_value(q: torch.Tensor, log_prob: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """V(s) = min_m Q_m(s, a) − α log π(a|s) `[S, B]`, a ~ π (Haarnoja et al., 2018, arXiv:1812.05905, eq. 3).
+
+    `q` `[S, M, B]` of M critics, `log_prob` `[S, B]`, `alpha` `[S, 1]`.
+    """
+    return torch.addcmul(q.amin(1), alpha, log_prob, value=-1)
+
+
+def soft_policy_value(
+    q: torch.Tensor, log_probs: torch.Tensor, alpha: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """V(s) = πᵀ(Q − α log π) and the entropy H = −πᵀ log π, `[S, B]` (Christodoulou, 2019, eq. 10).
+
+    `q` and `log_probs` `[S, B, A]` of all actions, `alpha` `[S, 1]`.
+    """
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs).sum(-1)
+    return torch.addcmul((probs * q).sum(-1), alpha, entropy), entropy
+
+
+def ensemble_error(q: torch.Tensor, value_target: torch.Tensor) -> torch.Tensor:
+    """Σ_m E[(Q_m − y)²] `[S]` of M critics `[S, M, B]` that regress on one target `[S, B]`."""
+    return (q - value_target.unsqueeze(1)).square().mean(2).sum(1)
+
+
 def lambda_return(
     reward: torch.Tensor,
     next_value: torch.Tensor,

@@ -30,6 +30,8 @@ TRPO = ["--agent", "trpo", "--num-envs", "2", "--num-steps", "50", "--batch-size
 REINFORCE = ["--agent", "reinforce", "--num-envs", "2", "--num-episodes", "2", "--learning-rate", "0.01"]
 LEARNS = ["--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
           "--buffer-size", "300", "--hidden", "50,26"]  # fmt: skip
+OFF_POLICY = ["--learning-starts", "64", "--train-every", "4", "--batch-size", "33", "--buffer-size", "300",
+              "--hidden", "50,24"]  # fmt: skip
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -58,6 +60,14 @@ CASES = {
               "--tau", "0.3", "--target-every", "20"],
     "rainbow": ["--agent", "rainbow", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
     "pqn": ["--agent", "pqn", "--env", "CartPole-v1", "--num-envs", "3", "--num-steps", "20", "--hidden", "50,26"],
+    "ddpg": ["--agent", "ddpg", *OFF_POLICY, "--env", "Pendulum-v1", "--num-envs", "2", "--noise", "ou",
+             "--action-layer", "second", "--weight-decay", "0.01", "--env-kwargs", "max_episode_steps=30"],
+    "td3": ["--agent", "td3", *OFF_POLICY, "--env", "MountainCarContinuous-v0", "--action-layer", "both",
+            "--critic-units", "env"],
+    "sac": ["--agent", "sac", *OFF_POLICY, "--env", "Pendulum-v1", "--gradient-steps", "2", "--policy-delay", "2"],
+    "sac-separate-std": ["--agent", "sac", *OFF_POLICY, "--env", "MountainCarContinuous-v0", "--separate-std",
+                         "--num-envs", "3", "--log-std-bound", "tanh", "--init", "xavier", "--alpha-loss", "alpha"],
+    "sac-discrete": ["--agent", "sac_discrete", *OFF_POLICY, "--env", "Acrobot-v1", "--target-every", "60"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
@@ -104,7 +114,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", [
     "ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "a2c-normalised", "trpo-continuous",
-    "reinforce-discrete", "dqn",
+    "reinforce-discrete", "dqn", "sac",
 ])  # fmt: skip
 def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
     case: str, tmp_path: Path
@@ -133,6 +143,10 @@ RESUMED = {
     "a2c": [*CASES["a2c-normalised"], "--seeds", "2"],
     "trpo": [*CASES["trpo-discrete"], "--seeds", "2"],
     "reinforce": [*CASES["reinforce-discrete"], "--seeds", "2"],
+    "ddpg": [*CASES["ddpg"], "--seeds", "2"],
+    "td3": [*CASES["td3"], "--seeds", "2"],
+    "sac": [*CASES["sac"], "--seeds", "2"],
+    "sac-discrete": [*CASES["sac-discrete"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
          "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip

@@ -1,0 +1,238 @@
+"""Soft actor-critic (Haarnoja et al., 2018, "Soft Actor-Critic Algorithms and Applications", arXiv:1812.05905),
+Algorithm 1, with a learned temperature.
+
+Two critics regress on the soft value of the next state, the actor a = tanh(μ(s) + σ(s) ε) follows them, and the
+temperature holds the policy's entropy at a target H̄:
+
+    J_Q = ½ E[(Q_m(s, a) − (r + γ (min_m Q'_m(s', a') − α log π(a'|s'))))²]                (eq. 5 with eq. 3)
+    J_π = E[α log π(a|s) − min_m Q_m(s, a)], a ~ π(·|s)                                    (eq. 9)
+    J(α) = E[−α log π(a|s) − α H̄]                                                         (eq. 18)
+
+Networks act in [-1, 1], and log π is that of actions there; the memory keeps the environment's actions. The critics
+meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.distributions import SquashedGaussian, UnitBox
+from rlrepro.memory import Replay
+from rlrepro.networks import MLP, Constant, Ensemble, features, is_image, num_features, xavier_uniform
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.targets import ensemble_error, soft_value, td_target
+
+PAPER = "paper: Table 1"
+MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a SACBuilder.default"
+
+
+class SAC:
+    """SAC for bounded Box actions, on vectors."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
+        critic_learning_rate: float = hyper(3e-4, "of the critics'", f"{PAPER}; 1e-3: code: CleanRL", low=0)
+        alpha_learning_rate: float = hyper(3e-4, "of the temperature's", PAPER, low=0)
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
+        gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
+        tau: float = hyper(0.005, "weight of the online parameters in the targets", PAPER, low=0, high=1)
+        buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
+        batch_size: int = hyper(256, "transitions of a batch", PAPER, low=1)
+        learning_starts: int = hyper(
+            10_000, "env steps before learning", "code: rl-zoo3 hyperparams/sac.yml; the paper names none", low=0
+        )
+        random_start: bool = hyper(True, "before that, uniformly random actions", "code: Stable-Baselines3")
+        train_every: int = hyper(1, "env steps between times of learning", "paper: Algorithm 1", low=1)
+        gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
+        policy_delay: int = hyper(
+            1, "critic updates for as many of actor and α at once", "paper: Algorithm 1; 2: code: CleanRL", low=1
+        )
+        target_every: int = hyper(1, "gradient steps between updates of the targets", PAPER, low=1)
+        learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
+        alpha_init: float = hyper(1.0, "first temperature", "code: softlearning, log α = 0", low=1e-8)
+        alpha_loss: str = hyper(
+            "log_alpha", "what J(α) weighs log π + H̄ by", "code: softlearning, Stable-Baselines3; alpha: paper: eq. 18",
+            choices=("log_alpha", "alpha"),
+        )  # fmt: skip
+        target_entropy: float = hyper(-1.0, "H̄ for each dimension of the action", f"{PAPER}: −dim(A)")
+        log_std_range: tuple[float, ...] = hyper((-20.0, 2.0), "bounds of log σ", "code: softlearning; −5, 2: CleanRL")
+        log_std_bound: str = hyper(
+            "clamp", "how they are kept", "code: softlearning; tanh: code: CleanRL", choices=("clamp", "tanh")
+        )
+        hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers", PAPER, low=1)
+        separate_std: bool = hyper(False, "log σ has a network of its own", f"code: softlearning; true: {MUSHROOM}")
+        init: str = hyper(
+            "torch", "first weights", f"code: Stable-Baselines3; xavier: {MUSHROOM}", choices=("torch", "xavier")
+        )
+        critic_units: str = hyper(
+            "unit", "units of the actions that critics see", f"code: softlearning; env: {MUSHROOM}, CleanRL",
+            choices=("unit", "env"),
+        )  # fmt: skip
+
+    PRESETS = {
+        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": "code: rl-zoo3 hyperparams/sac.yml"},
+        "Pendulum-v1": {
+            "total_timesteps": 20_000,
+            "learning_starts": 100,
+            "actor_learning_rate": 1e-3,
+            "critic_learning_rate": 1e-3,
+            "alpha_learning_rate": 1e-3,
+            "source": "code: rl-zoo3 hyperparams/sac.yml, and Stable-Baselines3's learning_starts",
+        },
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors, not images")
+        if len(config.log_std_range) != 2 or config.log_std_range[0] >= config.log_std_range[1]:
+            raise ValueError("--log-std-range is two numbers, the lower one first")
+        self.config, self.setup = config, setup
+        self.box = UnitBox(setup.action_space, setup.device)
+        num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
+        low, high = config.log_std_range
+        self.gaussian = SquashedGaussian(num_actions, (low, high), config.log_std_bound)
+        xavier = [xavier_uniform(math.sqrt(2))] * len(config.hidden) + [xavier_uniform(1.0)]
+        start = xavier if config.init == "xavier" else None
+        critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
+        if config.separate_std:
+            halves = {name: MLP((num_obs, *config.hidden, num_actions), "relu", start) for name in ("mean", "log_std")}
+            self.actor = Stack(setup.seeds, setup.device, **halves)
+        else:
+            both = MLP((num_obs, *config.hidden, 2 * num_actions), "relu", start)
+            self.actor = Stack(setup.seeds, setup.device, actor=both)
+        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
+        self.target_critic = self.critic.lagged_copy()
+        self.temperature = Stack(setup.seeds, setup.device, log_alpha=Constant(1, math.log(config.alpha_init)))
+        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
+        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
+        self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
+        self.target_entropy = config.target_entropy * num_actions
+        self.exploration, self.noise = Streams(setup.seeds, "policy"), Streams(setup.seeds, "learning")
+        replay = Streams(setup.seeds, "replay")
+        times = config.learning_starts, config.train_every, config.gradient_steps
+        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
+        self._num_updates = 0
+        self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in _LAST}
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """a ~ π(·|s); uniformly random before learning starts."""
+        if self.config.random_start and step < self.config.learning_starts:
+            return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
+        return self.predict(obs, self.exploration, deterministic=False), {}
+
+    @torch.no_grad()
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """tanh(μ(s)), or a sample."""
+        outputs = self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        return self.box.scaled(self.gaussian.mode(outputs) if deterministic else self.gaussian.sample(outputs, streams))
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return features(self.setup.observation_space, obs)
+
+    def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """μ and log σ, `[S, B, 2A]`."""
+        if self.config.separate_std:
+            return torch.cat([self.actor.mean(obs), self.actor.log_std(obs)], -1)
+        return self.actor.actor(obs)
+
+    def draw(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a ~ π(·|s) in [-1, 1] `[S, B, A]`, and log π(a|s) `[S, B]`."""
+        noise = torch.from_numpy(self.noise.normal(obs.shape[1], self.box.num_actions)).to(obs.device)
+        return self.gaussian.sample_and_log_prob(self.policy_outputs(obs), noise)
+
+    def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
+        action = self.box.in_env_units(unit) if self.config.critic_units == "env" else unit
+        return critic.critics(torch.cat([obs, action], -1))[..., 0]
+
+    @property
+    def alpha(self) -> torch.Tensor:
+        """The temperature, `[S, 1]`."""
+        return self.temperature.named()["log_alpha.value"][:, 0].exp()
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
+        config, obs = self.config, self._inputs(batch.obs)
+        rate = linear(1.0, 0.0, self.setup.total_timesteps, step) if config.anneal else 1.0
+        loss, q = self.critic_loss(batch)
+        self.critic.gradient.zero_()
+        loss.sum().backward()
+        self.critic_optimiser.step(rate * config.critic_learning_rate)
+        self._num_updates += 1
+        if self._num_updates % config.policy_delay == 0:
+            for _ in range(config.policy_delay):
+                self._improve(obs, rate)
+        if self._num_updates % config.target_every == 0:
+            self.target_critic.track(self.critic, config.tau)
+        metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1), **self._last}
+        return {f"losses/{name}": value for name, value in metrics.items()} | {"charts/alpha": self.alpha[:, 0]}
+
+    def _improve(self, obs: torch.Tensor, rate: float) -> None:
+        actor_loss, log_prob = self.actor_loss(obs)
+        self.actor.gradient.zero_()
+        actor_loss.sum().backward()
+        self.actor_optimiser.step(rate * self.config.actor_learning_rate)
+        self._last = {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
+        if self.config.learn_alpha:
+            self.temperature.gradient.zero_()
+            self.alpha_loss(log_prob).sum().backward()
+            self.alpha_optimiser.step(rate * self.config.alpha_learning_rate)
+
+    def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
+        """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`."""
+        with torch.no_grad():
+            next_obs = self._inputs(batch.next_obs)
+            next_action, next_log_prob = self.draw(next_obs)
+            next_value = soft_value(self.q(self.target_critic, next_obs, next_action), next_log_prob, self.alpha)
+            target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
+        q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
+        return 0.5 * ensemble_error(q, target), q
+
+    def actor_loss(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`."""
+        action, log_prob = self.draw(obs)
+        with self.critic.frozen():
+            value = soft_value(self.q(self.critic, obs, action), log_prob, self.alpha)
+        return -value.mean(1), log_prob.detach()
+
+    def alpha_loss(self, log_prob: torch.Tensor) -> torch.Tensor:
+        """−α E[log π + H̄] `[S]` (eq. 18), or with log α in α's place."""
+        log_alpha = self.temperature.log_alpha(log_prob)[:, 0, 0]
+        weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
+        return -weight * (log_prob.mean(1) + self.target_entropy)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
+            **{name: getattr(self, name).get_state() for name in _PARTS},
+            "num_updates": self._num_updates,
+            "last": self._last,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in _STACKS:
+            getattr(self, name).load(state[name])
+        for name in _PARTS:
+            getattr(self, name).set_state(state.get(name, {}))
+        self._num_updates = state["num_updates"]
+        self._last = {name: torch.as_tensor(state["last"][name]).to(self.setup.device) for name in _LAST}
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.actor.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.actor.load_named(policy)
+
+
+_STACKS = ("actor", "critic", "target_critic", "temperature")
+_PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "noise")
+_LAST = ("actor_loss", "entropy")  # metrics of the last update of the actor

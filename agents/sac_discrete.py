@@ -1,0 +1,192 @@
+"""Soft actor-critic for discrete action settings (Christodoulou, 2019, arXiv:1910.07207), Algorithm 1.
+
+Critics and actor give a number for every action, so that expectations over actions are sums:
+
+    V(s) = π(s)ᵀ [min_m Q_m(s) − α log π(s)]                                             (eq. 10)
+    J_Q = ½ E[(Q_m(s, a) − (r + γ V'(s')))²]                                             (eq. 4)
+    J(α) = E[π(s)ᵀ [−α (log π(s) + H̄)]]                                                  (eq. 11)
+    J_π = E[π(s)ᵀ [α log π(s) − min_m Q_m(s)]]                                           (eq. 12)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.distributions import Categorical
+from rlrepro.memory import Replay
+from rlrepro.networks import MLP, Constant, Ensemble, NatureCNN, Network, features, is_image, num_features
+from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.targets import ensemble_error, soft_policy_value, td_target
+
+PAPER = "paper: Table 2"
+CLEANRL = "code: CleanRL sac_atari.py"
+
+
+class SACDiscrete:
+    """SAC for Discrete actions, on vectors (MLPs) or images (Nature CNNs)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
+        critic_learning_rate: float = hyper(3e-4, "of the critics'", PAPER, low=0)
+        alpha_learning_rate: float = hyper(3e-4, "of the temperature's", PAPER, low=0)
+        gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
+        tau: float = hyper(1.0, "weight of the online parameters in the targets", CLEANRL, low=0, high=1)
+        target_every: int = hyper(8000, "env steps between updates of the targets", f"{PAPER}; {CLEANRL}", low=1)
+        buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
+        batch_size: int = hyper(64, "transitions of a batch", PAPER, low=1)
+        learning_starts: int = hyper(20_000, "env steps before learning, of random actions", PAPER, low=0)
+        train_every: int = hyper(4, "env steps between times of learning", PAPER, low=1)
+        gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
+        learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
+        alpha_init: float = hyper(1.0, "first temperature", CLEANRL, low=1e-8)
+        target_entropy_scale: float = hyper(
+            0.98, "H̄ as a part of the largest entropy, log |A|", f"{PAPER}; 0.89: {CLEANRL}", low=0, high=1
+        )
+        adam_eps: float = hyper(1e-8, "Adam's ε", f"code: torch.optim.Adam; 1e-4: {CLEANRL}", low=1e-12)
+        hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers (not images)", "ours: as of SAC", low=1)
+
+    PRESETS = {
+        "*": {"num_envs": 1, "total_timesteps": 100_000, "source": PAPER},
+        "CartPole-v1": {
+            "total_timesteps": 50_000,
+            "actor_learning_rate": 1e-3,
+            "critic_learning_rate": 1e-3,
+            "alpha_learning_rate": 1e-3,
+            "tau": 0.005,
+            "target_every": 1,
+            "learning_starts": 1000,
+            "train_every": 1,
+            "target_entropy_scale": 0.5,
+            "hidden": (64, 64),
+            "source": "ours: the paper has Atari alone",
+        },
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
+            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        self.config, self.setup = config, setup
+        self.policy, self.image = Categorical(setup.action_space), is_image(setup.observation_space)
+        self.actor = Stack(setup.seeds, setup.device, actor=self._network())
+        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(self._network(), 2))
+        self.target_critic = self.critic.lagged_copy()
+        self.temperature = Stack(setup.seeds, setup.device, log_alpha=Constant(1, math.log(config.alpha_init)))
+        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate, eps=config.adam_eps)
+        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, eps=config.adam_eps)
+        self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate, eps=config.adam_eps)
+        self.target_entropy = config.target_entropy_scale * math.log(self.policy.num_actions)
+        self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
+        times = config.learning_starts, config.train_every, config.gradient_steps
+        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
+        self._target_period = 0
+        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
+
+    def _network(self) -> Network:
+        space = self.setup.observation_space
+        if self.image:
+            return NatureCNN(space.shape or (), self.policy.num_actions)
+        return MLP((num_features(space), *self.config.hidden, self.policy.num_actions), "relu")
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """a ~ π(s); uniformly random before learning starts."""
+        if step < self.config.learning_starts:
+            return self.exploration.integers(self.policy.num_actions, obs.shape[1]), {}
+        return self.predict(obs, self.exploration, deterministic=False), {}
+
+    @torch.no_grad()
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """The likeliest action, or a sample."""
+        logits = self.actor.actor(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        return self.policy.mode(logits) if deterministic else self.policy.sample(logits, streams)
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+    @property
+    def alpha(self) -> torch.Tensor:
+        """The temperature, `[S, 1]`."""
+        return self.temperature.named()["log_alpha.value"][:, 0].exp()
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets when due."""
+        config = self.config
+        critic_loss, q = self.critic_loss(batch)
+        self.critic.gradient.zero_()
+        critic_loss.sum().backward()
+        self.critic_optimiser.step()
+        actor_loss, entropy = self.actor_loss(self._inputs(batch.obs))
+        self.actor.gradient.zero_()
+        actor_loss.sum().backward()
+        self.actor_optimiser.step()
+        if config.learn_alpha:
+            self.temperature.gradient.zero_()
+            self.alpha_loss(entropy.detach()).sum().backward()
+            self.alpha_optimiser.step()
+        self._gradient_step = (self._gradient_step + 1) % config.gradient_steps
+        period = (step + self.setup.num_envs) // config.target_every
+        if self._gradient_step == 0 and period != self._target_period:
+            self._target_period = period
+            self.target_critic.track(self.critic, config.tau)
+        return {
+            "losses/critic_loss": critic_loss.detach(),
+            "losses/actor_loss": actor_loss.detach(),
+            "losses/q_values": q.detach()[:, 0].mean(1),
+            "losses/entropy": entropy.detach().mean(1),
+            "charts/alpha": self.alpha[:, 0],
+        }
+
+    def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
+        """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 4), and Q(s, a) `[S, 2, B]`."""
+        with torch.no_grad():
+            next_obs = self._inputs(batch.next_obs)
+            next_log_probs = torch.log_softmax(self.actor.actor(next_obs), -1)
+            next_q = self.target_critic.critics(next_obs).amin(1)
+            next_value, _ = soft_policy_value(next_q, next_log_probs, self.alpha)  # eq. 10
+            target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
+        action = batch.action[:, None, :, None].expand(-1, 2, -1, -1)
+        q = self.critic.critics(self._inputs(batch.obs)).gather(-1, action).squeeze(-1)
+        return 0.5 * ensemble_error(q, target), q
+
+    def actor_loss(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E[πᵀ (α log π − min_m Q_m)] `[S]` (eq. 12), and the entropy `[S, B]`."""
+        with torch.no_grad():
+            q = self.critic.critics(obs).amin(1)
+        value, entropy = soft_policy_value(q, torch.log_softmax(self.actor.actor(obs), -1), self.alpha)
+        return -value.mean(1), entropy
+
+    def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
+        """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same sign, and a factor that Adam takes out."""
+        return self.temperature.log_alpha(entropy)[:, 0, 0] * (entropy.mean(1) - self.target_entropy)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
+            **{name: getattr(self, name).get_state() for name in _PARTS},
+            "target_period": self._target_period,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in _STACKS:
+            getattr(self, name).load(state[name])
+        for name in _PARTS:
+            getattr(self, name).set_state(state.get(name, {}))
+        self._target_period = state["target_period"]
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.actor.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.actor.load_named(policy)
+
+
+_STACKS = ("actor", "critic", "target_critic", "temperature")
+_PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")

@@ -1,0 +1,209 @@
+"""Twin delayed deep deterministic policy gradient (Fujimoto et al., 2018, arXiv:1802.09477), Algorithm 1.
+
+Two critics regress on the smaller of two target values at a noisy target action,
+
+    ã = μ'(s') + clip(N(0, σ̃), −c, c)                                                   (eq. 14)
+    y = r + γ min_m Q'_m(s', ã)                                                          (eq. 10)
+
+and every d-th time the actor follows ∇ Q_1(s, μ(s)) (eq. 1), and the targets move: θ' ← τ θ + (1 − τ) θ'.
+
+Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
+in [-1, 1] too, or, with `critic_units = env`, as the environment does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.distributions import UnitBox
+from rlrepro.memory import Replay
+from rlrepro.networks import MLP, Ensemble, apart, fan_in_uniform, features, is_image, num_features, uniform
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.targets import ensemble_error, td_target
+
+AUTHORS = "the authors' repository now has"
+MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a TD3Builder.default"
+
+
+class TD3:
+    """TD3 for bounded Box actions, on vectors."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        actor_learning_rate: float = hyper(1e-3, "the actor's step size", f"paper: Section 6.1; {AUTHORS} 3e-4", low=0)
+        critic_learning_rate: float = hyper(1e-3, "the critics'", f"paper: Section 6.1; {AUTHORS} 3e-4", low=0)
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
+        gamma: float = hyper(0.99, "discount factor", "code: the authors' repository", low=0, high=1)
+        tau: float = hyper(0.005, "weight of the online parameters in the targets", "paper: Section 6.1", low=0, high=1)
+        buffer_size: int = hyper(
+            1_000_000, "transitions kept per seed", "paper: Section 6.1, the entire history", low=1
+        )
+        batch_size: int = hyper(100, "transitions of a batch", f"paper: Section 6.1; {AUTHORS} 256", low=1)
+        learning_starts: int = hyper(
+            10_000,
+            "env steps before learning",
+            f"paper: Section 6.1 (1000 for all but two tasks); {AUTHORS} 25 000",
+            low=0,
+        )
+        random_start: bool = hyper(True, "before that, uniformly random actions", "paper: Section 6.1")
+        train_every: int = hyper(1, "env steps between times of learning", "paper: Section 6.1", low=1)
+        gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
+        policy_delay: int = hyper(2, "critic updates for one of actor and targets (d)", "paper: Section 6.1", low=1)
+        exploration_noise: float = hyper(0.1, "deviation of the noise on actions (σ)", "paper: Section 6.1", low=0)
+        target_noise: float = hyper(0.2, "deviation of the noise on target actions (σ̃)", "paper: Section 6.1", low=0)
+        target_noise_clip: float = hyper(0.5, "largest such noise (c)", "paper: Section 6.1", low=0)
+        hidden: tuple[int, ...] = hyper((400, 300), "hidden layers", f"paper: Section 6.1; {AUTHORS} 256, 256", low=1)
+        action_layer: str = hyper(
+            "first", "layers of the critics that see the action", f"paper: Section 6.1; both: {MUSHROOM}",
+            choices=("first", "second", "both"),
+        )  # fmt: skip
+        output_init: float = hyper(
+            0.0, "last layers start uniform in ± this; 0: ±1/√fan_in", f"paper: none; 0.003: {MUSHROOM}", low=0
+        )
+        critic_units: str = hyper(
+            "unit", "units of the actions that critics see", "code: Stable-Baselines3; env: the authors' repository",
+            choices=("unit", "env"),
+        )  # fmt: skip
+
+    PRESETS = {
+        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": "paper: Section 6.1"},
+        "Pendulum-v1": {
+            "total_timesteps": 20_000,
+            "gamma": 0.98,
+            "buffer_size": 200_000,
+            "learning_starts": 10_000,
+            "batch_size": 256,
+            "source": "code: rl-zoo3 hyperparams/td3.yml, and Stable-Baselines3's batch size",
+        },
+    }
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors, not images")
+        if config.action_layer != "first" and len(config.hidden) < 2:
+            raise ValueError(f"--action-layer {config.action_layer} needs two layers in --hidden")
+        self.config, self.setup = config, setup
+        self.box = UnitBox(setup.action_space, setup.device)
+        num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
+        last = uniform(config.output_init) if config.output_init else fan_in_uniform
+        inner = [fan_in_uniform] * len(config.hidden)
+        late = 0 if config.action_layer == "first" else num_actions
+        actor = MLP((num_obs, *config.hidden, num_actions), "relu", [*inner, last])
+        critic = MLP(
+            (num_obs + num_actions, *config.hidden, 1),
+            "relu",
+            [fan_in_uniform, apart(late), *inner[2:], last] if late else [*inner, last],
+            input_gradient=True,
+            late=late,
+            early=config.action_layer == "both",
+        )
+        self.actor = Stack(setup.seeds, setup.device, actor=actor)
+        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
+        self.target_actor, self.target_critic = self.actor.lagged_copy(), self.critic.lagged_copy()
+        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
+        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
+        self.exploration = Streams(setup.seeds, "policy")
+        self.target_noise = Streams(setup.seeds, "target policy")
+        replay = Streams(setup.seeds, "replay")
+        times = config.learning_starts, config.train_every, config.gradient_steps
+        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
+        self._num_updates = 0
+        self._actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """μ(s) + N(0, σ), cut off at the bounds; uniformly random before learning starts."""
+        if self.config.random_start and step < self.config.learning_starts:
+            return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
+        return self.predict(obs, self.exploration, deterministic=False), {}
+
+    @torch.no_grad()
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """μ(s), or with the exploration's noise."""
+        unit = self.policy(self.actor, self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        if not deterministic:
+            unit = np.clip(unit + self.config.exploration_noise * streams.normal(*unit.shape[1:]), -1.0, 1.0)
+        return self.box.scaled(unit)
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return features(self.setup.observation_space, obs)
+
+    def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
+        """μ(s) in [-1, 1], `[S, B, A]`."""
+        return torch.tanh(actor.actor(obs))
+
+    def _pairs(self, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """(s, a) as the critics see them, of actions in [-1, 1]."""
+        return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One gradient step of the critics on a batch `[S, B, ...]`; every `policy_delay`-th, actor and targets."""
+        config, obs = self.config, self._inputs(batch.obs)
+        rate = linear(1.0, 0.0, self.setup.total_timesteps, step) if config.anneal else 1.0
+        loss, q = self.critic_loss(batch)
+        self.critic.gradient.zero_()
+        loss.sum().backward()
+        self.critic_optimiser.step(rate * config.critic_learning_rate)
+        self._num_updates += 1
+        if self._num_updates % config.policy_delay == 0:
+            actor_loss = self.actor_loss(obs)
+            self.actor.gradient.zero_()
+            actor_loss.sum().backward()
+            self.actor_optimiser.step(rate * config.actor_learning_rate)
+            self._actor_loss = actor_loss.detach()
+            self.target_critic.track(self.critic, config.tau)
+            self.target_actor.track(self.actor, config.tau)
+        metrics = {"critic_loss": loss.detach(), "actor_loss": self._actor_loss, "q_values": q.detach()[:, 0].mean(1)}
+        return {f"losses/{name}": value for name, value in metrics.items()}
+
+    def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
+        """Σ_m E[(Q_m(s, a) − y)²] `[S]`, and Q `[S, 2, B]`."""
+        config, next_obs = self.config, self._inputs(batch.next_obs)
+        with torch.no_grad():
+            noise = torch.from_numpy(self.target_noise.normal(next_obs.shape[1], self.box.num_actions))
+            noise = (config.target_noise * noise.to(next_obs.device)).clamp_(
+                -config.target_noise_clip, config.target_noise_clip
+            )
+            next_action = (self.policy(self.target_actor, next_obs) + noise).clamp_(-1.0, 1.0)  # eq. 14
+            next_q = self.target_critic.critics(self._pairs(next_obs, next_action))[..., 0]
+            target = td_target(batch.reward, next_q.amin(1), batch.terminated, config.gamma)  # eq. 10
+        q = self.critic.critics(self._pairs(self._inputs(batch.obs), self.box.unit(batch.action)))[..., 0]
+        return ensemble_error(q, target), q
+
+    def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:
+        """−E[Q_1(s, μ(s))] `[S]`: its gradient is eq. 1, the sign turned."""
+        with self.critic.frozen():
+            inputs = self._pairs(obs, self.policy(self.actor, obs))
+            return -self.critic.critics.one(0, inputs)[..., 0].mean(1)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
+            **{name: getattr(self, name).get_state() for name in _PARTS},
+            "num_updates": self._num_updates,
+            "actor_loss": self._actor_loss,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in _STACKS:
+            getattr(self, name).load(state[name])
+        for name in _PARTS:
+            getattr(self, name).set_state(state.get(name, {}))
+        self._num_updates = state["num_updates"]
+        self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.actor.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.actor.load_named(policy)
+
+
+_STACKS = ("actor", "critic", "target_actor", "target_critic")
+_PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")
