@@ -59,12 +59,21 @@ class DQN:
         )
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
-        dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9")
-        num_steps: int = hyper(1, "rewards in a target (n)", "Sutton & Barto (2018), eq. 7.1", low=1)
-        prioritised: bool = hyper(False, "draw what was mispredicted more often", "Schaul et al. (2016), Algorithm 1")
-        alpha: float = hyper(0.6, "prioritised: exponent of |δ|", "Schaul et al. (2016), Section 4", low=0)
+        dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9", addition=True)
+        num_steps: int = hyper(1, "rewards in a target (n)", "Sutton & Barto (2018), eq. 7.1", low=1, addition=True)
+        prioritised: bool = hyper(
+            False, "draw what was mispredicted more often", "Schaul et al. (2016), Algorithm 1", addition=True
+        )
+        alpha: float = hyper(
+            0.6, "prioritised: exponent of |δ|", "Schaul et al. (2016), Section 4", low=0, addition=True
+        )
         beta: float = hyper(
-            0.4, "prioritised: first β, which ends at 1", "Schaul et al. (2016), Section 4", low=0, high=1
+            0.4,
+            "prioritised: first β, which ends at 1",
+            "Schaul et al. (2016), Section 4",
+            low=0,
+            high=1,
+            addition=True,
         )
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}

@@ -178,7 +178,11 @@ def hyper(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    addition: bool = False,
 ) -> Any:
-    """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid."""
-    metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices}
+    """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid.
+
+    An `addition` is somebody's extension of the algorithm, off by default: a card need not name it.
+    """
+    metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices, "addition": addition}
     return dataclasses.field(default=default, metadata=metadata)

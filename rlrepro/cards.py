@@ -73,6 +73,10 @@ class Environment:
     best: float | None = None  #: 1 of the normalised score
 
 
+#: the source of an addition that a card does not name
+_OFF = "ours: off, as the card does not name it"
+
+
 @dataclasses.dataclass(frozen=True)
 class Value:
     """A hyperparameter and where it was read."""
@@ -441,6 +445,8 @@ def _checked(
             reader.fault(place, f"{agent} has no hyperparameter {key!r}{nearest(key, [*fields, *RUN_SETTINGS])}")
         elif (why := fault_of(parser, key, value.value, is_run_setting=key in RUN_SETTINGS)) is not None:
             reader.fault(place, why)
+    off = {key: Value(field.default, _OFF) for key, field in fields.items() if field.metadata.get("addition")}
+    values = {**off, **values}
     missing = [key for key in (*_REQUIRED_RUN_SETTINGS, *fields) if key not in values]
     if missing:
         listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")

@@ -247,8 +247,9 @@ class Stack:
 class Adam:
     """Adam (Kingma & Ba, 2015) for S seeds: one over the whole matrix is S independent ones, since it is elementwise.
 
-    `torch.optim.Adam`, fused; `weight_decay` w adds w θ to the gradient, that of w ‖θ‖²/2 in the loss. Where seeds may take different numbers of steps (PPO's target KL, whole episodes),
-    `independent` gives each row its own moments and step count, and `step(active=...)` leaves some of them out.
+    `torch.optim.Adam`, fused; `weight_decay` w adds w θ to the gradient, that of w ‖θ‖²/2 in the loss. Where seeds may
+    take different numbers of steps (PPO's target KL, whole episodes), `independent` gives each row its own moments and
+    step count, and `step(active=...)` leaves some of them out.
     """
 
     def __init__(
