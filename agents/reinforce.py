@@ -122,8 +122,10 @@ class Reinforce(ActorCritic):
         if self.config.baseline:
             rest = self.value(self.inputs(batch.next_obs.flatten(1, 2))).view(reward.shape)
             reward = reward + self.config.gamma * rest * (batch.truncated & ~batch.terminated)
-        parts = reward, nothing, nothing, batch.terminated, batch.truncated
-        return gae(*(part.transpose(1, 2) for part in parts), self.config.gamma, 1.0).transpose(1, 2)
+        reward, nothing, terminated, truncated = (
+            part.transpose(1, 2) for part in (reward, nothing, batch.terminated, batch.truncated)
+        )
+        return gae(reward, nothing, nothing, terminated, truncated, self.config.gamma, 1.0).transpose(1, 2)
 
     def get_state(self) -> dict[str, Any]:
         state = {"adam": self.optimiser.get_state(), "critic_adam": self.critic_optimiser.get_state()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,14 @@ class ActorCritic:
         if not isinstance(self.policy, DiagonalGaussian):
             return means
         return torch.cat([means, self.stack.log_std(means).expand_as(means)], -1)
+
+    def linearised_policy(self, inputs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The Jacobian of `policy_outputs` by the parameters, on vectors: its product with a direction `[S, P]`."""
+        mean = self.stack.actor.network.linearised(self.stack.actor, inputs)  # type: ignore[attr-defined]
+        if not isinstance(self.policy, DiagonalGaussian):
+            return mean
+        log_std = self.stack.log_std.network.linearised(self.stack.log_std, inputs)  # type: ignore[attr-defined]
+        return lambda direction: torch.cat([moved := mean(direction), log_std(direction).expand_as(moved)], -1)
 
     @torch.no_grad()
     def advantage(self, batch: Transition, value: torch.Tensor, gamma: float, gae_lambda: float) -> torch.Tensor:
