@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches
 from rlrepro.networks import is_image
@@ -53,7 +53,9 @@ class TRPO(ActorCritic):
         adam_eps: float = hyper(1e-5, "Adam's ε", CONTRIB, low=1e-12)
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CONTRIB, low=1)
         activation: str = hyper("tanh", "between layers", "paper: Section 8.1", choices=("tanh", "relu"))
-        first_weights: str = hyper("orthogonal", "how weights are drawn at first", CONTRIB, choices=FIRST_WEIGHTS)
+        first_weights: str = hyper(
+            "orthogonal", "how weights are drawn", CONTRIB, choices=("orthogonal", "uniform", "xavier")
+        )
         log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", CONTRIB)
 
     PRESETS = {

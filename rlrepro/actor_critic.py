@@ -27,8 +27,6 @@ from rlrepro.networks import (
 from rlrepro.seeds import Stack, Streams
 from rlrepro.targets import gae
 
-FIRST_WEIGHTS = ("orthogonal", "uniform", "xavier")
-
 
 class ActorCritic:
     """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
@@ -49,7 +47,7 @@ class ActorCritic:
         log_std_init: float = 0.0,
         separate: bool = False,
     ) -> None:
-        """`first_weights` is one of `FIRST_WEIGHTS`; raises `UnsupportedSpace` for spaces that cannot be served."""
+        """`first_weights`: orthogonal, uniform or xavier. Raises `UnsupportedSpace` for spaces not served."""
         self.setup = setup
         self.policy = policy_for(setup.action_space)
         self.image = is_image(setup.observation_space)
@@ -156,4 +154,4 @@ def _initialisers(kind: str, activation: str, num_hidden: int, head_gain: float)
     return [*[orthogonal(math.sqrt(2))] * num_hidden, orthogonal(head_gain)]
 
 
-__all__ = ["FIRST_WEIGHTS", "ActorCritic"]
+__all__ = ["ActorCritic"]
