@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout
 from rlrepro.networks import is_image
@@ -53,7 +53,9 @@ class A2C(ActorCritic):
         rms_alpha: float = hyper(0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1)
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", SB3, low=1)
         activation: str = hyper("tanh", "between layers (not images)", SB3, choices=("tanh", "relu"))
-        first_weights: str = hyper("orthogonal", "how weights are drawn at first", SB3, choices=FIRST_WEIGHTS)
+        first_weights: str = hyper(
+            "orthogonal", "how weights are drawn", SB3, choices=("orthogonal", "uniform", "xavier")
+        )
         log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", SB3)
         separate: bool = hyper(
             False, "the critic has an optimiser of its own and its gradient no limit", f"{SB3} (MushroomRL: true)"

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Episodes
 from rlrepro.networks import is_image
@@ -46,7 +46,9 @@ class Reinforce(ActorCritic):
         value_learning_rate: float = hyper(1e-3, "step size of the baseline (α_w)", "ours: networks, with Adam", low=0)
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers; none: linear", "ours: PPO's", low=1)
         activation: str = hyper("tanh", "between layers", "ours: PPO's", choices=("tanh", "relu"))
-        first_weights: str = hyper("orthogonal", "how weights are drawn at first", "ours: PPO's", choices=FIRST_WEIGHTS)
+        first_weights: str = hyper(
+            "orthogonal", "how weights are drawn", "ours: PPO's", choices=("orthogonal", "uniform", "xavier")
+        )
         log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", "ours: PPO's")
         adam_eps: float = hyper(1e-8, "Adam's ε", "code: torch.optim.Adam", low=1e-12)
 
@@ -122,8 +124,10 @@ class Reinforce(ActorCritic):
         if self.config.baseline:
             rest = self.value(self.inputs(batch.next_obs.flatten(1, 2))).view(reward.shape)
             reward = reward + self.config.gamma * rest * (batch.truncated & ~batch.terminated)
-        parts = reward, nothing, nothing, batch.terminated, batch.truncated
-        return gae(*(part.transpose(1, 2) for part in parts), self.config.gamma, 1.0).transpose(1, 2)
+        reward, nothing, terminated, truncated = (
+            part.transpose(1, 2) for part in (reward, nothing, batch.terminated, batch.truncated)
+        )
+        return gae(reward, nothing, nothing, terminated, truncated, self.config.gamma, 1.0).transpose(1, 2)
 
     def get_state(self) -> dict[str, Any]:
         state = {"adam": self.optimiser.get_state(), "critic_adam": self.critic_optimiser.get_state()}

@@ -21,9 +21,8 @@ from typing import Any
 
 import torch
 
-from rlrepro.actor_critic import FIRST_WEIGHTS, ActorCritic
+from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.distributions import DiagonalGaussian
 from rlrepro.memory import Rollout, minibatches
 from rlrepro.networks import is_image
 from rlrepro.seeds import Adam, Streams
@@ -54,7 +53,9 @@ class TRPO(ActorCritic):
         adam_eps: float = hyper(1e-5, "Adam's ε", CONTRIB, low=1e-12)
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CONTRIB, low=1)
         activation: str = hyper("tanh", "between layers", "paper: Section 8.1", choices=("tanh", "relu"))
-        first_weights: str = hyper("orthogonal", "how weights are drawn at first", CONTRIB, choices=FIRST_WEIGHTS)
+        first_weights: str = hyper(
+            "orthogonal", "how weights are drawn", CONTRIB, choices=("orthogonal", "uniform", "xavier")
+        )
         log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", CONTRIB)
 
     PRESETS = {
@@ -125,7 +126,7 @@ class TRPO(ActorCritic):
         gradient.zero_()
         surrogate.sum().backward(retain_graph=True)
         g = gradient.clone()
-        jacobian = self.linearised(obs)
+        jacobian = self.linearised_policy(obs)
 
         def fisher(v: torch.Tensor) -> torch.Tensor:
             """F v = E[Jᵀ M J v], damped."""
@@ -140,14 +141,6 @@ class TRPO(ActorCritic):
         longest = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
         found = self._line_search(longest.unsqueeze(1) * direction, obs, action, advantage, old_outputs, old_log_prob)
         return {**found, "losses/surrogate_before": surrogate.detach(), "losses/entropy": entropy.detach().mean(1)}
-
-    def linearised(self, obs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The Jacobian of `policy_outputs` at `obs` as its product with a direction `[S, P]`."""
-        mean = self.stack.actor.network.linearised(self.stack.actor, obs)  # type: ignore[attr-defined]
-        if not isinstance(self.policy, DiagonalGaussian):
-            return mean
-        log_std = self.stack.log_std.network.linearised(self.stack.log_std, obs)  # type: ignore[attr-defined]
-        return lambda v: torch.cat([moved := mean(v), log_std(v).expand_as(moved)], -1)
 
     @torch.no_grad()
     def _line_search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,6 @@ from rlrepro.networks import (
 from rlrepro.seeds import Stack, Streams
 from rlrepro.targets import gae
 
-FIRST_WEIGHTS = ("orthogonal", "uniform", "xavier")
-
 
 class ActorCritic:
     """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
@@ -49,7 +47,7 @@ class ActorCritic:
         log_std_init: float = 0.0,
         separate: bool = False,
     ) -> None:
-        """`first_weights` is one of `FIRST_WEIGHTS`; raises `UnsupportedSpace` for spaces that cannot be served."""
+        """`first_weights`: orthogonal, uniform or xavier. Raises `UnsupportedSpace` for spaces not served."""
         self.setup = setup
         self.policy = policy_for(setup.action_space)
         self.image = is_image(setup.observation_space)
@@ -111,6 +109,14 @@ class ActorCritic:
             return means
         return torch.cat([means, self.stack.log_std(means).expand_as(means)], -1)
 
+    def linearised_policy(self, inputs: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The Jacobian of `policy_outputs` by the parameters, on vectors: its product with a direction `[S, P]`."""
+        mean = self.stack.actor.network.linearised(self.stack.actor, inputs)  # type: ignore[attr-defined]
+        if not isinstance(self.policy, DiagonalGaussian):
+            return mean
+        log_std = self.stack.log_std.network.linearised(self.stack.log_std, inputs)  # type: ignore[attr-defined]
+        return lambda direction: torch.cat([moved := mean(direction), log_std(direction).expand_as(moved)], -1)
+
     @torch.no_grad()
     def advantage(self, batch: Transition, value: torch.Tensor, gamma: float, gae_lambda: float) -> torch.Tensor:
         """GAE of a rollout `[S, T, N, ...]` whose observations have `value`; both are `[S, T·N]`."""
@@ -148,4 +154,4 @@ def _initialisers(kind: str, activation: str, num_hidden: int, head_gain: float)
     return [*[orthogonal(math.sqrt(2))] * num_hidden, orthogonal(head_gain)]
 
 
-__all__ = ["FIRST_WEIGHTS", "ActorCritic"]
+__all__ = ["ActorCritic"]

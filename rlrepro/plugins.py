@@ -140,7 +140,9 @@ class AgentSource:
             file = Path(spec.origin)
         tree = ast.parse(file.read_text(encoding="utf-8"))
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.attribute]
-        if len(classes) != 1 or classes[0].bases or classes[0].keywords or classes[0].decorator_list:
+        if len(classes) != 1 or classes[0].keywords or classes[0].decorator_list:
+            return None
+        if not all(_describes_nothing(base, tree) for base in classes[0].bases):
             return None
         wanted = [node for node in classes[0].body if _defines(node) in _DESCRIBING]
         rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
@@ -161,7 +163,7 @@ class AgentSource:
         if "Config" not in scope:
             return None
         methods = {node.name for node in classes[0].body if isinstance(node, ast.FunctionDef)}
-        owns_loop = "train" in methods and "act" not in methods
+        owns_loop = "train" in methods and "act" not in methods and not classes[0].bases
         return scope["Config"], scope.get("PRESETS", {}), scope.get("stackable", True) and not owns_loop
 
 
@@ -467,6 +469,15 @@ def _existing(path: str) -> Path:
         beside = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
         raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
     return file
+
+
+def _describes_nothing(base: ast.expr, tree: ast.Module) -> bool:
+    """Whether a class's base is our `ActorCritic`, which acts and has none of `_DESCRIBING`."""
+    imported = (
+        node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "rlrepro.actor_critic"
+    )
+    names = {alias.asname or alias.name for node in imported for alias in node.names if alias.name == "ActorCritic"}
+    return isinstance(base, ast.Name) and base.id in names
 
 
 def _names(node: ast.AST) -> set[str]:

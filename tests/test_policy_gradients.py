@@ -177,6 +177,28 @@ def test_a2c_with_separate_optimisers_is_two_learners() -> None:
     assert set(agent.get_policy()) == set(agent.stack.named())
 
 
+def test_a2c_on_images_learns_a_seed_alone_as_among_others() -> None:
+    image, actions = gymnasium.spaces.Box(0, 255, (36, 36, 1), np.uint8), gymnasium.spaces.Discrete(3)
+
+    def learnt(seeds: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        agent = a2c.A2C(Setup(image, actions, seeds, 2, 100), a2c.A2C.Config(num_steps=3))
+        fields = []
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            obs, next_obs = rng.integers(0, 255, (2, 3, 2, 36, 36, 1), np.uint8)
+            ends = rng.random((2, 3, 2)) < 0.3
+            fields.append((obs, rng.integers(0, 3, (3, 2)), rng.random((3, 2), np.float32), next_obs, *ends))
+        start = agent.stack.matrix.detach().clone()
+        agent.update(Transition(*(torch.from_numpy(np.stack(field)) for field in zip(*fields, strict=True)), {}), 0)
+        return agent.stack.matrix.detach(), start
+
+    every, start = learnt(SEEDS)
+    assert (every != start).any(1).all()
+    assert torch.equal(learnt(SEEDS[1:2])[0][0], every[1])
+    with pytest.raises(UnsupportedSpace, match="--separate"):
+        a2c.A2C(Setup(image, actions, SEEDS, 2, 100), a2c.A2C.Config(separate=True))
+
+
 # --- TRPO
 
 
@@ -255,6 +277,7 @@ STEPS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[torch.Tensor], 
 }
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")  # of its critic, which is not fitted
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 @pytest.mark.parametrize("case", STEPS)
