@@ -39,8 +39,9 @@ _EXTRAS = {
     "pygame": "video",
     "cv2": "atari",
     "imageio": "mujoco",
+    "minatar": "minatar",
+    "minigrid": "minigrid",
 }
-_NAMESPACES = {"ALE": "atari"}
 _DESCRIBING = ("Config", "PRESETS", "stackable")
 _AGENT_PARTS = ["Config", "act", "predict", "update"]
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
@@ -279,16 +280,17 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
     namespace = name.partition("/")[0] if "/" in name else ""
-    if namespace in _NAMESPACES:
-        extra = _NAMESPACES[namespace]
+    if namespace == "ALE":
         try:
             importlib.import_module("ale_py")
         except ImportError:
-            raise Problem(f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'") from None
+            raise Problem(f"{name} needs the 'atari' extra: pip install 'rlrepro[atari]'") from None
         if name not in gymnasium.registry:
             gymnasium.register_envs(sys.modules["ale_py"])
-        if name in gymnasium.registry:
-            return name, _gym_factory(name), name
+    elif namespace in installed("env_namespaces"):
+        _load(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
+    if name in gymnasium.registry:
+        return name, _gym_factory(name), name
     choices = [*points, *gymnasium.registry]
     guests = [f"{module}:{name}" for module in _packages_that_need_gymnasium()]
     if guests:
