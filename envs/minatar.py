@@ -59,9 +59,7 @@ class MinAtar(gym.Env[Planes, int | np.integer[Any]]):
         self.action_space = gym.spaces.Discrete(len(self._actions))
         self.observation_space = gym.spaces.Box(0, 1, tuple(self._game.state_shape()), np.bool_)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Planes, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Planes, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
             self._game.seed(seed % 2**32)

@@ -376,6 +376,17 @@ def _only_env(module: ModuleType, file: Path, registered: list[str]) -> str:
     return choices[0]
 
 
+def frames_per_step(env: gymnasium.Env[Any, Any]) -> int:
+    """Frames of an emulator in one env step, where a wrapper tells (`frames_per_step`) or ale-py does; else 1."""
+    import gymnasium
+
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper) and "frames_per_step" not in vars(layer):
+        layer = layer.env
+    frames = getattr(layer, "frames_per_step", getattr(layer, "_frameskip", 1))
+    return frames if isinstance(frames, int) else 1
+
+
 def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
     """A wrapper by entry point, Gymnasium's name, `module:Class` or `file.py:Class`, with `(key=value, …)` after it."""
     import gymnasium.wrappers

@@ -1,6 +1,7 @@
 """The state of a Gymnasium environment as plain data, where the environment can give it.
 
-An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out. Of any other, the
+An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out (a wrapper whose
+class says `holds_all = True` that of everything inside too). Of any other, the
 attributes of every wrapper and of the environment are read as they stand: numbers, text, arrays, containers of
 these, random generators. What cannot be read so (a physics engine's world) makes the environment unrestorable.
 Whether a restored environment goes on as the first one did is not believed but tried, by `can_restore`.
@@ -88,7 +89,7 @@ def _step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[tuple[Any, ...], b
 def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
     while True:
         yield env
-        if not isinstance(env, gymnasium.Wrapper):
+        if not isinstance(env, gymnasium.Wrapper) or getattr(type(env), "holds_all", False):
             return
         env = env.env
 
