@@ -52,8 +52,8 @@ class OneSeed:
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A sub-environment that tells of its steps and episodes: outermost, so rewards are the environment's own.
 
-    Who steps it is given what to learn from, where the environment tells that apart (`info["learn"]`): after an end that
-    is none of the environment's own, the next reset goes on with the same episode.
+    Who steps it is given what to learn from, where the environment tells that apart (`info["learn"]`): after an end
+    that is none of the environment's own, the next reset goes on with the same episode.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], index: int, training: RecordedTraining) -> None:

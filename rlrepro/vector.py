@@ -190,8 +190,8 @@ class VectorEnv:
     def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
         """One step of all; the transition, and the observations to act on next.
 
-        Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose. Its reward
-        and termination are those to learn from, where the environment tells them apart from its own (`info["learn"]`).
+        Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose. Its
+        reward and termination are those to learn from, where the environment tells them apart (`info["learn"]`).
         """
         flat = action.reshape(self._num, *action.shape[2:])
         if self._low is not None and self._high is not None:
