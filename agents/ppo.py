@@ -93,6 +93,8 @@ class PPO:
         },
     }
 
+    PROBE = {"num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "learning_rate": 5e-3, "num_minibatches": 4}
+
     def __init__(self, setup: Setup, config: Config) -> None:
         self.config, self.setup = config, setup
         self.policy = policy_for(setup.action_space)
@@ -154,6 +156,11 @@ class PPO:
     def value(self, inputs: torch.Tensor) -> torch.Tensor:
         """V(s), `[S, B]`."""
         return (self.stack.shared(inputs) if self.image else self.stack.critic(inputs))[..., -1]
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """V(s), `[S, B]`, for `rlrepro probe`."""
+        return self.value(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
 
     def policy_and_value(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.image:

@@ -23,6 +23,7 @@ COMMANDS = {
     "scoreboard": ("rlrepro.scoreboard:main", "one table of the claims of several reproductions"),
     "bundle": ("rlrepro.bundle:main", "pack a reproduction into one file"),
     "verify": ("rlrepro.bundle:main_verify", "check a bundle, and run a claim of it again"),
+    "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
     "calibrate": ("rlrepro.calibrate:main", "simulate how often the verdicts' statistics err"),
     "list": ("rlrepro.cli:list_main", "name the agents, environments and wrappers that are installed"),
 }

@@ -291,6 +291,8 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         _load(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
+    if (retired := _retired(name)) is not None:
+        raise Problem(retired)
     choices = [*points, *gymnasium.registry]
     guests = [f"{module}:{name}" for module in _packages_that_need_gymnasium()]
     if guests:
@@ -541,13 +543,35 @@ def _defines(node: ast.stmt) -> str | None:
     return None
 
 
+def _retired(name: str) -> str | None:
+    """What stands in the place of an id that Gymnasium has no more."""
+    old = re.match(r"(Ant|HalfCheetah|Hopper|Humanoid\w*|Inverted\w+|Pusher|Reacher|Swimmer|Walker2d)-v[0-3]$", name)
+    if old:
+        return f"{name} is no longer part of Gymnasium; use {old[1]}-v5"
+    atari = re.match(r"(\w+?)(NoFrameskip|Deterministic)-v\d$", name)
+    if atari:
+        return (
+            f"{name}: Atari games go by ALE/{atari[1]}-v5 here, and --wrapper Atari2015 does what was done with the "
+            f"older ids (ale_py:{name} is the old one by itself)"
+        )
+    return None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
 def _why_not_made(name: str, error: BaseException) -> str:
     """Why an environment could not be made; a missing extra is named with its pip command."""
     if isinstance(error, Problem):
         return str(error)
-    old = re.match(r"(Ant|HalfCheetah|Hopper|Humanoid\w*|Inverted\w+|Pusher|Reacher|Swimmer|Walker2d)-v[0-3]$", name)
-    if old:
-        return f"{name} is no longer part of Gymnasium; use {old[1]}-v5"
+    if (retired := _retired(name)) is not None:
+        return retired
+    if name.endswith("Pusher-v4") and "mujoco" in str(error).lower():
+        return f"{name} does not run with MuJoCo 3 or later ({_version('mujoco')} is installed); use Pusher-v5"
     seen: BaseException | None = error
     while seen is not None:
         for module, extra in _EXTRAS.items():
