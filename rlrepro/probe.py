@@ -1,9 +1,9 @@
 """`rlrepro probe --agent NAME`: is an agent right where the answer is known?
 
 An agent is trained on every probe environment that applies to it, in seconds. The hyperparameters are its defaults,
-then what its class has in `PROBE` (also `num_envs` and `total_timesteps`), then the probe's own γ as `gamma`. A probe of
-values asks the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return that
-the agent expects.
+then what its class has in `PROBE` (also `num_envs` and `total_timesteps`), then the probe's own γ as `gamma`. A probe
+of values asks the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return
+that the agent expects.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
     """An agent after its training on a probe."""
     from rlrepro.loop import EpisodeCounter, train
     from rlrepro.vector import VectorEnv
+    from rlrepro.worker import use_device
 
+    use_device("cpu")
     kind = type(source.make().action_space).__name__
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
     presets = getattr(agent_class, "PRESETS", {})
