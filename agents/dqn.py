@@ -57,7 +57,7 @@ class DQN:
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
 
     PROBE = {
-        "num_envs": 1, "total_timesteps": 3_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
+        "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
         "learning_starts": 100, "train_every": 4, "target_every": 40, "hidden": (32, 32),
     }  # fmt: skip
 

@@ -93,7 +93,7 @@ class PPO:
         },
     }
 
-    PROBE = {"num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "learning_rate": 5e-3, "num_minibatches": 4}
+    PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "num_minibatches": 4}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         self.config, self.setup = config, setup

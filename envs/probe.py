@@ -123,7 +123,7 @@ class Termination(Probe):
 
 
 class Truncation(Probe):
-    """Only the clock ends an episode: v(0) = 1 / (1 − γ)."""
+    """Only the clock ends an episode, after two steps that look the same: v(0) = 1 / (1 − γ)."""
 
     isolates = "bootstrapping through truncation"
     discount = 0.5
@@ -135,7 +135,11 @@ class Truncation(Probe):
         return [1 / (1 - cls.discount)]
 
     def _move(self, action: Any) -> tuple[float, bool, bool]:
-        return 1.0, False, True
+        over, self.state = self.state > 0, 1.0
+        return 1.0, False, over
+
+    def _obs(self) -> Obs:
+        return np.zeros(1, np.float32)
 
 
 class Action(Probe):
