@@ -138,7 +138,7 @@ def test_the_record_of_a_run_has_scores_of_whole_games(runs: Runs) -> None:
         folder = runs.finish(agent.replace(":", "-"), *arguments, *brief, "--agent", agent)
         rows = list(read_rows(folder / "seeds" / "0" / "episodes.csv"))
         assert rows
-        assert {int(row["length"] if "length" in row else row["episode_length"]) for row in rows} == {100}
+        assert {int(row["episode_length"]) for row in rows} == {100}
         assert json.loads((folder / "settings.json").read_text())["frames_per_step"] == 4
 
 

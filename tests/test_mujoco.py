@@ -68,7 +68,7 @@ def test_a_normalised_run_has_the_environments_returns_and_goes_on_to_the_same_b
 
     whole = runs.finish("whole", *flags)
     for row in read_rows(whole / "seeds" / "0" / "episodes.csv"):  # about 1 a step, not about 0
-        assert float(row["return"]) > 0.4 * int(row["length"])
+        assert float(row["episode_return"]) > 0.4 * int(row["episode_length"])
     again = runs.finish("again", *flags)
     for seed in (0, 1):  # as if it had been killed after its first checkpoint
         checkpoints = sorted((again / "seeds" / str(seed) / "checkpoints").glob("*"))
