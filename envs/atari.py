@@ -66,12 +66,12 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of older ids
             super().__init__(gym.make(spec.id, disable_env_checker=True, **arguments))
-        self._base: Any = self.env.unwrapped
-        self._ale, self._set = self._base.ale, self._base._action_set
+        base: Any = self.env.unwrapped
+        self._base, self._ale, self._set = base, base.ale, base._action_set
         self.frames_per_step, self._noop_max, self._limit = frame_skip, noop_max, spec.max_episode_steps
         self._sticky, self._action = sticky_action_prob, self._set[0]
         self._end_on_life_loss, self._clip_rewards = end_on_life_loss, clip_rewards
-        height, width = self._base.observation_space.shape
+        height, width = base.observation_space.shape
         self._screens = np.zeros((2, height, width), np.uint8)
         self._down, self._across = _areas(height), _areas(width)
         self._stack = np.zeros((num_stacked, SIZE, SIZE), np.uint8)

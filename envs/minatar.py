@@ -57,7 +57,8 @@ class MinAtar(gym.Env[Planes, int | np.integer[Any]]):
         num_actions = self._game.num_actions()
         self._actions = self._game.minimal_action_set() if minimal_action_set else list(range(num_actions))
         self.action_space = gym.spaces.Discrete(len(self._actions))
-        self.observation_space = gym.spaces.Box(0, 1, tuple(self._game.state_shape()), np.bool_)
+        dtype: Any = np.bool_
+        self.observation_space: gym.spaces.Space[Any] = gym.spaces.Box(0, 1, tuple(self._game.state_shape()), dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Planes, dict[str, Any]]:
         super().reset(seed=seed)

@@ -42,7 +42,8 @@ class BatchedGame:
         self._sticky, self._ramping = sticky_action_prob, difficulty_ramping
         self._actions = np.array(self.minimal_actions if self.minimal_action_set else range(6))
         self.action_space = spaces.Discrete(len(self._actions))
-        self.observation_space = spaces.Box(0, 1, (10, 10, self.num_planes), np.bool_)
+        plane_dtype: Any = np.bool_
+        self.observation_space = spaces.Box(0, 1, (10, 10, self.num_planes), plane_dtype)
         self._rows = np.arange(num)
         self._random = [np.random.RandomState(0) for _ in range(num)]
         self._state = {"last_action": np.zeros(num, np.int64), "elapsed": np.zeros(num, np.int64), **self._new(num)}
@@ -88,7 +89,7 @@ class BatchedGame:
 
     def get_state(self, i: int) -> dict[str, Any]:
         """All that game `i` holds."""
-        _, key, position, *_ = self._random[i].get_state()  # type: ignore[misc]
+        _, key, position, *_ = self._random[i].get_state()
         return {
             "key": key,
             "position": int(position),
@@ -97,7 +98,8 @@ class BatchedGame:
 
     def set_state(self, i: int, state: dict[str, Any]) -> Bools:
         """Restore what `get_state` gave; its present observation."""
-        self._random[i].set_state(("MT19937", np.asarray(state["key"]), state["position"]))
+        stream: Any = ("MT19937", np.asarray(state["key"]), state["position"])
+        self._random[i].set_state(stream)
         for name, value in state["game"].items():
             self._state[name][i] = value
         return self._planes()[i]
@@ -365,7 +367,7 @@ class SpaceInvaders(BatchedGame):
 
     RELOAD, SLOWEST, ALIENS_RELOAD = 5, 12, 10
     # Columns by their distance from each column, the left of two first.
-    NEAREST = np.array([sorted(range(10), key=lambda x, at=at: abs(x - at)) for at in range(10)])
+    NEAREST = np.abs(np.arange(10)[:, None] - np.arange(10)).argsort(1, kind="stable")
 
     column: Ints
     heading: Ints
@@ -444,7 +446,8 @@ class SpaceInvaders(BatchedGame):
         aliens = self.aliens[index]
         order = self.NEAREST[self.column[index]]
         several = np.arange(len(index))
-        column = order[several, aliens.any(1)[several[:, None], order].argmax(1)]
+        inhabited: Bools = aliens.any(axis=1)
+        column = order[several, inhabited[several[:, None], order].argmax(1)]
         row = 9 - aliens[several, ::-1, column].argmax(1)
         self.alien_shots[index, row, column] = True
 

@@ -28,7 +28,7 @@ class GridImage(gym.ObservationWrapper[npt.NDArray[np.uint8], Any, Any], gym.uti
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
-        self.observation_space = _image_space(env)
+        self.observation_space: gym.spaces.Space[Any] = _image_space(env)
 
     def observation(self, observation: dict[str, Any]) -> npt.NDArray[np.uint8]:
         return observation["image"]

@@ -288,7 +288,7 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         if name not in gymnasium.registry:
             gymnasium.register_envs(sys.modules["ale_py"])
     elif namespace in installed("env_namespaces"):
-        _load(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
+        register_namespace(namespace)
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
     if (retired := _retired(name)) is not None:
@@ -304,6 +304,11 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
         "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)"
     )
+
+
+def register_namespace(namespace: str) -> None:
+    """Register what stands behind `namespace/…` with Gymnasium: one entry point of `rlrepro.env_namespaces`."""
+    _load(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
 
 
 def _packages_that_need_gymnasium() -> list[str]:
