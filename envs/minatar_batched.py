@@ -446,7 +446,7 @@ class SpaceInvaders(BatchedGame):
         aliens = self.aliens[index]
         order = self.NEAREST[self.column[index]]
         several = np.arange(len(index))
-        inhabited: Bools = aliens.any(axis=1)
+        inhabited: Any = aliens.any(axis=1)
         column = order[several, inhabited[several[:, None], order].argmax(1)]
         row = 9 - aliens[several, ::-1, column].argmax(1)
         self.alien_shots[index, row, column] = True
