@@ -85,7 +85,7 @@ benchmark: $(READY)  ## Measures speed against Stable-Baselines3
 lock:  ## Remakes requirements.lock: the newest releases that fit, but torch TORCH=2.13.0
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && mkdir "$$tmp/source" && cp -r $(SOURCES) "$$tmp/source" && \
 	  $(PYTHON) -m venv "$$tmp/venv" && \
-	  "$$tmp/venv/bin/pip" install -q "torch==$(TORCH)" "$$tmp/source[atari,box2d,dev,mujoco,video]" && \
+	  "$$tmp/venv/bin/pip" install -q "torch==$(TORCH)" "$$tmp/source[atari,box2d,dev,minatar,minigrid,mujoco,video]" && \
 	  { sed -n '/^#/p' requirements.lock; \
 	    "$$tmp/venv/bin/pip" freeze --all --exclude pip --exclude rlrepro \
 	    | sed -E 's/\+[A-Za-z0-9.]+$$//' | LC_ALL=C sort -f; } > "$$tmp/lock" && \

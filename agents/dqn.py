@@ -78,6 +78,11 @@ class DQN:
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
+        "learning_starts": 100, "train_every": 4, "target_every": 40, "hidden": (32, 32),
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
@@ -126,9 +131,16 @@ class DQN:
         random = (draw * self.num_actions).astype(np.int64)
         return random if explore.all() else np.where(explore, random, self._greedy(obs))
 
-    @torch.no_grad()
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        return self.online.q(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy().argmax(-1)
+        return self._q_on_host(obs).argmax(-1)
+
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
+        return self._q_on_host(obs).max(-1)
+
+    @torch.no_grad()
+    def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
+        return self.online.q(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
 
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return obs if self.image else features(self.setup.observation_space, obs)

@@ -80,6 +80,8 @@ class PPO(ActorCritic):
         },
     }
 
+    PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "num_minibatches": 4}
+
     def __init__(self, setup: Setup, config: Config) -> None:
         first_weights = "orthogonal" if config.ortho_init else "uniform"
         super().__init__(setup, [config.hidden] * 2, config.activation, first_weights, config.log_std_init)

@@ -97,6 +97,11 @@ class ActorCritic:
         """V(s), `[S, B]`."""
         return (self.stack.shared(inputs) if self.image else self.critic_stack.critic(inputs))[..., -1]
 
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """V(s), `[S, B]`, for `rlrepro probe`."""
+        return self.value(self.inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+
     def policy_and_value(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`policy_outputs` and `value` at once."""
         if not self.image:

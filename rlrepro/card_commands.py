@@ -190,7 +190,7 @@ where = ""  # TODO: a table or figure
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from rlrepro.units import settings_of, units_of
+    from rlrepro.units import env_warnings, settings_of, units_of
 
     status = 0
     for name in asked.cards:
@@ -209,6 +209,8 @@ def _check(asked: argparse.Namespace) -> int:
             continue
         claims = len(card.claims) + len(card.orders)
         print(f"{file}: no faults: {_count(claims, 'claim')}, {_count(len(units), 'run')} of each seed")
+        for warning in env_warnings(card, units):
+            print(f"  warning: {warning}")
         for unit in units:
             try:
                 settings_of(card, unit, (0,))

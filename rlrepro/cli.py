@@ -24,6 +24,7 @@ COMMANDS = {
     "bundle": ("rlrepro.bundle:main", "pack a reproduction into one file"),
     "verify": ("rlrepro.bundle:main_verify", "check a bundle, and run a claim of it again"),
     "proofs": ("rlrepro.proofs:main", "what has been shown of each agent, as one table"),
+    "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
     "calibrate": ("rlrepro.calibrate:main", "simulate how often the verdicts' statistics err"),
     "list": ("rlrepro.cli:list_main", "name the agents, environments and wrappers that are installed"),
 }
@@ -65,7 +66,7 @@ def _main(arguments: list[str]) -> int:
 
 def list_main(arguments: Sequence[str]) -> int:
     """`rlrepro list`; the exit status."""
-    from rlrepro.plugins import installed, variants
+    from rlrepro.plugins import installed, register_namespace, variants
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
     parser.add_argument("what", nargs="?", choices=("agents", "envs", "wrappers"), help="only these")
@@ -79,13 +80,13 @@ def list_main(arguments: Sequence[str]) -> int:
 
         _print("environments of plug-ins", {name: point.value for name, point in installed("envs").items()})
         batched = installed("batched_envs")
+        for namespace in installed("env_namespaces"):
+            register_namespace(namespace)
+            ids = sorted(name for name in gymnasium.registry if name.startswith(f"{namespace}/"))
+            _print(f"environments of {namespace}", {name: _form(name in batched) for name in ids})
         _print(
             "environments of Gymnasium",
-            {
-                name: "vector form with a stream each" if name in batched else ""
-                for name in sorted(gymnasium.registry)
-                if "/" not in name
-            },
+            {name: _form(name in batched) for name in sorted(gymnasium.registry) if "/" not in name},
         )
     if only in (None, "wrappers"):
         import gymnasium.wrappers
@@ -93,6 +94,10 @@ def list_main(arguments: Sequence[str]) -> int:
         _print("wrappers of plug-ins", {name: point.value for name, point in installed("wrappers").items()})
         _print("wrappers of Gymnasium", dict.fromkeys(sorted(set(gymnasium.wrappers.__all__) - {"vector"}), ""))
     return 0
+
+
+def _form(is_batched: bool) -> str:
+    return "vector form with a stream each" if is_batched else ""
 
 
 def _print(title: str, rows: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from rlrepro.cards import Card, Claim, Order, find_card
 from rlrepro.errors import Problem
 from rlrepro.figures import Curve, Drawing, Mark
 from rlrepro.protocol import History, Protocol, Score, score, window
+from rlrepro.published import load_traps
 from rlrepro.results import Results, UnitResults
 from rlrepro.units import unit_name
 from rlrepro.verdict import WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
@@ -565,7 +566,7 @@ def _value(value: Any) -> str:
     return ", ".join(map(_value, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def _environment(card: Card, name: str) -> dict[str, str]:
+def _environment(card: Card, name: str) -> dict[str, Any]:
     one = card.environments[name]
     options = [f"{key}={value!r}" for key, value in one.kwargs.items()]
     return {
@@ -574,6 +575,7 @@ def _environment(card: Card, name: str) -> dict[str, str]:
         "run": one.run + (f" ({', '.join(options)})" if options else ""),
         "wrappers": ", ".join(one.wrappers),
         "differs": one.differs or ("nothing: the same version" if one.paper == one.run else "nothing"),
+        "warnings": load_traps().warnings(one.paper, one.run, one.kwargs, one.wrappers),
         "scale": "" if one.random is None or one.best is None else f"{exact(one.random)} to {exact(one.best)}",
     }
 

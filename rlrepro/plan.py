@@ -27,7 +27,7 @@ from rlrepro.errors import Interrupted, Problem
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import KEPT_CHECKPOINTS
 from rlrepro.settings import Request, Settings
-from rlrepro.units import Unit, settings_of
+from rlrepro.units import Unit, env_warnings, settings_of
 
 _LEAST_STEPS = 2_000
 _ROLLOUTS = 4
@@ -298,6 +298,8 @@ def show_plan(
             console.print(f"  measuring {index} of {len(units)}: {unit.name}", style="dim", soft_wrap=True)
         plans.append(plan_unit(card, unit, seeds, scale))
     console.print(unit_table(plans))
+    for warning in env_warnings(card, units):
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     for plan in plans:
         if plan.cost is None:
             console.print(f"{plan.unit.name}: {plan.problem}", style="red", markup=False)

@@ -39,8 +39,9 @@ _EXTRAS = {
     "pygame": "video",
     "cv2": "atari",
     "imageio": "mujoco",
+    "minatar": "minatar",
+    "minigrid": "minigrid",
 }
-_NAMESPACES = {"ALE": "atari"}
 _DESCRIBING = ("Config", "PRESETS", "stackable")
 _AGENT_PARTS = ["Config", "act", "predict", "update"]
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
@@ -281,16 +282,19 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
     namespace = name.partition("/")[0] if "/" in name else ""
-    if namespace in _NAMESPACES:
-        extra = _NAMESPACES[namespace]
+    if namespace == "ALE":
         try:
             importlib.import_module("ale_py")
         except ImportError:
-            raise Problem(f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'") from None
+            raise Problem(f"{name} needs the 'atari' extra: pip install 'rlrepro[atari]'") from None
         if name not in gymnasium.registry:
             gymnasium.register_envs(sys.modules["ale_py"])
-        if name in gymnasium.registry:
-            return name, _gym_factory(name), name
+    elif namespace in installed("env_namespaces"):
+        register_namespace(namespace)
+    if name in gymnasium.registry:
+        return name, _gym_factory(name), name
+    if (retired := _retired(name)) is not None:
+        raise Problem(retired)
     choices = [*points, *gymnasium.registry]
     guests = [f"{module}:{name}" for module in _packages_that_need_gymnasium()]
     if guests:
@@ -302,6 +306,11 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
         "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)"
     )
+
+
+def register_namespace(namespace: str) -> None:
+    """Register what stands behind `namespace/…` with Gymnasium: one entry point of `rlrepro.env_namespaces`."""
+    _load(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
 
 
 def _packages_that_need_gymnasium() -> list[str]:
@@ -374,6 +383,17 @@ def _only_env(module: ModuleType, file: Path, registered: list[str]) -> str:
         found = ", ".join(choices) or "no environment"
         raise Problem(f"--env {file}: which environment? write {file}:Name (it holds {found})")
     return choices[0]
+
+
+def frames_per_step(env: gymnasium.Env[Any, Any]) -> int:
+    """Frames of an emulator in one env step, where a wrapper tells (`frames_per_step`) or ale-py does; else 1."""
+    import gymnasium
+
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper) and "frames_per_step" not in vars(layer):
+        layer = layer.env
+    frames = getattr(layer, "frames_per_step", getattr(layer, "_frameskip", 1))
+    return frames if isinstance(frames, int) else 1
 
 
 def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
@@ -539,13 +559,35 @@ def _defines(node: ast.stmt) -> str | None:
     return None
 
 
+def _retired(name: str) -> str | None:
+    """What stands in the place of an id that Gymnasium has no more."""
+    old = re.match(r"(Ant|HalfCheetah|Hopper|Humanoid\w*|Inverted\w+|Pusher|Reacher|Swimmer|Walker2d)-v[0-3]$", name)
+    if old:
+        return f"{name} is no longer part of Gymnasium; use {old[1]}-v5"
+    atari = re.match(r"(\w+?)(NoFrameskip|Deterministic)-v\d$", name)
+    if atari:
+        return (
+            f"{name}: Atari games go by ALE/{atari[1]}-v5 here, and --wrapper Atari2015 does what was done with the "
+            f"older ids (ale_py:{name} is the old one by itself)"
+        )
+    return None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
+
+
 def _why_not_made(name: str, error: BaseException) -> str:
     """Why an environment could not be made; a missing extra is named with its pip command."""
     if isinstance(error, Problem):
         return str(error)
-    old = re.match(r"(Ant|HalfCheetah|Hopper|Humanoid\w*|Inverted\w+|Pusher|Reacher|Swimmer|Walker2d)-v[0-3]$", name)
-    if old:
-        return f"{name} is no longer part of Gymnasium; use {old[1]}-v5"
+    if (retired := _retired(name)) is not None:
+        return retired
+    if name.endswith("Pusher-v4") and "mujoco" in str(error).lower():
+        return f"{name} does not run with MuJoCo 3 or later ({_version('mujoco')} is installed); use Pusher-v5"
     seen: BaseException | None = error
     while seen is not None:
         for module, extra in _EXTRAS.items():

@@ -250,6 +250,9 @@ def _shown(settings: Settings) -> dict[str, Any]:
         "device": settings.device,
         "processes": min(settings.processes, len(settings.groups())),
     }
+    if settings.frames_per_step != 1:
+        frames = settings.total_timesteps * settings.frames_per_step
+        rows["frames"] = f"{settings.frames_per_step} an env step, {frames:,} a seed"
     if settings.env_kwargs:
         rows["env kwargs"] = ", ".join(f"{k}={v!r}" for k, v in settings.env_kwargs.items())
     if settings.wrappers:

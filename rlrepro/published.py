@@ -77,12 +77,51 @@ class VersionChange:
 
 
 @dataclasses.dataclass(frozen=True)
+class EnvNote:
+    """What must be known of one version of an environment, or of an argument of it, whatever it is compared with."""
+
+    env: str
+    versions: tuple[int, ...]  #: empty: all
+    argument: str  #: it holds only where this argument is given; empty: always
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Traps:
     """data/traps.toml."""
 
     cautions: Mapping[str, Caution]
     traps: tuple[Trap, ...]
     versions: tuple[VersionChange, ...]
+    notes: tuple[EnvNote, ...]
+
+    def warnings(self, paper: str, run: str, kwargs: Mapping[str, Any], wrappers: Sequence[str] = ()) -> list[str]:
+        """What is known to spoil a comparison of returns on a paper's environment with those on the one that runs."""
+        told = [
+            f"{env}: {one.note}"
+            for env in dict.fromkeys((paper, run))
+            for one in self.notes
+            if one.env.lower() == base_name(env)
+            and (not one.versions or version(env) in one.versions)
+            and (not one.argument or (env == run and one.argument in kwargs))
+        ]
+        if base_name(paper) != base_name(run):
+            return told
+        first, second = version(paper), version(run)
+        if paper.endswith("NoFrameskip-v4") and run.startswith("ALE/"):
+            if not any(name.startswith("Atari") for name in wrappers):
+                told.append(
+                    f"{run} skips frames and repeats actions by itself, as {paper} does not; the wrapper Atari2015 "
+                    "gives what the older id was used for"
+                )
+            return told
+        if first is None or second is None or first == second:
+            return told
+        same, changes = self.between(paper, first, second)
+        told += [f"-v{one.first} to -v{one.second}, NOT comparable: {one.change}" for one in changes if not one.same]
+        if same is None:
+            told.append(f"what changed between {paper} and {run} is not known")
+        return told
 
     def between(self, env: str, first: int, second: int) -> tuple[bool | None, list[VersionChange]]:
         """Whether two versions of an environment give comparable returns (None: not known), and what changed."""
@@ -90,7 +129,7 @@ class Traps:
         name = base_name(env)
         changes: list[VersionChange] = []
         for step in range(low, high):
-            names = (name, "mujoco") if name in _MUJOCO else (name,)
+            names = (name, "mujoco" if name in _MUJOCO else name.partition("/")[0])  # MinAtar/Breakout: MinAtar
             known = [c for n in names for c in self.versions if (c.env.lower(), c.first) == (n, step)]
             if not known:
                 return None, changes
@@ -114,6 +153,10 @@ def load_traps() -> Traps:
         ),
         tuple(
             VersionChange(one["env"], one["from"], one["to"], one["same"], one["change"]) for one in table["version"]
+        ),
+        tuple(
+            EnvNote(one["env"], tuple(one.get("versions", ())), one.get("argument", ""), one["note"])
+            for one in table["env_note"]
         ),
     )
 

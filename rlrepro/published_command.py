@@ -235,4 +235,17 @@ def traps_page() -> str:
     for one in traps.versions:
         name = "MuJoCo tasks not listed for this step" if one.env == "mujoco" else one.env
         lines.append(f"| {name} | -v{one.first}, -v{one.second} | {'yes' if one.same else 'no'} | {one.change} |\n")
+    lines += [
+        "\n",
+        "## Environments by themselves\n",
+        "\n",
+        "`rlrepro card check`, `rlrepro reproduce --plan` and a reproduction's page warn of these, and of each step\n",
+        "above that is not comparable, where a card's environment meets them.\n",
+        "\n",
+        "| environment | where | what to know |\n",
+        "| --- | --- | --- |\n",
+    ]
+    for note in traps.notes:
+        where = ", ".join(f"-v{one}" for one in note.versions) or f"`{note.argument}`"
+        lines.append(f"| {note.env} | {where} | {note.note} |\n")
     return "".join(lines)

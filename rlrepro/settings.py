@@ -17,7 +17,7 @@ from typing import Any
 
 from rlrepro.errors import Problem, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, train_parser
-from rlrepro.plugins import AgentSource, find_agent, find_env
+from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step
 
 SETTINGS_FORMAT = 1
 
@@ -49,6 +49,7 @@ class Settings:
     normalise_reward: bool = False
     eval_deterministic: bool = True
     stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
+    frames_per_step: int = 1  #: told by the environment: what papers count in frames is env steps × this
 
     def to_json(self) -> str:
         return _to_json(dataclasses.asdict(self))
@@ -152,6 +153,7 @@ def _resolve(
     source = find_env(env_name, env_kwargs, wrappers)
     probe = source.make()
     kind = type(probe.action_space).__name__
+    frames = frames_per_step(probe)
     probe.close()
     layers = [(key, presets[key]) for key in ("*", kind, source.gym_id or env_name) if key in presets]
 
@@ -222,6 +224,7 @@ def _resolve(
         normalise_reward=bool(pick("normalise_reward", False)),
         eval_deterministic=bool(pick("eval_deterministic", True)),
         stackable=stackable,
+        frames_per_step=frames,
     )
 
 

@@ -1,8 +1,9 @@
 """The state of a Gymnasium environment as plain data, where the environment can give it.
 
-An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out. Of any other, the
+An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out (a wrapper whose
+class says `holds_all = True` that of everything inside too). Of any other, the
 attributes of every wrapper and of the environment are read as they stand: numbers, text, arrays, containers of
-these, random generators. What cannot be read so (a physics engine's world) makes the environment unrestorable.
+these, random generators, and MuJoCo's world. What else cannot be read so (Box2D's) makes the environment unrestorable.
 Whether a restored environment goes on as the first one did is not believed but tried, by `can_restore`.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from rlrepro import checkpoint
 
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
+_WORLD = "__mujoco__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec", "clock", "screen", "surf", "window", "viewer"}
 
 
@@ -28,7 +30,7 @@ class Unrestorable(Exception):
 def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
     """The state of each layer, from the outermost wrapper to the environment itself."""
     return [
-        _own_state(layer) if _offers_state(layer) else _read(vars(layer), type(layer).__name__)
+        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), type(layer).__name__)
         for layer in _layers(env)
     ]
 
@@ -40,7 +42,9 @@ def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
             layer.set_state(saved)  # type: ignore[attr-defined]
         else:
             for name, value in saved.items():
-                if isinstance(value, dict) and "__object__" in value:
+                if name == _WORLD:
+                    _set_world(layer, value)
+                elif isinstance(value, dict) and "__object__" in value:
                     for key, item in value["__object__"].items():
                         setattr(getattr(layer, name), key, _write(item))
                 else:
@@ -88,7 +92,7 @@ def _step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[tuple[Any, ...], b
 def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
     while True:
         yield env
-        if not isinstance(env, gymnasium.Wrapper):
+        if not isinstance(env, gymnasium.Wrapper) or getattr(type(env), "holds_all", False):
             return
         env = env.env
 
@@ -99,6 +103,51 @@ def _offers_state(layer: Any) -> bool:
 
 def _own_state(layer: Any) -> Any:
     return layer.get_state()
+
+
+def _attributes(layer: Any) -> dict[str, Any]:
+    """What a layer holds; of a MuJoCo environment the arrays of its world in place of the engine's objects."""
+    held = dict(vars(layer))
+    if not _has_world(layer):
+        return held
+    for name in ("model", "data", "mujoco_renderer"):
+        held.pop(name, None)
+    return {**held, _WORLD: {name: getattr(layer.data, name) for name in _world_parts(layer)}}
+
+
+def _has_world(layer: Any) -> bool:
+    return type(getattr(layer, "data", None)).__module__.partition(".")[0] == "mujoco"
+
+
+def _world_parts(layer: Any) -> list[str]:
+    """The numbers and arrays of `mjData` that are as long in every state.
+
+    The integration state alone would do for the physics (`mj_getState`), but tasks read positions and forces that the
+    engine computed before its last step was over, and computing them again gives those after it.
+    """
+    data = layer.data
+    varying = (
+        "contact",
+        "efc_",
+        "iefc_",
+        "island_",
+        "map_",
+        "efm_",
+        "iacc",
+        "ifrc",
+        "plugin",
+    )  # with the contacts; pointers
+    names = [name for name in dir(type(data)) if not name.startswith(("_", *varying))]
+    scalars = [name for name in names if name == "time" or name.startswith("flg_")]
+    return [*scalars, *(name for name in names if isinstance(getattr(data, name, None), np.ndarray))]
+
+
+def _set_world(layer: Any, saved: Any) -> None:
+    for name, value in _write(saved).items():
+        if isinstance(value, np.ndarray):
+            getattr(layer.data, name)[...] = value
+        else:
+            setattr(layer.data, name, value)
 
 
 def _read(attributes: dict[str, Any], owner: str) -> dict[str, Any]:

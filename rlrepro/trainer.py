@@ -50,7 +50,11 @@ class OneSeed:
 
 
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A sub-environment that tells of its steps and episodes: outermost, so rewards are the environment's own."""
+    """A sub-environment that tells of its steps and episodes: outermost, so rewards are the environment's own.
+
+    Who steps it is given what to learn from, where the environment tells that apart (`info["learn"]`): after an end
+    that is none of the environment's own, the next reset goes on with the same episode.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any], index: int, training: RecordedTraining) -> None:
         super().__init__(env)
@@ -58,9 +62,13 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._seed: int | None = env_seed(training.setup.seeds[0], "env", index)
         self._floats = isinstance(env.observation_space, Box) and env.observation_space.dtype.kind == "f"
         self._return, self._length = 0.0, 0
+        self._going_on: Any = None  # the observation to go on with
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; the first time from the seed's own stream, unless another is asked for."""
+        going_on, self._going_on = self._going_on, None
+        if going_on is not None and seed is None and not options:
+            return going_on, {}
         seed, self._seed = self._seed if seed is None else seed, None
         self._return, self._length = 0.0, 0
         try:
@@ -73,7 +81,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             given = self.env.step(action)
         except (Exception, SystemExit) as error:
             raise self._stopped(f"raised {one_line(error)} in step") from error
-        obs, reward, terminated, truncated, _ = given
+        obs, reward, terminated, truncated, info = given
         self._return += float(reward)
         self._length += 1
         if not math.isfinite(self._return):
@@ -84,7 +92,11 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if terminated or truncated:
             self._training.ended(self._index, self._return, self._length, bool(terminated), bool(truncated))
         self._training.stepped()
-        return given
+        if "learn" not in info:
+            return given
+        learn_reward, learn_end = info["learn"]
+        self._going_on = obs if learn_end and not (terminated or truncated) else None
+        return obs, learn_reward, learn_end, truncated, info
 
     def _stopped(self, what: str) -> RunStopped:
         training = self._training

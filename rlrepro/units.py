@@ -13,6 +13,7 @@ from rlrepro.cards import Card, Claim, Order
 from rlrepro.errors import Problem, nearest
 from rlrepro.plugins import find_agent
 from rlrepro.protocol import Protocol
+from rlrepro.published import load_traps
 from rlrepro.settings import Request, Settings, parse_train
 
 #: episodes of the last evaluation where no claim asks for any
@@ -104,6 +105,18 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
     assert isinstance(asked, Request)
     sources = {name: implementation.hyperparameters[name].source for name in asked.settings.hyperparameters}
     return dataclasses.replace(asked.settings, sources=sources)
+
+
+def env_warnings(card: Card, units: Sequence[Unit]) -> list[str]:
+    """What is known to spoil comparisons on the environments of these units, each line once."""
+    return list(
+        dict.fromkeys(f"{unit.environment}: {text}" for unit in units for text in _warnings_of(card, unit.environment))
+    )
+
+
+def _warnings_of(card: Card, name: str) -> list[str]:
+    one = card.environments[name]
+    return load_traps().warnings(one.paper, one.run, one.kwargs, one.wrappers)
 
 
 def _evaluation_flags(unit: Unit, scale: float) -> list[str]:

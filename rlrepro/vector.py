@@ -53,6 +53,8 @@ class Singles:
         self._discrete = isinstance(self.action_space, Discrete)
         shape = self.observation_space.shape or ()
         self._obs = np.zeros((num, *shape), self.observation_space.dtype)
+        #: reward and terminated `[num]` of the last step to learn from, where `info["learn"]` says so; else None
+        self.learnt: tuple[np.ndarray, np.ndarray] | None = None
 
     def reset(self, index: np.ndarray, seeds: Sequence[int | None]) -> np.ndarray:
         self._obs = self._obs.copy()  # what step gave is in somebody's hands: the true final observations
@@ -70,12 +72,20 @@ class Singles:
         reward, terminated, truncated = np.zeros(num), np.zeros(num, bool), np.zeros(num, bool)
         obs = self._obs = self._obs.copy()
         actions = action.tolist() if self._discrete else action
+        told = {}
         for i, env in enumerate(self.envs):
             if active is None or active[i]:
                 try:
-                    obs[i], reward[i], terminated[i], truncated[i], _ = env.step(actions[i])
+                    obs[i], reward[i], terminated[i], truncated[i], info = env.step(actions[i])
+                    if "learn" in info:
+                        told[i] = info["learn"]
                 except (Exception, SystemExit) as error:
                     raise EnvironmentFailed(i, f"raised {one_line(error)} in step") from error
+        self.learnt = None
+        if told:
+            self.learnt = reward.copy(), terminated.copy()
+            for i, (one, end) in told.items():
+                self.learnt[0][i], self.learnt[1][i] = one, end
         return obs, reward, terminated, truncated
 
     def get_state(self, i: int) -> Any:
@@ -180,7 +190,8 @@ class VectorEnv:
     def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
         """One step of all; the transition, and the observations to act on next.
 
-        Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose.
+        Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose. Its
+        reward and termination are those to learn from, where the environment tells them apart (`info["learn"]`).
         """
         flat = action.reshape(self._num, *action.shape[2:])
         if self._low is not None and self._high is not None:
@@ -202,8 +213,11 @@ class VectorEnv:
             raise self._stopped(failure.index, failure.what) from failure
         fold = self._fold
         self.reward = fold(reward)
+        learnt = getattr(self.batch, "learnt", None)
+        if learnt is not None:
+            reward, terminated = learnt
         transition = Transition(
-            self.obs, action, self.reward, fold(next_obs), fold(terminated), fold(truncated), extras
+            self.obs, action, fold(reward), fold(next_obs), fold(terminated), fold(truncated), extras
         )
         self.obs = fold(following)
         self.num_steps += self.num_envs

@@ -21,7 +21,10 @@ RULES: dict[str, tuple[frozenset[str] | None, tuple[str, ...]]] = {
 
 
 # A peer is a library's algorithms: its file imports that library, and no other file of agents/ does.
-PEERS = {"agents/sb3.py": frozenset({"stable_baselines3", "sb3_contrib"})}
+PEERS = {
+    "agents/sb3.py": frozenset({"stable_baselines3", "sb3_contrib"}),
+    "envs/minatar.py": frozenset({"minatar"}),  # an engine, inside its own file
+}
 
 
 def imports(source: str, package: str) -> Iterator[tuple[int, str]]:

@@ -267,7 +267,7 @@ def test_the_page_of_the_traps_is_up_to_date() -> None:
         ("Ant-v5", 3, 5, False),
         ("LunarLander-v3", 2, 3, True),
         ("CartPole-v1", 0, 1, False),
-        ("MinAtar/Breakout-v1", 0, 1, None),
+        ("MinAtar/Breakout-v1", 0, 1, False),
         ("Taxi-v4", 3, 4, None),
     ],
 )
@@ -607,3 +607,36 @@ def test_ask(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_bad_questions(command: Command, arguments: list[str], said: str) -> None:
     assert said in command("published", *arguments).problem
+
+
+# What a card's environment is warned of
+
+
+@pytest.mark.parametrize(
+    ("paper", "run", "kwargs", "words"),
+    [
+        ("Walker2d-v1", "Walker2d-v5", {}, ["-v4 to -v5, NOT comparable: another friction of one foot"]),
+        ("Ant-v2", "Ant-v5", {}, ["Ant-v2: with MuJoCo 2", "-v3 to -v4, NOT", "-v4 to -v5, NOT"]),
+        ("Humanoid-v2", "Humanoid-v5", {}, ["its model changed with gym 0.21", "-v3 to -v4, NOT", "-v4 to -v5, NOT"]),
+        ("Reacher-v2", "Reacher-v5", {}, ["the distance is rewarded after the physics step"]),
+        ("InvertedDoublePendulum-v1", "InvertedDoublePendulum-v5", {}, ["one healthy reward (10) less"]),
+        ("Pusher-v4", "Pusher-v5", {}, ["Pusher-v4: does not run with MuJoCo 3", "the object's density"]),
+        ("HalfCheetah-v1", "HalfCheetah-v5", {}, []),
+        ("Hopper-v1", "Hopper-v5", {}, []),
+        ("LunarLander-v2", "LunarLander-v3", {}, []),
+        ("LunarLander-v2", "LunarLander-v3", {"enable_wind": True}, ["wind differs between"]),
+        ("CartPole-v1", "CartPole-v1", {"sutton_barto_reward": True}, ["with sutton_barto_reward a step pays 0"]),
+        ("CartPole-v1", "CartPole-v1", {}, []),
+        ("MinAtar/Breakout-v0", "MinAtar/Breakout-v1", {}, ["the minimal set of actions instead of all six"]),
+        ("FrozenLake-v0", "FrozenLake-v1", {}, ["what changed between FrozenLake-v0 and FrozenLake-v1 is not known"]),
+        ("BreakoutNoFrameskip-v4", "ALE/Breakout-v5", {}, ["the wrapper Atari2015"]),
+        ("Hopper-v1", "Walker2d-v5", {}, []),
+    ],
+)
+def test_what_a_cards_environment_is_warned_of(paper: str, run: str, kwargs: dict[str, Any], words: list[str]) -> None:
+    told = load_traps().warnings(paper, run, kwargs)
+    assert len(told) == len(words)
+    for text, word in zip(told, words, strict=True):
+        assert word in text
+    if run.startswith("ALE/"):
+        assert load_traps().warnings(paper, run, kwargs, ("Atari2015",)) == []

@@ -140,7 +140,7 @@ def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path
         assert getattr(settings, name) == value, name
         assert getattr(base, name) != value, name
     rest = {field.name for field in dataclasses.fields(Settings)} - set(flags)
-    of_the_agent = {"hyperparameters", "sources", "stackable"}  # no flags of a run
+    of_the_agent = {"hyperparameters", "sources", "stackable", "frames_per_step"}  # no flags of a run
     assert rest == {"agent", *of_the_agent}, "a setting that this test leaves out"
 
 

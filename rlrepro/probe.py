@@ -1,0 +1,161 @@
+"""`rlrepro probe --agent NAME`: is an agent right where the answer is known?
+
+An agent is trained on every probe environment that applies to it, in seconds. The hyperparameters are its defaults,
+then what its class has in `PROBE` (also `num_envs` and `total_timesteps`), then the probe's own γ as `gamma`. A probe
+of values asks the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return
+that the agent expects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rlrepro.agent import Metrics, Setup, UnsupportedSpace, owns_loop
+from rlrepro.errors import Problem, nearest
+from rlrepro.flags import Parser, whole_number
+from rlrepro.plugins import EnvSource, find_agent, find_env, installed
+
+PREFIX = "Probe"
+TIMESTEPS, NUM_ENVS = 8_000, 4  # where an agent says nothing
+EPISODES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How an agent did on a probe."""
+
+    probe: str
+    isolates: str
+    solved: bool | None  #: None: it does not apply
+    told: str  #: what was measured, or why it does not apply
+    seconds: float = 0.0
+
+
+def probes() -> list[str]:
+    """The ids of the probes that are installed, easiest first."""
+    order = ("Value", "Observation", "Discount", "Termination", "Truncation", "Action", "Credit", "Continuous", "Image")
+    names = [name for name in installed("envs") if name.startswith(PREFIX) and name.endswith("-v0")]
+    rank = {f"{PREFIX}{name}-v0": number for number, name in enumerate(order)}
+    return sorted(names, key=lambda name: (rank.get(name, len(order)), name))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`rlrepro probe`; 0 where every probe that applies is solved."""
+    parser = Parser(prog="rlrepro probe", description="Train an agent on tasks with known answers.")
+    parser.add_argument("--agent", default="ppo", metavar="NAME", help="as python -m rlrepro.train takes it (ppo)")
+    parser.add_argument("--env", action="append", metavar="PROBE", help="only this probe; may be repeated")
+    parser.add_argument("--seeds", type=whole_number(1, 100), default=3, metavar="N", help="how many seeds (3)")
+    asked = parser.parse_args(arguments)
+    chosen = asked.env or probes()
+    for name in chosen:
+        if name not in probes():
+            raise Problem(f"no probe is called {name!r}{nearest(name, probes())} ({', '.join(probes())})")
+    agent_class = find_agent(asked.agent).load()
+    outcomes = [probe(agent_class, name, tuple(range(asked.seeds))) for name in chosen]
+    _show(asked.agent, outcomes, asked.seeds)
+    return int(any(one.solved is False for one in outcomes))
+
+
+def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2)) -> Outcome:
+    """Train an agent on one probe and ask it."""
+    source = find_env(name)
+    env = source.make()
+    task: Any = env.unwrapped
+    env.close()
+
+    def outcome(solved: bool | None, told: str, began: float | None = None) -> Outcome:
+        return Outcome(name, task.isolates, solved, told, 0.0 if began is None else time.perf_counter() - began)
+
+    if owns_loop(agent_class):
+        return outcome(None, "it owns its loop")
+    if task.asked and not hasattr(agent_class, "value_of"):
+        return outcome(None, "it has no value_of(obs)")
+    names = {field.name for field in dataclasses.fields(agent_class.Config)}
+    if task.asked and task.discount and "gamma" not in names:
+        return outcome(None, "it has no hyperparameter gamma")
+    began, refused = time.perf_counter(), ""
+    for one in [source, find_env(name, {"continuous": True})] if task.asked else [source]:
+        try:
+            agent = _trained(agent_class, one, seeds, task.discount)
+            break
+        except UnsupportedSpace as error:
+            refused = refused or f"it takes {error}"
+    else:
+        return outcome(None, refused)
+    if task.asked:
+        obs = np.tile(np.array(task.asked, np.float32)[None, :, None], (len(seeds), 1, 1))
+        values = np.asarray(agent.value_of(obs))
+        errors = task.error(values)
+        solved = errors <= task.tolerance
+        wanted = ", ".join(f"{value:g}" for value in task.answer())
+        told = f"values {', '.join(f'{value:.2f}' for value in values.mean(0))} of {wanted}"
+    else:
+        from rlrepro.loop import evaluate
+
+        returns = evaluate(agent, source.batch(len(seeds) * EPISODES), seeds, EPISODES, True).episode_return.mean(1)
+        solved = returns >= task.solved_at
+        told = f"return {returns.mean():.2f} of {task.best_return:g}"
+    if not solved.all():
+        told += f" (seeds {', '.join(str(s) for s, good in zip(seeds, solved, strict=True) if not good)} fail)"
+    return outcome(bool(solved.all()), told, began)
+
+
+def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], discount: float) -> Any:
+    """An agent after its training on a probe."""
+    from rlrepro.loop import EpisodeCounter, train
+    from rlrepro.vector import VectorEnv
+    from rlrepro.worker import use_device
+
+    use_device("cpu")
+    kind = type(source.make().action_space).__name__
+    names = {field.name for field in dataclasses.fields(agent_class.Config)}
+    presets = getattr(agent_class, "PRESETS", {})
+    values = {**presets.get("*", {}), **presets.get(kind, {})}
+    values |= {"num_envs": NUM_ENVS, "total_timesteps": TIMESTEPS, **getattr(agent_class, "PROBE", {})}
+    if "gamma" in names:
+        values["gamma"] = discount
+    num_envs, total = values["num_envs"], values["total_timesteps"]
+    config = agent_class.Config(**{name: value for name, value in values.items() if name in names})
+    batch = source.batch(len(seeds) * num_envs)
+    env = VectorEnv(batch, seeds, num_envs, source.name)
+    setup = Setup(batch.observation_space, batch.action_space, seeds, num_envs, total)
+    agent = agent_class(setup, config)
+    env.reset()
+    train(agent, env, total, _Nobody(), EpisodeCounter(len(seeds), num_envs))
+    env.close()
+    return agent
+
+
+class _Nobody:
+    """A record that keeps nothing."""
+
+    due = 1 << 62
+
+    def updated(self, env_step: int, metrics: Metrics) -> None: ...
+
+    def ended(self, env_step: int, episodes: list[Any]) -> None: ...
+
+    def tick(self, env_step: int) -> None: ...
+
+
+def _show(agent: str, outcomes: Sequence[Outcome], seeds: int) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, title=f"{agent}: {seeds} seeds, all of which must solve a probe")
+    for column in ("probe", "isolates", "", "measured"):
+        table.add_column(column, overflow="fold")
+    for one in outcomes:
+        word, style = {True: ("solved", "green"), False: ("NOT solved", "red"), None: ("does not apply", "dim")}[
+            one.solved
+        ]
+        took = f" ({one.seconds:.1f} s)" if one.seconds else ""
+        table.add_row(one.probe, one.isolates, Text(word, style=style), Text(one.told + took))
+    Console(highlight=False).print(table)

@@ -1,0 +1,201 @@
+"""The two protocols of Atari 2600 games: pixels, scores, ends, and what an agent learns from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from rlrepro import snapshot
+from rlrepro.agent import Setup
+from rlrepro.envs.atari import Atari
+from rlrepro.plugins import find_env
+from rlrepro.record import read_rows
+from rlrepro.settings import Settings
+from rlrepro.trainer import RecordedEnv
+from rlrepro.vector import VectorEnv
+from tests.conftest import Runs
+
+pytest.importorskip("ale_py")
+GAME = "ALE/Breakout-v5"
+
+
+def made(wrapper: str, game: str = GAME) -> Any:
+    return find_env(game, wrappers=(wrapper,)).make()
+
+
+def test_pixels_are_those_of_ale_py_whose_resize_is_opencv() -> None:
+    from ale_py import AtariVectorEnv
+
+    theirs = AtariVectorEnv(
+        "breakout", 1, repeat_action_probability=0.0, noop_max=0, use_fire_reset=False, reward_clipping=False
+    )
+    ours = made("Atari2015(noop_max=0)")
+    first, _ = ours.reset(seed=0)
+    wanted, _ = theirs.reset(seed=0)
+    np.testing.assert_allclose(first[-1].astype(int), wanted[0, -1].astype(int), atol=1)
+    rng, total, off, seen = np.random.default_rng(0), 0.0, 0, 0
+    for step in range(100):
+        action = int(rng.integers(4)) if step else 1
+        obs, reward, terminated, _, _ = ours.step(action)
+        their_obs, their_reward, their_end, _, _ = theirs.step(np.array([action]))
+        if terminated:
+            assert their_end[0]
+            break
+        shown = min(4, step + 2)  # theirs fills the stack otherwise before the first frame
+        difference = np.abs(obs[-shown:].astype(int) - their_obs[0, -shown:].astype(int))
+        assert difference.max() <= 1
+        off, seen = off + int((difference > 0).sum()), seen + difference.size
+        assert reward == their_reward[0]
+        total += reward
+    assert total > 0
+    assert off < seen * 1e-3  # a half is rounded up here and down there
+
+
+def test_pixels_are_those_of_gymnasiums_preprocessing() -> None:
+    pytest.importorskip("cv2")
+    from gymnasium.wrappers import AtariPreprocessing
+
+    ours = made("Atari2015")
+    theirs = AtariPreprocessing(gymnasium.make(GAME, frameskip=1, repeat_action_probability=0.0))
+    obs, _ = ours.reset(seed=7)
+    wanted, _ = theirs.reset(seed=7)  # the same number of no-ops too
+    for step in range(60):
+        assert np.abs(obs[-1].astype(int) - wanted.astype(int)).max() <= 1
+        obs, reward, terminated, _, _ = ours.step(step % 4)
+        wanted, their_reward, their_end, _, _ = theirs.step(step % 4)
+        assert (reward, terminated) == (their_reward, their_end)
+        if terminated:
+            break
+
+
+def test_the_protocols_differ_as_their_papers_do() -> None:
+    old, new = made("Atari2015"), made("Atari2018")
+    assert (old.action_space.n, new.action_space.n) == (4, 18)
+    for env in (old, new):
+        assert env.observation_space == gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+        assert env.unwrapped.ale.getInt("max_num_frames_per_episode") == 108_000
+    starts = {old.reset(seed=seed)[1]["episode_frame_number"] for seed in range(20)}
+    assert min(starts) >= 1
+    assert max(starts) <= 30
+    assert len(starts) > 8
+    assert new.reset(seed=0)[1]["episode_frame_number"] == 0
+    assert new.step(0)[4]["episode_frame_number"] == 4
+
+
+def test_sticky_actions_repeat_a_quarter_of_the_frames() -> None:
+    env, taken = made("Atari2018"), []
+    env.reset(seed=0)
+    ale = env._ale
+    act = {"act": lambda _, action: taken.append(action) or ale.act(action)}
+    env._ale = type("Ear", (), {**act, "__getattr__": lambda _, name: getattr(ale, name)})()
+    for step in range(100):
+        env.step(step % 2)  # nothing, fire: a repeat of the step before shows in its first frame
+    first = np.array([action.value for action in taken]).reshape(-1, 4)[1:, 0]
+    assert 0.13 < (first != np.arange(1, 100) % 2).mean() < 0.37
+
+
+def lives_lost(env: Any, actions: int = 700) -> tuple[list[tuple[float, bool, dict[str, Any]]], int]:
+    """Steps of Breakout in which the ball is served and missed, to the end of the game."""
+    env.reset(seed=0)
+    steps = []
+    for _ in range(actions):
+        _, reward, terminated, _, info = env.step(1)
+        steps.append((reward, terminated, info))
+        if terminated:
+            break
+    return steps, sum(info["learn"][1] for _, _, info in steps if "learn" in info)
+
+
+def test_a_lost_life_ends_an_episode_for_the_learner_alone() -> None:
+    steps, ends = lives_lost(made("Atari2015"))
+    assert [terminated for _, terminated, _ in steps].count(True) == 1
+    assert ends == 5  # lives
+    steps, ends = lives_lost(made("Atari2018(sticky_action_prob=0.0)"))
+    assert ends == 1
+
+
+def test_scores_are_counted_and_clipped_rewards_are_learnt_from() -> None:
+    """Ms. Pac-Man pays 10 for a pill: a learner sees 1, the record 10."""
+    source = find_env("ALE/MsPacman-v5", wrappers=("Atari2015",))
+    env = VectorEnv(source.batch(2), (0, 1), 1)
+    env.reset()
+    own = learnt = 0.0
+    for step in range(120):
+        transition, _ = env.step(np.full((2, 1), step % 5), {})
+        own, learnt = own + env.reward.sum(), learnt + transition.reward.sum()
+        assert np.isin(transition.reward, (-1, 0, 1)).all()
+    assert own == 10 * learnt > 0
+
+
+def test_the_record_of_a_run_has_scores_of_whole_games(runs: Runs) -> None:
+    arguments = ["--env", GAME, "--wrapper", "Atari2015(noop_max=1, max_frames=400)", "--no-check-env"]
+    for agent in ("random", "sb3:a2c"):
+        brief = ["--seeds", "1", "--final-eval-episodes", "1", "--total-timesteps", "250", "--num-envs", "1"]
+        folder = runs.finish(agent.replace(":", "-"), *arguments, *brief, "--agent", agent)
+        rows = list(read_rows(folder / "seeds" / "0" / "episodes.csv"))
+        assert rows
+        assert {int(row["episode_length"]) for row in rows} == {100}
+        assert json.loads((folder / "settings.json").read_text())["frames_per_step"] == 4
+
+
+class _Training:
+    """What a recorded environment tells."""
+
+    name = GAME
+
+    def __init__(self) -> None:
+        self.setup = Setup(gymnasium.spaces.Box(0, 1), gymnasium.spaces.Discrete(4), (0,), 1, 1000)
+        self.returns: list[float] = []
+
+    def ended(self, index: int, episode_return: float, *rest: object) -> None:
+        self.returns.append(episode_return)
+
+    def stepped(self) -> None:
+        pass
+
+
+def test_an_algorithm_with_its_own_loop_learns_from_lives_and_is_counted_by_games() -> None:
+    training = _Training()
+    env = RecordedEnv(made("Atari2015"), 0, training)  # type: ignore[arg-type]
+    env.reset()
+    ends, own = 0, 0.0
+    while not training.returns:
+        obs, reward, terminated, _, _ = env.step(1)
+        own += reward
+        if terminated:
+            ends += 1
+            again, _ = env.reset()
+            assert np.array_equal(obs, again) == (not training.returns)  # the same game goes on
+    assert ends == 5
+    assert training.returns == [own]  # bricks of the lowest rows pay 1
+
+
+def test_a_game_goes_on_from_its_state() -> None:
+    for protocol in ("Atari2015", "Atari2018"):
+        assert snapshot.can_restore(find_env(GAME, wrappers=(protocol,)).make, 40) is None
+
+
+def test_what_is_no_game_is_refused() -> None:
+    with pytest.raises(Exception, match="Atari2015 is for the games of ale-py"):
+        made("Atari2015", "CartPole-v1")
+
+
+def test_any_screen_shrinks_to_the_mean_of_its_areas() -> None:
+    env = made("Atari2018")
+    assert isinstance(env, Atari)
+    np.testing.assert_allclose(env._down[1].sum(0), 1, rtol=1e-6)
+    screen = np.random.default_rng(0).integers(256, size=(210, 160)).astype(np.uint8)
+    fine = screen.repeat(2, 0).repeat(21, 1)  # 420 × 3360: 5 by 40 of it make a pixel
+    wanted = fine.reshape(84, 5, 84, 40).mean((1, 3))
+    np.testing.assert_allclose(env._pushed(screen)[-1], wanted, atol=0.5 + 1e-3)
+
+
+def test_settings_name_the_protocol(runs: Runs) -> None:
+    folder = runs.finish("named", "--env", GAME, "--wrapper", "Atari2018(max_frames=200)", "--agent", "random",
+                         "--seeds", "1")  # fmt: skip
+    saved = Settings.from_json((folder / "settings.json").read_text(), "settings.json")
+    assert saved.wrappers == ("Atari2018(max_frames=200)",)

@@ -1,0 +1,155 @@
+"""The probes: right agents solve them, and each wrong one fails those that its fault can spoil, and no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from rlrepro import snapshot
+from rlrepro.agent import Transition
+from rlrepro.agents.dqn import DQN
+from rlrepro.agents.ppo import PPO
+from rlrepro.agents.random import Random
+from rlrepro.plugins import find_env
+from rlrepro.probe import probe, probes
+from rlrepro.vector import check_contract
+from tests.conftest import Command
+
+OF_VALUES = ["ProbeValue-v0", "ProbeObservation-v0", "ProbeDiscount-v0", "ProbeTermination-v0", "ProbeTruncation-v0"]
+OF_RETURNS = ["ProbeAction-v0", "ProbeCredit-v0", "ProbeContinuous-v0", "ProbeImage-v0"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", probes())
+def test_a_probe_keeps_the_contract_and_its_state(name: str) -> None:
+    source = find_env(name)
+    check_contract(source.make(), name)
+    assert snapshot.can_restore(source.make) is None
+    assert source.make().unwrapped.isolates
+
+
+def test_the_answers_are_those_of_the_tasks() -> None:
+    """The discounted returns of episodes, worked out step by step."""
+    for name in OF_VALUES:
+        env: Any = find_env(name).make().unwrapped
+        for seed in range(4):
+            start, _ = env.reset(seed=seed)
+            value, weight = 0.0, 1.0
+            for _ in range(60):
+                _, reward, terminated, truncated, _ = env.step(0)
+                value, weight = value + weight * reward, weight * env.discount
+                if terminated:
+                    break
+                if truncated:
+                    env.reset()
+            assert value == pytest.approx(env.answer()[env.asked.index(float(start[0]))])
+
+
+def test_only_the_best_policy_reaches_what_counts_as_solved() -> None:
+    for name, best, other in (("ProbeAction-v0", 1, 0), ("ProbeCredit-v0", 1, 0)):
+        env: Any = find_env(name).make().unwrapped
+        for action, is_best in ((best, True), (other, False)):
+            env.reset(seed=0)
+            total, over = 0.0, False
+            while not over:
+                _, reward, over, _, _ = env.step(action)
+                total += reward
+            assert (total >= env.solved_at) == is_best
+            assert total == env.best_return or not is_best
+    env = find_env("ProbeContinuous-v0").make().unwrapped
+    for number, solved in ((0.5, True), (0.4, True), (0.0, False), (1.0, False)):
+        env.reset()
+        assert (env.step(np.array([number]))[1] >= env.solved_at) == solved
+    env = find_env("ProbeImage-v0").make().unwrapped
+    picture, _ = env.reset(seed=0)
+    assert env.step(int(picture[0, -1, 0] == 255))[1] == 1.0
+
+
+@pytest.mark.parametrize("name", [*OF_VALUES, "ProbeAction-v0", "ProbeCredit-v0"])
+def test_dqn_solves(name: str) -> None:
+    assert probe(DQN, name, (0, 1)).solved
+
+
+@pytest.mark.parametrize("name", ["ProbeObservation-v0", "ProbeTruncation-v0", "ProbeCredit-v0", "ProbeContinuous-v0"])
+def test_ppo_solves(name: str) -> None:
+    assert probe(PPO, name, (0, 1)).solved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", [DQN, PPO])
+def test_every_probe_that_applies_is_solved(agent: type[Any]) -> None:
+    outcomes = [probe(agent, name) for name in probes()]
+    assert [one.probe for one in outcomes if one.solved is None] == ["ProbeContinuous-v0"] * (agent is DQN)
+    assert all(one.solved in (True, None) for one in outcomes)
+
+
+class ThroughTermination(DQN):
+    """Bootstraps from what follows an end."""
+
+    def loss(self, batch: Transition) -> Any:
+        return super().loss(batch._replace(terminated=torch.zeros_like(batch.terminated)))
+
+
+class NotThroughTruncation(DQN):
+    """Takes the clock's end for the task's."""
+
+    def loss(self, batch: Transition) -> Any:
+        return super().loss(batch._replace(terminated=batch.terminated | batch.truncated))
+
+
+class Blind(DQN):
+    """Sees zeros."""
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return super()._inputs(torch.zeros_like(obs))
+
+
+class WrongGamma(DQN):
+    """Discounts by γ²."""
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        import dataclasses
+
+        super().__init__(setup, dataclasses.replace(config, gamma=config.gamma**2))
+
+
+class NeverLearns(DQN):
+    def update(self, batch: Transition, step: int) -> Any:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fails"),
+    [
+        (ThroughTermination, {"ProbeTermination-v0"}),
+        (NotThroughTruncation, {"ProbeTruncation-v0"}),
+        (Blind, {"ProbeObservation-v0", "ProbeDiscount-v0"}),
+        (WrongGamma, {"ProbeDiscount-v0", "ProbeTruncation-v0"}),  # both answers have γ in them
+    ],
+)
+def test_a_wrong_agent_fails_what_its_fault_spoils_and_nothing_else(wrong: type[Any], fails: set[str]) -> None:
+    assert {name for name in OF_VALUES if not probe(wrong, name, (0,)).solved} == fails
+
+
+def test_what_never_learns_fails() -> None:
+    for name in ("ProbeValue-v0", "ProbeObservation-v0", "ProbeTruncation-v0"):
+        assert probe(NeverLearns, name, (0, 1, 2)).solved is False
+
+
+def test_what_does_not_apply_says_why(command: Command) -> None:
+    assert "it takes Discrete actions" in probe(DQN, "ProbeContinuous-v0").told
+    assert probe(Random, "ProbeValue-v0").told == "it has no value_of(obs)"
+    assert isinstance(find_env("ProbeValue-v0", {"continuous": True}).make().action_space, gymnasium.spaces.Box)
+    done = command("probe", "--agent", "random", "--env", "ProbeValue-v0", "--env", "ProbeAction-v0", "--seeds", "2")
+    assert done.status == 1
+    assert "does not apply" in done.out
+    assert "NOT solved" in done.out
+    assert "did you mean 'ProbeCredit-v0'?" in command("probe", "--env", "ProbeCredits-v0").problem
