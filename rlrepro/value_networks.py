@@ -141,7 +141,9 @@ class ValueNetwork:
                 parameter[...] = 1.0
 
     def draw(self, streams: Streams, device: str = "cpu") -> dict[str, torch.Tensor]:
-        """f(ε_in) and f(ε_out) of each dense layer, one sample a seed."""
+        """f(ε_in) and f(ε_out) of each dense layer, one sample a seed; nothing where `sigma` is 0."""
+        if not self.sigma:
+            return {}
         shapes = [self._shapes[f"weight_{layer}"] for layer in self._used]
         normal = streams.normal(sum(map(sum, shapes)))
         factors = torch.from_numpy(np.copysign(np.sqrt(np.abs(normal)), normal)).to(device)
