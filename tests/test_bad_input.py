@@ -234,7 +234,7 @@ def test_no_flag_takes_what_is_not_a_number_of_its_range(agent: str, form: str) 
         for value in wrong:
             if value == "1,5" and kind in ("N,N", "N|LIST"):
                 continue
-            if flag in ("--log-std-init", "--v-min", "--v-max") and value in ("-1", "-1e-3"):  # these may be negative
+            if flag in ("--log-std-init", "--v-min", "--v-max") and value in ("-1", "-1e-3"):  # may be negative
                 continue
             given = [flag, value] if form == "two words" else [f"{flag}={value}"]
             with pytest.raises(Problem) as refused:
