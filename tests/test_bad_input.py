@@ -147,7 +147,8 @@ def way_on(problem: str) -> list[str]:
         ("--env tests/test_vector.py:SingelGame", "did you mean 'SingleGame'?"),
         (
             "--agent pppo",
-            "unknown agent 'pppo'; did you mean 'ppo'? (installed: c51, dqn, ppo, ppo_split, pqn, qrdqn, rainbow, random",
+            "unknown agent 'pppo'; did you mean 'ppo'? (installed: c51, dqn, ppo, ppo_split, pqn, qrdqn, rainbow, "
+            "random",
         ),
         ("--agent DQN", "did you mean 'dqn'?"),
         ("--agent no_such_module:X", "there is no module 'no_such_module'"),
