@@ -93,12 +93,12 @@ class DQN:
         self.target = self.online.lagged_copy()
         self.optimiser = Adam(self.online, config.learning_rate)
         self.exploration = Streams(setup.seeds, "policy")
-        storage = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
-        timing = config.learning_starts, config.train_every, config.gradient_steps, setup.device
+        storage: tuple[Any, ...] = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
+        timing: tuple[Any, ...] = config.learning_starts, config.train_every, config.gradient_steps, setup.device
         self.replay = Replay(*storage, *timing)
         if config.prioritised:
-            annealed = {"alpha": config.alpha, "beta": config.beta, "beta_steps": setup.total_timesteps}
-            self.replay = PrioritisedReplay(*storage, *timing, **annealed)
+            steps = setup.total_timesteps
+            self.replay = PrioritisedReplay(*storage, *timing, alpha=config.alpha, beta=config.beta, beta_steps=steps)
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)

@@ -277,7 +277,7 @@ class Convolutions:
         first, middle, last = obs_shape
         self.channels_last = last <= 4 < first or (first == middle and first <= _SMALL)
         channels, height, width = (last, first, middle) if self.channels_last else obs_shape
-        self.layers, self.shapes = tuple(layers), {}
+        self.layers, self.shapes = tuple(layers), dict[str, tuple[int, ...]]()
         self.sizes: list[tuple[int, int, int]] = []  # of each layer's output
         for index, (filters, kernel, stride) in enumerate(layers):
             self.shapes[f"conv_{index}"] = (filters, channels, kernel, kernel)
@@ -310,7 +310,7 @@ class NatureCNN:
         self.out, self.head_gain = out, head_gain
         if not self.convolutions.out:
             raise UnsupportedSpace(f"images of at least {self.SMALLEST}, not {obs_shape}")
-        self._shapes = self.convolutions.shapes | {
+        self._shapes: dict[str, tuple[int, ...]] = self.convolutions.shapes | {
             "weight_0": (self.convolutions.out, self.DENSE),
             "bias_0": (1, self.DENSE),
             "weight_1": (self.DENSE, padded(out, HEAD_MULTIPLE)),

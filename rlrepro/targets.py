@@ -201,21 +201,32 @@ def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor, kappa: float =
 class _QuantileHuber(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, quantiles: torch.Tensor, target: torch.Tensor, kappa: float) -> torch.Tensor:
-        count = quantiles.shape[-1]
-        tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device).unsqueeze(-1) + 0.5) / count
-        error = target.unsqueeze(-2) - quantiles.unsqueeze(-1)  # u, [S, B, N, M]
-        weight = (tau - (error < 0).to(error.dtype)).abs_()
-        slope = error.clamp(-kappa, kappa) if kappa else error.sign()
-        rest = error.sub_(0.5 * slope) if kappa else error  # L_κ(u) = c (u − c/2) with c = clip(u, −κ, κ)
-        slope.mul_(weight)
-        ctx.save_for_backward(slope.mean(-1))
-        return slope.mul_(rest).mean(-1).sum(-1)
+        if quantiles.device.type == "cpu":  # one seed at a time: B · N · M numbers stay in the cache
+            parts = [_pairwise(*one, kappa) for one in zip(quantiles, target, strict=True)]
+            loss, slope = (torch.stack(part) for part in zip(*parts, strict=True))
+        else:
+            loss, slope = _pairwise(quantiles, target, kappa)
+        ctx.save_for_backward(slope)
+        return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, delta: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return slope * -delta.unsqueeze(-1), None, None
+
+
+def _pairwise(quantiles: torch.Tensor, target: torch.Tensor, kappa: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss `[..., B]` and its slope `[..., B, N]`, −∂/∂θ."""
+    count = quantiles.shape[-1]
+    tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device).unsqueeze(-1) + 0.5) / count
+    error = target.unsqueeze(-2) - quantiles.unsqueeze(-1)  # u, [..., B, N, M]
+    weight = (tau - (error < 0).to(error.dtype)).abs_()
+    slope = error.clamp(-kappa, kappa) if kappa else error.sign()
+    rest = error.sub_(0.5 * slope) if kappa else error  # L_κ(u) = c (u − c/2) with c = clip(u, −κ, κ)
+    slope.mul_(weight)
+    slopes = slope.mean(-1)
+    return slope.mul_(rest).mean(-1).sum(-1), slopes
 
 
 def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:

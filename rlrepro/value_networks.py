@@ -141,14 +141,16 @@ class ValueNetwork:
                 parameter[...] = 1.0
 
     def draw(self, streams: Streams, device: str = "cpu") -> dict[str, torch.Tensor]:
-        """f(ε_in) and f(ε_out) of each dense layer, one sample a seed."""
+        """f(ε_in) and f(ε_out) of each dense layer, one sample a seed; nothing where `sigma` is 0."""
+        if not self.sigma:
+            return {}
         shapes = [self._shapes[f"weight_{layer}"] for layer in self._used]
         normal = streams.normal(sum(map(sum, shapes)))
         factors = torch.from_numpy(np.copysign(np.sqrt(np.abs(normal)), normal)).to(device)
         parts = iter(factors.split([width for shape in shapes for width in shape], 1))
         noise = {}
         for layer in self._used:
-            noise[f"in_{layer}"], noise[f"out_{layer}"] = next(parts).unsqueeze(2), next(parts).unsqueeze(1)
+            noise[f"in_{layer}"], noise[f"out_{layer}"] = next(parts).unsqueeze(1), next(parts).unsqueeze(1)
         return noise
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
@@ -192,12 +194,12 @@ class ValueNetwork:
     def _dense(
         self, p: Mapping[str, torch.Tensor], noise: Mapping[str, torch.Tensor], layer: str, x: torch.Tensor
     ) -> torch.Tensor:
-        weight, bias = p[f"weight_{layer}"], p[f"bias_{layer}"]
-        if noise:  # each product and sum an operation of its own: fused ones round otherwise at a tensor's end
-            out = noise[f"out_{layer}"]
-            weight = weight + p[f"sigma_weight_{layer}"] * (noise[f"in_{layer}"] * out)
-            bias = bias + p[f"sigma_bias_{layer}"] * out
-        return torch.baddbmm(bias, x, weight)
+        y = torch.baddbmm(p[f"bias_{layer}"], x, p[f"weight_{layer}"])
+        if not noise:
+            return y
+        # ε_w = f(ε_in) f(ε_out)ᵀ without ever making it: its factors scale what goes in and what comes out.
+        noisy = torch.baddbmm(p[f"sigma_bias_{layer}"], x * noise[f"in_{layer}"], p[f"sigma_weight_{layer}"])
+        return y + noisy * noise[f"out_{layer}"]
 
 
 __all__ = ["ValueNetwork", "value_network"]

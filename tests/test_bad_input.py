@@ -145,7 +145,11 @@ def way_on(problem: str) -> list[str]:
         ("--env json:X-v0", "json neither registers nor defines 'X-v0'"),
         ("--env no/such.py:X", "there is no file"),
         ("--env tests/test_vector.py:SingelGame", "did you mean 'SingleGame'?"),
-        ("--agent pppo", "unknown agent 'pppo'; did you mean 'ppo'? (installed: dqn, ppo, ppo_split, random"),
+        (
+            "--agent pppo",
+            "unknown agent 'pppo'; did you mean 'ppo'? (installed: c51, dqn, ppo, ppo_split, pqn, qrdqn, rainbow, "
+            "random",
+        ),
         ("--agent DQN", "did you mean 'dqn'?"),
         ("--agent no_such_module:X", "there is no module 'no_such_module'"),
         ("--agent json:X", "json has no 'X'"),
@@ -220,7 +224,7 @@ def numeric_flags(agent: str) -> dict[str, str]:
     return {action.option_strings[0]: str(action.metavar) for action in actions if action.metavar in kinds}
 
 
-@pytest.mark.parametrize("agent", ["ppo", "ppo_split", "dqn"])
+@pytest.mark.parametrize("agent", ["ppo", "ppo_split", "dqn", "rainbow", "pqn"])
 @pytest.mark.parametrize("form", ["two words", "one word"])
 def test_no_flag_takes_what_is_not_a_number_of_its_range(agent: str, form: str) -> None:
     flags = numeric_flags(agent)
@@ -231,7 +235,7 @@ def test_no_flag_takes_what_is_not_a_number_of_its_range(agent: str, form: str) 
         for value in wrong:
             if value == "1,5" and kind in ("N,N", "N|LIST"):
                 continue
-            if flag == "--log-std-init" and value in ("-1", "-1e-3"):  # a logarithm may be negative
+            if flag in ("--log-std-init", "--v-min", "--v-max") and value in ("-1", "-1e-3"):  # may be negative
                 continue
             given = [flag, value] if form == "two words" else [f"{flag}={value}"]
             with pytest.raises(Problem) as refused:
@@ -262,6 +266,8 @@ TRAINED = {
     "ppo": ("--num-steps", "4"),
     "ppo_split": ("--num-steps", "4", "--batch-size", "3", "--hidden", "5"),
     "dqn": ("--learning-starts", "8", "--batch-size", "4", "--hidden", "5"),
+    "rainbow": ("--learning-starts", "8", "--batch-size", "4", "--hidden", "5"),
+    "pqn": ("--num-steps", "4", "--hidden", "5"),
 }
 
 
@@ -336,7 +342,7 @@ SPACES: dict[str, tuple[gym.Space[Any], gym.Space[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("agent", ["ppo", "ppo_split", "dqn", "random"])
+@pytest.mark.parametrize("agent", ["ppo", "ppo_split", "dqn", "c51", "qrdqn", "rainbow", "pqn", "random"])
 @pytest.mark.parametrize("case", SPACES)
 def test_spaces_that_an_agent_cannot_serve_are_named_and_no_run_is_left(case: str, agent: str, runs: Runs) -> None:
     gym.register("Spaces-v0", lambda: Spaces(*SPACES[case]), max_episode_steps=5)

@@ -308,7 +308,7 @@ def test_episodes_begin_from_seeds_of_their_own() -> None:
     assert lengths((0, 3), 30, "final evaluation") != many
 
 
-@pytest.mark.parametrize("name", ["ppo", "ppo_split", "dqn", "random"])
+@pytest.mark.parametrize("name", ["ppo", "ppo_split", "dqn", "c51", "qrdqn", "rainbow", "pqn", "random"])
 def test_evaluation_changes_nothing_in_the_agent_and_can_be_repeated(name: str) -> None:
     source, seeds = find_env("CartPole-v1"), (0, 3)
     env = VectorEnv(source.batch(4), seeds, 2)

@@ -213,7 +213,7 @@ def test_noise_starts_at_sigma_over_the_root_of_fan_in_and_is_learnt() -> None:
     stack.q(normal(3, 4, 5)).sum().backward()
     found = gradients(stack)
     for layer in ("q_hidden", "q"):  # ∂/∂σ = ε ∂/∂μ
-        both = noise[f"in_{layer}"] * noise[f"out_{layer}"]
+        both = noise[f"in_{layer}"].mT * noise[f"out_{layer}"]
         torch.testing.assert_close(found[f"q.sigma_weight_{layer}"], both * found[f"q.weight_{layer}"])
         torch.testing.assert_close(found[f"q.sigma_bias_{layer}"], noise[f"out_{layer}"] * found[f"q.bias_{layer}"])
         assert found[f"q.sigma_weight_{layer}"].any()
