@@ -42,10 +42,15 @@ class TD3:
         anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
         gamma: float = hyper(0.99, "discount factor", "code: the authors' repository", low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", "paper: Section 6.1", low=0, high=1)
-        buffer_size: int = hyper(1_000_000, "transitions kept per seed", "paper: Section 6.1, the entire history", low=1)
+        buffer_size: int = hyper(
+            1_000_000, "transitions kept per seed", "paper: Section 6.1, the entire history", low=1
+        )
         batch_size: int = hyper(100, "transitions of a batch", f"paper: Section 6.1; {AUTHORS} 256", low=1)
         learning_starts: int = hyper(
-            10_000, "env steps before learning", f"paper: Section 6.1 (1000 for all but two tasks); {AUTHORS} 25 000", low=0
+            10_000,
+            "env steps before learning",
+            f"paper: Section 6.1 (1000 for all but two tasks); {AUTHORS} 25 000",
+            low=0,
         )
         random_start: bool = hyper(True, "before that, uniformly random actions", "paper: Section 6.1")
         train_every: int = hyper(1, "env steps between times of learning", "paper: Section 6.1", low=1)

@@ -243,8 +243,9 @@ class Stack:
 class Adam:
     """Adam (Kingma & Ba, 2015) for S seeds: one over the whole matrix is S independent ones, since it is elementwise.
 
-    `torch.optim.Adam`, fused; `weight_decay` w adds w θ to the gradient, that of w ‖θ‖²/2 in the loss. Where seeds may take different numbers of steps (PPO's target KL, whole episodes),
-    `independent` gives each row its own moments and step count, and `step(active=...)` leaves some of them out.
+    `torch.optim.Adam`, fused; `weight_decay` w adds w θ to the gradient, that of w ‖θ‖²/2 in the loss. Where seeds may
+    take different numbers of steps (PPO's target KL, whole episodes), `independent` gives each row its own moments and
+    step count, and `step(active=...)` leaves some of them out.
     """
 
     def __init__(
@@ -262,7 +263,9 @@ class Adam:
         self._gradients = list(stack.gradient.unbind(0)) if independent else [stack.gradient]
         for part, gradient in zip(self._parts, self._gradients, strict=True):
             part.requires_grad_(True).grad = gradient
-        self._adam = torch.optim.Adam(self._parts, lr=learning_rate, eps=eps, betas=betas, weight_decay=weight_decay, fused=True)
+        self._adam = torch.optim.Adam(
+            self._parts, lr=learning_rate, eps=eps, betas=betas, weight_decay=weight_decay, fused=True
+        )
 
     def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""

@@ -521,7 +521,9 @@ def rows(stack: Stack, network: str, row: int, obs: torch.Tensor) -> np.ndarray:
     x = obs.double().numpy()
     parameters, count = stack.named(), 3
     for layer in range(count):
-        weight, bias = (parameters[f"{network}.{part}_{layer}"][row].detach().double().numpy() for part in ("weight", "bias"))
+        weight, bias = (
+            parameters[f"{network}.{part}_{layer}"][row].detach().double().numpy() for part in ("weight", "bias")
+        )
         units = [sum(x[i] * weight[i, j] for i in range(len(x))) + bias[0, j] for j in range(weight.shape[1])]
         x = np.array([unit if layer == count - 1 else max(0.0, unit) for unit in units])
     return x[:3]

@@ -93,7 +93,9 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
         assert outcome(one, seed) == outcome(two, seed)
 
 
-@pytest.mark.parametrize("case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "dqn", "sac"])
+@pytest.mark.parametrize(
+    "case", ["ppo-discrete", "ppo-continuous", "ppo-normalised", "ppo-split-continuous", "dqn", "sac"]
+)
 def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_and_logged(
     case: str, tmp_path: Path
 ) -> None:
