@@ -254,7 +254,7 @@ def _derivative_tanh(delta: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def _derivative_relu(delta: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    return torch.ops.aten.threshold_backward(delta, value, 0)
+    return torch.ops.aten.threshold_backward.grad_input(delta, value, 0, grad_input=delta)  # in place
 
 
 def tanh_(x: torch.Tensor) -> torch.Tensor:
