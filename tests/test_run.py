@@ -25,6 +25,7 @@ PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatc
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
        "--target-every", "60", "--buffer-size", "300", "--hidden", "50,24"]  # fmt: skip
 SPLIT = ["--agent", "ppo_split", "--num-steps", "75", "--batch-size", "32", "--num-value-epochs", "3"]
+CLIFF = ["--env", "CliffWalking-v1", "--env-kwargs", "max_episode_steps=40"]
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -40,6 +41,15 @@ CASES = {
     "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
                            "--activation", "tanh", "--entropy-coef", "0.01"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
+    "q-learning": [*CLIFF, "--agent", "q_learning", "--step-size-decay", "0.8"],
+    "double-q-learning": [*CLIFF, "--agent", "double_q_learning"],
+    "sarsa": [*CLIFF, "--agent", "sarsa"],
+    "sarsa-n-step": [*CLIFF, "--agent", "sarsa", "--num-steps", "4", "--num-envs", "2"],
+    "expected-sarsa": [*CLIFF, "--agent", "expected_sarsa"],
+    "dyna-q": [*CLIFF, "--agent", "dyna_q"],
+    "differential-sarsa": [*CLIFF, "--agent", "differential_sarsa"],
+    "sarsa-lambda": ["--agent", "sarsa_lambda", "--env", "MountainCar-v0", "--epsilon", "0.1", "--num-envs", "2"],
+    "true-online-sarsa-lambda": ["--agent", "sarsa_lambda", "--env", "MountainCar-v0", "--traces", "dutch"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
 
@@ -106,6 +116,8 @@ RESUMED = {
     "dqn": [*CASES["dqn"], "--seeds", "3"],
     "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
     "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
+    "sarsa-n-step": [*CASES["sarsa-n-step"], "--seeds", "2"],
+    "true-online-sarsa-lambda": [*CASES["true-online-sarsa-lambda"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
          "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip
