@@ -133,6 +133,6 @@ def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | 
         return States(space)
     far = config.unbounded
     low, high = (np.where(abs(bound) < 1e6, bound, sign * far) for bound, sign in ((space.low, -1), (space.high, 1)))
-    if config.num_tiles ** low.size > 10**7:
+    if config.num_tiles**low.size > 10**7:
         raise UnsupportedSpace(f"a Box of few dimensions, which {config.num_tiles} tiles each can cover, not {space}")
     return TileCoder(low, high, config.num_tilings, config.num_tiles)
