@@ -143,8 +143,8 @@ class AgentSource:
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.attribute]
         if len(classes) != 1 or classes[0].keywords or classes[0].decorator_list:
             return None
-        if not all(_describes_nothing(base, tree) for base in classes[0].bases):
-            return None
+        if not {ast.unparse(base) for base in classes[0].bases} <= _core_names(tree):
+            return None  # whatever a base that is not ours may bring
         wanted = [node for node in classes[0].body if _defines(node) in _DESCRIBING]
         rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
         if any(name in _DESCRIBING for node in rest for name in _names(node)):
@@ -161,7 +161,7 @@ class AgentSource:
             **vars(agent_module),
         }
         exec(compile(body, str(file), "exec"), scope)
-        if "Config" not in scope:
+        if "Config" not in scope or (classes[0].bases and "PRESETS" not in scope):
             return None
         methods = {node.name for node in classes[0].body if isinstance(node, ast.FunctionDef)}
         owns_loop = "train" in methods and "act" not in methods and not classes[0].bases
@@ -491,15 +491,6 @@ def _existing(path: str) -> Path:
     return file
 
 
-def _describes_nothing(base: ast.expr, tree: ast.Module) -> bool:
-    """Whether a class's base is our `ActorCritic`, which acts and has none of `_DESCRIBING`."""
-    imported = (
-        node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "rlrepro.actor_critic"
-    )
-    names = {alias.asname or alias.name for node in imported for alias in node.names if alias.name == "ActorCritic"}
-    return isinstance(base, ast.Name) and base.id in names
-
-
 def _names(node: ast.AST) -> set[str]:
     """The names that running a node meets; an annotation is not run."""
     skipped = {
@@ -512,6 +503,12 @@ def _names(node: ast.AST) -> set[str]:
         and id(one) not in skipped
         and (one.id in _DESCRIBING or isinstance(one.ctx, ast.Load))
     }
+
+
+def _core_names(tree: ast.Module) -> set[str]:
+    """What a module imports from the core, whose classes stack seeds and leave `Config` and `PRESETS` to others."""
+    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return {a.asname or a.name for node in froms if (node.module or "").startswith("rlrepro.") for a in node.names}
 
 
 def _texts(tree: ast.Module) -> list[ast.stmt]:

@@ -32,6 +32,7 @@ LEARNS = ["--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "-
           "--buffer-size", "300", "--hidden", "50,26"]  # fmt: skip
 OFF_POLICY = ["--learning-starts", "64", "--train-every", "4", "--batch-size", "33", "--buffer-size", "300",
               "--hidden", "50,24"]  # fmt: skip
+CLIFF = ["--env", "CliffWalking-v1", "--env-kwargs", "max_episode_steps=40"]
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
@@ -69,6 +70,15 @@ CASES = {
                          "--num-envs", "3", "--log-std-bound", "tanh", "--init", "xavier", "--alpha-loss", "alpha"],
     "sac-discrete": ["--agent", "sac_discrete", *OFF_POLICY, "--env", "Acrobot-v1", "--target-every", "60"],
     "random": ["--agent", "random", "--env", "Pendulum-v1"],
+    "q-learning": [*CLIFF, "--agent", "q_learning", "--step-size-decay", "0.8"],
+    "double-q-learning": [*CLIFF, "--agent", "double_q_learning"],
+    "sarsa": [*CLIFF, "--agent", "sarsa"],
+    "sarsa-n-step": [*CLIFF, "--agent", "sarsa", "--num-steps", "4", "--num-envs", "2"],
+    "expected-sarsa": [*CLIFF, "--agent", "expected_sarsa"],
+    "dyna-q": [*CLIFF, "--agent", "dyna_q"],
+    "differential-sarsa": [*CLIFF, "--agent", "differential_sarsa"],
+    "sarsa-lambda": ["--agent", "sarsa_lambda", "--env", "MountainCar-v0", "--epsilon", "0.1", "--num-envs", "2"],
+    "true-online-sarsa-lambda": ["--agent", "sarsa_lambda", "--env", "MountainCar-v0", "--traces", "dutch"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1"]
 
@@ -147,6 +157,8 @@ RESUMED = {
     "td3": [*CASES["td3"], "--seeds", "2"],
     "sac": [*CASES["sac"], "--seeds", "2"],
     "sac-discrete": [*CASES["sac-discrete"], "--seeds", "2"],
+    "sarsa-n-step": [*CASES["sarsa-n-step"], "--seeds", "2"],
+    "true-online-sarsa-lambda": [*CASES["true-online-sarsa-lambda"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
          "--checkpoint-every", "150", "--processes", "1"]  # fmt: skip

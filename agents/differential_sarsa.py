@@ -1,0 +1,62 @@
+"""Differential semi-gradient Sarsa (Sutton & Barto, 2nd ed., section 10.3, p. 251), on a table.
+
+For continuing tasks, valued by their average reward instead of a discounted return:
+
+    δ = R − R̄ + Q(S', A') − Q(S, A),    R̄ ← R̄ + β δ,    Q(S, A) ← Q(S, A) + α δ              (10.10)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.tabular import Tabular, epsilon_greedy, one_env
+
+
+class DifferentialSarsa(Tabular):
+    """An episode that ends is followed by the next one's first state, as if the task went on there."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        step_size: float = hyper(0.01, "α", "secondary: Sutton & Barto, Figure 10.5", low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Sutton & Barto, (2.7)", low=0, high=1)
+        average_step_size: float = hyper(0.01, "β, of R̄", "secondary: Sutton & Barto, Figure 10.5", low=0, high=1)
+        epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Figure 10.5", low=0, high=1)
+        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, p. 251")
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 2_000_000, "source": "secondary: Sutton & Barto, Figure 10.5"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        super().__init__(setup, config)
+        self.average_reward = np.zeros(setup.num_seeds)  # R̄
+        self.next_action = np.zeros((setup.num_seeds, setup.num_envs), np.int64)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """A', which was drawn with the last update; ε-greedy where there was none."""
+        action, extras = super().act(obs, step)
+        return np.where(self.memory.begins, action, self.next_action), extras
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        self.next_action = epsilon_greedy(self.values_of(next_state), self.exploration, self.config.epsilon)
+        for n in range(self.setup.num_envs):
+            action, reward, _, _ = one_env(batch, n)
+            value = self.q[self.rows, next_state[:, n], self.next_action[:, n]]
+            error = self.learn(self.q, state[:, n], action, reward - self.average_reward + value)
+            self.average_reward = self.average_reward + self.config.average_step_size * error
+        average = torch.from_numpy(self.average_reward)
+        return self.metrics(error, self.first_values().max(-1)) | {"values/average_reward": average}
+
+    def get_state(self) -> dict[str, Any]:
+        own = {"average_reward": self.average_reward, "next_action": self.next_action}
+        return super().get_state() | own
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self.average_reward = np.array(state["average_reward"])
+        self.next_action = np.array(state["next_action"])

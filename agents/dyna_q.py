@@ -1,0 +1,96 @@
+"""Tabular Dyna-Q (Sutton, 1990), as in Sutton & Barto, 2nd ed., section 8.2, p. 164.
+
+After each real step (a) to (e), Q-learning on it and the model is told R, S'; then (f), n times: a pair (S, A) seen
+before, drawn uniformly, R and S' from the model, and
+
+    Q(S, A) ← Q(S, A) + α (R + γ max_a Q(S', a) − Q(S, A))
+
+The model is a table, for deterministic worlds: it keeps what came of a pair the last time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.seeds import Streams
+from rlrepro.tabular import Tabular, one_env
+
+
+class DynaQ(Tabular):
+    """Q-learning from real steps and from `planning_steps` remembered ones after each."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        planning_steps: int = hyper(5, "n", "secondary: Sutton & Barto, Example 8.1", low=0)
+        step_size: float = hyper(0.1, "α", "secondary: Sutton & Barto, Example 8.1", low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Sutton & Barto, (2.7)", low=0, high=1)
+        gamma: float = hyper(0.95, "discount factor", "secondary: Sutton & Barto, Example 8.1", low=0, high=1)
+        epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 8.1", low=0, high=1)
+        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, Example 8.1")
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 10_000, "source": "ours: enough for the maze of Example 8.1"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        super().__init__(setup, config)
+        self.model = {
+            "reward": self.table(0.0),
+            "next_state": self.table(0, np.int64),
+            "terminated": self.table(0, bool),
+            "is_known": self.table(0, bool),
+        }
+        # The pairs seen so far, in the order in which they came, as state × actions + action.
+        self.known = np.zeros((setup.num_seeds, self.states.num * self.num_actions), np.int64)
+        self.num_known = np.zeros(setup.num_seeds, np.int64)
+        self.draws = Streams(setup.seeds, "planning")
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        for n in range(self.setup.num_envs):
+            action, reward, terminated, _ = one_env(batch, n)
+            error = self._learn(state[:, n], action, reward, next_state[:, n], terminated)
+            self._remember(state[:, n], action, reward, next_state[:, n], terminated)
+            if self.config.planning_steps:
+                self._plan()
+        return self.metrics(error, self.first_values().max(-1))
+
+    def _learn(
+        self, state: np.ndarray, action: np.ndarray, reward: np.ndarray, next_state: np.ndarray, terminated: np.ndarray
+    ) -> np.ndarray:
+        best = self.q[self.rows, next_state].max(-1)
+        return self.learn(self.q, state, action, reward + self.config.gamma * ~terminated * best)
+
+    def _remember(
+        self, state: np.ndarray, action: np.ndarray, reward: np.ndarray, next_state: np.ndarray, terminated: np.ndarray
+    ) -> None:
+        pair = self.rows, state, action
+        self.model["reward"][pair], self.model["terminated"][pair] = reward, terminated
+        self.model["next_state"][pair] = next_state
+        new = ~self.model["is_known"][pair]
+        self.known[self.rows[new], self.num_known[new]] = (state * self.num_actions + action)[new]
+        self.num_known += new
+        self.model["is_known"][pair] = True
+
+    def _plan(self) -> None:
+        """Step (f)."""
+        which = (self.draws.uniform(self.config.planning_steps) * self.num_known[:, None]).astype(np.int64)
+        for drawn in self.known[self.rows[:, None], which].T:
+            state, action = np.divmod(drawn, self.num_actions)
+            pair = self.rows, state, action
+            reward, next_state, terminated = (self.model[name][pair] for name in ("reward", "next_state", "terminated"))
+            self._learn(state, action, reward, next_state, terminated)
+
+    def get_state(self) -> dict[str, Any]:
+        own = {"model": dict(self.model), "known": self.known, "num_known": self.num_known}
+        return super().get_state() | own | {"draws": self.draws.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        for name, table in self.model.items():
+            table[...] = state["model"][name]
+        self.known, self.num_known = np.array(state["known"]), np.array(state["num_known"])
+        self.draws.set_state(state["draws"])

@@ -1,0 +1,112 @@
+"""Sarsa (Rummery & Niranjan, 1994), Expected Sarsa and n-step Sarsa, as in Sutton & Barto, 2nd ed., ch. 6 and 7.
+
+    Q(S, A) ← Q(S, A) + α (R + γ Q(S', A') − Q(S, A))                                       (6.7)
+    Q(S, A) ← Q(S, A) + α (R + γ Σ_a π(a | S') Q(S', a) − Q(S, A))                          (6.9)
+    Q(S_τ, A_τ) ← Q(S_τ, A_τ) + α (G_τ:τ+n − Q(S_τ, A_τ)),
+        G_τ:τ+n = R_τ+1 + γ R_τ+2 + … + γ^(n−1) R_τ+n + γ^n Q(S_τ+n, A_τ+n)                 (7.4), (7.5)
+
+A' is drawn before the update, and is the action that is then taken. Where the time limit ends an episode, it is drawn
+for the true successor and bootstrapped from.
+
+With ε = 1 on a deterministic task and α = 1, Expected Sarsa is iterative policy evaluation of the random policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.tabular import Tabular, epsilon_greedy, expectation, one_env
+
+
+class ExpectedSarsa(Tabular):
+    """Sutton & Barto, section 6.6."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Sutton & Barto, (2.7)", low=0, high=1)
+        gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
+        epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
+        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, p. 130")
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "secondary: Sutton & Barto, Example 6.6"}}
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        for n in range(self.setup.num_envs):
+            action, reward, terminated, _ = one_env(batch, n)
+            value = expectation(self.q[self.rows, next_state[:, n]], self.config.epsilon)
+            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * value)
+        return self.metrics(error, expectation(self.first_values(), self.config.epsilon))
+
+
+class Sarsa(Tabular):
+    """Sutton & Barto, p. 130, and with `num_steps` n > 1 the n-step form, p. 147."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        num_steps: int = hyper(1, "n", "secondary: Sutton & Barto, section 7.2", low=1, high=1000)
+        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Sutton & Barto, (2.7)", low=0, high=1)
+        gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
+        epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
+        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, Example 6.5")
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "secondary: Sutton & Barto, Example 6.6"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        super().__init__(setup, config)
+        shape = setup.num_seeds, setup.num_envs
+        self.next_action = np.zeros(shape, np.int64)
+        # The steps that wait for their n-step return, the oldest first.
+        self.waiting = np.zeros(shape, np.int64)  # how many
+        self.pairs = np.zeros((*shape, config.num_steps, 2), np.int64)  # (S, A)
+        self.rewards = np.zeros((*shape, config.num_steps))
+        self.discounts = config.gamma ** np.arange(config.num_steps + 1)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """A', which was drawn with the last update; ε-greedy where an episode begins."""
+        action, extras = super().act(obs, step)
+        self.waiting[self.memory.begins] = 0
+        return np.where(self.memory.begins, action, self.next_action), extras
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        self.next_action = epsilon_greedy(self.values_of(next_state), self.exploration, self.config.epsilon)
+        error = np.zeros(len(self.rows))
+        for n in range(self.setup.num_envs):
+            action, reward, terminated, truncated = one_env(batch, n)
+            waiting = self.waiting[:, n]
+            self.pairs[self.rows, n, waiting] = np.stack([state[:, n], action], -1)
+            self.rewards[self.rows, n, waiting] = reward
+            waiting += 1
+            due = (waiting == self.config.num_steps) | terminated | truncated
+            while due.any():
+                error = np.where(due, self._learn_oldest(n, due, next_state[:, n], terminated), error)
+                due = (terminated | truncated) & (waiting > 0)
+        return self.metrics(error, self.first_values().max(-1))
+
+    def _learn_oldest(self, n: int, due: np.ndarray, next_state: np.ndarray, terminated: np.ndarray) -> np.ndarray:
+        """The update of the oldest waiting step of the seeds that are `due` `[S]`, which then waits no more."""
+        waiting, pairs, rewards = self.waiting[:, n], self.pairs[:, n], self.rewards[:, n]
+        counts = np.arange(self.config.num_steps) < waiting[:, None]
+        value = self.q[self.rows, next_state, self.next_action[:, n]]
+        target = (rewards * self.discounts[:-1] * counts).sum(-1) + self.discounts[waiting] * ~terminated * value
+        error = self.learn(self.q, pairs[:, 0, 0], pairs[:, 0, 1], target, where=due)
+        pairs[due, :-1], rewards[due, :-1] = pairs[due, 1:], rewards[due, 1:]
+        waiting -= due
+        return error
+
+    def get_state(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("next_action", "waiting", "pairs", "rewards")}
+        return super().get_state() | {"steps": own}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        for name, value in state["steps"].items():
+            setattr(self, name, np.array(value))

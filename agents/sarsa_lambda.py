@@ -1,0 +1,138 @@
+"""Sarsa(λ) and True Online Sarsa(λ) with linear function approximation: Sutton & Barto, 2nd ed., sections 12.7, 12.5.
+
+Q(s, a) is the sum of the weights w of the binary features that are active in (s, a): one a tiling where observations
+are a Box (tile coding), the pair itself where they are finite. With x the features of (S, A), Q = wᵀx, Q' = wᵀx':
+
+    Sarsa(λ), p. 305:         δ = R + γ Q' − Q;   z ← z + x (accumulating), or z_i ← 1 where x_i = 1 (replacing);
+                              w ← w + α δ z;   z ← γ λ z
+    True Online, p. 307:      δ = R + γ Q' − Q;   z ← γ λ z + (1 − α γ λ zᵀx) x               (dutch traces)
+    (van Seijen et al., 2016) w ← w + α (δ + Q − Q_old) z − α (Q − Q_old) x;   Q_old ← Q'
+
+Q' = 0 where S' is terminal. A' is drawn before the update, and is the action that is then taken. Where the time limit
+ends an episode, it is drawn for the true successor and bootstrapped from; the traces begin anew with each episode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.seeds import Streams
+from rlrepro.tabular import LastStep, States, epsilon_greedy
+from rlrepro.tiles import TileCoder
+
+
+class SarsaLambda:
+    """Sarsa(λ) with accumulating, replacing or dutch traces; the last are True Online Sarsa(λ)."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        step_size: float = hyper(
+            0.5, "α × the number of active features", "secondary: Sutton & Barto, Figure 12.10", low=0
+        )
+        trace_decay: float = hyper(0.9, "λ", "secondary: Sutton & Barto, Figure 12.10", low=0, high=1)
+        traces: str = hyper(
+            "replacing",
+            "how they grow; dutch: True Online Sarsa(λ)",
+            "secondary: Sutton & Barto, section 12.7",
+            choices=("replacing", "accumulating", "dutch"),
+        )
+        gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 10.1", low=0, high=1)
+        epsilon: float = hyper(0.0, "of ε-greedy", "secondary: Sutton & Barto, Example 10.1", low=0, high=1)
+        num_tilings: int = hyper(8, "tilings of a Box", "secondary: Sutton & Barto, Example 10.1", low=1, high=1024)
+        num_tiles: int = hyper(8, "tiles a dimension", "secondary: Sutton & Barto, Example 10.1", low=2, high=1024)
+        unbounded: float = hyper(3.0, "taken for a bound that the space does not have", "ours: it must end", low=0.001)
+
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: about 500 episodes of MountainCar"}}
+
+    def __init__(self, setup: Setup, config: Config) -> None:
+        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
+            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        self.setup, self.config = setup, config
+        self.coder = _coder(setup.observation_space, config)
+        num = self.coder.num if isinstance(self.coder, States) else self.coder.num_features
+        self.alpha = config.step_size / (1 if isinstance(self.coder, States) else config.num_tilings)
+        shape = setup.num_seeds, setup.num_envs
+        self.w = np.zeros((setup.num_seeds, int(setup.action_space.n), num))
+        self.z = np.zeros((*shape, *self.w.shape[1:]))
+        self.q_old, self.next_action = np.zeros(shape), np.zeros(shape, np.int64)
+        self.rows = np.arange(setup.num_seeds)
+        self.exploration = Streams(setup.seeds, "policy")
+        self.memory = LastStep(*shape)
+
+    def features(self, obs: np.ndarray) -> np.ndarray:
+        """The active features `[S, N, K]` of observations."""
+        if isinstance(self.coder, States):
+            return self.coder(obs)[..., None]
+        return self.coder(obs.reshape(*obs.shape[:2], -1).astype(np.float64))
+
+    def q(self, active: np.ndarray) -> np.ndarray:
+        """The action values `[S, N, A]` of active features."""
+        rows, actions = self.rows[:, None, None, None], np.arange(self.w.shape[1])[:, None]
+        return self.w[rows, actions, active[:, :, None, :]].sum(-1)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """A', which was drawn with the last update; ε-greedy where an episode begins."""
+        action = epsilon_greedy(self.q(self.features(obs)), self.exploration, self.config.epsilon)
+        self.z[self.memory.begins] = 0.0
+        self.q_old[self.memory.begins] = 0.0
+        return np.where(self.memory.begins, action, self.next_action), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Greedy, the first of equals; or ε-greedy, as in training."""
+        q = self.q(self.features(obs))
+        return q.argmax(-1) if deterministic else epsilon_greedy(q, streams, self.config.epsilon)
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        active, next_active = self.features(batch.obs), self.features(batch.next_obs)
+        next_q = self.q(next_active)
+        self.next_action = epsilon_greedy(next_q, self.exploration, self.config.epsilon)
+        alpha, gamma, fades = self.alpha, self.config.gamma, self.config.gamma * self.config.trace_decay
+        for n in range(self.setup.num_envs):
+            z, q_old = self.z[:, n], self.q_old[:, n]
+            x = self.rows[:, None], batch.action[:, n, None], active[:, n]  # where the features of (S, A) are 1
+            x_next = self.rows[:, None], self.next_action[:, n, None], next_active[:, n]
+            q, q_next = self.w[x].sum(-1), self.w[x_next].sum(-1) * ~batch.terminated[:, n]
+            delta = batch.reward[:, n] + gamma * q_next - q
+            if self.config.traces == "dutch":
+                z *= fades
+                z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
+                self.w += (alpha * (delta + q - q_old))[:, None, None] * z
+                self.w[x] -= (alpha * (q - q_old))[:, None]
+                q_old[:] = q_next
+            else:
+                z[x] = 1.0 if self.config.traces == "replacing" else z[x] + 1.0
+                self.w += (alpha * delta)[:, None, None] * z
+                z *= fades
+        return {"losses/td_error": torch.from_numpy(abs(delta)), "losses/q_values": torch.from_numpy(q)}
+
+    def get_state(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("w", "z", "q_old", "next_action")}
+        return own | {"exploration": self.exploration.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in ("w", "z", "q_old", "next_action"):
+            setattr(self, name, np.array(state[name]))
+        self.exploration.set_state(state["exploration"])
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return {"w": torch.from_numpy(self.w.copy())}
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.w[...] = np.asarray(policy["w"])
+
+
+def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | TileCoder:
+    if not isinstance(space, gymnasium.spaces.Box):
+        return States(space)
+    far = config.unbounded
+    low, high = (np.where(abs(bound) < 1e6, bound, sign * far) for bound, sign in ((space.low, -1), (space.high, 1)))
+    if config.num_tiles**low.size > 10**7:
+        raise UnsupportedSpace(f"a Box of few dimensions, which {config.num_tiles} tiles each can cover, not {space}")
+    return TileCoder(low, high, config.num_tilings, config.num_tiles)

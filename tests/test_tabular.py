@@ -1,0 +1,150 @@
+"""Tabular and linear agents against plain loops in float64, numbers of the book, and the forward view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlrepro.agent import Setup, Transition
+from rlrepro.plugins import find_agent
+from rlrepro.tabular import States, expectation
+from rlrepro.tiles import TileCoder
+
+STATES, ACTIONS = 4, 3
+
+
+def agent(name: str, seeds: int = 2, space: gymnasium.Space[Any] | None = None, **config: Any) -> Any:
+    found = find_agent(name).load()
+    setup = Setup(
+        space or gymnasium.spaces.Discrete(STATES), gymnasium.spaces.Discrete(ACTIONS), tuple(range(seeds)), 1, 10**6
+    )
+    return found(setup, found.Config(**config))
+
+
+def steps(count: int = 40) -> Any:
+    """One seed's steps: state, action, reward, terminated, truncated."""
+    one = st.tuples(
+        st.integers(0, STATES - 1), st.integers(0, ACTIONS - 1), st.floats(-3, 3), st.booleans(), st.booleans()
+    )
+    return st.lists(st.tuples(one, one), min_size=2, max_size=count)
+
+
+def feed(learner: Any, drawn: Any, on_policy: bool) -> list[list[tuple[Any, ...]]]:
+    """Run `learner` through the drawn steps of two seeds; what happened to each, S', A' and Q before included."""
+    told: list[list[tuple[Any, ...]]] = [[], []]
+    state = np.array([[one[0]] for one in drawn[0]])
+    for pair, following in zip(drawn, [*drawn[1:], drawn[0]], strict=True):
+        action, _ = learner.act(state, 0)
+        if not on_policy:
+            action = np.array([[one[1]] for one in pair])
+        reward = np.array([[one[2]] for one in pair])
+        terminated = np.array([[one[3]] for one in pair])
+        truncated = np.array([[one[4]] for one in pair]) & ~terminated
+        next_state = np.array([[one[0]] for one in following])
+        learner.memory.add(Transition(state, action, reward, next_state, terminated, truncated, {}))
+        for batch in learner.memory.ready(0):
+            learner.update(batch, 0)
+        chosen = getattr(learner, "next_action", np.zeros((2, 1), int))
+        for row in range(2):
+            values = (state, action, reward, next_state, terminated, truncated, chosen)
+            told[row].append(tuple(value[row, 0].item() for value in values))
+        state = next_state
+    return told
+
+
+@pytest.mark.parametrize("name", ["q_learning", "expected_sarsa", "sarsa"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_one_step_updates_are_those_of_a_plain_loop(name: str, data: Any) -> None:
+    drawn = data.draw(steps())
+    learner = agent(name, step_size=0.3, step_size_decay=0.5, gamma=0.9, epsilon=0.2, initial_value=0.5)
+    told = feed(learner, drawn, on_policy=name == "sarsa")
+    for row, history in enumerate(told):
+        q, visits = [[0.5] * ACTIONS for _ in range(STATES)], {}
+        for state, action, reward, following, terminated, _, chosen in history:
+            after = q[following]
+            best = [a for a in range(ACTIONS) if after[a] == max(after)]
+            policy = [0.2 / ACTIONS + (0.8 / len(best) if a in best else 0.0) for a in range(ACTIONS)]
+            value = {
+                "q_learning": max(after),
+                "sarsa": after[chosen],
+                "expected_sarsa": sum(p * v for p, v in zip(policy, after, strict=True)),
+            }[name]
+            visits[state, action] = visits.get((state, action), 0) + 1
+            target = reward + (0.0 if terminated else 0.9 * value)
+            q[state][action] += 0.3 / visits[state, action] ** 0.5 * (target - q[state][action])
+        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn=steps(), n=st.integers(2, 5))
+def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int) -> None:
+    learner = agent("sarsa", num_steps=n, step_size=0.3, gamma=0.9, epsilon=0.2)
+    for row, history in enumerate(feed(learner, drawn, on_policy=True)):
+        q = np.zeros((STATES, ACTIONS))
+        episode: list[tuple[int, int, float]] = []
+        for state, action, reward, following, terminated, truncated, chosen in history:
+            episode.append((state, action, reward))
+            last = len(episode)
+            ended = terminated or truncated
+            for tau in range(max(0, last - n), last if ended else last - n + 1):
+                target = sum(0.9 ** (i - tau) * episode[i][2] for i in range(tau, last))
+                if not terminated:
+                    target += 0.9 ** (last - tau) * q[following, chosen]
+                s, a, _ = episode[tau]
+                q[s, a] += 0.3 * (target - q[s, a])
+            if ended:
+                episode = []
+        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("traces", ["accumulating", "replacing", "dutch"])
+@settings(max_examples=30, deadline=None)
+@given(drawn=steps())
+def test_sarsa_lambda_is_that_of_a_plain_loop(traces: str, drawn: Any) -> None:
+    learner = agent("sarsa_lambda", traces=traces, step_size=0.3, trace_decay=0.8, gamma=0.9, epsilon=0.2)
+    for row, history in enumerate(feed(learner, drawn, on_policy=True)):
+        w, z, old = np.zeros((ACTIONS, STATES)), np.zeros((ACTIONS, STATES)), 0.0
+        for state, action, reward, following, terminated, truncated, chosen in history:
+            x = np.zeros_like(w)
+            x[action, state] = 1.0
+            q, after = w[action, state], 0.0 if terminated else w[chosen, following]
+            delta = reward + 0.9 * after - q
+            if traces == "dutch":
+                z = 0.72 * z + (1 - 0.3 * 0.72 * (z * x).sum()) * x
+                w = w + 0.3 * (delta + q - old) * z - 0.3 * (q - old) * x
+                old = after
+            else:
+                z = np.where(x == 1, 1.0, z) if traces == "replacing" else z + x
+                w = w + 0.3 * delta * z
+                z = 0.72 * z
+            if terminated or truncated:
+                z, old = np.zeros_like(z), 0.0
+        np.testing.assert_allclose(learner.w[row], w, rtol=1e-9, atol=1e-9)
+
+
+def test_expected_values_share_the_greedy_part_among_equals() -> None:
+    assert expectation(np.array([1.0, 3.0, 3.0, 0.0]), 0.2) == pytest.approx(0.05 * 7 + 0.8 * 3)
+
+
+def test_states_of_several_numbers_are_counted_without_gaps() -> None:
+    space = gymnasium.spaces.MultiDiscrete([3, 4, 2])
+    found = States(space)
+    grid = np.stack(np.meshgrid(*map(range, (3, 4, 2)), indexing="ij"), -1).reshape(1, -1, 3)
+    assert found.num == 24
+    assert sorted(found(grid)[0].tolist()) == list(range(24))
+
+
+@settings(max_examples=50, deadline=None)
+@given(point=st.tuples(st.floats(-1.2, 0.6), st.floats(-0.07, 0.07)), tilings=st.sampled_from([1, 2, 4, 8, 10]))
+def test_a_point_lies_in_one_tile_of_each_tiling(point: tuple[float, float], tilings: int) -> None:
+    coder = TileCoder(np.array([-1.2, -0.07]), np.array([0.6, 0.07]), tilings, 5)
+    found = coder(np.array(point))
+    assert (found // 25 == np.arange(tilings)).all()
+    nearer = coder(np.array(point) + coder.width / tilings / 2)
+    assert (found != nearer).sum() <= 2  # at most one edge a dimension: displacements differ where K is prime to 3
