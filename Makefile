@@ -53,7 +53,7 @@ pages: $(READY)  ## Makes the committed pages and the scoreboard again, from com
 	@$(BIN)/rlrepro scoreboard --write README.md
 
 proofs: $(READY)  ## Measures agreement with other code, and makes docs/agents.md again
-	$(BIN)/python -m pytest -q -m agrees --agreement docs/agreement.json --timeout 300
+	$(BIN)/python -m pytest -q -m agrees --agreement=docs/agreement.json --timeout 300
 	@$(BIN)/rlrepro proofs --write docs/agents.md
 
 calibrate: $(READY)  ## Simulates how often the verdicts' statistics err (minutes)

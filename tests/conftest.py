@@ -30,8 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    marker = item.get_closest_marker("agrees")
-    agreement.begin(marker.args if marker else None)
+    marker, given = item.get_closest_marker("agrees"), getattr(item, "callspec", None)
+    if marker is None:
+        agreement.begin(None)
+    else:
+        agent, other = marker.args
+        agreement.begin((agent.format(**given.params if given else {}), other))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

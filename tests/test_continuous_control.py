@@ -211,6 +211,7 @@ def their_gradients(model: Any) -> dict[nn.Parameter, torch.Tensor]:
     return met
 
 
+@pytest.mark.agrees("{name}", "Stable-Baselines3")
 @pytest.mark.parametrize(
     ("name", "theirs", "ours"),
     [
@@ -529,6 +530,7 @@ def rows(stack: Stack, network: str, row: int, obs: torch.Tensor) -> np.ndarray:
     return x[:3]
 
 
+@pytest.mark.agrees("sac_discrete", "a float64 loop")
 def test_discrete_sac_s_losses_equal_float64_loops() -> None:
     agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), gamma=GAMMA, alpha_init=0.3)
     for stack in (agent.actor, agent.critic, agent.target_critic):
@@ -562,6 +564,7 @@ def test_discrete_sac_s_losses_equal_float64_loops() -> None:
             close(f"J({name}), seed {row}", found[row], total, scale=max(1.0, abs(total)))
 
 
+@pytest.mark.agrees("sac_discrete", "a float64 loop")
 def test_discrete_sac_s_gradients_equal_float64_autograd() -> None:
     agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), gamma=GAMMA, alpha_init=0.3)
     perturb([agent.actor.matrix.detach(), agent.critic.matrix.detach()], 0.3)

@@ -107,6 +107,7 @@ def our_a2c(models: list[Any], **options: Any) -> a2c.A2C:
     return agent
 
 
+@pytest.mark.agrees("a2c", "Stable-Baselines3")
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_a2c_has_sb3_s_loss_gradient_and_parameters(monkeypatch: pytest.MonkeyPatch, env: str, optimiser: str) -> None:
@@ -234,6 +235,7 @@ def begin_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sb3_contrib_utils.th, "randn_like", torch.zeros_like)
 
 
+@pytest.mark.agrees("trpo", "sb3-contrib")
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
 def test_trpo_has_sb3_contrib_s_parameters_after_a_whole_update(monkeypatch: pytest.MonkeyPatch, env: str) -> None:
     models = [sb3_trpo(env, seed, cg_damping=1.0) for seed in SEEDS]
@@ -277,6 +279,7 @@ STEPS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[torch.Tensor], 
 }
 
 
+@pytest.mark.agrees("trpo", "sb3-contrib")
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")  # of its critic, which is not fitted
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("env", ENVS, ids=ENVS.get)
@@ -433,6 +436,7 @@ def plain(stack: Stack, network: str, row: int) -> nn.Sequential:
     return nn.Sequential(*modules[:-1])
 
 
+@pytest.mark.agrees("reinforce", "a float64 loop")
 @pytest.mark.parametrize(
     "space", [gymnasium.spaces.Discrete(3), gymnasium.spaces.Box(-1, 1, (2,))], ids=["discrete", "box"]
 )

@@ -80,6 +80,7 @@ def ours(models: list[SB3QRDQN], **options: Any) -> qrdqn.QRDQN:
     return agent
 
 
+@pytest.mark.agrees("qrdqn", "sb3-contrib")
 @pytest.mark.parametrize("max_grad_norm", [0.5, 1000.0])
 def test_qrdqn_has_sb3_contrib_s_loss_gradient_and_step(monkeypatch: pytest.MonkeyPatch, max_grad_norm: float) -> None:
     models = [sb3_qrdqn(seed, max_grad_norm=max_grad_norm) for seed in SEEDS]
@@ -102,6 +103,7 @@ def test_qrdqn_has_sb3_contrib_s_loss_gradient_and_step(monkeypatch: pytest.Monk
         compare_layers("parameters", agent.online, row, layers(model.quantile_net), lambda parameter: parameter)
 
 
+@pytest.mark.agrees("qrdqn", "sb3-contrib")
 def test_qrdqn_has_sb3_contrib_s_parameters_after_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     models = [sb3_qrdqn(seed) for seed in SEEDS]
     agent = ours(models)

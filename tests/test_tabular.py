@@ -14,6 +14,7 @@ from rlrepro.agent import Setup, Transition
 from rlrepro.plugins import find_agent
 from rlrepro.tabular import States, expectation
 from rlrepro.tiles import TileCoder
+from tests.agreement import agree
 
 STATES, ACTIONS = 4, 3
 
@@ -57,6 +58,7 @@ def feed(learner: Any, drawn: Any, on_policy: bool) -> list[list[tuple[Any, ...]
     return told
 
 
+@pytest.mark.agrees("{name}", "a float64 loop")
 @pytest.mark.parametrize("name", ["q_learning", "expected_sarsa", "sarsa"])
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
@@ -78,9 +80,10 @@ def test_one_step_updates_are_those_of_a_plain_loop(name: str, data: Any) -> Non
             visits[state, action] = visits.get((state, action), 0) + 1
             target = reward + (0.0 if terminated else 0.9 * value)
             q[state][action] += 0.3 / visits[state, action] ** 0.5 * (target - q[state][action])
-        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+        assert agree(learner.q[row], np.array(q), 1.0) < 1e-9
 
 
+@pytest.mark.agrees("sarsa", "a float64 loop")
 @settings(max_examples=40, deadline=None)
 @given(drawn=steps(), n=st.integers(2, 5))
 def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int) -> None:
@@ -100,9 +103,10 @@ def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int) -> None:
                 q[s, a] += 0.3 * (target - q[s, a])
             if ended:
                 episode = []
-        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+        assert agree(learner.q[row], np.array(q), 1.0) < 1e-9
 
 
+@pytest.mark.agrees("sarsa_lambda", "a float64 loop")
 @pytest.mark.parametrize("traces", ["accumulating", "replacing", "dutch"])
 @settings(max_examples=30, deadline=None)
 @given(drawn=steps())
@@ -125,7 +129,7 @@ def test_sarsa_lambda_is_that_of_a_plain_loop(traces: str, drawn: Any) -> None:
                 z = 0.72 * z
             if terminated or truncated:
                 z, old = np.zeros_like(z), 0.0
-        np.testing.assert_allclose(learner.w[row], w, rtol=1e-9, atol=1e-9)
+        assert agree(learner.w[row], np.array(w), 1.0) < 1e-9
 
 
 def test_expected_values_share_the_greedy_part_among_equals() -> None:
