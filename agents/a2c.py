@@ -2,7 +2,7 @@
 
 N actors take T steps each, and then all of them learn by one gradient step on
 
-    L = −E[ log π(a|s) (R − V(s)) ] − β E[ H(π(·|s)) ] + c E[ (R − V(s))² ]       (Section 4.3 and Algorithm S3)
+    L = −E[ log π(a|s) (R − V(s)) ] − β E[ H(π(·|s)) ] + c E[ (R − V(s))² ]       (Section 4 and Algorithm S3)
 
 where R is the return of the rest of the rollout, R ← r + γ R from its last step back, begun with V of the state after
 it, or 0 where that was terminal. That is GAE with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's addition. The
@@ -76,6 +76,8 @@ class A2C(ActorCritic):
             "source": f"{ZOO}, without its gSDE and what goes with it; give --normalise-obs --normalise-reward too",
         },
     }
+
+    PROBE = {"num_envs": 4, "total_timesteps": 8_000, "learning_rate": 5e-3, "entropy_coef": 0.0, "hidden": (32, 32)}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if config.separate and is_image(setup.observation_space):

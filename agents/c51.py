@@ -58,6 +58,12 @@ class C51:
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL c51.py"}}
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
+        "learning_starts": 100, "train_every": 4, "target_every": 40, "hidden": (32, 32), "num_atoms": 51,
+        "v_min": -2.5, "v_max": 2.5,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
@@ -116,6 +122,12 @@ class C51:
     @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self.greedy(self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device)).exp()).cpu().numpy()
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
+        probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device)).exp()
+        return (probs * self.atoms).sum(-1).amax(-1).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and a copy to the target network when it is due."""

@@ -72,7 +72,7 @@ class DDPG:
         )  # fmt: skip
 
     PRESETS = {
-        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": PAPER},
+        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": "ours (the paper: up to 2.5 million)"},
         "Pendulum-v1": {
             "total_timesteps": 20_000,
             "actor_learning_rate": 1e-3,
@@ -91,6 +91,12 @@ class DDPG:
             "source": "code: rl-zoo3 hyperparams/ddpg.yml, the rest of Stable-Baselines3",
         },
     }
+
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,
+        "random_start": True, "train_every": 2, "tau": 0.05, "hidden": (32, 32), "actor_learning_rate": 2e-3,
+        "critic_learning_rate": 5e-3, "weight_decay": 0.0,
+    }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
@@ -148,6 +154,12 @@ class DDPG:
     @torch.no_grad()
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
         return self.policy(self.actor, self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """Q(s, μ(s)), `[S, B]`, for `rlrepro probe`."""
+        inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        return self.q(self.critic, inputs, self.policy(self.actor, inputs)).cpu().numpy()
 
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return features(self.setup.observation_space, obs)

@@ -1,8 +1,10 @@
 """Differential semi-gradient Sarsa (Sutton & Barto, 2nd ed., section 10.3, p. 251), on a table.
 
-For continuing tasks, valued by their average reward instead of a discounted return:
+For continuing tasks, valued by their average reward instead of a discounted return (10.11, 10.12):
 
-    δ = R − R̄ + Q(S', A') − Q(S, A),    R̄ ← R̄ + β δ,    Q(S, A) ← Q(S, A) + α δ              (10.10)
+    δ = R − R̄ + Q(S', A') − Q(S, A),    R̄ ← R̄ + β δ,    Q(S, A) ← Q(S, A) + α δ
+
+A task that terminates is not one of these: what follows a terminal state is never learnt.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from rlrepro.tabular import Tabular, epsilon_greedy, one_env
 
 
 class DifferentialSarsa(Tabular):
-    """An episode that ends is followed by the next one's first state, as if the task went on there."""
+    """Average-reward Sarsa for tasks that go on; a clock may cut them into episodes."""
+
+    value_of = None  # its values are relative to R̄, and not discounted
 
     @dataclasses.dataclass(frozen=True)
     class Config:

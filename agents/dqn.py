@@ -65,7 +65,7 @@ class DQN:
             False, "draw what was mispredicted more often", "Schaul et al. (2016), Algorithm 1", addition=True
         )
         alpha: float = hyper(
-            0.6, "prioritised: exponent of |δ|", "Schaul et al. (2016), Section 4", low=0, addition=True
+            0.6, "prioritised: exponent of |δ|", "Schaul et al. (2016), Section 4", low=0, addition="prioritised"
         )
         beta: float = hyper(
             0.4,
@@ -73,7 +73,7 @@ class DQN:
             "Schaul et al. (2016), Section 4",
             low=0,
             high=1,
-            addition=True,
+            addition="prioritised",
         )
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}

@@ -61,6 +61,8 @@ class PQN:
 
     PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": "code: CleanRL pqn.py"}}
 
+    PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "hidden": (32, 32)}
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
@@ -113,6 +115,11 @@ class PQN:
     @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self.q_values(torch.from_numpy(obs).to(self.setup.device)).cpu().numpy().argmax(-1)
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
+        return self.q_values(torch.from_numpy(obs).to(self.setup.device)).amax(-1).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""

@@ -52,6 +52,11 @@ class QRDQN:
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
+        "learning_starts": 100, "train_every": 4, "target_every": 40, "hidden": (32, 32), "num_quantiles": 11,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
@@ -106,6 +111,11 @@ class QRDQN:
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         quantiles = self.quantiles(self.online, torch.from_numpy(obs).to(self.setup.device))
         return quantiles.mean(-1).argmax(-1).cpu().numpy()
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
+        return self.quantiles(self.online, torch.from_numpy(obs).to(self.setup.device)).mean(-1).amax(-1).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.

@@ -53,6 +53,12 @@ class Rainbow:
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 200_000, "source": "ours: CartPole-v1"}}
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
+        "learning_starts": 100, "train_every": 4, "target_every": 40, "hidden": (32, 32), "num_atoms": 51,
+        "v_min": -2.5, "v_max": 2.5, "num_steps": 1,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
@@ -113,6 +119,12 @@ class Rainbow:
         probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), noise).exp()
         return self.greedy(probs).cpu().numpy()
 
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a) without noise, `[S, B]`, for `rlrepro probe`."""
+        probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), None).exp()
+        return (probs * self.atoms).sum(-1).amax(-1).cpu().numpy()
+
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""
         loss, metrics = self.loss(batch)
@@ -136,7 +148,7 @@ class Rainbow:
             next_probs = _of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
             discount = batch.extras["discount"] * (~batch.terminated)  # γ^n, or 0
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
-            negative_entropy = (projected * projected.clamp(min=1e-38).log()).sum(-1)
+            negative_entropy = torch.xlogy(projected, projected).sum(-1)
         log_probs = _of_action(self.log_probs(self.online, batch.obs, self.learning), batch.action)
         kl = negative_entropy - (projected * log_probs).sum(-1)
         loss = (kl * batch.extras["weight"]).mean(1)

@@ -61,6 +61,8 @@ class Reinforce(ActorCritic):
         },
     }
 
+    PROBE = {"num_envs": 4, "total_timesteps": 8_000, "learning_rate": 5e-3, "value_learning_rate": 5e-3}
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")

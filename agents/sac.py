@@ -90,6 +90,12 @@ class SAC:
         },
     }
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,
+        "random_start": True, "train_every": 2, "tau": 0.05, "hidden": (32, 32), "actor_learning_rate": 2e-3,
+        "critic_learning_rate": 5e-3, "learn_alpha": False, "alpha_init": 1e-3,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
@@ -134,6 +140,13 @@ class SAC:
         """tanh(μ(s)), or a sample."""
         outputs = self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
         return self.box.scaled(self.gaussian.mode(outputs) if deterministic else self.gaussian.sample(outputs, streams))
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """Q_1(s, tanh μ(s)), `[S, B]`, for `rlrepro probe`."""
+        inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        unit = self.gaussian.mode(self.policy_outputs(inputs).cpu().numpy())
+        return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
 
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return features(self.setup.observation_space, obs)

@@ -22,7 +22,7 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import Categorical
 from rlrepro.memory import Replay
-from rlrepro.networks import MLP, Constant, Ensemble, NatureCNN, Network, features, is_image, num_features
+from rlrepro.networks import MLP, Constant, Ensemble, Network, features, image_network, is_image, num_features
 from rlrepro.seeds import Adam, Stack, Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 
@@ -71,6 +71,12 @@ class SACDiscrete:
         },
     }
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,
+        "train_every": 2, "tau": 0.05, "target_every": 1, "hidden": (32, 32), "actor_learning_rate": 2e-3,
+        "critic_learning_rate": 5e-3, "learn_alpha": False, "alpha_init": 1e-3,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
@@ -93,7 +99,7 @@ class SACDiscrete:
     def _network(self) -> Network:
         space = self.setup.observation_space
         if self.image:
-            return NatureCNN(space.shape or (), self.policy.num_actions)
+            return image_network(space, self.policy.num_actions)
         return MLP((num_features(space), *self.config.hidden, self.policy.num_actions), "relu")
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
@@ -107,6 +113,17 @@ class SACDiscrete:
         """The likeliest action, or a sample."""
         logits = self.actor.actor(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
         return self.policy.mode(logits) if deterministic else self.policy.sample(logits, streams)
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a min_m Q_m(s, a), `[S, B]`, for `rlrepro probe`."""
+        return (
+            self.critic.critics(self._inputs(torch.from_numpy(obs).to(self.setup.device)))
+            .amin(1)
+            .amax(-1)
+            .cpu()
+            .numpy()
+        )
 
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return obs if self.image else features(self.setup.observation_space, obs)

@@ -84,6 +84,10 @@ class SarsaLambda:
         self.q_old[self.memory.begins] = 0.0
         return np.where(self.memory.begins, action, self.next_action), {}
 
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a q(s, a), `[S, B]`, for `rlrepro probe`."""
+        return self.q(self.features(obs)).max(-1)
+
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """Greedy, the first of equals; or ε-greedy, as in training."""
         q = self.q(self.features(obs))

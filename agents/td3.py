@@ -84,6 +84,12 @@ class TD3:
         },
     }
 
+    PROBE = {
+        "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,
+        "random_start": True, "train_every": 2, "tau": 0.05, "hidden": (32, 32), "actor_learning_rate": 2e-3,
+        "critic_learning_rate": 5e-3,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
@@ -130,6 +136,13 @@ class TD3:
         if not deterministic:
             unit = np.clip(unit + self.config.exploration_noise * streams.normal(*unit.shape[1:]), -1.0, 1.0)
         return self.box.scaled(unit)
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """Q_1(s, μ(s)), `[S, B]`, for `rlrepro probe`."""
+        inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        q = self.critic.critics(self._pairs(inputs, self.policy(self.actor, inputs)))
+        return q[:, 0, :, 0].cpu().numpy()
 
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return features(self.setup.observation_space, obs)

@@ -80,6 +80,8 @@ class TRPO(ActorCritic):
         },
     }
 
+    PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "batch_size": 16, "value_learning_rate": 5e-3}
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")

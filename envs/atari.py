@@ -51,6 +51,8 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
         spec = env.spec
         if spec is None or not hasattr(env.unwrapped, "ale"):
             raise ValueError(f"{type(self).__name__} is for the games of ale-py (ALE/Breakout-v5), not {env}")
+        if spec.additional_wrappers:
+            raise ValueError(f"{type(self).__name__} comes first: give other wrappers after it")
         if frame_skip < 1 or num_stacked < 1:
             raise ValueError("frame_skip and num_stacked must be at least 1")
         arguments = {

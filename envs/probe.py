@@ -3,7 +3,7 @@
 A probe is told by the agent's own value estimate (`asked` and `error`) or by the return of its policy
 (`solved_at`). `discount` is the γ to probe with: 0 where nothing is to be bootstrapped. `python -m rlrepro.probe`, or
 `rlrepro probe --agent NAME`, trains an agent on all of them. With `continuous=True` the action, which says nothing in
-the probes of values, is a number instead of a choice.
+the probes of values, is a number instead of a choice; with `finite=True` the observation is a number of a state.
 """
 
 from typing import Any
@@ -26,8 +26,11 @@ class Probe(gym.Env[Obs, Any]):
     solved_at = 0.0  #: the least mean return of a greedy policy
     best_return = 1.0
 
-    def __init__(self, continuous: bool = False) -> None:
-        self.observation_space: gym.spaces.Space[Any] = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+    def __init__(self, continuous: bool = False, finite: bool = False) -> None:
+        self.finite = finite
+        self.observation_space: gym.spaces.Space[Any] = (
+            gym.spaces.Discrete(3) if finite else gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        )
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32) if continuous else gym.spaces.Discrete(2)
         self.state = 0.0
 
@@ -56,8 +59,12 @@ class Probe(gym.Env[Obs, Any]):
     def _move(self, action: Any) -> tuple[float, bool, bool]:
         return 1.0, True, False
 
-    def _obs(self) -> Obs:
-        return np.array([self.state], np.float32)
+    def _seen(self) -> float:
+        """What one sees: −1, 0 or 1."""
+        return self.state
+
+    def _obs(self) -> Any:
+        return int(self._seen()) + 1 if self.finite else np.array([self._seen()], np.float32)
 
     def get_state(self) -> dict[str, Any]:
         return {"state": self.state, "random": self.np_random.bit_generator.state}
@@ -92,7 +99,7 @@ class Observation(Probe):
 
 
 class Discount(Probe):
-    """From −1 to 1 for nothing, and from there to the end for 1: v(−1) = γ v(1), whatever v(1) is."""
+    """From −1 to 1 for nothing, and from there to the end for 1: v(−1) = γ v(1), as long as v(1) is above a half."""
 
     isolates = "discounting"
     discount = 0.5
@@ -104,7 +111,8 @@ class Discount(Probe):
 
     @classmethod
     def error(cls, values: Values) -> Values:
-        return np.abs(values[:, 0] - cls.discount * values[:, 1])
+        off = np.abs(values[:, 0] - cls.discount * values[:, 1])
+        return np.where(values[:, 1] > 0.5, off, np.inf)
 
     def _begin(self) -> float:
         return -1.0
@@ -123,33 +131,40 @@ class Termination(Probe):
 
 
 class Truncation(Probe):
-    """Only the clock ends an episode, after two steps that look the same: v(0) = 1 / (1 − γ)."""
+    """From −1 to 1 for nothing; there each step pays 1, and only the clock ends the episode: v(1) = 1 / (1 − γ).
+
+    An agent that takes the truncation for a termination says 1, one that bootstraps from the next episode's first
+    observation 1 / (1 − γ²).
+    """
 
     isolates = "bootstrapping through truncation"
     discount = 0.5
-    asked = (0.0,)
+    asked = (1.0,)
     tolerance = 0.25
 
     @classmethod
     def answer(cls) -> list[float]:
         return [1 / (1 - cls.discount)]
 
+    def _begin(self) -> float:
+        return -1.0
+
     def _move(self, action: Any) -> tuple[float, bool, bool]:
         over, self.state = self.state > 0, 1.0
-        return 1.0, False, over
-
-    def _obs(self) -> Obs:
-        return np.zeros(1, np.float32)
+        return float(over), False, over
 
 
 class Action(Probe):
-    """The second of two actions pays 1, the first nothing."""
+    """Which of two actions pays 1 can be seen: the second at 1, the first at −1; the other pays nothing."""
 
     isolates = "choice of an action"
     solved_at = 0.95
 
+    def _begin(self) -> float:
+        return 1.0 if self.np_random.random() < 0.5 else -1.0
+
     def _move(self, action: Any) -> tuple[float, bool, bool]:
-        return float(action == 1), True, False
+        return float((action == 1) == (self.state > 0)), True, False
 
 
 class Credit(Probe):
@@ -195,7 +210,7 @@ class Image(Probe):
     def _move(self, action: Any) -> tuple[float, bool, bool]:
         return float(action == self.state), True, False
 
-    def _obs(self) -> Obs:
+    def _obs(self) -> Any:
         picture = np.zeros((36, 36, 1), np.uint8)
         picture[:, 18 * int(self.state) : 18 + 18 * int(self.state)] = 255
         return picture

@@ -178,11 +178,12 @@ def hyper(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
-    addition: bool = False,
+    addition: bool | str = False,
 ) -> Any:
     """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid.
 
-    An `addition` is somebody's extension of the algorithm, off by default: a card need not name it.
+    An `addition` is somebody's extension of the algorithm, off by default: a card need not name it. Where it belongs to
+    another one, that one's name stands here: a card that switches that on must name both.
     """
     metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices, "addition": addition}
     return dataclasses.field(default=default, metadata=metadata)

@@ -445,13 +445,21 @@ def _checked(
             reader.fault(place, f"{agent} has no hyperparameter {key!r}{nearest(key, [*fields, *RUN_SETTINGS])}")
         elif (why := fault_of(parser, key, value.value, is_run_setting=key in RUN_SETTINGS)) is not None:
             reader.fault(place, why)
-    off = {key: Value(field.default, _OFF) for key, field in fields.items() if field.metadata.get("addition")}
+    off = {
+        key: Value(field.default, _OFF)
+        for key, field in fields.items()
+        if (switch := field.metadata.get("addition")) and (switch is True or not _is_on(values, str(switch)))
+    }
     values = {**off, **values}
     missing = [key for key in (*_REQUIRED_RUN_SETTINGS, *fields) if key not in values]
     if missing:
         listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         reader.fault((*path, "hyperparameters"), f"{agent} also needs {listed}, each under its source")
     return Implementation(name, agent, dict(values))
+
+
+def _is_on(values: Mapping[str, Value], switch: str) -> bool:
+    return switch in values and bool(values[switch].value)
 
 
 def _claims(

@@ -86,7 +86,7 @@ def train(
         env_step = step + env.num_envs
         counter.add(env.reward)
         if env.ended is not None:
-            record.ended(env_step, counter.take(env.ended, transition.terminated, transition.truncated))
+            record.ended(env_step, counter.take(env.ended, env.terminated, env.truncated))
         for batch in agent.memory.ready(step):
             record.updated(env_step, agent.update(batch, step))
         if env_step >= record.due:

@@ -85,12 +85,14 @@ class Replay:
         self._next = 0  # where the next transition goes
         self._size = 0  # how many a seed holds
         self._added = 0  # how many the last step brought
+        self._was_cut = False  # since then
 
     def add(self, transition: Transition) -> None:
         values = flat(transition)
         if not self._store:
             self._allocate(values)
         count = self._added = values["reward"].shape[1]
+        self._was_cut = False
         start, end = self._next, self._next + count
         if end <= self.capacity:
             for name, value in values.items():
@@ -113,6 +115,8 @@ class Replay:
         """Which episodes the last step of `num_envs` sub-environments ended, `[S, N]`; None before the first."""
         if self._size == 0:
             return None
+        if self._was_cut:
+            return np.ones((len(self._store["terminated"]), num_envs), bool)
         columns = np.arange(self._next - num_envs, self._next) % self.capacity
         return np.asarray((self._store["terminated"] | self._store["truncated"])[:, columns].cpu())
 
@@ -129,7 +133,8 @@ class Replay:
         return batch
 
     def cut(self) -> None:
-        """Transitions stand alone here."""
+        """Transitions stand alone here; but `ended` says that new episodes begin."""
+        self._was_cut = True
 
     def get_state(self) -> dict[str, Any]:
         store = {name: rows[:, : self._size] for name, rows in self._store.items()}

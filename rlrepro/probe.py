@@ -9,6 +9,7 @@ that the agent expects.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -73,23 +74,24 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
 
     if owns_loop(agent_class):
         return outcome(None, "it owns its loop")
-    if task.asked and not hasattr(agent_class, "value_of"):
+    if task.asked and getattr(agent_class, "value_of", None) is None:
         return outcome(None, "it has no value_of(obs)")
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
     if task.asked and task.discount and "gamma" not in names:
         return outcome(None, "it has no hyperparameter gamma")
     began, refused = time.perf_counter(), ""
-    for one in [source, find_env(name, {"continuous": True})] if task.asked else [source]:
+    for source in _forms(name, task):
         try:
-            agent = _trained(agent_class, one, seeds, task.discount)
+            agent = _trained(agent_class, source, seeds, task.discount)
             break
         except UnsupportedSpace as error:
             refused = refused or f"it takes {error}"
     else:
         return outcome(None, refused)
     if task.asked:
-        obs = np.tile(np.array(task.asked, np.float32)[None, :, None], (len(seeds), 1, 1))
-        values = np.asarray(agent.value_of(obs))
+        finite = source.kwargs.get("finite", False)
+        asked = np.array(task.asked, np.int64) + 1 if finite else np.array(task.asked, np.float32)[:, None]
+        values = np.asarray(agent.value_of(np.stack([asked] * len(seeds))))
         errors = task.error(values)
         solved = errors <= task.tolerance
         wanted = ", ".join(f"{value:g}" for value in task.answer())
@@ -103,6 +105,16 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     if not solved.all():
         told += f" (seeds {', '.join(str(s) for s, good in zip(seeds, solved, strict=True) if not good)} fail)"
     return outcome(bool(solved.all()), told, began)
+
+
+def _forms(name: str, task: Any) -> list[EnvSource]:
+    """The forms of a probe, of which an agent gets the first that it can serve."""
+    forms: list[dict[str, Any]] = [{}]
+    if task.asked:
+        forms.append({"continuous": True})
+    if "finite" in inspect.signature(task.__init__).parameters:
+        forms.append({"finite": True})
+    return [find_env(name, form) for form in forms]
 
 
 def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], discount: float) -> Any:

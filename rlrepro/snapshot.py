@@ -169,6 +169,8 @@ def _plain_or_object(value: Any, place: str) -> Any:
 
 
 def _plain(value: Any, place: str) -> Any:
+    if isinstance(value, np.generic):  # np.float64 is a float too
+        return {"__scalar__": np.asarray(value)}
     if value is None or isinstance(value, bool | int | float | str | np.ndarray):
         if isinstance(value, np.ndarray) and value.dtype == object:
             raise Unrestorable(f"{place} is an array of objects")
@@ -176,13 +178,11 @@ def _plain(value: Any, place: str) -> Any:
             data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
             return {"__bytes__": data, "dtype": value.dtype.str, "shape": list(value.shape)}
         return value.copy() if isinstance(value, np.ndarray) else value
-    if isinstance(value, np.generic):
-        return {"__scalar__": np.asarray(value)}
     if isinstance(value, np.random.Generator):
         return {"__generator__": type(value.bit_generator).__name__, "state": value.bit_generator.state}
     if isinstance(value, list | tuple | collections.deque | set):
-        kind = {list: "list", tuple: "tuple", set: "set"}.get(type(value), "deque")
-        if isinstance(value, tuple) and type(value) is not tuple:
+        kind = {list: "list", tuple: "tuple", set: "set", collections.deque: "deque"}.get(type(value))
+        if kind is None:
             raise Unrestorable(f"{place} is a {type(value).__name__}")
         items = [_plain(item, f"{place}[{i}]") for i, item in enumerate(value)]
         return {"__container__": kind, "items": items, "maxlen": getattr(value, "maxlen", None)}

@@ -132,6 +132,10 @@ class Tabular:
             self.first_state = state[:, 0].copy()
         return epsilon_greedy(self.values_of(state), self.exploration, self.config.epsilon), {}
 
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
+        return self.values_of(self.states(obs)).max(-1)
+
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """Greedy, the first of equals; or ε-greedy, as in training."""
         q = self.values_of(self.states(obs))

@@ -19,6 +19,8 @@ class TileCoder:
             raise ValueError("tiles need finite bounds, low < high")
         self.num_tilings, self.num_tiles = num_tilings, num_tiles
         dims = np.arange(len(self.low))
+        if (np.gcd(2 * dims + 1, num_tilings) > 1).any() and num_tilings > 1:
+            raise ValueError(f"{num_tilings} tilings coincide in some of {len(dims)} dimensions; take a power of two")
         self.num_features = num_tilings * num_tiles ** len(dims)
         self.width = (self.high - self.low) / (num_tiles - (num_tilings - 1) / num_tilings)
         tiling = np.arange(num_tilings)[:, None]

@@ -96,7 +96,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             return given
         learn_reward, learn_end = info["learn"]
         self._going_on = obs if learn_end and not (terminated or truncated) else None
-        return obs, learn_reward, learn_end, truncated, info
+        return obs, learn_reward, learn_end, truncated or (terminated and not learn_end), info
 
     def _stopped(self, what: str) -> RunStopped:
         training = self._training

@@ -173,6 +173,7 @@ class VectorEnv:
         self.obs = np.zeros(0)
         self.num_steps = 0  #: env steps of each seed
         self.reward = np.zeros((len(seeds), num_envs))  #: the environment's own rewards of the last step
+        self.terminated = self.truncated = np.zeros((len(seeds), num_envs), bool)  #: its own ends of the last step
         self.ended: np.ndarray | None = None  #: `[S, N]` which episodes ended in the last step, None for none
 
     def reset(self) -> np.ndarray:
@@ -214,8 +215,10 @@ class VectorEnv:
         fold = self._fold
         self.reward = fold(reward)
         learnt = getattr(self.batch, "learnt", None)
+        self.terminated, self.truncated = fold(terminated), fold(truncated)
         if learnt is not None:
-            reward, terminated = learnt
+            over = ended & ~learnt[1]  # an end that is not to be learnt cuts the episode all the same
+            reward, terminated, truncated = learnt[0], learnt[1], truncated | over
         transition = Transition(
             self.obs, action, fold(reward), fold(next_obs), fold(terminated), fold(truncated), extras
         )

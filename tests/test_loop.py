@@ -42,7 +42,7 @@ class Tape:
         self.steps += 1
         end = np.array([[False, self.steps in self.ends_at]])
         self.ended = end if end.any() else None
-        self.reward = np.array([[1.0, 2.0]])
+        self.reward, self.terminated, self.truncated = np.array([[1.0, 2.0]]), end, ~end
         self.transition = Transition(self.obs, action, self.reward, self.obs + 1, end, ~end, extras)
         self.obs = self.obs + 10
         return self.transition, self.obs
