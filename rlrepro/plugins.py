@@ -221,7 +221,7 @@ class EnvSource:
     wrappers: tuple[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]], ...]
 
     def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-        """A new single environment, wrapped."""
+        """A new single environment, wrapped; observations that are a Tuple of Discretes as one MultiDiscrete."""
         kwargs = dict(self.kwargs)
         if render_mode is not None:
             kwargs["render_mode"] = render_mode
@@ -233,6 +233,10 @@ class EnvSource:
                 env = wrapper(env)
         except Exception as error:
             raise Problem(_why_not_made(self.name, error)) from error
+        if type(getattr(env, "observation_space", None)).__name__ == "Tuple":
+            from rlrepro.vector import TupleAsArray
+
+            return TupleAsArray(env) if TupleAsArray.serves(env.observation_space) else env
         return env
 
     def batch(self, num: int) -> Batch:

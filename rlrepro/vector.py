@@ -102,6 +102,24 @@ class Singles:
             env.close()
 
 
+class TupleAsArray(gymnasium.ObservationWrapper[np.ndarray, Any, Any]):
+    """Observations of a Tuple of Discretes, as Blackjack-v1's, as one int64 array of a MultiDiscrete."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        spaces: Any = env.observation_space
+        self.observation_space = gymnasium.spaces.MultiDiscrete(
+            [space.n for space in spaces], start=[space.start for space in spaces]
+        )
+
+    @staticmethod
+    def serves(space: Any) -> bool:
+        return all(isinstance(one, Discrete) for one in space)
+
+    def observation(self, observation: Any) -> np.ndarray:
+        return np.array(observation, np.int64)
+
+
 class VectorAsSingle(gymnasium.Env[Any, Any]):
     """An environment that exists only in a vector form, as a single one, whatever its autoreset mode.
 

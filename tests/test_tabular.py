@@ -132,6 +132,105 @@ def test_sarsa_lambda_is_that_of_a_plain_loop(traces: str, drawn: Any) -> None:
         assert agree(learner.w[row], np.array(w), 1.0) < 1e-9
 
 
+@settings(max_examples=30, deadline=None)
+@given(drawn=steps())
+def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any) -> None:
+    learner = agent("double_q_learning", step_size=0.3, gamma=0.9, epsilon=0.2)
+    coins, toss = [], learner.coin.uniform
+
+    def uniform(*shape: int) -> np.ndarray:
+        coins.append(toss(*shape))
+        return coins[-1]
+
+    learner.coin.uniform = uniform
+    # Ties are drawn among; values that are never equal leave the choice to them.
+    learner.both += np.random.default_rng(0).normal(size=learner.both.shape)
+    begun = learner.both.copy()
+    told = feed(learner, drawn, on_policy=False)
+    for row, history in enumerate(told):
+        q = begun[:, row].copy()
+        for coin, (state, action, reward, following, terminated, _, _) in zip(coins, history, strict=True):
+            mine = 1 if coin[row] < 0.5 else 0
+            best = max(range(ACTIONS), key=lambda a: q[mine, following, a])
+            target = reward + (0.0 if terminated else 0.9 * q[1 - mine, following, best])
+            q[mine, state, action] += 0.3 * (target - q[mine, state, action])
+        np.testing.assert_allclose(learner.both[:, row], q, rtol=1e-9, atol=1e-9)
+        seen = {(state, action) for state, action, *_ in history}
+        for pair in seen:
+            assert learner.q[row][pair] == pytest.approx(q[:, *pair].mean(), abs=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(drawn=steps(20), planning=st.integers(0, 4))
+def test_dyna_q_is_that_of_a_plain_loop(drawn: Any, planning: int) -> None:
+    learner = agent("dyna_q", planning_steps=planning, step_size=0.3, gamma=0.9, epsilon=0.2)
+    draws, draw = [], learner.draws.uniform
+
+    def uniform(*shape: int) -> np.ndarray:
+        draws.append(draw(*shape))
+        return draws[-1]
+
+    learner.draws.uniform = uniform
+    for row, history in enumerate(feed(learner, drawn, on_policy=False)):
+        q, model = np.zeros((STATES, ACTIONS)), {}
+
+        def learn(state: int, action: int, q: np.ndarray = q, model: dict[Any, Any] = model) -> None:
+            reward, following, terminated = model[state, action]
+            target = reward + (0.0 if terminated else 0.9 * q[following].max())
+            q[state, action] += 0.3 * (target - q[state, action])
+
+        for time, (state, action, reward, following, terminated, _, _) in enumerate(history):
+            model[state, action] = reward, following, terminated  # a pair keeps its place when it is seen again
+            learn(state, action)
+            for number in draws[time][row] if planning else ():
+                learn(*list(model)[int(number * len(model))])
+        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=steps())
+def test_differential_sarsa_is_that_of_a_plain_loop(drawn: Any) -> None:
+    learner = agent("differential_sarsa", step_size=0.3, average_step_size=0.1, epsilon=0.2)
+    for row, history in enumerate(feed(learner, drawn, on_policy=True)):
+        q, average = np.zeros((STATES, ACTIONS)), 0.0
+        for state, action, reward, following, _, _, chosen in history:
+            delta = reward - average + q[following, chosen] - q[state, action]
+            average += 0.1 * delta
+            q[state, action] += 0.3 * delta
+        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+        assert learner.average_reward[row] == pytest.approx(average, abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=steps(12))
+def test_true_online_is_the_online_forward_view(drawn: Any) -> None:
+    """Section 12.4: with every step t all updates of the episode are made again, by returns that end at t."""
+    lam, gamma, alpha = 0.8, 0.9, 0.3
+    learner = agent("sarsa_lambda", traces="dutch", step_size=alpha, trace_decay=lam, gamma=gamma, epsilon=0.2)
+    for row, history in enumerate(feed(learner, drawn, on_policy=True)):
+        w = np.zeros((ACTIONS, STATES))  # before the present episode
+        episode: list[Any] = []
+        weights = [w]  # w_t that G_{t:h} bootstraps from, one a step of the episode
+        for state, action, reward, following, terminated, truncated, chosen in history:
+            episode.append((state, action, reward, following, terminated, chosen))
+            horizon = len(episode)
+            present = weights[0].copy()
+            for k in range(horizon):
+                s, a, *_ = episode[k]
+                target = 0.0
+                for n in range(1, horizon - k + 1):  # G_{k:k+n}
+                    rewards = sum(gamma ** (i - k) * episode[i][2] for i in range(k, k + n))
+                    _, _, _, then, ended, action_then = episode[k + n - 1]
+                    value = 0.0 if ended else weights[k + n - 1][action_then, then]
+                    share = lam ** (n - 1) * (1.0 if n == horizon - k else 1 - lam)
+                    target += share * (rewards + gamma**n * value)
+                present[a, s] += alpha * (target - present[a, s])
+            weights.append(present)
+            if terminated or truncated:
+                episode, weights = [], [present]
+        np.testing.assert_allclose(learner.w[row], weights[-1], rtol=1e-8, atol=1e-9)
+
+
 def test_expected_values_share_the_greedy_part_among_equals() -> None:
     assert expectation(np.array([1.0, 3.0, 3.0, 0.0]), 0.2) == pytest.approx(0.05 * 7 + 0.8 * 3)
 
