@@ -11,8 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 TOLERANCE = 1e-5
 _worst: dict[str, dict[str, float]] = {}
 _pair: tuple[str, str] | None = None
@@ -26,6 +24,8 @@ def close(name: str, found: Any, expected: Any, scale: float | None = None) -> N
 
 def agree(found: Any, expected: Any, scale: float | None = None) -> float:
     """The relative error of a tensor, |a − b| / max |b| or / `scale`; recorded where the test is marked."""
+    import torch  # not with the file: conftest imports it for tests that measure what is imported
+
     found, expected = (torch.as_tensor(value).detach().double() for value in (found, expected))
     assert found.shape == expected.shape, f"{list(found.shape)} against {list(expected.shape)}"
     largest = scale or expected.abs().max().item()

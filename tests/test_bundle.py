@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from rlrepro.reproduce import Reproduction
 from rlrepro.results import read_results, write_results
 from rlrepro.units import choose, units_of
 from rlrepro.verdict import as_json, judge
+from tests.conftest import Command
 
 CARD = """
 format = 1

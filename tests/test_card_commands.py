@@ -7,11 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import Command
 
 from rlrepro.card_commands import UNCHECKED, differences, skeleton
 from rlrepro.cards import load_card, read_card
 from rlrepro.plugins import find_agent, installed
+from tests.conftest import Command
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Command
 
 from rlrepro.cli import COMMANDS
+from tests.conftest import Command
 
 
 @pytest.mark.parametrize("name", COMMANDS)

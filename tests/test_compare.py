@@ -13,7 +13,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import Command, Runs
 from scipy import stats as scipy_stats
 
 from rlrepro import compare, stats, verdict
@@ -23,6 +22,7 @@ from rlrepro.errors import Problem
 from rlrepro.importers import Group, load
 from rlrepro.protocol import History, Protocol, score
 from rlrepro.score import PROTOCOLS, score_all
+from tests.conftest import Command, Runs
 
 NONE = np.empty((0, 2))
 

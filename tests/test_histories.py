@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Runs
 
 from rlrepro.errors import Problem
 from rlrepro.histories import read_run
 from rlrepro.protocol import Protocol, score
 from rlrepro.record import read_rows
+from tests.conftest import Runs
 
 
 def test_what_was_recorded_is_read(runs: Runs) -> None:

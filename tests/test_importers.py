@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from rlrepro.histories import read_run
 from rlrepro.importers import Group, load
 from rlrepro.results import Results, UnitResults, write_results
 from rlrepro.units import shared
+from tests.conftest import Runs
 
 
 @pytest.fixture(scope="module")

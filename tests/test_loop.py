@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import Runs
 from gymnasium.spaces import Box, Discrete
 
 from rlrepro import loop
@@ -19,6 +18,7 @@ from rlrepro.plugins import find_agent, find_env
 from rlrepro.record import read_rows
 from rlrepro.seeds import Streams, env_seed
 from rlrepro.vector import Batch, Singles, VectorEnv
+from tests.conftest import Runs
 
 # ------------------------------------------------------------------------------------------------ the order
 

@@ -14,7 +14,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import BRIEF, Command, Runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -29,6 +28,7 @@ from rlrepro.recorder import checkpoint_path
 from rlrepro.seeds import Streams, env_seed
 from rlrepro.settings import Settings
 from rlrepro.vector import Batch, Singles
+from tests.conftest import BRIEF, Command, Runs
 
 BOTH = ("--normalise-obs", "--normalise-reward")
 NORMALISED = (*PPO, "--env", "Pendulum-v1", *BOTH)
@@ -354,7 +354,7 @@ class Whole(gymnasium.Env):
     ("env", "words"),
     [
         ("CliffWalking-v1", "Discrete"),
-        ("Blackjack-v1", "Tuple"),
+        ("Blackjack-v1", "MultiDiscrete"),
         ("shape=[4],dtype='int64'", "a Box of int64"),
         ("shape=[40,40,3],dtype='uint8'", "a Box of uint8"),
     ],
@@ -391,7 +391,7 @@ def test_a_settings_file_from_before_these_settings_is_read_as_it_was(runs: Runs
     folder = runs.finish("r", *PPO, "--seeds", "1")
     text = (folder / "settings.json").read_text()
     values = json.loads(text)
-    for name in ("normalise_obs", "normalise_reward", "eval_deterministic", "stackable"):
+    for name in ("normalise_obs", "normalise_reward", "eval_deterministic", "stackable", "frames_per_step"):
         del values[name]
     old = json.dumps(values, indent=2) + "\n"
     was, now = Settings.from_json(old, "old"), Settings.from_json(text, "new")

@@ -13,10 +13,10 @@ from typing import Any
 
 import gymnasium
 import pytest
-from conftest import Command, Runs, Site
 
 from rlrepro.plugins import AgentSource, find_agent, installed
 from rlrepro.record import read_rows
+from tests.conftest import Command, Runs, Site
 
 # Rewards are the action times a number; episodes last seven steps.
 ENVIRONMENT = """
@@ -351,9 +351,9 @@ def imported(source: AgentSource) -> dict[str, Any]:
 def test_our_agents_are_described_without_torch_as_they_are(tmp_path: Path) -> None:
     code = f"""
     import sys
-    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
     from rlrepro.plugins import find_agent, installed
-    from test_plugins import described, imported
+    from tests.test_plugins import described, imported
     sources = [find_agent(name) for name in installed("agents")]
     assert len(sources) >= 3
     read = [described(source) for source in sources]

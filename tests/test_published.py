@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command, Runs
 from rich.console import Console
 
 from rlrepro import published
@@ -39,6 +38,7 @@ from rlrepro.published import (
 from rlrepro.published_command import traps_page
 from rlrepro.published_convert import METRICS, convert
 from rlrepro.settings import Settings, parse_train
+from tests.conftest import Command, Runs
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOKS = load_book()

@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import Command
 
 from rlrepro import figures, page
 from rlrepro.cards import load_card
@@ -24,6 +23,7 @@ from rlrepro.report import badge, markdown, md, shield, write_report
 from rlrepro.results import Results, UnitResults, read_results, write_results
 from rlrepro.units import settings_of, shared, units_of
 from rlrepro.verdict import Judgement, judge
+from tests.conftest import Command
 
 HEAD = """
 format = 1

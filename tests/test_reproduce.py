@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command
 
 from rlrepro.cards import load_card
 from rlrepro.errors import Problem
@@ -18,6 +17,7 @@ from rlrepro.reproduce import Reproduction
 from rlrepro.results import read_results, write_results
 from rlrepro.units import choose, settings_of, units_of
 from rlrepro.verdict import as_json, judge, judge_score
+from tests.conftest import Command
 
 HYPER = """
 [implementation.ppo.hyperparameters."ours: a tiny run"]

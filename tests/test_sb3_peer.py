@@ -21,7 +21,6 @@ import pytest
 import safetensors.numpy
 import stable_baselines3
 import torch
-from conftest import Command, Runs
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -33,6 +32,7 @@ from rlrepro.plugins import find_agent, variants
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.seeds import env_seed
 from rlrepro.settings import Settings, parse_train
+from tests.conftest import Command, Runs
 
 SEED = 3
 ALGORITHMS = variants("sb3")

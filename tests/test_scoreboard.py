@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Command
 from test_report import CLAIMS, HEAD, like, nasty, ten
 
 from rlrepro.errors import Problem
 from rlrepro.scoreboard import BEGIN, END, insert, scoreboard
+from tests.conftest import Command
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BRIEF, Runs
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from rlrepro.errors import Problem
 from rlrepro.flags import MAX_SEED, train_parser
 from rlrepro.plugins import find_agent, installed
 from rlrepro.settings import Request, Settings, parse_train
+from tests.conftest import BRIEF, Runs
 
 LAYERED = """
 import dataclasses
