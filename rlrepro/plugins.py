@@ -283,6 +283,8 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     if colon:
         _check_module(place, f"--env {name}")
         return name, *_from_module(_module(place, None, f"environment {name!r}"), attribute, name)
+    if (retired := _retired(name)) is not None:  # whatever an imported package registers
+        raise Problem(retired)
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
     namespace = name.partition("/")[0] if "/" in name else ""
@@ -297,8 +299,6 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         register_namespace(namespace)
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
-    if (retired := _retired(name)) is not None:
-        raise Problem(retired)
     choices = [*points, *gymnasium.registry]
     guests = [f"{module}:{name}" for module in _packages_that_need_gymnasium()]
     if guests:
@@ -585,8 +585,6 @@ def _why_not_made(name: str, error: BaseException) -> str:
     """Why an environment could not be made; a missing extra is named with its pip command."""
     if isinstance(error, Problem):
         return str(error)
-    if (retired := _retired(name)) is not None:
-        return retired
     if name.endswith("Pusher-v4") and "mujoco" in str(error).lower():
         return f"{name} does not run with MuJoCo 3 or later ({_version('mujoco')} is installed); use Pusher-v5"
     seen: BaseException | None = error

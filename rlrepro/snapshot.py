@@ -170,7 +170,7 @@ def _plain_or_object(value: Any, place: str) -> Any:
 
 def _plain(value: Any, place: str) -> Any:
     if isinstance(value, np.generic):  # np.float64 is a float too
-        return {"__scalar__": np.asarray(value)}
+        return {"__scalar__": _plain(np.asarray(value), place)}
     if value is None or isinstance(value, bool | int | float | str | np.ndarray):
         if isinstance(value, np.ndarray) and value.dtype == object:
             raise Unrestorable(f"{place} is an array of objects")
@@ -200,7 +200,7 @@ def _write(value: Any) -> Any:
     if "__bytes__" in value:
         return np.frombuffer(value["__bytes__"].tobytes(), value["dtype"]).reshape(value["shape"]).copy()
     if "__scalar__" in value:
-        return np.asarray(value["__scalar__"])[()]
+        return _write(value["__scalar__"])[()]
     if "__generator__" in value:
         generator = np.random.Generator(getattr(np.random, value["__generator__"])())
         generator.bit_generator.state = value["state"]
