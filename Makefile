@@ -50,10 +50,12 @@ reproduce: $(READY)  ## Reproduces a card; CARD=cleanrl-dqn names it, ARGS="--pl
 
 pages: $(READY)  ## Makes the committed pages and the scoreboard again, from committed results
 	@for results in experiments/*/results; do $(BIN)/rlrepro report "$$(dirname "$$results")"; done
-	@$(BIN)/rlrepro scoreboard --write README.md
+	@$(BIN)/rlrepro scoreboard --write docs/scoreboard.md
+	@$(BIN)/rlrepro scoreboard --summary --write README.md
 
-proofs: $(READY)  ## Measures agreement with other code, and makes docs/agents.md again
+proofs: $(READY)  ## Measures agreement with other code, probes all agents, makes docs/agents.md again (minutes)
 	$(BIN)/python -m pytest -q -m agrees --agreement=docs/agreement.json --timeout 300
+	$(BIN)/rlrepro probe --agent all --write docs/probes.json
 	@$(BIN)/rlrepro proofs --write docs/agents.md
 
 calibrate: $(READY)  ## Simulates how often the verdicts' statistics err (minutes)

@@ -93,8 +93,8 @@ class DDPG:
     }
 
     PROBE = {
-        "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,
-        "random_start": True, "train_every": 2, "tau": 0.05, "hidden": (32, 32), "actor_learning_rate": 2e-3,
+        "num_envs": 1, "total_timesteps": 4_000, "buffer_size": 4_000, "batch_size": 32, "learning_starts": 100,
+        "random_start": True, "train_every": 2, "tau": 0.05, "hidden": (32, 32), "actor_learning_rate": 1e-3,
         "critic_learning_rate": 5e-3, "weight_decay": 0.0,
     }  # fmt: skip
 

@@ -61,7 +61,7 @@ class PQN:
 
     PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": "code: CleanRL pqn.py"}}
 
-    PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "hidden": (32, 32)}
+    PROBE = {"num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "learning_rate": 5e-3, "hidden": (32, 32)}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):

@@ -61,7 +61,10 @@ class Reinforce(ActorCritic):
         },
     }
 
-    PROBE = {"num_envs": 4, "total_timesteps": 8_000, "learning_rate": 5e-3, "value_learning_rate": 5e-3}
+    PROBE = {
+        "num_envs": 4, "total_timesteps": 8_000, "num_episodes": 8, "hidden": (64,), "learning_rate": 5e-3,
+        "value_learning_rate": 5e-3,
+    }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):

@@ -2,8 +2,8 @@
 
 A probe is told by the agent's own value estimate (`asked` and `error`) or by the return of its policy
 (`solved_at`). `discount` is the γ to probe with: 0 where nothing is to be bootstrapped. `python -m rlrepro.probe`, or
-`rlrepro probe --agent NAME`, trains an agent on all of them. With `continuous=True` the action, which says nothing in
-the probes of values, is a number instead of a choice; with `finite=True` the observation is a number of a state.
+`rlrepro probe --agent NAME`, trains an agent on all of them. With `continuous=True` the action is a number, of which
+the sign may count, instead of a choice; with `finite=True` the observation is a number of a state.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class Probe(gym.Env[Obs, Any]):
     best_return = 1.0
 
     def __init__(self, continuous: bool = False, finite: bool = False) -> None:
-        self.finite = finite
+        self.continuous, self.finite = continuous, finite
         self.observation_space: gym.spaces.Space[Any] = (
             gym.spaces.Discrete(3) if finite else gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         )
@@ -58,6 +58,10 @@ class Probe(gym.Env[Obs, Any]):
 
     def _move(self, action: Any) -> tuple[float, bool, bool]:
         return 1.0, True, False
+
+    def _second(self, action: Any) -> bool:
+        """Which of two: a positive number is the second."""
+        return bool(action[0] > 0 if self.continuous else action == 1)
 
     def _seen(self) -> float:
         """What one sees: −1, 0 or 1."""
@@ -155,7 +159,10 @@ class Truncation(Probe):
 
 
 class Action(Probe):
-    """Which of two actions pays 1 can be seen: the second at 1, the first at −1; the other pays nothing."""
+    """Which of two actions pays 1 can be seen: the second at 1, the first at −1; the other pays nothing.
+
+    Of continuous actions the positive ones are the second.
+    """
 
     isolates = "choice of an action"
     solved_at = 0.95
@@ -164,7 +171,7 @@ class Action(Probe):
         return 1.0 if self.np_random.random() < 0.5 else -1.0
 
     def _move(self, action: Any) -> tuple[float, bool, bool]:
-        return float((action == 1) == (self.state > 0)), True, False
+        return float(self._second(action) == (self.state > 0)), True, False
 
 
 class Credit(Probe):
@@ -177,7 +184,7 @@ class Credit(Probe):
     def _move(self, action: Any) -> tuple[float, bool, bool]:
         if self.state:
             return self.state, True, False
-        self.state = 1.0 if action == 1 else -1.0
+        self.state = 1.0 if self._second(action) else -1.0
         return 0.0, False, False
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,18 +50,38 @@ def probes() -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """`rlrepro probe`; 0 where every probe that applies is solved."""
     parser = Parser(prog="rlrepro probe", description="Train an agent on tasks with known answers.")
-    parser.add_argument("--agent", default="ppo", metavar="NAME", help="as python -m rlrepro.train takes it (ppo)")
-    parser.add_argument("--env", action="append", metavar="PROBE", help="only this probe; may be repeated")
-    parser.add_argument("--seeds", type=whole_number(1, 100), default=3, metavar="N", help="how many seeds (3)")
+    add = parser.add_argument
+    add("--agent", default="ppo", metavar="NAME", help="as python -m rlrepro.train takes it, or all (ppo)")
+    add("--env", action="append", metavar="PROBE", help="only this probe; may be repeated")
+    add("--seeds", type=whole_number(1, 100), default=3, metavar="N", help="how many seeds (3)")
+    add("--write", type=Path, metavar="FILE", help="keep what was solved in FILE, for rlrepro proofs")
     asked = parser.parse_args(arguments)
     chosen = asked.env or probes()
     for name in chosen:
         if name not in probes():
             raise Problem(f"no probe is called {name!r}{nearest(name, probes())} ({', '.join(probes())})")
-    agent_class = find_agent(asked.agent).load()
-    outcomes = [probe(agent_class, name, tuple(range(asked.seeds))) for name in chosen]
-    _show(asked.agent, outcomes, asked.seeds)
-    return int(any(one.solved is False for one in outcomes))
+    kept = read(asked.write) if asked.write is not None else {}
+    failed = False
+    for agent in installed("agents") if asked.agent == "all" else [asked.agent]:
+        agent_class = find_agent(agent).load()
+        outcomes = [probe(agent_class, name, tuple(range(asked.seeds))) for name in chosen]
+        _show(agent, outcomes, asked.seeds)
+        failed |= any(one.solved is False for one in outcomes)
+        kept.setdefault(agent, {}).update({one.probe: one.solved for one in outcomes})
+    if asked.write is not None:
+        asked.write.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return int(failed)
+
+
+def read(file: Path) -> dict[str, dict[str, bool | None]]:
+    """What `--write` kept, `{agent: {probe: solved, or None where it does not apply}}`; empty without the file."""
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {str(agent): {str(name): solved for name, solved in of.items()} for agent, of in found.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise Problem(f"{file} is no record of probes: {error}") from None
 
 
 def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2)) -> Outcome:
@@ -80,9 +102,10 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     if task.asked and task.discount and "gamma" not in names:
         return outcome(None, "it has no hyperparameter gamma")
     began, refused = time.perf_counter(), ""
+    groups = [seeds] if getattr(agent_class, "stackable", True) else [(seed,) for seed in seeds]
     for source in _forms(name, task):
         try:
-            agent = _trained(agent_class, source, seeds, task.discount)
+            agents = [_trained(agent_class, source, group, task.discount) for group in groups]
             break
         except UnsupportedSpace as error:
             refused = refused or f"it takes {error}"
@@ -91,15 +114,16 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     if task.asked:
         finite = source.kwargs.get("finite", False)
         asked = np.array(task.asked, np.int64) + 1 if finite else np.array(task.asked, np.float32)[:, None]
-        values = np.asarray(agent.value_of(np.stack([asked] * len(seeds))))
-        errors = task.error(values)
-        solved = errors <= task.tolerance
+        values = np.concatenate(
+            [agent.value_of(np.stack([asked] * len(group))) for agent, group in zip(agents, groups, strict=True)]
+        )
+        solved = task.error(values) <= task.tolerance
         wanted = ", ".join(f"{value:g}" for value in task.answer())
         told = f"values {', '.join(f'{value:.2f}' for value in values.mean(0))} of {wanted}"
     else:
-        from rlrepro.loop import evaluate
-
-        returns = evaluate(agent, source.batch(len(seeds) * EPISODES), seeds, EPISODES, True).episode_return.mean(1)
+        returns = np.concatenate(
+            [_mean_return(agent, source, group) for agent, group in zip(agents, groups, strict=True)]
+        )
         solved = returns >= task.solved_at
         told = f"return {returns.mean():.2f} of {task.best_return:g}"
     if not solved.all():
@@ -107,13 +131,17 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     return outcome(bool(solved.all()), told, began)
 
 
+def _mean_return(agent: Any, source: EnvSource, seeds: tuple[int, ...]) -> np.ndarray:
+    """Of the greedy policy, `[S]`."""
+    from rlrepro.loop import evaluate
+
+    return evaluate(agent, source.batch(len(seeds) * EPISODES), seeds, EPISODES, True).episode_return.mean(1)
+
+
 def _forms(name: str, task: Any) -> list[EnvSource]:
     """The forms of a probe, of which an agent gets the first that it can serve."""
-    forms: list[dict[str, Any]] = [{}]
-    if task.asked:
-        forms.append({"continuous": True})
-    if "finite" in inspect.signature(task.__init__).parameters:
-        forms.append({"finite": True})
+    taken = inspect.signature(task.__init__).parameters
+    forms: list[dict[str, Any]] = [{}, *({form: True} for form in ("continuous", "finite") if form in taken)]
     return [find_env(name, form) for form in forms]
 
 

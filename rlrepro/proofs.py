@@ -1,7 +1,7 @@
 """`rlrepro proofs`: what has been shown of each agent, as one Markdown table.
 
 The table has no claim of its own: spaces are found by building the agent, learning and claims are read from the
-committed results of reproductions, agreement with other code from what the differential tests measured last.
+committed results of reproductions, agreement with other code and probes from what was measured last.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rlrepro import probe
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.cards import Card, Claim, load_card
 from rlrepro.errors import Problem
@@ -25,7 +26,7 @@ from rlrepro.stats import mean_interval, welch
 from rlrepro.verdict import WORDS
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
-HEAD = ("agent", "algorithm", "actions", "images", "seeds", "equal to", "learns", "claims")
+HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")
 _PEER = "sb3:"
 
 
@@ -53,10 +54,12 @@ def main(arguments: Sequence[str]) -> int:
     add("--experiments", type=Path, default=Path("experiments"), metavar="FOLDER", help="reproductions (experiments)")
     add("--agreement", type=Path, default=Path("docs/agreement.json"), metavar="FILE",
         help="what the differential tests measured (docs/agreement.json)")  # fmt: skip
+    add("--probes", type=Path, default=Path("docs/probes.json"), metavar="FILE",
+        help="what rlrepro probe --write kept (docs/probes.json)")  # fmt: skip
     add("--write", type=Path, metavar="FILE", help=f"put it into FILE, between {BEGIN} and {END}")
     asked = parser.parse_args(arguments)
     names = asked.agents or list(installed("agents"))
-    text = table(names, asked.experiments, agreement(asked.agreement))
+    text = table(names, asked.experiments, agreement(asked.agreement), probe.read(asked.probes))
     if asked.write is None:
         print(text)
         return 0
@@ -64,10 +67,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def table(names: Sequence[str], experiments: Path, agreed: Mapping[str, Mapping[str, float]]) -> str:
+def table(
+    names: Sequence[str],
+    experiments: Path,
+    agreed: Mapping[str, Mapping[str, float]],
+    probed: Mapping[str, Mapping[str, bool | None]],
+) -> str:
     """The table, a row an agent."""
     found = reproductions(experiments)
-    rows = [[*described(name), _agreed(agreed.get(name, {})), *_shown(found.get(name, []))] for name in names]
+    rows = [
+        [*described(name), _probed(probed.get(name, {})), _agreed(agreed.get(name, {})), *_shown(found.get(name, []))]
+        for name in names
+    ]
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -92,8 +103,9 @@ def _serves(agent_class: type[Any], observations: Sequence[Any], action: Any) ->
         values = {**presets.get("*", {}), **presets.get(kind, {})}
         fields = {field.name for field in dataclasses.fields(agent_class.Config)}
         config = agent_class.Config(**{name: value for name, value in values.items() if name in fields})
+        seeds = (0, 1) if getattr(agent_class, "stackable", True) else (0,)
         try:
-            agent_class(Setup(observation, action, (0, 1), int(values.get("num_envs", 1)), 1000), config)
+            agent_class(Setup(observation, action, seeds, int(values.get("num_envs", 1)), 1000), config)
         except UnsupportedSpace:
             continue
         return True
@@ -122,6 +134,16 @@ def agreement(file: Path) -> dict[str, dict[str, float]]:
         return {str(a): {str(b): float(e) for b, e in with_.items()} for a, with_ in found.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise Problem(f"{file} is no record of agreement: {error}") from None
+
+
+def _probed(found: Mapping[str, bool | None]) -> str:
+    """How many of the probes that apply are solved, and which are not."""
+    if not found:
+        return "not probed yet"
+    applying = {name: solved for name, solved in found.items() if solved is not None}
+    failed = [name for name, solved in applying.items() if not solved]
+    text = f"{len(applying) - len(failed)} of {len(applying)}" if applying else "none applies"
+    return f"{text} (**not** {', '.join(failed)})" if failed else text
 
 
 def _agreed(found: Mapping[str, float]) -> str:

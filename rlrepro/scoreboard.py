@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rlrepro.cards import load_card
+from rlrepro.cards import Claim, Order, load_card
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
@@ -22,12 +22,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="rlrepro scoreboard", description="The verdicts of several reproductions as one table.")
     add = parser.add_argument
     add("folders", nargs="*", type=Path, metavar="FOLDER", help="reproductions (all of experiments/ that have results)")
+    add("--summary", action="store_true", help="a row a reproduction, not a row a claim")
     add("--write", type=Path, metavar="FILE", help=f"put it into FILE, between {BEGIN} and {END}")
     asked = parser.parse_args(arguments)
     folders = asked.folders or sorted(path.parent.parent for path in Path("experiments").glob("*/results/results.json"))
     if not folders:
         raise Problem("no reproduction is named, and no folder of experiments/ has results")
-    text = scoreboard(folders, asked.write.parent if asked.write else Path())
+    text = scoreboard(folders, asked.write.parent if asked.write else Path(), asked.summary)
     if asked.write is None:
         print(text)
         return 0
@@ -35,16 +36,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def scoreboard(folders: Sequence[Path], beside: Path) -> str:
-    """The table of what these reproductions say, a row a claim, then the totals; links are relative to `beside`."""
+def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False) -> str:
+    """What these reproductions say, a row a claim (or a reproduction), then the totals; links relative to `beside`."""
     rows, judgements = [], []
     for folder in folders:
         if not (folder / "card.toml").is_file():
             raise Problem(f"{folder} is no reproduction: it has no card.toml")
         judgement = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
         judgements.append(judgement)
-        rows += _rows(judgement, quote(Path(os.path.relpath(folder / "report.md", beside or ".")).as_posix()))
-    head = ["paper", "claim", "environment", "reported", "measured", "verdict"]
+        link = quote(Path(os.path.relpath(folder / "report.md", beside or ".")).as_posix())
+        rows += [_summary(judgement, link)] if summary else _rows(judgement, link)
+    of_claims = ["paper", "claim", "environment", "reported", "measured", "verdict"]
+    head = ["reproduction", "agents", "environments", "verdicts"] if summary else of_claims
     table = [head, ["---"] * len(head), *rows]
     return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", _totals(judgements)])
 
@@ -84,10 +87,30 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
     return made
 
 
+def _summary(judgement: Judgement, link: str) -> list[str]:
+    from rlrepro.report import md
+
+    card = judgement.card
+    claims = [verdict.claim for verdict in judgement.verdicts]
+    used = [name for claim in claims for name in _implementations(claim)]
+    agents = dict.fromkeys(card.implementations[name].agent for name in used)
+    environments = dict.fromkeys(name for claim in claims for name in claim.environments)
+    return [f"[{md(card.name)}]({link})", md(", ".join(agents)), md(", ".join(environments)), _counted([judgement])]
+
+
+def _implementations(claim: Claim | Order) -> tuple[str, ...]:
+    return (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
+
+
+def _counted(judgements: Sequence[Judgement]) -> str:
+    found = {word: sum(judgement.count(word) for judgement in judgements) for word in WORDS}
+    return ", ".join(f"{count} {word}" for word, count in found.items() if count)
+
+
 def _totals(judgements: Sequence[Judgement]) -> str:
     total = sum(len(judgement.verdicts) for judgement in judgements)
-    found = {word: sum(judgement.count(word) for judgement in judgements) for word in WORDS}
-    counted = ", ".join(f"{count} {word}" for word, count in found.items() if count)
     papers = f"{len(judgements)} reproduction{'s' * (len(judgements) != 1)}"
     stars = any(v.word == "reproduced" and v.qualified for judgement in judgements for v in judgement.verdicts)
-    return f"{total} claims of {papers}: **{counted}**." + (r" \* rests on an assumption." if stars else "")
+    return f"{total} claims of {papers}: **{_counted(judgements)}**." + (
+        r" \* rests on an assumption." if stars else ""
+    )

@@ -66,9 +66,10 @@ def test_what_its_results_tell_of_where_they_were_made(folder: Path) -> None:
     assert all(not h.stopped for unit in read_results(folder / "results").units.values() for h in unit.histories)
 
 
-def test_the_scoreboard_of_the_readme_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "summary"), [("README.md", True), ("docs/scoreboard.md", False)])
+def test_the_scoreboards_are_theirs(page: str, summary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    readme = Path("README.md").read_text(encoding="utf-8")
-    shown = readme[readme.index(BEGIN) + len(BEGIN) : readme.index(END)].strip()
+    text = Path(page).read_text(encoding="utf-8")
+    shown = text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
     folders = [Path("experiments") / folder.name for folder in DONE]
-    assert shown == scoreboard(folders, Path()).strip(), "make pages"
+    assert shown == scoreboard(folders, Path(page).parent, summary).strip(), "make pages"

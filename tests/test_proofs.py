@@ -23,7 +23,7 @@ def test_a_row_says_what_the_agent_serves() -> None:
 
 
 def test_every_agent_has_a_row_and_no_cell_is_empty(tmp_path: Path) -> None:
-    lines = table(list(installed("agents")), tmp_path, {}).splitlines()
+    lines = table(list(installed("agents")), tmp_path, {}, {}).splitlines()
     assert len(lines) == 2 + len(installed("agents"))
     for line in lines:
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -32,10 +32,18 @@ def test_every_agent_has_a_row_and_no_cell_is_empty(tmp_path: Path) -> None:
 
 
 def test_learning_and_claims_come_from_the_committed_results() -> None:
-    row = table(["dqn"], EXPERIMENTS, {"dqn": {"Stable-Baselines3's train()": 3.9e-6}}).splitlines()[-1]
+    row = table(["dqn"], EXPERIMENTS, {"dqn": {"Stable-Baselines3's train()": 3.9e-6}}, {}).splitlines()[-1]
     assert "Stable-Baselines3's train() (4e-06)" in row
     assert re.search(r"MountainCar-v0 -1\d\d\.\d \[-1.*?, -1.*?\] \(\d+ seeds\), sb3 -1\d\d\.\d", row)
     assert re.search(r"\d+ reproduced", row)
+
+
+def test_probes_that_apply_are_counted_and_failures_named(tmp_path: Path) -> None:
+    cells = {}
+    for solved in ({}, {"A": True, "B": True, "C": None}, {"A": True, "B": False}, {"A": None}):
+        line = table(["dqn"], tmp_path, {}, {"dqn": solved}).splitlines()[-1]
+        cells[len(cells)] = line.strip("|").split(" | ")[HEAD.index("probes")]
+    assert cells == {0: "not probed yet", 1: "2 of 2", 2: "1 of 2 (**not** B)", 3: "none applies"}
 
 
 @pytest.mark.parametrize(

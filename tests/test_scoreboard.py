@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
     assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-1]
     assert "<" not in "".join(lines)
+
+
+def test_a_summary_has_a_row_for_each_reproduction(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.chdir(checkout)
+    lines = command("scoreboard", "--summary").out.strip().splitlines()
+    assert lines[0] == "| reproduction | agents | environments | verdicts |"
+    assert len(lines) == 2 + 2 + 2
+    assert lines[2].startswith("| [one](experiments/one/report.md) | ")
+    assert "CartPole-v1" in lines[2]
+    counts = [
+        int(number) for line in lines[2:4] for number in re.findall(r"(\d+) (?:repr|above|below|incon|not)", line)
+    ]
+    assert sum(counts) == 12
+    assert lines[-1] == command("scoreboard").out.strip().splitlines()[-1]
 
 
 def test_a_file_is_written_between_its_markers(
