@@ -316,6 +316,10 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         'environments = ["pole", "Acrobot-v1"]\nat_least', 'environments = ["pole", "pole"]\nat_least',
         ("environments", 2), "order[1].environments", "names one twice",
     ),
+    "an addition without what belongs to it": (
+        "double = false", "double = false\nprioritised = true", ("[implementation.dqn.hyperparameters", 1),
+        "implementation.dqn.hyperparameters", "also needs alpha, beta",
+    ),
     "deviations that are no list": ('["Other seeds."]', '"Other seeds."', ("deviations", 1), "deviations", "list"),
     "one claim for a list": ("[[order]]", "[order]", ("[order]", 1), "order", "write [[order]]"),
 }  # fmt: skip
@@ -333,6 +337,19 @@ def test_each_rule_names_its_line_and_field(rule: str, tmp_path: Path) -> None:
     assert any(words in fault.text for fault in found), [str(fault) for fault in found]
     assert found[0].line == line_of(text, start, nth), str(found[0])
     assert found[0].file == str(tmp_path / "card.toml")
+
+
+def test_additions_are_off_unless_named(tmp_path: Path) -> None:
+    """Somebody's extensions of the algorithm need no place on the card of a paper without them."""
+    card, faults = read(tmp_path, VALID)
+    assert card is not None, faults
+    values = card.implementations["dqn"].hyperparameters
+    assert (values["prioritised"].value, values["num_steps"].value) == (False, 1)
+    assert "does not name it" in values["prioritised"].source
+    named = VALID.replace("double = false", "double = false\nprioritised = true\nalpha = 0.5\nbeta = 0.4", 1)
+    card, faults = read(tmp_path, named)
+    assert card is not None, faults
+    assert card.implementations["dqn"].hyperparameters["alpha"].value == 0.5
 
 
 def test_several_faults_come_in_the_order_of_their_lines(tmp_path: Path) -> None:

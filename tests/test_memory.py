@@ -205,6 +205,20 @@ def test_cutting_changes_nothing_in_replay() -> None:
     assert_same(memory.sample(), other.sample())
 
 
+def test_noise_begins_anew_after_a_cut_until_the_next_step() -> None:
+    memory = replay(SEEDS)
+    assert memory.ended(3) is None
+    for t in range(20):
+        memory.add(transition := step(SEEDS, t, 3))
+        ended = memory.ended(3)
+        assert ended is not None
+        assert np.array_equal(ended, transition.terminated | transition.truncated)
+    memory.cut()
+    assert memory.ended(3).all()  # type: ignore[union-attr]
+    memory.add(step(SEEDS, 20, 3, ends=0.0))
+    assert not memory.ended(3).any()  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("steps", [0, 2, 3, 4, 9])
 def test_replay_goes_on_from_a_checkpoint(steps: int, tmp_path: Any) -> None:
     """Empty, part filled, just full (9 of 10 places and over), and wrapped around."""

@@ -251,3 +251,17 @@ def test_a_point_lies_in_one_tile_of_each_tiling(point: tuple[float, float], til
     assert (found // 25 == np.arange(tilings)).all()
     nearer = coder(np.array(point) + coder.width / tilings / 2)
     assert (found != nearer).sum() <= 2  # at most one edge a dimension: displacements differ where K is prime to 3
+
+
+@pytest.mark.parametrize(
+    ("tilings", "dims", "refused"), [(8, 2, False), (10, 2, False), (9, 2, True), (10, 3, True), (1, 3, False)]
+)
+def test_tilings_that_coincide_are_refused(tilings: int, dims: int, refused: bool) -> None:
+    """Displacements are 1, 3, 5, …: where the number of tilings has such a factor, some lie on others there."""
+    if refused:
+        with pytest.raises(ValueError, match="coincide in some"):
+            TileCoder(np.zeros(dims), np.ones(dims), tilings, 4)
+        return
+    coder = TileCoder(np.zeros(dims), np.ones(dims), tilings, 4)
+    for dim in range(dims):
+        assert len(set(coder.offset[:, dim])) == tilings

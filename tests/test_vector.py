@@ -15,9 +15,11 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
 from rlrepro import checkpoint, snapshot
+from rlrepro.agent import Setup
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.plugins import find_env, installed
 from rlrepro.seeds import env_seed
+from rlrepro.trainer import RecordedEnv
 from rlrepro.vector import Batch, Singles, VectorEnv, check_contract
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
@@ -255,6 +257,62 @@ def tell(space: gym.Space[Any], action: np.ndarray) -> tuple[list[Any], np.ndarr
     env.reset()
     kept = env.step(action, {})[0].action
     return [one.told[0] for one in batch.envs], kept  # type: ignore[attr-defined]
+
+
+class Lives(gym.Env[np.ndarray, Any]):
+    """Each step pays 1. What to learn from: twice that, an end after step 2, and none when the game is over at 4."""
+
+    observation_space, action_space = gym.spaces.Box(0, 9, (1,)), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        obs, over = np.full(1, self.count, np.float32), self.count == 4
+        return obs, 1.0, over, False, {"learn": (2.0, self.count == 2)}
+
+
+def test_what_to_learn_from_is_told_apart_from_what_the_environment_did() -> None:
+    env = VectorEnv(Singles(Lives, 1), (0,), 1)
+    env.reset()
+    own, learnt, obs = [], [], []
+    for _ in range(5):
+        transition, following = env.step(np.zeros((1, 1), np.int64), {})
+        ended = env.ended is not None and bool(env.ended.any())
+        own.append((float(env.reward[0, 0]), bool(env.terminated[0, 0]), bool(env.truncated[0, 0]), ended))
+        told = transition.reward, transition.terminated, transition.truncated
+        learnt.append(tuple(part[0, 0].item() for part in told))
+        obs.append(float(following[0, 0, 0]))
+    assert own == [(1.0, over, False, over) for over in (False, False, False, True, False)]
+    # The game goes on after the end at 2. Its own end at 4 is not learnt, but no episode runs through it.
+    ends = [(False, False), (True, False), (False, False), (False, True), (False, False)]
+    assert learnt == [(2.0, *end) for end in ends]
+    assert obs == [1.0, 2.0, 3.0, 0.0, 1.0]
+
+
+def test_an_algorithm_with_its_own_loop_is_told_the_same() -> None:
+    class Ledger:
+        setup = Setup(gym.spaces.Box(0, 1), gym.spaces.Discrete(2), (0,), 1, 1000)
+
+        def __init__(self) -> None:
+            self.episodes: list[tuple[float, int, bool, bool]] = []
+
+        def ended(self, index: int, *told: Any) -> None:
+            self.episodes.append(told)
+
+        def stepped(self) -> None: ...
+
+    ledger = Ledger()
+    env = RecordedEnv(Lives(), 0, ledger)  # type: ignore[arg-type]
+    env.reset()
+    learnt = [env.step(0)[1:4] for _ in range(2)]
+    assert env.reset()[0][0] == 2.0  # the same game
+    learnt += [env.step(0)[1:4] for _ in range(2)]
+    assert env.reset()[0][0] == 0.0
+    assert learnt == [(2.0, False, False), (2.0, True, False), (2.0, False, False), (2.0, False, True)]
+    assert ledger.episodes == [(4.0, 4, True, False)]
 
 
 def test_box_actions_are_clipped_for_the_environment_and_kept_as_chosen() -> None:
@@ -616,6 +674,41 @@ def test_an_environment_that_holds_an_object_cannot_be_restored_and_the_reason_n
     assert snapshot.can_restore(lambda: gym.wrappers.TimeLimit(Holder(), 9)) == "Holder.engine is a Engine"
     with pytest.raises(snapshot.Unrestorable, match=r"Holder\.engine"):
         snapshot.take(Holder())
+
+
+class Kinds(Sound):
+    """Holds what is nearly plain: NumPy's scalars, texts and times, which must come back as they are."""
+
+    def __init__(self) -> None:
+        self.total, self.name, self.day = np.float64(0.25), np.str_("queen"), np.datetime64("2026-11-23")
+        self.flag, self.count = np.bool_(True), np.int8(3)
+
+    def look(self) -> Any:
+        self.total = np.float64(self.total + 0.1)
+        return np.full(2, np.sin(self.total), np.float32)
+
+
+class Bag(list[Any]):
+    """A list with something more to it."""
+
+
+def test_numpys_scalars_come_back_as_they_are(tmp_path: Path) -> None:
+    assert_a_saved_copy_goes_on_alike(Kinds, tmp_path)
+    env, other = Kinds(), Kinds()
+    other.total, other.name, other.day, other.flag, other.count = (None,) * 5  # type: ignore[assignment]
+    snapshot.put_back(other, snapshot.take(env))
+    for name in ("total", "name", "day", "flag", "count"):
+        assert getattr(other, name) == getattr(env, name)
+        assert type(getattr(other, name)) is type(getattr(env, name))
+
+
+def test_a_list_that_is_more_than_a_list_is_not_taken_for_one() -> None:
+    class Bagged(Sound):
+        def __init__(self) -> None:
+            self.bag = Bag()
+
+    with pytest.raises(snapshot.Unrestorable, match=r"Bagged\.bag is a Bag"):
+        snapshot.take(Bagged())
 
 
 def test_an_environment_that_offers_its_state_is_restored_by_it(tmp_path: Path) -> None:
