@@ -56,6 +56,11 @@ class PPOSplit:
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 300_000, "source": ENVIRONMENT}}
 
+    PROBE = {
+        "num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "batch_size": 16, "learning_rate": 1e-3,
+        "value_learning_rate": 5e-3,
+    }  # fmt: skip
+
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
@@ -103,6 +108,11 @@ class PPOSplit:
     def value(self, inputs: torch.Tensor) -> torch.Tensor:
         """V(s), `[S, B]`."""
         return self.critic.critic(inputs)[..., 0]
+
+    @torch.no_grad()
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """V(s), `[S, B]`, for `rlrepro probe`."""
+        return self.value(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """Fit the critic to one rollout `[S, T, N, ...]`, then improve the policy on it."""

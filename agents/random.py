@@ -41,6 +41,7 @@ class Random:
         pass
 
     PRESETS = {"*": {"num_envs": 4, "total_timesteps": 20_000, "source": "ours: enough for a reference score"}}
+    PROBE = None
 
     def __init__(self, setup: Setup, config: Config) -> None:
         self.space = setup.action_space

@@ -1,9 +1,9 @@
 """`rlrepro probe --agent NAME`: is an agent right where the answer is known?
 
 An agent is trained on every probe environment that applies to it, in seconds. The hyperparameters are its defaults,
-then what its class has in `PROBE` (also `num_envs` and `total_timesteps`), then the probe's own γ as `gamma`. A probe
-of values asks the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return
-that the agent expects.
+then what its class has in `PROBE` (also `num_envs` and `total_timesteps`; None says that nothing is learnt), then the
+probe's own γ as `gamma`. A probe of values asks the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it
+has one: the discounted return that the agent expects.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
 
     if owns_loop(agent_class):
         return outcome(None, "it owns its loop")
+    if getattr(agent_class, "PROBE", {}) is None:
+        return outcome(None, "it learns nothing")
     if task.asked and getattr(agent_class, "value_of", None) is None:
         return outcome(None, "it has no value_of(obs)")
     names = {field.name for field in dataclasses.fields(agent_class.Config)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def described(name: str) -> list[str]:
     source = find_agent(name)
     agent_class = source.load()
     text = (sys.modules[agent_class.__module__].__doc__ or agent_class.__doc__ or "").strip()
-    algorithm = " ".join(text.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
+    algorithm = re.split(r"\.\s+(?=[A-Z])", " ".join(text.partition("\n\n")[0].split()))[0].rstrip(".")
     actions = [kind for kind, space in _ACTIONS.items() if _serves(agent_class, _OBSERVATIONS, space)]
     images = _serves(agent_class, [_IMAGE], _ACTIONS[actions[0]] if actions else _ACTIONS["discrete"])
     stacked = "stacked" if getattr(agent_class, "stackable", True) else "a process each"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import gymnasium
 import numpy as np
@@ -12,11 +15,12 @@ import torch
 
 from rlrepro import snapshot
 from rlrepro.agent import Transition
+from rlrepro.agents.differential_sarsa import DifferentialSarsa
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
 from rlrepro.plugins import find_env
-from rlrepro.probe import probe, probes
+from rlrepro.probe import probe, probes, read
 from rlrepro.vector import check_contract
 from tests.conftest import Command
 
@@ -131,8 +135,6 @@ class WrongGamma(DQN):
     """Discounts by γ²."""
 
     def __init__(self, setup: Any, config: Any) -> None:
-        import dataclasses
-
         super().__init__(setup, dataclasses.replace(config, gamma=config.gamma**2))
 
 
@@ -159,12 +161,39 @@ def test_what_never_learns_fails() -> None:
         assert probe(NeverLearns, name, (0, 1, 2)).solved is False
 
 
-def test_what_does_not_apply_says_why(command: Command) -> None:
+def test_what_does_not_apply_says_why(command: Command, tmp_path: Path) -> None:
     assert "it takes Discrete actions" in probe(DQN, "ProbeContinuous-v0").told
-    assert probe(Random, "ProbeValue-v0").told == "it has no value_of(obs)"
+    assert probe(Random, "ProbeValue-v0").told == "it learns nothing"
+    assert probe(DifferentialSarsa, "ProbeValue-v0").told == "it has no value_of(obs)"
     assert isinstance(find_env("ProbeValue-v0", {"continuous": True}).make().action_space, gymnasium.spaces.Box)
-    done = command("probe", "--agent", "random", "--env", "ProbeValue-v0", "--env", "ProbeAction-v0", "--seeds", "2")
+    assert "did you mean 'ProbeCredit-v0'?" in command("probe", "--env", "ProbeCredits-v0").problem
+
+
+def test_the_command_tells_and_keeps_what_was_solved(command: Command, tmp_path: Path) -> None:
+    kept = tmp_path / "probes.json"
+    wrong = f"{Path(__file__)}:NeverLearns"
+    few = "--env", "ProbeValue-v0", "--env", "ProbeContinuous-v0", "--seeds", "2", "--write", str(kept)
+    done = command("probe", "--agent", wrong, *few)
     assert done.status == 1
     assert "does not apply" in done.out
     assert "NOT solved" in done.out
-    assert "did you mean 'ProbeCredit-v0'?" in command("probe", "--env", "ProbeCredits-v0").problem
+    assert command("probe", "--agent", "q_learning", *few).status == 0
+    assert read(kept) == {
+        wrong: {"ProbeValue-v0": False, "ProbeContinuous-v0": None},
+        "q_learning": {"ProbeValue-v0": True, "ProbeContinuous-v0": None},
+    }
+    kept.write_text("[]")
+    assert "is no record of probes" in command("probe", "--agent", "q_learning", *few).problem
+
+
+def test_an_agent_that_cannot_be_stacked_is_trained_seed_by_seed() -> None:
+    class Alone(DQN):
+        stackable = False
+
+        def __init__(self, setup: Any, config: Any) -> None:
+            assert setup.num_seeds == 1
+            super().__init__(setup, config)
+
+    assert probe(Alone, "ProbeObservation-v0", (3, 4)) == dataclasses.replace(
+        probe(DQN, "ProbeObservation-v0", (3, 4)), seconds=ANY
+    )
