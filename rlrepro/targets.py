@@ -198,12 +198,17 @@ def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor, kappa: float =
     return _QuantileHuber.apply(quantiles, target, kappa)
 
 
+_IN_CACHE = 160_000  # numbers; four of 200 × 200 measured best, twice as fast as all at once
+
+
 class _QuantileHuber(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, quantiles: torch.Tensor, target: torch.Tensor, kappa: float) -> torch.Tensor:
-        if quantiles.device.type == "cpu":  # one seed at a time: B · N · M numbers stay in the cache
-            parts = [_pairwise(*one, kappa) for one in zip(quantiles, target, strict=True)]
-            loss, slope = (torch.stack(part) for part in zip(*parts, strict=True))
+        if quantiles.device.type == "cpu":  # a few transitions at a time: their N · M numbers stay in the cache
+            rows = max(1, _IN_CACHE // (quantiles.shape[-1] * target.shape[-1]))
+            flat = quantiles.flatten(0, 1).split(rows), target.flatten(0, 1).split(rows)
+            parts = [_pairwise(*one, kappa) for one in zip(*flat, strict=True)]
+            loss, slope = (torch.cat(part).unflatten(0, quantiles.shape[:2]) for part in zip(*parts, strict=True))
         else:
             loss, slope = _pairwise(quantiles, target, kappa)
         ctx.save_for_backward(slope)
