@@ -22,6 +22,7 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Replay
 from rlrepro.networks import features, is_image
+from rlrepro.off_policy import TargetClock
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
 from rlrepro.targets import categorical_projection
@@ -86,7 +87,7 @@ class C51:
             config.train_every,
             device=setup.device,
         )
-        self._target_period = 0
+        self.clock = TargetClock(config, setup.num_envs)
 
     def log_probs(self, stack: Stack, obs: torch.Tensor) -> torch.Tensor:
         """log p_i(s, a), `[S, B, num_actions, num_atoms]`."""
@@ -137,10 +138,7 @@ class C51:
         if self.config.max_grad_norm:
             clip_by_norm(self.online.gradient, self.config.max_grad_norm)
         self.optimiser.step()
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, 1.0)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -165,7 +163,7 @@ class C51:
             "target": self.target.matrix,
             "adam": self.optimiser.get_state(),
             "exploration": self.exploration.get_state(),
-            "target_period": self._target_period,
+            "target_period": self.clock.period,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -173,7 +171,7 @@ class C51:
         self.target.load(state["target"])
         self.optimiser.set_state(state.get("adam", {}))
         self.exploration.set_state(state["exploration"])
-        self._target_period = state["target_period"]
+        self.clock.period = state["target_period"]
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.online.named()

@@ -25,6 +25,7 @@ from torch.nn import functional
 from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Replay
 from rlrepro.networks import features, is_image
+from rlrepro.off_policy import TargetClock
 from rlrepro.replay import NStep, PrioritisedReplay
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Network, Stack, Streams, clip_by_norm
@@ -102,8 +103,7 @@ class DQN:
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)
-        self._target_period = 0
-        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
+        self.clock = TargetClock(config, setup.num_envs)
 
     def _network(self) -> Network:
         space, config = self.setup.observation_space, self.config
@@ -162,11 +162,7 @@ class DQN:
         error = metrics.pop("error")
         if isinstance(self.replay, PrioritisedReplay):
             self.replay.update_priorities(batch.extras["index"], error.abs())
-        self._gradient_step = (self._gradient_step + 1) % self.config.gradient_steps
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if self._gradient_step == 0 and period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, self.config.tau)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -195,7 +191,7 @@ class DQN:
             "target": self.target.matrix,
             "adam": self.optimiser.get_state(),
             "exploration": self.exploration.get_state(),
-            "target_period": self._target_period,
+            "target_period": self.clock.period,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -203,7 +199,7 @@ class DQN:
         self.target.load(state["target"])
         self.optimiser.set_state(state.get("adam", {}))
         self.exploration.set_state(state["exploration"])
-        self._target_period = state["target_period"]
+        self.clock.period = state["target_period"]
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.online.named()

@@ -19,6 +19,7 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Replay
 from rlrepro.networks import features, is_image
+from rlrepro.off_policy import TargetClock
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
 from rlrepro.targets import quantile_huber, td_target
@@ -77,8 +78,7 @@ class QRDQN:
             config.gradient_steps,
             setup.device,
         )
-        self._target_period = 0
-        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
+        self.clock = TargetClock(config, setup.num_envs)
 
     def quantiles(self, stack: Stack, obs: torch.Tensor) -> torch.Tensor:
         """θ_i(s, a), `[S, B, num_actions, num_quantiles]`."""
@@ -128,11 +128,7 @@ class QRDQN:
         if self.config.max_grad_norm:
             clip_by_norm(self.online.gradient, self.config.max_grad_norm)
         self.optimiser.step()
-        self._gradient_step = (self._gradient_step + 1) % self.config.gradient_steps
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if self._gradient_step == 0 and period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, self.config.tau)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -153,7 +149,7 @@ class QRDQN:
             "target": self.target.matrix,
             "adam": self.optimiser.get_state(),
             "exploration": self.exploration.get_state(),
-            "target_period": self._target_period,
+            "target_period": self.clock.period,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -161,7 +157,7 @@ class QRDQN:
         self.target.load(state["target"])
         self.optimiser.set_state(state.get("adam", {}))
         self.exploration.set_state(state["exploration"])
-        self._target_period = state["target_period"]
+        self.clock.period = state["target_period"]
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.online.named()

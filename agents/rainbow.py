@@ -22,6 +22,7 @@ import torch
 
 from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.networks import features, is_image
+from rlrepro.off_policy import TargetClock
 from rlrepro.replay import NStep, PrioritisedReplay
 from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
 from rlrepro.targets import categorical_projection
@@ -92,7 +93,7 @@ class Rainbow:
             beta_steps=setup.total_timesteps,
         )
         self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
-        self._target_period = 0
+        self.clock = TargetClock(config, setup.num_envs)
 
     def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None) -> torch.Tensor:
         """log p_i(s, a), `[S, B, num_actions, num_atoms]`, with a new sample of `noise`, or with none."""
@@ -134,10 +135,7 @@ class Rainbow:
             clip_by_norm(self.online.gradient, self.config.max_grad_norm)
         self.optimiser.step()
         self.replay.update_priorities(batch.extras["index"], metrics.pop("kl"))
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, 1.0)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -163,7 +161,7 @@ class Rainbow:
             "adam": self.optimiser.get_state(),
             "exploration": self.exploration.get_state(),
             "learning": self.learning.get_state(),
-            "target_period": self._target_period,
+            "target_period": self.clock.period,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -172,7 +170,7 @@ class Rainbow:
         self.optimiser.set_state(state.get("adam", {}))
         self.exploration.set_state(state["exploration"])
         self.learning.set_state(state["learning"])
-        self._target_period = state["target_period"]
+        self.clock.period = state["target_period"]
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.online.named()

@@ -23,6 +23,7 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import Categorical
 from rlrepro.memory import Replay
 from rlrepro.networks import MLP, Constant, Ensemble, Network, features, image_network, is_image, num_features
+from rlrepro.off_policy import TargetClock
 from rlrepro.seeds import Adam, Stack, Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 
@@ -93,8 +94,7 @@ class SACDiscrete:
         self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
         times = config.learning_starts, config.train_every, config.gradient_steps
         self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
-        self._target_period = 0
-        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
+        self.clock = TargetClock(config, setup.num_envs)
 
     def _network(self) -> Network:
         space = self.setup.observation_space
@@ -148,11 +148,7 @@ class SACDiscrete:
             self.temperature.gradient.zero_()
             self.alpha_loss(entropy.detach()).sum().backward()
             self.alpha_optimiser.step()
-        self._gradient_step = (self._gradient_step + 1) % config.gradient_steps
-        period = (step + self.setup.num_envs) // config.target_every
-        if self._gradient_step == 0 and period != self._target_period:
-            self._target_period = period
-            self.target_critic.track(self.critic, config.tau)
+        self.clock.follow(self.target_critic, self.critic, step)
         return {
             "losses/critic_loss": critic_loss.detach(),
             "losses/actor_loss": actor_loss.detach(),
@@ -188,7 +184,7 @@ class SACDiscrete:
         return {
             **{name: getattr(self, name).matrix.detach() for name in _STACKS},
             **{name: getattr(self, name).get_state() for name in _PARTS},
-            "target_period": self._target_period,
+            "target_period": self.clock.period,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -196,7 +192,7 @@ class SACDiscrete:
             getattr(self, name).load(state[name])
         for name in _PARTS:
             getattr(self, name).set_state(state.get(name, {}))
-        self._target_period = state["target_period"]
+        self.clock.period = state["target_period"]
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.actor.named()
