@@ -14,26 +14,22 @@ al., 2016, Algorithm 1). Rainbow, with all of these and more, is an agent of its
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from torch.nn import functional
 
-from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.action_values import LaggedActionValues
+from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
-from rlrepro.networks import features, is_image
-from rlrepro.off_policy import TargetClock
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Network, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Streams, descend
 from rlrepro.targets import td_target
-from rlrepro.value_networks import value_network
+from rlrepro.value_networks import of_action, value_network
 
 
-class DQN:
+class DQN(LaggedActionValues):
     """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -58,6 +54,10 @@ class DQN:
         double: bool = hyper(
             False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4"
         )
+        epsilon_eval: float = hyper(
+            0.0, "ε of evaluations that are not deterministic; 0: the last ε",
+            "paper: Methods, evaluation procedure (0.05)", low=0, high=1, addition=True,
+        )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
         dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9", addition=True)
@@ -85,15 +85,9 @@ class DQN:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
-        self.online = Stack(setup.seeds, setup.device, q=self._network())
-        self.target = self.online.lagged_copy()
-        self.optimiser = Adam(self.online, config.learning_rate)
-        self.exploration = Streams(setup.seeds, "policy")
+        super().__init__(setup, config)
+        space = setup.observation_space
+        self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
         storage: tuple[Any, ...] = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
         timing: tuple[Any, ...] = config.learning_starts, config.train_every, config.gradient_steps, setup.device
         self.replay = Replay(*storage, *timing)
@@ -103,35 +97,13 @@ class DQN:
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)
-        self.clock = TargetClock(config, setup.num_envs)
-
-    def _network(self) -> Network:
-        space, config = self.setup.observation_space, self.config
-        return value_network(space, config.hidden, self.num_actions, dueling=config.dueling)
-
-    def epsilon(self, step: int) -> float:
-        config = self.config
-        span = config.exploration_fraction * self.setup.total_timesteps
-        return linear(config.epsilon_start, config.epsilon_end, span, step)
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """ε-greedy; uniformly random before learning starts."""
-        epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
-        return self._epsilon_greedy(obs, self.exploration, epsilon), {}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Greedy, or ε-greedy with the last ε."""
-        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
+        """Greedy, or ε-greedy with the ε of evaluations."""
+        epsilon = self.config.epsilon_eval or self.config.epsilon_end
+        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else epsilon)
 
-    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
-        if epsilon == 0.0:
-            return self._greedy(obs)
-        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
-        explore = draw < 1.0
-        random = (draw * self.num_actions).astype(np.int64)
-        return random if explore.all() else np.where(explore, random, self._greedy(obs))
-
-    def _greedy(self, obs: np.ndarray) -> np.ndarray:
+    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self._q_on_host(obs).argmax(-1)
 
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -142,23 +114,15 @@ class DQN:
     def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self.online.q(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return obs if self.image else features(self.setup.observation_space, obs)
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
 
-        It is due after the last of the `gradient_steps` of the time in which a multiple of `target_every` was passed.
-        For one gradient step that is CleanRL's order. Stable-Baselines3 copies while it collects, before the gradient
-        steps: the same where `target_every` is at most `train_every` (and `tau` is 1); where it is more, one time
-        earlier than here.
+        It is due after the last of the `gradient_steps` of a time: for one gradient step, CleanRL's order.
+        Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is at most
+        `train_every` (and `tau` is 1); where it is more, one time earlier than here.
         """
         loss, metrics = self.loss(batch)
-        self.online.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
-        self.optimiser.step()
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
         error = metrics.pop("error")
         if isinstance(self.replay, PrioritisedReplay):
             self.replay.update_priorities(batch.extras["index"], error.abs())
@@ -171,38 +135,15 @@ class DQN:
             next_obs = self._inputs(batch.next_obs)
             next_q = self.target.q(next_obs)
             if self.config.double:
-                best = self.online.q(next_obs).argmax(-1, keepdim=True)
-                next_value = next_q.gather(-1, best).squeeze(-1)
+                next_value = of_action(next_q, self.online.q(next_obs).argmax(-1))
             else:
                 next_value = next_q.amax(-1)
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
             target = td_target(batch.reward, next_value, batch.terminated, discount)
-        q = self.online.q(self._inputs(batch.obs)).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        q = of_action(self.online.q(self._inputs(batch.obs)), batch.action)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
         losses = regress(q, target, reduction="none")
         if "weight" in batch.extras:
             losses = losses * batch.extras["weight"]
         loss, q = losses.mean(1), q.detach()
         return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.mean(1), "error": q - target}
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "target": self.target.matrix,
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "target_period": self.clock.period,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.target.load(state["target"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
-        self.clock.period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)

@@ -9,24 +9,19 @@ The network gives each action N equally likely returns θ_i(s, a), the quantiles
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.action_values import LaggedActionValues
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
-from rlrepro.networks import features, is_image
-from rlrepro.off_policy import TargetClock
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import quantile_huber, td_target
-from rlrepro.value_networks import value_network
+from rlrepro.value_networks import of_action, value_network
 
 
-class QRDQN:
+class QRDQN(LaggedActionValues):
     """QR-DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -59,16 +54,9 @@ class QRDQN:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
+        super().__init__(setup, config)
         network = value_network(setup.observation_space, config.hidden, self.num_actions, config.num_quantiles)
-        self.online = Stack(setup.seeds, setup.device, q=network)
-        self.target = self.online.lagged_copy()
-        self.optimiser = Adam(self.online, config.learning_rate, eps=config.adam_eps)
-        self.exploration = Streams(setup.seeds, "policy")
+        self._build(network, config.adam_eps)
         self.memory = Replay(
             Streams(setup.seeds, "replay"),
             config.buffer_size,
@@ -78,36 +66,11 @@ class QRDQN:
             config.gradient_steps,
             setup.device,
         )
-        self.clock = TargetClock(config, setup.num_envs)
 
     def quantiles(self, stack: Stack, obs: torch.Tensor) -> torch.Tensor:
         """θ_i(s, a), `[S, B, num_actions, num_quantiles]`."""
-        inputs = obs if self.image else features(self.setup.observation_space, obs)
-        return stack.q(inputs).unflatten(-1, (self.num_actions, -1))
+        return stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1))
 
-    def epsilon(self, step: int) -> float:
-        config = self.config
-        span = config.exploration_fraction * self.setup.total_timesteps
-        return linear(config.epsilon_start, config.epsilon_end, span, step)
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """ε-greedy; uniformly random before learning starts."""
-        epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
-        return self._epsilon_greedy(obs, self.exploration, epsilon), {}
-
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Greedy, or ε-greedy with the last ε."""
-        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
-
-    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
-        if epsilon == 0.0:
-            return self._greedy_on_host(obs)
-        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
-        explore = draw < 1.0
-        random = (draw * self.num_actions).astype(np.int64)
-        return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
-
-    @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         quantiles = self.quantiles(self.online, torch.from_numpy(obs).to(self.setup.device))
         return quantiles.mean(-1).argmax(-1).cpu().numpy()
@@ -123,11 +86,7 @@ class QRDQN:
         It is due after the last of the `gradient_steps` of the time in which a multiple of `target_every` was passed.
         """
         loss, metrics = self.loss(batch)
-        self.online.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
-        self.optimiser.step()
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
         self.clock.follow(self.target, self.online, step)
         return metrics
 
@@ -136,37 +95,9 @@ class QRDQN:
         with torch.no_grad():
             next_quantiles = self.quantiles(self.target, batch.next_obs)
             best = next_quantiles.mean(-1).argmax(-1)  # a*
-            next_quantiles = _of_action(next_quantiles, best)
+            next_quantiles = of_action(next_quantiles, best)
             reward, terminated = batch.reward.unsqueeze(-1), batch.terminated.unsqueeze(-1)
             target = td_target(reward, next_quantiles, terminated, self.config.gamma)  # T θ_j
-        quantiles = _of_action(self.quantiles(self.online, batch.obs), batch.action)
+        quantiles = of_action(self.quantiles(self.online, batch.obs), batch.action)
         loss = quantile_huber(quantiles, target, self.config.kappa).mean(1)
         return loss, {"losses/loss": loss.detach(), "losses/q_values": quantiles.detach().mean((1, 2))}
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "target": self.target.matrix,
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "target_period": self.clock.period,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.target.load(state["target"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
-        self.clock.period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)
-
-
-def _of_action(values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-    """`[S, B, quantiles]` of the actions `[S, B]` from `[S, B, num_actions, quantiles]`."""
-    index = action[..., None, None].expand(*action.shape, 1, values.shape[-1])
-    return values.gather(-2, index).squeeze(-2)

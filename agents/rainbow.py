@@ -16,20 +16,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
-from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.networks import features, is_image
-from rlrepro.off_policy import TargetClock
+from rlrepro.action_values import LaggedActionValues
+from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import categorical_projection
-from rlrepro.value_networks import ValueNetwork
+from rlrepro.value_networks import ValueNetwork, of_action
 
 
-class Rainbow:
+class Rainbow(LaggedActionValues):
     """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -61,13 +59,9 @@ class Rainbow:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        super().__init__(setup, config)
         if config.v_min >= config.v_max:
             raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
         self.network = ValueNetwork(
             setup.observation_space,
             config.hidden,
@@ -76,11 +70,9 @@ class Rainbow:
             dueling=True,
             sigma=config.sigma,
         )
-        self.online = Stack(setup.seeds, setup.device, q=self.network)
-        self.target = self.online.lagged_copy()
         self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
-        self.optimiser = Adam(self.online, config.learning_rate, eps=config.adam_eps)
-        self.exploration, self.learning = Streams(setup.seeds, "policy"), Streams(setup.seeds, "noise")
+        self._build(self.network, config.adam_eps)
+        self.learning = Streams(setup.seeds, "noise")  # what the losses draw their noise from
         self.replay = PrioritisedReplay(
             Streams(setup.seeds, "replay"),
             config.buffer_size,
@@ -93,13 +85,11 @@ class Rainbow:
             beta_steps=setup.total_timesteps,
         )
         self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
-        self.clock = TargetClock(config, setup.num_envs)
 
     def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None) -> torch.Tensor:
         """log p_i(s, a), `[S, B, num_actions, num_atoms]`, with a new sample of `noise`, or with none."""
         stack.q.noise = self.network.draw(noise, self.setup.device) if noise else {}
-        inputs = obs if self.image else features(self.setup.observation_space, obs)
-        return torch.log_softmax(stack.q(inputs).unflatten(-1, (self.num_actions, -1)), -1)
+        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
 
     def greedy(self, probs: torch.Tensor) -> torch.Tensor:
         """argmax_a Σ_i z_i p_i(s, a), `[S, B]`."""
@@ -116,7 +106,7 @@ class Rainbow:
         return self._greedy_on_host(obs, None if deterministic else streams)
 
     @torch.no_grad()
-    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None) -> np.ndarray:
+    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
         probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), noise).exp()
         return self.greedy(probs).cpu().numpy()
 
@@ -129,11 +119,7 @@ class Rainbow:
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""
         loss, metrics = self.loss(batch)
-        self.online.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
-        self.optimiser.step()
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
         self.replay.update_priorities(batch.extras["index"], metrics.pop("kl"))
         self.clock.follow(self.target, self.online, step)
         return metrics
@@ -143,11 +129,11 @@ class Rainbow:
         config = self.config
         with torch.no_grad():
             best = self.greedy(self.log_probs(self.online, batch.next_obs, self.learning).exp())  # a*
-            next_probs = _of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
+            next_probs = of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
             discount = batch.extras["discount"] * (~batch.terminated)  # γ^n, or 0
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
             negative_entropy = torch.xlogy(projected, projected).sum(-1)
-        log_probs = _of_action(self.log_probs(self.online, batch.obs, self.learning), batch.action)
+        log_probs = of_action(self.log_probs(self.online, batch.obs, self.learning), batch.action)
         kl = negative_entropy - (projected * log_probs).sum(-1)
         loss = (kl * batch.extras["weight"]).mean(1)
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
@@ -155,31 +141,8 @@ class Rainbow:
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "target": self.target.matrix,
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "learning": self.learning.get_state(),
-            "target_period": self.clock.period,
-        }
+        return {**super().get_state(), "learning": self.learning.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.target.load(state["target"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
+        super().set_state(state)
         self.learning.set_state(state["learning"])
-        self.clock.period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)
-
-
-def _of_action(values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-    """`[S, B, atoms]` of the actions `[S, B]` from `[S, B, num_actions, atoms]`."""
-    index = action[..., None, None].expand(*action.shape, 1, values.shape[-1])
-    return values.gather(-2, index).squeeze(-2)
