@@ -6,6 +6,8 @@ The network gives each action a distribution of returns on fixed atoms z_i, equa
     a* = argmax_a' Q_target(s', a')
     m = ΦT̂Z_target(s', a*), the atoms r + γ z_j projected onto the z_i          (eq. 7)
     loss = −Σ_i m_i log p_i(s, a)                                               (the cross-entropy term of the KL)
+
+The targets are of a network that lags, as in DQN, on which the paper builds (Section 5).
 """
 
 from __future__ import annotations

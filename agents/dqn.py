@@ -3,7 +3,7 @@
 Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
 
     y = r + γ max_a' Q_target(s', a')                               (the paper's target)
-    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016, eq. 4)
+    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016)
     y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Sutton & Barto, 2018, eq. 7.1)
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients).
@@ -28,38 +28,38 @@ from rlrepro.seeds import Streams, descend
 from rlrepro.targets import td_target
 from rlrepro.value_networks import of_action, value_network
 
+CLEANRL = "code: CleanRL dqn.py"
+
 
 class DQN(LaggedActionValues):
     """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(2.5e-4, "Adam's step size", "code: CleanRL dqn.py", low=0)
+        learning_rate: float = hyper(2.5e-4, "Adam's step size", f"{CLEANRL} (the paper: RMSProp's)", low=0)
         gamma: float = hyper(0.99, "discount factor", "paper: Extended Data Table 1", low=0, high=1)
-        buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL dqn.py", low=1)
-        batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py", low=1)
-        learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL dqn.py", low=0)
-        train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
+        buffer_size: int = hyper(10_000, "transitions kept per seed", f"{CLEANRL} (the paper: 1e6)", low=1)
+        batch_size: int = hyper(128, "transitions of a batch", f"{CLEANRL} (the paper: 32)", low=1)
+        learning_starts: int = hyper(10_000, "env steps before learning", f"{CLEANRL} (the paper: 5e4)", low=0)
+        train_every: int = hyper(10, "env steps between gradient steps", f"{CLEANRL} (the paper: 4)", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
-        target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)
+        target_every: int = hyper(500, "env steps between target updates", f"{CLEANRL} (the paper: 1e4)", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
         epsilon_start: float = hyper(1.0, "first ε", "paper: Extended Data Table 1", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL dqn.py (the paper: 0.1)", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "last ε", f"{CLEANRL} (the paper: 0.1)", low=0, high=1)
         exploration_fraction: float = hyper(
-            0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1
+            0.5, "part of the run in which ε falls", f"{CLEANRL} (the paper: 1e6 steps)", low=0, high=1
         )
-        loss: str = hyper(
-            "squared", "regression loss", "code: CleanRL dqn.py (the paper: huber)", choices=("huber", "squared")
-        )
+        loss: str = hyper("squared", "regression loss", f"{CLEANRL} (the paper: huber)", choices=("huber", "squared"))
         double: bool = hyper(
-            False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4"
+            False, "the online network chooses the target's action", "van Hasselt et al. (2016), Double DQN"
         )
         epsilon_eval: float = hyper(
             0.0, "ε of evaluations that are not deterministic; 0: the last ε",
             "paper: Methods, evaluation procedure (0.05)", low=0, high=1, addition=True,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CLEANRL, low=1)
         dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9", addition=True)
         num_steps: int = hyper(1, "rewards in a target (n)", "Sutton & Barto (2018), eq. 7.1", low=1, addition=True)
         prioritised: bool = hyper(
@@ -77,7 +77,7 @@ class DQN(LaggedActionValues):
             addition="prioritised",
         )
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CLEANRL}}
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,

@@ -4,7 +4,8 @@ N actors collect T steps each; advantages by GAE (Schulman et al., 2016); K epoc
 
     L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] − c₁ (V − V_target)² + c₂ H        (eq. 7 and 9)
 
-The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO".
+The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; what it lists
+beside the 37 is auxiliary here.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class PPO(ActorCritic):
         learning_rate: float = hyper(2.5e-4, "Adam's step size", "paper: Table 5", low=0)
         anneal: bool = hyper(True, "learning rate falls linearly to 0", "paper: Table 5 (α)")
         anneal_clip: bool = hyper(
-            False, "clip range falls linearly to 0 too", "paper: Table 5 (α); code: rl-zoo3 lin_ schedules"
+            False, "clip range falls linearly to 0 too", "37 details: auxiliary, 1; the paper: Table 5 (ε × α)"
         )
         num_steps: int = hyper(128, "steps of a rollout (T)", "paper: Table 5", low=1)
         num_epochs: int = hyper(4, "passes over a rollout (K)", "code: CleanRL ppo.py (the paper: 3)", low=1)
@@ -44,7 +45,7 @@ class PPO(ActorCritic):
         max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient", "37 details: 11", low=0)
         normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", "37 details: 7")
         clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
-        target_kl: float = hyper(0.0, "a seed whose KL passes this ends its epochs; 0: never", "37 details: 12", low=0)
+        target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", "37 details: auxiliary, 3", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
         ortho_init: bool = hyper(True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "37 details: 2")

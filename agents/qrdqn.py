@@ -27,23 +27,23 @@ class QRDQN(LaggedActionValues):
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(5e-4, "Adam's step size", "ours: CartPole-v1 (the paper: 5e-5)", low=0)
-        gamma: float = hyper(0.99, "discount factor", "paper: Section 5", low=0, high=1)
+        gamma: float = hyper(0.99, "discount factor", "paper: on Atari 2600", low=0, high=1)
         num_quantiles: int = hyper(50, "quantiles of a distribution (N)", "ours: speed (the paper: 200)", low=1)
-        kappa: float = hyper(1.0, "where the quantile Huber loss turns linear; 0: |u|", "paper: Section 5", low=0)
+        kappa: float = hyper(1.0, "where the quantile Huber loss turns linear; 0: |u|", "paper: on Atari 2600", low=0)
         buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL dqn.py", low=1)
         batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py (the paper: 32)", low=1)
         learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL dqn.py", low=0)
         train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)
-        tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Section 5", low=0, high=1)
+        tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: on Atari 2600", low=0, high=1)
         epsilon_start: float = hyper(1.0, "first ε", "paper: as DQN", low=0, high=1)
         epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL dqn.py (the paper: 0.01)", low=0, high=1)
         exploration_fraction: float = hyper(
             0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1
         )
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        adam_eps: float = hyper(0.01 / 32, "Adam's ε", "paper: Section 5", low=1e-12)
+        adam_eps: float = hyper(0.01 / 32, "Adam's ε", "paper: on Atari 2600", low=1e-12)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}

@@ -2,10 +2,10 @@
 
 - distributional (Bellemare et al., 2017): each action's return has probabilities p_i on atoms z_i;
 - n-step, double, target network: a* = argmax_a' Q(s_n, a'), and m = ΦT̂Z_target(s_n, a*), the projection of
-  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms                                                     (Section 3)
+  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms                              ("The Integrated Agent")
 - the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β (Schaul et al.,
   2016, Algorithm 1);
-- dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))                            (Section 3)
+- dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
 - noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
   uses, the prediction, the choice of a*, and its value.
 """
@@ -26,6 +26,8 @@ from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import ValueNetwork, of_action
 
+DUELING = "Wang et al. (2016), 4.2"
+
 
 class Rainbow(LaggedActionValues):
     """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN)."""
@@ -33,20 +35,22 @@ class Rainbow(LaggedActionValues):
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(5e-4, "Adam's step size", "ours: CartPole-v1 (the paper: 6.25e-5)", low=0)
-        gamma: float = hyper(0.99, "discount factor", "paper: Section 4", low=0, high=1)
+        gamma: float = hyper(0.99, "discount factor", "paper: appendix, as DQN", low=0, high=1)
         num_steps: int = hyper(3, "rewards in a target (n)", "paper: Table 1", low=1)
         num_atoms: int = hyper(51, "atoms of a distribution", "paper: Table 1", low=2)
         v_min: float = hyper(-100.0, "smallest atom", "code: CleanRL c51.py (the paper: -10)")
         v_max: float = hyper(100.0, "largest atom", "code: CleanRL c51.py (the paper: 10)")
         buffer_size: int = hyper(50_000, "transitions kept per seed", "ours: CartPole-v1 (the paper: 1e6)", low=1)
         batch_size: int = hyper(32, "transitions of a batch", "paper: as DQN", low=1)
-        learning_starts: int = hyper(1_000, "env steps before learning", "ours (the paper: 80e3 frames)", low=0)
+        learning_starts: int = hyper(1_000, "env steps before learning", "ours (the paper: 20e3, 80e3 frames)", low=0)
         train_every: int = hyper(4, "env steps between gradient steps", "paper: as DQN", low=1)
-        target_every: int = hyper(500, "env steps between copies to the target network", "ours (the paper: 8e3)", low=1)
+        target_every: int = hyper(
+            500, "env steps between copies to the target network", "ours (the paper: 8e3, 32e3 frames)", low=1
+        )
         omega: float = hyper(0.5, "exponent of the priorities (ω)", "paper: Table 1", low=0)
         beta: float = hyper(0.4, "first exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
         sigma: float = hyper(0.5, "first σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
-        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient", "Wang et al. (2016), 4.2", low=0)
+        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient", f"{DUELING} (the paper: none)", low=0)
         adam_eps: float = hyper(1.5e-4, "Adam's ε", "paper: Table 1", low=1e-12)
         hidden: tuple[int, ...] = hyper((128, 128), "units of the hidden layers", "ours (images: as DQN)", low=1)
 

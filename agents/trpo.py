@@ -7,7 +7,9 @@ After a rollout the policy takes one step that maximises
 in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old. The direction comes by conjugate
 gradient from products F v alone; the longest step is √(2 δ / xᵀ F x) x (Appendix C), which a line search shortens until
 L is better and D within its bound. F is the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
-and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old.
+and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old. As in sb3-contrib, F is
+damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are shorter than the
+paper's; 0 is the paper's F.
 
 The advantages are by GAE (Schulman et al., 2016). The critic is then fitted to its targets by Adam in minibatches, as
 in sb3-contrib and MushroomRL. Every seed has its own direction, its own number of steps, and its own line search.
