@@ -19,10 +19,11 @@ import torch
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.memory import Rollout
+from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
+from rlrepro.targets import normalised
 
 SB3 = "code: stable-baselines3 A2C"
 ZOO = "code: rl-zoo3 hyperparams/a2c.yml"
@@ -82,11 +83,9 @@ class A2C(ActorCritic):
     def __init__(self, setup: Setup, config: Config) -> None:
         if config.separate and is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors for --separate: on images both share a network")
-        if config.normalise_advantage and setup.num_envs * config.num_steps == 1:
-            raise ValueError(
-                "a rollout of one transition has no deviation to normalise advantages by; take more --num-steps, "
-                "or --no-normalise-advantage"
-            )
+        if config.normalise_advantage:
+            remedy = "more --num-steps, or --no-normalise-advantage"
+            refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", remedy)
         networks = config.hidden, config.activation, config.first_weights, config.log_std_init
         super().__init__(setup, *networks, separate=config.separate)
         self.config = config
@@ -128,8 +127,7 @@ class A2C(ActorCritic):
         value_target = advantage + old_value  # R, where λ is 1
         value_loss = (value_target - value).square().mean(1)
         if config.normalise_advantage:
-            std, mean = torch.std_mean(advantage, 1, keepdim=True)
-            advantage = (advantage - mean) / (std + 1e-8)
+            advantage = normalised(advantage)
         policy_loss, mean_entropy = -(log_prob * advantage).mean(1), entropy.mean(1)
         loss = policy_loss - config.entropy_coef * mean_entropy + config.value_coef * value_loss
         return loss, {

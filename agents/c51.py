@@ -6,29 +6,27 @@ The network gives each action a distribution of returns on fixed atoms z_i, equa
     a* = argmax_a' Q_target(s', a')
     m = ΦT̂Z_target(s', a*), the atoms r + γ z_j projected onto the z_i          (eq. 7)
     loss = −Σ_i m_i log p_i(s, a)                                               (the cross-entropy term of the KL)
+
+The targets are of a network that lags, as in DQN, on which the paper builds (Section 5).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.action_values import LaggedActionValues
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
-from rlrepro.networks import features, is_image
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import categorical_projection
-from rlrepro.value_networks import value_network
+from rlrepro.value_networks import of_action, value_network
 
 
-class C51:
+class C51(LaggedActionValues):
     """C51 for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -65,19 +63,12 @@ class C51:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        super().__init__(setup, config)
         if config.v_min >= config.v_max:
             raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
         network = value_network(setup.observation_space, config.hidden, self.num_actions, config.num_atoms)
-        self.online = Stack(setup.seeds, setup.device, q=network)
-        self.target = self.online.lagged_copy()
         self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
-        self.optimiser = Adam(self.online, config.learning_rate, eps=config.adam_eps)
-        self.exploration = Streams(setup.seeds, "policy")
+        self._build(network, config.adam_eps)
         self.memory = Replay(
             Streams(setup.seeds, "replay"),
             config.buffer_size,
@@ -86,40 +77,15 @@ class C51:
             config.train_every,
             device=setup.device,
         )
-        self._target_period = 0
 
     def log_probs(self, stack: Stack, obs: torch.Tensor) -> torch.Tensor:
         """log p_i(s, a), `[S, B, num_actions, num_atoms]`."""
-        inputs = obs if self.image else features(self.setup.observation_space, obs)
-        return torch.log_softmax(stack.q(inputs).unflatten(-1, (self.num_actions, -1)), -1)
+        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
 
     def greedy(self, probs: torch.Tensor) -> torch.Tensor:
         """argmax_a Σ_i z_i p_i(s, a), `[S, B]`."""
         return (probs * self.atoms).sum(-1).argmax(-1)
 
-    def epsilon(self, step: int) -> float:
-        config = self.config
-        span = config.exploration_fraction * self.setup.total_timesteps
-        return linear(config.epsilon_start, config.epsilon_end, span, step)
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """ε-greedy; uniformly random before learning starts."""
-        epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
-        return self._epsilon_greedy(obs, self.exploration, epsilon), {}
-
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Greedy, or ε-greedy with the last ε."""
-        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
-
-    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
-        if epsilon == 0.0:
-            return self._greedy_on_host(obs)
-        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
-        explore = draw < 1.0
-        random = (draw * self.num_actions).astype(np.int64)
-        return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
-
-    @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self.greedy(self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device)).exp()).cpu().numpy()
 
@@ -132,15 +98,8 @@ class C51:
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and a copy to the target network when it is due."""
         loss, metrics = self.loss(batch)
-        self.online.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
-        self.optimiser.step()
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, 1.0)
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -148,41 +107,13 @@ class C51:
         config = self.config
         with torch.no_grad():
             next_probs = self.log_probs(self.target, batch.next_obs).exp()
-            next_probs = _of_action(next_probs, self.greedy(next_probs))  # p(s', a*)
+            next_probs = of_action(next_probs, self.greedy(next_probs))  # p(s', a*)
             discount = config.gamma * (~batch.terminated)
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
-        log_probs = _of_action(self.log_probs(self.online, batch.obs), batch.action)
+        log_probs = of_action(self.log_probs(self.online, batch.obs), batch.action)
         clipped = log_probs
         if config.min_prob:
             clipped = log_probs.clamp(math.log(config.min_prob), math.log1p(-config.min_prob))
         loss = -(projected * clipped).sum(-1).mean(1)
         q_values = (log_probs.detach().exp() * self.atoms).sum(-1)
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1)}
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "target": self.target.matrix,
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "target_period": self._target_period,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.target.load(state["target"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
-        self._target_period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)
-
-
-def _of_action(values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-    """`[S, B, atoms]` of the actions `[S, B]` from `[S, B, num_actions, atoms]`."""
-    index = action[..., None, None].expand(*action.shape, 1, values.shape[-1])
-    return values.gather(-2, index).squeeze(-2)

@@ -14,26 +14,24 @@ in [-1, 1] too, or, with `critic_units = env`, as the environment does.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.distributions import GaussianNoise, OrnsteinUhlenbeck, UnitBox
-from rlrepro.memory import Replay
-from rlrepro.networks import MLP, apart, fan_in_uniform, features, is_image, num_features, uniform
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.distributions import GaussianNoise, OrnsteinUhlenbeck
+from rlrepro.off_policy import DeterministicPolicy
+from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import td_target
 
 PAPER = "paper: Section 7"
 MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a DDPGBuilder.default"
 
 
-class DDPG:
+class DDPG(DeterministicPolicy):
     """DDPG for bounded Box actions, on vectors."""
+
+    PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "noise")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -99,61 +97,24 @@ class DDPG:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
-        if config.action_layer != "first" and len(config.hidden) < 2:
-            raise ValueError(f"--action-layer {config.action_layer} needs two layers in --hidden")
-        self.config, self.setup = config, setup
-        self.box = UnitBox(setup.action_space, setup.device)
-        num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
-        inner = [fan_in_uniform] * len(config.hidden)
-        last = uniform(config.output_init) if config.output_init else fan_in_uniform
-        late = 0 if config.action_layer == "first" else num_actions
-        second = apart(late) if late and config.action_fan_in == "own" else fan_in_uniform
-        critic = MLP(
-            (num_obs + num_actions, *config.hidden, 1),
-            "relu",
-            [*inner[:1], second, *inner[2:], last] if len(inner) > 1 else [*inner, last],
-            input_gradient=True,
-            late=late,
-            early=config.action_layer == "both",
-        )
-        actor = MLP((num_obs, *config.hidden, num_actions), "relu", [*inner, last])
-        self.actor = Stack(setup.seeds, setup.device, actor=actor)
-        self.critic = Stack(setup.seeds, setup.device, critic=critic)
-        self.target_actor, self.target_critic = self.actor.lagged_copy(), self.critic.lagged_copy()
-        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
-        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=config.weight_decay)
-        self.exploration = Streams(setup.seeds, "policy")
+        super().__init__(setup, config)
+        network = self._critic_network(own_fan_in=config.action_fan_in == "own")
+        self._build({"critic": network}, weight_decay=config.weight_decay)
         self.noise = (
             OrnsteinUhlenbeck(config.noise_std, config.noise_theta, config.noise_dt)
             if config.noise == "ou"
             else GaussianNoise(config.noise_std)
         )
-        times = config.learning_starts, config.train_every, config.gradient_steps
-        replay = Streams(setup.seeds, "replay")
-        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
-        self._num_updates = 0
-        self._actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
 
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    def explore(self, obs: np.ndarray) -> np.ndarray:
         """μ(s) + noise, cut off at the bounds; the process of the noise begins anew with each episode."""
-        if self.config.random_start and step < self.config.learning_starts:
-            return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
         unit = self._greedy(obs)
         ended = self.memory.ended(obs.shape[1]) if self.config.noise == "ou" else None
-        return self.box.scaled(np.clip(unit + self.noise.sample(self.exploration, unit.shape, ended), -1.0, 1.0)), {}
+        return self.box.scaled(np.clip(unit + self.noise.sample(self.exploration, unit.shape, ended), -1.0, 1.0))
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """μ(s), or with independent noise of the exploration's deviation."""
-        unit = self._greedy(obs)
-        if not deterministic:
-            unit = np.clip(unit + self.config.noise_std * streams.normal(*unit.shape[1:]), -1.0, 1.0)
-        return self.box.scaled(unit)
-
-    @torch.no_grad()
-    def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        return self.policy(self.actor, self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        return self.box.scaled(self._greedy(obs) if deterministic else self._noisy(obs, streams, self.config.noise_std))
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -161,32 +122,20 @@ class DDPG:
         inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
         return self.q(self.critic, inputs, self.policy(self.actor, inputs)).cpu().numpy()
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return features(self.setup.observation_space, obs)
-
-    def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
-        """μ(s) in [-1, 1], `[S, B, A]`."""
-        return torch.tanh(actor.actor(obs))
-
     def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q(s, a) `[S, B]` of actions in [-1, 1]."""
-        action = self.box.in_env_units(unit) if self.config.critic_units == "env" else unit
-        return critic.critic(torch.cat([obs, action], -1))[..., 0]
+        return critic.critic(self._pairs(obs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critic on a batch `[S, B, ...]`, then of the actor, then the targets."""
         config = self.config
-        rate = linear(1.0, 0.0, self.setup.total_timesteps, step) if config.anneal else 1.0
+        rate = self._rate(step)
         loss, q = self.critic_loss(batch)
-        self.critic.gradient.zero_()
-        loss.sum().backward()
-        self.critic_optimiser.step(rate * config.critic_learning_rate)
+        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
         self._num_updates += 1
         if self._num_updates % config.policy_delay == 0:
             actor_loss = self.actor_loss(self._inputs(batch.obs))
-            self.actor.gradient.zero_()
-            actor_loss.sum().backward()
-            self.actor_optimiser.step(rate * config.actor_learning_rate)
+            descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
             self._actor_loss = actor_loss.detach()
             self.target_critic.track(self.critic, config.tau)
             self.target_actor.track(self.actor, config.tau)
@@ -206,29 +155,3 @@ class DDPG:
         """−E[Q(s, μ(s))] `[S]`: its gradient is eq. 6, the sign turned."""
         with self.critic.frozen():
             return -self.q(self.critic, obs, self.policy(self.actor, obs)).mean(1)
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
-            **{name: getattr(self, name).get_state() for name in _PARTS},
-            "num_updates": self._num_updates,
-            "actor_loss": self._actor_loss,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in _STACKS:
-            getattr(self, name).load(state[name])
-        for name in _PARTS:
-            getattr(self, name).set_state(state.get(name, {}))
-        self._num_updates = state["num_updates"]
-        self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.actor.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.actor.load_named(policy)
-
-
-_STACKS = ("actor", "critic", "target_actor", "target_critic")
-_PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "noise")

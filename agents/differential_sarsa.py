@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.tabular import Tabular, epsilon_greedy, one_env
+from rlrepro.tabular import DrawnAhead, one_env
 
 
-class DifferentialSarsa(Tabular):
+class DifferentialSarsa(DrawnAhead):
     """Average-reward Sarsa for tasks that go on; a clock may cut them into episodes."""
 
     value_of = None  # its values are relative to R̄, and not discounted
@@ -38,29 +38,21 @@ class DifferentialSarsa(Tabular):
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
         self.average_reward = np.zeros(setup.num_seeds)  # R̄
-        self.next_action = np.zeros((setup.num_seeds, setup.num_envs), np.int64)
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """A', which was drawn with the last update; ε-greedy where there was none."""
-        action, extras = super().act(obs, step)
-        return np.where(self.memory.begins, action, self.next_action), extras
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
-        self.next_action = epsilon_greedy(self.values_of(next_state), self.exploration, self.config.epsilon)
+        next_action = self.draw_next(next_state)
         for n in range(self.setup.num_envs):
             action, reward, _, _ = one_env(batch, n)
-            value = self.q[self.rows, next_state[:, n], self.next_action[:, n]]
+            value = self.q[self.rows, next_state[:, n], next_action[:, n]]
             error = self.learn(self.q, state[:, n], action, reward - self.average_reward + value)
             self.average_reward = self.average_reward + self.config.average_step_size * error
         average = torch.from_numpy(self.average_reward)
         return self.metrics(error, self.first_values().max(-1)) | {"values/average_reward": average}
 
     def get_state(self) -> dict[str, Any]:
-        own = {"average_reward": self.average_reward, "next_action": self.next_action}
-        return super().get_state() | own
+        return super().get_state() | {"average_reward": self.average_reward}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
         self.average_reward = np.array(state["average_reward"])
-        self.next_action = np.array(state["next_action"])

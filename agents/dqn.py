@@ -3,7 +3,7 @@
 Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
 
     y = r + γ max_a' Q_target(s', a')                               (the paper's target)
-    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016, eq. 4)
+    y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016)
     y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Sutton & Barto, 2018, eq. 7.1)
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients).
@@ -14,51 +14,52 @@ al., 2016, Algorithm 1). Rainbow, with all of these and more, is an agent of its
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from torch.nn import functional
 
-from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.action_values import LaggedActionValues
+from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
-from rlrepro.networks import features, is_image
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Network, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Streams, descend
 from rlrepro.targets import td_target
-from rlrepro.value_networks import value_network
+from rlrepro.value_networks import of_action, value_network
+
+CLEANRL = "code: CleanRL dqn.py"
 
 
-class DQN:
+class DQN(LaggedActionValues):
     """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(2.5e-4, "Adam's step size", "code: CleanRL dqn.py", low=0)
+        learning_rate: float = hyper(2.5e-4, "Adam's step size", f"{CLEANRL} (the paper: RMSProp's)", low=0)
         gamma: float = hyper(0.99, "discount factor", "paper: Extended Data Table 1", low=0, high=1)
-        buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL dqn.py", low=1)
-        batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py", low=1)
-        learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL dqn.py", low=0)
-        train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
+        buffer_size: int = hyper(10_000, "transitions kept per seed", f"{CLEANRL} (the paper: 1e6)", low=1)
+        batch_size: int = hyper(128, "transitions of a batch", f"{CLEANRL} (the paper: 32)", low=1)
+        learning_starts: int = hyper(10_000, "env steps before learning", f"{CLEANRL} (the paper: 5e4)", low=0)
+        train_every: int = hyper(10, "env steps between gradient steps", f"{CLEANRL} (the paper: 4)", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
-        target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)
+        target_every: int = hyper(500, "env steps between target updates", f"{CLEANRL} (the paper: 1e4)", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
         epsilon_start: float = hyper(1.0, "first ε", "paper: Extended Data Table 1", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL dqn.py (the paper: 0.1)", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "last ε", f"{CLEANRL} (the paper: 0.1)", low=0, high=1)
         exploration_fraction: float = hyper(
-            0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1
+            0.5, "part of the run in which ε falls", f"{CLEANRL} (the paper: 1e6 steps)", low=0, high=1
         )
-        loss: str = hyper(
-            "squared", "regression loss", "code: CleanRL dqn.py (the paper: huber)", choices=("huber", "squared")
-        )
+        loss: str = hyper("squared", "regression loss", f"{CLEANRL} (the paper: huber)", choices=("huber", "squared"))
         double: bool = hyper(
-            False, "the online network chooses the target's action", "van Hasselt et al. (2016), eq. 4"
+            False, "the online network chooses the target's action", "van Hasselt et al. (2016), Double DQN"
         )
+        epsilon_eval: float = hyper(
+            0.0, "ε of evaluations that are not deterministic; 0: the last ε",
+            "paper: Methods, evaluation procedure (0.05)", low=0, high=1, addition=True,
+        )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL dqn.py", low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CLEANRL, low=1)
         dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9", addition=True)
         num_steps: int = hyper(1, "rewards in a target (n)", "Sutton & Barto (2018), eq. 7.1", low=1, addition=True)
         prioritised: bool = hyper(
@@ -76,7 +77,7 @@ class DQN:
             addition="prioritised",
         )
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL dqn.py"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CLEANRL}}
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
@@ -84,15 +85,9 @@ class DQN:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
-        self.online = Stack(setup.seeds, setup.device, q=self._network())
-        self.target = self.online.lagged_copy()
-        self.optimiser = Adam(self.online, config.learning_rate)
-        self.exploration = Streams(setup.seeds, "policy")
+        super().__init__(setup, config)
+        space = setup.observation_space
+        self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
         storage: tuple[Any, ...] = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
         timing: tuple[Any, ...] = config.learning_starts, config.train_every, config.gradient_steps, setup.device
         self.replay = Replay(*storage, *timing)
@@ -102,36 +97,13 @@ class DQN:
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)
-        self._target_period = 0
-        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
-
-    def _network(self) -> Network:
-        space, config = self.setup.observation_space, self.config
-        return value_network(space, config.hidden, self.num_actions, dueling=config.dueling)
-
-    def epsilon(self, step: int) -> float:
-        config = self.config
-        span = config.exploration_fraction * self.setup.total_timesteps
-        return linear(config.epsilon_start, config.epsilon_end, span, step)
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """ε-greedy; uniformly random before learning starts."""
-        epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
-        return self._epsilon_greedy(obs, self.exploration, epsilon), {}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Greedy, or ε-greedy with the last ε."""
-        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
+        """Greedy, or ε-greedy with the ε of evaluations."""
+        epsilon = self.config.epsilon_eval or self.config.epsilon_end
+        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else epsilon)
 
-    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
-        if epsilon == 0.0:
-            return self._greedy(obs)
-        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
-        explore = draw < 1.0
-        random = (draw * self.num_actions).astype(np.int64)
-        return random if explore.all() else np.where(explore, random, self._greedy(obs))
-
-    def _greedy(self, obs: np.ndarray) -> np.ndarray:
+    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self._q_on_host(obs).argmax(-1)
 
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -142,31 +114,19 @@ class DQN:
     def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self.online.q(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return obs if self.image else features(self.setup.observation_space, obs)
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
 
-        It is due after the last of the `gradient_steps` of the time in which a multiple of `target_every` was passed.
-        For one gradient step that is CleanRL's order. Stable-Baselines3 copies while it collects, before the gradient
-        steps: the same where `target_every` is at most `train_every` (and `tau` is 1); where it is more, one time
-        earlier than here.
+        It is due after the last of the `gradient_steps` of a time: for one gradient step, CleanRL's order.
+        Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is at most
+        `train_every` (and `tau` is 1); where it is more, one time earlier than here.
         """
         loss, metrics = self.loss(batch)
-        self.online.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
-        self.optimiser.step()
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
         error = metrics.pop("error")
         if isinstance(self.replay, PrioritisedReplay):
             self.replay.update_priorities(batch.extras["index"], error.abs())
-        self._gradient_step = (self._gradient_step + 1) % self.config.gradient_steps
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if self._gradient_step == 0 and period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, self.config.tau)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -175,38 +135,15 @@ class DQN:
             next_obs = self._inputs(batch.next_obs)
             next_q = self.target.q(next_obs)
             if self.config.double:
-                best = self.online.q(next_obs).argmax(-1, keepdim=True)
-                next_value = next_q.gather(-1, best).squeeze(-1)
+                next_value = of_action(next_q, self.online.q(next_obs).argmax(-1))
             else:
                 next_value = next_q.amax(-1)
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
             target = td_target(batch.reward, next_value, batch.terminated, discount)
-        q = self.online.q(self._inputs(batch.obs)).gather(-1, batch.action.unsqueeze(-1)).squeeze(-1)
+        q = of_action(self.online.q(self._inputs(batch.obs)), batch.action)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
         losses = regress(q, target, reduction="none")
         if "weight" in batch.extras:
             losses = losses * batch.extras["weight"]
         loss, q = losses.mean(1), q.detach()
         return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.mean(1), "error": q - target}
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "target": self.target.matrix,
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "target_period": self._target_period,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.target.load(state["target"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
-        self._target_period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)

@@ -4,24 +4,24 @@ N actors collect T steps each; advantages by GAE (Schulman et al., 2016); K epoc
 
     L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] − c₁ (V − V_target)² + c₂ H        (eq. 7 and 9)
 
-The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO".
+The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; what it lists
+beside the 37 is auxiliary here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.memory import Rollout
+from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Streams, clip_by_norm
-from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error
+from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, normalised
 
 
 class PPO(ActorCritic):
@@ -32,7 +32,7 @@ class PPO(ActorCritic):
         learning_rate: float = hyper(2.5e-4, "Adam's step size", "paper: Table 5", low=0)
         anneal: bool = hyper(True, "learning rate falls linearly to 0", "paper: Table 5 (α)")
         anneal_clip: bool = hyper(
-            False, "clip range falls linearly to 0 too", "paper: Table 5 (α); code: rl-zoo3 lin_ schedules"
+            False, "clip range falls linearly to 0 too", "37 details: auxiliary, 1; the paper: Table 5 (ε × α)"
         )
         num_steps: int = hyper(128, "steps of a rollout (T)", "paper: Table 5", low=1)
         num_epochs: int = hyper(4, "passes over a rollout (K)", "code: CleanRL ppo.py (the paper: 3)", low=1)
@@ -45,7 +45,7 @@ class PPO(ActorCritic):
         max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient", "37 details: 11", low=0)
         normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", "37 details: 7")
         clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
-        target_kl: float = hyper(0.0, "a seed whose KL passes this ends its epochs; 0: never", "37 details: 12", low=0)
+        target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", "37 details: auxiliary, 3", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
         ortho_init: bool = hyper(True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "37 details: 2")
@@ -87,16 +87,10 @@ class PPO(ActorCritic):
         super().__init__(setup, [config.hidden] * 2, config.activation, first_weights, config.log_std_init)
         self.config = config
         self.batch_size = setup.num_envs * config.num_steps
-        if self.batch_size % config.num_minibatches:
-            raise ValueError(
-                f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
-                f"--num-minibatches {config.num_minibatches} equal parts"
-            )
-        if config.normalise_advantage and self.batch_size == config.num_minibatches:
-            raise ValueError(
-                "a minibatch of one transition has no deviation to normalise advantages by; take fewer "
-                "--num-minibatches, or --no-normalise-advantage"
-            )
+        self.minibatch_size = minibatch_size(self.batch_size, config.num_minibatches)
+        if config.normalise_advantage:
+            remedy = "fewer --num-minibatches, or --no-normalise-advantage"
+            refuse_no_deviation(self.minibatch_size, "minibatch", remedy)
         self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps, independent=config.target_kl > 0)
         self.order = Streams(setup.seeds, "minibatches")
         self.memory = Rollout(config.num_steps, setup.device)
@@ -118,7 +112,7 @@ class PPO(ActorCritic):
         rollout = (obs, action, old_log_prob, advantage, value_target, old_value)
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
-            for minibatch in self._minibatches(rollout, order[:, epoch]):
+            for minibatch in minibatches(order[:, epoch], self.minibatch_size, *rollout):
                 loss, latest = self.loss(*minibatch, clip_range=clip_range)
                 parts = latest if all(active) else _of_active(active, latest, parts)
                 self.stack.gradient.zero_()
@@ -169,15 +163,6 @@ class PPO(ActorCritic):
             "charts/clip_range": torch.full((len(log_ratio),), clip_range),
         }
 
-    def _minibatches(self, rollout: tuple[torch.Tensor, ...], order: np.ndarray) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Each part of a rollout `[S, batch_size, ...]` in the seeds' own `order` `[S, batch_size]`, cut up."""
-        num_seeds = len(order)
-        rows = order.reshape(num_seeds, self.config.num_minibatches, -1).swapaxes(0, 1)
-        rows = rows + self.batch_size * np.arange(num_seeds)[:, None]  # [M, S, B], into the flattened parts
-        index = torch.from_numpy(np.ascontiguousarray(rows)).to(self.setup.device)
-        shuffled = [part.flatten(0, 1).index_select(0, index.view(-1)).unflatten(0, index.shape) for part in rollout]
-        return zip(*shuffled, strict=True)
-
     def loss(
         self,
         obs: torch.Tensor,
@@ -198,8 +183,7 @@ class PPO(ActorCritic):
         outputs, value = self.policy_and_value(obs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         if config.normalise_advantage:
-            std, mean = torch.std_mean(advantage, 1, keepdim=True)
-            advantage = (advantage - mean) / (std + 1e-8)
+            advantage = normalised(advantage)
         log_ratio = log_prob - old_log_prob
         policy_loss = -clipped_surrogate(log_ratio, advantage, clip_range)  # eq. 7
         if config.clip_value_loss:

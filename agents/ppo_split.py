@@ -22,10 +22,10 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import DiagonalGaussian, policy_for
-from rlrepro.memory import Rollout
+from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import MLP, Constant, features, is_image, num_features, xavier_uniform
-from rlrepro.seeds import Adam, Stack, Streams
-from rlrepro.targets import approx_kl, clipped_surrogate, gae
+from rlrepro.seeds import Adam, Stack, Streams, descend
+from rlrepro.targets import approx_kl, clipped_surrogate, gae, normalised
 
 BENCHMARK = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a"
 BUILDER = f"{BENCHMARK} PPOBuilder.default"
@@ -64,10 +64,7 @@ class PPOSplit:
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
-        if setup.num_envs * config.num_steps == 1:
-            raise ValueError(
-                "a rollout of one transition has no deviation to normalise advantages by; take more --num-steps"
-            )
+        refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", "more --num-steps")
         self.config, self.setup = config, setup
         self.policy = policy_for(setup.action_space)
         num_actions, gain = self.policy.num_actions, math.sqrt(2) if config.activation == "relu" else 5 / 3
@@ -125,19 +122,14 @@ class PPOSplit:
             values, ends = (value.view(shape), next_value.view(shape)), (batch.terminated, batch.truncated)
             advantage = gae(batch.reward, *values, *ends, config.gamma, config.gae_lambda).flatten(1)
             value_target = advantage + value
-            std, mean = torch.std_mean(advantage, 1, keepdim=True)
-            advantage = (advantage - mean) / (std + 1e-8)
+            advantage = normalised(advantage)
 
         for minibatch_obs, minibatch_target in self._minibatches(config.num_value_epochs, obs, value_target):
             value_loss = (self.value(minibatch_obs) - minibatch_target).square().mean(1)
-            self.critic.gradient.zero_()
-            value_loss.sum().backward()
-            self.critic_optimiser.step()
+            descend(value_loss, self.critic, self.critic_optimiser)
         for minibatch in self._minibatches(config.num_epochs, obs, action, old_log_prob, advantage):
             policy_loss, entropy, log_ratio = self.policy_loss(*minibatch)
-            self.actor.gradient.zero_()
-            (policy_loss - config.entropy_coef * entropy).sum().backward()
-            self.actor_optimiser.step()
+            descend(policy_loss - config.entropy_coef * entropy, self.actor, self.actor_optimiser)
 
         log_ratio = log_ratio.detach()
         return {
@@ -159,12 +151,9 @@ class PPOSplit:
 
     def _minibatches(self, num_epochs: int, *rollout: torch.Tensor) -> Iterator[list[torch.Tensor]]:
         """Each part of a rollout `[S, T·N, ...]`, cut up in each seed's own order, anew in every epoch."""
-        num_seeds, length = rollout[0].shape[:2]
         for _ in range(num_epochs):
-            order = self.order.permutations(1, length)[:, 0] + length * np.arange(num_seeds)[:, None]
-            for index in torch.from_numpy(order).to(self.setup.device).split(self.config.batch_size, 1):
-                rows = index.reshape(-1)  # of the seeds' parts, one after another
-                yield [part.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape) for part in rollout]
+            order = self.order.permutations(1, rollout[0].shape[1])[:, 0]
+            yield from minibatches(order, self.config.batch_size, *rollout)
 
     def get_state(self) -> dict[str, Any]:
         return {

@@ -16,20 +16,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.memory import Rollout
-from rlrepro.networks import fan_in_uniform, features, is_image, orthogonal
+from rlrepro.action_values import ActionValues
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.memory import Rollout, minibatch_size, minibatches
+from rlrepro.networks import fan_in_uniform, orthogonal
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, RAdam, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Adam, RAdam, Stack, Streams, descend
 from rlrepro.targets import lambda_return
-from rlrepro.value_networks import ValueNetwork
+from rlrepro.value_networks import ValueNetwork, of_action
 
 
-class PQN:
+class PQN(ActionValues):
     """PQN for Discrete actions, on vectors (dense layers) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -64,17 +64,9 @@ class PQN:
     PROBE = {"num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "learning_rate": 5e-3, "hidden": (32, 32)}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
+        super().__init__(setup, config)
         self.batch_size = setup.num_envs * config.num_steps
-        if self.batch_size % config.num_minibatches:
-            raise ValueError(
-                f"--num-envs × --num-steps = {self.batch_size} transitions do not divide into "
-                f"--num-minibatches {config.num_minibatches} equal parts"
-            )
+        self.minibatch_size = minibatch_size(self.batch_size, config.num_minibatches)
         network = ValueNetwork(
             setup.observation_space,
             config.hidden,
@@ -84,33 +76,12 @@ class PQN:
         )
         self.online = Stack(setup.seeds, setup.device, q=network)
         self.optimiser = (RAdam if config.optimiser == "radam" else Adam)(self.online, config.learning_rate)
-        self.exploration = Streams(setup.seeds, "policy")
         self.order = Streams(setup.seeds, "minibatches")
         self.memory = Rollout(config.num_steps, setup.device)
 
     def q_values(self, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, ·), `[S, B, num_actions]`."""
-        return self.online.q(obs if self.image else features(self.setup.observation_space, obs))
-
-    def epsilon(self, step: int) -> float:
-        config = self.config
-        span = config.exploration_fraction * self.setup.total_timesteps
-        return linear(config.epsilon_start, config.epsilon_end, span, step)
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        return self._epsilon_greedy(obs, self.exploration, self.epsilon(step)), {}
-
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Greedy, or ε-greedy with the last ε."""
-        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
-
-    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
-        if epsilon == 0.0:
-            return self._greedy_on_host(obs)
-        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
-        explore = draw < 1.0
-        random = (draw * self.num_actions).astype(np.int64)
-        return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
+        return self.online.q(self._inputs(obs))
 
     @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
@@ -123,24 +94,17 @@ class PQN:
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
-        config, num_seeds = self.config, len(batch.reward)
+        config = self.config
         first_step = step + self.setup.num_envs - self.batch_size  # at which the rollout began
         learning_rate = config.learning_rate
         if config.anneal:
             learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, first_step)
         rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
-        rows = self.order.permutations(config.num_epochs, self.batch_size)  # [S, K, T·N]
-        rows = rows.reshape(num_seeds, config.num_epochs * config.num_minibatches, -1).swapaxes(0, 1)
-        rows = rows + self.batch_size * np.arange(num_seeds)[:, None]
-        for index in torch.from_numpy(np.ascontiguousarray(rows)).to(self.setup.device):
-            minibatch = [part.flatten(0, 1)[index] for part in rollout]
-            loss, metrics = self.loss(*minibatch)
-            self.online.gradient.zero_()
-            loss.sum().backward()
-            if config.max_grad_norm:
-                clip_by_norm(self.online.gradient, config.max_grad_norm)
-            self.optimiser.step(learning_rate)
-        return {**metrics, "charts/learning_rate": torch.full((num_seeds,), learning_rate)}
+        for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
+            for minibatch in minibatches(order, self.minibatch_size, *rollout):
+                loss, metrics = self.loss(*minibatch)
+                descend(loss, self.online, self.optimiser, learning_rate, config.max_grad_norm)
+        return {**metrics, "charts/learning_rate": torch.full((len(loss),), learning_rate)}
 
     @torch.no_grad()
     def returns(self, batch: Transition) -> torch.Tensor:
@@ -156,26 +120,13 @@ class PQN:
         self, obs: torch.Tensor, action: torch.Tensor, value_target: torch.Tensor
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The mean squared error `[S]` of a minibatch `[S, B, ...]`, and its metrics."""
-        q = self.q_values(obs).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        q = of_action(self.q_values(obs), action)
         loss = (q - value_target).square().mean(1)
         return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "order": self.order.get_state(),
-        }
+        return {**super().get_state(), "order": self.order.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
+        super().set_state(state)
         self.order.set_state(state["order"])
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)

@@ -26,7 +26,7 @@ class QLearning(Tabular):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
+        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5 (6.6: none)", low=0, high=1)
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Sutton & Barto, (2.7)", low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
@@ -60,6 +60,8 @@ class DoubleQLearning(Tabular):
         super().__init__(setup, config)
         self.both = np.stack([self.q, self.q])  # `q` is their mean
         self.tables["q1"], self.tables["q2"] = self.both
+        self.visits = np.stack([self.tables["visits"]] * 2)  # of each table's own updates (van Hasselt, Section 4)
+        self.tables["visits"], self.tables["visits_2"] = self.visits
         self.coin = Streams(setup.seeds, "which table")
 
     def update(self, batch: Transition, step: int) -> Metrics:
@@ -69,11 +71,12 @@ class DoubleQLearning(Tabular):
             action, reward, terminated, _ = one_env(batch, n)
             which = (self.coin.uniform() < 0.5).astype(np.int64)  # [S]: the table that learns
             pair = self.rows, state[:, n], action
+            learnt = which, *pair
             chooser = both[which, self.rows, next_state[:, n]]
             best = epsilon_greedy(chooser[:, None], self.exploration, 0.0)[:, 0]
             value = both[1 - which, self.rows, next_state[:, n], best]
-            error = reward + self.config.gamma * ~terminated * value - both[(which, *pair)]
-            both[(which, *pair)] += self.step_size(state[:, n], action) * error
+            error = reward + self.config.gamma * ~terminated * value - both[learnt]
+            both[learnt] += self.step_size(self.visits, learnt) * error
             self.q[pair] = both[(slice(None), *pair)].mean(0)
         return self.metrics(error, self.first_values().max(-1))
 

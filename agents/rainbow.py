@@ -2,10 +2,10 @@
 
 - distributional (Bellemare et al., 2017): each action's return has probabilities p_i on atoms z_i;
 - n-step, double, target network: a* = argmax_a' Q(s_n, a'), and m = ΦT̂Z_target(s_n, a*), the projection of
-  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms                                                     (Section 3)
+  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms                              ("The Integrated Agent")
 - the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β (Schaul et al.,
   2016, Algorithm 1);
-- dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))                            (Section 3)
+- dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
 - noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
   uses, the prediction, the choice of a*, and its value.
 """
@@ -16,38 +16,41 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 
-from rlrepro.agent import Memory, Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.networks import features, is_image
+from rlrepro.action_values import LaggedActionValues
+from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.seeds import Adam, Stack, Streams, clip_by_norm
+from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import categorical_projection
-from rlrepro.value_networks import ValueNetwork
+from rlrepro.value_networks import ValueNetwork, of_action
+
+DUELING = "Wang et al. (2016), 4.2"
 
 
-class Rainbow:
+class Rainbow(LaggedActionValues):
     """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(5e-4, "Adam's step size", "ours: CartPole-v1 (the paper: 6.25e-5)", low=0)
-        gamma: float = hyper(0.99, "discount factor", "paper: Section 4", low=0, high=1)
+        gamma: float = hyper(0.99, "discount factor", "paper: appendix, as DQN", low=0, high=1)
         num_steps: int = hyper(3, "rewards in a target (n)", "paper: Table 1", low=1)
         num_atoms: int = hyper(51, "atoms of a distribution", "paper: Table 1", low=2)
         v_min: float = hyper(-100.0, "smallest atom", "code: CleanRL c51.py (the paper: -10)")
         v_max: float = hyper(100.0, "largest atom", "code: CleanRL c51.py (the paper: 10)")
         buffer_size: int = hyper(50_000, "transitions kept per seed", "ours: CartPole-v1 (the paper: 1e6)", low=1)
         batch_size: int = hyper(32, "transitions of a batch", "paper: as DQN", low=1)
-        learning_starts: int = hyper(1_000, "env steps before learning", "ours (the paper: 80e3 frames)", low=0)
+        learning_starts: int = hyper(1_000, "env steps before learning", "ours (the paper: 20e3, 80e3 frames)", low=0)
         train_every: int = hyper(4, "env steps between gradient steps", "paper: as DQN", low=1)
-        target_every: int = hyper(500, "env steps between copies to the target network", "ours (the paper: 8e3)", low=1)
+        target_every: int = hyper(
+            500, "env steps between copies to the target network", "ours (the paper: 8e3, 32e3 frames)", low=1
+        )
         omega: float = hyper(0.5, "exponent of the priorities (ω)", "paper: Table 1", low=0)
         beta: float = hyper(0.4, "first exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
         sigma: float = hyper(0.5, "first σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
-        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient", "Wang et al. (2016), 4.2", low=0)
+        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient", f"{DUELING} (the paper: none)", low=0)
         adam_eps: float = hyper(1.5e-4, "Adam's ε", "paper: Table 1", low=1e-12)
         hidden: tuple[int, ...] = hyper((128, 128), "units of the hidden layers", "ours (images: as DQN)", low=1)
 
@@ -60,13 +63,9 @@ class Rainbow:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        super().__init__(setup, config)
         if config.v_min >= config.v_max:
             raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
-        self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
-        self.image = is_image(setup.observation_space)
         self.network = ValueNetwork(
             setup.observation_space,
             config.hidden,
@@ -75,11 +74,9 @@ class Rainbow:
             dueling=True,
             sigma=config.sigma,
         )
-        self.online = Stack(setup.seeds, setup.device, q=self.network)
-        self.target = self.online.lagged_copy()
         self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
-        self.optimiser = Adam(self.online, config.learning_rate, eps=config.adam_eps)
-        self.exploration, self.learning = Streams(setup.seeds, "policy"), Streams(setup.seeds, "noise")
+        self._build(self.network, config.adam_eps)
+        self.learning = Streams(setup.seeds, "noise")  # what the losses draw their noise from
         self.replay = PrioritisedReplay(
             Streams(setup.seeds, "replay"),
             config.buffer_size,
@@ -92,13 +89,11 @@ class Rainbow:
             beta_steps=setup.total_timesteps,
         )
         self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
-        self._target_period = 0
 
     def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None) -> torch.Tensor:
         """log p_i(s, a), `[S, B, num_actions, num_atoms]`, with a new sample of `noise`, or with none."""
         stack.q.noise = self.network.draw(noise, self.setup.device) if noise else {}
-        inputs = obs if self.image else features(self.setup.observation_space, obs)
-        return torch.log_softmax(stack.q(inputs).unflatten(-1, (self.num_actions, -1)), -1)
+        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
 
     def greedy(self, probs: torch.Tensor) -> torch.Tensor:
         """argmax_a Σ_i z_i p_i(s, a), `[S, B]`."""
@@ -115,7 +110,7 @@ class Rainbow:
         return self._greedy_on_host(obs, None if deterministic else streams)
 
     @torch.no_grad()
-    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None) -> np.ndarray:
+    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
         probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), noise).exp()
         return self.greedy(probs).cpu().numpy()
 
@@ -128,16 +123,9 @@ class Rainbow:
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""
         loss, metrics = self.loss(batch)
-        self.online.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.online.gradient, self.config.max_grad_norm)
-        self.optimiser.step()
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
         self.replay.update_priorities(batch.extras["index"], metrics.pop("kl"))
-        period = (step + self.setup.num_envs) // self.config.target_every
-        if period != self._target_period:
-            self._target_period = period
-            self.target.track(self.online, 1.0)
+        self.clock.follow(self.target, self.online, step)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -145,11 +133,11 @@ class Rainbow:
         config = self.config
         with torch.no_grad():
             best = self.greedy(self.log_probs(self.online, batch.next_obs, self.learning).exp())  # a*
-            next_probs = _of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
+            next_probs = of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
             discount = batch.extras["discount"] * (~batch.terminated)  # γ^n, or 0
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
             negative_entropy = torch.xlogy(projected, projected).sum(-1)
-        log_probs = _of_action(self.log_probs(self.online, batch.obs, self.learning), batch.action)
+        log_probs = of_action(self.log_probs(self.online, batch.obs, self.learning), batch.action)
         kl = negative_entropy - (projected * log_probs).sum(-1)
         loss = (kl * batch.extras["weight"]).mean(1)
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
@@ -157,31 +145,8 @@ class Rainbow:
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "target": self.target.matrix,
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-            "learning": self.learning.get_state(),
-            "target_period": self._target_period,
-        }
+        return {**super().get_state(), "learning": self.learning.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.target.load(state["target"])
-        self.optimiser.set_state(state.get("adam", {}))
-        self.exploration.set_state(state["exploration"])
+        super().set_state(state)
         self.learning.set_state(state["learning"])
-        self._target_period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.online.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.online.load_named(policy)
-
-
-def _of_action(values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-    """`[S, B, atoms]` of the actions `[S, B]` from `[S, B, num_actions, atoms]`."""
-    index = action[..., None, None].expand(*action.shape, 1, values.shape[-1])
-    return values.gather(-2, index).squeeze(-2)

@@ -10,6 +10,10 @@ After E whole episodes, for every step t of theirs,
 The steps of an episode are summed and the parameters move once (Williams, eq. 11); the book's boxes move them at every
 step of the finished episode, which is the same to first order in α. Over episodes it is the mean.
 
+With several sub-environments an update comes in the middle of the others' episodes. Their first steps were taken with
+older parameters, yet are learnt from as if with the new ones, without a correction: such episodes are a little
+off-policy. One sub-environment a seed is the book's algorithm.
+
 An episode that the clock ended has no more rewards to sum. With a baseline the rest is v of its last successor;
 without one there is nothing that could stand for it.
 """
@@ -75,7 +79,7 @@ class Reinforce(ActorCritic):
         self.optimiser = self._optimiser(self.stack, config.learning_rate)
         self.critic_optimiser = self._optimiser(self.critic_stack, config.value_learning_rate)
         self.memory = Episodes(config.num_episodes, setup.device)
-        self._metrics: dict[str, torch.Tensor] = {}
+        self._metrics: dict[str, torch.Tensor] = {}  # of each seed's own last update
 
     def _optimiser(self, stack: Stack, learning_rate: float) -> Adam | SGD:
         if self.config.optimiser == "sgd":
@@ -136,9 +140,11 @@ class Reinforce(ActorCritic):
 
     def get_state(self) -> dict[str, Any]:
         state = {"adam": self.optimiser.get_state(), "critic_adam": self.critic_optimiser.get_state()}
-        return {**super().get_state(), **state}
+        return {**super().get_state(), **state, "metrics": self._metrics}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
         self.optimiser.set_state(state.get("adam", {}))
         self.critic_optimiser.set_state(state.get("critic_adam", {}))
+        metrics = state.get("metrics", {})
+        self._metrics = {tag: torch.as_tensor(value).to(self.setup.device) for tag, value in metrics.items()}

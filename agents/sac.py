@@ -22,20 +22,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.distributions import SquashedGaussian, UnitBox
-from rlrepro.memory import Replay
-from rlrepro.networks import MLP, Constant, Ensemble, features, is_image, num_features, xavier_uniform
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.distributions import SquashedGaussian
+from rlrepro.networks import MLP, Constant, Ensemble, num_features, xavier_uniform
+from rlrepro.off_policy import BoxActions
+from rlrepro.seeds import Adam, Stack, Streams, descend
 from rlrepro.targets import ensemble_error, soft_value, td_target
 
 PAPER = "paper: Table 1"
 MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a SACBuilder.default"
 
 
-class SAC:
+class SAC(BoxActions):
     """SAC for bounded Box actions, on vectors."""
+
+    STACKS = ("actor", "critic", "target_critic", "temperature")
+    PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "noise")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -97,12 +99,9 @@ class SAC:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
+        super().__init__(setup, config)
         if len(config.log_std_range) != 2 or config.log_std_range[0] >= config.log_std_range[1]:
             raise ValueError("--log-std-range is two numbers, the lower one first")
-        self.config, self.setup = config, setup
-        self.box = UnitBox(setup.action_space, setup.device)
         num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
         low, high = config.log_std_range
         self.gaussian = SquashedGaussian(num_actions, (low, high), config.log_std_bound)
@@ -122,18 +121,9 @@ class SAC:
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
         self.target_entropy = config.target_entropy * num_actions
-        self.exploration, self.noise = Streams(setup.seeds, "policy"), Streams(setup.seeds, "learning")
-        replay = Streams(setup.seeds, "replay")
-        times = config.learning_starts, config.train_every, config.gradient_steps
-        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
+        self.noise = Streams(setup.seeds, "learning")
         self._num_updates = 0
         self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in _LAST}
-
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """a ~ π(·|s); uniformly random before learning starts."""
-        if self.config.random_start and step < self.config.learning_starts:
-            return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
-        return self.predict(obs, self.exploration, deterministic=False), {}
 
     @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
@@ -148,9 +138,6 @@ class SAC:
         unit = self.gaussian.mode(self.policy_outputs(inputs).cpu().numpy())
         return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return features(self.setup.observation_space, obs)
-
     def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """μ and log σ, `[S, B, 2A]`."""
         if self.config.separate_std:
@@ -164,8 +151,7 @@ class SAC:
 
     def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
-        action = self.box.in_env_units(unit) if self.config.critic_units == "env" else unit
-        return critic.critics(torch.cat([obs, action], -1))[..., 0]
+        return critic.critics(self._pairs(obs, unit))[..., 0]
 
     @property
     def alpha(self) -> torch.Tensor:
@@ -175,11 +161,9 @@ class SAC:
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
         config, obs = self.config, self._inputs(batch.obs)
-        rate = linear(1.0, 0.0, self.setup.total_timesteps, step) if config.anneal else 1.0
+        rate = self._rate(step)
         loss, q = self.critic_loss(batch)
-        self.critic.gradient.zero_()
-        loss.sum().backward()
-        self.critic_optimiser.step(rate * config.critic_learning_rate)
+        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
         self._num_updates += 1
         if self._num_updates % config.policy_delay == 0:
             for _ in range(config.policy_delay):
@@ -191,14 +175,11 @@ class SAC:
 
     def _improve(self, obs: torch.Tensor, rate: float) -> None:
         actor_loss, log_prob = self.actor_loss(obs)
-        self.actor.gradient.zero_()
-        actor_loss.sum().backward()
-        self.actor_optimiser.step(rate * self.config.actor_learning_rate)
+        descend(actor_loss, self.actor, self.actor_optimiser, rate * self.config.actor_learning_rate)
         self._last = {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
         if self.config.learn_alpha:
-            self.temperature.gradient.zero_()
-            self.alpha_loss(log_prob).sum().backward()
-            self.alpha_optimiser.step(rate * self.config.alpha_learning_rate)
+            rate *= self.config.alpha_learning_rate
+            descend(self.alpha_loss(log_prob), self.temperature, self.alpha_optimiser, rate)
 
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`."""
@@ -224,28 +205,12 @@ class SAC:
         return -weight * (log_prob.mean(1) + self.target_entropy)
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
-            **{name: getattr(self, name).get_state() for name in _PARTS},
-            "num_updates": self._num_updates,
-            "last": self._last,
-        }
+        return {**super().get_state(), "num_updates": self._num_updates, "last": self._last}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in _STACKS:
-            getattr(self, name).load(state[name])
-        for name in _PARTS:
-            getattr(self, name).set_state(state.get(name, {}))
+        super().set_state(state)
         self._num_updates = state["num_updates"]
         self._last = {name: torch.as_tensor(state["last"][name]).to(self.setup.device) for name in _LAST}
 
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.actor.named()
 
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.actor.load_named(policy)
-
-
-_STACKS = ("actor", "critic", "target_critic", "temperature")
-_PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "noise")
 _LAST = ("actor_loss", "entropy")  # metrics of the last update of the actor

@@ -21,17 +21,20 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import Categorical
-from rlrepro.memory import Replay
-from rlrepro.networks import MLP, Constant, Ensemble, Network, features, image_network, is_image, num_features
-from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.networks import MLP, Constant, Ensemble, Network, image_network, num_features
+from rlrepro.off_policy import OffPolicy, TargetClock
+from rlrepro.seeds import Adam, Stack, Streams, descend
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 
 PAPER = "paper: Table 2"
 CLEANRL = "code: CleanRL sac_atari.py"
 
 
-class SACDiscrete:
+class SACDiscrete(OffPolicy):
     """SAC for Discrete actions, on vectors (MLPs) or images (Nature CNNs)."""
+
+    STACKS = ("actor", "critic", "target_critic", "temperature")
+    PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -80,8 +83,8 @@ class SACDiscrete:
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
-        self.config, self.setup = config, setup
-        self.policy, self.image = Categorical(setup.action_space), is_image(setup.observation_space)
+        super().__init__(setup, config)
+        self.policy = Categorical(setup.action_space)
         self.actor = Stack(setup.seeds, setup.device, actor=self._network())
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(self._network(), 2))
         self.target_critic = self.critic.lagged_copy()
@@ -90,11 +93,7 @@ class SACDiscrete:
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, eps=config.adam_eps)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate, eps=config.adam_eps)
         self.target_entropy = config.target_entropy_scale * math.log(self.policy.num_actions)
-        self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
-        times = config.learning_starts, config.train_every, config.gradient_steps
-        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
-        self._target_period = 0
-        self._gradient_step = 0  # of those of this time; 0 between the loop's steps
+        self.clock = TargetClock(config, setup.num_envs)
 
     def _network(self) -> Network:
         space = self.setup.observation_space
@@ -125,9 +124,6 @@ class SACDiscrete:
             .numpy()
         )
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return obs if self.image else features(self.setup.observation_space, obs)
-
     @property
     def alpha(self) -> torch.Tensor:
         """The temperature, `[S, 1]`."""
@@ -137,22 +133,12 @@ class SACDiscrete:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets when due."""
         config = self.config
         critic_loss, q = self.critic_loss(batch)
-        self.critic.gradient.zero_()
-        critic_loss.sum().backward()
-        self.critic_optimiser.step()
+        descend(critic_loss, self.critic, self.critic_optimiser)
         actor_loss, entropy = self.actor_loss(self._inputs(batch.obs))
-        self.actor.gradient.zero_()
-        actor_loss.sum().backward()
-        self.actor_optimiser.step()
+        descend(actor_loss, self.actor, self.actor_optimiser)
         if config.learn_alpha:
-            self.temperature.gradient.zero_()
-            self.alpha_loss(entropy.detach()).sum().backward()
-            self.alpha_optimiser.step()
-        self._gradient_step = (self._gradient_step + 1) % config.gradient_steps
-        period = (step + self.setup.num_envs) // config.target_every
-        if self._gradient_step == 0 and period != self._target_period:
-            self._target_period = period
-            self.target_critic.track(self.critic, config.tau)
+            descend(self.alpha_loss(entropy.detach()), self.temperature, self.alpha_optimiser)
+        self.clock.follow(self.target_critic, self.critic, step)
         return {
             "losses/critic_loss": critic_loss.detach(),
             "losses/actor_loss": actor_loss.detach(),
@@ -185,25 +171,8 @@ class SACDiscrete:
         return self.temperature.log_alpha(entropy)[:, 0, 0] * (entropy.mean(1) - self.target_entropy)
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
-            **{name: getattr(self, name).get_state() for name in _PARTS},
-            "target_period": self._target_period,
-        }
+        return {**super().get_state(), "target_period": self.clock.period}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in _STACKS:
-            getattr(self, name).load(state[name])
-        for name in _PARTS:
-            getattr(self, name).set_state(state.get(name, {}))
-        self._target_period = state["target_period"]
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.actor.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.actor.load_named(policy)
-
-
-_STACKS = ("actor", "critic", "target_critic", "temperature")
-_PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")
+        super().set_state(state)
+        self.clock.period = state["target_period"]

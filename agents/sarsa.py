@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.tabular import Tabular, epsilon_greedy, expectation, one_env
+from rlrepro.tabular import DrawnAhead, Tabular, expectation, one_env
 
 
 class ExpectedSarsa(Tabular):
@@ -28,7 +28,7 @@ class ExpectedSarsa(Tabular):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
+        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5 (6.6: none)", low=0, high=1)
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Sutton & Barto, (2.7)", low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
@@ -45,7 +45,7 @@ class ExpectedSarsa(Tabular):
         return self.metrics(error, expectation(self.first_values(), self.config.epsilon))
 
 
-class Sarsa(Tabular):
+class Sarsa(DrawnAhead):
     """Sutton & Barto, p. 130, and with `num_steps` n > 1 the n-step form, p. 147."""
 
     @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,6 @@ class Sarsa(Tabular):
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
         shape = setup.num_seeds, setup.num_envs
-        self.next_action = np.zeros(shape, np.int64)
         # The steps that wait for their n-step return, the oldest first.
         self.waiting = np.zeros(shape, np.int64)  # how many
         self.pairs = np.zeros((*shape, config.num_steps, 2), np.int64)  # (S, A)
@@ -70,14 +69,12 @@ class Sarsa(Tabular):
         self.discounts = config.gamma ** np.arange(config.num_steps + 1)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """A', which was drawn with the last update; ε-greedy where an episode begins."""
-        action, extras = super().act(obs, step)
         self.waiting[self.memory.begins] = 0
-        return np.where(self.memory.begins, action, self.next_action), extras
+        return super().act(obs, step)
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
-        self.next_action = epsilon_greedy(self.values_of(next_state), self.exploration, self.config.epsilon)
+        self.draw_next(next_state)
         error = np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, truncated = one_env(batch, n)
@@ -103,7 +100,7 @@ class Sarsa(Tabular):
         return error
 
     def get_state(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("next_action", "waiting", "pairs", "rewards")}
+        own = {name: getattr(self, name) for name in ("waiting", "pairs", "rewards")}
         return super().get_state() | {"steps": own}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -14,26 +14,24 @@ in [-1, 1] too, or, with `critic_units = env`, as the environment does.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.distributions import UnitBox
-from rlrepro.memory import Replay
-from rlrepro.networks import MLP, Ensemble, apart, fan_in_uniform, features, is_image, num_features, uniform
-from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.networks import Ensemble
+from rlrepro.off_policy import DeterministicPolicy
+from rlrepro.seeds import Streams, descend
 from rlrepro.targets import ensemble_error, td_target
 
 AUTHORS = "the authors' repository now has"
 MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a TD3Builder.default"
 
 
-class TD3:
+class TD3(DeterministicPolicy):
     """TD3 for bounded Box actions, on vectors."""
+
+    PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -91,51 +89,15 @@ class TD3:
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
-        if config.action_layer != "first" and len(config.hidden) < 2:
-            raise ValueError(f"--action-layer {config.action_layer} needs two layers in --hidden")
-        self.config, self.setup = config, setup
-        self.box = UnitBox(setup.action_space, setup.device)
-        num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
-        last = uniform(config.output_init) if config.output_init else fan_in_uniform
-        inner = [fan_in_uniform] * len(config.hidden)
-        late = 0 if config.action_layer == "first" else num_actions
-        actor = MLP((num_obs, *config.hidden, num_actions), "relu", [*inner, last])
-        critic = MLP(
-            (num_obs + num_actions, *config.hidden, 1),
-            "relu",
-            [fan_in_uniform, apart(late), *inner[2:], last] if late else [*inner, last],
-            input_gradient=True,
-            late=late,
-            early=config.action_layer == "both",
-        )
-        self.actor = Stack(setup.seeds, setup.device, actor=actor)
-        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
-        self.target_actor, self.target_critic = self.actor.lagged_copy(), self.critic.lagged_copy()
-        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
-        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
-        self.exploration = Streams(setup.seeds, "policy")
+        super().__init__(setup, config)
+        self._build({"critics": Ensemble(self._critic_network(own_fan_in=True), 2)})
         self.target_noise = Streams(setup.seeds, "target policy")
-        replay = Streams(setup.seeds, "replay")
-        times = config.learning_starts, config.train_every, config.gradient_steps
-        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
-        self._num_updates = 0
-        self._actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
 
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """μ(s) + N(0, σ), cut off at the bounds; uniformly random before learning starts."""
-        if self.config.random_start and step < self.config.learning_starts:
-            return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
-        return self.predict(obs, self.exploration, deterministic=False), {}
-
-    @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """μ(s), or with the exploration's noise."""
-        unit = self.policy(self.actor, self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
-        if not deterministic:
-            unit = np.clip(unit + self.config.exploration_noise * streams.normal(*unit.shape[1:]), -1.0, 1.0)
-        return self.box.scaled(unit)
+        """μ(s), or μ(s) + N(0, σ), cut off at the bounds."""
+        return self.box.scaled(
+            self._greedy(obs) if deterministic else self._noisy(obs, streams, self.config.exploration_noise)
+        )
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -144,31 +106,16 @@ class TD3:
         q = self.critic.critics(self._pairs(inputs, self.policy(self.actor, inputs)))
         return q[:, 0, :, 0].cpu().numpy()
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return features(self.setup.observation_space, obs)
-
-    def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
-        """μ(s) in [-1, 1], `[S, B, A]`."""
-        return torch.tanh(actor.actor(obs))
-
-    def _pairs(self, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        """(s, a) as the critics see them, of actions in [-1, 1]."""
-        return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`; every `policy_delay`-th, actor and targets."""
         config, obs = self.config, self._inputs(batch.obs)
-        rate = linear(1.0, 0.0, self.setup.total_timesteps, step) if config.anneal else 1.0
+        rate = self._rate(step)
         loss, q = self.critic_loss(batch)
-        self.critic.gradient.zero_()
-        loss.sum().backward()
-        self.critic_optimiser.step(rate * config.critic_learning_rate)
+        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
         self._num_updates += 1
         if self._num_updates % config.policy_delay == 0:
             actor_loss = self.actor_loss(obs)
-            self.actor.gradient.zero_()
-            actor_loss.sum().backward()
-            self.actor_optimiser.step(rate * config.actor_learning_rate)
+            descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
             self._actor_loss = actor_loss.detach()
             self.target_critic.track(self.critic, config.tau)
             self.target_actor.track(self.actor, config.tau)
@@ -194,29 +141,3 @@ class TD3:
         with self.critic.frozen():
             inputs = self._pairs(obs, self.policy(self.actor, obs))
             return -self.critic.critics.one(0, inputs)[..., 0].mean(1)
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name).matrix.detach() for name in _STACKS},
-            **{name: getattr(self, name).get_state() for name in _PARTS},
-            "num_updates": self._num_updates,
-            "actor_loss": self._actor_loss,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in _STACKS:
-            getattr(self, name).load(state[name])
-        for name in _PARTS:
-            getattr(self, name).set_state(state.get(name, {}))
-        self._num_updates = state["num_updates"]
-        self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
-
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.actor.named()
-
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.actor.load_named(policy)
-
-
-_STACKS = ("actor", "critic", "target_actor", "target_critic")
-_PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")

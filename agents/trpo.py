@@ -7,7 +7,9 @@ After a rollout the policy takes one step that maximises
 in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old. The direction comes by conjugate
 gradient from products F v alone; the longest step is √(2 δ / xᵀ F x) x (Appendix C), which a line search shortens until
 L is better and D within its bound. F is the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
-and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old.
+and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old. As in sb3-contrib, F is
+damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are shorter than the
+paper's; 0 is the paper's F.
 
 The advantages are by GAE (Schulman et al., 2016). The critic is then fitted to its targets by Adam in minibatches, as
 in sb3-contrib and MushroomRL. Every seed has its own direction, its own number of steps, and its own line search.
@@ -23,9 +25,10 @@ import torch
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.memory import Rollout, minibatches
+from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.seeds import Adam, Streams
+from rlrepro.seeds import Adam, Streams, descend
+from rlrepro.targets import normalised
 
 CONTRIB = "code: sb3-contrib TRPO"
 ZOO = "code: rl-zoo3 hyperparams/trpo.yml"
@@ -85,11 +88,9 @@ class TRPO(ActorCritic):
     def __init__(self, setup: Setup, config: Config) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
-        if config.normalise_advantage and setup.num_envs * config.num_steps == 1:
-            raise ValueError(
-                "a rollout of one transition has no deviation to normalise advantages by; take more --num-steps, "
-                "or --no-normalise-advantage"
-            )
+        if config.normalise_advantage:
+            remedy = "more --num-steps, or --no-normalise-advantage"
+            refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", remedy)
         networks = config.hidden, config.activation, config.first_weights, config.log_std_init
         super().__init__(setup, *networks, separate=True)
         self.config = config
@@ -106,15 +107,12 @@ class TRPO(ActorCritic):
             advantage = self.advantage(batch, value, config.gamma, config.gae_lambda)
             value_target = advantage + value
             if config.normalise_advantage:
-                std, mean = torch.std_mean(advantage, 1, keepdim=True)
-                advantage = (advantage - mean) / (std + 1e-8)
+                advantage = normalised(advantage)
         metrics = self.improve(obs, action, advantage)
         for order in self.order.permutations(config.num_value_epochs, obs.shape[1]).swapaxes(0, 1):
             for some_obs, some_target in minibatches(order, config.batch_size, obs, value_target):
                 value_loss = (self.value(some_obs) - some_target).square().mean(1)
-                self.critic_stack.gradient.zero_()
-                value_loss.sum().backward()
-                self.critic_optimiser.step()
+                descend(value_loss, self.critic_stack, self.critic_optimiser)
         explained = 1 - (value_target - value).var(1) / value_target.var(1)
         return {**metrics, "losses/value_loss": value_loss.detach(), "losses/explained_variance": explained}
 

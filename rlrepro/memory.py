@@ -243,6 +243,22 @@ class Episodes:
         ]
 
 
+def minibatch_size(num_transitions: int, num_minibatches: int) -> int:
+    """Transitions of one of the equal parts of a rollout; `ValueError` where they would not be equal."""
+    if num_transitions % num_minibatches:
+        raise ValueError(
+            f"--num-envs × --num-steps = {num_transitions} transitions do not divide into "
+            f"--num-minibatches {num_minibatches} equal parts"
+        )
+    return num_transitions // num_minibatches
+
+
+def refuse_no_deviation(num_transitions: int, what: str, remedy: str) -> None:
+    """`ValueError` where advantages are to be normalised over one transition alone."""
+    if num_transitions == 1:
+        raise ValueError(f"a {what} of one transition has no deviation to normalise advantages by; take {remedy}")
+
+
 def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[list[torch.Tensor]]:
     """The parts of a rollout `[S, L, ...]` in each seed's own `order` `[S, L]`, `size` at a time, the last fewer.
 

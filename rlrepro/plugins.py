@@ -149,6 +149,9 @@ class AgentSource:
         rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
         if any(name in _DESCRIBING for node in rest for name in _names(node)):
             return None  # changed after it was defined
+        below = tree.body[tree.body.index(classes[0]) + 1 :]
+        if any(_may_change(node, self.attribute) for node in below):
+            return None  # changed after the class was
         texts = _texts(tree)
         needed = {name for node in wanted for name in _names(node)}
         if needed & (set(_own_names(ast.Module([node for node in tree.body if node not in texts], [])))):
@@ -548,6 +551,23 @@ def _own_names(tree: ast.Module) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
+
+
+def _may_change(node: ast.stmt, name: str) -> bool:
+    """Whether a module's statement below a class of that name may change it: only what surely does not says no."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return False
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return bool(node.decorator_list)
+    if isinstance(node, ast.ClassDef):
+        run = [*node.decorator_list, *(part for part in node.body if not isinstance(part, ast.FunctionDef))]
+        return any(name in _names(part) for part in run)
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) != "__name__ == '__main__'"
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)
+    plain = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
+    return not plain or name in _names(node) or any(isinstance(part, ast.Call) for part in ast.walk(node))
 
 
 def _defines(node: ast.stmt) -> str | None:

@@ -124,7 +124,8 @@ class PrioritisedReplay(Replay):
     P(i) = p_i^α / Σ_k p_k^α with p_i = |δ_i| + ε, and 1 or the seed's largest p so far for a new transition. A
     batch has one sample from each of B equal parts of the sum (Appendix B.2.1), and as extras its `index`, and
     `weight` = (N P(i))^−β divided by the batch's largest. β rises linearly from `beta` to 1 over `beta_steps` env
-    steps. Whoever learns calls `update_priorities` with the new |δ|.
+    steps. Whoever learns calls `update_priorities` with the new |δ|, which is not clipped; on Atari the paper clips
+    rewards and δ to [−1, 1] (Section 4).
     """
 
     EPSILON = 1e-6  # the paper: "a small positive constant"

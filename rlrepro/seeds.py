@@ -382,6 +382,21 @@ def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
     return norm
 
 
+def descend(
+    loss: torch.Tensor,
+    stack: Stack,
+    optimiser: Adam | SGD | RMSProp,
+    learning_rate: float | None = None,
+    max_norm: float = 0.0,
+) -> None:
+    """One step of a stack's optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`."""
+    stack.gradient.zero_()
+    loss.sum().backward()
+    if max_norm:
+        clip_by_norm(stack.gradient, max_norm)
+    optimiser.step(learning_rate)
+
+
 def width(network: Network) -> int:
     """The columns that a network takes of a stack's matrix."""
     return sum(_padded(math.prod(shape)) for shape in network.layout().values())

@@ -147,17 +147,16 @@ class Tabular:
         """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`; the errors `[S]` before."""
         place = self.rows, state, action
         error = np.where(where, target - table[place], 0.0)
-        table[place] += self.step_size(state, action, where) * error
+        table[place] += self.step_size(self.tables["visits"], place, where) * error
         return error
 
-    def step_size(self, state: np.ndarray, action: np.ndarray, where: Any = True) -> np.ndarray | float:
-        """α / N(s, a)^ω, this update counted."""
+    def step_size(self, visits: np.ndarray, place: tuple[np.ndarray, ...], where: Any = True) -> np.ndarray | float:
+        """α / N(s, a)^ω, N at the places of `visits` that have one pair a seed, this update counted."""
         alpha, decay = self.config.step_size, self.config.step_size_decay
         if decay == 0:
             return alpha
-        visits = self.tables["visits"]
-        visits[self.rows, state, action] += where
-        return alpha / np.maximum(visits[self.rows, state, action], 1.0) ** decay
+        visits[place] += where
+        return alpha / np.maximum(visits[place], 1.0) ** decay
 
     def metrics(self, error: np.ndarray, value: np.ndarray) -> dict[str, torch.Tensor]:
         """The error of the step `[S]`, and the value of the first state seen `[S]`."""
@@ -185,6 +184,31 @@ class Tabular:
 
     def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
         self.tables["q"][...] = np.asarray(policy["q"])
+
+
+class DrawnAhead(Tabular):
+    """Tables whose updates need A', the action that is then taken: it is drawn with each update, for the next step."""
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        super().__init__(setup, config)
+        self.next_action = np.zeros((setup.num_seeds, setup.num_envs), np.int64)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """A', which was drawn with the last update; ε-greedy where an episode begins."""
+        action, extras = super().act(obs, step)
+        return np.where(self.memory.begins, action, self.next_action), extras
+
+    def draw_next(self, next_state: np.ndarray) -> np.ndarray:
+        """A' `[S, N]` for the successors, ε-greedy; the actions of the next step."""
+        self.next_action = epsilon_greedy(self.values_of(next_state), self.exploration, self.config.epsilon)
+        return self.next_action
+
+    def get_state(self) -> dict[str, Any]:
+        return super().get_state() | {"next_action": self.next_action}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self.next_action = np.array(state["next_action"])
 
 
 def one_env(batch: Transition, n: int) -> tuple[np.ndarray, ...]:

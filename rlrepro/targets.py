@@ -32,6 +32,12 @@ def gae(
     return _backward_sum(delta, carry)
 
 
+def normalised(advantage: torch.Tensor) -> torch.Tensor:
+    """Advantages `[S, B]` to each seed's mean 0 and deviation 1 (Huang et al., 2022, detail 7)."""
+    std, mean = torch.std_mean(advantage, 1, keepdim=True)
+    return (advantage - mean) / (std + 1e-8)
+
+
 def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, clip_range: float) -> torch.Tensor:
     """PPO's objective (Schulman et al., 2017, eq. 7) to be maximised, `[S]` from `[S, B]`.
 

@@ -202,4 +202,12 @@ class ValueNetwork:
         return y + noisy * noise[f"out_{layer}"]
 
 
-__all__ = ["ValueNetwork", "value_network"]
+def of_action(values: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+    """Those of the actions `[S, B]`: `[S, B, atoms]` of `[S, B, num_actions, atoms]`, `[S, B]` without atoms."""
+    if values.dim() == action.dim() + 1:
+        return values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    index = action[..., None, None].expand(*action.shape, 1, values.shape[-1])
+    return values.gather(-2, index).squeeze(-2)
+
+
+__all__ = ["ValueNetwork", "of_action", "value_network"]

@@ -18,7 +18,7 @@ from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
-from rlrepro import loop, targets
+from rlrepro import loop, seeds, targets
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import dqn, ppo
 from rlrepro.plugins import find_env
@@ -237,13 +237,13 @@ def updated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         batch = feed(agent, models)
         their_targets = [(model.rollout_buffer.advantages, model.rollout_buffer.returns) for model in models]
         our_targets = []
-        minibatches = agent._minibatches
+        minibatches = ppo.minibatches
 
-        def spy(rollout: tuple[torch.Tensor, ...], order: np.ndarray) -> Any:
+        def spy(order: np.ndarray, size: int, *rollout: torch.Tensor) -> Any:
             our_targets.append(rollout[3:5])
-            return minibatches(rollout, order)
+            return minibatches(order, size, *rollout)
 
-        monkeypatch.setattr(agent, "_minibatches", spy)
+        monkeypatch.setattr(ppo, "minibatches", spy)
         orders = same_order(monkeypatch, agent, num_epochs)
         metrics = agent.update(batch, step)
         for model, order in zip(models, orders, strict=True):
@@ -498,7 +498,7 @@ def train_sb3(monkeypatch: pytest.MonkeyPatch, model: SB3DQN, batch: Transition,
 def test_dqn_has_sb3_s_target_loss_gradient_and_step(monkeypatch: pytest.MonkeyPatch, max_grad_norm: float) -> None:
     models = [sb3_dqn(seed, max_grad_norm=max_grad_norm) for seed in SEEDS]
     agent = our_dqn(models, max_grad_norm=max_grad_norm)
-    gradients = Gradients(monkeypatch, dqn)
+    gradients = Gradients(monkeypatch, seeds)
     regressed = []
     huber = nn.functional.smooth_l1_loss
 

@@ -402,6 +402,14 @@ UNUSUAL: dict[str, str] = {
     "a class in a condition": "if True:\n" + textwrap.indent(PLAIN, "    "),
     "a class defined again": PLAIN + "class Mine:" + CONFIG + METHODS,
     "a hyper of its own": "def hyper(default, *_, **__):\n    return dataclasses.field(default=9.0)\n" + PLAIN,
+    "presets added to below the class": PLAIN + 'Mine.PRESETS["Box"] = {"rate": 0.2}\n',
+    "presets replaced below the class": PLAIN + 'Mine.PRESETS = {"Box": {"rate": 0.2}}\n',
+    "presets changed by a function": "def change(cls):\n    cls.stackable = True\n\n" + PLAIN + "change(Mine)\n",
+    "presets changed in a loop": PLAIN + 'for name in ("Box", "Discrete"):\n    Mine.PRESETS[name] = {"rate": 0.2}\n',
+    "presets changed by another class": PLAIN + 'class Other:\n    Mine.PRESETS["Box"] = {"rate": 0.2}\n',
+    "presets changed by another name": PLAIN + 'setattr(globals()["Mine"], "stackable", True)\n',
+    "presets changed by a function that is not told": PLAIN + "def f():\n    Mine.stackable = True\n\nf()\n",
+    "the class renamed": PLAIN + "Other = Mine\nOther.stackable = True\n",
     "a decorated class": "def change(cls):\n    cls.stackable = True\n    return cls\n\n@change\n" + PLAIN,
 }
 
@@ -409,10 +417,11 @@ UNUSUAL: dict[str, str] = {
 def test_a_plain_agent_is_described_without_running_its_file(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "torch")  # where it is there already, importing costs nothing
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # where it is there already, importing costs nothing
     plain = imported(find_agent(f"{write(tmp_path / 'plain.py', HEAD, PLAIN)}:Mine"))
     assert plain["presets"] == {"*": {"rate": 0.1, "source": "ours"}}
-    cannot_run = write(tmp_path / "cannot_run.py", HEAD, "import a_gigabyte_of_cuda\n", PLAIN)
+    below = 'TAGS = ("a", "b")\n\ndef helper(): ...\n\nclass Other: ...\n\nif __name__ == "__main__":\n    helper()\n'
+    cannot_run = write(tmp_path / "cannot_run.py", HEAD, "import a_gigabyte_of_cuda\n", PLAIN, below)
     assert described(find_agent(f"{cannot_run}:Mine")) == plain
 
 
@@ -420,7 +429,7 @@ def test_a_plain_agent_is_described_without_running_its_file(
 def test_an_unusual_agent_is_described_as_importing_it_does(
     case: str, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     source = find_agent(f"{write(tmp_path / 'unusual.py', HEAD, UNUSUAL[case])}:Mine")
     assert described(source) == imported(source)
 

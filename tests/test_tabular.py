@@ -133,9 +133,10 @@ def test_sarsa_lambda_is_that_of_a_plain_loop(traces: str, drawn: Any) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(drawn=steps())
-def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any) -> None:
-    learner = agent("double_q_learning", step_size=0.3, gamma=0.9, epsilon=0.2)
+@given(drawn=steps(), decay=st.sampled_from([0.0, 0.8]))
+def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any, decay: float) -> None:
+    """Each table counts its own updates of a pair (van Hasselt, 2010, Section 4)."""
+    learner = agent("double_q_learning", step_size=0.3, step_size_decay=decay, gamma=0.9, epsilon=0.2)
     coins, toss = [], learner.coin.uniform
 
     def uniform(*shape: int) -> np.ndarray:
@@ -148,12 +149,14 @@ def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any) -> None:
     begun = learner.both.copy()
     told = feed(learner, drawn, on_policy=False)
     for row, history in enumerate(told):
-        q = begun[:, row].copy()
+        q, visits = begun[:, row].copy(), np.zeros((2, STATES, ACTIONS))
         for coin, (state, action, reward, following, terminated, _, _) in zip(coins, history, strict=True):
             mine = 1 if coin[row] < 0.5 else 0
             best = max(range(ACTIONS), key=lambda a: q[mine, following, a])
             target = reward + (0.0 if terminated else 0.9 * q[1 - mine, following, best])
-            q[mine, state, action] += 0.3 * (target - q[mine, state, action])
+            visits[mine, state, action] += 1
+            alpha = 0.3 / visits[mine, state, action] ** decay
+            q[mine, state, action] += alpha * (target - q[mine, state, action])
         np.testing.assert_allclose(learner.both[:, row], q, rtol=1e-9, atol=1e-9)
         seen = {(state, action) for state, action, *_ in history}
         for pair in seen:

@@ -1,0 +1,111 @@
+"""What agents with a network of action values share beside their losses: how they act, and their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Discrete
+
+from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.networks import features, is_image
+from rlrepro.off_policy import TargetClock
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, Network, Stack, Streams
+
+
+class ActionValues:
+    """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
+
+    The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`. A subclass sets `optimiser`, and has
+    `_greedy_on_host(obs)`, the greedy actions `[S, N]`.
+    """
+
+    online: Stack
+    optimiser: Adam
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        if not isinstance(setup.action_space, Discrete):
+            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
+        self.config, self.setup = config, setup
+        self.num_actions = int(setup.action_space.n)
+        self.image = is_image(setup.observation_space)
+        self.exploration = Streams(setup.seeds, "policy")
+
+    def epsilon(self, step: int) -> float:
+        """ε falls linearly over `exploration_fraction` of the run."""
+        config = self.config
+        span = config.exploration_fraction * self.setup.total_timesteps
+        return linear(config.epsilon_start, config.epsilon_end, span, step)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """ε-greedy."""
+        return self._epsilon_greedy(obs, self.exploration, self.epsilon(step)), {}
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        """Greedy, or ε-greedy with the last ε."""
+        return self._epsilon_greedy(obs, streams, 0.0 if deterministic else self.config.epsilon_end)
+
+    def _epsilon_greedy(self, obs: np.ndarray, streams: Streams, epsilon: float) -> np.ndarray:
+        if epsilon == 0.0:
+            return self._greedy_on_host(obs)
+        draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
+        explore = draw < 1.0
+        random = (draw * self.num_actions).astype(np.int64)
+        return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
+
+    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            "online": self.online.matrix.detach(),
+            "adam": self.optimiser.get_state(),
+            "exploration": self.exploration.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.online.load(state["online"])
+        self.optimiser.set_state(state.get("adam", {}))
+        self.exploration.set_state(state["exploration"])
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.online.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.online.load_named(policy)
+
+
+class LaggedActionValues(ActionValues):
+    """Action values with a target network and a replay memory; until learning starts, actions are uniformly random.
+
+    The config has what a `TargetClock` needs too. A subclass calls `_build` with its network.
+    """
+
+    def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
+        """The online network, its target, when that follows, and Adam for the one."""
+        self.online = Stack(self.setup.seeds, self.setup.device, q=network)
+        self.target = self.online.lagged_copy()
+        self.clock = TargetClock(self.config, self.setup.num_envs)
+        self.optimiser = Adam(self.online, self.config.learning_rate, adam_eps)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """ε-greedy; uniformly random before learning starts."""
+        epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
+        return self._epsilon_greedy(obs, self.exploration, epsilon), {}
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "target": self.target.matrix, "target_period": self.clock.period}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self.target.load(state["target"])
+        self.clock.period = state["target_period"]
+
+
+__all__ = ["ActionValues", "LaggedActionValues"]

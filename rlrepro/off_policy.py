@@ -1,0 +1,192 @@
+"""What off-policy agents share beside their losses: when a target network follows, how they act, and their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.distributions import UnitBox
+from rlrepro.memory import Replay
+from rlrepro.networks import MLP, Initialiser, apart, fan_in_uniform, features, is_image, num_features, uniform
+from rlrepro.schedules import linear
+from rlrepro.seeds import Adam, Stack, Streams
+
+
+class TargetClock:
+    """Moves a target network every `target_every` env steps: target ← (1 − τ) target + τ online.
+
+    The env steps are those at which a time of learning is due: every `train_every`, `gradient_steps` at once. Where N
+    sub-environments make several times due in one step of the loop, each has the env step that it would have with one
+    sub-environment, so that every gradient step meets the target that it would meet there.
+
+    The target moves after the last gradient step of a time. If k multiples of `target_every` have been passed since the
+    time before, these are k moves at once, of weight 1 − (1 − τ)^k: no more than fit between two times, for until the
+    first time the networks are the same.
+    """
+
+    def __init__(self, config: Any, num_envs: int) -> None:
+        """The config has `target_every`, `train_every`, `learning_starts`, and may have `tau`, `gradient_steps`."""
+        self.target_every, self.train_every = config.target_every, config.train_every
+        self.learning_starts, self.num_envs = config.learning_starts, num_envs
+        self.gradient_steps, self.tau = getattr(config, "gradient_steps", 1), getattr(config, "tau", 1.0)
+        self.period = 0  #: multiples of `target_every` passed so far: all that a resume needs
+        self._step, self._count = -1, 0  # of the loop, and the gradient steps in it
+
+    def follow(self, target: Stack, online: Stack, step: int) -> None:
+        """Called after every gradient step, in the loop's `step`: move the target where it is due."""
+        self._count = self._count + 1 if step == self._step else 1
+        self._step = step
+        times, left = divmod(self._count, self.gradient_steps)
+        if left == 0 and (moves := self._moves(step, times)):
+            target.track(online, self.tau if moves == 1 else 1 - (1 - self.tau) ** moves)
+
+    def _moves(self, step: int, time: int) -> int:
+        """How many are due after the `time`-th time of learning, from 1, in the loop's `step`."""
+        before = max(step, self.learning_starts) // self.train_every
+        env_step = min((before + time) * self.train_every, step + self.num_envs)
+        passed, self.period = env_step // self.target_every - self.period, env_step // self.target_every
+        return min(passed, -(-self.train_every // self.target_every))
+
+
+class OffPolicy:
+    """An actor and critics that learn from a replay memory; an agent adds its networks and its update.
+
+    `STACKS` names what of it is a `Stack`, and `PARTS` what else has a state: the optimisers and streams.
+    The config has `buffer_size`, `batch_size`, `learning_starts`, `train_every` and `gradient_steps`.
+    """
+
+    STACKS: tuple[str, ...]
+    PARTS: tuple[str, ...]
+    actor: Stack
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        self.config, self.setup = config, setup
+        self.image = is_image(setup.observation_space)
+        self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
+        times = config.learning_starts, config.train_every, config.gradient_steps
+        self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
+
+    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+    def _on_device(self, obs: np.ndarray) -> torch.Tensor:
+        return self._inputs(torch.from_numpy(obs).to(self.setup.device))
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            **{name: getattr(self, name).matrix.detach() for name in self.STACKS},
+            **{name: getattr(self, name).get_state() for name in self.PARTS},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in self.STACKS:
+            getattr(self, name).load(state[name])
+        for name in self.PARTS:
+            getattr(self, name).set_state(state.get(name, {}))
+
+    def get_policy(self) -> dict[str, torch.Tensor]:
+        return self.actor.named()
+
+    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
+        self.actor.load_named(policy)
+
+
+class BoxActions(OffPolicy):
+    """For bounded Box actions, on vectors: networks act in [-1, 1], and the memory keeps the environment's actions.
+
+    The config has `random_start`, `anneal` and `critic_units` too.
+    """
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        if is_image(setup.observation_space):
+            raise UnsupportedSpace("observations that are vectors, not images")
+        self.box = UnitBox(setup.action_space, setup.device)
+        super().__init__(setup, config)
+
+    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+        """As the policy explores; uniformly random before learning starts, where it is to."""
+        if self.config.random_start and step < self.config.learning_starts:
+            return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
+        return self.explore(obs), {}
+
+    def explore(self, obs: np.ndarray) -> np.ndarray:
+        """Actions `[S, N, ...]` of the policy that learns."""
+        return self.predict(obs, self.exploration, deterministic=False)
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        raise NotImplementedError
+
+    def _pairs(self, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """(s, a) as critics see them, of actions in [-1, 1]."""
+        return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
+
+    def _rate(self, step: int) -> float:
+        """What is left of the step sizes."""
+        return linear(1.0, 0.0, self.setup.total_timesteps, step) if self.config.anneal else 1.0
+
+
+class DeterministicPolicy(BoxActions):
+    """μ(s) = tanh(actor(s)) and the copies of actor and critic that lag, as in DDPG and TD3.
+
+    The config has `hidden`, `action_layer`, `output_init` and the two step sizes too.
+    """
+
+    STACKS = ("actor", "critic", "target_actor", "target_critic")
+
+    def _build(self, critic: Mapping[str, Any], weight_decay: float = 0.0) -> None:
+        """The actor, the critic of these networks, their copies and optimisers."""
+        setup, config = self.setup, self.config
+        sizes = num_features(setup.observation_space), *config.hidden, self.box.num_actions
+        actor = MLP(sizes, "relu", self._first_weights(fan_in_uniform))
+        self.actor = Stack(setup.seeds, setup.device, actor=actor)
+        self.critic = Stack(setup.seeds, setup.device, **critic)
+        self.target_actor, self.target_critic = self.actor.lagged_copy(), self.critic.lagged_copy()
+        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
+        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
+        self._num_updates = 0
+        self._actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
+
+    def _critic_network(self, own_fan_in: bool) -> MLP:
+        """Q(s, a), the action in the layers that the config says; `own_fan_in`: where it is late, see `apart`."""
+        config, num_actions = self.config, self.box.num_actions
+        if config.action_layer != "first" and len(config.hidden) < 2:
+            raise ValueError(f"--action-layer {config.action_layer} needs two layers in --hidden")
+        sizes = num_features(self.setup.observation_space) + num_actions, *config.hidden, 1
+        late = 0 if config.action_layer == "first" else num_actions
+        weights = self._first_weights(apart(late) if late and own_fan_in else fan_in_uniform)
+        early = config.action_layer == "both"
+        return MLP(sizes, "relu", weights, input_gradient=True, late=late, early=early)
+
+    def _first_weights(self, second: Initialiser) -> list[Initialiser]:
+        """Of every layer: `second` of the second one, `output_init` of the last."""
+        last = uniform(self.config.output_init) if self.config.output_init else fan_in_uniform
+        hidden = [fan_in_uniform] * len(self.config.hidden)
+        return [*hidden[:1], *[second] * len(hidden[1:2]), *hidden[2:], last]
+
+    def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
+        """μ(s) in [-1, 1], `[S, B, A]`."""
+        return torch.tanh(actor.actor(obs))
+
+    @torch.no_grad()
+    def _greedy(self, obs: np.ndarray) -> np.ndarray:
+        return self.policy(self.actor, self._on_device(obs)).cpu().numpy()
+
+    def _noisy(self, obs: np.ndarray, streams: Streams, deviation: float) -> np.ndarray:
+        """μ(s) + N(0, deviation), cut off at the bounds, in [-1, 1]."""
+        unit = self._greedy(obs)
+        return np.clip(unit + deviation * streams.normal(*unit.shape[1:]), -1.0, 1.0)
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "num_updates": self._num_updates, "actor_loss": self._actor_loss}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self._num_updates = state["num_updates"]
+        self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
+
+
+__all__ = ["BoxActions", "DeterministicPolicy", "OffPolicy", "TargetClock"]

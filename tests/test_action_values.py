@@ -1,0 +1,65 @@
+"""How agents with action values act: when at random, and how often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from rlrepro.agent import Setup
+from rlrepro.agents import c51, dqn, pqn, qrdqn
+from rlrepro.seeds import Streams
+from rlrepro.value_networks import of_action
+
+SEEDS, BATCH, ACTIONS = (1, 2), 4000, 4
+CLASSES = {"dqn": dqn.DQN, "c51": c51.C51, "qrdqn": qrdqn.QRDQN, "pqn": pqn.PQN}
+
+
+def built(name: str, **options: Any) -> Any:
+    space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    setup = Setup(space, gymnasium.spaces.Discrete(ACTIONS), SEEDS, 1, 1000)
+    return CLASSES[name](setup, CLASSES[name].Config(hidden=(8,), **options))
+
+
+def explored(agent: Any, deterministic: bool) -> np.ndarray:
+    """The part of actions `[S]` that are not the greedy one, times A / (A − 1): ε."""
+    obs = np.random.default_rng(0).normal(size=(len(SEEDS), BATCH, 3)).astype(np.float32)
+    greedy = agent.predict(obs, Streams(SEEDS, "other"), deterministic=True)
+    found = agent.predict(obs, Streams(SEEDS, "evaluation"), deterministic)
+    return np.asarray((found != greedy).mean(1)) * ACTIONS / (ACTIONS - 1)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_evaluations_are_greedy_or_have_the_last_epsilon(name: str) -> None:
+    agent = built(name, epsilon_end=0.3)
+    assert (explored(agent, True) == 0).all()
+    np.testing.assert_allclose(explored(agent, False), 0.3, atol=0.03)
+
+
+def test_dqn_may_be_evaluated_with_an_epsilon_of_its_own() -> None:
+    """Mnih et al. (2015) explore with 0.1 in the end, and evaluate with 0.05."""
+    agent = built("dqn", epsilon_end=0.3, epsilon_eval=0.1)
+    assert (explored(agent, True) == 0).all()
+    np.testing.assert_allclose(explored(agent, False), 0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["dqn", "c51", "qrdqn"])
+def test_until_learning_starts_actions_are_uniformly_random(name: str) -> None:
+    agent = built(name, learning_starts=50, epsilon_start=0.0, epsilon_end=0.0)
+    obs = np.zeros((len(SEEDS), BATCH, 3), np.float32)
+    action, _ = agent.act(obs, 49)
+    shares = np.stack([np.bincount(row, minlength=ACTIONS) for row in action]) / BATCH
+    np.testing.assert_allclose(shares, 1 / ACTIONS, atol=0.04)
+    action, _ = agent.act(obs, 50)
+    assert (action == action[:, :1]).all()
+
+
+def test_values_of_actions_are_picked_with_atoms_and_without() -> None:
+    values, action = torch.randn(2, 3, ACTIONS, 5), torch.randint(ACTIONS, (2, 3))
+    for s in range(2):
+        for b in range(3):
+            assert torch.equal(of_action(values, action)[s, b], values[s, b, action[s, b]])
+            assert of_action(values[..., 0], action)[s, b] == values[s, b, action[s, b], 0]
