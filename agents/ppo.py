@@ -4,6 +4,9 @@ N actors collect T steps each; advantages by GAE (Schulman et al., 2016); K epoc
 
     L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] − c₁ (V − V_target)² + c₂ H        (eq. 7 and 9)
 
+with r = π(a|s) / π_old(a|s), advantages A, V_target = A + V_old, and the policy's entropy H. `value_coef` weighs half the
+squared error: it is 2 c₁.
+
 The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; what it lists
 beside the 37 is auxiliary here.
 """
@@ -41,7 +44,9 @@ class PPO(ActorCritic):
         gae_lambda: float = hyper(0.95, "λ of the advantage estimates", "paper: Table 5", low=0, high=1)
         clip_range: float = hyper(0.2, "ε of the clipped surrogate", "paper: Section 6.1", low=0)
         entropy_coef: float = hyper(0.01, "weight of the entropy bonus (c₂)", "paper: Table 5", low=0)
-        value_coef: float = hyper(0.5, "weight of the value loss (c₁)", "code: CleanRL ppo.py (the paper: 1)", low=0)
+        value_coef: float = hyper(
+            0.5, "weight of the value loss, half the squared error (2 c₁)", "code: CleanRL ppo.py (the paper: 2)", low=0
+        )
         max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient", "37 details: 11", low=0)
         normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", "37 details: 7")
         clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
@@ -67,6 +72,7 @@ class PPO(ActorCritic):
             "learning_rate": 3e-4,
             "entropy_coef": 0.0,
             "clip_value_loss": False,
+            "anneal": False,
             "source": "paper: Table 3",
         },
         "Pendulum-v1": {
@@ -76,6 +82,7 @@ class PPO(ActorCritic):
             "num_minibatches": 64,
             "gamma": 0.9,
             "learning_rate": 1e-3,
+            "value_coef": 1.0,
             "source": "code: rl-zoo3 hyperparams/ppo.yml, without its gSDE; twice its budget",
         },
     }
