@@ -49,7 +49,7 @@ class TargetClock:
         before = max(step, self.learning_starts) // self.train_every
         env_step = min((before + time) * self.train_every, step + self.num_envs)
         passed, self.period = env_step // self.target_every - self.period, env_step // self.target_every
-        return min(passed, -(-self.train_every // self.target_every))
+        return max(0, min(passed, -(-self.train_every // self.target_every)))
 
 
 class OffPolicy:
