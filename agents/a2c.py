@@ -6,7 +6,9 @@ N actors take T steps each, and then all of them learn by one gradient step on
 
 where R is the return of the rest of the rollout, R ← r + γ R from its last step back, begun with V of the state after
 it, or 0 where that was terminal. That is GAE with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's addition. The
-actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their batch.
+actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their batch, once and
+with one RMSProp, where the paper's actors share their squared gradients and move the parameters each by itself. Means
+over the batch and c are theirs too: Algorithm S3 sums, and its c is 1.
 """
 
 from __future__ import annotations
@@ -66,14 +68,20 @@ class A2C(ActorCritic):
 
     PRESETS = {
         "*": {"num_envs": 8, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},
-        "CartPole-v1": {"entropy_coef": 0.0, "source": ZOO},
-        "Box": {"num_envs": 8, "total_timesteps": 1_000_000, "entropy_coef": 0.0, "source": SB3},
+        "CartPole-v1": {"entropy_coef": 0.0, "optimiser": "rmsprop", "source": ZOO},
+        "Box": {
+            "total_timesteps": 1_000_000,
+            "entropy_coef": 0.0,
+            "optimiser": "rmsprop",
+            "source": f"{SB3}; the budget is PPO's",
+        },
         "Pendulum-v1": {
             "num_steps": 8,
             "anneal": True,
             "gamma": 0.9,
             "gae_lambda": 0.9,
             "value_coef": 0.4,
+            "optimiser": "rmsprop",
             "source": f"{ZOO}, without its gSDE and what goes with it; give --normalise-obs --normalise-reward too",
         },
     }

@@ -86,6 +86,7 @@ class C51(LaggedActionValues):
         """argmax_a Σ_i z_i p_i(s, a), `[S, B]`."""
         return (probs * self.atoms).sum(-1).argmax(-1)
 
+    @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         return self.greedy(self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device)).exp()).cpu().numpy()
 

@@ -1,11 +1,11 @@
 """Deep deterministic policy gradient (Lillicrap et al., 2016, arXiv:1509.02971), Algorithm 1.
 
-The critic regresses on y = r + γ Q'(s', μ'(s')) (eq. 5), the actor follows
+The critic regresses on y = r + γ Q'(s', μ'(s')) (eq. 5, by the target networks of Section 3), the actor follows
 
     ∇_θ J = E[ ∇_a Q(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                        (eq. 6)
 
-and after each the targets move: θ' ← τ θ + (1 − τ) θ'. Exploration adds Ornstein–Uhlenbeck or Gaussian noise. The
-defaults are those of the paper on low-dimensional observations, but for its batch normalisation.
+and after each step of the actor the targets move: θ' ← τ θ + (1 − τ) θ'. Exploration adds Ornstein–Uhlenbeck or
+Gaussian noise. The defaults are those of the paper on low-dimensional observations, but for its batch normalisation.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -51,7 +51,7 @@ class DDPG(DeterministicPolicy):
             1, "critic updates for one of actor and targets", "paper: Algorithm 1; 2: code: CleanRL", low=1
         )
         noise: str = hyper("ou", "exploration", f"{PAPER}; gaussian: code: CleanRL", choices=("ou", "gaussian"))
-        noise_std: float = hyper(0.2, "its deviation (σ)", PAPER, low=0)
+        noise_std: float = hyper(0.2, "σ: the deviation of gaussian noise, the diffusion of ou", PAPER, low=0)
         noise_theta: float = hyper(0.15, "θ of the Ornstein–Uhlenbeck process", PAPER, low=0)
         noise_dt: float = hyper(1.0, "its time step Δt", f"ours: the paper names none; 0.01: {MUSHROOM}", low=0)
         hidden: tuple[int, ...] = hyper((400, 300), "units of the hidden layers", PAPER, low=1)
@@ -119,7 +119,7 @@ class DDPG(DeterministicPolicy):
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """Q(s, μ(s)), `[S, B]`, for `rlrepro probe`."""
-        inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        inputs = self._on_device(obs)
         return self.q(self.critic, inputs, self.policy(self.actor, inputs)).cpu().numpy()
 
     def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,10 @@ Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
 
     y = r + γ max_a' Q_target(s', a')                               (the paper's target)
     y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016)
-    y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Sutton & Barto, 2018, eq. 7.1)
+    y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Hessel et al., 2018, eq. 2)
+
+and on y = r alone where an episode terminated; n-step targets are not corrected for the policy that has changed since.
+Until `learning_starts` actions are random, as in the paper; CleanRL's already follow ε there.
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients).
 Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is weighted by (N P)^−β (Schaul et
@@ -40,15 +43,17 @@ class DQN(LaggedActionValues):
         gamma: float = hyper(0.99, "discount factor", "paper: Extended Data Table 1", low=0, high=1)
         buffer_size: int = hyper(10_000, "transitions kept per seed", f"{CLEANRL} (the paper: 1e6)", low=1)
         batch_size: int = hyper(128, "transitions of a batch", f"{CLEANRL} (the paper: 32)", low=1)
-        learning_starts: int = hyper(10_000, "env steps before learning", f"{CLEANRL} (the paper: 5e4)", low=0)
+        learning_starts: int = hyper(
+            10_000, "env steps before learning, of random actions", f"{CLEANRL} (the paper: 5e4 frames)", low=0
+        )
         train_every: int = hyper(10, "env steps between gradient steps", f"{CLEANRL} (the paper: 4)", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
-        target_every: int = hyper(500, "env steps between target updates", f"{CLEANRL} (the paper: 1e4)", low=1)
+        target_every: int = hyper(500, "env steps between target updates", f"{CLEANRL} (the paper: 1e4 updates)", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
         epsilon_start: float = hyper(1.0, "first ε", "paper: Extended Data Table 1", low=0, high=1)
         epsilon_end: float = hyper(0.05, "last ε", f"{CLEANRL} (the paper: 0.1)", low=0, high=1)
         exploration_fraction: float = hyper(
-            0.5, "part of the run in which ε falls", f"{CLEANRL} (the paper: 1e6 steps)", low=0, high=1
+            0.5, "part of the run in which ε falls", f"{CLEANRL} (the paper: 1e6 frames)", low=0, high=1
         )
         loss: str = hyper("squared", "regression loss", f"{CLEANRL} (the paper: huber)", choices=("huber", "squared"))
         double: bool = hyper(
@@ -61,7 +66,7 @@ class DQN(LaggedActionValues):
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CLEANRL, low=1)
         dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9", addition=True)
-        num_steps: int = hyper(1, "rewards in a target (n)", "Sutton & Barto (2018), eq. 7.1", low=1, addition=True)
+        num_steps: int = hyper(1, "rewards in a target (n)", "Hessel et al. (2018), eq. 2", low=1, addition=True)
         prioritised: bool = hyper(
             False, "draw what was mispredicted more often", "Schaul et al. (2016), Algorithm 1", addition=True
         )

@@ -4,8 +4,8 @@ N actors collect T steps each; advantages by GAE (Schulman et al., 2016); K epoc
 
     L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] − c₁ (V − V_target)² + c₂ H        (eq. 7 and 9)
 
-with r = π(a|s) / π_old(a|s), advantages A, V_target = A + V_old, and the policy's entropy H. `value_coef` weighs half the
-squared error: it is 2 c₁.
+with r = π(a|s) / π_old(a|s), advantages A, V_target = A + V_old, and the policy's entropy H. `value_coef` weighs half
+the squared error: it is 2 c₁.
 
 The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; what it lists
 beside the 37 is auxiliary here.

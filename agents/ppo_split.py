@@ -1,13 +1,13 @@
-"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347) whose critic is fitted by itself.
+"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347) with a separate phase for the critic.
 
 The objectives of the paper's eq. 9 are not added up: after a rollout the critic regresses on its targets, and then the
 policy maximises
 
-    E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] + c₂ H                                     (eq. 7)
+    E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] + c₂ H                                     (eq. 7, and the entropy of eq. 9)
 
 each with an Adam of its own, its own number of epochs, and minibatches of the same size. Advantages and targets are
 of the critic before its fit, and the advantages are normalised once, over the whole rollout. MushroomRL (D'Eramo et
-al., 2021) and Spinning Up do so; the values here are those of MushroomRL's benchmark.
+al., 2021) does so; the values here are those of its benchmark.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ regress Q(s, a), a network with layer normalisation, on the λ-returns of the ro
     G_t = r_t + γ [(1 − λ) max_a' Q(s_{t+1}, a') + λ G_{t+1}],    G = r + γ max_a' Q(s', a') at the last step
 
 What the paper leaves open, and the defaults, follow CleanRL's pqn.py, but for two things: a truncated episode is
-bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` lets it).
+bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class QRDQN(LaggedActionValues):
         batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py (the paper: 32)", low=1)
         learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL dqn.py", low=0)
         train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
-        gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
+        gradient_steps: int = hyper(1, "gradient steps each time", "as of DQN: Mnih et al. (2015), Algorithm 1", low=1)
         target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: on Atari 2600", low=0, high=1)
         epsilon_start: float = hyper(1.0, "first ε", "paper: as DQN", low=0, high=1)
@@ -71,6 +71,7 @@ class QRDQN(LaggedActionValues):
         """θ_i(s, a), `[S, B, num_actions, num_quantiles]`."""
         return stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1))
 
+    @torch.no_grad()
     def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
         quantiles = self.quantiles(self.online, torch.from_numpy(obs).to(self.setup.device))
         return quantiles.mean(-1).argmax(-1).cpu().numpy()

@@ -3,10 +3,11 @@
 After E whole episodes, for every step t of theirs,
 
     G_t = r_{t+1} + γ r_{t+2} + γ² r_{t+3} + …                                  (Sutton & Barto, eq. 3.8)
-    θ ← θ + α γ^t G_t ∇ ln π(a_t|s_t, θ)                                        (without a baseline: eq. 13.8)
-    θ ← θ + α γ^t (G_t − v(s_t, w)) ∇ ln π(a_t|s_t, θ)                          (with one: eq. 13.11)
+    θ ← θ + α γ^t G_t ∇ ln π(a_t|s_t, θ)                                        (without a baseline: box of 13.3)
+    θ ← θ + α γ^t (G_t − v(s_t, w)) ∇ ln π(a_t|s_t, θ)                          (with one: box of 13.4)
     w ← w + α_w (G_t − v(s_t, w)) ∇ v(s_t, w)
 
+γ^t is left out unless `discount_gradient` is on: with it, late steps would hardly count.
 The steps of an episode are summed and the parameters move once (Williams, eq. 11); the book's boxes move them at every
 step of the finished episode, which is the same to first order in α. Over episodes it is the mean.
 
@@ -31,7 +32,7 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Episodes
 from rlrepro.networks import is_image
 from rlrepro.seeds import SGD, Adam, Stack
-from rlrepro.targets import gae
+from rlrepro.targets import discounted_return
 
 BOOK = "Sutton & Barto (2018), Section 13"
 
@@ -44,7 +45,9 @@ class Reinforce(ActorCritic):
         baseline: bool = hyper(True, "subtract v(s), learnt beside the policy", f"{BOOK}.4")
         num_episodes: int = hyper(1, "episodes of a seed between two updates (E)", f"{BOOK}.3", low=1)
         gamma: float = hyper(0.99, "discount factor", "ours: the book's figures have 1", low=0, high=1)
-        discount_gradient: bool = hyper(True, "the factor γ^t of the gradient", f"{BOOK}.3; often left out")
+        discount_gradient: bool = hyper(
+            False, "the factor γ^t of the gradient", f"ours: as later policy gradients have it; true: {BOOK}.3"
+        )
         optimiser: str = hyper("adam", "sgd: the book's", "ours: networks", choices=("adam", "sgd"))
         learning_rate: float = hyper(1e-3, "step size of the policy (α)", "ours: networks, with Adam", low=0)
         value_learning_rate: float = hyper(1e-3, "step size of the baseline (α_w)", "ours: networks, with Adam", low=0)
@@ -56,14 +59,7 @@ class Reinforce(ActorCritic):
         log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", "ours: PPO's")
         adam_eps: float = hyper(1e-8, "Adam's ε", "code: torch.optim.Adam", low=1e-12)
 
-    PRESETS = {
-        "*": {
-            "num_envs": 1,
-            "total_timesteps": 400_000,
-            "discount_gradient": False,
-            "source": "ours: later steps count as much as early ones, as every later policy-gradient method has it",
-        },
-    }
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 400_000, "source": "ours: the budget is PPO's"}}
 
     PROBE = {
         "num_envs": 4, "total_timesteps": 8_000, "num_episodes": 8, "hidden": (64,), "learning_rate": 5e-3,
@@ -128,23 +124,21 @@ class Reinforce(ActorCritic):
 
     @torch.no_grad()
     def returns(self, batch: Transition) -> torch.Tensor:
-        """G_t `[S, E, T]`, by the recursion of GAE with λ = 1 and no values; past an episode's end it says nothing."""
-        reward, nothing = batch.reward, torch.zeros_like(batch.reward)
+        """G_t `[S, E, T]` (eq. 3.8); past an episode's end it says nothing."""
+        reward = batch.reward
         if self.config.baseline:
             rest = self.value(self.inputs(batch.next_obs.flatten(1, 2))).view(reward.shape)
             reward = reward + self.config.gamma * rest * (batch.truncated & ~batch.terminated)
-        reward, nothing, terminated, truncated = (
-            part.transpose(1, 2) for part in (reward, nothing, batch.terminated, batch.truncated)
-        )
-        return gae(reward, nothing, nothing, terminated, truncated, self.config.gamma, 1.0).transpose(1, 2)
+        ended = (batch.terminated | batch.truncated).transpose(1, 2)
+        return discounted_return(reward.transpose(1, 2), ended, self.config.gamma).transpose(1, 2)
 
     def get_state(self) -> dict[str, Any]:
-        state = {"adam": self.optimiser.get_state(), "critic_adam": self.critic_optimiser.get_state()}
+        state = {"optimiser": self.optimiser.get_state(), "critic_optimiser": self.critic_optimiser.get_state()}
         return {**super().get_state(), **state, "metrics": self._metrics}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self.optimiser.set_state(state.get("adam", {}))
-        self.critic_optimiser.set_state(state.get("critic_adam", {}))
+        self.optimiser.set_state(state.get("optimiser", {}))
+        self.critic_optimiser.set_state(state.get("critic_optimiser", {}))
         metrics = state.get("metrics", {})
         self._metrics = {tag: torch.as_tensor(value).to(self.setup.device) for tag, value in metrics.items()}

@@ -1,12 +1,14 @@
 """Soft actor-critic (Haarnoja et al., 2018, "Soft Actor-Critic Algorithms and Applications", arXiv:1812.05905),
 Algorithm 1, with a learned temperature.
 
-Two critics regress on the soft value of the next state, the actor a = tanh(μ(s) + σ(s) ε) follows them, and the
-temperature holds the policy's entropy at a target H̄:
+Two critics regress on the soft value of the next state, the actor follows the smaller of them, and the temperature
+holds the policy's entropy at a target H̄:
 
     J_Q = ½ E[(Q_m(s, a) − (r + γ (min_m Q'_m(s', a') − α log π(a'|s'))))²]                (eq. 5 with eq. 3)
     J_π = E[α log π(a|s) − min_m Q_m(s, a)], a ~ π(·|s)                                    (eq. 9)
     J(α) = E[−α log π(a|s) − α H̄]                                                         (eq. 18)
+    a = tanh(u), u = μ(s) + σ(s) ε, ε ~ N(0, 1)                                            (eq. 8)
+    log π(a|s) = log N(u; μ, σ) − Σ_i log(1 − tanh² u_i)                                   (Appendix C)
 
 Networks act in [-1, 1], and log π is that of actions there; the memory keeps the environment's actions. The critics
 meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -125,16 +127,20 @@ class SAC(BoxActions):
         self._num_updates = 0
         self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in _LAST}
 
+    def explore(self, obs: np.ndarray) -> np.ndarray:
+        """a ~ π(·|s)."""
+        return self.predict(obs, self.exploration, deterministic=False)
+
     @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """tanh(μ(s)), or a sample."""
-        outputs = self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        outputs = self.policy_outputs(self._on_device(obs)).cpu().numpy()
         return self.box.scaled(self.gaussian.mode(outputs) if deterministic else self.gaussian.sample(outputs, streams))
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """Q_1(s, tanh μ(s)), `[S, B]`, for `rlrepro probe`."""
-        inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        inputs = self._on_device(obs)
         unit = self.gaussian.mode(self.policy_outputs(inputs).cpu().numpy())
         return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
 

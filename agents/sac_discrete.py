@@ -6,6 +6,10 @@ Critics and actor give a number for every action, so that expectations over acti
     J_Q = ½ E[(Q_m(s, a) − (r + γ V'(s')))²]                                             (eq. 4)
     J(α) = E[π(s)ᵀ [−α (log π(s) + H̄)]]                                                  (eq. 11)
     J_π = E[π(s)ᵀ [α log π(s) − min_m Q_m(s)]]                                           (eq. 12)
+    Q' ← τ Q + (1 − τ) Q'                                                                (Algorithm 1)
+
+The minimum of two critics in eq. 10 and 12 is Algorithm 1's; V' is 0 where an episode terminated. First weights are
+uniform in ±1/√fan_in, where CleanRL's are He's. CleanRL means over the actions, too, where these equations sum.
 """
 
 from __future__ import annotations
@@ -110,19 +114,13 @@ class SACDiscrete(OffPolicy):
     @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """The likeliest action, or a sample."""
-        logits = self.actor.actor(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        logits = self.actor.actor(self._on_device(obs)).cpu().numpy()
         return self.policy.mode(logits) if deterministic else self.policy.sample(logits, streams)
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """max_a min_m Q_m(s, a), `[S, B]`, for `rlrepro probe`."""
-        return (
-            self.critic.critics(self._inputs(torch.from_numpy(obs).to(self.setup.device)))
-            .amin(1)
-            .amax(-1)
-            .cpu()
-            .numpy()
-        )
+        return self.critic.critics(self._on_device(obs)).amin(1).amax(-1).cpu().numpy()
 
     @property
     def alpha(self) -> torch.Tensor:
@@ -167,7 +165,7 @@ class SACDiscrete(OffPolicy):
         return -value.mean(1), entropy
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
-        """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same sign, and a factor that Adam takes out."""
+        """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same zero, other steps, as in SAC's code."""
         return self.temperature.log_alpha(entropy)[:, 0, 0] * (entropy.mean(1) - self.target_entropy)
 
     def get_state(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Two critics regress on the smaller of two target values at a noisy target action,
 
-    ã = μ'(s') + clip(N(0, σ̃), −c, c)                                                   (eq. 14)
+    ã = clip(μ'(s') + clip(N(0, σ̃), −c, c), −1, 1)                    (eq. 14; the outer clip: the authors' code)
     y = r + γ min_m Q'_m(s', ã)                                                          (eq. 10)
 
 and every d-th time the actor follows ∇ Q_1(s, μ(s)) (eq. 1), and the targets move: θ' ← τ θ + (1 − τ) θ'.
@@ -93,8 +93,12 @@ class TD3(DeterministicPolicy):
         self._build({"critics": Ensemble(self._critic_network(own_fan_in=True), 2)})
         self.target_noise = Streams(setup.seeds, "target policy")
 
+    def explore(self, obs: np.ndarray) -> np.ndarray:
+        """a = μ(s) + N(0, σ), cut off at the bounds."""
+        return self.predict(obs, self.exploration, deterministic=False)
+
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """μ(s), or μ(s) + N(0, σ), cut off at the bounds."""
+        """μ(s), or as it explores."""
         return self.box.scaled(
             self._greedy(obs) if deterministic else self._noisy(obs, streams, self.config.exploration_noise)
         )
@@ -102,7 +106,7 @@ class TD3(DeterministicPolicy):
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """Q_1(s, μ(s)), `[S, B]`, for `rlrepro probe`."""
-        inputs = self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        inputs = self._on_device(obs)
         q = self.critic.critics(self._pairs(inputs, self.policy(self.actor, inputs)))
         return q[:, 0, :, 0].cpu().numpy()
 

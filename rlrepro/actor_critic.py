@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.agent import Setup, Transition
+from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.distributions import DiagonalGaussian, policy_for
 from rlrepro.networks import (
     MLP,
@@ -54,10 +54,10 @@ class ActorCritic:
         num_actions = self.policy.num_actions
         critic: dict[str, Network] = {}
         if self.image:
-            head_gain = 0.01 if first_weights == "orthogonal" else None
-            networks: dict[str, Network] = {
-                "shared": image_network(setup.observation_space, num_actions + 1, head_gain)
-            }
+            if first_weights == "xavier":
+                raise UnsupportedSpace("observations that are vectors for xavier weights, not images")
+            heads = [(num_actions, 0.01), (1, 1.0)] if first_weights == "orthogonal" else None
+            networks: dict[str, Network] = {"shared": image_network(setup.observation_space, num_actions + 1, heads)}
         else:
             sizes = num_features(setup.observation_space), *hidden
             first = [_initialisers(first_weights, activation, len(hidden), head_gain) for head_gain in (0.01, 1.0)]

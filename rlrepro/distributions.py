@@ -232,8 +232,8 @@ class OrnsteinUhlenbeck:
             self._x = np.zeros(shape, np.float32)
         if ended is not None:
             self._x[ended] = 0.0
-        drift = (self.std * math.sqrt(self.dt)) * streams.normal(*shape[1:])
-        self._x = self._x - (self.theta * self.dt) * self._x + drift
+        diffusion = (self.std * math.sqrt(self.dt)) * streams.normal(*shape[1:])
+        self._x = self._x - (self.theta * self.dt) * self._x + diffusion
         return self._x
 
     def get_state(self) -> dict[str, Any]:

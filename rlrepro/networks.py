@@ -305,9 +305,10 @@ class NatureCNN:
     DENSE = 512
     SMALLEST = "36 × 36 for the Nature CNN"
 
-    def __init__(self, obs_shape: tuple[int, ...], out: int, head_gain: float | None = None) -> None:
+    def __init__(self, obs_shape: tuple[int, ...], out: int, heads: Sequence[tuple[int, float]] | None = None) -> None:
+        """`heads`: orthogonal weights, and (outputs, gain) of each part of the head; None: uniform ones."""
         self.convolutions = Convolutions(obs_shape, self.CONVOLUTIONS)
-        self.out, self.head_gain = out, head_gain
+        self.out, self.heads = out, heads
         if not self.convolutions.out:
             raise UnsupportedSpace(f"images of at least {self.SMALLEST}, not {obs_shape}")
         self._shapes: dict[str, tuple[int, ...]] = self.convolutions.shapes | {
@@ -323,13 +324,14 @@ class NatureCNN:
     def initialise(self, parameters: Mapping[str, np.ndarray], generator: np.random.Generator) -> None:
         values = iter(parameters.values())
         pairs = list(zip(values, values, strict=True))
-        for index, (weight, bias) in enumerate(pairs):
-            fill = fan_in_uniform
-            if self.head_gain is not None:
-                fill = orthogonal(self.head_gain if index == len(pairs) - 1 else math.sqrt(2))  # type: ignore[assignment]
-            if index == len(pairs) - 1:
-                weight, bias = weight[:, : self.out], bias[:, : self.out]
-            fill(weight, bias, generator)
+        for weight, bias in pairs[:-1]:
+            (fan_in_uniform if self.heads is None else orthogonal(math.sqrt(2)))(weight, bias, generator)
+        weight, bias = pairs[-1]
+        start = 0
+        for count, gain in self.heads or [(self.out, 0.0)]:
+            part = np.s_[:, start : start + count]
+            (fan_in_uniform if self.heads is None else orthogonal(gain))(weight[part], bias[part], generator)
+            start += count
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
         p = bound.differentiable()
@@ -345,10 +347,10 @@ class MinAtarCNN(NatureCNN):
     SMALLEST = "3 × 3 for the MinAtar CNN"
 
 
-def image_network(space: gymnasium.Space[Any], out: int, head_gain: float | None = None) -> NatureCNN:
-    """The Nature CNN, or the MinAtar one for images too small for it; `head_gain` as in `NatureCNN`."""
+def image_network(space: gymnasium.Space[Any], out: int, heads: Sequence[tuple[int, float]] | None = None) -> NatureCNN:
+    """The Nature CNN, or the MinAtar one for images too small for it; `heads` as in `NatureCNN`."""
     shape = space.shape or ()
-    return (MinAtarCNN if is_small(shape) else NatureCNN)(shape, out, head_gain)
+    return (MinAtarCNN if is_small(shape) else NatureCNN)(shape, out, heads)
 
 
 def is_small(shape: tuple[int, ...]) -> bool:

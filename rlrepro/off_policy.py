@@ -115,7 +115,7 @@ class BoxActions(OffPolicy):
 
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """Actions `[S, N, ...]` of the policy that learns."""
-        return self.predict(obs, self.exploration, deterministic=False)
+        raise NotImplementedError
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         raise NotImplementedError

@@ -17,8 +17,8 @@ class NStep:
     """In front of a memory: transitions of `num_steps` steps, each sub-environment's on its own.
 
     The one that began at t has the reward Σ_{k<m} γ^k r_{t+k}, the successor and ends of step t+m−1, and
-    `extras["discount"]` = γ^m, where m is `num_steps`, or less where the episode ends before (Sutton & Barto, 2018,
-    eq. 7.1). It goes on to the memory `num_steps` − 1 steps after its first, however long it is, so that every
+    `extras["discount"]` = γ^m, where m is `num_steps`, or less where the episode ends before (Hessel et al.,
+    2018, eq. 2). It goes on to the memory `num_steps` − 1 steps after its first, however long it is, so that every
     seed's memory fills alike; what began in the last `num_steps` − 1 steps of a run is never learnt from.
     """
 

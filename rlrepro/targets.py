@@ -32,6 +32,11 @@ def gae(
     return _backward_sum(delta, carry)
 
 
+def discounted_return(reward: torch.Tensor, ended: torch.Tensor, gamma: float) -> torch.Tensor:
+    """G_t = r_t + γ (1 − ended_t) G_{t+1} (Sutton & Barto, 2018, eq. 3.9), `[S, T, N]`."""
+    return _backward_sum(reward, gamma * ~ended)
+
+
 def normalised(advantage: torch.Tensor) -> torch.Tensor:
     """Advantages `[S, B]` to each seed's mean 0 and deviation 1 (Huang et al., 2022, detail 7)."""
     std, mean = torch.std_mean(advantage, 1, keepdim=True)

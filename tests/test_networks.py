@@ -236,12 +236,21 @@ def test_nature_cnn_names_the_smallest_image() -> None:
 
 
 def test_nature_cnn_starts_orthogonal_where_its_head_has_a_gain() -> None:
-    named = Stack(SEEDS, net=NatureCNN((1, 36, 36), 3, head_gain=0.01)).named()
+    named = Stack(SEEDS, net=NatureCNN((1, 36, 36), 3, heads=[(3, 0.01)])).named()
     for row in range(len(SEEDS)):
         head = named["net.weight_1"][row, :, :3]
         close(head.T @ head, 0.01**2 * torch.eye(3))
         dense = named["net.weight_0"][row]
         close(dense @ dense.T, 2 * torch.eye(len(dense)))
+
+
+def test_the_parts_of_a_head_have_gains_of_their_own() -> None:
+    """As a policy's and a value's, which are drawn apart (Huang et al., 2022, detail 2)."""
+    named = Stack(SEEDS, net=NatureCNN((1, 36, 36), 4, heads=[(3, 0.01), (1, 1.0)])).named()
+    for row in range(len(SEEDS)):
+        policy, value = named["net.weight_1"][row].split((3, 1, named["net.weight_1"].shape[-1] - 4), -1)[:2]
+        close(policy.T @ policy, 0.01**2 * torch.eye(3))
+        close(value.T @ value, torch.eye(1))
 
 
 MODULES: dict[str, Callable[[], nn.Module]] = {

@@ -524,7 +524,8 @@ def test_a_seed_of_reinforce_learns_alone_as_among_others(optimiser: str) -> Non
 def test_reinforce_with_sgd_takes_the_book_s_step_by_hand() -> None:
     """One state, a linear softmax of two actions with all preferences 0: ∇ ln π(a) = 1_a − ½ for the bias of each."""
     setup = Setup(gymnasium.spaces.Box(0, 1, (1,)), gymnasium.spaces.Discrete(2), (1,), 1, 100)
-    options = {"baseline": False, "gamma": 0.5, "hidden": (), "optimiser": "sgd", "learning_rate": 0.1}
+    options = {"baseline": False, "gamma": 0.5, "hidden": (), "optimiser": "sgd", "learning_rate": 0.1,
+               "discount_gradient": True}  # fmt: skip
     agent = reinforce.Reinforce(setup, reinforce.Reinforce.Config(**options))
     agent.stack.load(torch.zeros_like(agent.stack.matrix))
     zero = np.zeros((1, 1, 1), np.float32)

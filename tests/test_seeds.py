@@ -506,7 +506,7 @@ def test_a_step_of_the_nature_cnn_is_the_same_alone_and_among_others(
         return rng.integers(0, 256, (count, *shape), np.uint8)
 
     with threads(1):
-        assert_rows_stand_alone(lambda: NatureCNN(shape, out, head_gain=0.01), Case(image, batch, 3))
+        assert_rows_stand_alone(lambda: NatureCNN(shape, out, heads=[(out, 0.01)]), Case(image, batch, 3))
 
 
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU, nn.SiLU, nn.ELU, nn.GELU, nn.Softplus])
