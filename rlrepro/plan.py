@@ -244,6 +244,8 @@ def time_limit(settings: Settings) -> int | None:
 
 def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float) -> UnitPlan:
     """A unit's cost, measured; why there is none is told, since the others can be planned all the same."""
+    if unit.is_measured:
+        return UnitPlan(unit, None, "measured by a function: what it takes is not known before it ran")
     try:
         settings = settings_of(card, unit, seeds, scale)
         return UnitPlan(unit, predict(settings, measure(settings), time_limit(settings)))
@@ -263,6 +265,12 @@ def seeds_for(
     """
     from rlrepro.verdict import reported
 
+    if card.is_computed(claim):
+        return "–", "computed: there is nothing to repeat"
+    if isinstance(claim, Claim) and claim.measurement and (own := card.measurements[claim.measurement].seeds):
+        return f"{own:,}", "as many as the card says make its number"
+    if isinstance(claim, Claim) and claim.rule:
+        return "?", f"held against a printed number: plan with {stats.MIN_SEEDS} and look again"
     if isinstance(claim, Order):
         return "–", "a claim of order: no spread is known before the runs"
     if card.protocols[claim.protocol].statistic == "one agent" or claim.spread_kind == "over episodes":

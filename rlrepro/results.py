@@ -3,6 +3,7 @@
 results/
   results.json           of each unit: its settings, seeds, commands, versions, hardware, and the hash of its file
   ppo-CartPole-v1.csv.gz   seed, kind (episode, evaluation or final), env_step, return
+  best-Gridworld-v0.csv.gz the same, of kind measured: what a function gave, in place of the return, at env step 0
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rlrepro.protocol import History
 from rlrepro.record import cell
 
 RESULTS_FORMAT = 1
-_KINDS = ("episode", "evaluation", "final")
+_KINDS = ("episode", "evaluation", "final", "measured")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +118,9 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
     histories = []
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
-        episodes, evaluations, final = (points[mine & (of_kind == kind)] for kind in _KINDS)
-        history = History(int(name), episodes, evaluations, final[:, 1], int(one["steps"]), str(one["stopped"]))
-        histories.append(history)
+        episodes, evaluations, final, measured = (points[mine & (of_kind == kind)] for kind in _KINDS)
+        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1]
+        histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
 
 
@@ -127,6 +128,7 @@ def _rows(histories: Sequence[History]) -> bytes:
     lines = ["seed,kind,env_step,return\n"]
     for h in histories:
         final = np.column_stack([np.full(len(h.final), h.steps), h.final])
-        for kind, points in zip(_KINDS, (h.episodes, h.evaluations, final), strict=True):
+        measured = np.column_stack([np.zeros(len(h.measured)), h.measured])
+        for kind, points in zip(_KINDS, (h.episodes, h.evaluations, final, measured), strict=True):
             lines += [f"{h.seed},{kind},{int(step)},{cell(value)}\n" for step, value in points.tolist()]
     return "".join(lines).encode()
