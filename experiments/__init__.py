@@ -1,1 +1,1 @@
-"""Experiments: one folder a paper, with its card and its results; and the functions that measure what no return tells."""
+"""Experiments: one folder a paper, with card and results; and functions that measure what no return tells."""

@@ -1,4 +1,4 @@
-"""Numbers of a text that are computed, not sampled: by dynamic programming on the model of a finite task, by integration.
+"""Numbers of a text that are computed, not sampled: by dynamic programming on a finite task, by integration.
 
 Each function gives a number or a row of them, and takes no seeds: `rlrepro.measure`. Tasks are those that state their
 model, in `outcomes` (`rlrepro.envs.finite`) or in a table `P` (Gymnasium's toy text).
@@ -108,7 +108,7 @@ _CARDS = [(value, 4 / 13 if value == 10 else 1 / 13) for value in range(1, 11)]
 
 
 def blackjack_value(dealer: int, total: int, usable_ace: bool, stick_from: int) -> float:
-    """A state's value for the player who sticks from a sum on, cards drawn with replacement; the dealer sticks at 17."""
+    """A state's value for who sticks from a sum on, with cards drawn with replacement; the dealer sticks at 17."""
 
     def worth(hard: int, has_ace: bool) -> int:
         return hard + 10 if has_ace and hard <= 11 else hard

@@ -67,8 +67,8 @@ def left_excess(
 ) -> Floats:  # fmt: skip
     """Percentage points by which Q-learning goes left in A in the last of `episodes`, beyond the ε / 2 of the best.
 
-    The task has as many actions in A as in B, the lower half of them left, where the book's A has two. Here all that are
-    left share one value, and all that are right: A has two actions.
+    The task has as many actions in A as in B, the lower half of them left, where the book's A has two. Here all
+    that are left share one value, and all that are right: A has two actions.
     """
     config = {"step_size": step_size, "gamma": gamma, "epsilon": epsilon, "initial_value": initial_value}
     begun, left = np.zeros(len(seeds), np.int64), np.zeros(len(seeds))
@@ -124,7 +124,7 @@ def episodes_to_best(
 
 
 def greedy_steps(task: Stated, q: Floats, state: int, most: int) -> int | None:
-    """The steps of the greedy way to the end of a deterministic task, the first of equal actions; None beyond `most`."""
+    """The steps of the greedy way to a deterministic task's end, the first of equal actions; None beyond `most`."""
     for taken in range(1, most + 1):
         (outcome,) = task.outcomes(state, int(q[state].argmax()))
         if outcome.terminated:

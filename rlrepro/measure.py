@@ -29,8 +29,8 @@ GROUP = 1_000  #: seeds that a function is given at a time
 def measure(
     card: Card, unit: Unit, settings: Mapping[str, Any], seeds: Sequence[int], have: UnitResults | None,
     command: Sequence[str],
-) -> Iterator[tuple[UnitResults, list[str]]]:  # fmt: skip
-    """Measure the seeds that are lacking, group by group; after each, all that is known and what went wrong."""
+) -> Iterator[tuple[UnitResults | None, list[str]]]:  # fmt: skip
+    """Measure the seeds that are lacking, group by group; after each, all that is known, or None and what went wrong."""
     source = find_measurement(settings["function"])
     arguments = _arguments(card, unit, source)
     histories = {h.seed: h for h in have.histories} if have else {}
@@ -43,7 +43,7 @@ def measure(
         try:
             values = call(source, arguments, group)
         except Problem as problem:
-            yield UnitResults(settings, tuple(runs), tuple(histories[s] for s in sorted(histories))), [str(problem)]
+            yield None, [str(problem)]
             return
         done += group
         for seed, own in zip(group, values, strict=True):

@@ -14,7 +14,7 @@ import dataclasses
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,16 @@ from rlrepro.record import RunFolder
 from rlrepro.results import Results, UnitResults, read_results, write_results
 from rlrepro.settings import Request, Settings
 from rlrepro.units import (
-    Unit, check_unit, choose, differences, measured_settings, seeds_of, settings_of, shared, units_of,
-)  # fmt: skip
+    Unit,
+    check_unit,
+    choose,
+    differences,
+    measured_settings,
+    seeds_of,
+    settings_of,
+    shared,
+    units_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,16 +154,18 @@ class Reproduction:
                 console.print(f"[bold]{title}[/]: {there} there already", highlight=False)
                 continue
             console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
+            parts: Iterator[tuple[UnitResults | None, list[str]]]
             if isinstance(settings, Settings):
-                steps = iter([self._train(unit, settings, results.units.get(unit.name))])
+                parts = iter([self._train(unit, settings, results.units.get(unit.name))])
             else:
-                steps = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
-            for done, problems in steps:  # each is kept before the next begins
-                results = dataclasses.replace(results, units={**results.units, unit.name: done})
-                write_results(self.folder / "results", results, only=unit.name)
-            for problem in problems:
-                console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
-            if set(seeds) - _finished(done):
+                parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
+            for done, problems in parts:  # each is kept before the next begins
+                if done is not None:
+                    results = dataclasses.replace(results, units={**results.units, unit.name: done})
+                    write_results(self.folder / "results", results, only=unit.name)
+                for problem in problems:
+                    console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
+            if set(seeds) - _finished(results.units.get(unit.name)):
                 failed.append(unit.name)
         return failed
 

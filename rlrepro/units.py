@@ -1,4 +1,4 @@
-"""What a card's claims need trained or measured: one unit for each implementation or measurement on each environment."""
+"""What a card's claims need: one unit for each implementation or measurement on each environment."""
 
 from __future__ import annotations
 

@@ -332,7 +332,8 @@ def _as_printed(test: stats.Comparison) -> str:
     wanted = {"exact": "as printed", "about": f"within ± {test.margin:g} of"}.get(test.rule, test.rule)
     if count > 1:
         inside = f"{count - len(test.outside)} of {count} numbers are {wanted}" + " those printed" * ("of" in wanted)
-        return f"{inside}; the furthest off, number {worst + 1}, is {test.measured[worst]:.6g}, printed {test.reported[worst]:g}"
+        furthest = f"number {worst + 1}, is {test.measured[worst]:.6g}, printed {test.reported[worst]:g}"
+        return f"{inside}; the furthest off, {furthest}"
     off = f"{test.measured[0]:.6g} is computed"
     if test.rule == "exact":
         return f"{off}, which {'rounds' if not test.outside else 'does not round'} to the number printed"
