@@ -665,37 +665,39 @@ def _rule(
 ) -> tuple[Any, tuple[float, ...], Any, Any]:
     """A claim's rule, all of its numbers, and its margin, which "exact" and bounds have from what is printed."""
     rule = table.one_of("rule", list(RULES), "")
-    values = tuple(
-        map(
-            float,
-            table.get("values", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", []),
-        )
-    )
+    given = table.get("values", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", [])
+    values = tuple(map(float, given))
     computed = measurement is not None and not measurement.takes_seeds
-    if measurement is not None and computed and rule == "":
+    is_known = measurement is not None or not table.values.get("measurement")  # else it has a fault of its own
+    lacks_rule = computed and rule == ""
+    if lacks_rule and measurement is not None:
         table.fault("rule", f"is missing, as {measurement.function} computes its number: one of {', '.join(RULES)}")
-    if rule == "exact" and not computed:
+    if rule == "exact" and not computed and is_known:
         table.fault("rule", "'exact' is for what a function computes: over seeds nothing is; 'about' has a margin")
-    if values and not computed:
+    if values and not computed and is_known:
         table.fault("values", "several numbers are for what a function computes")
     elif values and reported is not None and reported not in values:
         table.fault("values", f"should hold {reported:g}, which is reported")
-    margin = table.get(
-        "margin", lambda v: _is_number(v) and v > 0, "a number above 0: the difference that counts as none",
-        None if rule else _Absent,
-    )  # fmt: skip
-    why = table.text("margin_why", "why that margin", _Absent if margin is not None or not rule else "")
     if rule in ("at most", "at least") and "margin" in table.values:
-        table.fault("margin", f"a bound has none: ours is {rule} {reported:g}, or not" if reported is not None else "")
-    if rule and margin is None and reported is not None and "margin" not in table.values:
-        if rule == "about":
-            margin, why = ABOUT * abs(reported), f'"about": ± {ABOUT:.0%} of the number'
-            if margin == 0:
-                table.fault("margin", 'is missing: "about 0" has no size of its own')
-        else:
-            margin = 0.5 * 10.0 ** -max(_decimals(x) for x in (values or (reported,)))
-            why = "half a unit of the last printed digit" + ("" if rule == "exact" else ": the scale of the guards")
+        table.fault("margin", f"a bound has none: ours is {rule} the number, or not")
+        return rule, values, None, None
+    needed = rule == "" and not lacks_rule
+    wanted = "a number above 0: the difference that counts as none"
+    margin = table.get("margin", lambda v: _is_number(v) and v > 0, wanted, _Absent if needed else None)
+    why = table.text("margin_why", "why that margin", _Absent if needed or margin is not None else "")
+    if rule and reported is not None and "margin" not in table.values:
+        margin, why = _own_margin(rule, values or (reported,))
+        if margin == 0:
+            table.fault("margin", 'is missing: "about 0" has no size of its own')
     return rule, values, margin, why
+
+
+def _own_margin(rule: str, printed: Sequence[float]) -> tuple[float, str]:
+    """The margin that a rule has where the card gives none, and why."""
+    if rule == "about":
+        return ABOUT * abs(printed[0]), f'"about": ± {ABOUT:.0%} of the number'
+    half = 0.5 * 10.0 ** -max(map(_decimals, printed))
+    return half, "half a unit of the last printed digit" + ("" if rule == "exact" else ": the scale of the guards")
 
 
 def _decimals(value: float) -> int:

@@ -30,7 +30,7 @@ def measure(
     card: Card, unit: Unit, settings: Mapping[str, Any], seeds: Sequence[int], have: UnitResults | None,
     command: Sequence[str],
 ) -> Iterator[tuple[UnitResults | None, list[str]]]:  # fmt: skip
-    """Measure the seeds that are lacking, group by group; after each, all that is known, or None and what went wrong."""
+    """Measure the seeds that are lacking, group by group; after each, all that is known, or None and what is wrong."""
     source = find_measurement(settings["function"])
     arguments = _arguments(card, unit, source)
     histories = {h.seed: h for h in have.histories} if have else {}

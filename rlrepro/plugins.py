@@ -254,7 +254,8 @@ def find_measurement(name: str) -> MeasurementSource:
     odd = next((p.name for p in named.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)), None)
     if odd is not None:
         raise Problem(f"{what} must name each of its parameters, and has {odd!r}")
-    texts = {key: "" if p.annotation is p.empty else str(p.annotation) for key, p in named.items()}
+    kinds = {key: "" if p.annotation is p.empty else p.annotation for key, p in named.items()}
+    texts = {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in kinds.items()}
     own = {key: text for key, text in texts.items() if key not in ("env", "seeds")}
     return MeasurementSource(name, found, own, "seeds" in named, "env" in named)
 
