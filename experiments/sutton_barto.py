@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlrepro.agent import Transition
-from rlrepro.experiments.exact import Stated, fewest_steps
+from rlrepro.experiments.exact import fewest_steps
 from rlrepro.measure import train_agent
 from rlrepro.plugins import EnvSource, find_agent
 
@@ -101,36 +101,42 @@ def two_actions_in_a(agent_class: type[Any]) -> type[Any]:
 
 def episodes_to_best(
     seeds: Sequence[int], env: EnvSource, planning_steps: int, step_size: float, gamma: float, epsilon: float,
-    initial_value: float, steps: int,
+    initial_value: float, repetitions: int, times: float, steps: int,
 ) -> Floats:  # fmt: skip
-    """The first episode of Dyna-Q that begins with values whose greedy way is no longer than an ε-greedy best episode.
+    """The first episode at which Dyna-Q's curve is on its floor. A seed's curve is the mean of repetitions.
 
-    That is the mean length of an episode of the best ε-greedy policy. NaN where `steps` do not get there.
+    The floor is so many `times` the mean length of an episode of the best ε-greedy policy. NaN where `steps` of a
+    repetition do not get there.
     """
     config: dict[str, Any] = {"planning_steps": planning_steps, "step_size": step_size, "gamma": gamma}
     config |= {"epsilon": epsilon, "initial_value": initial_value}
-    task, enough = Stated(env), fewest_steps(env, epsilon)
-    episode, found = np.zeros(len(seeds), np.int64), np.full(len(seeds), np.nan)
-
-    def before(agent: Any, obs: np.ndarray) -> None:
-        begins = agent.memory.begins[:, 0]
-        episode[:] += begins
-        for row in np.flatnonzero(begins & np.isnan(found)):
-            if greedy_steps(task, agent.q[row], int(obs[row, 0]), int(enough)) is not None:
-                found[row] = episode[row]
-
-    train_agent(find_agent("dyna_q").load(), config, env, seeds, steps, before=before)
+    runs = [repetitions * seed + which for seed in seeds for which in range(repetitions)]
+    lengths = episode_lengths(runs, env, find_agent("dyna_q").load(), config, steps)
+    floor = times * fewest_steps(env, epsilon)
+    found = np.full(len(seeds), np.nan)
+    for row, curve in enumerate(lengths.reshape(len(seeds), repetitions, -1).mean(1)):
+        reached = np.flatnonzero(curve <= floor)  # NaN from where a repetition has no more episodes
+        if len(reached):
+            found[row] = 1 + reached[0]
     return found
 
 
-def greedy_steps(task: Stated, q: Floats, state: int, most: int) -> int | None:
-    """The steps of the greedy way to a deterministic task's end, the first of equal actions; None beyond `most`."""
-    for taken in range(1, most + 1):
-        (outcome,) = task.outcomes(state, int(q[state].argmax()))
-        if outcome.terminated:
-            return taken
-        state = outcome.state
-    return None
+def episode_lengths(
+    seeds: Sequence[int], env: EnvSource, agent_class: type[Any], config: dict[str, Any], steps: int, most: int = 100
+) -> Floats:
+    """The lengths of the first `most` episodes, `[S, most]`; NaN for those that `steps` do not end."""
+    rows, lengths = np.arange(len(seeds)), np.full((len(seeds), most + 1), np.nan)
+    episode, running = np.zeros(len(seeds), np.int64), np.zeros(len(seeds), np.int64)
+
+    def after(agent: Any, transition: Transition) -> None:
+        running[:] += 1
+        ended = (transition.terminated | transition.truncated)[:, 0]
+        lengths[rows[ended], np.minimum(episode[ended], most)] = running[ended]
+        episode[ended] += 1
+        running[ended] = 0
+
+    train_agent(agent_class, config, env, seeds, steps, after=after)
+    return lengths[:, :most]
 
 
 def learned_average(
