@@ -145,21 +145,19 @@ def commands(judgement: Judgement, claim: str | None = None) -> str:
     parts = ["python", "-m", "rlrepro.reproduce", _card_name(card)]
     if claim is not None:
         parts += ["--claims", glob.escape(claim)]
-    seeds = sorted({seed for unit in results.units.values() for seed in unit.seeds if _are_asked_for(card, unit)})
+    as_many = {
+        unit_name(one.name, environment)  # of these the card says how many there are, or there is nothing to repeat
+        for one in card.measurements.values()
+        for environment in card.environments
+        if one.seeds is not None or not one.takes_seeds
+    }
+    seeds = sorted({seed for name, unit in results.units.items() for seed in unit.seeds if name not in as_many})
     if seeds:
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
     if results.scale != 1:
         parts += ["--scale", f"{results.scale:g}"]
     return shlex.join(parts)
-
-
-def _are_asked_for(card: Card, unit: UnitResults) -> bool:
-    """Whether `--seeds` says how many there are."""
-    if "function" not in unit.settings:
-        return True
-    own = [m for m in card.measurements.values() if m.function == unit.settings["function"]]
-    return any(m.takes_seeds and m.seeds is None for m in own)
 
 
 def _card_name(card: Card) -> str:
