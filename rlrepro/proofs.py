@@ -147,7 +147,8 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
             row = rows.get(claim.id, {})
             peers = [rows[other.id] for other in agents_own if other.id in rows and _is_peer(card, other, claim)]
             agent = card.implementations[claim.implementation].agent
-            found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), _learned(claim, row, peers)))
+            learned = _learned(claim, row, peers) if card.protocols[claim.protocol].of == "return" else None
+            found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
     return found
 
 
