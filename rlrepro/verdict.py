@@ -360,11 +360,13 @@ def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -
 
 def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> stats.SeedsNeeded | None:
     """Seeds that would decide it if the difference is as it looks; Holm's worst step is counted."""
-    if test.measured_sd is None or claim.rule:
+    if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
+    band = stats.Reported(claim.reported, 0.0, "sample sd", 10**9)  # as sure as it stands there
     kind: Any = "equivalence" if abs(test.difference) < test.margin else "difference"
     alpha = stats.ALPHA / family
-    return stats.seeds_needed(test.measured_sd, reported(claim), claim.margin, test.difference, kind, alpha=alpha)
+    theirs = band if claim.rule else reported(claim)
+    return stats.seeds_needed(test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha)
 
 
 def _needs(needed: stats.SeedsNeeded, have: int) -> str:
