@@ -697,7 +697,9 @@ def _own_margin(rule: str, printed: Sequence[float]) -> tuple[float, str]:
     if rule == "about":
         return ABOUT * abs(printed[0]), f'"about": ± {ABOUT:.0%} of the number'
     half = 0.5 * 10.0 ** -max(map(_decimals, printed))
-    return half, "half a unit of the last printed digit" + ("" if rule == "exact" else ": the scale of the guards")
+    return half, "half a unit of the last printed digit" + (
+        "" if rule == "exact" else ", for the guards; a bound has none"
+    )
 
 
 def _decimals(value: float) -> int:

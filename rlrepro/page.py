@@ -365,7 +365,7 @@ def _fill_comparison(section: _Section, claim: Claim, test: stats.Comparison, de
 
 def _spread_rows(scored: Score, decimals: int) -> list[_Seed]:
     """Of many seeds: the least, the quartiles and the most."""
-    names = ("least", "quarter", "half", "three quarters", "most")
+    names = ("least", "first quartile", "median", "third quartile", "most")
     values = np.quantile(scored.values, (0, 0.25, 0.5, 0.75, 1))
     return [(name, number(float(value), decimals), "") for name, value in zip(names, values, strict=True)]
 
@@ -501,7 +501,8 @@ def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str
         needed = verdict.seeds_needed
         text = needed.note if needed.seeds is None else f"{needed.seeds:,}, for a power of {needed.power:.0%}"
         rows.append(("Seeds needed", f"{text}, if spread and difference are as they look"))
-    rows.append(("Margin", f"{exact(claim.margin)}: {claim.margin_why}"))
+    about = "Scale" if claim.rule in ("at most", "at least") else "Margin"
+    rows.append((about, f"{exact(claim.margin)}: {claim.margin_why}"))
     return rows
 
 
@@ -546,7 +547,7 @@ def _test_rows(
     if rule:
         rows = [row for row in rows if row[0] != "The paper's sd"]
     if rule in ("at most", "at least"):
-        names = {"p of equivalence": "p that it is beyond", "p of difference": "p that it is kept"}
+        names = {"p of equivalence": "p against it", "p of difference": "p for it"}
         rows = [(names.get(name, name), text) for name, text in rows if name != "90 % interval"]
     if test.assumed:
         rows.append(("Assumed", test.assumed))

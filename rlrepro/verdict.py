@@ -328,10 +328,16 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
 
 def _as_printed(test: stats.Comparison) -> str:
     """What came of a comparison, in a sentence without its full stop."""
+    return _in_words(test).replace("-", "−")
+
+
+def _in_words(test: stats.Comparison) -> str:
     count, worst = len(test.measured), test.worst
     wanted = {"exact": "as printed", "about": f"within ± {test.margin:g} of"}.get(test.rule, test.rule)
     if count > 1:
-        inside = f"{count - len(test.outside)} of {count} numbers are {wanted}" + " those printed" * ("of" in wanted)
+        inside = f"{count - len(test.outside)} of {count} numbers are {wanted}" + " those printed" * (
+            test.rule != "exact"
+        )
         furthest = f"number {worst + 1}, is {test.measured[worst]:.6g}, printed {test.reported[worst]:g}"
         return f"{inside}; the furthest off, {furthest}"
     off = f"{test.measured[0]:.6g} is computed"
