@@ -25,6 +25,7 @@ from rlrepro.protocol import History
 from rlrepro.record import cell
 
 RESULTS_FORMAT = 1
+_MOST_SEEDS = 10**7
 _KINDS = ("episode", "evaluation", "final", "measured")
 
 
@@ -69,6 +70,9 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
             "seeds": {str(h.seed): {"steps": h.steps, "stopped": h.stopped} for h in unit.histories},
             "sha256": hashlib.sha256(data).hexdigest(),
         }
+        if _is_measured(unit.settings):  # of thousands of seeds, which have no more to tell
+            about["units"][name]["seeds"] = _ranges(unit.seeds)
+            about["units"][name]["runs"] = [{**run, "seeds": _ranges(run["seeds"])} for run in unit.runs]
     write_whole(folder / "results.json", (json.dumps(about, indent=1) + "\n").encode())
 
 
@@ -115,6 +119,12 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         of_seed, of_kind = np.array(seeds, np.int64), np.array(kinds, str)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Problem(f"{file} is damaged: {error}") from None
+    if _is_measured(about["settings"]):
+        order = np.argsort(of_seed, kind="stable")
+        own = dict(zip(*_groups(of_seed[order], points[order, 1]), strict=True))
+        made = [History(s, *_EMPTY, 0, measured=own.get(s, np.empty(0))) for s in _listed(about["seeds"])]
+        runs = tuple({**run, "seeds": _listed(run["seeds"])} for run in about["runs"])
+        return UnitResults(about["settings"], runs, tuple(made))
     histories = []
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
@@ -122,6 +132,37 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1]
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
+
+
+_EMPTY = np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
+
+
+def _is_measured(settings: Mapping[str, Any]) -> bool:
+    return "function" in settings
+
+
+def _groups(keys: np.ndarray, values: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
+    """The values of each key; the keys are sorted."""
+    found, first = np.unique(keys, return_index=True)
+    return found.tolist(), np.split(values, first[1:])
+
+
+def _ranges(seeds: Sequence[int]) -> list[list[int]]:
+    """Seeds in their order, as first and last of those that follow one another."""
+    found: list[list[int]] = []
+    for seed in seeds:
+        if found and seed == found[-1][1] + 1:
+            found[-1][1] = seed
+        else:
+            found.append([seed, seed])
+    return found
+
+
+def _listed(ranges: Sequence[Sequence[int]]) -> list[int]:
+    """The inverse."""
+    if any(not -1 < last - first < _MOST_SEEDS for first, last in ranges):
+        raise ValueError("a range of seeds that cannot be")
+    return [seed for first, last in ranges for seed in range(first, last + 1)]
 
 
 def _rows(histories: Sequence[History]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -61,11 +60,10 @@ def test_its_pages_are_made_of_its_results(folder: Path, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("folder", DONE, ids=lambda folder: folder.name)
 def test_what_its_results_tell_of_where_they_were_made(folder: Path) -> None:
-    about = json.loads((folder / "results" / "results.json").read_text(encoding="utf-8"))
-    for name, unit in about["units"].items():
-        computed = "function" in unit["settings"] and not find_measurement(unit["settings"]["function"]).takes_seeds
-        assert len(unit["seeds"]) >= 10 or computed, name
-        for run in unit["runs"]:
+    for name, unit in read_results(folder / "results").units.items():
+        function = unit.settings.get("function")
+        assert len(unit.seeds) >= 10 or (function and not find_measurement(function).takes_seeds), name
+        for run in unit.runs:
             assert run["command"].startswith("python -m rlrepro.reproduce ")
             assert {"started", "versions", "git", "hardware"} <= set(run)
             assert not re.search(r"(^|\s|=)/", run["command"]), "a path of some machine"

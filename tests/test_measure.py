@@ -19,7 +19,7 @@ from rlrepro.protocol import History, Protocol, score
 from rlrepro.report import write_report
 from rlrepro.reproduce import Reproduction
 from rlrepro.reproduce import main as reproduce
-from rlrepro.results import read_results
+from rlrepro.results import Results, read_results, write_results
 from rlrepro.scoreboard import scoreboard
 from rlrepro.units import choose, seeds_of, units_of
 from rlrepro.verdict import Verdict, judge
@@ -358,6 +358,31 @@ def test_the_wrong_numbers_are_not_reproduced(functions: Path, tmp_path: Path) -
     run(card, tmp_path / "out")
     words = {name: v.word for name, v in verdicts(card, tmp_path / "out").items()}
     assert words == {"about": "above", "bound": "above", "three": "above", "one": "reproduced"}
+
+
+def test_results_are_short_and_read_back(functions: Path, tmp_path: Path) -> None:
+    card = card_of(
+        functions, CLAIMS + '[[claim]]\nid = "more"\nmeasurement = "asked"\nrule = "about"\nreported = 5.0\n'
+    )
+    one = Reproduction(tmp_path / "out", card, 1.0, ["x"], 1)
+    one.run(units_of(card, *choose(card, [])), (7, 3, 4, 5))
+    about = json.loads((tmp_path / "out" / "results" / "results.json").read_text())["units"]
+    assert about["asked-pole"]["seeds"] == [[3, 5], [7, 7]]
+    assert about["asked-pole"]["runs"][0]["seeds"] == [[7, 7], [3, 5]]
+    assert about["drawn-pole"]["seeds"] == [[0, 39]]
+    read = read_results(tmp_path / "out" / "results").units
+    assert read["asked-pole"].seeds == (3, 4, 5, 7)
+    assert [h.measured.tolist() for h in read["asked-pole"].histories] == [
+        [5 + np.random.default_rng(seed).normal()] for seed in (3, 4, 5, 7)
+    ]
+    assert read["three-pole"].histories[0].measured.tolist() == [0.1, 0.2, 0.1 * 3]
+    write_results(tmp_path / "copy", Results(1.0, read))
+    for file in (tmp_path / "out" / "results").iterdir():
+        assert (tmp_path / "copy" / file.name).read_bytes() == file.read_bytes()
+    broken = (tmp_path / "copy" / "results.json").read_text().replace("39", "39000000000")
+    (tmp_path / "copy" / "results.json").write_text(broken)
+    with pytest.raises(Problem, match="damaged"):
+        read_results(tmp_path / "copy")
 
 
 def test_what_is_there_is_never_measured_again(functions: Path, tmp_path: Path) -> None:
