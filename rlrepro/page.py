@@ -98,7 +98,8 @@ def row_of(card: Card, verdict: Verdict) -> Row:
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
     about = [_SPREADS[claim.spread_kind] if claim.spread is not None else "no spread printed"]
-    about.append(_count(claim.seeds, "seed") if claim.seeds else "seeds not stated")
+    if claim.seeds or not card.is_computed(claim):
+        about.append(_count(claim.seeds, "seed") if claim.seeds else "seeds not stated")
     if claim.rule:
         about[0] = {"exact": "to the last digit", "about": '"about"'}.get(claim.rule, claim.rule)
     more = f" and {len(claim.values) - 1} more" if claim.values else ""
