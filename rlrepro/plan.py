@@ -245,7 +245,7 @@ def time_limit(settings: Settings) -> int | None:
 def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float) -> UnitPlan:
     """A unit's cost, measured; why there is none is told, since the others can be planned all the same."""
     if unit.is_measured:
-        return UnitPlan(unit, None, "measured by a function: what it takes is not known before it ran")
+        return UnitPlan(unit, None, _MEASURED)
     try:
         settings = settings_of(card, unit, seeds, scale)
         return UnitPlan(unit, predict(settings, measure(settings), time_limit(settings)))
@@ -308,8 +308,11 @@ def show_plan(
     console.print(unit_table(plans))
     for warning in env_warnings(card, units):
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    measured = [plan.unit.name for plan in plans if plan.unit.is_measured]
+    if measured:
+        console.print(f"{', '.join(measured)}: {_MEASURED}", markup=False)
     for plan in plans:
-        if plan.cost is None:
+        if plan.cost is None and not plan.unit.is_measured:
             console.print(f"{plan.unit.name}: {plan.problem}", style="red", markup=False)
     table, remarks = claim_table(card, [*claims, *orders], plans)
     console.print(table)
@@ -318,6 +321,7 @@ def show_plan(
     console.print(_EXPLANATION, style="dim")
 
 
+_MEASURED = "measured by a function: what it takes is not known before it ran"
 _EXPLANATION = (
     "Seeds: for power 80 % after Holm's correction over these claims, if ours spread as the paper's: to show it equal "
     "where it is, and to find a difference of one margin. Time counts start-up, training and checkpoints by a probe "
