@@ -1,1 +1,1 @@
-"""Experiments: one folder a paper, with its card and its results. Data only, no code."""
+"""Experiments: one folder a paper, with card and results; and functions that measure what no return tells."""

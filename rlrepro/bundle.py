@@ -33,7 +33,7 @@ from rlrepro.cards import Card, Claim, Order, find_card, load_card, printable
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, one_line
 from rlrepro.flags import Parser, seed_list
-from rlrepro.protocol import History, Protocol, score
+from rlrepro.protocol import History, Protocol, measured_score, score
 from rlrepro.results import Results, UnitResults, read_results
 from rlrepro.units import Unit, choose, units_of
 from rlrepro.verdict import as_json, judge
@@ -233,7 +233,11 @@ def _check_card(data: bytes, file: Path, trust: bool) -> None:
 def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     from rlrepro.plugins import installed
 
-    known = {group: installed(group) for group in ("agents", "envs", "wrappers")}
+    known = {group: installed(group) for group in ("agents", "envs", "wrappers", "measurements")}
+    for one in _tables(card.get("measurement")):
+        function = str(one.get("function", ""))
+        if function not in known["measurements"] and re.search(r":|\.py", function):
+            yield "the function", function
     for one in _tables(card.get("implementation")):
         agent = str(one.get("agent", ""))
         if agent not in known["agents"] and not re.fullmatch(r"sb3:\w+", agent) and re.search(r":|\.py", agent):
@@ -320,11 +324,16 @@ class Rerun:
     other_bits: tuple[int, ...]
     tests: Mapping[str, stats.ClaimTest]  #: by claim, where bits differ
     alpha: float
+    is_close: bool = False  #: computed numbers that are the same to nine digits
 
     @property
     def differs(self) -> bool:
         """Whether bits differ, and no test finds the two alike."""
-        return bool(self.other_bits) and (not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
+        return (
+            bool(self.other_bits)
+            and not self.is_close
+            and (not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
+        )
 
     def word(self, test: stats.ClaimTest) -> str:
         """What a test of other bits says."""
@@ -353,7 +362,11 @@ def compare(
     alpha = stats.ALPHA / max(1, len(tested))
     reruns = []
     for unit, same, other in found:
-        tests = {}
+        tests: dict[str, stats.ClaimTest] = {}
+        if unit.is_measured and not card.measurements[unit.implementation].takes_seeds:
+            pair = (results.units[unit.name].histories[0].measured.tolist() for results in (theirs, ours))
+            reruns.append(Rerun(unit.name, same, other, tests, alpha, is_close=_alike(*pair)))
+            continue
         for claim in (claim for one, claim in tested if one is unit):
             test = _test(card, claim, theirs.units[unit.name], ours.units[unit.name], seeds, theirs.scale)
             if test is not None:
@@ -363,7 +376,8 @@ def compare(
 
 
 def _same_bits(one: History, other: History) -> bool:
-    pairs = ((one.episodes, other.episodes), (one.evaluations, other.evaluations), (one.final, other.final))
+    names = ("episodes", "evaluations", "final", "measured")
+    pairs = [(getattr(one, name), getattr(other, name)) for name in names]
     return one.steps == other.steps and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
@@ -373,9 +387,10 @@ def _test(
     """Ours against theirs; None where one of them has no score."""
     from rlrepro.verdict import scaled
 
-    protocol: Protocol = scaled(card.protocols[claim.protocol], scale)
-    there = score(protocol, theirs.histories).values
-    here = score(protocol, [h for h in ours.histories if h.seed in seeds]).values
+    protocol: Protocol = scaled(card.protocol_of(claim), scale)
+    of = measured_score if isinstance(claim, Claim) and claim.measurement else score
+    there = of(protocol, theirs.histories).values
+    here = of(protocol, [h for h in ours.histories if h.seed in seeds]).values
     if not len(there) or not len(here):
         return None
     margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else float(np.std(there))
@@ -411,6 +426,8 @@ def cheapest(card: Card) -> Claim | Order:
     """The claim whose runs take the fewest env steps."""
 
     def steps(claim: Claim | Order) -> int:
+        if isinstance(claim, Claim) and claim.measurement:
+            return 0 if card.is_computed(claim) else 10**12  # what it takes is not known
         own = units_of(card, *(([claim], []) if isinstance(claim, Claim) else ([], [claim])))
         return sum(int(card.implementations[u.implementation].hyperparameters["total_timesteps"].value) for u in own)
 
@@ -437,7 +454,7 @@ def verify(
     units = units_of(card, claims, orders)
     chosen = _seeds(file, theirs, units, seeds)
     reproduction = Reproduction(into or place / "again", card, theirs.scale, ["rlrepro", "verify", str(file)])
-    failed = reproduction.run(units, chosen)
+    failed = reproduction.run(units, chosen, exactly=True)
     if failed:
         print(f"could not be run again: {', '.join(failed)}")
         return 1
@@ -469,6 +486,9 @@ def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
     """Print what came out; the exit status."""
     for one in reruns:
         count = len(one.same_bits) + len(one.other_bits)
+        if one.other_bits and one.is_close:
+            print(f"{one.unit}: the same to nine digits")
+            continue
         if not one.other_bits:
             print(f"{one.unit}: the same bit for bit, {count} of {count} seeds")
             continue

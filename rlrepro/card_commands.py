@@ -190,7 +190,7 @@ where = ""  # TODO: a table or figure
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from rlrepro.units import env_warnings, settings_of, units_of
+    from rlrepro.units import check_unit, env_warnings, units_of
 
     status = 0
     for name in asked.cards:
@@ -208,12 +208,14 @@ def _check(asked: argparse.Namespace) -> int:
             status = 1
             continue
         claims = len(card.claims) + len(card.orders)
-        print(f"{file}: no faults: {_count(claims, 'claim')}, {_count(len(units), 'run')} of each seed")
+        runs = sum(not unit.is_measured for unit in units)
+        measured = f", {_count(len(units) - runs, 'measurement')}" if runs < len(units) else ""
+        print(f"{file}: no faults: {_count(claims, 'claim')}, {_count(runs, 'run')} of each seed{measured}")
         for warning in env_warnings(card, units):
             print(f"  warning: {warning}")
         for unit in units:
             try:
-                settings_of(card, unit, (0,))
+                check_unit(card, unit)
             except Problem as problem:
                 print(f"  note: {unit.name} cannot run here: {problem}")
     return status
@@ -301,6 +303,10 @@ def _sections(card: Card) -> dict[str, dict[str, str]]:
         sections[f"implementation {name}"] = own
     for name, protocol in card.protocols.items():
         sections[f"protocol {name}"] = _texts(protocol.to_table())
+    for name, measurement in card.measurements.items():
+        own = {"function": measurement.function} | _texts({"what": measurement.what, "seeds": measurement.seeds})
+        own |= {k: f"{_toml_any(v.value)}{_FROM}{v.source}" for k, v in measurement.hyperparameters.items()}
+        sections[f"measurement {name}"] = own
     everything: list[Claim | Order] = [*card.claims, *card.orders]
     for one in everything:
         sections[f"claim {one.id}"] = _texts(dataclasses.asdict(one), "id")

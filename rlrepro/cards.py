@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import json
 import math
 import re
@@ -31,6 +32,13 @@ SPREADS = {
     "unknown": "printed, and not said what it is",
     "none": "not printed",
 }
+RULES = {
+    "exact": "printed to the last digit: ours rounds to it",
+    "about": '"about": ours lies within a band around it',
+    "at most": "a bound: ours is not above it",
+    "at least": "a bound: ours is not below it",
+}
+ABOUT = 0.05  #: the band of a number that a text calls "about", as a part of it
 _SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
 _SOURCES = "'paper: Table 3', 'code: repository@commit path', 'secondary: where', or 'ours: why'"
 RUN_SETTINGS = ("total_timesteps", "num_envs", "normalise_obs", "normalise_reward")
@@ -95,13 +103,30 @@ class Implementation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A function that measures numbers which are no returns of an agent, with every hyperparameter and its source."""
+
+    name: str
+    function: str  #: as `rlrepro.plugins.find_measurement` takes it
+    what: str  #: what it measures, in words
+    hyperparameters: Mapping[str, Value]
+    takes_seeds: bool  #: False: it computes, and there is nothing to repeat
+    seeds: int | None = None  #: how many make its number; None: as many as are asked for
+
+    @property
+    def protocol(self) -> Protocol:
+        """What it measures, as a protocol that says so in words."""
+        return Protocol("training", "other", note=self.what)
+
+
+@dataclasses.dataclass(frozen=True)
 class Claim:
-    """One number of the paper."""
+    """One number of the paper, or several that stand together."""
 
     id: str
-    implementation: str
+    implementation: str  #: "" where a function measures it
     environments: tuple[str, ...]
-    protocol: str
+    protocol: str  #: "" where a function measures it
     reported: float
     margin: float  #: what counts as equal, in units of the return
     margin_why: str
@@ -113,6 +138,14 @@ class Claim:
     published: str = ""  #: id in the book of published results
     aggregate: str = ""  #: "mean", "median" or "iqm" of normalised scores over several environments
     note: str = ""
+    measurement: str = ""
+    rule: str = ""  #: how a printed number is judged: one of `rlrepro.stats.RULES`; "": as a mean over seeds
+    values: tuple[float, ...] = ()  #: where several are claimed at once; `reported` is one of them
+
+    @property
+    def printed(self) -> tuple[float, ...]:
+        """All the numbers that it claims."""
+        return self.values or (self.reported,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +175,21 @@ class Card:
     orders: tuple[Order, ...]
     compute: str
     deviations: tuple[str, ...]
+    measurements: Mapping[str, Measurement] = dataclasses.field(default_factory=dict)
+
+    def protocol_of(self, claim: Claim | Order) -> Protocol:
+        """How a claim's number is made."""
+        if isinstance(claim, Claim) and claim.measurement:
+            return self.measurements[claim.measurement].protocol
+        return self.protocols[claim.protocol]
+
+    def is_computed(self, claim: Claim | Order) -> bool:
+        """Whether its number is computed, so that there is nothing to repeat."""
+        return (
+            isinstance(claim, Claim)
+            and bool(claim.measurement)
+            and (not self.measurements[claim.measurement].takes_seeds)
+        )
 
 
 def find_card(name: str) -> Path:
@@ -278,6 +326,7 @@ _TOP = (
     "environment",
     "implementation",
     "protocol",
+    "measurement",
     "claim",
     "claim_defaults",
     "order",
@@ -294,7 +343,8 @@ def _read(reader: _Reader, values: Mapping[str, Any], file: Path, text: str) -> 
     environments = {name: _environment(reader, name, v) for name, v in _named(reader, values, "environment")}
     implementations = _implementations(reader, values)
     protocols = {name: _protocol(reader, name, v) for name, v in _named(reader, values, "protocol")}
-    claims = list(_claims(reader, values, environments, implementations, protocols))
+    measurements = _measurements(reader, values)
+    claims = list(_claims(reader, values, environments, implementations, protocols, measurements))
     orders = list(_orders(reader, values, environments, implementations, protocols))
     if not claims and not orders and not reader.faults:
         top.fault("claim", "is missing: a card needs at least one [[claim]]")
@@ -323,6 +373,7 @@ def _read(reader: _Reader, values: Mapping[str, Any], file: Path, text: str) -> 
         tuple(order for _, order in orders),
         stated,
         deviations,
+        {k: v for k, v in measurements.items() if v is not None},
     )
 
 
@@ -390,24 +441,7 @@ def _implementations(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Im
         like = table.one_of("like", list(stated), None)
         base_agent, base = stated.get(like or "", ("", {}))
         agent = table.text("agent", "an agent, as --agent takes it", base_agent or _Absent)
-        own: dict[str, Value] = {}
-        groups = Table(
-            reader,
-            one.get("hyperparameters", {}),
-            (*path, "hyperparameters"),
-            list(one.get("hyperparameters", {})) if isinstance(one.get("hyperparameters", {}), dict) else ("source",),
-        ).values
-        for source, group in groups.items():
-            place = (*path, "hyperparameters", source)
-            if not isinstance(group, dict):
-                reader.fault(place, f"has no source: group hyperparameters under where they were read, as {_SOURCES}")
-                continue
-            if not _SOURCE.match(source):
-                reader.fault(place, f"{_short(source)} is no source: it is {_SOURCES}")
-            for key, value in group.items():
-                if key in own:
-                    reader.fault((*place, key), f"is given twice, by {own[key].source!r} too")
-                own[key] = Value(tuple(value) if isinstance(value, list) else value, source)
+        own = _sourced(reader, one, path)
         merged = {**base, **own}
         if agent is None:
             found[name] = None
@@ -416,6 +450,79 @@ def _implementations(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Im
         places = {key: (*path, "hyperparameters", value.source, key) for key, value in own.items()}
         found[name] = _checked(reader, name, agent, merged, path, places)
     return found
+
+
+def _sourced(reader: _Reader, one: Mapping[str, Any], path: toml_lines.Path) -> dict[str, Value]:
+    """The hyperparameters of an implementation or a measurement, each with its source."""
+    own: dict[str, Value] = {}
+    groups = Table(
+        reader,
+        one.get("hyperparameters", {}),
+        (*path, "hyperparameters"),
+        list(one.get("hyperparameters", {})) if isinstance(one.get("hyperparameters", {}), dict) else ("source",),
+    ).values
+    for source, group in groups.items():
+        place = (*path, "hyperparameters", source)
+        if not isinstance(group, dict):
+            reader.fault(place, f"has no source: group hyperparameters under where they were read, as {_SOURCES}")
+            continue
+        if not _SOURCE.match(source):
+            reader.fault(place, f"{_short(source)} is no source: it is {_SOURCES}")
+        for key, value in group.items():
+            if key in own:
+                reader.fault((*place, key), f"is given twice, by {own[key].source!r} too")
+            own[key] = Value(tuple(value) if isinstance(value, list) else value, source)
+    return own
+
+
+def _measurements(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
+    from rlrepro.plugins import find_measurement
+
+    found: dict[str, Measurement | None] = {}
+    stated: dict[str, tuple[str, dict[str, Value]]] = {}
+    for name, one in _named(reader, values, "measurement"):
+        path: toml_lines.Path = ("measurement", name)
+        table = Table(reader, one, path, ("function", "what", "like", "seeds", "hyperparameters"))
+        like = table.one_of("like", list(stated), None)
+        base_function, base = stated.get(like or "", ("", {}))
+        function = table.text(
+            "function", "a function: of an entry point, or package.module:name", base_function or _Absent
+        )
+        what = table.text("what", "what it measures, in words")
+        seeds = table.count("seeds", "a whole number of at least 1", None)
+        own = _sourced(reader, one, path)
+        found[name] = None
+        if function is None:
+            continue
+        stated[name] = (function, {**base, **own})
+        try:
+            source = find_measurement(function)
+        except Problem as problem:
+            table.fault("function" if "function" in one else "like", str(problem))
+            continue
+        merged = {**base, **own}
+        for key, value in merged.items():
+            place = (*path, "hyperparameters", value.source, key) if key in own else path
+            if key not in source.parameters:
+                reader.fault(place, f"{function} has no hyperparameter {key!r}{nearest(key, source.parameters)}")
+            elif not _fits(value.value, source.parameters[key]):
+                reader.fault(place, f"{_short(value.value)} is no {source.parameters[key]}")
+        missing = [key for key in source.parameters if key not in merged]
+        if missing:
+            reader.fault(
+                (*path, "hyperparameters"), f"{function} also needs {', '.join(missing)}, each under its source"
+            )
+        if seeds is not None and not source.takes_seeds:
+            table.fault("seeds", f"{function} computes its number and takes no seeds: leave it out")
+        if what is not None:
+            found[name] = Measurement(name, function, what, merged, source.takes_seeds, seeds)
+    return found
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    """Whether a value may be given where a function says what it takes; what it does not say is not checked."""
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+    return annotation not in kinds or type(value) in kinds[annotation]
 
 
 def _checked(
@@ -468,6 +575,7 @@ def _claims(
     environments: dict[str, Environment],
     implementations: Mapping[str, Implementation | None],
     protocols: Mapping[str, Protocol | None],
+    measurements: Mapping[str, Measurement | None],
 ) -> Iterator[tuple[int, Claim]]:
     known = ["environment", *(field.name for field in dataclasses.fields(Claim))]
     defaults = values.get("claim_defaults", {})
@@ -476,14 +584,18 @@ def _claims(
         merged = {**(defaults if isinstance(defaults, dict) else {}), **one}
         table = Table(reader, merged, path, known)
         identity = table.get("id", _is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
-        implementation = table.one_of("implementation", list(implementations))
-        protocol = table.one_of("protocol", list(protocols))
+        measurement = table.one_of("measurement", list(measurements), "")
+        if measurement == "" and "measurement" not in merged:
+            implementation = table.one_of("implementation", list(implementations))
+            protocol = table.one_of("protocol", list(protocols))
+        else:
+            implementation = protocol = ""
+            for field in ("implementation", "protocol", "aggregate"):
+                if field in one:
+                    table.fault(field, "is there beside `measurement`, a function: one of the two")
         names = _environments(table, environments)
         reported = table.number("reported", "the number that the paper prints")
-        margin = table.get(
-            "margin", lambda v: _is_number(v) and v > 0, "a number above 0: the difference that counts as none"
-        )
-        margin_why = table.text("margin_why", "why that margin")
+        rule, printed, margin, margin_why = _rule(table, reported, measurements.get(measurement or ""))
         where = table.text("where", "where in the paper: a table or figure")
         kind = table.one_of("spread_kind", list(SPREADS), "none")
         spread = table.number("spread", "a number, at least 0", None, low=0.0)
@@ -494,7 +606,7 @@ def _claims(
                 "per_seed", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", []
             )
         )
-        aggregate = table.one_of("aggregate", ("mean", "median", "iqm"), "")
+        aggregate = "" if measurement else table.one_of("aggregate", ("mean", "median", "iqm"), "")
         published, note = table.text("published", default=""), table.text("note", default="")
         _check_published(table, published)
         if kind in ("none",) and spread is not None:
@@ -507,14 +619,21 @@ def _claims(
             mean = math.fsum(per_seed) / len(per_seed)
             if abs(mean - reported) > 0.01 * max(abs(mean), abs(reported), 1e-9) + 0.01:
                 table.fault("per_seed", f"has the mean {mean:g}, but reported = {reported:g}")
-        if len(names) > 1 and not aggregate:
+        if len(names) > 1 and measurement:
+            table.fault("environments", "a function measures on one environment")
+        elif len(names) > 1 and not aggregate:
             table.fault("aggregate", "is missing: how several environments become one number: mean, median or iqm")
         if aggregate:
             for name in names:
                 if environments[name].random is None:
                     table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
-        _check_protocol(table, protocols.get(protocol or ""), [implementations.get(implementation or "")])
-        if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind) or not names:
+        known_protocol = protocols.get(protocol or "")
+        _check_protocol(table, known_protocol, [implementations.get(implementation or "")])
+        if rule and not measurement and (aggregate or (known_protocol and known_protocol.statistic == "one agent")):
+            table.fault("rule", "is for a mean over seeds, or a number that a function measures")
+        if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind, measurement, rule):
+            continue
+        if not names:
             continue
         yield (
             index,
@@ -534,8 +653,59 @@ def _claims(
                 published=published,
                 aggregate=aggregate,
                 note=note,
+                measurement=measurement,
+                rule=rule,
+                values=printed,
             ),
         )
+
+
+def _rule(
+    table: Table, reported: float | None, measurement: Measurement | None
+) -> tuple[Any, tuple[float, ...], Any, Any]:
+    """A claim's rule, all of its numbers, and its margin, which "exact" and bounds have from what is printed."""
+    rule = table.one_of("rule", list(RULES), "")
+    given = table.get("values", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", [])
+    values = tuple(map(float, given))
+    computed = measurement is not None and not measurement.takes_seeds
+    is_known = measurement is not None or not table.values.get("measurement")  # else it has a fault of its own
+    lacks_rule = computed and rule == ""
+    if lacks_rule and measurement is not None:
+        table.fault("rule", f"is missing, as {measurement.function} computes its number: one of {', '.join(RULES)}")
+    if rule == "exact" and not computed and is_known:
+        table.fault("rule", "'exact' is for what a function computes: over seeds nothing is; 'about' has a margin")
+    if values and not computed and is_known:
+        table.fault("values", "several numbers are for what a function computes")
+    elif values and reported is not None and reported not in values:
+        table.fault("values", f"should hold {reported:g}, which is reported")
+    if rule in ("at most", "at least") and "margin" in table.values:
+        table.fault("margin", f"a bound has none: ours is {rule} the number, or not")
+        return rule, values, None, None
+    needed = rule == "" and not lacks_rule
+    wanted = "a number above 0: the difference that counts as none"
+    margin = table.get("margin", lambda v: _is_number(v) and v > 0, wanted, _Absent if needed else None)
+    why = table.text("margin_why", "why that margin", _Absent if needed or margin is not None else "")
+    if rule and reported is not None and "margin" not in table.values:
+        margin, why = _own_margin(rule, values or (reported,))
+        if margin == 0:
+            table.fault("margin", 'is missing: "about 0" has no size of its own')
+    return rule, values, margin, why
+
+
+def _own_margin(rule: str, printed: Sequence[float]) -> tuple[float, str]:
+    """The margin that a rule has where the card gives none, and why."""
+    if rule == "about":
+        return ABOUT * abs(printed[0]), f'"about": ± {ABOUT:.0%} of the number'
+    half = 0.5 * 10.0 ** -max(map(_decimals, printed))
+    return half, "half a unit of the last printed digit" + (
+        "" if rule == "exact" else ", for the guards; a bound has none"
+    )
+
+
+def _decimals(value: float) -> int:
+    """Decimals of a number as it is printed shortest."""
+    text = repr(value)
+    return -int(decimal.Decimal(text).normalize().as_tuple().exponent) if value != int(value) else 0
 
 
 def _orders(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import glob
 import math
@@ -15,14 +16,14 @@ import numpy as np
 
 from rlrepro import figures, stats
 from rlrepro.calibrate import coverage_note
-from rlrepro.cards import Card, Claim, Order, find_card
+from rlrepro.cards import RULES, Card, Claim, Order, Value, find_card
 from rlrepro.errors import Problem
 from rlrepro.figures import Curve, Drawing, Mark
-from rlrepro.protocol import History, Protocol, Score, score, window
+from rlrepro.protocol import History, Protocol, Score, looked_at, score, window
 from rlrepro.published import load_traps
 from rlrepro.results import Results, UnitResults
 from rlrepro.units import unit_name
-from rlrepro.verdict import WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
+from rlrepro.verdict import MOST_LISTED, WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
 
 SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
 _SPREADS = {
@@ -41,6 +42,7 @@ _AGGREGATES = {
     "median": ("median of tasks", "Median"),
     "optimality gap": ("optimality gap", "Optimality gap"),
 }
+_NO_RETURNS = {"above": "higher than the paper's number", "below": "lower than the paper's number"}
 #: beyond so many claims, the details of each are folded
 _MANY = 40
 #: beyond so many rows or tasks a figure says less than the table
@@ -96,8 +98,20 @@ def row_of(card: Card, verdict: Verdict) -> Row:
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
     about = [_SPREADS[claim.spread_kind] if claim.spread is not None else "no spread printed"]
-    about.append(_count(claim.seeds, "seed") if claim.seeds else "seeds not stated")
+    if claim.seeds or not card.is_computed(claim):
+        about.append(_count(claim.seeds, "seed") if claim.seeds else "seeds not stated")
+    if claim.rule:
+        about[0] = {"exact": "to the last digit", "about": '"about"'}.get(claim.rule, claim.rule)
+    more = f" and {len(claim.values) - 1} more" if claim.values else ""
     measured, interval, seeds = "—", "", ""
+    if isinstance(verdict.test, stats.Comparison):
+        test = verdict.test
+        measured = number(test.measured[test.reported.index(claim.reported)], decimals)
+        seeds = (
+            "computed"
+            if not more
+            else f"computed; {len(test.measured) - len(test.outside)} of {len(test.measured)} agree"
+        )
     if verdict.score is not None and verdict.score.per_seed:
         measured = number(verdict.score.mean, decimals)
         if verdict.interval is not None and verdict.interval.low is not None:
@@ -105,16 +119,16 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         seeds = _count(len(verdict.score.per_seed), "seed")
     if verdict.score is not None and verdict.score.missing:
         seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
-    one_sided = verdict.kind == "one-sided"
+    margin = {"one-sided": "− ", "at most": "", "at least": ""}.get(verdict.kind, "± ")
     return Row(
         id=claim.id,
         environment=_listed(claim.environments) + (f" ({_combined(claim)})" if claim.aggregate else ""),
-        reported=exact(claim.reported),
+        reported=exact(claim.reported) + more,
         spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
         measured=measured,
         interval=interval,
         seeds=seeds,
-        margin=f"− {exact(claim.margin)}" if one_sided else f"± {exact(claim.margin)}",
+        margin=margin and f"{margin}{exact(claim.margin)}",
         word=verdict.word,
         qualified=verdict.qualified if verdict.word == "reproduced" else "",
         why=verdict.why,
@@ -132,7 +146,13 @@ def commands(judgement: Judgement, claim: str | None = None) -> str:
     parts = ["python", "-m", "rlrepro.reproduce", _card_name(card)]
     if claim is not None:
         parts += ["--claims", glob.escape(claim)]
-    seeds = sorted({seed for unit in results.units.values() for seed in unit.seeds})
+    as_many = {
+        unit_name(one.name, environment)  # of these the card says how many there are, or there is nothing to repeat
+        for one in card.measurements.values()
+        for environment in card.environments
+        if one.seeds is not None or not one.takes_seeds
+    }
+    seeds = sorted({seed for name, unit in results.units.items() for seed in unit.seeds if name not in as_many})
     if seeds:
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
@@ -170,6 +190,7 @@ class _Section:
     statistics: list[tuple[str, str]] = field(default_factory=list)
     tasks: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    heading: str = "Every seed and its score"
 
 
 def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Drawing]]:
@@ -200,13 +221,15 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         "profiles": _profiles(judgement, made, pdf),
         "hyperparameters": _hyperparameters(card),
         "environments": [_environment(card, name) for name in card.environments],
-        "protocols": [(name, protocol.describe(), protocol.note) for name, protocol in card.protocols.items()],
+        "protocols": [(name, protocol.describe(), protocol.note) for name, protocol in card.protocols.items()]
+        + [(name, measurement.what, "") for name, measurement in card.measurements.items()],
         "runs": _runs(judgement.results),
         "makings": _makings(judgement.results),
         "command": commands(judgement),
         "notes": judgement.notes,
         "coverages": _coverages(judgement.verdicts),
-        "words": WORDS,
+        "words": WORDS if not any(c.rule for c in card.claims) else {**WORDS, **_NO_RETURNS},
+        "rules": [(rule, text) for rule, text in RULES.items() if any(c.rule == rule for c in card.claims)],
         "symbols": SYMBOLS,
         "alpha": stats.ALPHA,
         "guards": {
@@ -229,7 +252,7 @@ def _sections(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> list
             f"claim-{index}",
             row_of(judgement.card, verdict),
             claim,
-            judgement.card.protocols[claim.protocol].describe(),
+            judgement.card.protocol_of(claim).describe(),
             commands(judgement, claim.id),
             notes=[*([claim.note] if claim.note else []), *_notes(verdict)],
         )
@@ -249,6 +272,8 @@ def _notes(verdict: Verdict) -> list[str]:
 
 
 def _spread_note(claim: Claim) -> str:
+    if claim.rule:
+        return ""
     return reported(claim).sample_spread().note
 
 
@@ -280,9 +305,20 @@ class _Drawer:
 def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     section, card, results = drawer.section, drawer.judgement.card, drawer.judgement.results
     decimals = decimals_for(claim.margin)
-    if verdict.score is not None:
+    if isinstance(verdict.test, stats.Comparison):
+        _fill_comparison(section, claim, verdict.test, decimals)
+        return
+    if verdict.score is not None and len(verdict.score.per_seed) > MOST_LISTED:
+        section.heading = f"{_count(len(verdict.score.per_seed), 'seed')}, each in results/"
+        section.seeds = [("", _spread_rows(verdict.score, decimals))]
+    elif verdict.score is not None:
         section.seeds = [(_combined(claim) if claim.aggregate else "", _seed_rows(verdict.score, decimals))]
     section.statistics = _statistics(claim, verdict, decimals)
+    if claim.measurement:
+        if verdict.score is not None and verdict.interval is not None and len(verdict.score.per_seed) <= MOST_LISTED:
+            paint = figures.strip(verdict.score.per_seed, verdict.interval, mark_of(claim, False), "what is measured")
+            drawer.add("-seeds", paint, (5.2, 1.45), "What each seed gives, their mean, and the paper's number.")
+        return
     units = [(e, results.units.get(unit_name(claim.implementation, e))) for e in claim.environments]
     there = {e: unit for e, unit in units if unit is not None and unit.histories}
     if len(there) < len(units):
@@ -296,7 +332,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     if len(curve.x) and not np.isnan(curve.y).all():
         counted = None
         if not claim.aggregate and protocol.statistic != "one agent":
-            counted = window(protocol, next(iter(there.values())).histories)
+            counted = window(protocol, looked_at(protocol, next(iter(there.values())).histories))
             if verdict.score is not None and verdict.score.at_step is not None:
                 counted = (verdict.score.at_step, verdict.score.at_step)
         caption = (
@@ -316,6 +352,25 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
         drawer.add("-seeds", paint, (5.2, 1.45), text)
 
 
+def _fill_comparison(section: _Section, claim: Claim, test: stats.Comparison, decimals: int) -> None:
+    section.heading = "Computed, and printed"
+    section.seeds = [("", [
+        ("" if len(test.measured) == 1 else f"{index + 1}:", f"{number(x, decimals)}, printed {exact(y)}",
+         "differs" if index in test.outside else "")
+        for index, (x, y) in enumerate(zip(test.measured, test.reported, strict=True))
+    ])]  # fmt: skip
+    section.statistics = [("Rule", f"{test.rule}: {RULES[test.rule]}")]
+    if test.rule in ("exact", "about"):
+        section.statistics.append(("Margin", f"{exact(claim.margin)}: {claim.margin_why}"))
+
+
+def _spread_rows(scored: Score, decimals: int) -> list[_Seed]:
+    """Of many seeds: the least, the quartiles and the most."""
+    names = ("least", "first quartile", "median", "third quartile", "most")
+    values = np.quantile(scored.values, (0, 0.25, 0.5, 0.75, 1))
+    return [(name, number(float(value), decimals), "") for name, value in zip(names, values, strict=True)]
+
+
 def _seed_rows(scored: Score, decimals: int | None) -> list[_Seed]:
     """Every seed's value, in the order of seeds; decimals None: by the values' own size."""
     if decimals is None:
@@ -328,6 +383,8 @@ def _seed_rows(scored: Score, decimals: int | None) -> list[_Seed]:
 def mark_of(claim: Claim, one_sided: bool) -> Mark:
     """The paper's number as figures draw it; its own error where spread, its kind and the seeds are known."""
     theirs = reported(claim)
+    if claim.rule:
+        return Mark(claim.reported, None, None, claim.margin, one_sided)
     sd, seeds = theirs.sample_sd, theirs.num_seeds
     if sd is None or seeds is None or seeds < 2 or one_sided:
         return Mark(claim.reported, None, None, claim.margin, one_sided)
@@ -365,6 +422,9 @@ def _iqm(values: np.ndarray) -> float:
 
 def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str]:
     """What the protocol looks at over training; training returns where no evaluations were made."""
+    if protocol.of == "length":
+        curve, what = _curve([h.lengths() for h in histories], dataclasses.replace(protocol, of="return"))
+        return curve, what.replace("Training return", "Episode length in training")
     if protocol.returns == "evaluation" and any(len(h.evaluations) > 1 for h in histories):
         return figures.evaluation_curve(histories), "Evaluation return."
     total = max((h.steps for h in histories), default=0)
@@ -432,15 +492,18 @@ def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str
     rows: list[tuple[str, str]] = []
     if verdict.interval is not None and verdict.score is not None:
         rows.append(("Mean", _mean_text(verdict.interval, len(verdict.score.per_seed), decimals)))
+    if claim.rule:
+        rows.append(("Rule", f"{claim.rule}: {RULES[claim.rule]}"))
     if isinstance(test, stats.Acceptance):
         rows += _acceptance_rows(test, decimals)
     elif isinstance(test, stats.ClaimTest):
-        rows += _test_rows(test, verdict, decimals, _spread_note(claim))
+        rows += _test_rows(test, verdict, decimals, _spread_note(claim), claim.rule)
     if verdict.seeds_needed is not None:
         needed = verdict.seeds_needed
         text = needed.note if needed.seeds is None else f"{needed.seeds:,}, for a power of {needed.power:.0%}"
         rows.append(("Seeds needed", f"{text}, if spread and difference are as they look"))
-    rows.append(("Margin", f"{exact(claim.margin)}: {claim.margin_why}"))
+    about = "Scale" if claim.rule in ("at most", "at least") else "Margin"
+    rows.append((about, f"{exact(claim.margin)}: {claim.margin_why}"))
     return rows
 
 
@@ -451,8 +514,17 @@ def _mean_text(interval: stats.Estimate, seeds: int, decimals: int) -> str:
     return _joined(text, interval.note, _coverage("mean", seeds))
 
 
-def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int, spread: str) -> list[tuple[str, str]]:
+def _test_rows(
+    test: stats.ClaimTest, verdict: Verdict, decimals: int, spread: str, rule: str = ""
+) -> list[tuple[str, str]]:
     decision = verdict.decision
+    tests = {
+        "": "two one-sided t tests of equivalence (Schuirmann, 1987) and a t test of difference (Welch, 1947), "
+        "with guarded variances and Satterthwaite's degrees of freedom",
+        "about": "two one-sided t tests that our mean lies in the band (Schuirmann, 1987) and a t test of difference, "
+        "with a guarded variance",
+    }
+    bound = "one-sided t tests that our mean keeps the bound, and that it lies beyond, with a guarded variance"
 
     def n(value: float | None) -> str:
         return number(value, decimals)
@@ -460,8 +532,7 @@ def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int, spread: s
     inside = "inside" if abs(test.low_90) < test.margin and abs(test.high_90) < test.margin else "not inside"
     whose = "unknown" if test.reported_sd is None else n(test.reported_sd)
     rows = [
-        ("Test", "two one-sided t tests of equivalence (Schuirmann, 1987) and a t test of difference (Welch, 1947), "
-         "with guarded variances and Satterthwaite's degrees of freedom"),
+        ("Test", tests.get(rule, bound)),
         ("Measured − reported", _joined(
             f"{n(test.difference)}, 95 % interval [{n(test.low)}, {n(test.high)}]",
             _coverage("difference", test.measured_seeds))),
@@ -474,6 +545,11 @@ def _test_rows(test: stats.ClaimTest, verdict: Verdict, decimals: int, spread: s
         ("The paper's sd", f"{whose}{f' ({spread})' if spread else ''}, {n(test.used_reported_sd)} as used; "
          + (_count(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated")),
     ]  # fmt: skip
+    if rule:
+        rows = [row for row in rows if row[0] != "The paper's sd"]
+    if rule in ("at most", "at least"):
+        names = {"p of equivalence": "p against it", "p of difference": "p for it"}
+        rows = [(names.get(name, name), text) for name, text in rows if name != "90 % interval"]
     if test.assumed:
         rows.append(("Assumed", test.assumed))
     return rows
@@ -503,6 +579,11 @@ def _overview(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:
     rows = []
     for verdict in judgement.verdicts:
         test = verdict.test
+        if verdict.kind in ("at most", "at least"):
+            continue  # their margin measures nothing
+        if isinstance(test, stats.Comparison):
+            off = test.differences[test.worst] / test.margin
+            rows.append((verdict.claim.id, off, off, off, verdict.word))
         if isinstance(test, stats.ClaimTest) and math.isfinite(test.se):
             value, low, high = (end / test.margin for end in (test.difference, test.low, test.high))
             rows.append((verdict.claim.id, value, low, high, verdict.word))
@@ -548,13 +629,17 @@ def _profiles(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:
 
 
 def _hyperparameters(card: Card) -> list[tuple[str, str, list[tuple[str, list[tuple[str, str]]]]]]:
-    """Each implementation, its agent, and by source its hyperparameters."""
+    """Each implementation or measurement, its agent or function, and by source its hyperparameters."""
     made = []
-    for name, one in card.implementations.items():
+    everything: list[tuple[str, str, Mapping[str, Value]]] = [
+        (name, f"agent {one.agent}", one.hyperparameters) for name, one in card.implementations.items()
+    ]
+    everything += [(name, f"function {m.function}", m.hyperparameters) for name, m in card.measurements.items()]
+    for name, what, values in everything:
         by_source: dict[str, list[tuple[str, str]]] = {}
-        for key, value in one.hyperparameters.items():
+        for key, value in values.items():
             by_source.setdefault(value.source, []).append((key, _value(value.value)))
-        made.append((name, one.agent, list(by_source.items())))
+        made.append((name, what, list(by_source.items())))
     return made
 
 

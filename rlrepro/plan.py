@@ -244,6 +244,8 @@ def time_limit(settings: Settings) -> int | None:
 
 def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float) -> UnitPlan:
     """A unit's cost, measured; why there is none is told, since the others can be planned all the same."""
+    if unit.is_measured:
+        return UnitPlan(unit, None, _MEASURED)
     try:
         settings = settings_of(card, unit, seeds, scale)
         return UnitPlan(unit, predict(settings, measure(settings), time_limit(settings)))
@@ -263,6 +265,12 @@ def seeds_for(
     """
     from rlrepro.verdict import reported
 
+    if card.is_computed(claim):
+        return "–", "computed: there is nothing to repeat"
+    if isinstance(claim, Claim) and claim.measurement and (own := card.measurements[claim.measurement].seeds):
+        return f"{own:,}", "as many as the card says make its number"
+    if isinstance(claim, Claim) and claim.rule:
+        return "?", f"held against a printed number: plan with {stats.MIN_SEEDS} and look again"
     if isinstance(claim, Order):
         return "–", "a claim of order: no spread is known before the runs"
     if card.protocols[claim.protocol].statistic == "one agent" or claim.spread_kind == "over episodes":
@@ -300,8 +308,11 @@ def show_plan(
     console.print(unit_table(plans))
     for warning in env_warnings(card, units):
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    measured = [plan.unit.name for plan in plans if plan.unit.is_measured]
+    if measured:
+        console.print(f"{', '.join(measured)}: {_MEASURED}", markup=False)
     for plan in plans:
-        if plan.cost is None:
+        if plan.cost is None and not plan.unit.is_measured:
             console.print(f"{plan.unit.name}: {plan.problem}", style="red", markup=False)
     table, remarks = claim_table(card, [*claims, *orders], plans)
     console.print(table)
@@ -310,6 +321,7 @@ def show_plan(
     console.print(_EXPLANATION, style="dim")
 
 
+_MEASURED = "measured by a function: what it takes is not known before it ran"
 _EXPLANATION = (
     "Seeds: for power 80 % after Holm's correction over these claims, if ours spread as the paper's: to show it equal "
     "where it is, and to find a difference of one margin. Time counts start-up, training and checkpoints by a probe "

@@ -165,11 +165,13 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
     for file in sorted(experiments.glob("*/verdicts.json")):
         card = load_card(str(file.parent / "card.toml"))
         rows = {row["claim"]: row for row in _rows(file)}
-        for claim in card.claims:
+        agents_own = [claim for claim in card.claims if not claim.measurement]
+        for claim in agents_own:
             row = rows.get(claim.id, {})
-            peers = [rows[other.id] for other in card.claims if other.id in rows and _is_peer(card, other, claim)]
+            peers = [rows[other.id] for other in agents_own if other.id in rows and _is_peer(card, other, claim)]
             agent = card.implementations[claim.implementation].agent
-            found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), _learned(claim, row, peers)))
+            learned = _learned(claim, row, peers) if card.protocols[claim.protocol].of == "return" else None
+            found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
     return found
 
 

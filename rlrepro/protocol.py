@@ -17,6 +17,7 @@ import numpy as np
 from rlrepro.errors import Problem, nearest
 
 RETURNS = ("training", "evaluation")
+QUANTITIES = ("return", "length")
 POLICIES = ("deterministic", "stochastic", "not stated")
 STATISTICS = {
     "mean": "the mean of what counts, then over seeds",
@@ -45,6 +46,7 @@ class Protocol:
     eval_episodes: int | None = None  #: episodes of one evaluation
     pooled: bool = False  #: the printed spread is over the episodes of all seeds together
     discount: float = 1.0  #: of the return; 1: undiscounted
+    of: str = "return"  #: of an episode: its return, or its length in env steps
     note: str = ""
 
     @staticmethod
@@ -56,7 +58,7 @@ class Protocol:
                 raise Problem(f"a protocol has no {name!r}{nearest(name, fields)}")
         if "returns" not in table:
             raise Problem(f"a protocol needs `returns`: {' or '.join(RETURNS)}")
-        choices = {"returns": RETURNS, "policy": POLICIES, "statistic": tuple(STATISTICS)}
+        choices = {"returns": RETURNS, "policy": POLICIES, "statistic": tuple(STATISTICS), "of": QUANTITIES}
         for name, value in table.items():
             if name in choices:
                 if value not in choices[name]:
@@ -86,6 +88,8 @@ class Protocol:
         chosen = [name for name in ("last", "after_step", "to_step", "eval_every") if getattr(self, name) is not None]
         if self.statistic == "one agent" and chosen:
             raise Problem(f"{chosen[0]} says nothing of 'one agent', which is the final evaluation: leave it out")
+        if self.of == "length" and (self.returns != "training" or self.discount != 1):
+            raise Problem("of 'length' is for training episodes, and knows no discount")
         if self.statistic == "other" and not self.note:
             raise Problem("the statistic 'other' needs a `note` that says what the number is")
         if None not in (self.after_step, self.to_step) and self.after_step >= self.to_step:  # type: ignore[operator]
@@ -134,7 +138,7 @@ class Protocol:
             )
             if text
         )
-        kind = f"{policy}{self.returns} return"
+        kind = f"{policy}{self.returns} {'return' if self.of == 'return' else 'episode length in steps'}"
         text = {
             "mean": f"{kind}, mean of {chosen}{window}",
             "max of seed mean": f"{kind}, maximum over time of the seeds' mean, {chosen}{window}",
@@ -174,9 +178,18 @@ class History:
     final: np.ndarray  #: `[k]`: the returns of the final evaluation's episodes; empty where there was none
     steps: int  #: env steps trained
     stopped: str = ""  #: why it stopped early; empty where it is finished
+    measured: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  #: `[k]`: what a function measured
 
     def points(self, returns: str) -> np.ndarray:
         return self.episodes if returns == "training" else self.evaluations
+
+    def lengths(self) -> History:
+        """The same with each episode's length in place of its return, told by where it ended: of one sub-environment.
+
+        Episodes of one sub-environment follow one another without a gap.
+        """
+        ends = self.episodes[:, 0]
+        return dataclasses.replace(self, episodes=np.column_stack([ends, np.diff(ends, prepend=0.0)]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +223,7 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
         return _max_of_seed_mean(protocol, histories)
     per_seed: dict[int, float] = {}
     missing: dict[int, str] = {}
-    for history in sorted(histories, key=lambda h: h.seed):
+    for history in sorted(looked_at(protocol, histories), key=lambda h: h.seed):
         points, lack = _counted(protocol, history)
         returns = points[:, 1]
         if not lack and not np.isfinite(returns).all():
@@ -220,6 +233,19 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
         else:
             per_seed[history.seed] = float(returns.max() if protocol.statistic.endswith("maxima") else returns.mean())
     return Score(protocol, per_seed, missing)
+
+
+def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[History]:
+    """The histories with what the protocol looks at in the place of returns."""
+    return histories if protocol.of == "return" else [history.lengths() for history in histories]
+
+
+def measured_score(protocol: Protocol, histories: Sequence[History]) -> Score:
+    """What a function measured, one number a seed, as a score by a protocol that only says so in words."""
+    per_seed = {h.seed: float(h.measured[0]) for h in histories if len(h.measured) == 1}
+    finite = {seed: value for seed, value in sorted(per_seed.items()) if math.isfinite(value)}
+    missing = {seed: f"its number is {value}" for seed, value in sorted(per_seed.items()) if seed not in finite}
+    return Score(protocol, finite, missing)
 
 
 def window(protocol: Protocol, histories: Sequence[History]) -> tuple[float, float] | None:

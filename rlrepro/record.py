@@ -243,6 +243,11 @@ def _slug(text: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in last)
 
 
+def circumstances(command: Sequence[str]) -> dict[str, Any]:
+    """What is said of where and how something was made."""
+    return _circumstances(command)[0]
+
+
 def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
     """What run.json says of where and how a run was made, and the uncommitted changes."""
     packages = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3")

@@ -1,4 +1,4 @@
-"""`python -m rlrepro.reproduce CARD`: train what a card's claims need, score it, judge it, and write the page.
+"""`python -m rlrepro.reproduce CARD`: train and measure what a card's claims need, score, judge, and write the page.
 
 reproductions/NAME/
   card.toml      the card as it was
@@ -14,7 +14,7 @@ import dataclasses
 import itertools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,21 @@ from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.flags import Parser, seed_list, whole_number
 from rlrepro.histories import read_run
+from rlrepro.measure import measure
 from rlrepro.record import RunFolder
 from rlrepro.results import Results, UnitResults, read_results, write_results
 from rlrepro.settings import Request, Settings
-from rlrepro.units import Unit, choose, differences, settings_of, shared, units_of
+from rlrepro.units import (
+    Unit,
+    check_unit,
+    choose,
+    differences,
+    measured_settings,
+    seeds_of,
+    settings_of,
+    shared,
+    units_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,8 +122,11 @@ class Reproduction:
     command: Sequence[str]
     processes: int | None = None
 
-    def run(self, units: Sequence[Unit], seeds: Sequence[int]) -> list[str]:
-        """Train what is not there yet; the units that did not finish."""
+    def run(self, units: Sequence[Unit], seeds: Sequence[int], exactly: bool = False) -> list[str]:
+        """Train and measure what is not there yet; the units that did not finish.
+
+        `exactly` these seeds, also of a measurement that says how many make its number.
+        """
         from rich.console import Console
 
         console = Console()
@@ -120,31 +134,47 @@ class Reproduction:
         lock = RunFolder(self.folder)
         lock.lock(patience=0.0)
         try:
-            return self._run(units, seeds, console)
+            return self._run(
+                [(unit, tuple(seeds) if exactly else seeds_of(self.card, unit, seeds)) for unit in units], console
+            )
         finally:
             lock.unlock()
 
-    def _run(self, units: Sequence[Unit], seeds: Sequence[int], console: Console) -> list[str]:
-        plans = [(unit, settings_of(self.card, unit, seeds, self.scale)) for unit in units]
+    def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
+        plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
         results = self._results()
-        for unit, settings in plans:
+        for unit, _, settings in plans:
             _check_same(settings, results.units.get(unit.name), self.folder / "results")
         write_whole(self.folder / "card.toml", self.card.text.encode())
         failed = []
-        for index, (unit, settings) in enumerate(plans, 1):
+        for index, (unit, seeds, settings) in enumerate(plans, 1):
             title = f"\\[{index}/{len(plans)}] {unit.implementation} on {unit.environment}"
             if not set(seeds) - _finished(results.units.get(unit.name)):
-                console.print(f"[bold]{title}[/]: {len(seeds)} seeds are there already", highlight=False)
+                there = f"{len(seeds)} seeds are" if len(seeds) > 1 else "it is"
+                console.print(f"[bold]{title}[/]: {there} there already", highlight=False)
                 continue
             console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
-            done, problems = self._train(unit, settings, results.units.get(unit.name))
-            results = dataclasses.replace(results, units={**results.units, unit.name: done})
-            write_results(self.folder / "results", results, only=unit.name)
-            for problem in problems:
-                console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
-            if set(seeds) - _finished(done):
+            parts: Iterator[tuple[UnitResults | None, list[str]]]
+            if isinstance(settings, Settings):
+                parts = iter([self._train(unit, settings, results.units.get(unit.name))])
+            else:
+                parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
+            for done, problems in parts:  # each is kept before the next begins
+                if done is not None:
+                    results = dataclasses.replace(results, units={**results.units, unit.name: done})
+                    write_results(self.folder / "results", results, only=unit.name)
+                for problem in problems:
+                    console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
+            if set(seeds) - _finished(results.units.get(unit.name)):
                 failed.append(unit.name)
         return failed
+
+    def _settings(self, unit: Unit, seeds: Sequence[int]) -> Settings | dict[str, Any]:
+        """Of a run, or of a measurement."""
+        if unit.is_measured:
+            check_unit(self.card, unit)
+            return measured_settings(self.card, unit)
+        return settings_of(self.card, unit, seeds, self.scale)
 
     def _results(self) -> Results:
         if not (self.folder / "results" / "results.json").exists():
@@ -229,12 +259,12 @@ def _finished(unit: UnitResults | None) -> set[int]:
     return {h.seed for h in unit.histories if not h.stopped} if unit else set()
 
 
-def _check_same(wanted: Settings, found: Settings | UnitResults | None, place: Path) -> None:
+def _check_same(wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
     """`Problem` where runs that are there were made with other settings than the card now asks for."""
     if found is None:
         return
     theirs = found.settings if isinstance(found, UnitResults) else shared(found)
-    for path, ours, other in differences(shared(wanted), theirs):
+    for path, ours, other in differences(wanted if isinstance(wanted, dict) else shared(wanted), theirs):
         raise Problem(
             f"{place} was run with {path} = {other!r}, and the card now says {ours!r}: "
             "move it away, or choose another --into"

@@ -3,6 +3,7 @@
 results/
   results.json           of each unit: its settings, seeds, commands, versions, hardware, and the hash of its file
   ppo-CartPole-v1.csv.gz   seed, kind (episode, evaluation or final), env_step, return
+  best-Gridworld-v0.csv.gz the same, of kind measured: what a function gave, in place of the return, at env step 0
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from rlrepro.protocol import History
 from rlrepro.record import cell
 
 RESULTS_FORMAT = 1
-_KINDS = ("episode", "evaluation", "final")
+_MOST_SEEDS = 10**7
+_KINDS = ("episode", "evaluation", "final", "measured")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,9 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
             "seeds": {str(h.seed): {"steps": h.steps, "stopped": h.stopped} for h in unit.histories},
             "sha256": hashlib.sha256(data).hexdigest(),
         }
+        if _is_measured(unit.settings):  # of thousands of seeds, which have no more to tell
+            about["units"][name]["seeds"] = _ranges(unit.seeds)
+            about["units"][name]["runs"] = [{**run, "seeds": _ranges(run["seeds"])} for run in unit.runs]
     write_whole(folder / "results.json", (json.dumps(about, indent=1) + "\n").encode())
 
 
@@ -114,19 +119,57 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         of_seed, of_kind = np.array(seeds, np.int64), np.array(kinds, str)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Problem(f"{file} is damaged: {error}") from None
+    if _is_measured(about["settings"]):
+        order = np.argsort(of_seed, kind="stable")
+        own = dict(zip(*_groups(of_seed[order], points[order, 1]), strict=True))
+        made = [History(s, *_EMPTY, 0, measured=own.get(s, np.empty(0))) for s in _listed(about["seeds"])]
+        runs = tuple({**run, "seeds": _listed(run["seeds"])} for run in about["runs"])
+        return UnitResults(about["settings"], runs, tuple(made))
     histories = []
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
-        episodes, evaluations, final = (points[mine & (of_kind == kind)] for kind in _KINDS)
-        history = History(int(name), episodes, evaluations, final[:, 1], int(one["steps"]), str(one["stopped"]))
-        histories.append(history)
+        episodes, evaluations, final, measured = (points[mine & (of_kind == kind)] for kind in _KINDS)
+        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1]
+        histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
+
+
+_EMPTY = np.empty((0, 2)), np.empty((0, 2)), np.empty(0)
+
+
+def _is_measured(settings: Mapping[str, Any]) -> bool:
+    return "function" in settings
+
+
+def _groups(keys: np.ndarray, values: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
+    """The values of each key; the keys are sorted."""
+    found, first = np.unique(keys, return_index=True)
+    return found.tolist(), np.split(values, first[1:])
+
+
+def _ranges(seeds: Sequence[int]) -> list[list[int]]:
+    """Seeds in their order, as first and last of those that follow one another."""
+    found: list[list[int]] = []
+    for seed in seeds:
+        if found and seed == found[-1][1] + 1:
+            found[-1][1] = seed
+        else:
+            found.append([seed, seed])
+    return found
+
+
+def _listed(ranges: Sequence[Sequence[int]]) -> list[int]:
+    """The inverse."""
+    if any(not -1 < last - first < _MOST_SEEDS for first, last in ranges):
+        raise ValueError("a range of seeds that cannot be")
+    return [seed for first, last in ranges for seed in range(first, last + 1)]
 
 
 def _rows(histories: Sequence[History]) -> bytes:
     lines = ["seed,kind,env_step,return\n"]
     for h in histories:
         final = np.column_stack([np.full(len(h.final), h.steps), h.final])
-        for kind, points in zip(_KINDS, (h.episodes, h.evaluations, final), strict=True):
+        measured = np.column_stack([np.zeros(len(h.measured)), h.measured])
+        for kind, points in zip(_KINDS, (h.episodes, h.evaluations, final, measured), strict=True):
             lines += [f"{h.seed},{kind},{int(step)},{cell(value)}\n" for step, value in points.tolist()]
     return "".join(lines).encode()

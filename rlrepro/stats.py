@@ -555,6 +555,97 @@ def share_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     return low, high
 
 
+# --- numbers of a text: computed ones, bands and bounds
+
+_ROUNDING = 1e-9  # of the arithmetic, relative
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was computed and not sampled, beside what is printed, number by number: nothing is left to a test.
+
+    By rule "exact" or "about" each lies within ± margin of the printed one ("exact": half a unit of its last digit);
+    by "at most" and "at least" none lies beyond it.
+    """
+
+    measured: tuple[float, ...]
+    reported: tuple[float, ...]
+    margin: float
+    rule: str
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        return tuple(x - y for x, y in zip(self.measured, self.reported, strict=True))
+
+    @property
+    def outside(self) -> tuple[int, ...]:
+        """Which are not as printed, from 0."""
+        excess = {"at most": lambda d: d, "at least": lambda d: -d}.get(self.rule, lambda d: abs(d) - self.margin)
+        return tuple(
+            index
+            for index, (d, printed) in enumerate(zip(self.differences, self.reported, strict=True))
+            if not excess(d) <= _ROUNDING * max(1.0, abs(printed))
+        )
+
+    @property
+    def worst(self) -> int:
+        """Which is furthest off."""
+        return int(np.argmax(np.abs(self.differences)))
+
+    @property
+    def verdict(self) -> Verdict:
+        if not self.outside:
+            return "reproduced"
+        furthest = max(self.outside, key=lambda index: abs(self.differences[index]))
+        return "above" if self.differences[furthest] > 0 else "below"
+
+
+def band_test(measured: Values, reported: float, margin: float) -> ClaimTest:
+    """Does our mean lie in the band `reported` ± `margin` that "about" stands for?
+
+    One-sample t tests with the guards of `guarded_se` on our variance. The band is all the room that the printed number
+    has: it is read as a round number, not as a sample of its own.
+    """
+    return _one_sample(measured, reported, margin, "")
+
+
+def bound_test(measured: Values, bound: float, rule: str, margin: float) -> ClaimTest:
+    """Does our mean keep a printed bound, "at most" or "at least" that? Its contrary is that it lies beyond.
+
+    One-sided t tests; `margin` is the scale of the guards.
+    """
+    return _one_sample(measured, bound, margin, rule)
+
+
+def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> ClaimTest:
+    x = _values(measured, "measured", 1)
+    if not (math.isfinite(margin) and margin > 0):
+        raise Problem(f"the margin is {margin}; expected a number above 0")
+    n, notes = len(x), []
+    difference, abstains, sd = _mean(x) - reported, n < MIN_SEEDS, _sd(x) if n > 1 else None
+    if abstains:
+        notes.append(f"{n} measured seed{'s' * (n > 1)}: a verdict needs at least {MIN_SEEDS}.")
+    if sd == 0:
+        notes.append(f"All {n} measured seeds gave the same: {'1' if abstains else IMAGINED} of a margin is counted.")
+    used = math.inf if sd is None else math.sqrt(sd**2 + (margin * (1 if abstains else IMAGINED)) ** 2)
+    se, df = used / math.sqrt(n), float(max(n - 1, 1))
+    above, below = (float(p) for p in one_sided(difference, se, df))
+    if rule:
+        equal, different = (below, above) if rule == "at most" else (above, below)
+    else:
+        equal, different = float(equivalence_p(difference, se, df, margin)), min(1.0, 2 * min(above, below))
+    if abstains:
+        above = below = equal = different = 1.0
+    half, half_90 = (float(special.stdtrit(df, level)) * se for level in (0.5 + CONFIDENCE / 2, 1 - ALPHA))
+    return ClaimTest(
+        measured_mean=_mean(x), reported_mean=reported, measured_seeds=n, reported_seeds=None,
+        margin=margin, difference=difference, low=difference - half, high=difference + half,
+        low_90=difference - half_90, high_90=difference + half_90,
+        p_equivalence=equal, p_difference=different, p_above=above, p_below=below,
+        se=se, df=df, measured_sd=sd, reported_sd=None, used_measured_sd=used, used_reported_sd=0.0, notes=tuple(notes),
+    )  # fmt: skip
+
+
 # --- claims of order
 
 

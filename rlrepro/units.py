@@ -1,4 +1,4 @@
-"""What a card's claims need trained: one unit for each implementation on each environment."""
+"""What a card's claims need: one unit for each implementation or measurement on each environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from rlrepro.cards import Card, Claim, Order
 from rlrepro.errors import Problem, nearest
-from rlrepro.plugins import find_agent
+from rlrepro.plugins import find_agent, find_env
 from rlrepro.protocol import Protocol
 from rlrepro.published import load_traps
 from rlrepro.settings import Request, Settings, parse_train
@@ -31,6 +31,7 @@ class Unit:
     environment: str
     protocols: tuple[Protocol, ...]
     claims: tuple[str, ...]  #: ids of the claims that it answers
+    is_measured: bool = False  #: `implementation` names a measurement: a function, and nothing is trained
 
 
 def choose(card: Card, patterns: Sequence[str]) -> tuple[tuple[Claim, ...], tuple[Order, ...]]:
@@ -51,7 +52,11 @@ def unit_name(implementation: str, environment: str) -> str:
 def units_of(card: Card, claims: Sequence[Claim], orders: Sequence[Order]) -> list[Unit]:
     """The units that answer these claims, in the order of the card. `Problem` where two ask for other evaluations."""
     wanted: dict[tuple[str, str], list[tuple[str, Protocol]]] = {}
+    measured: dict[tuple[str, str], list[str]] = {}
     for claim in claims:
+        if claim.measurement:
+            measured.setdefault((claim.measurement, claim.environments[0]), []).append(claim.id)
+            continue
         for environment in claim.environments:
             wanted.setdefault((claim.implementation, environment), []).append(
                 (claim.id, card.protocols[claim.protocol])
@@ -65,6 +70,9 @@ def units_of(card: Card, claims: Sequence[Claim], orders: Sequence[Order]) -> li
         _check_evaluations(implementation, environment, asked)
         protocols, ids = tuple(protocol for _, protocol in asked), tuple(dict.fromkeys(one for one, _ in asked))
         units.append(Unit(unit_name(implementation, environment), implementation, environment, protocols, ids))
+    for (measurement, environment), claimed in measured.items():
+        name = unit_name(measurement, environment)
+        units.append(Unit(name, measurement, environment, (), tuple(claimed), is_measured=True))
     names = [unit.name for unit in units]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -85,6 +93,45 @@ def _check_evaluations(implementation: str, environment: str, asked: Sequence[tu
                     f"({field}: {getattr(first, field)} and {getattr(protocol, field)}); "
                     "give each an implementation of its own (like = makes it short)"
                 )
+
+
+def unit_of(claim: Claim) -> str:
+    """The name of the unit that answers a claim on one environment."""
+    return unit_name(claim.measurement or claim.implementation, claim.environments[0])
+
+
+def seeds_of(card: Card, unit: Unit, asked: Sequence[int]) -> tuple[int, ...]:
+    """The seeds of a unit where these are asked for: a measurement may say how many make its number."""
+    if not unit.is_measured:
+        return tuple(asked)
+    measurement = card.measurements[unit.implementation]
+    if not measurement.takes_seeds:
+        return (0,)
+    return tuple(asked) if measurement.seeds is None else tuple(range(measurement.seeds))
+
+
+def measured_settings(card: Card, unit: Unit) -> dict[str, Any]:
+    """What a measurement is made of, as `shared` has it of a run."""
+    measurement, environment = card.measurements[unit.implementation], card.environments[unit.environment]
+    values = measurement.hyperparameters
+    made = {
+        "function": measurement.function,
+        "env": environment.run,
+        "env_kwargs": dict(environment.kwargs),
+        "wrappers": list(environment.wrappers),
+        "hyperparameters": {name: one.value for name, one in values.items()},
+        "sources": {name: one.source for name, one in values.items()},
+    }
+    return dict(json.loads(json.dumps(made)))
+
+
+def check_unit(card: Card, unit: Unit) -> None:
+    """`Problem` where it cannot run here."""
+    if unit.is_measured:
+        environment = card.environments[unit.environment]
+        find_env(environment.run, environment.kwargs, environment.wrappers)
+    else:
+        settings_of(card, unit, (0,))
 
 
 def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0) -> Settings:
@@ -157,7 +204,7 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator
     for name, value in wanted.items():
         if name == "sources" or name not in found:
             continue
-        if name != "hyperparameters":
+        if name != "hyperparameters" or "function" in wanted:
             if value != found[name]:
                 yield name, value, found[name]
             continue

@@ -13,9 +13,9 @@ import numpy as np
 from rlrepro import stats
 from rlrepro.cards import Card, Claim, Environment, Order
 from rlrepro.errors import Problem
-from rlrepro.protocol import Protocol, Score, refuse, score
+from rlrepro.protocol import Protocol, Score, measured_score, refuse, score
 from rlrepro.results import Results, UnitResults
-from rlrepro.units import Unit, differences, settings_of, shared, unit_name, units_of
+from rlrepro.units import Unit, differences, measured_settings, settings_of, shared, unit_name, unit_of, units_of
 
 WORDS = {
     "reproduced": "equal to the paper's number within the margin",
@@ -25,6 +25,8 @@ WORDS = {
     "not comparable": "run at a smaller scale than the paper's",
     "not run": "no runs yet",
 }
+#: beyond so many seeds, none is listed: the results have them
+MOST_LISTED = 200
 _BOOTSTRAP_SEED = 20_260_101
 
 
@@ -34,10 +36,10 @@ class Verdict:
 
     claim: Claim | Order
     word: str  #: one of `WORDS`
-    kind: str  #: "equivalence", "one-sided" or "order"
+    kind: str  #: "equivalence", "one-sided", "order", or the rule of a printed number
     why: str  #: in a sentence
     score: Score | None = None
-    test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | None = None
+    test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.Comparison | None = None
     decision: stats.Decision | None = None  #: p-values after Holm's correction
     interval: stats.Estimate | None = None  #: of our mean
     seeds_needed: stats.SeedsNeeded | None = None
@@ -104,6 +106,10 @@ def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTe
     why = refuse(claimed, scored.protocol)
     if why is not None:
         raise Problem(f"claim {claim.id} cannot be judged by this score: {why}")
+    if claim.rule == "about":
+        return stats.band_test(scored.values, claim.reported, claim.margin)
+    if claim.rule:
+        return stats.bound_test(scored.values, claim.reported, claim.rule, claim.margin)
     return stats.claim_test(scored.values, reported(claim), claim.margin)
 
 
@@ -145,7 +151,11 @@ def _check(card: Card, results: Results) -> list[str]:
 
 def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) -> None:
     try:
-        wanted = shared(settings_of(card, unit, found.seeds or (0,), scale))
+        wanted = (
+            measured_settings(card, unit)
+            if unit.is_measured
+            else shared(settings_of(card, unit, found.seeds or (0,), scale))
+        )
     except Problem:  # its environment is not installed here: the hyperparameters alone can be held against the card
         implementation = card.implementations[unit.implementation]
         known = {
@@ -178,8 +188,11 @@ class _Open:
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
-    protocol = scaled(card.protocols[claim.protocol], results.scale)
-    kind = "one-sided" if protocol.statistic == "one agent" or claim.spread_kind == "over episodes" else "equivalence"
+    if card.is_computed(claim):
+        return _compared(claim, results.units.get(unit_of(claim)))
+    protocol = scaled(card.protocol_of(claim), results.scale)
+    kind = claim.rule or "equivalence"
+    kind = "one-sided" if protocol.statistic == "one agent" or claim.spread_kind == "over episodes" else kind
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
         return _Open(claim, kind, lack="not run")
@@ -192,8 +205,26 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     return _Open(claim, kind, scored, test, _missing(scored) if scored.missing else "")
 
 
+def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
+    """A claim of what is computed: there is nothing to test."""
+    if unit is None or not unit.histories:
+        return _Open(claim, claim.rule, lack="not run")
+    values = unit.histories[0].measured
+    if len(values) != len(claim.printed):
+        raise Problem(
+            f"claim {claim.id} is of {len(claim.printed)} numbers, but {claim.measurement} computed {len(values)}"
+        )
+    if not np.isfinite(values).all():
+        return _Open(claim, claim.rule, lack=f"{claim.measurement} computed {values[~np.isfinite(values)][0]}")
+    test = stats.Comparison(tuple(values.tolist()), claim.printed, claim.margin, claim.rule)
+    return _Open(claim, claim.rule, test=test)
+
+
 def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results) -> Score | None:
     """A claim's score; of several environments, each seed's normalised scores become one. None: not run."""
+    if claim.measurement:
+        measured = results.units.get(unit_of(claim))
+        return None if measured is None else measured_score(protocol, measured.histories)
     scores = {}
     for environment in claim.environments:
         unit = results.units.get(unit_name(claim.implementation, environment))
@@ -258,7 +289,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
 
 
 def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
-    tested = [one for one in opened if one.kind != "one-sided" and one.test is not None]
+    tested = [one for one in opened if isinstance(one.test, stats.ClaimTest | stats.OrderTest)]
     decisions = dict(zip(map(id, tested), stats.decide([one.test for one in tested]), strict=True))
     return [_verdict(one, decisions.get(id(one)), max(1, len(tested)), scale) for one in opened]
 
@@ -272,13 +303,15 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
         return dataclasses.replace(made, word="inconclusive", why=f"no seed has a score ({one.lack})")
     if isinstance(one.test, stats.Acceptance):
         word, why, notes = _accepted(one.test)
+    elif isinstance(one.test, stats.Comparison):
+        word, why, notes = one.test.verdict, _as_printed(one.test), []
     elif isinstance(one.test, stats.OrderTest):
         assert decision is not None
         word, why, notes = _ordered(one.test, decision)
     else:
         assert decision is not None
         assert isinstance(one.claim, Claim)
-        word, why, notes = decision.verdict, _sentence(one.test, decision), list(one.test.notes)
+        word, why, notes = decision.verdict, _sentence(one.test, decision, one.claim.rule), list(one.test.notes)
         if word == "inconclusive":
             needed = _needed(one.claim, one.test, family)
             made = dataclasses.replace(made, seeds_needed=needed)
@@ -293,7 +326,33 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
 
 
-def _sentence(test: stats.ClaimTest, decision: stats.Decision) -> str:
+def _as_printed(test: stats.Comparison) -> str:
+    """What came of a comparison, in a sentence without its full stop."""
+    return _in_words(test).replace("-", "−")
+
+
+def _in_words(test: stats.Comparison) -> str:
+    count, worst = len(test.measured), test.worst
+    wanted = {"exact": "as printed", "about": f"within ± {test.margin:g} of"}.get(test.rule, test.rule)
+    if count > 1:
+        inside = f"{count - len(test.outside)} of {count} numbers are {wanted}" + " those printed" * (
+            test.rule != "exact"
+        )
+        furthest = f"number {worst + 1}, is {test.measured[worst]:.6g}, printed {test.reported[worst]:g}"
+        return f"{inside}; the furthest off, {furthest}"
+    off = f"{test.measured[0]:.6g} is computed"
+    if test.rule == "exact":
+        return f"{off}, which {'rounds' if not test.outside else 'does not round'} to the number printed"
+    if test.rule == "about":
+        return f"{off}, {'within' if not test.outside else 'not within'} ± {test.margin:g} of the number printed"
+    return f"{off}, {'' if not test.outside else 'not '}{test.rule} the number printed"
+
+
+def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -> str:
+    if rule in ("at most", "at least"):
+        kept = {"reproduced": f"{rule} that", "inconclusive": f"neither {rule} that nor beyond it for sure"}
+        p = decision.p_difference if decision.verdict in ("above", "below") else decision.p_equivalence
+        return f"{kept.get(decision.verdict, f'beyond the bound by {abs(test.difference):.4g}')} ({_p(p)})"
     if decision.verdict == "reproduced":
         text = f"equal within ± {test.margin:g} ({_p(decision.p_equivalence)})"
         return f"{text}, if {test.assumed}" if test.assumed else text
@@ -307,11 +366,13 @@ def _sentence(test: stats.ClaimTest, decision: stats.Decision) -> str:
 
 def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> stats.SeedsNeeded | None:
     """Seeds that would decide it if the difference is as it looks; Holm's worst step is counted."""
-    if test.measured_sd is None:
+    if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
+    band = stats.Reported(claim.reported, 0.0, "sample sd", 10**9)  # as sure as it stands there
     kind: Any = "equivalence" if abs(test.difference) < test.margin else "difference"
     alpha = stats.ALPHA / family
-    return stats.seeds_needed(test.measured_sd, reported(claim), claim.margin, test.difference, kind, alpha=alpha)
+    theirs = band if claim.rule else reported(claim)
+    return stats.seeds_needed(test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha)
 
 
 def _needs(needed: stats.SeedsNeeded, have: int) -> str:
@@ -346,10 +407,14 @@ def p_text(p: float) -> str:
 # -------------------------------------------------------------------------------------------- aggregates
 
 
+def _of_agents(card: Card) -> list[Claim]:
+    return [claim for claim in card.claims if not claim.measurement]
+
+
 def _names(card: Card) -> dict[str, str]:
     """What each implementation is called in the aggregates: its agent, where that says which."""
     where: dict[tuple[str, str], set[str]] = {}
-    for claim in card.claims:
+    for claim in _of_agents(card):
         for environment in claim.environments:
             agent = card.implementations[claim.implementation].agent
             where.setdefault((agent, environment), set()).add(claim.implementation)
@@ -365,10 +430,15 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
     """
     by_agent: dict[str, dict[str, np.ndarray]] = {}
     names = _names(card)
-    for claim in sorted(card.claims, key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
+    for claim in sorted(_of_agents(card), key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
         environment = card.environments[claim.environments[0]]
         unit = results.units.get(unit_name(claim.implementation, environment.name))
-        if unit is None or claim.aggregate or environment.random is None:
+        if (
+            unit is None
+            or claim.aggregate
+            or environment.random is None
+            or card.protocols[claim.protocol].of != "return"
+        ):
             continue
         scored = score(scaled(card.protocols[claim.protocol], results.scale), unit.histories)
         if scored.per_seed:
@@ -416,8 +486,16 @@ def _row(verdict: Verdict) -> dict[str, Any]:
     row: dict[str, Any] = {"claim": verdict.claim.id, "verdict": verdict.word, "kind": verdict.kind, "why": verdict.why}
     if isinstance(verdict.claim, Claim):
         row |= {"reported": verdict.claim.reported, "margin": verdict.claim.margin}
+        if verdict.claim.values:
+            row["values"] = list(verdict.claim.values)
+    if isinstance(verdict.test, stats.Comparison):
+        row["measured"] = list(verdict.test.measured) if len(verdict.test.measured) > 1 else verdict.test.measured[0]
     if verdict.score is not None and verdict.score.per_seed:
-        row |= {"measured": verdict.score.mean, "per_seed": {str(s): v for s, v in verdict.score.per_seed.items()}}
+        row["measured"] = verdict.score.mean
+        if len(verdict.score.per_seed) <= MOST_LISTED:
+            row["per_seed"] = {str(s): v for s, v in verdict.score.per_seed.items()}
+        else:
+            row["seeds"] = len(verdict.score.per_seed)
     if verdict.score is not None and verdict.score.missing:
         row["missing"] = {str(s): why for s, why in verdict.score.missing.items()}
     if verdict.qualified:

@@ -17,6 +17,7 @@ RULES: dict[str, tuple[frozenset[str] | None, tuple[str, ...]]] = {
     "rlrepro": (None, PLUGINS),
     "agents": (STDLIB | {"rlrepro", "torch", "numpy", "gymnasium"}, PLUGINS),
     "envs": (STDLIB | {"numpy", "gymnasium"}, ("rlrepro", *PLUGINS)),
+    "experiments": (STDLIB | {"rlrepro", "numpy"}, ("rlrepro.agents", "agents", "envs", "experiments")),
 }
 
 
