@@ -93,7 +93,7 @@ def _summary(judgement: Judgement, link: str) -> list[str]:
     card = judgement.card
     claims = [verdict.claim for verdict in judgement.verdicts]
     used = [name for claim in claims for name in _implementations(claim)]
-    agents = dict.fromkeys(card.implementations[name].agent for name in used)
+    agents = dict.fromkeys(card.implementations[name].agent if name else "measured by functions" for name in used)
     environments = dict.fromkeys(name for claim in claims for name in claim.environments)
     return [f"[{md(card.name)}]({link})", md(", ".join(agents)), md(", ".join(environments)), _counted([judgement])]
 
