@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,19 +25,19 @@ class Stated(FiniteMDP):
 
     def __init__(self, env: EnvSource, counted: bool = False) -> None:
         made = env.make()
-        task = made.unwrapped
-        super().__init__(int(task.observation_space.n), int(task.action_space.n))  # type: ignore[attr-defined]
+        task: Any = made.unwrapped
+        super().__init__(int(task.observation_space.n), int(task.action_space.n))
         self._counted = counted
         self._outcomes: Callable[[int, int], Iterable[tuple[float, float, int, bool]]]
         if hasattr(task, "outcomes"):
             self._outcomes = task.outcomes
-            self.begins = np.bincount(list(task.starts()), minlength=self.observation_space.n) / len(
+            self.begins = np.bincount(list(task.starts()), minlength=int(task.observation_space.n)) / len(
                 list(task.starts())
-            )  # type: ignore[attr-defined]
+            )
         else:
-            table = task.P  # type: ignore[attr-defined]
+            table = task.P
             self._outcomes = lambda state, action: ((p, r, s, end) for p, s, r, end in table[state][action])
-            self.begins = np.asarray(task.initial_state_distrib)  # type: ignore[attr-defined]
+            self.begins = np.asarray(task.initial_state_distrib)
         made.close()
 
     def outcomes(self, state: int, action: int) -> list[Outcome]:
@@ -46,7 +47,8 @@ class Stated(FiniteMDP):
     @property
     def uniform(self) -> Floats:
         """The random policy, `[states, actions]`."""
-        return np.full(model(self)[1].shape, 1 / self.action_space.n)  # type: ignore[attr-defined]
+        shape = model(self)[1].shape
+        return np.full(shape, 1 / shape[1])
 
 
 # ------------------------------------------------------------------------------------------- finite tasks
@@ -135,18 +137,18 @@ def blackjack_value(dealer: int, total: int, usable_ace: bool, stick_from: int) 
 
 def corridor_value(env: EnvSource, p_right: float) -> float:
     """The start's value in a corridor whose states look alike, going right with one probability; its steps taken."""
-    task = env.make().unwrapped
+    task: Any = env.make().unwrapped
     cells: list[int] = [0]
     moves: dict[tuple[int, int], int | None] = {}
     for cell in cells:  # grows: what is reached is explored
         for action in (0, 1):
             task.reset(seed=0)
-            task.set_state({"position": cell})  # type: ignore[attr-defined]
+            task.set_state({"position": cell})
             _, reward, terminated, _, _ = task.step(action)
             assert reward == -1.0
-            moves[cell, action] = None if terminated else task.position  # type: ignore[attr-defined]
-            if not terminated and task.position not in cells:  # type: ignore[attr-defined]
-                cells.append(task.position)  # type: ignore[attr-defined]
+            moves[cell, action] = None if terminated else task.position
+            if not terminated and task.position not in cells:
+                cells.append(task.position)
     follows = np.zeros((len(cells), len(cells)))
     for (cell, action), to in moves.items():
         if to is not None:

@@ -86,7 +86,7 @@ def left_excess(
 def two_actions_in_a(agent_class: type[Any]) -> type[Any]:
     """An agent of the maximisation-bias task for which all actions that are left in A are one, and all others."""
 
-    class Tied(agent_class):  # type: ignore[misc]
+    class Tied(agent_class):
         def update(self, batch: Transition, step: int) -> Any:
             metrics = super().update(batch, step)
             action, half = batch.action[:, 0], self.num_actions // 2
