@@ -87,7 +87,10 @@ class PPO(ActorCritic):
         },
     }
 
-    PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "num_minibatches": 4}
+    PROBE = {
+        "num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "anneal": True,
+        "num_minibatches": 4,
+    }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
         first_weights = "orthogonal" if config.ortho_init else "uniform"

@@ -9,13 +9,13 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
 from rlrepro import compare, stats, verdict
+from rlrepro.cards import Claim
 from rlrepro.compare import PublishedNumber
 from rlrepro.compare_figure import curves
 from rlrepro.errors import Problem
@@ -96,9 +96,9 @@ def test_the_command_shows_them(twin: Path, command: Command) -> None:
 
 def test_a_claim_refuses_a_score_by_another_protocol(twin: Path) -> None:
     (runner,) = load([twin], env="Runner-v1")
-    claim = SimpleNamespace(
-        id="runner", reported=70.0, margin=5.0, spread=21.6, spread_kind="population sd", seeds=3, per_seed=()
-    )
+    place = {"implementation": "agent", "environments": ("Runner-v1",), "protocol": "best", "where": "Table 1"}
+    spread = {"spread": 21.6, "spread_kind": "population sd", "seeds": 3}
+    claim = Claim("runner", reported=70.0, margin=5.0, margin_why="made up", **place, **spread)  # type: ignore[arg-type]
     claimed = Protocol("evaluation", "max of seed mean")
     for name, protocol in PROTOCOLS.items():
         try:
@@ -106,10 +106,10 @@ def test_a_claim_refuses_a_score_by_another_protocol(twin: Path) -> None:
         except Problem:
             continue
         if protocol == claimed:
-            assert verdict.judge_score(claim, claimed, scored).measured_mean == 70  # type: ignore[arg-type]
+            assert verdict.judge_score(claim, claimed, scored).measured_mean == 70
             continue
         with pytest.raises(Problem, match="claim runner cannot be judged by this score") as raised:
-            verdict.judge_score(claim, claimed, scored)  # type: ignore[arg-type]
+            verdict.judge_score(claim, claimed, scored)
         differs = "returns" if protocol.returns == "training" else "statistic"
         assert f"({differs}: " in str(raised.value), name
 

@@ -25,7 +25,7 @@ import importlib
 from importlib.metadata import entry_points
 for name in ("rlrepro", "rlrepro.agents", "rlrepro.envs", "rlrepro.experiments"):
     print(importlib.import_module(name).__file__)
-for group in ("agents", "agent_families", "envs", "env_namespaces", "wrappers", "batched_envs"):
+for group in ("agents", "agent_families", "envs", "env_namespaces", "wrappers", "batched_envs", "measurements"):
     for entry in entry_points(group=f"rlrepro.{group}"):
         print(group, entry.name, getattr(entry.load(), "__name__", entry.attr))  # a family is a mapping
 """
