@@ -23,7 +23,7 @@ from rlrepro.tabular import DrawnAhead, one_env
 class DifferentialSarsa(DrawnAhead):
     """Average-reward Sarsa for tasks that go on; a clock may cut them into episodes."""
 
-    value_of = None  # its values are relative to R̄, and not discounted
+    value_of = None  # type: ignore[assignment]  # its values are relative to R̄, and not discounted
 
     @dataclasses.dataclass(frozen=True)
     class Config:
