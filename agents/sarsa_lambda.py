@@ -46,7 +46,13 @@ class SarsaLambda:
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 10.1", low=0, high=1)
         epsilon: float = hyper(0.0, "of ε-greedy", "secondary: Sutton & Barto, Example 10.1", low=0, high=1)
         num_tilings: int = hyper(8, "tilings of a Box", "secondary: Sutton & Barto, Example 10.1", low=1, high=1024)
-        num_tiles: int = hyper(8, "tiles a dimension", "secondary: Sutton & Barto, Example 10.1", low=2, high=1024)
+        num_tiles: int = hyper(
+            8,
+            "tiles a dimension, of which each tiling has as many",
+            "secondary: Sutton & Barto, Example 10.1, but wider",
+            low=2,
+            high=1024,
+        )
         unbounded: float = hyper(3.0, "taken for a bound that the space does not have", "ours: it must end", low=0.001)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: about 500 episodes of MountainCar"}}

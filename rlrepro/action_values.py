@@ -19,8 +19,8 @@ from rlrepro.seeds import Adam, Network, Stack, Streams
 class ActionValues:
     """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
 
-    The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`. A subclass sets `optimiser`, and has
-    `_greedy_on_host(obs)`, the greedy actions `[S, N]`.
+    The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`, unless the agent acts in another way. A
+    subclass sets `optimiser`, and has `_greedy_on_host(obs)`, the greedy actions `[S, N]`.
     """
 
     online: Stack

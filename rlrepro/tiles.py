@@ -8,7 +8,8 @@ import numpy as np
 class TileCoder:
     """`num_tilings` grids of `num_tiles` tiles a dimension over a box, each grid displaced from the one before.
 
-    The tiles are so wide that every grid covers the box: (high − low) / (num_tiles − (K − 1) / K) for K tilings.
+    The tiles are so wide that every grid covers the box: (high − low) / (num_tiles − (K − 1) / K) for K tilings. The
+    book's Example 10.1 has tiles of (high − low) / num_tiles, and one more a dimension where a grid is displaced.
     Tiling i lies (K − 1 − i (2d + 1) mod K) / K tiles below the box in dimension d: displacement vectors of the first
     odd numbers (Miller & Glanz, 1996).
     """
