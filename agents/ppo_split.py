@@ -13,19 +13,17 @@ al., 2021) does so; the values here are those of its benchmark.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
+from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
-from rlrepro.distributions import DiagonalGaussian, policy_for
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
-from rlrepro.networks import MLP, Constant, features, is_image, num_features, xavier_uniform
-from rlrepro.seeds import Adam, Stack, Streams, descend
-from rlrepro.targets import approx_kl, clipped_surrogate, gae, normalised
+from rlrepro.networks import is_image
+from rlrepro.seeds import Adam, Streams, descend
+from rlrepro.targets import approx_kl, clipped_surrogate, normalised
 
 BENCHMARK = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a"
 BUILDER = f"{BENCHMARK} PPOBuilder.default"
@@ -34,7 +32,7 @@ ENVIRONMENT = f"{BENCHMARK} cfg/env/Pendulum-v0.yaml"
 LIBRARY = "code: MushroomRL/mushroom-rl@01a0cb67e190fc1661ec8c5dd8f8be43ab95680a PPO.__init__"
 
 
-class PPOSplit:
+class PPOSplit(ActorCritic):
     """PPO for Discrete and Box actions on vectors: two MLPs, the critic fitted first, then the policy."""
 
     @dataclasses.dataclass(frozen=True)
@@ -65,71 +63,31 @@ class PPOSplit:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
         refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", "more --num-steps")
-        self.config, self.setup = config, setup
-        self.policy = policy_for(setup.action_space)
-        num_actions, gain = self.policy.num_actions, math.sqrt(2) if config.activation == "relu" else 5 / 3
-        initialisers = [xavier_uniform(gain)] * len(config.hidden) + [xavier_uniform(1.0)]
-        sizes = (num_features(setup.observation_space), *config.hidden)
-        networks: dict[str, Any] = {"actor": MLP((*sizes, num_actions), config.activation, initialisers)}
-        if isinstance(self.policy, DiagonalGaussian):
-            networks["log_std"] = Constant(num_actions, config.log_std_init)
-        self.actor = Stack(setup.seeds, setup.device, **networks)
-        self.critic = Stack(setup.seeds, setup.device, critic=MLP((*sizes, 1), config.activation, initialisers))
-        self.actor_optimiser = Adam(self.actor, config.learning_rate, eps=config.adam_eps)
-        self.critic_optimiser = Adam(self.critic, config.value_learning_rate, eps=config.adam_eps)
-        self.noise = Streams(setup.seeds, "policy")
+        networks = config.hidden, config.activation, "xavier", config.log_std_init
+        super().__init__(setup, *networks, separate=True)
+        self.config = config
+        self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps)
+        self.critic_optimiser = Adam(self.critic_stack, config.value_learning_rate, eps=config.adam_eps)
         self.order = Streams(setup.seeds, "minibatches")
         self.memory = Rollout(config.num_steps, setup.device)
 
-    def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        return self.policy.sample(self._policy_on_host(obs), self.noise), {}
-
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        outputs = self._policy_on_host(obs)
-        return self.policy.mode(outputs) if deterministic else self.policy.sample(outputs, streams)
-
-    @torch.no_grad()
-    def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.policy_outputs(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
-
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return features(self.setup.observation_space, obs)
-
-    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """What the policy's distribution is made of, `[S, B, num_outputs]`."""
-        means = self.actor.actor(inputs)
-        if not isinstance(self.policy, DiagonalGaussian):
-            return means
-        return torch.cat([means, self.actor.log_std(means).expand_as(means)], -1)
-
-    def value(self, inputs: torch.Tensor) -> torch.Tensor:
-        """V(s), `[S, B]`."""
-        return self.critic.critic(inputs)[..., 0]
-
-    @torch.no_grad()
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """V(s), `[S, B]`, for `rlrepro probe`."""
-        return self.value(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """Fit the critic to one rollout `[S, T, N, ...]`, then improve the policy on it."""
-        config, shape = self.config, batch.reward.shape
-        obs, action = self._inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
+        config = self.config
+        obs, action = self.inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
         with torch.no_grad():  # the parameters are those that acted
             old_log_prob, _ = self.policy.log_prob_and_entropy(self.policy_outputs(obs), action)
             value = self.value(obs)
-            next_value = self.value(self._inputs(batch.next_obs.flatten(1, 2)))
-            values, ends = (value.view(shape), next_value.view(shape)), (batch.terminated, batch.truncated)
-            advantage = gae(batch.reward, *values, *ends, config.gamma, config.gae_lambda).flatten(1)
+            advantage = self.advantage(batch, value, config.gamma, config.gae_lambda)
             value_target = advantage + value
             advantage = normalised(advantage)
 
         for minibatch_obs, minibatch_target in self._minibatches(config.num_value_epochs, obs, value_target):
             value_loss = (self.value(minibatch_obs) - minibatch_target).square().mean(1)
-            descend(value_loss, self.critic, self.critic_optimiser)
+            descend(value_loss, self.critic_stack, self.critic_optimiser)
         for minibatch in self._minibatches(config.num_epochs, obs, action, old_log_prob, advantage):
             policy_loss, entropy, log_ratio = self.policy_loss(*minibatch)
-            descend(policy_loss - config.entropy_coef * entropy, self.actor, self.actor_optimiser)
+            descend(policy_loss - config.entropy_coef * entropy, self.stack, self.optimiser)
 
         log_ratio = log_ratio.detach()
         return {
@@ -156,25 +114,13 @@ class PPOSplit:
             yield from minibatches(order, self.config.batch_size, *rollout)
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            "actor": self.actor.matrix.detach(),
-            "critic": self.critic.matrix.detach(),
-            "actor_adam": self.actor_optimiser.get_state(),
-            "critic_adam": self.critic_optimiser.get_state(),
-            "noise": self.noise.get_state(),
-            "order": self.order.get_state(),
-        }
+        parts = {name: getattr(self, name).get_state() for name in _PARTS}
+        return {**super().get_state(), **parts}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self.actor.load(state["actor"])
-        self.critic.load(state["critic"])
-        self.actor_optimiser.set_state(state.get("actor_adam", {}))
-        self.critic_optimiser.set_state(state.get("critic_adam", {}))
-        self.noise.set_state(state["noise"])
-        self.order.set_state(state["order"])
+        super().set_state(state)
+        for name in _PARTS:
+            getattr(self, name).set_state(state.get(name, {}))
 
-    def get_policy(self) -> dict[str, torch.Tensor]:
-        return self.actor.named()
 
-    def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
-        self.actor.load_named(policy)
+_PARTS = ("optimiser", "critic_optimiser", "order")

@@ -63,12 +63,12 @@ class Plain:
 
     def __init__(self, agent: PPOSplit, row: int) -> None:
         self.config = config = agent.config
-        self.mean = plain(agent.actor, "actor", row, config.activation)
-        self.critic = plain(agent.critic, "critic", row, config.activation)
+        self.mean = plain(agent.stack, "actor", row, config.activation)
+        self.critic = plain(agent.critic_stack, "critic", row, config.activation)
         parameters = list(self.mean.parameters())
         self.log_std: nn.Parameter | None = None
-        if "log_std" in agent.actor.networks:
-            self.log_std = nn.Parameter(agent.actor.named()["log_std.value"][row, 0].double())
+        if "log_std" in agent.stack.networks:
+            self.log_std = nn.Parameter(agent.stack.named()["log_std.value"][row, 0].double())
             parameters.append(self.log_std)
         self.order = Streams([agent.setup.seeds[row]], "minibatches")
         self.adam = torch.optim.Adam(parameters, lr=config.learning_rate)
@@ -157,21 +157,21 @@ def test_two_updates_are_those_of_plain_torch_in_float64(actions: str, activatio
     assert 0 < metrics["losses/clipfrac"].mean() < 1
     for row, one in enumerate(plains):
         for stack, network, reference in (
-            (agent.actor, "actor", one.mean),
-            (agent.critic, "critic", one.critic),
+            (agent.stack, "actor", one.mean),
+            (agent.critic_stack, "critic", one.critic),
         ):
             found = plain(stack, network, row, activation).state_dict()
             for name, expected in reference.state_dict().items():
                 close(f"{network} {name} of row {row}", found[name], expected)
         if one.log_std is not None:
-            log_std = agent.actor.named()["log_std.value"][row, 0].double()
+            log_std = agent.stack.named()["log_std.value"][row, 0].double()
             close(f"log_std of row {row}", log_std, one.log_std.detach())
 
 
 @pytest.mark.parametrize("actions", ACTIONS)
 def test_neither_fit_touches_the_other_s_parameters(actions: str) -> None:
-    for still, moves in (("actor", "critic"), ("critic", "actor")):
-        agent = build(actions, **{"learning_rate" if still == "actor" else "value_learning_rate": 0.0})
+    for still, moves in (("stack", "critic_stack"), ("critic_stack", "stack")):
+        agent = build(actions, **{"learning_rate" if still == "stack" else "value_learning_rate": 0.0})
         before = {name: getattr(agent, name).matrix.detach().clone() for name in (still, moves)}
         agent.update(rollout(actions, 0), 0)
         assert torch.equal(getattr(agent, still).matrix, before[still])
@@ -220,11 +220,11 @@ def test_xavier_uniform_fills_the_bounds_that_torch_has() -> None:
 
 def test_networks_start_as_the_benchmark_s_do() -> None:
     agent = build("box", seeds=range(200), hidden=(32, 32), log_std_init=-0.5)
-    for stack, network, head in ((agent.actor, "actor", 2), (agent.critic, "critic", 1)):
+    for stack, network, head in ((agent.stack, "actor", 2), (agent.critic_stack, "critic", 1)):
         for layer, (fan_in, fan_out, gain) in enumerate(((4, 32, 2**0.5), (32, 32, 2**0.5), (32, head, 1.0))):
             weight = stack.named()[f"{network}.weight_{layer}"][:, :fan_in, :fan_out]
             assert weight.abs().max().item() == pytest.approx(gain * math.sqrt(6 / (fan_in + fan_out)), rel=1e-2)
-    assert (agent.actor.named()["log_std.value"] == -0.5).all()
+    assert (agent.stack.named()["log_std.value"] == -0.5).all()
 
 
 def test_images_and_a_rollout_of_one_transition_are_refused() -> None:
