@@ -27,12 +27,13 @@ class Case:
     goals: tuple[float | None, float | None]  #: ratios wanted for ten seeds and for one
     activation: str = "tanh"
     images: bool = False  #: MinAtar's network on both sides
+    warm: int = 2048  #: env steps before the clock starts
 
 
 _PPO = {"learning_rate": 2.5e-4, "gamma": 0.99, "gae_lambda": 0.95, "clip_range": 0.2, "max_grad_norm": 0.5}
 _DQN = {"learning_rate": 2.5e-4, "gamma": 0.99, "buffer_size": 10_000, "batch_size": 128, "learning_starts": 1000}
 _A2C = {"learning_rate": 7e-4, "gamma": 0.99, "gae_lambda": 1.0, "max_grad_norm": 0.5}
-_REPLAY = {"gamma": 0.99, "buffer_size": 100_000, "batch_size": 256, "learning_starts": 1000, "tau": 0.005}
+_REPLAY = {"gamma": 0.99, "buffer_size": 100_000, "batch_size": 256, "learning_starts": 100, "tau": 0.005}
 _EACH_STEP = {"train_freq": 1, "gradient_steps": 1, "learning_rate": 3e-4}
 _RATES = {"actor_learning_rate": 3e-4, "critic_learning_rate": 3e-4}
 
@@ -68,13 +69,13 @@ CASES = {
     "sac-halfcheetah": Case(
         agent="sac", env="HalfCheetah-v5", algorithm="SAC", num_envs=1, hidden=(256, 256), activation="relu",
         flags={"hidden": "256,256", **_RATES, **_REPLAY}, keywords={**_EACH_STEP, **_REPLAY},
-        steps=(2_500, 2_500), goals=(2, None),
+        steps=(1_500, 1_500), goals=(2, None), warm=300,
     ),
     "td3-halfcheetah": Case(
         agent="td3", env="HalfCheetah-v5", algorithm="TD3", num_envs=1, hidden=(256, 256), activation="relu",
         flags={"hidden": "256,256", "policy_delay": 2, "exploration_noise": 0, **_RATES, **_REPLAY},
         keywords={"policy_delay": 2, **_EACH_STEP, **_REPLAY},
-        steps=(2_500, 2_500), goals=(2, None),
+        steps=(1_500, 1_500), goals=(2, None), warm=300,
     ),
     "dqn-minatar": Case(
         agent="dqn", env="MinAtar/Breakout-v1", algorithm="DQN", num_envs=1, hidden=(), activation="relu", images=True,

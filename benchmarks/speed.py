@@ -101,7 +101,7 @@ def _sb3(work: Work) -> Callable[[], None]:
             policy["features_extractor_class"] = _minatar_features()
         return algorithm("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=policy, **case.keywords)
 
-    model(0).learn(2048)  # warm
+    model(0).learn(case.warm)
 
     def train() -> None:
         for seed in work.seeds:
@@ -151,7 +151,7 @@ def _rlrepro(work: Work) -> Callable[[], None]:
         agent, env, recorder = worker.prepare(job, lambda kind, **values: None)
         return lambda: loop.train(agent, env, steps, recorder, recorder.counter)
 
-    prepared(2048)()  # warm
+    prepared(case.warm)()
     return prepared(work.steps)
 
 
@@ -177,7 +177,7 @@ def scaling(case: str, steps: int) -> list[dict[str, Any]]:
     """How the cost of a seed falls as more are stacked in one process."""
     rows = []
     for seeds in (1, 2, 5, 10, 20, 50):
-        rate, peak = measure([Work("rlrepro", case, tuple(range(seeds)), max(2048, steps // max(1, seeds // 5)))])
+        rate, peak = measure([Work("rlrepro", case, tuple(range(seeds)), max(1024, steps // max(1, seeds // 5)))])
         rows.append({"case": case, "seeds": seeds, "steps_per_s": rate, "us_per_step_of_a_seed": 1e6 / rate,
                      "peak_mib": peak})  # fmt: skip
     return rows
@@ -220,6 +220,8 @@ def _shares(work: Work, pipe: Any) -> None:
     def train(agent: Any, env: Any, total: int, record: Any, counter: Any, first: int = 0) -> None:
         timed(agent, "act", "acting")
         timed(env, "step", "environments")
+        if (mujoco := sys.modules.get("mujoco")) is not None:
+            timed(mujoco, "mj_step", "MuJoCo itself")
         timed(agent.memory, "add", "memory")
         timed(agent, "update", "learning")
         timed(record, "tick", "logging")
@@ -227,6 +229,7 @@ def _shares(work: Work, pipe: Any) -> None:
         started = time.perf_counter()
         real_train(agent, env, total, record, counter, first)
         whole = time.perf_counter() - started
+        spent["environments"] -= spent.get("MuJoCo itself", 0.0)
         spent["the rest of the loop"] = whole - sum(spent.values())
         for label in spent:
             spent[label] /= whole
@@ -241,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns (3)")
     parser.add_argument("--sb3-threads", type=int, default=1, help="torch threads of a Stable-Baselines3 process (1)")
     parser.add_argument("--only", nargs="+", choices=tuple(CASES), metavar="CASE", help=f"some of {', '.join(CASES)}")
+    parser.add_argument("--ratios", action="store_true", help="the ratios alone, not how seeds scale or where time goes")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps: to see that it works")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     asked = parser.parse_args(arguments)
@@ -252,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         for seeds, processes in ((10, 2), (1, 1)):
             lengths = {
-                side: max(2048, int(count * scale * (3 if seeds == 1 else 1)))
+                side: max(1024, int(count * scale * (3 if seeds == 1 else 1)))
                 for side, count in zip(("sb3", "rlrepro"), CASES[name].steps, strict=True)
             }
             goal = CASES[name].goals[0 if seeds > 1 else 1]
@@ -264,6 +268,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{label:<24}{row['sb3_steps_per_s']:>13,.0f}"
                   f"{row['rlrepro_steps_per_s']:>11,.0f}{row['ratio']:>7.1f}×  {rounds:<22}{wanted:>5}"
                   f"  {row['sb3_peak_mib']:.0f}, {row['rlrepro_peak_mib']:.0f}", flush=True)  # fmt: skip
+    if not asked.ratios:
+        _details(names, scale, figures)
+    if asked.json:
+        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _details(names: Sequence[str], scale: float, figures: dict[str, Any]) -> None:
+    """How seeds scale in one process and where its time goes, printed and added to `figures`."""
     print("\nrlrepro, one process: how the cost of a seed falls")
     print(f"{'':<18}{'seeds':>6}{'steps/s in all':>16}{'µs a step of a seed':>21}{'peak MiB':>10}")
     for name in names:
@@ -274,12 +286,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("\nrlrepro, one process: where the time goes")
     for name in names:
         for seeds in (1, 5):
-            part = shares(name, seeds, max(2048, int(CASES[name].steps[1] * scale)))
+            part = shares(name, seeds, max(1024, int(CASES[name].steps[1] * scale)))
             figures["shares"][f"{name}-{seeds}"] = part
             text = ", ".join(f"{label} {value:.0%}" for label, value in sorted(part.items(), key=lambda kv: -kv[1]))
             print(f"{name}, {seeds} seed{'s' * (seeds > 1)}: {text}", flush=True)
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
