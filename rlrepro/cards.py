@@ -112,6 +112,7 @@ class Measurement:
     hyperparameters: Mapping[str, Value]
     takes_seeds: bool  #: False: it computes, and there is nothing to repeat
     seeds: int | None = None  #: how many make its number; None: as many as are asked for
+    agent: str = ""  #: whose number it is, where it trains an agent: for `rlrepro proofs`
 
     @property
     def protocol(self) -> Protocol:
@@ -476,25 +477,31 @@ def _sourced(reader: _Reader, one: Mapping[str, Any], path: toml_lines.Path) -> 
 
 
 def _measurements(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
-    from rlrepro.plugins import find_measurement
+    from rlrepro.plugins import find_agent, find_measurement
 
     found: dict[str, Measurement | None] = {}
-    stated: dict[str, tuple[str, dict[str, Value]]] = {}
+    stated: dict[str, tuple[str, str, dict[str, Value]]] = {}
     for name, one in _named(reader, values, "measurement"):
         path: toml_lines.Path = ("measurement", name)
-        table = Table(reader, one, path, ("function", "what", "like", "seeds", "hyperparameters"))
+        table = Table(reader, one, path, ("function", "agent", "what", "like", "seeds", "hyperparameters"))
         like = table.one_of("like", list(stated), None)
-        base_function, base = stated.get(like or "", ("", {}))
+        base_function, base_agent, base = stated.get(like or "", ("", "", {}))
         function = table.text(
             "function", "a function: of an entry point, or package.module:name", base_function or _Absent
         )
+        agent = table.text("agent", "the agent whose number it is", base_agent)
         what = table.text("what", "what it measures, in words")
         seeds = table.count("seeds", "a whole number of at least 1", None)
         own = _sourced(reader, one, path)
         found[name] = None
         if function is None:
             continue
-        stated[name] = (function, {**base, **own})
+        stated[name] = (function, agent, {**base, **own})
+        try:
+            if agent:
+                find_agent(agent)
+        except Problem as problem:
+            table.fault("agent", str(problem))
         try:
             source = find_measurement(function)
         except Problem as problem:
@@ -515,7 +522,7 @@ def _measurements(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Measu
         if seeds is not None and not source.takes_seeds:
             table.fault("seeds", f"{function} computes its number and takes no seeds: leave it out")
         if what is not None:
-            found[name] = Measurement(name, function, what, merged, source.takes_seeds, seeds)
+            found[name] = Measurement(name, function, what, merged, source.takes_seeds, seeds, agent)
     return found
 
 

@@ -29,6 +29,7 @@ from rlrepro.verdict import WORDS
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")
 _PEER = "sb3:"
+_NEVER_LEARNS = ["nothing: it is the reference", "no claim is made of it"]  #: where no probe applies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +78,10 @@ def table(
     """The table, a row an agent."""
     found = reproductions(experiments)
     rows = [
-        [*described(name), _probed(probed.get(name, {})), _agreed(agreed.get(name, {})), *_shown(found.get(name, []))]
+        [*described(name), _probed(one := probed.get(name, {})), _agreed(agreed.get(name, {})),
+         *(_shown(found.get(name, [])) if not one or set(one.values()) != {None} else _NEVER_LEARNS)]
         for name in names
-    ]
+    ]  # fmt: skip
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -166,8 +168,12 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
         card = load_card(str(file.parent / "card.toml"))
         rows = {row["claim"]: row for row in _rows(file)}
         agents_own = [claim for claim in card.claims if not claim.measurement]
-        for claim in agents_own:
+        for claim in card.claims:
             row = rows.get(claim.id, {})
+            if claim.measurement:
+                if agent := card.measurements[claim.measurement].agent:
+                    found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), None))
+                continue
             peers = [rows[other.id] for other in agents_own if other.id in rows and _is_peer(card, other, claim)]
             agent = card.implementations[claim.implementation].agent
             learned = _learned(claim, row, peers) if card.protocols[claim.protocol].of == "return" else None
@@ -203,7 +209,8 @@ def _shown(found: Sequence[Shown]) -> list[str]:
     learned = [one.learned for one in found if one.learned is not None]
     counts = {word: sum(one.word == word for one in found) for word in WORDS}
     claims = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return ["; ".join(_best(learned)) or "not measured yet", claims or "no card yet"]
+    measured = "; ".join(_best(learned)) or ("what its claims say" if found and counts["not run"] < len(found) else "not measured yet")
+    return [measured, claims or "no card yet"]
 
 
 def _best(learned: Sequence[Learned]) -> Iterator[str]:
