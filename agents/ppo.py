@@ -58,34 +58,18 @@ class PPO(ActorCritic):
         adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=1e-12)
 
     PRESETS = {
-        "*": {
-            "num_envs": 4,
-            "total_timesteps": 400_000,
-            "source": "ours: CartPole-v1 and Acrobot-v1 within a minute",
-        },
+        "*": {"num_envs": 4, "total_timesteps": 400_000, "source": "ours: CartPole-v1 and Acrobot-v1 within a minute"},
         "Box": {
-            "num_envs": 1,
-            "total_timesteps": 1_000_000,
-            "num_steps": 2048,
-            "num_epochs": 10,
-            "num_minibatches": 32,
-            "learning_rate": 3e-4,
-            "entropy_coef": 0.0,
-            "clip_value_loss": False,
-            "anneal": False,
+            "num_envs": 1, "total_timesteps": 1_000_000, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32,
+            "learning_rate": 3e-4, "entropy_coef": 0.0, "clip_value_loss": False, "anneal": False,
             "source": "paper: Table 3",
         },
         "Pendulum-v1": {
-            "num_envs": 4,
-            "total_timesteps": 200_000,
-            "num_steps": 1024,
-            "num_minibatches": 64,
-            "gamma": 0.9,
-            "learning_rate": 1e-3,
-            "value_coef": 1.0,
+            "num_envs": 4, "total_timesteps": 200_000, "num_steps": 1024, "num_minibatches": 64, "gamma": 0.9,
+            "learning_rate": 1e-3, "value_coef": 1.0,
             "source": "code: rl-zoo3 hyperparams/ppo.yml, without its gSDE; twice its budget",
         },
-    }
+    }  # fmt: skip
 
     PROBE = {
         "num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "anneal": True,
@@ -202,12 +186,8 @@ class PPO(ActorCritic):
             value_loss = 0.5 * (value - value_target).square().mean(1)
         mean_entropy = entropy.mean(1)
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * mean_entropy
-        return loss, {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": mean_entropy,
-            "log_ratio": log_ratio,
-        }
+        parts = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "log_ratio": log_ratio}
+        return loss, parts
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "adam": self.optimiser.get_state(), "order": self.order.get_state()}

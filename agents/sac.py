@@ -85,14 +85,11 @@ class SAC(BoxActions):
     PRESETS = {
         "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": "code: rl-zoo3 hyperparams/sac.yml"},
         "Pendulum-v1": {
-            "total_timesteps": 20_000,
-            "learning_starts": 100,
-            "actor_learning_rate": 1e-3,
-            "critic_learning_rate": 1e-3,
-            "alpha_learning_rate": 1e-3,
+            "total_timesteps": 20_000, "learning_starts": 100, "actor_learning_rate": 1e-3,
+            "critic_learning_rate": 1e-3, "alpha_learning_rate": 1e-3,
             "source": "code: rl-zoo3 hyperparams/sac.yml, and Stable-Baselines3's learning_starts",
         },
-    }
+    }  # fmt: skip
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,

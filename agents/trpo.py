@@ -65,23 +65,14 @@ class TRPO(ActorCritic):
         "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},
         "Box": {"num_envs": 1, "num_steps": 2048, "total_timesteps": 1_000_000, "source": CONTRIB},
         "CartPole-v1": {
-            "num_steps": 512,
-            "batch_size": 512,
-            "cg_damping": 1e-3,
-            "gae_lambda": 0.98,
-            "num_value_epochs": 20,
-            "total_timesteps": 100_000,
-            "source": ZOO,
+            "num_steps": 512, "batch_size": 512, "cg_damping": 1e-3, "gae_lambda": 0.98, "num_value_epochs": 20,
+            "total_timesteps": 100_000, "source": ZOO,
         },
         "Pendulum-v1": {
-            "num_envs": 2,
-            "num_steps": 1024,
-            "gamma": 0.9,
-            "num_value_epochs": 15,
-            "total_timesteps": 200_000,
+            "num_envs": 2, "num_steps": 1024, "gamma": 0.9, "num_value_epochs": 15, "total_timesteps": 200_000,
             "source": f"{ZOO}, without its gSDE; twice its budget",
         },
-    }
+    }  # fmt: skip
 
     PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "batch_size": 16, "value_learning_rate": 5e-3}
 
