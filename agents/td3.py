@@ -6,6 +6,7 @@ Two critics regress on the smaller of two target values at a noisy target action
     y = r + γ min_m Q'_m(s', ã)                                                          (eq. 10)
 
 and every d-th time the actor follows ∇ Q_1(s, μ(s)) (eq. 1), and the targets move: θ' ← τ θ + (1 − τ) θ'.
+MushroomRL's targets move every time: `target_delay = 1`.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -54,6 +55,10 @@ class TD3(DeterministicPolicy):
         train_every: int = hyper(1, "env steps between times of learning", "paper: Section 6.1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(2, "critic updates for one of actor and targets (d)", "paper: Section 6.1", low=1)
+        target_delay: int = hyper(
+            0, "critic updates for one of the targets; 0: d", "paper: Algorithm 1; 1: code: MushroomRL ddpg.py",
+            low=0, addition=True,
+        )  # fmt: skip
         exploration_noise: float = hyper(0.1, "deviation of the noise on actions (σ)", "paper: Section 6.1", low=0)
         target_noise: float = hyper(0.2, "deviation of the noise on target actions (σ̃)", "paper: Section 6.1", low=0)
         target_noise_clip: float = hyper(0.5, "largest such noise (c)", "paper: Section 6.1", low=0)
@@ -121,6 +126,7 @@ class TD3(DeterministicPolicy):
             actor_loss = self.actor_loss(obs)
             descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
             self._actor_loss = actor_loss.detach()
+        if self._num_updates % (config.target_delay or config.policy_delay) == 0:
             self.target_critic.track(self.critic, config.tau)
             self.target_actor.track(self.actor, config.tau)
         metrics = {"critic_loss": loss.detach(), "actor_loss": self._actor_loss, "q_values": q.detach()[:, 0].mean(1)}

@@ -595,3 +595,18 @@ def test_discrete_sac_s_targets_are_copied_when_due() -> None:
             agent.update(batch._replace(action=torch.zeros(3, BATCH, dtype=torch.long)), step)
             due.append(not torch.equal(agent.target_critic.matrix, before))
     assert [index for index, moved in enumerate(due) if moved] == [7, 15, 23], "after the last gradient step of a time"
+
+
+@pytest.mark.parametrize(
+    ("target_delay", "moves"), [(0, [False, False, True]), (1, [True] * 3), (2, [False, True, False])]
+)
+def test_the_targets_of_td3_move_with_the_actor_or_on_their_own(target_delay: int, moves: list[bool]) -> None:
+    agent = small(td3.TD3, policy_delay=3, target_delay=target_delay, tau=0.1)
+    moved = []
+    for update in range(3):
+        before = agent.target_critic.matrix.clone()
+        agent.update(make_batch(update), update)
+        moved.append(not torch.equal(agent.target_critic.matrix, before))
+        if moved[-1]:
+            close("target", agent.target_critic.matrix, 0.9 * before + 0.1 * agent.critic.matrix.detach())
+    assert moved == moves
