@@ -220,7 +220,9 @@ def _shares(work: Work, pipe: Any) -> None:
     def train(agent: Any, env: Any, total: int, record: Any, counter: Any, first: int = 0) -> None:
         timed(agent, "act", "acting")
         timed(env, "step", "environments")
-        if (mujoco := sys.modules.get("mujoco")) is not None:
+        mujoco: Any = sys.modules.get("mujoco")
+        real_step = getattr(mujoco, "mj_step", None)
+        if mujoco is not None:
             timed(mujoco, "mj_step", "MuJoCo itself")
         timed(agent.memory, "add", "memory")
         timed(agent, "update", "learning")
@@ -229,6 +231,8 @@ def _shares(work: Work, pipe: Any) -> None:
         started = time.perf_counter()
         real_train(agent, env, total, record, counter, first)
         whole = time.perf_counter() - started
+        if mujoco is not None:
+            mujoco.mj_step = real_step  # the module outlives this run
         spent["environments"] -= spent.get("MuJoCo itself", 0.0)
         spent["the rest of the loop"] = whole - sum(spent.values())
         for label in spent:
