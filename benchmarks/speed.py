@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often the sides take turns (3)")
     parser.add_argument("--sb3-threads", type=int, default=1, help="torch threads of a Stable-Baselines3 process (1)")
     parser.add_argument("--only", nargs="+", choices=tuple(CASES), metavar="CASE", help=f"some of {', '.join(CASES)}")
-    parser.add_argument("--ratios", action="store_true", help="the ratios alone, not how seeds scale or where time goes")
+    parser.add_argument("--ratios", action="store_true", help="the ratios alone: not how seeds scale")
     parser.add_argument("--quick", action="store_true", help="a tenth of the steps: to see that it works")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     asked = parser.parse_args(arguments)

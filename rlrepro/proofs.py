@@ -209,7 +209,9 @@ def _shown(found: Sequence[Shown]) -> list[str]:
     learned = [one.learned for one in found if one.learned is not None]
     counts = {word: sum(one.word == word for one in found) for word in WORDS}
     claims = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    measured = "; ".join(_best(learned)) or ("what its claims say" if found and counts["not run"] < len(found) else "not measured yet")
+    is_decided = counts["not run"] < len(found)
+    otherwise = "what its claims say" if is_decided else "not measured yet"
+    measured = "; ".join(_best(learned)) or otherwise
     return [measured, claims or "no card yet"]
 
 
