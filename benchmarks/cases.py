@@ -27,7 +27,7 @@ class Case:
     goals: tuple[float | None, float | None]  #: ratios wanted for ten seeds and for one
     activation: str = "tanh"
     images: bool = False  #: MinAtar's network on both sides
-    warm: int = 2048  #: env steps before the clock starts
+    warm: int = 2048  #: env steps before the clock starts, and the fewest that are timed: a rollout at least
 
 
 _PPO = {"learning_rate": 2.5e-4, "gamma": 0.99, "gae_lambda": 0.95, "clip_range": 0.2, "max_grad_norm": 0.5}

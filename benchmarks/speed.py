@@ -177,7 +177,9 @@ def scaling(case: str, steps: int) -> list[dict[str, Any]]:
     """How the cost of a seed falls as more are stacked in one process."""
     rows = []
     for seeds in (1, 2, 5, 10, 20, 50):
-        rate, peak = measure([Work("rlrepro", case, tuple(range(seeds)), max(1024, steps // max(1, seeds // 5)))])
+        rate, peak = measure(
+            [Work("rlrepro", case, tuple(range(seeds)), max(CASES[case].warm, steps // max(1, seeds // 5)))]
+        )
         rows.append({"case": case, "seeds": seeds, "steps_per_s": rate, "us_per_step_of_a_seed": 1e6 / rate,
                      "peak_mib": peak})  # fmt: skip
     return rows
@@ -260,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         for seeds, processes in ((10, 2), (1, 1)):
             lengths = {
-                side: max(1024, int(count * scale * (3 if seeds == 1 else 1)))
+                side: max(CASES[name].warm, int(count * scale * (3 if seeds == 1 else 1)))
                 for side, count in zip(("sb3", "rlrepro"), CASES[name].steps, strict=True)
             }
             goal = CASES[name].goals[0 if seeds > 1 else 1]
@@ -290,7 +292,7 @@ def _details(names: Sequence[str], scale: float, figures: dict[str, Any]) -> Non
     print("\nrlrepro, one process: where the time goes")
     for name in names:
         for seeds in (1, 5):
-            part = shares(name, seeds, max(1024, int(CASES[name].steps[1] * scale)))
+            part = shares(name, seeds, max(CASES[name].warm, int(CASES[name].steps[1] * scale)))
             figures["shares"][f"{name}-{seeds}"] = part
             text = ", ".join(f"{label} {value:.0%}" for label, value in sorted(part.items(), key=lambda kv: -kv[1]))
             print(f"{name}, {seeds} seed{'s' * (seeds > 1)}: {text}", flush=True)

@@ -29,7 +29,7 @@ from rlrepro.verdict import WORDS
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")
 _PEER = "sb3:"
-_NEVER_LEARNS = ["nothing: it is the reference", "no claim is made of it"]  #: where no probe applies
+_REFERENCE = ("nothing: it is the reference", "no claim is made of it")  #: of an agent that no probe applies to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +77,12 @@ def table(
 ) -> str:
     """The table, a row an agent."""
     found = reproductions(experiments)
-    rows = [
-        [*described(name), _probed(one := probed.get(name, {})), _agreed(agreed.get(name, {})),
-         *(_shown(found.get(name, [])) if not one or set(one.values()) != {None} else _NEVER_LEARNS)]
-        for name in names
-    ]  # fmt: skip
+    rows = []
+    for name in names:
+        on_probes = probed.get(name, {})
+        proved = _probed(on_probes), _agreed(agreed.get(name, {}))
+        learns = not on_probes or any(solved is not None for solved in on_probes.values())
+        rows.append([*described(name), *proved, *(_shown(found.get(name, [])) if learns else _REFERENCE)])
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -212,7 +213,7 @@ def _shown(found: Sequence[Shown]) -> list[str]:
     is_decided = counts["not run"] < len(found)
     otherwise = "what its claims say" if is_decided else "not measured yet"
     measured = "; ".join(_best(learned)) or otherwise
-    return [measured, claims or "no card yet"]
+    return [measured, claims or "no reproduction yet"]
 
 
 def _best(learned: Sequence[Learned]) -> Iterator[str]:
