@@ -1,6 +1,8 @@
-"""Targets and losses of distributions: C51's projection, the quantile Huber loss, PQN's λ-returns."""
+"""Targets and losses of distributions: C51's projection, the quantile Huber loss, PQN's λ-returns and its update."""
 
+import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -9,10 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents.c51 import C51
 from rlrepro.agents.pqn import PQN
+from rlrepro.schedules import linear
 from rlrepro.targets import categorical_projection, quantile_huber
 from tests.agreement import close
 
@@ -183,3 +187,65 @@ def test_pqn_s_returns_equal_a_loop(seed: int, q_lambda: float, across: bool) ->
                 following = reward[at].item() + 0.99 * tail
                 expected[at] = following
     close("returns", found, expected)
+
+
+@pytest.mark.agrees("pqn", "PyTorch's modules")
+@pytest.mark.parametrize("optimiser", ["radam", "adam"])
+def test_pqn_s_update_equals_one_of_plain_modules(optimiser: str) -> None:
+    """Three rollouts, 24 steps down the gradient, past RAdam's sixth, at which it begins to rectify."""
+    rng, length, num_envs, seeds = np.random.default_rng(0), 16, 2, (1, 2)
+    config = PQN.Config(num_steps=length, num_epochs=2, hidden=(10, 6), optimiser=optimiser, learning_rate=0.01)
+    setup = Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(4), seeds, num_envs, 1000)
+    agent = PQN(setup, config)
+    shape = len(seeds), length, num_envs
+    orders = copy.deepcopy(agent.order)
+    models = [
+        nn.Sequential(
+            nn.Linear(3, 10), nn.LayerNorm(10), nn.ReLU(), nn.Linear(10, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, 4)
+        )
+        for _ in seeds
+    ]
+    layers = {"torso_0": (0, 1), "q_hidden": (3, 4), "q": (6, None)}
+
+    def parameters(row: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Ours, the padding left out, and the module's, `[out, in]` turned."""
+        named = {name: values[row] for name, values in agent.online.named().items()}
+        for layer, (dense, norm) in layers.items():
+            module = models[row][dense]
+            fan_out, fan_in = module.weight.shape
+            yield named[f"q.weight_{layer}"][:fan_in, :fan_out], module.weight.detach().T
+            yield named[f"q.bias_{layer}"][0, :fan_out], module.bias.detach()
+            if norm is not None:
+                yield named[f"q.scale_{layer}"][0], models[row][norm].weight.detach()
+                yield named[f"q.shift_{layer}"][0], models[row][norm].bias.detach()
+
+    for row in range(len(seeds)):
+        for mine, theirs in parameters(row):
+            mine.add_(0.1 * torch.randn_like(mine))  # layers' biases and norms are 0 and 1 at first
+            theirs.copy_(mine)
+    cls = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam}[optimiser]
+    optimisers = [cls(model.parameters(), lr=config.learning_rate) for model in models]
+    clipped, norm = 0, config.max_grad_norm
+    for iteration in range(3):
+        obs = torch.from_numpy(rng.standard_normal((*shape, 3), np.float32))
+        next_obs = torch.from_numpy(rng.standard_normal((*shape, 3), np.float32))
+        reward = 5 * torch.from_numpy(rng.standard_normal(shape, np.float32))
+        action = torch.from_numpy(rng.integers(0, 4, shape))
+        ends = torch.from_numpy(rng.random((2, *shape)) < 0.1)
+        batch = Transition(obs, action, reward, next_obs, *ends, {})
+        returns = agent.returns(batch)  # equal a loop by the test above
+        first_step = iteration * length * num_envs
+        agent.update(batch, first_step + (length - 1) * num_envs)
+        for row, permutations in enumerate(orders.permutations(config.num_epochs, length * num_envs)):
+            rate = linear(config.learning_rate, 0.0, 1000, first_step)
+            for index in permutations.reshape(-1, agent.minibatch_size):
+                optimisers[row].param_groups[0]["lr"] = rate
+                q = models[row](obs[row].flatten(0, 1)[index])
+                q = q.gather(1, action[row].flatten()[index].unsqueeze(1)).squeeze(1)
+                optimisers[row].zero_grad()
+                nn.functional.mse_loss(q, returns[row].flatten()[index]).backward()
+                clipped += nn.utils.clip_grad_norm_(models[row].parameters(), norm).item() > norm
+                optimisers[row].step()
+            for mine, theirs in parameters(row):
+                close("weights", mine, theirs)
+    assert 0 < clipped < 48
