@@ -15,18 +15,17 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numpy as np
 import torch
 
-from rlrepro.action_values import LaggedActionValues
+from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
-from rlrepro.seeds import Stack, Streams, descend
+from rlrepro.seeds import Streams, descend
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import of_action, value_network
 
 
-class C51(LaggedActionValues):
+class C51(CategoricalActionValues):
     """C51 for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -64,10 +63,7 @@ class C51(LaggedActionValues):
 
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
-        if config.v_min >= config.v_max:
-            raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
         network = value_network(setup.observation_space, config.hidden, self.num_actions, config.num_atoms)
-        self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
         self._build(network, config.adam_eps)
         self.memory = Replay(
             Streams(setup.seeds, "replay"),
@@ -77,24 +73,6 @@ class C51(LaggedActionValues):
             config.train_every,
             device=setup.device,
         )
-
-    def log_probs(self, stack: Stack, obs: torch.Tensor) -> torch.Tensor:
-        """log p_i(s, a), `[S, B, num_actions, num_atoms]`."""
-        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
-
-    def greedy(self, probs: torch.Tensor) -> torch.Tensor:
-        """argmax_a Σ_i z_i p_i(s, a), `[S, B]`."""
-        return (probs * self.atoms).sum(-1).argmax(-1)
-
-    @torch.no_grad()
-    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.greedy(self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device)).exp()).cpu().numpy()
-
-    @torch.no_grad()
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
-        probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device)).exp()
-        return (probs * self.atoms).sum(-1).amax(-1).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and a copy to the target network when it is due."""
@@ -108,7 +86,7 @@ class C51(LaggedActionValues):
         config = self.config
         with torch.no_grad():
             next_probs = self.log_probs(self.target, batch.next_obs).exp()
-            next_probs = of_action(next_probs, self.greedy(next_probs))  # p(s', a*)
+            next_probs = of_action(next_probs, self.q_values(next_probs).argmax(-1))  # p(s', a*)
             discount = config.gamma * (~batch.terminated)
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
         log_probs = of_action(self.log_probs(self.online, batch.obs), batch.action)
@@ -116,5 +94,5 @@ class C51(LaggedActionValues):
         if config.min_prob:
             clipped = log_probs.clamp(math.log(config.min_prob), math.log1p(-config.min_prob))
         loss = -(projected * clipped).sum(-1).mean(1)
-        q_values = (log_probs.detach().exp() * self.atoms).sum(-1)
+        q_values = self.q_values(log_probs.detach().exp())
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1)}

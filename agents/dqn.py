@@ -6,12 +6,14 @@ Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
     y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016)
     y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Hessel et al., 2018, eq. 2)
 
-and on y = r alone where an episode terminated; n-step targets are not corrected for the policy that has changed since.
-Until `learning_starts` actions are random, as in the paper; CleanRL's already follow ε there.
+and on y = r alone where an episode terminated; n-step targets are not corrected for the policy that has changed since
+(`rlrepro.replay.NStep` makes the sums and γ^n). Until `learning_starts` actions are random, as in the paper;
+CleanRL's already follow ε there.
 
-Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients).
-Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is weighted by (N P)^−β (Schaul et
-al., 2016, Algorithm 1). Rainbow, with all of these and more, is an agent of its own.
+Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients;
+`rlrepro.value_networks`). Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is
+weighted by (N P)^−β (Schaul et al., 2016, Algorithm 1; `rlrepro.replay.PrioritisedReplay`). Rainbow, with all of these
+and more, is an agent of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class DQN(LaggedActionValues):
         )
         epsilon_eval: float = hyper(
             0.0, "ε of evaluations that are not deterministic; 0: the last ε",
-            "paper: Methods, evaluation procedure (0.05)", low=0, high=1, addition=True,
+            "ours: as it explores last (the paper: 0.05)", low=0, high=1, addition=True,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CLEANRL, low=1)

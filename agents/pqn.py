@@ -50,7 +50,7 @@ class PQN(ActionValues):
             10.0, "largest norm of a seed's gradient; 0: no limit", "code: CleanRL pqn.py", low=0
         )
         layer_norm: bool = hyper(True, "normalise every hidden layer", "paper: Section 3")
-        optimiser: str = hyper("radam", "of the step sizes", "code: CleanRL pqn.py", choices=("radam", "adam"))
+        optimiser: str = hyper("radam", "rectified Adam, or Adam", "code: CleanRL pqn.py", choices=("radam", "adam"))
         ortho_init: bool = hyper(
             True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "code: CleanRL pqn.py"
         )

@@ -30,16 +30,16 @@ class QLearning(Tabular):
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Even-Dar & Mansour (2003)", low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
-        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, p. 131")
+        initial_value: float = hyper(0.0, "Q before the first update", "ours: the box on p. 131 leaves it open")
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "secondary: Sutton & Barto, Example 6.6"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "ours: small tables"}}
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
             best = self.q[self.rows, next_state[:, n]].max(-1)
-            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * best)
+            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * best)  # (6.8)
         return self.metrics(error, self.first_values().max(-1))
 
 
@@ -52,7 +52,7 @@ class DoubleQLearning(Tabular):
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Even-Dar & Mansour (2003)", low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Figure 6.5", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Figure 6.5", low=0, high=1)
-        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, p. 136")
+        initial_value: float = hyper(0.0, "Q before the first update", "ours: the box on p. 136 leaves it open")
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "ours: as q_learning"}}
 

@@ -2,12 +2,12 @@
 
 - distributional (Bellemare et al., 2017): each action's return has probabilities p_i on atoms z_i;
 - n-step, double, target network: a* = argmax_a' Q(s_n, a'), and m = ΦT̂Z_target(s_n, a*), the projection of
-  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms                              ("The Integrated Agent")
+  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms          ("The Integrated Agent"; the sums: `rlrepro.replay.NStep`)
 - the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β (Schaul et al.,
-  2016, Algorithm 1);
+  2016, Algorithm 1; `rlrepro.replay.PrioritisedReplay`);
 - dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
 - noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
-  uses, the prediction, the choice of a*, and its value.
+  uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks`, with the dueling streams).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.action_values import LaggedActionValues
+from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.seeds import Stack, Streams, descend
+from rlrepro.seeds import Streams, descend
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import ValueNetwork, of_action
 
 DUELING = "Wang et al. (2016), 4.2"
 
 
-class Rainbow(LaggedActionValues):
+class Rainbow(CategoricalActionValues):
     """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,6 @@ class Rainbow(LaggedActionValues):
 
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
-        if config.v_min >= config.v_max:
-            raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
         self.network = ValueNetwork(
             setup.observation_space,
             config.hidden,
@@ -74,7 +72,6 @@ class Rainbow(LaggedActionValues):
             dueling=True,
             sigma=config.sigma,
         )
-        self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
         self._build(self.network, config.adam_eps)
         self.learning = Streams(setup.seeds, "noise")  # what the losses draw their noise from
         self.replay = PrioritisedReplay(
@@ -90,14 +87,8 @@ class Rainbow(LaggedActionValues):
         )
         self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
 
-    def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None) -> torch.Tensor:
-        """log p_i(s, a), `[S, B, num_actions, num_atoms]`, with a new sample of `noise`, or with none."""
-        stack.q.noise = self.network.draw(noise, self.setup.device) if noise else {}
-        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
-
-    def greedy(self, probs: torch.Tensor) -> torch.Tensor:
-        """argmax_a Σ_i z_i p_i(s, a), `[S, B]`."""
-        return (probs * self.atoms).sum(-1).argmax(-1)
+    def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:
+        return self.network.draw(noise, self.setup.device)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """Greedy for one sample of the noise; uniformly random before learning starts."""
@@ -108,17 +99,6 @@ class Rainbow(LaggedActionValues):
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """Greedy for the mean weights, or for one sample of the noise."""
         return self._greedy_on_host(obs, None if deterministic else streams)
-
-    @torch.no_grad()
-    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
-        probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), noise).exp()
-        return self.greedy(probs).cpu().numpy()
-
-    @torch.no_grad()
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """max_a Q(s, a) without noise, `[S, B]`, for `rlrepro probe`."""
-        probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), None).exp()
-        return (probs * self.atoms).sum(-1).amax(-1).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""
@@ -132,7 +112,8 @@ class Rainbow(LaggedActionValues):
         """The loss `[S]` of a batch, and its metrics with each transition's `kl` `[S, B]`."""
         config = self.config
         with torch.no_grad():
-            best = self.greedy(self.log_probs(self.online, batch.next_obs, self.learning).exp())  # a*
+            probs = self.log_probs(self.online, batch.next_obs, self.learning).exp()
+            best = self.q_values(probs).argmax(-1)  # a*
             next_probs = of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
             discount = batch.extras["discount"] * (~batch.terminated)  # γ^n, or 0
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
@@ -141,7 +122,7 @@ class Rainbow(LaggedActionValues):
         kl = negative_entropy - (projected * log_probs).sum(-1)
         loss = (kl * batch.extras["weight"]).mean(1)
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
-        q_values = (log_probs.detach().exp() * self.atoms).sum(-1)
+        q_values = self.q_values(log_probs.detach().exp())
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
 
     def get_state(self) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Sarsa (Rummery & Niranjan, 1994), Expected Sarsa and n-step Sarsa, as in Sutton & Barto, 2nd ed., ch. 6 and 7.
+"""Sarsa (Rummery & Niranjan, 1994), Expected Sarsa (van Seijen et al., 2009) and n-step Sarsa.
+
+As in Sutton & Barto, 2nd ed., ch. 6 and 7.
 
     Q(S, A) ← Q(S, A) + α (R + γ Q(S', A') − Q(S, A))                                       (6.7)
     Q(S, A) ← Q(S, A) + α (R + γ Σ_a π(a | S') Q(S', a) − Q(S, A))                          (6.9)
     Q(S_τ, A_τ) ← Q(S_τ, A_τ) + α (G_τ:τ+n − Q(S_τ, A_τ)),
         G_τ:τ+n = R_τ+1 + γ R_τ+2 + … + γ^(n−1) R_τ+n + γ^n Q(S_τ+n, A_τ+n)                 (7.4), (7.5)
 
-A' is drawn before the update, and is the action that is then taken. Where the time limit ends an episode, it is drawn
-for the true successor and bootstrapped from.
+(6.7) is (7.4) and (7.5) with n = 1. A' is drawn before the update, and is the action that is then taken. Where the
+time limit ends an episode, it is drawn for the true successor and bootstrapped from.
 
 With ε = 1 on a deterministic task and α = 1, Expected Sarsa is iterative policy evaluation of the random policy.
 """
@@ -32,16 +34,16 @@ class ExpectedSarsa(Tabular):
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", "secondary: Even-Dar & Mansour (2003)", low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
-        initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, p. 130")
+        initial_value: float = hyper(0.0, "Q before the first update", "ours: the box on p. 130 leaves it open")
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "secondary: Sutton & Barto, Example 6.6"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "ours: small tables"}}
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
             value = expectation(self.q[self.rows, next_state[:, n]], self.config.epsilon)
-            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * value)
+            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * value)  # (6.9)
         return self.metrics(error, expectation(self.first_values(), self.config.epsilon))
 
 
@@ -57,7 +59,7 @@ class Sarsa(DrawnAhead):
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, Example 6.5")
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "secondary: Sutton & Barto, Example 6.6"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "ours: small tables"}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
@@ -94,7 +96,7 @@ class Sarsa(DrawnAhead):
         counts = np.arange(self.config.num_steps) < waiting[:, None]
         value = self.q[self.rows, next_state, self.next_action[:, n]]
         target = (rewards * self.discounts[:-1] * counts).sum(-1) + self.discounts[waiting] * ~terminated * value
-        error = self.learn(self.q, pairs[:, 0, 0], pairs[:, 0, 1], target, where=due)
+        error = self.learn(self.q, pairs[:, 0, 0], pairs[:, 0, 1], target, where=due)  # (7.5), G of (7.4)
         pairs[due, :-1], rewards[due, :-1] = pairs[due, 1:], rewards[due, 1:]
         waiting -= due
         return error

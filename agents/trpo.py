@@ -4,12 +4,12 @@ After a rollout the policy takes one step that maximises
 
     L(θ) = E[ π_θ(a|s) / π_old(a|s) A ]   subject to   D(θ) = E[ KL(π_old(·|s) ‖ π_θ(·|s)) ] ≤ δ        (eq. 14)
 
-in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old. The direction comes by conjugate
-gradient from products F v alone; the longest step is √(2 δ / xᵀ F x) x (Appendix C), which a line search shortens until
-L is better and D within its bound. F is the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
-and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old. As in sb3-contrib, F is
-damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are shorter than the
-paper's; 0 is the paper's F.
+(A for the Q of eq. 14, q = π_old) in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old.
+The direction comes by conjugate gradient from products F v alone; the longest step is √(2 δ / xᵀ F x) x (Appendix C),
+which a line search shortens until L is better and D within its bound. F is the mean of Jᵀ M J, with J the Jacobian of
+the distribution's parameters and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old.
+As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are
+shorter than the paper's; 0 is the paper's F.
 
 The advantages are by GAE (Schulman et al., 2016). The critic is then fitted to its targets by Adam in minibatches, as
 in sb3-contrib and MushroomRL. Every seed has its own direction, its own number of steps, and its own line search.
@@ -55,7 +55,7 @@ class TRPO(ActorCritic):
         batch_size: int = hyper(128, "transitions of a minibatch of the critic's", CONTRIB, low=1)
         adam_eps: float = hyper(1e-5, "Adam's ε", CONTRIB, low=1e-12)
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CONTRIB, low=1)
-        activation: str = hyper("tanh", "between layers", "paper: Section 8.1", choices=("tanh", "relu"))
+        activation: str = hyper("tanh", "between layers", CONTRIB, choices=("tanh", "relu"))
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", CONTRIB, choices=("orthogonal", "uniform", "xavier")
         )

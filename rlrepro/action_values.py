@@ -108,4 +108,42 @@ class LaggedActionValues(ActionValues):
         self.clock.period = state["target_period"]
 
 
-__all__ = ["ActionValues", "LaggedActionValues"]
+class CategoricalActionValues(LaggedActionValues):
+    """Each action's return has probabilities p_i on atoms z_i, equally spaced in [v_min, v_max]; Q = Σ_i z_i p_i.
+
+    Bellemare et al. (2017). The config has `v_min`, `v_max` and `num_atoms`. With `noise` the network draws a sample
+    of it for each call of `log_probs`, as Rainbow's; without streams the mean weights act.
+    """
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        super().__init__(setup, config)
+        if config.v_min >= config.v_max:
+            raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
+        self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
+
+    def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
+        """log p_i(s, a), `[S, B, num_actions, num_atoms]`."""
+        stack.q.noise = self._draw(noise) if noise else {}
+        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
+
+    def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:
+        raise NotImplementedError
+
+    def q_values(self, probs: torch.Tensor) -> torch.Tensor:
+        """Q(s, a) = Σ_i z_i p_i(s, a), `[S, B, num_actions]`."""
+        return (probs * self.atoms).sum(-1)
+
+    @torch.no_grad()
+    def _q_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
+        log_probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), noise)
+        return self.q_values(log_probs.exp()).cpu().numpy()
+
+    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
+        return self._q_on_host(obs, noise).argmax(-1)
+
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a) without noise, `[S, B]`, for `rlrepro probe`."""
+        return self._q_on_host(obs).max(-1)
+
+
+__all__ = ["ActionValues", "CategoricalActionValues", "LaggedActionValues"]

@@ -117,13 +117,15 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         if verdict.interval is not None and verdict.interval.low is not None:
             interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
         seeds = _count(len(verdict.score.per_seed), "seed")
+    if isinstance(verdict.test, stats.Acceptance):
+        seeds = f"{verdict.test.reached} of {seeds} reach it"
     if verdict.score is not None and verdict.score.missing:
         seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
     margin = {"one-sided": "− ", "at most": "", "at least": ""}.get(verdict.kind, "± ")
     return Row(
         id=claim.id,
         environment=_listed(claim.environments) + (f" ({_combined(claim)})" if claim.aggregate else ""),
-        reported=exact(claim.reported) + more,
+        reported={"at most": "≤ ", "at least": "≥ ", "about": "~ "}.get(claim.rule, "") + exact(claim.reported) + more,
         spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
         measured=measured,
         interval=interval,
@@ -228,7 +230,7 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         "command": commands(judgement),
         "notes": judgement.notes,
         "coverages": _coverages(judgement.verdicts),
-        "words": WORDS if not any(c.rule for c in card.claims) else {**WORDS, **_NO_RETURNS},
+        "words": _legend(judgement),
         "rules": [(rule, text) for rule, text in RULES.items() if any(c.rule == rule for c in card.claims)],
         "symbols": SYMBOLS,
         "alpha": stats.ALPHA,
@@ -242,6 +244,13 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         },
     }
     return environment.get_template("report.html.j2").render(context), made
+
+
+def _legend(judgement: Judgement) -> dict[str, str]:
+    """What the words of this page mean, by the kinds of its claims."""
+    means = dict.fromkeys(verdict.means for verdict in judgement.verdicts)
+    words = {**WORDS, "reproduced": ", or ".join(means)} if means else dict(WORDS)
+    return {**words, **_NO_RETURNS} if any(claim.rule for claim in judgement.card.claims) else words
 
 
 def _sections(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> list[_Section]:
@@ -557,11 +566,12 @@ def _test_rows(
 
 def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, str]]:
     return [
-        ("Test", "one-sided acceptance: would the published agent be an unusual one among our seeds?"),
+        ("Test", "one-sided acceptance: do one in twenty of our seeds, or more, reach the published agent?"),
         ("Threshold", f"{number(test.threshold, decimals)}: the published return less the tolerance"),
         ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, 95 % interval "
          f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
          + (f"; {note}" if (note := _coverage("acceptance", test.seeds)) else "")),
+        ("p of reproduced", f"{p_text(test.p_accepted)}: so many or more, if one in twenty did (binomial)"),
         ("p of below", f"{p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
     ]  # fmt: skip
 

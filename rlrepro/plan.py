@@ -275,7 +275,8 @@ def seeds_for(
         return "–", "a claim of order: no spread is known before the runs"
     if card.protocols[claim.protocol].statistic == "one agent" or claim.spread_kind == "over episodes":
         least = math.ceil(1 / stats.ALPHA) - 1
-        return "1" if test == "equivalence" else str(least), f"one-sided: one seed that reaches it, or {least} without"
+        why = f"one-sided: {least} seeds that miss it, or {stats.MIN_SEEDS} of which some three reach it"
+        return str(stats.MIN_SEEDS if test == "equivalence" else least), why
     theirs = reported(claim)
     if theirs.sample_sd is None:
         return "?", f"{theirs.sample_spread().note}: plan with {stats.MIN_SEEDS} and look again"

@@ -37,6 +37,7 @@ class Learned:
     """What an agent reached on a task, and what its peer reached there with the same settings."""
 
     environment: str
+    card: str  #: the reproduction that it was learnt in
     values: np.ndarray  #: a number a seed
     peer: np.ndarray  #: empty where there is none
 
@@ -80,8 +81,9 @@ def table(
     rows = []
     for name in names:
         on_probes = probed.get(name, {})
-        proved = _probed(on_probes), _agreed(agreed.get(name, {}))
         learns = not on_probes or any(solved is not None for solved in on_probes.values())
+        otherwise = "not compared yet" if learns else "nothing: it computes nothing"
+        proved = _probed(on_probes), _agreed(agreed.get(name, {})) or otherwise
         rows.append([*described(name), *proved, *(_shown(found.get(name, [])) if learns else _REFERENCE)])
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -151,7 +153,7 @@ def _probed(found: Mapping[str, bool | None]) -> str:
 
 
 def _agreed(found: Mapping[str, float]) -> str:
-    return "; ".join(f"{what} ({error:.0e})" for what, error in sorted(found.items())) or "no independent code is known"
+    return "; ".join(f"{what} ({error:.0e})" for what, error in sorted(found.items()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +179,7 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
                 continue
             peers = [rows[other.id] for other in agents_own if other.id in rows and _is_peer(card, other, claim)]
             agent = card.implementations[claim.implementation].agent
-            learned = _learned(claim, row, peers) if card.protocols[claim.protocol].of == "return" else None
+            learned = _learned(card, claim, row, peers) if card.protocols[claim.protocol].of == "return" else None
             found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
     return found
 
@@ -196,9 +198,9 @@ def _is_peer(card: Card, other: Claim, claim: Claim) -> bool:
     )
 
 
-def _learned(claim: Claim, row: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> Learned | None:
+def _learned(card: Card, claim: Claim, row: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> Learned | None:
     values, peer = _values(row), next(filter(len, map(_values, peers)), np.empty(0))
-    return Learned(", ".join(claim.environments), values, peer) if len(values) else None
+    return Learned(", ".join(claim.environments), card.name, values, peer) if len(values) else None
 
 
 def _values(row: Mapping[str, Any]) -> np.ndarray:
@@ -225,7 +227,7 @@ def _best(learned: Sequence[Learned]) -> Iterator[str]:
         text = f"{task} {one.values.mean():.4g}"
         if interval.low is not None and interval.high is not None:
             text += f" [{interval.low:.4g}, {interval.high:.4g}]"
-        text += f" ({len(one.values)} seeds)"
+        text += f" ({len(one.values)} seeds, {one.card})"
         if len(one.peer):
             text += f", sb3 {one.peer.mean():.4g}" + (" **below**" if one.is_below else "")
         yield text

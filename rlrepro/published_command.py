@@ -42,8 +42,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--paper", metavar="TEXT", help="a part of the source's name, citation or id")
     parser.add_argument("--limit", type=whole_number(1, 100_000), default=20, metavar="N", help="rows to show (20)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--book", type=Path, default=BOOK, metavar="BOOK", help="another book (.jsonl; the package's own)"
+    )
     asked = parser.parse_args(arguments)
-    book = load_book()
+    book = load_book(asked.book)
     if asked.id is not None:
         if asked.env or asked.agent or asked.paper:
             raise Problem("an id names one number: leave --env, --agent and --paper out")

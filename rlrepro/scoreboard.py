@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rlrepro.cards import Claim, Order, load_card
+from rlrepro.cards import Card, Claim, Order, load_card
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.results import read_results
-from rlrepro.verdict import WORDS, Judgement, judge
+from rlrepro.verdict import WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 
@@ -25,10 +26,12 @@ def main(arguments: Sequence[str]) -> int:
     add("--summary", action="store_true", help="a row a reproduction, not a row a claim")
     add("--write", type=Path, metavar="FILE", help=f"put it into FILE, between {BEGIN} and {END}")
     asked = parser.parse_args(arguments)
-    folders = asked.folders or sorted(path.parent.parent for path in Path("experiments").glob("*/results/results.json"))
+    cards = sorted(path.parent for path in Path("experiments").glob("*/card.toml"))
+    folders = asked.folders or [folder for folder in cards if (folder / "results" / "results.json").is_file()]
     if not folders:
         raise Problem("no reproduction is named, and no folder of experiments/ has results")
-    text = scoreboard(folders, asked.write.parent if asked.write else Path(), asked.summary)
+    idle = [] if asked.folders else [folder for folder in cards if folder not in folders]
+    text = scoreboard(folders, asked.write.parent if asked.write else Path(), asked.summary, idle)
     if asked.write is None:
         print(text)
         return 0
@@ -36,8 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False) -> str:
-    """What these reproductions say, a row a claim (or a reproduction), then the totals; links relative to `beside`."""
+def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False, idle: Sequence[Path] = ()) -> str:
+    """What these reproductions say, a row a claim (or a reproduction), then the totals; links relative to `beside`.
+
+    Of the `idle` folders, whose cards have no results yet, the totals tell how many claims wait.
+    """
     rows, judgements = [], []
     for folder in folders:
         if not (folder / "card.toml").is_file():
@@ -46,10 +52,11 @@ def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False) -> 
         judgements.append(judgement)
         link = quote(Path(os.path.relpath(folder / "report.md", beside or ".")).as_posix())
         rows += [_summary(judgement, link)] if summary else _rows(judgement, link)
-    of_claims = ["paper", "claim", "environment", "reported", "measured", "verdict"]
+    of_claims = ["card", "claim", "environment", "reported", "measured", "reproduced means", "verdict"]
     head = ["reproduction", "agents", "environments", "verdicts"] if summary else of_claims
     table = [head, ["---"] * len(head), *rows]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", _totals(judgements)])
+    waiting = [load_card(str(folder / "card.toml")) for folder in idle]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *_totals(judgements), *_waiting(waiting)])
 
 
 def insert(file: Path, text: str, begin_mark: str = BEGIN, end_mark: str = END) -> bool:
@@ -72,7 +79,8 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
     from rlrepro.report import md
 
     made = []
-    for row in (row_of(judgement.card, verdict) for verdict in judgement.verdicts):
+    for verdict in judgement.verdicts:
+        row = row_of(judgement.card, verdict)
         spread = row.spread.split(" (")[0] if row.spread.startswith("±") else ""
         seeds = f"({row.seeds})" if row.seeds else ""
         cells = [
@@ -81,6 +89,7 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
             row.environment,
             f"{row.reported} {spread}".strip(),
             " ".join(filter(None, (row.measured, row.interval, seeds))),
+            _meaning(verdict, row.margin),
         ]
         star = r" \*" if row.qualified else ""
         made.append([*map(md, cells), f"[{SYMBOLS[row.word]} {row.word}]({link}){star}"])
@@ -107,10 +116,33 @@ def _counted(judgements: Sequence[Judgement]) -> str:
     return ", ".join(f"{count} {word}" for word, count in found.items() if count)
 
 
-def _totals(judgements: Sequence[Judgement]) -> str:
-    total = sum(len(judgement.verdicts) for judgement in judgements)
+def _meaning(verdict: Verdict, margin: str) -> str:
+    """What it takes for *reproduced*."""
+    if verdict.kind == "equivalence":
+        return f"equal within {margin}" + "; a control" * verdict.is_control
+    return {"one-sided": "1 seed in 20 reaches it", "order": "ahead"}.get(verdict.kind, verdict.kind)
+
+
+def _totals(judgements: Sequence[Judgement]) -> list[str]:
+    verdicts = [verdict for judgement in judgements for verdict in judgement.verdicts]
+    reproduced = [verdict for verdict in verdicts if verdict.word == "reproduced"]
     papers = f"{len(judgements)} reproduction{'s' * (len(judgements) != 1)}"
-    stars = any(v.word == "reproduced" and v.qualified for judgement in judgements for v in judgement.verdicts)
-    return f"{total} claims of {papers}: **{_counted(judgements)}**." + (
-        r" \* rests on an assumption." if stars else ""
-    )
+    lines = [f"{len(verdicts)} claims of {papers}: **{_counted(judgements)}**."]
+    if kinds := Counter(verdict.means for verdict in reproduced):
+        lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
+    if controls := sum(verdict.is_control for verdict in reproduced):
+        lines.append(f"{controls} of them are controls, which a random policy would meet too.")
+    if any(verdict.qualified for verdict in reproduced):
+        lines.append(r"\* rests on an assumption.")
+    return lines
+
+
+def _waiting(cards: Sequence[Card]) -> list[str]:
+    """The cards that nothing was trained for yet."""
+    from rlrepro.report import md
+
+    if not cards:
+        return []
+    claims = sum(len(card.claims) + len(card.orders) for card in cards)
+    names = ", ".join(md(card.name) for card in cards)
+    return [f"Nothing was trained yet for {claims} more claims: {names}."]

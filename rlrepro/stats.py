@@ -513,6 +513,7 @@ class Acceptance:
     low: float
     high: float
     p_below: float
+    p_accepted: float
     verdict: Literal["accepted", "below", "inconclusive"]
     note: str = ""
 
@@ -520,11 +521,12 @@ class Acceptance:
 def acceptance(
     measured: Values, reported: Reported | float, tolerance: float = 0.0, alpha: float = ALPHA
 ) -> Acceptance:
-    """One-sided acceptance against a single tuned published agent.
+    """One-sided acceptance against a single tuned published agent: do at least `alpha` of our seeds reach it?
 
-    If that agent is one more draw from our distribution, its rank among ours is uniform: the chance that no more
-    than k of n reach it is (1 + k) / (n + 1). *below* where that is at most alpha (of 19 seeds none, of 39 one at
-    most); else *accepted* where any reaches it, and *inconclusive* where none does.
+    *below*: if that agent is one more draw from our distribution, its rank among ours is uniform, and the chance that
+    no more than k of n reach it is (1 + k) / (n + 1), which is at most alpha (of 19 seeds none, of 39 one at most).
+    *accepted*: if fewer than alpha of our seeds reached it, k or more of n would with a chance of at most alpha, by the
+    exact binomial test (of 10 seeds 3, of 20 four); never with fewer than `MIN_SEEDS`. Else *inconclusive*.
     """
     x = _values(measured, "measured", 1)
     if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -533,18 +535,26 @@ def acceptance(
     if not math.isfinite(threshold):
         raise Problem("the published return is NaN or infinite; expected a finite number")
     k, n = int((x >= threshold).sum()), len(x)
-    p_below = (1 + k) / (n + 1)
-    low, high = share_interval(k, n)
+    p_below, p_accepted = (1 + k) / (n + 1), _chance_of_so_many(k, n, alpha)
+    verdict: Literal["accepted", "below", "inconclusive"] = "inconclusive"
     note = ""
-    if k and p_below <= alpha:
-        note = f"{k} of {n} seeds reach it: it is within our agent's reach, but too few do for it to be one of ours."
-    elif not k and p_below > alpha:
-        note = (
-            f"None of {n} seeds reaches it; {math.ceil(1 / alpha) - 1} seeds, none of them reaching it, would be below."
-        )
-    verdict: Literal["accepted", "below", "inconclusive"]
-    verdict = "below" if p_below <= alpha else "accepted" if k else "inconclusive"
-    return Acceptance(threshold, k, n, k / n, low, high, p_below, verdict, note)
+    if p_below <= alpha:
+        verdict = "below"
+        if k:
+            note = f"{k} of {n} seeds reach it: within our agent's reach, but too few do for it to be one of ours."
+    elif p_accepted <= alpha and n >= MIN_SEEDS:
+        verdict = "accepted"
+    elif k:
+        note = f"{k} of {n} seeds reach it: too few to show that one in {1 / alpha:.0f} does."
+    else:
+        note = f"None reaches it; {math.ceil(1 / alpha) - 1} seeds, none of them reaching it, would be below."
+    low, high = share_interval(k, n)
+    return Acceptance(threshold, k, n, k / n, low, high, p_below, p_accepted, verdict, note)
+
+
+def _chance_of_so_many(k: int, n: int, share: float) -> float:
+    """That k or more of n draws reach what each reaches with a chance of `share`: the binomial's upper tail."""
+    return float(special.betainc(k, n - k + 1, share)) if k else 1.0
 
 
 def share_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

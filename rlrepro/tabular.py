@@ -1,7 +1,8 @@
 """Tables of action values for S seeds at once: `[S, states, actions]` in float64, updates vectorised over seeds.
 
 What the agents of Sutton & Barto's book share: observations as states, ε-greedy actions, step sizes, and a memory of
-one step. N sub-environments of a seed learn one after the other, as if their steps had come in that order.
+one step. N sub-environments of a seed learn one after the other; all act, and draw their next actions, before the
+first of them learns.
 """
 
 from __future__ import annotations

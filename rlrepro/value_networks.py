@@ -34,21 +34,11 @@ from rlrepro.seeds import Bound, Network, Streams
 
 
 def value_network(
-    space: gymnasium.Space[Any],
-    hidden: Sequence[int],
-    num_actions: int,
-    num_atoms: int = 1,
-    *,
-    dueling: bool = False,
-    sigma: float = 0.0,
-    layer_norm: bool = False,
+    space: gymnasium.Space[Any], hidden: Sequence[int], num_actions: int, num_atoms: int = 1, dueling: bool = False
 ) -> Network:
-    """The network for observations of `space`: dense layers of `hidden` units, or a CNN with a dense layer of its own.
-
-    An `MLP`, `NatureCNN` or `MinAtarCNN` where nothing else is asked; a `ValueNetwork` where it is.
-    """
-    if dueling or sigma or layer_norm:
-        return ValueNetwork(space, hidden, num_actions, num_atoms, dueling=dueling, sigma=sigma, layer_norm=layer_norm)
+    """The network for `space`: dense layers of `hidden` units, or for images a CNN with a dense layer of its own."""
+    if dueling:
+        return ValueNetwork(space, hidden, num_actions, num_atoms, dueling=True)
     if is_image(space):
         return image_network(space, num_actions * num_atoms)
     return MLP((num_features(space), *hidden, num_actions * num_atoms), "relu")

@@ -25,8 +25,16 @@ WORDS = {
     "not comparable": "run at a smaller scale than the paper's",
     "not run": "no runs yet",
 }
+#: what *reproduced* means, by the kind of the verdict; any rule of a printed number has the last
+REPRODUCED = {
+    "equivalence": "equal within a margin",
+    "one-sided": "reached by one seed in twenty or more",
+    "order": "ahead as claimed",
+    "rule": "by the rule of a printed number",
+}
 #: beyond so many seeds, none is listed: the results have them
 MOST_LISTED = 200
+_CONTROL = "A control: a random policy's return lies within the margin too, so that nothing is said of learning."
 _BOOTSTRAP_SEED = 20_260_101
 
 
@@ -44,6 +52,12 @@ class Verdict:
     interval: stats.Estimate | None = None  #: of our mean
     seeds_needed: stats.SeedsNeeded | None = None
     notes: tuple[str, ...] = ()
+    is_control: bool = False  #: a random policy's return lies within the margin too
+
+    @property
+    def means(self) -> str:
+        """What *reproduced* means of this claim."""
+        return REPRODUCED.get(self.kind, REPRODUCED["rule"])
 
     @property
     def qualified(self) -> str:
@@ -114,8 +128,10 @@ def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTe
 
 
 def reported(claim: Claim) -> stats.Reported:
-    """The paper's number as the statistics take it."""
-    kind = "none" if claim.spread_kind == "unknown" else claim.spread_kind
+    """The paper's number as the statistics take it; a spread of 0 is one whatever its kind is."""
+    kind = claim.spread_kind
+    if kind == "unknown":
+        kind = "none" if claim.spread else "population sd"
     return stats.Reported(
         claim.reported,
         claim.spread if kind != "none" else None,
@@ -185,6 +201,7 @@ class _Open:
     test: Any = None
     lack: str = ""  #: why it cannot be decided
     notes: tuple[str, ...] = ()
+    is_control: bool = False
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
@@ -193,16 +210,26 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     protocol = scaled(card.protocol_of(claim), results.scale)
     kind = claim.rule or "equivalence"
     kind = "one-sided" if protocol.statistic == "one agent" or claim.spread_kind == "over episodes" else kind
+    control = kind == "equivalence" and _is_control(card, claim)
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
-        return _Open(claim, kind, lack="not run")
+        return _Open(claim, kind, lack="not run", is_control=control)
     if len(scored.per_seed) == 0:
         return _Open(claim, kind, scored, lack=_missing(scored))
     if kind == "one-sided":
         test: Any = stats.acceptance(scored.values, claim.reported, claim.margin)
     else:
         test = judge_score(claim, protocol, scored)
-    return _Open(claim, kind, scored, test, _missing(scored) if scored.missing else "")
+    notes = (_CONTROL,) if control else ()
+    return _Open(claim, kind, scored, test, _missing(scored) if scored.missing else "", notes, control)
+
+
+def _is_control(card: Card, claim: Claim) -> bool:
+    """Whether an agent that has learnt nothing would meet the claim: a random policy's return is within the margin."""
+    if claim.aggregate or claim.measurement:
+        return False
+    random = card.environments[claim.environments[0]].random
+    return random is not None and abs(claim.reported - random) <= claim.margin
 
 
 def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
@@ -297,6 +324,7 @@ def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
 def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: float) -> Verdict:
     interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
     made = Verdict(one.claim, "not run", one.kind, "no runs yet", one.score, one.test, decision, interval)
+    made = dataclasses.replace(made, is_control=one.is_control)
     if one.lack == "not run":
         return made
     if one.test is None:
@@ -498,6 +526,8 @@ def _row(verdict: Verdict) -> dict[str, Any]:
             row["seeds"] = len(verdict.score.per_seed)
     if verdict.score is not None and verdict.score.missing:
         row["missing"] = {str(s): why for s, why in verdict.score.missing.items()}
+    if verdict.is_control:
+        row["control"] = True
     if verdict.qualified:
         row["assumed"] = verdict.qualified
     if isinstance(verdict.test, stats.ClaimTest) and verdict.decision is not None:

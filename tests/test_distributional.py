@@ -16,6 +16,7 @@ from torch import nn
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents.c51 import C51
 from rlrepro.agents.pqn import PQN
+from rlrepro.agents.rainbow import Rainbow
 from rlrepro.schedules import linear
 from rlrepro.targets import categorical_projection, quantile_huber
 from tests.agreement import close
@@ -147,6 +148,43 @@ def test_the_quantile_loss_is_least_at_the_quantiles() -> None:
         quantile_huber(theta, target, 0.0).sum().backward()
         theta = (theta - 8 * 0.995**step * theta.grad).detach()
     np.testing.assert_allclose(theta.flatten(), [12, 37, 62, 87], atol=1.0)
+
+
+# --- Rainbow
+
+
+@pytest.mark.agrees("rainbow", "a float64 loop")
+def test_rainbow_s_loss_equals_a_loop() -> None:
+    """Double choice, n-step discount, projection, KL and weights; each use of the networks with noise of its own."""
+    rng, (size, num_actions, seeds) = np.random.default_rng(0), (12, 3, (1, 2))
+    config = Rainbow.Config(num_atoms=11, v_min=-3.0, v_max=3.0, hidden=(8, 8))
+    agent = Rainbow(
+        Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(num_actions), seeds, 1, 1000), config
+    )
+    agent.target.matrix.add_(0.3 * torch.randn_like(agent.target.matrix))
+    obs, next_obs = torch.from_numpy(rng.standard_normal((2, 2, size, 3), np.float32))
+    action, reward = torch.from_numpy(rng.integers(0, num_actions, (2, size))), torch.randn(2, size)
+    discount, weight = torch.rand(2, size), torch.rand(2, size)
+    terminated = torch.from_numpy(rng.random((2, size)) < 0.3)
+    extras = {"discount": discount, "weight": weight}
+    batch = Transition(obs, action, reward, next_obs, terminated, torch.zeros_like(terminated), extras)
+    noise = copy.deepcopy(agent.learning)
+    loss, metrics = agent.loss(batch)
+    with torch.no_grad():  # in the order in which the loss draws its noise
+        chooses = agent.log_probs(agent.online, next_obs, noise).double().exp().numpy()
+        values = agent.log_probs(agent.target, next_obs, noise).double().exp().numpy()
+        predicted = agent.log_probs(agent.online, obs, noise).double().numpy()
+    assert not np.allclose(chooses, values)
+    atoms, expected = np.linspace(-3, 3, 11), np.zeros((2, size))
+    for s in range(2):
+        for i in range(size):
+            best = max(range(num_actions), key=lambda a: float(chooses[s, i, a] @ atoms))
+            gamma = 0.0 if terminated[s, i] else discount[s, i].item()
+            m = algorithm_1(values[s, i, best], reward[s, i].item(), gamma, -3.0, 3.0)
+            log_p = predicted[s, i, action[s, i]]
+            expected[s, i] = sum(m[j] * (math.log(m[j]) - log_p[j]) for j in range(11) if m[j] > 0)
+    close("KL", metrics["kl"], expected)
+    close("loss", loss, (expected * weight.numpy()).mean(1))
 
 
 # --- PQN

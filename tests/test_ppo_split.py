@@ -15,6 +15,7 @@ from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.agents.ppo_split import PPOSplit
 from rlrepro.networks import xavier_uniform
 from rlrepro.seeds import Stack, Streams
+from tests.agreement import close
 
 SEEDS = (1, 2, 3)
 NUM_STEPS, NUM_ENVS = 25, 3  # 75 transitions: minibatches of 32, 32 and 11
@@ -134,13 +135,7 @@ class Plain:
         }
 
 
-def close(name: str, found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal to 1e-5 of the largest number."""
-    assert found.shape == expected.shape, name
-    error = ((found - expected).abs().max() / expected.abs().max()).item()
-    assert error <= 1e-5, f"{name}: relative error {error:.1e}"
-
-
+@pytest.mark.agrees("ppo_split", "PyTorch's modules")
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize("actions", ACTIONS)
 def test_two_updates_are_those_of_plain_torch_in_float64(actions: str, activation: str) -> None:

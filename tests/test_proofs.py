@@ -34,7 +34,7 @@ def test_every_agent_has_a_row_and_no_cell_is_empty(tmp_path: Path) -> None:
 def test_learning_and_claims_come_from_the_committed_results() -> None:
     row = table(["dqn"], EXPERIMENTS, {"dqn": {"Stable-Baselines3's train()": 3.9e-6}}, {}).splitlines()[-1]
     assert "Stable-Baselines3's train() (4e-06)" in row
-    assert re.search(r"MountainCar-v0 -1\d\d\.\d \[-1.*?, -1.*?\] \(\d+ seeds\), sb3 -1\d\d\.\d", row)
+    assert re.search(r"MountainCar-v0 -1\d\d\.\d \[-1.*?, -1.*?\] \(\d+ seeds, rl-zoo3-dqn\), sb3 -1\d\d\.\d", row)
     assert re.search(r"\d+ reproduced", row)
 
 
@@ -58,7 +58,7 @@ def test_probes_that_apply_are_counted_and_failures_named(tmp_path: Path) -> Non
     ],
 )
 def test_below_its_peer_is_said_where_it_is_significant(ours: list[float], theirs: list[float], below: bool) -> None:
-    assert Learned("CartPole-v1", np.array(ours), np.array(theirs)).is_below is below
+    assert Learned("CartPole-v1", "a card", np.array(ours), np.array(theirs)).is_below is below
 
 
 def test_agreement_that_is_no_record_is_one_line(tmp_path: Path) -> None:

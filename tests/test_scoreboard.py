@@ -27,15 +27,18 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     monkeypatch.chdir(checkout)
     lines = command("scoreboard").out.strip().splitlines()
-    assert lines[0] == "| paper | claim | environment | reported | measured | verdict |"
-    assert len(lines) == 2 + (8 + 4) + 2
+    assert lines[0] == "| card | claim | environment | reported | measured | reproduced means | verdict |"
+    assert len(lines) == 2 + (8 + 4) + 1 + 4
     assert lines[2].startswith("| one | equal | CartPole-v1 | 200 ± 6 | ")
-    assert lines[2].endswith("(10 seeds) | [✓ reproduced](experiments/one/report.md) |")
+    assert lines[2].endswith("(10 seeds) | equal within ± 20 | [✓ reproduced](experiments/one/report.md) |")
+    assert "(10 of 10 seeds reach it) | 1 seed in 20 reaches it |" in lines[6]
     assert lines[3].endswith("[▼ below](experiments/one/report.md) |")
     assert lines[4].endswith(r"[✓ reproduced](experiments/one/report.md) \* |")
     assert r"x = (y\_1)" in lines[10]
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
-    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-1]
+    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-4]
+    assert "3 equal within a margin, 2 reached by one seed in twenty or more, 2 ahead as claimed." in lines[-3]
+    assert lines[-1] == "Nothing was trained yet for 8 more claims: three."
     assert "<" not in "".join(lines)
 
 
@@ -45,14 +48,14 @@ def test_a_summary_has_a_row_for_each_reproduction(
     monkeypatch.chdir(checkout)
     lines = command("scoreboard", "--summary").out.strip().splitlines()
     assert lines[0] == "| reproduction | agents | environments | verdicts |"
-    assert len(lines) == 2 + 2 + 2
+    assert len(lines) == 2 + 2 + 1 + 4
     assert lines[2].startswith("| [one](experiments/one/report.md) | ")
     assert "CartPole-v1" in lines[2]
     counts = [
         int(number) for line in lines[2:4] for number in re.findall(r"(\d+) (?:repr|above|below|incon|not)", line)
     ]
     assert sum(counts) == 12
-    assert lines[-1] == command("scoreboard").out.strip().splitlines()[-1]
+    assert lines[-4:] == command("scoreboard").out.strip().splitlines()[-4:]
 
 
 def test_a_file_is_written_between_its_markers(

@@ -341,18 +341,23 @@ def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
 @pytest.mark.parametrize(
     ("reached", "seeds", "verdict", "p_below"),
     [
-        (1, 5, "accepted", 2 / 6),
+        (5, 5, "inconclusive", 1.0),  # fewer than ten seeds
+        (2, 10, "inconclusive", 3 / 11),
+        (3, 10, "accepted", 4 / 11),
         (0, 10, "inconclusive", 1 / 11),
         (0, 19, "below", 1 / 20),
         (0, 18, "inconclusive", 1 / 19),
+        (3, 20, "inconclusive", 4 / 21),
+        (4, 20, "accepted", 5 / 21),
         (1, 39, "below", 2 / 40),
-        (1, 38, "accepted", 2 / 39),
+        (1, 38, "inconclusive", 2 / 39),
     ],
 )
-def test_acceptance_by_rank(reached: int, seeds: int, verdict: str, p_below: float) -> None:
+def test_acceptance_by_rank_and_by_share(reached: int, seeds: int, verdict: str, p_below: float) -> None:
     found = stats.acceptance([100.0] * reached + [0.0] * (seeds - reached), Reported(110), 10)
     assert (found.reached, found.verdict) == (reached, verdict)
     assert found.p_below == pytest.approx(p_below)
+    assert found.p_accepted == pytest.approx(scipy.stats.binomtest(reached, seeds, 0.05, "greater").pvalue)
     assert (found.low, found.high) == pytest.approx(
         tuple(scipy.stats.binomtest(reached, seeds).proportion_ci(0.95, "exact")), abs=1e-12
     )
@@ -361,6 +366,7 @@ def test_acceptance_by_rank(reached: int, seeds: int, verdict: str, p_below: flo
 def test_acceptance_says_when_few_reach_it() -> None:
     assert "too few do" in stats.acceptance([1.0] + [0.0] * 99, 1.0).note
     assert "19 seeds" in stats.acceptance([0.0] * 5, 1.0).note
+    assert "too few to show" in stats.acceptance([1.0] + [0.0] * 9, 1.0).note
     with pytest.raises(Problem):
         stats.acceptance([1.0], 1.0, -1)
     with pytest.raises(Problem):
@@ -371,6 +377,13 @@ def test_a_uniform_rank_is_below_no_oftener_than_it_says() -> None:
     draws = np.random.default_rng(0).exponential(size=(20_000, 40))
     p = (1 + (draws[:, 1:] >= draws[:, :1]).sum(1)) / 40
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.005)
+
+
+def test_acceptance_errs_no_oftener_than_it_says() -> None:
+    """A published agent that one seed in twenty reaches is accepted in at most 5 %, whatever the number of seeds."""
+    for seeds in (10, 15, 20, 25, 50):
+        accepted = [stats.acceptance([1.0] * k + [0.0] * (seeds - k), 1.0).verdict == "accepted" for k in range(seeds)]
+        assert scipy.stats.binom(seeds, 0.05).pmf(range(seeds)) @ accepted <= 0.05
 
 
 # --- order

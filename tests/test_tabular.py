@@ -132,6 +132,7 @@ def test_sarsa_lambda_is_that_of_a_plain_loop(traces: str, drawn: Any) -> None:
         assert agree(learner.w[row], np.array(w), 1.0) < 1e-9
 
 
+@pytest.mark.agrees("double_q_learning", "a float64 loop")
 @settings(max_examples=30, deadline=None)
 @given(drawn=steps(), decay=st.sampled_from([0.0, 0.8]))
 def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any, decay: float) -> None:
@@ -157,12 +158,13 @@ def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any, decay: float) -> 
             visits[mine, state, action] += 1
             alpha = 0.3 / visits[mine, state, action] ** decay
             q[mine, state, action] += alpha * (target - q[mine, state, action])
-        np.testing.assert_allclose(learner.both[:, row], q, rtol=1e-9, atol=1e-9)
+        assert agree(learner.both[:, row], q, 1.0) < 1e-9
         seen = {(state, action) for state, action, *_ in history}
         for pair in seen:
             assert learner.q[row][pair] == pytest.approx(q[:, *pair].mean(), abs=1e-9)
 
 
+@pytest.mark.agrees("dyna_q", "a float64 loop")
 @settings(max_examples=20, deadline=None)
 @given(drawn=steps(20), planning=st.integers(0, 4))
 def test_dyna_q_is_that_of_a_plain_loop(drawn: Any, planning: int) -> None:
@@ -187,9 +189,10 @@ def test_dyna_q_is_that_of_a_plain_loop(drawn: Any, planning: int) -> None:
             learn(state, action)
             for number in draws[time][row] if planning else ():
                 learn(*list(model)[int(number * len(model))])
-        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+        assert agree(learner.q[row], q, 1.0) < 1e-9
 
 
+@pytest.mark.agrees("differential_sarsa", "a float64 loop")
 @settings(max_examples=30, deadline=None)
 @given(drawn=steps())
 def test_differential_sarsa_is_that_of_a_plain_loop(drawn: Any) -> None:
@@ -200,7 +203,7 @@ def test_differential_sarsa_is_that_of_a_plain_loop(drawn: Any) -> None:
             delta = reward - average + q[following, chosen] - q[state, action]
             average += 0.1 * delta
             q[state, action] += 0.3 * delta
-        np.testing.assert_allclose(learner.q[row], q, rtol=1e-9, atol=1e-9)
+        assert agree(learner.q[row], q, 1.0) < 1e-9
         assert learner.average_reward[row] == pytest.approx(average, abs=1e-9)
 
 

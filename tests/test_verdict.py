@@ -148,12 +148,13 @@ def test_an_unknown_spread_is_said_wherever_it_is_reproduced(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([50.0] * 11 + [200.0], "reproduced"),
+        ([50.0] * 9 + [200.0] * 3, "reproduced"),
+        ([50.0] * 11 + [200.0], "inconclusive"),
         ([199.0] * 18, "inconclusive"),
         ([199.0] * 19, "below"),
     ],
 )
-def test_one_published_agent_is_accepted_by_one_seed_that_reaches_it(
+def test_one_published_agent_is_accepted_where_enough_seeds_reach_it(
     tmp_path: Path, values: list[float], expected: str
 ) -> None:
     text = claim(id="one", environment="cart", reported=200.0, protocol="agent", seeds=1, spread=3.0,
@@ -262,3 +263,19 @@ def test_results_of_another_card_are_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("total_timesteps = 1000", "total_timesteps = 2000"))
     with pytest.raises(Problem, match="total_timesteps = 1000, but the card says 2000"):
         judge(load_card(str(file)), Results(1.0, made))
+
+
+@pytest.mark.parametrize(("reported", "control"), [(200.0, False), (30.0, True), (31.0, False)])
+def test_a_number_that_a_random_policy_meets_is_a_control(tmp_path: Path, reported: float, control: bool) -> None:
+    text = claim(id="one", environment="cart", reported=reported, margin=10.0)  # random policy: 20
+    judgement = judged(tmp_path, text, {("a", "cart"): spread(reported)})
+    found = verdict(judgement, "one")
+    assert found.is_control is control
+    assert any("nothing is said of learning" in note for note in found.notes) is control
+    assert as_json(judgement)["verdicts"][0].get("control", False) is control
+
+
+def test_a_spread_of_zero_is_one_whatever_its_kind(tmp_path: Path) -> None:
+    text = claim(id="one", environment="cart", reported=200.0, margin=10.0, spread=0.0, spread_kind="unknown", seeds=3)
+    found = verdict(judged(tmp_path, text, {("a", "cart"): [200.0] * 10}), "one")
+    assert (found.word, found.qualified) == ("reproduced", "")
