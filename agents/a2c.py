@@ -25,7 +25,7 @@ from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
-from rlrepro.targets import normalised
+from rlrepro.targets import explained_variance, normalised
 
 SB3 = "code: stable-baselines3 A2C"
 ZOO = "code: rl-zoo3 hyperparams/a2c.yml"
@@ -142,7 +142,7 @@ class A2C(ActorCritic):
             "losses/policy_loss": policy_loss.detach(),
             "losses/value_loss": value_loss.detach(),
             "losses/entropy": mean_entropy.detach(),
-            "losses/explained_variance": 1 - (value_target - old_value).var(1) / value_target.var(1),
+            "losses/explained_variance": explained_variance(old_value, value_target),
         }
 
     def get_state(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Streams, clip_by_norm
-from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, normalised
+from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
 
 
 class PPO(ActorCritic):
@@ -152,7 +152,7 @@ class PPO(ActorCritic):
             **{f"losses/{name}": part.detach() for name, part in parts.items()},
             "losses/approx_kl": approx_kl(log_ratio),
             "losses/clipfrac": outside.float().mean(1),
-            "losses/explained_variance": 1 - (value_target - value).var(1) / value_target.var(1),
+            "losses/explained_variance": explained_variance(value, value_target),
             "charts/learning_rate": torch.full((len(log_ratio),), learning_rate),
             "charts/clip_range": torch.full((len(log_ratio),), clip_range),
         }

@@ -23,7 +23,7 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.seeds import Adam, Streams, descend
-from rlrepro.targets import approx_kl, clipped_surrogate, normalised
+from rlrepro.targets import approx_kl, clipped_surrogate, explained_variance, normalised
 
 BENCHMARK = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a"
 BUILDER = f"{BENCHMARK} PPOBuilder.default"
@@ -96,7 +96,7 @@ class PPOSplit(ActorCritic):
             "losses/entropy": entropy.detach(),
             "losses/approx_kl": approx_kl(log_ratio),
             "losses/clipfrac": ((log_ratio.exp() - 1).abs() > config.clip_range).float().mean(1),
-            "losses/explained_variance": 1 - (value_target - value).var(1) / value_target.var(1),
+            "losses/explained_variance": explained_variance(value, value_target),
         }
 
     def policy_loss(

@@ -28,7 +28,7 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.seeds import Adam, Streams, descend
-from rlrepro.targets import normalised
+from rlrepro.targets import explained_variance, normalised
 
 CONTRIB = "code: sb3-contrib TRPO"
 ZOO = "code: rl-zoo3 hyperparams/trpo.yml"
@@ -104,7 +104,7 @@ class TRPO(ActorCritic):
             for some_obs, some_target in minibatches(order, config.batch_size, obs, value_target):
                 value_loss = (self.value(some_obs) - some_target).square().mean(1)
                 descend(value_loss, self.critic_stack, self.critic_optimiser)
-        explained = 1 - (value_target - value).var(1) / value_target.var(1)
+        explained = explained_variance(value, value_target)
         return {**metrics, "losses/value_loss": value_loss.detach(), "losses/explained_variance": explained}
 
     def improve(self, obs: torch.Tensor, action: torch.Tensor, advantage: torch.Tensor) -> Metrics:

@@ -256,6 +256,12 @@ def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+def explained_variance(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """1 − Var(target − value) / Var(target) of `[S, B]`, `[S]`: 1 where the value is right."""
+    return 1 - (target - value).var(1) / target.var(1)
+
+
+@torch.no_grad()
 def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
     """KL(old ‖ new) `[S]` estimated by E[(r − 1) − log r] (Schulman, 2020, "Approximating KL divergence")."""
     return (log_ratio.exp() - 1 - log_ratio).mean(1)

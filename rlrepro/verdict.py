@@ -345,6 +345,9 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
             made = dataclasses.replace(made, seeds_needed=needed)
             if needed is not None:
                 why += f"; {_needs(needed, one.test.measured_seeds)}"
+            alone = stats.decide([one.test])[0].verdict
+            if alone != "inconclusive":
+                why += f"; {alone} if it were the card's only claim: the correction for {family} leaves it open"
     if one.lack:
         if word != "below":
             word = "inconclusive"

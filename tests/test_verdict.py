@@ -279,3 +279,15 @@ def test_a_spread_of_zero_is_one_whatever_its_kind(tmp_path: Path) -> None:
     text = claim(id="one", environment="cart", reported=200.0, margin=10.0, spread=0.0, spread_kind="unknown", seeds=3)
     found = verdict(judged(tmp_path, text, {("a", "cart"): [200.0] * 10}), "one")
     assert (found.word, found.qualified) == ("reproduced", "")
+
+
+def test_what_the_correction_alone_leaves_open_is_said(tmp_path: Path) -> None:
+    single = claim(id="one", environment="cart", reported=205.0, margin=4.0)
+    levels: Levels = {("a", "cart"): spread(200, sd=5.0), ("b", "cart"): spread(200, sd=50.0)}
+    assert word(judged(tmp_path, single, levels), "one") == "below"
+    others = "".join(
+        claim(id=f"other {n}", environment="cart", implementation="b", reported=200.0 + n) for n in range(9)
+    )
+    found = verdict(judged(tmp_path, single + others, levels), "one")
+    assert found.word == "inconclusive"
+    assert "below if it were the card's only claim: the correction for 10 leaves it open" in found.why
