@@ -243,6 +243,10 @@ def _slug(text: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in last)
 
 
+_PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")
+_SIMULATORS = ("ale-py", "box2d", "box2d-py", "minatar", "minigrid", "mujoco")  # a run's numbers hang on these too
+
+
 def circumstances(command: Sequence[str]) -> dict[str, Any]:
     """What is said of where and how something was made."""
     return _circumstances(command)[0]
@@ -250,9 +254,8 @@ def circumstances(command: Sequence[str]) -> dict[str, Any]:
 
 def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
     """What run.json says of where and how a run was made, and the uncommitted changes."""
-    packages = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3")
     versions = {"python": platform.python_version()}
-    for package in packages:
+    for package in (*_PACKAGES, *_SIMULATORS):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     commit = _git("rev-parse", "HEAD").decode().strip()
