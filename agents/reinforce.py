@@ -111,8 +111,8 @@ class Reinforce(ActorCritic):
             discounted = weight
         policy_loss = -(discounted * error.detach() * log_prob.view(shape)).flatten(1).sum(1)
         value_loss = 0.5 * (weight * error.square()).flatten(1).sum(1)
-        entropy = (valid * entropy.view(shape)).flatten(1).sum(1).detach() / valid.flatten(1).sum(1)
-        metrics = {"losses/policy_loss": policy_loss.detach(), "losses/entropy": entropy}
+        mean_entropy = (valid * entropy.view(shape)).flatten(1).sum(1).detach() / valid.flatten(1).sum(1)
+        metrics = {"losses/policy_loss": policy_loss.detach(), "losses/entropy": mean_entropy}
         if config.baseline:
             metrics["losses/value_loss"] = value_loss.detach()
         return policy_loss, value_loss, metrics

@@ -111,8 +111,8 @@ class LaggedActionValues(ActionValues):
 class CategoricalActionValues(LaggedActionValues):
     """Each action's return has probabilities p_i on atoms z_i, equally spaced in [v_min, v_max]; Q = Σ_i z_i p_i.
 
-    Bellemare et al. (2017). The config has `v_min`, `v_max` and `num_atoms`. With `noise` the network draws a sample
-    of it for each call of `log_probs`, as Rainbow's; without streams the mean weights act.
+    Bellemare et al. (2017). The config has `v_min`, `v_max` and `num_atoms`. A subclass with noisy layers overrides
+    `_draw`, and gives `log_probs` the streams of a sample; without them the mean weights act.
     """
 
     def __init__(self, setup: Setup, config: Any) -> None:

@@ -400,11 +400,11 @@ def _test(
 
 
 def circumstances(theirs: Results, ours: Results, units: Sequence[Unit]) -> list[str]:
-    """Versions and hardware that differ between two sets of runs of the same units."""
+    """Versions and hardware that differ between two sets of runs of the same units, of what both record."""
     lines = []
     sides = [_facts(results, units) for results in (theirs, ours)]
-    for name in sorted({*sides[0], *sides[1]}):
-        there, here = (", ".join(sorted(side.get(name, ()))) or "none" for side in sides)
+    for name in sorted({*sides[0]} & {*sides[1]}):
+        there, here = (", ".join(sorted(side[name])) for side in sides)
         if there != here:
             lines.append(f"{name}: {there} in the bundle, {here} here")
     return lines

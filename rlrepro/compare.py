@@ -330,6 +330,7 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
     test: stats.ClaimTest | stats.Acceptance | None
     if one.protocol.statistic == "one agent" or one.reported.kind == "over episodes":
         test = stats.acceptance(values, one.reported)
+        caveats += [test.note] if test.note else []
     elif max(float(np.ptp(values)), one.reported.sample_sd or 0.0) == 0:
         test = None
         caveats.append("neither side has a spread over seeds: not tested")

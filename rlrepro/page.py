@@ -566,12 +566,13 @@ def _test_rows(
 
 def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, str]]:
     return [
-        ("Test", "one-sided acceptance: do one in twenty of our seeds, or more, reach the published agent?"),
+        ("Test", f"one-sided: do 1 in {1 / stats.LEAST_SHARE:.0f} of our seeds or more reach that agent?"),
         ("Threshold", f"{number(test.threshold, decimals)}: the published return less the tolerance"),
-        ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, 95 % interval "
+        ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, two-sided 95 % interval "
          f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
          + (f"; {note}" if (note := _coverage("acceptance", test.seeds)) else "")),
-        ("p of reproduced", f"{p_text(test.p_accepted)}: so many or more, if one in twenty did (binomial)"),
+        ("p against fewer", f"{p_text(test.p_accepted)}: so many or more, if one in {1 / stats.LEAST_SHARE:.0f} did "
+         "(binomial, one-sided)"),
         ("p of below", f"{p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
     ]  # fmt: skip
 

@@ -7,6 +7,7 @@ processes in a temporary folder. Rates are those of the steady state; start-up i
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import tempfile
@@ -275,8 +276,9 @@ def seeds_for(
         return "–", "a claim of order: no spread is known before the runs"
     if card.protocols[claim.protocol].statistic == "one agent" or claim.spread_kind == "over episodes":
         least = math.ceil(1 / stats.ALPHA) - 1
-        why = f"one-sided: {least} seeds that miss it, or {stats.MIN_SEEDS} of which some three reach it"
-        return str(stats.MIN_SEEDS if test == "equivalence" else least), why
+        seeds, reaching = _seeds_to_accept()
+        why = f"one-sided: {reaching} of {seeds} seeds that reach it, or {least} that miss it"
+        return str(seeds if test == "equivalence" else least), why
     theirs = reported(claim)
     if theirs.sample_sd is None:
         return "?", f"{theirs.sample_spread().note}: plan with {stats.MIN_SEEDS} and look again"
@@ -285,6 +287,18 @@ def seeds_for(
         theirs.sample_sd, theirs, claim.margin, difference, test, stats.POWER, stats.ALPHA / family
     )
     return ("never", needed.note) if needed.seeds is None else (f"{needed.seeds:,}", "")
+
+
+def _seeds_to_accept() -> tuple[int, int]:
+    """The fewest seeds of which enough reach a published agent that is one of ours, and how many are enough.
+
+    Its rank among n of ours is then uniform: k or more of them reach it with a chance of (n + 1 − k) / (n + 1).
+    """
+    for seeds in itertools.count(stats.MIN_SEEDS):
+        enough = next(k for k in range(seeds + 1) if stats.chance_of_so_many(k, seeds) <= stats.ALPHA)
+        if (seeds + 1 - enough) / (seeds + 1) >= stats.POWER:
+            return seeds, enough
+    raise AssertionError
 
 
 # ------------------------------------------------------------------------------------------------ what is shown

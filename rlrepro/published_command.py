@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--limit", type=whole_number(1, 100_000), default=20, metavar="N", help="rows to show (20)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--book", type=Path, default=BOOK, metavar="BOOK", help="another book (.jsonl; the package's own)"
+        "--book", type=Path, default=BOOK, metavar="FILE", help="another book (.jsonl; the package's own)"
     )
     asked = parser.parse_args(arguments)
     book = load_book(asked.book)

@@ -99,10 +99,11 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
         "| claim | environment | reported | measured | margin | verdict |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for row in (row_of(card, verdict) for verdict in judgement.verdicts):
+    for verdict in judgement.verdicts:
+        row = row_of(card, verdict)
         measured = " ".join(filter(None, (row.measured, row.interval, f"({row.seeds})" if row.seeds else "")))
         star = " \\*" if row.qualified else ""
-        word = f"**{SYMBOLS[row.word]} {row.word}**{star}: {md(row.why)}"
+        word = f"**{SYMBOLS[row.word]} {row.word}**{star}: {md(row.why)}" + "; a control" * verdict.is_control
         cells = [row.id, row.environment, f"{row.reported} {row.spread}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]

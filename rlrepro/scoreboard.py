@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.results import read_results
+from rlrepro.stats import LEAST_SHARE
 from rlrepro.verdict import WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
@@ -55,8 +57,7 @@ def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False, idl
     of_claims = ["card", "claim", "environment", "reported", "measured", "reproduced means", "verdict"]
     head = ["reproduction", "agents", "environments", "verdicts"] if summary else of_claims
     table = [head, ["---"] * len(head), *rows]
-    waiting = [load_card(str(folder / "card.toml")) for folder in idle]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *_totals(judgements), *_waiting(waiting)])
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *_totals(judgements), *_waiting(idle)])
 
 
 def insert(file: Path, text: str, begin_mark: str = BEGIN, end_mark: str = END) -> bool:
@@ -120,7 +121,9 @@ def _meaning(verdict: Verdict, margin: str) -> str:
     """What it takes for *reproduced*."""
     if verdict.kind == "equivalence":
         return f"equal within {margin}" + "; a control" * verdict.is_control
-    return {"one-sided": "1 seed in 20 reaches it", "order": "ahead"}.get(verdict.kind, verdict.kind)
+    return {"one-sided": f"1 seed in {1 / LEAST_SHARE:.0f} reaches it", "order": "ahead"}.get(
+        verdict.kind, verdict.kind
+    )
 
 
 def _totals(judgements: Sequence[Judgement]) -> list[str]:
@@ -131,18 +134,21 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     if kinds := Counter(verdict.means for verdict in reproduced):
         lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
     if controls := sum(verdict.is_control for verdict in reproduced):
-        lines.append(f"{controls} of them are controls, which a random policy would meet too.")
+        lines.append(f"Controls among them, whose margin a random policy's return meets too: {controls}.")
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
     return lines
 
 
-def _waiting(cards: Sequence[Card]) -> list[str]:
-    """The cards that nothing was trained for yet."""
+def _waiting(folders: Sequence[Path]) -> list[str]:
+    """The cards that nothing was trained for yet; those that are not whole are passed over."""
     from rlrepro.report import md
 
+    cards: list[Card] = []
+    for folder in folders:
+        with contextlib.suppress(Problem):
+            cards.append(load_card(str(folder / "card.toml")))
     if not cards:
         return []
-    claims = sum(len(card.claims) + len(card.orders) for card in cards)
-    names = ", ".join(md(card.name) for card in cards)
-    return [f"Nothing was trained yet for {claims} more claims: {names}."]
+    named = ", ".join(f"{md(card.name)} ({len(card.claims) + len(card.orders)})" for card in cards)
+    return [f"Nothing was trained yet for the claims of {named}."]

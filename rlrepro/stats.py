@@ -518,15 +518,19 @@ class Acceptance:
     note: str = ""
 
 
+LEAST_SHARE = 0.05
+"""Of our seeds that a published agent must be within reach of."""
+
+
 def acceptance(
     measured: Values, reported: Reported | float, tolerance: float = 0.0, alpha: float = ALPHA
 ) -> Acceptance:
-    """One-sided acceptance against a single tuned published agent: do at least `alpha` of our seeds reach it?
+    """One-sided acceptance against a single tuned published agent: does a share of `LEAST_SHARE` or more reach it?
 
     *below*: if that agent is one more draw from our distribution, its rank among ours is uniform, and the chance that
     no more than k of n reach it is (1 + k) / (n + 1), which is at most alpha (of 19 seeds none, of 39 one at most).
-    *accepted*: if fewer than alpha of our seeds reached it, k or more of n would with a chance of at most alpha, by the
-    exact binomial test (of 10 seeds 3, of 20 four); never with fewer than `MIN_SEEDS`. Else *inconclusive*.
+    *accepted*: were the share less, k or more of n would reach it with a chance of at most alpha, by the exact binomial
+    test (of 10 seeds 3, of 20 four); never with fewer than `MIN_SEEDS`. Else *inconclusive*.
     """
     x = _values(measured, "measured", 1)
     if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -535,7 +539,7 @@ def acceptance(
     if not math.isfinite(threshold):
         raise Problem("the published return is NaN or infinite; expected a finite number")
     k, n = int((x >= threshold).sum()), len(x)
-    p_below, p_accepted = (1 + k) / (n + 1), _chance_of_so_many(k, n, alpha)
+    p_below, p_accepted = (1 + k) / (n + 1), chance_of_so_many(k, n)
     verdict: Literal["accepted", "below", "inconclusive"] = "inconclusive"
     note = ""
     if p_below <= alpha:
@@ -545,14 +549,14 @@ def acceptance(
     elif p_accepted <= alpha and n >= MIN_SEEDS:
         verdict = "accepted"
     elif k:
-        note = f"{k} of {n} seeds reach it: too few to show that one in {1 / alpha:.0f} does."
+        note = f"{k} of {n} seeds reach it: too few to show that one in {1 / LEAST_SHARE:.0f} does."
     else:
         note = f"None reaches it; {math.ceil(1 / alpha) - 1} seeds, none of them reaching it, would be below."
     low, high = share_interval(k, n)
     return Acceptance(threshold, k, n, k / n, low, high, p_below, p_accepted, verdict, note)
 
 
-def _chance_of_so_many(k: int, n: int, share: float) -> float:
+def chance_of_so_many(k: int, n: int, share: float = LEAST_SHARE) -> float:
     """That k or more of n draws reach what each reaches with a chance of `share`: the binomial's upper tail."""
     return float(special.betainc(k, n - k + 1, share)) if k else 1.0
 

@@ -34,7 +34,7 @@ from rlrepro.seeds import Bound, Network, Streams
 
 
 def value_network(
-    space: gymnasium.Space[Any], hidden: Sequence[int], num_actions: int, num_atoms: int = 1, dueling: bool = False
+    space: gymnasium.Space[Any], hidden: Sequence[int], num_actions: int, num_atoms: int = 1, *, dueling: bool = False
 ) -> Network:
     """The network for `space`: dense layers of `hidden` units, or for images a CNN with a dense layer of its own."""
     if dueling:

@@ -28,13 +28,13 @@ WORDS = {
 #: what *reproduced* means, by the kind of the verdict; any rule of a printed number has the last
 REPRODUCED = {
     "equivalence": "equal within a margin",
-    "one-sided": "reached by one seed in twenty or more",
+    "one-sided": f"reached by one seed in {1 / stats.LEAST_SHARE:.0f} or more",
     "order": "ahead as claimed",
     "rule": "by the rule of a printed number",
 }
 #: beyond so many seeds, none is listed: the results have them
 MOST_LISTED = 200
-_CONTROL = "A control: a random policy's return lies within the margin too, so that nothing is said of learning."
+_CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
 _BOOTSTRAP_SEED = 20_260_101
 
 
@@ -128,10 +128,8 @@ def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTe
 
 
 def reported(claim: Claim) -> stats.Reported:
-    """The paper's number as the statistics take it; a spread of 0 is one whatever its kind is."""
-    kind = claim.spread_kind
-    if kind == "unknown":
-        kind = "none" if claim.spread else "population sd"
+    """The paper's number as the statistics take it."""
+    kind = "none" if claim.spread_kind == "unknown" else claim.spread_kind
     return stats.Reported(
         claim.reported,
         claim.spread if kind != "none" else None,
@@ -226,7 +224,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
 
 def _is_control(card: Card, claim: Claim) -> bool:
     """Whether an agent that has learnt nothing would meet the claim: a random policy's return is within the margin."""
-    if claim.aggregate or claim.measurement:
+    if claim.aggregate or claim.measurement or card.protocols[claim.protocol].of != "return":
         return False
     random = card.environments[claim.environments[0]].random
     return random is not None and abs(claim.reported - random) <= claim.margin
@@ -323,8 +321,17 @@ def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
 
 def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: float) -> Verdict:
     interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
-    made = Verdict(one.claim, "not run", one.kind, "no runs yet", one.score, one.test, decision, interval)
-    made = dataclasses.replace(made, is_control=one.is_control)
+    made = Verdict(
+        one.claim,
+        "not run",
+        one.kind,
+        "no runs yet",
+        one.score,
+        one.test,
+        decision,
+        interval,
+        is_control=one.is_control,
+    )
     if one.lack == "not run":
         return made
     if one.test is None:
@@ -346,7 +353,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
             if needed is not None:
                 why += f"; {_needs(needed, one.test.measured_seeds)}"
             alone = stats.decide([one.test])[0].verdict
-            if alone != "inconclusive":
+            if alone != "inconclusive" and not one.lack:
                 why += f"; {alone} if it were the card's only claim: the correction for {family} leaves it open"
     if one.lack:
         if word != "below":

@@ -22,6 +22,11 @@ from rlrepro.targets import categorical_projection, quantile_huber
 from tests.agreement import close
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def algorithm_1(probs: np.ndarray, reward: float, discount: float, v_min: float, v_max: float) -> np.ndarray:
     """Bellemare et al. (2017), Algorithm 1, one atom at a time."""
     count = len(probs)
@@ -155,7 +160,10 @@ def test_the_quantile_loss_is_least_at_the_quantiles() -> None:
 
 @pytest.mark.agrees("rainbow", "a float64 loop")
 def test_rainbow_s_loss_equals_a_loop() -> None:
-    """Double choice, n-step discount, projection, KL and weights; each use of the networks with noise of its own."""
+    """Double choice, discount, projection, KL and weights from the networks' probabilities, each with its own noise.
+
+    Dueling streams and noisy layers have tests of their own (test_value_networks.py).
+    """
     rng, (size, num_actions, seeds) = np.random.default_rng(0), (12, 3, (1, 2))
     config = Rainbow.Config(num_atoms=11, v_min=-3.0, v_max=3.0, hidden=(8, 8))
     agent = Rainbow(

@@ -640,3 +640,10 @@ def test_what_a_cards_environment_is_warned_of(paper: str, run: str, kwargs: dic
         assert word in text
     if run.startswith("ALE/"):
         assert load_traps().warnings(paper, run, kwargs, ("Atari2015",)) == []
+
+
+def test_another_book_is_asked(command: Command, tmp_path: Path) -> None:
+    row = BOOKS.get("cleanrl-ppo-cartpole-v1-0")
+    published.write_book([dataclasses.replace(row, id="mine")], tmp_path / "mine.jsonl")
+    assert "mine" in command("published", "--book", tmp_path / "mine.jsonl", "mine").out
+    assert "mine" not in command("published", "--env", "CartPole-v1", "--agent", "ppo", "--json").out

@@ -506,3 +506,13 @@ def test_matplotlib_is_imported_late() -> None:
     code = f"import sys, {modules}; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_markdown_has_the_notes_and_deviations_of_its_card(tmp_path: Path) -> None:
+    text = HEAD.replace("format = 1", 'format = 1\ndeviations = ["Another *version*."]', 1) + CLAIMS.replace(
+        'id = "equal"', 'id = "equal"\nnote = "Known | of old."', 1
+    )
+    like(tmp_path / "one", text, ten)
+    page = markdown(write_report(tmp_path / "one"))
+    assert "\n- **equal**: Known \\| of old.\n" in page
+    assert "\n- Another \\*version\\*.\n" in page

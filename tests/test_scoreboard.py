@@ -37,8 +37,8 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert r"x = (y\_1)" in lines[10]
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
     assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-4]
-    assert "3 equal within a margin, 2 reached by one seed in twenty or more, 2 ahead as claimed." in lines[-3]
-    assert lines[-1] == "Nothing was trained yet for 8 more claims: three."
+    assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-3]
+    assert lines[-1] == "Nothing was trained yet for the claims of three (8)."
     assert "<" not in "".join(lines)
 
 

@@ -382,8 +382,12 @@ def test_a_uniform_rank_is_below_no_oftener_than_it_says() -> None:
 def test_acceptance_errs_no_oftener_than_it_says() -> None:
     """A published agent that one seed in twenty reaches is accepted in at most 5 %, whatever the number of seeds."""
     for seeds in (10, 15, 20, 25, 50):
-        accepted = [stats.acceptance([1.0] * k + [0.0] * (seeds - k), 1.0).verdict == "accepted" for k in range(seeds)]
-        assert scipy.stats.binom(seeds, 0.05).pmf(range(seeds)) @ accepted <= 0.05
+        reached = range(seeds + 1)
+        accepted = [stats.acceptance([1.0] * k + [0.0] * (seeds - k), 1.0).verdict == "accepted" for k in reached]
+        assert scipy.stats.binom(seeds, 0.05).pmf(reached) @ accepted <= 0.05
+        one_less = [*accepted[1:], True]
+        assert scipy.stats.binom(seeds, 0.05).pmf(reached) @ one_less > 0.05
+        assert scipy.stats.binom(seeds, 0.5).pmf(reached) @ accepted > 0.9
 
 
 # --- order
