@@ -107,7 +107,8 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
         cells = [row.id, row.environment, f"{row.reported} {row.spread}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
-    notes = [f"- **{md(claim.id)}**: {md(claim.note)}" for claim in (*card.claims, *card.orders) if claim.note]
+    claims = [verdict.claim for verdict in judgement.verdicts]
+    notes = [f"- **{md(claim.id)}**: {md(claim.note)}" for claim in claims if claim.note]
     deviations = [f"- {md(text)}" for text in card.deviations]
     lines += ["", "What is known of single claims:", "", *notes] if notes else []
     lines += ["", "Where this differs from the paper's way:", "", *deviations] if deviations else []
