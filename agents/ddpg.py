@@ -64,6 +64,10 @@ class DDPG(DeterministicPolicy):
             f"{PAPER}; own: {MUSHROOM}", choices=("joint", "own"),
         )  # fmt: skip
         output_init: float = hyper(3e-3, "last layers start uniform in ± this; 0: ±1/√fan_in", PAPER, low=0)
+        output_bias: str = hyper(
+            "weights", "last layers' biases start as their weights do, or uniform in ±1/√fan_in",
+            f"{PAPER}; fan_in: {MUSHROOM}", choices=("weights", "fan_in"), addition=True,
+        )  # fmt: skip
         critic_units: str = hyper(
             "unit", "units of the actions that the critic sees", f"code: Stable-Baselines3; env: {MUSHROOM}",
             choices=("unit", "env"),

@@ -70,6 +70,10 @@ class TD3(DeterministicPolicy):
         output_init: float = hyper(
             0.0, "last layers start uniform in ± this; 0: ±1/√fan_in", f"paper: none; 0.003: {MUSHROOM}", low=0
         )
+        output_bias: str = hyper(
+            "weights", "last layers' biases start as their weights do, or uniform in ±1/√fan_in",
+            f"paper: none; fan_in: {MUSHROOM}", choices=("weights", "fan_in"), addition=True,
+        )  # fmt: skip
         critic_units: str = hyper(
             "unit", "units of the actions that critics see", "code: Stable-Baselines3; env: the authors' repository",
             choices=("unit", "env"),

@@ -40,12 +40,13 @@ def fan_in_uniform(weight: np.ndarray, bias: np.ndarray, generator: np.random.Ge
     bias[...] = generator.uniform(-bound, bound, bias.shape)
 
 
-def uniform(bound: float) -> Initialiser:
-    """Weights and biases uniform in ±bound."""
+def uniform(bound: float, bias_by_fan_in: bool = False) -> Initialiser:
+    """Weights and biases uniform in ±bound; with `bias_by_fan_in` biases in ±1/√fan_in, as `torch.nn.Linear` has them."""
 
     def fill(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
+        largest_bias = 1.0 / math.sqrt(weight.shape[0]) if bias_by_fan_in else bound
         weight[...] = generator.uniform(-bound, bound, weight.shape)
-        bias[...] = generator.uniform(-bound, bound, bias.shape)
+        bias[...] = generator.uniform(-largest_bias, largest_bias, bias.shape)
 
     return fill
 

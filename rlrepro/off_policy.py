@@ -132,7 +132,7 @@ class BoxActions(OffPolicy):
 class DeterministicPolicy(BoxActions):
     """μ(s) = tanh(actor(s)) and the copies of actor and critic that lag, as in DDPG and TD3.
 
-    The config has `hidden`, `action_layer`, `output_init` and the two step sizes too.
+    The config has `hidden`, `action_layer`, `output_init`, `output_bias` and the two step sizes too.
     """
 
     STACKS = ("actor", "critic", "target_actor", "target_critic")
@@ -162,9 +162,10 @@ class DeterministicPolicy(BoxActions):
         return MLP(sizes, "relu", weights, input_gradient=True, late=late, early=early)
 
     def _first_weights(self, second: Initialiser) -> list[Initialiser]:
-        """Of every layer: `second` of the second one, `output_init` of the last."""
-        last = uniform(self.config.output_init) if self.config.output_init else fan_in_uniform
-        hidden = [fan_in_uniform] * len(self.config.hidden)
+        """Of every layer: `second` of the second one, `output_init` and `output_bias` of the last."""
+        config = self.config
+        last = uniform(config.output_init, config.output_bias == "fan_in") if config.output_init else fan_in_uniform
+        hidden = [fan_in_uniform] * len(config.hidden)
         return [*hidden[:1], *[second] * len(hidden[1:2]), *hidden[2:], last]
 
     def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
