@@ -41,7 +41,7 @@ def fan_in_uniform(weight: np.ndarray, bias: np.ndarray, generator: np.random.Ge
 
 
 def uniform(bound: float, bias_by_fan_in: bool = False) -> Initialiser:
-    """Weights and biases uniform in ±bound; with `bias_by_fan_in` biases in ±1/√fan_in, as `torch.nn.Linear` has them."""
+    """Weights and biases uniform in ±bound; with `bias_by_fan_in` biases in ±1/√fan_in, as in `torch.nn.Linear`."""
 
     def fill(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
         largest_bias = 1.0 / math.sqrt(weight.shape[0]) if bias_by_fan_in else bound

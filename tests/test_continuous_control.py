@@ -437,6 +437,16 @@ def small(agent_class: Any, action_space: gymnasium.Space = ACTION, num_envs: in
 AGENTS = {"ddpg": ddpg.DDPG, "td3": td3.TD3, "sac": sac.SAC}
 
 
+@pytest.mark.parametrize(("output_bias", "largest"), [("weights", 3e-3), ("fan_in", 1 / math.sqrt(8))])
+@pytest.mark.parametrize("name", ["ddpg", "td3"])
+def test_last_biases_start_as_their_weights_or_by_the_fan_in(name: str, output_bias: str, largest: float) -> None:
+    agent = small(AGENTS[name], output_init=3e-3, output_bias=output_bias)
+    for stack in (agent.actor, agent.critic):
+        last = {part.split(".")[-1]: values.abs().max() for part, values in stack.named().items()}
+        assert 1e-3 < last["weight_2"] <= 3e-3
+        assert largest / 8 < last["bias_2"] <= largest
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_targets_are_bootstrapped_through_truncation_alone(name: str) -> None:
     """The gradient of a batch changes with next_obs where a transition was truncated, not where it was terminated."""
