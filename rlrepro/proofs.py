@@ -153,7 +153,7 @@ def _probed(found: Mapping[str, bool | None]) -> str:
 
 
 def _agreed(found: Mapping[str, float]) -> str:
-    return "; ".join(f"{what} ({error:.0e})" for what, error in sorted(found.items()))
+    return "; ".join(f"{what} ({error:.0e})" if error else f"{what} (exactly)" for what, error in sorted(found.items()))
 
 
 @dataclasses.dataclass(frozen=True)

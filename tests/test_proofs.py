@@ -78,6 +78,6 @@ def test_the_command_writes_between_its_marks(command: Command, tmp_path: Path) 
     arguments = ("proofs", "random", "--experiments", tmp_path, "--agreement", record, "--write", page)
     assert "written" in command(*arguments).out
     assert "| `random` |" in page.read_text()
-    assert "nothing (0e+00)" in page.read_text()
+    assert "nothing (exactly)" in page.read_text()
     assert "up to date" in command(*arguments).out
     assert "unknown agent 'dqm'" in command("proofs", "dqm").problem
