@@ -62,7 +62,7 @@ class PPO(ActorCritic):
         "Box": {
             "num_envs": 1, "total_timesteps": 1_000_000, "num_steps": 2048, "num_epochs": 10, "num_minibatches": 32,
             "learning_rate": 3e-4, "entropy_coef": 0.0, "clip_value_loss": False, "anneal": False,
-            "source": "paper: Table 3 and Section 6.1 (no entropy bonus, the squared error as it is)",
+            "source": "paper: Table 3 and Section 6.1",
         },
         "Pendulum-v1": {
             "num_envs": 4, "total_timesteps": 200_000, "num_steps": 1024, "num_minibatches": 64, "gamma": 0.9,
