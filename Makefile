@@ -48,10 +48,11 @@ train: $(READY)  ## Trains PPO on CartPole-v1; ARGS="--seeds 10" adds options
 reproduce: $(READY)  ## Reproduces a card; CARD=cleanrl-dqn names it, ARGS="--plan" adds options
 	@$(BIN)/python -m rlrepro.reproduce $(CARD) $(ARGS)
 
-pages: $(READY)  ## Makes the committed pages and the scoreboard again, from committed results
+pages: $(READY)  ## Makes the committed pages, the scoreboard and the table of agents again, from committed results
 	@for results in experiments/*/results; do $(BIN)/rlrepro report "$$(dirname "$$results")"; done
 	@$(BIN)/rlrepro scoreboard --write docs/scoreboard.md
 	@$(BIN)/rlrepro scoreboard --summary --write README.md
+	@$(BIN)/rlrepro proofs --write docs/agents.md
 
 proofs: $(READY)  ## Measures agreement with other code, probes all agents, makes docs/agents.md again (minutes)
 	$(BIN)/python -m pytest -q -m agrees --agreement=docs/agreement.json --timeout 300

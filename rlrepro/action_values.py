@@ -127,7 +127,8 @@ class CategoricalActionValues(LaggedActionValues):
         return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
 
     def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:
-        raise NotImplementedError
+        """A sample of the layers' noise: none, where none is noisy."""
+        return {}
 
     def q_values(self, probs: torch.Tensor) -> torch.Tensor:
         """Q(s, a) = Σ_i z_i p_i(s, a), `[S, B, num_actions]`."""

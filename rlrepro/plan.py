@@ -7,7 +7,6 @@ processes in a temporary folder. Rates are those of the steady state; start-up i
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import os
 import tempfile
@@ -294,11 +293,13 @@ def _seeds_to_accept() -> tuple[int, int]:
 
     Its rank among n of ours is then uniform: k or more of them reach it with a chance of (n + 1 − k) / (n + 1).
     """
-    for seeds in itertools.count(stats.MIN_SEEDS):
-        enough = next(k for k in range(seeds + 1) if stats.chance_of_so_many(k, seeds) <= stats.ALPHA)
-        if (seeds + 1 - enough) / (seeds + 1) >= stats.POWER:
-            return seeds, enough
-    raise AssertionError
+    seeds, enough = stats.MIN_SEEDS, 0
+    while stats.chance_of_so_many(enough, seeds) > stats.ALPHA:
+        enough += 1
+    while (seeds + 1 - enough) / (seeds + 1) < stats.POWER:
+        seeds += 1
+        enough += stats.chance_of_so_many(enough, seeds) > stats.ALPHA
+    return seeds, enough
 
 
 # ------------------------------------------------------------------------------------------------ what is shown

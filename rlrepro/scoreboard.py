@@ -14,8 +14,7 @@ from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.results import read_results
-from rlrepro.stats import LEAST_SHARE
-from rlrepro.verdict import WORDS, Judgement, Verdict, judge
+from rlrepro.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 
@@ -121,9 +120,7 @@ def _meaning(verdict: Verdict, margin: str) -> str:
     """What it takes for *reproduced*."""
     if verdict.kind == "equivalence":
         return f"equal within {margin}" + "; a control" * verdict.is_control
-    return {"one-sided": f"1 seed in {1 / LEAST_SHARE:.0f} reaches it", "order": "ahead"}.get(
-        verdict.kind, verdict.kind
-    )
+    return verdict.means if verdict.kind in REPRODUCED else verdict.kind
 
 
 def _totals(judgements: Sequence[Judgement]) -> list[str]:

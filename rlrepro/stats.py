@@ -519,7 +519,7 @@ class Acceptance:
 
 
 LEAST_SHARE = 0.05
-"""Of our seeds that a published agent must be within reach of."""
+"""The share of our seeds that must reach a published agent."""
 
 
 def acceptance(
@@ -548,6 +548,8 @@ def acceptance(
             note = f"{k} of {n} seeds reach it: within our agent's reach, but too few do for it to be one of ours."
     elif p_accepted <= alpha and n >= MIN_SEEDS:
         verdict = "accepted"
+    elif p_accepted <= alpha:
+        note = f"{k} of {n} seeds reach it; to be reproduced takes at least {MIN_SEEDS} seeds."
     elif k:
         note = f"{k} of {n} seeds reach it: too few to show that one in {1 / LEAST_SHARE:.0f} does."
     else:

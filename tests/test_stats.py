@@ -367,6 +367,7 @@ def test_acceptance_says_when_few_reach_it() -> None:
     assert "too few do" in stats.acceptance([1.0] + [0.0] * 99, 1.0).note
     assert "19 seeds" in stats.acceptance([0.0] * 5, 1.0).note
     assert "too few to show" in stats.acceptance([1.0] + [0.0] * 9, 1.0).note
+    assert stats.acceptance([1.0] * 5, 1.0).note == "5 of 5 seeds reach it; to be reproduced takes at least 10 seeds."
     with pytest.raises(Problem):
         stats.acceptance([1.0], 1.0, -1)
     with pytest.raises(Problem):
