@@ -48,7 +48,10 @@ _COUNT, _SCHEDULE = {"low": 1}, {"choices": ("constant", "linear")}
 
 # name: (help, what is valid). A default None, in the tables below, is written 0.
 _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "policy": ("auto: CnnPolicy for images, else MlpPolicy", {"choices": ("auto", "MlpPolicy", "CnnPolicy")}),
+    "policy": (
+        "auto: CnnPolicy for images, else MlpPolicy; MinAtarPolicy: our network for MinAtar's games",
+        {"choices": ("auto", "MlpPolicy", "CnnPolicy", "MinAtarPolicy")},
+    ),
     "learning_rate": ("the optimiser's step size", _POSITIVE),
     "learning_rate_schedule": ("linear: falls to 0 over the run", _SCHEDULE),
     "n_steps": ("steps of a rollout in each sub-environment", _COUNT),
@@ -92,7 +95,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "target_noise_clip": ("largest such noise", _POSITIVE),
     "target_entropy": ("entropy that the temperature aims at: a number, or auto", {}),
     "top_quantiles_to_drop_per_net": ("atoms left out of each critic's target", {"low": 0}),
-    "net_arch": ("units of the hidden layers (the default after a CNN: none)", _COUNT),
+    "net_arch": ("units of the hidden layers (the default after a CNN: what the library has there)", _COUNT),
     "net_arch_critic": ("units of the critic's, where they are others", _COUNT),
     "activation_fn": ("activation", {"choices": tuple(_ACTIVATIONS)}),
     "ortho_init": ("orthogonal initialisation", {}),
@@ -306,10 +309,13 @@ class StableBaselines3:
         policy = config.policy
         if policy == "auto":
             policy = "CnnPolicy" if is_image_space(self.setup.observation_space) else "MlpPolicy"
-        if policy not in self._class.policy_aliases:
+        if policy == "MinAtarPolicy" and len(self.setup.observation_space.shape or ()) != 3:
+            raise ValueError(f"MinAtarPolicy takes images, not {self.setup.observation_space}")
+        alias = "MlpPolicy" if policy == "MinAtarPolicy" else policy
+        if alias not in self._class.policy_aliases:
             raise ValueError(f"{self.name} has no {policy}")
         self.model = self._class(
-            policy,
+            alias,
             envs,
             seed=self.setup.seeds[0],
             device=self.setup.device,
@@ -349,7 +355,11 @@ class StableBaselines3:
         values = {name: getattr(config, name) for name in _OF_THE_POLICY if name in defaults}
         values["activation_fn"] = getattr(torch.nn, _ACTIVATIONS[config.activation_fn])
         actor, critic = list(config.net_arch), list(getattr(config, "net_arch_critic", ()))
-        if policy == "CnnPolicy" and config.net_arch == defaults["net_arch"] and not critic:
+        is_default = config.net_arch == defaults["net_arch"] and not critic
+        if policy == "MinAtarPolicy":
+            values["features_extractor_class"] = minatar_features()
+            actor = [] if is_default else actor
+        elif policy == "CnnPolicy" and is_default:
             return values  # the library's own choice
         second = "vf" if "ortho_init" in defaults else "qf"
         values["net_arch"] = {"pi": actor, second: critic} if critic else actor
@@ -370,6 +380,26 @@ class _Spaces(gymnasium.Env[Any, Any]):
 
     def __init__(self, setup: Setup) -> None:
         self.observation_space, self.action_space = setup.observation_space, setup.action_space
+
+
+def minatar_features() -> Any:
+    """The layers before the head of MinAtar's network (Young & Tian, 2019), as the library takes them."""
+    import torch
+    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+    class Features(BaseFeaturesExtractor):
+        """Images `[B, height, width, channels]` to 128 features."""
+
+        def __init__(self, space: gymnasium.Space[Any]) -> None:
+            super().__init__(space, 128)
+            height, width, channels = space.shape or ()
+            conv, dense = torch.nn.Conv2d(channels, 16, 3), torch.nn.Linear(16 * (height - 2) * (width - 2), 128)
+            self.layers = torch.nn.Sequential(conv, torch.nn.ReLU(), torch.nn.Flatten(), dense, torch.nn.ReLU())
+
+        def forward(self, obs: torch.Tensor) -> torch.Tensor:
+            return self.layers(obs.permute(0, 3, 1, 2))
+
+    return Features
 
 
 def _linear(first: float, remaining: float) -> float:

@@ -85,6 +85,7 @@ def _sb3(work: Work) -> Callable[[], None]:
     import torch
     from stable_baselines3.common.env_util import make_vec_env
 
+    from rlrepro.agents.sb3 import minatar_features
     from rlrepro.plugins import register_namespace
 
     case = CASES[work.case]
@@ -98,7 +99,7 @@ def _sb3(work: Work) -> Callable[[], None]:
         env = make_vec_env(case.env, n_envs=case.num_envs, seed=seed)
         policy = {"net_arch": list(case.hidden), "activation_fn": activation}
         if case.images:
-            policy["features_extractor_class"] = _minatar_features()
+            policy["features_extractor_class"] = minatar_features()
         return algorithm("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=policy, **case.keywords)
 
     model(0).learn(case.warm)
@@ -108,24 +109,6 @@ def _sb3(work: Work) -> Callable[[], None]:
             model(seed).learn(work.steps)
 
     return train
-
-
-def _minatar_features() -> Any:
-    """The layers before the head of MinAtar's network (Young & Tian, 2019), as Stable-Baselines3 takes them."""
-    import torch
-    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-
-    class Features(BaseFeaturesExtractor):
-        def __init__(self, space: Any) -> None:
-            super().__init__(space, 128)
-            height, width, channels = space.shape
-            conv, dense = torch.nn.Conv2d(channels, 16, 3), torch.nn.Linear(16 * (height - 2) * (width - 2), 128)
-            self.layers = torch.nn.Sequential(conv, torch.nn.ReLU(), torch.nn.Flatten(), dense, torch.nn.ReLU())
-
-        def forward(self, obs: Any) -> Any:
-            return self.layers(obs.permute(0, 3, 1, 2))
-
-    return Features
 
 
 def _rlrepro(work: Work) -> Callable[[], None]:

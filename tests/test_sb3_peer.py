@@ -28,9 +28,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rlrepro import train
 from rlrepro.agent import Setup
+from rlrepro.networks import image_network
 from rlrepro.plugins import find_agent, variants
 from rlrepro.record import RunFolder, read_rows
-from rlrepro.seeds import env_seed
+from rlrepro.seeds import Stack, env_seed
 from rlrepro.settings import Settings, parse_train
 from tests.conftest import Command, Runs
 
@@ -109,6 +110,30 @@ def test_the_parameters_are_bit_for_bit_those_of_the_library_alone(name: str, ru
     steps = model.num_timesteps
     assert (steps == 384) == (name == "ppo"), "a whole number of rollouts"
     assert {row["env_step"] for row in rows(run, SEED, "evaluations")} == {"70", "140", "210", "280", f"{steps}-final"}
+
+
+def test_the_policy_for_minatar_has_the_network_of_our_agents(runs: Runs) -> None:
+    run = runs.finish("minatar", "--env", "MinAtar/Breakout-v1", "--agent", "sb3:dqn", "--policy", "MinAtarPolicy",
+                      "--seed", SEED, "--total-timesteps", "100", "--learning-starts", "20")  # fmt: skip
+    kept = {name.removeprefix("policy."): torch.from_numpy(value) for name, value in policy(run).items()}
+    _, settings = RunFolder.open(run)
+    space = gymnasium.spaces.Box(0, 1, (10, 10, 4), bool)
+    agent = find_agent("sb3:dqn").load()
+    theirs = agent(Setup(space, gymnasium.spaces.Discrete(3), (SEED,), 1, 100), settings.config(agent.Config))
+    theirs.set_policy({f"policy.{name}": value for name, value in kept.items()})
+    ours = Stack((SEED,), q=image_network(space, 3))
+    named = ours.named()
+    layers = ("features_extractor.layers.0", "features_extractor.layers.3", "q_net.0")
+    conv, dense, head = ([kept[f"q_net.{layer}.{part}"] for part in ("weight", "bias")] for layer in layers)
+    with torch.no_grad():
+        named["q.conv_0"][0], named["q.conv_bias_0"][0] = conv
+        named["q.weight_0"][0], named["q.bias_0"][0] = dense[0].T, dense[1]
+        named["q.weight_1"][0, :, :3], named["q.bias_1"][0, :, :3] = head[0].T, head[1]
+        obs = np.random.default_rng(0).random((5, 10, 10, 4)) > 0.5
+        found = ours.q(torch.from_numpy(obs)[None])[0]
+        expected = theirs.model.q_net(torch.from_numpy(obs))
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_statistics_of_normalisation_are_kept_and_frozen(runs: Runs, command: Command) -> None:
@@ -245,6 +270,7 @@ def test_a_run_is_the_same_twice_however_often_it_is_evaluated_and_in_whatever_p
     (("--agent", "sb3:dqn", "--train-freq-unit", "episode", "--num-envs", "2"),
      "sb3:dqn: You must use only one env when doing episodic training."),
     (("--agent", "sb3:ppo", "--policy", "CnnPolicy"), "sb3:ppo: You should use NatureCNN only with images not with "),
+    (("--agent", "sb3:ppo", "--policy", "MinAtarPolicy"), "sb3:ppo: MinAtarPolicy takes images, not Box("),
     (("--agent", "sb3:ppo", "--learning_rate", "1"), "unknown argument '--learning_rate'; did you mean "
                                                      "'--learning-rate'?"),
     (("--agent", "sb3:td3", "--action-noise", "norml"), "--action-noise: 'norml' is none of none, normal, ou; "
