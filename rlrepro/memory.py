@@ -85,6 +85,7 @@ class Replay:
         self._next = 0  # where the next transition goes
         self._size = 0  # how many a seed holds
         self._added = 0  # how many the last step brought
+        self._ended: np.ndarray | None = None  # which episodes it ended `[S, N]`; None after a resume
         self._was_cut = False  # since then
 
     def add(self, transition: Transition) -> None:
@@ -92,7 +93,7 @@ class Replay:
         if not self._store:
             self._allocate(values)
         count = self._added = values["reward"].shape[1]
-        self._was_cut = False
+        self._ended, self._was_cut = np.asarray(values["terminated"] | values["truncated"]), False
         start, end = self._next, self._next + count
         if end <= self.capacity:
             for name, value in values.items():
@@ -117,8 +118,10 @@ class Replay:
             return None
         if self._was_cut:
             return np.ones((len(self._store["terminated"]), num_envs), bool)
-        columns = np.arange(self._next - num_envs, self._next) % self.capacity
-        return np.asarray((self._store["terminated"] | self._store["truncated"])[:, columns].cpu())
+        if self._ended is None:
+            columns = np.arange(self._next - num_envs, self._next) % self.capacity
+            self._ended = (self._store["terminated"] | self._store["truncated"])[:, columns].cpu().numpy()
+        return self._ended
 
     def sample(self) -> Transition:
         """One batch `[S, B, ...]`, with replacement."""
@@ -146,7 +149,7 @@ class Replay:
             self._allocate({name: np.asarray(rows) for name, rows in state["store"].items()})
             for name, rows in state["store"].items():
                 self._store[name][:, : state["size"]] = torch.as_tensor(rows)
-        self._next, self._size = state["next"], state["size"]
+        self._next, self._size, self._ended = state["next"], state["size"], None
 
     def _allocate(self, values: Mapping[str, np.ndarray]) -> None:
         """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""

@@ -292,9 +292,10 @@ class Adam:
         state: dict[str, Any] = {}
         for key in ("step", "exp_avg", "exp_avg_sq"):
             slots = [self._adam.state[part].get(key) for part in self._parts]
-            if slots[0] is None and not self._independent:
+            taken = [slot for slot in slots if slot is not None]
+            if not taken and not self._independent:
                 return {}
-            like = self._parts[0] if key != "step" else torch.zeros(())
+            like = taken[0] if taken else self._parts[0] if key != "step" else torch.zeros(())
             stacked = torch.stack([torch.zeros_like(like) if slot is None else slot for slot in slots])
             state[key] = stacked if self._independent else stacked[0].expand(self._num_seeds, *stacked.shape[2:])
         return state
@@ -310,7 +311,9 @@ class Adam:
             else:
                 values["step"] = values["step"][0]
             if values["step"] > 0:
-                self._adam.state[part] = {key: value.to(part.device, copy=True) for key, value in values.items()}
+                counts_on = part.device if self._adam.param_groups[0].get("fused") else "cpu"
+                where = {key: counts_on if key == "step" else part.device for key in values}
+                self._adam.state[part] = {key: value.to(where[key], copy=True) for key, value in values.items()}
 
 
 class SGD:

@@ -1,0 +1,149 @@
+"""What an accelerator would meet: every tensor of an update on one device, and no waiting for its values.
+
+PyTorch's meta device holds shapes without values. A tensor that was left on the host does not mix with one on it, and
+whoever asks for a value fails. So an update that runs there waits for no device; what `act` must bring to the host is
+counted. Nothing is proved of speed, or of what a GPU computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.networks import MLP
+from rlrepro.plugins import find_agent, installed
+from rlrepro.seeds import Adam, RAdam, Stack
+
+SEEDS, STEPS, NUM_BATCHES = (3, 11), 20_000, 3
+OBSERVATIONS = {"vector": Box(-1, 1, (3,), np.float32), "image": Box(0, 1, (10, 10, 4), bool)}
+ACTIONS = {"discrete": Discrete(3), "continuous": Box(-1, 1, (2,), np.float32)}
+ON_THE_HOST = "sarsa_lambda", "random"  # and the tables: they have no networks
+WAITS = {
+    "rainbow": "the priorities are drawn from on the host",
+    "reinforce": "seeds that have no episode to learn from are left out one by one",
+    "trpo": "the line search ends where the divergence says",
+}
+
+
+def cases() -> Iterator[Any]:
+    for name in sorted({*installed("agents")} - {*ON_THE_HOST}):
+        for kind, action in ACTIONS.items():
+            for form, observation in OBSERVATIONS.items():
+                agent_class = find_agent(name).load()
+                try:
+                    built(agent_class, observation, action)
+                except UnsupportedSpace:
+                    continue
+                yield pytest.param(agent_class, observation, action, id=f"{name}-{kind}-{form}")
+
+
+def built(agent_class: Any, observation: Any, action: Any, device: str = "cpu") -> Any:
+    """An agent with the hyperparameters of its probes."""
+    presets = getattr(agent_class, "PRESETS", {})
+    values = {**presets.get("*", {}), **presets.get(type(action).__name__, {}), **getattr(agent_class, "PROBE", {})}
+    fields = {field.name for field in dataclasses.fields(agent_class.Config)}
+    config = agent_class.Config(**{name: value for name, value in values.items() if name in fields})
+    return agent_class(Setup(observation, action, SEEDS, values.get("num_envs", 4), STEPS, device), config)
+
+
+def transitions(agent: Any) -> Iterator[tuple[Transition, int]]:
+    """What the loop gives a memory, of an environment that draws its observations."""
+    space, num_envs = agent.setup.observation_space, agent.setup.num_envs
+    generator = np.random.default_rng(0)
+
+    def draw() -> np.ndarray:
+        obs = generator.normal(size=(len(SEEDS), num_envs, *space.shape))
+        return (obs > 0.5) if space.dtype == bool else obs.astype(np.float32)
+
+    obs = draw()
+    for step in range(0, STEPS, num_envs):
+        action, extras = agent.act(obs, step)
+        reward, next_obs = generator.normal(size=obs.shape[:2]), draw()
+        ends = generator.random((2, *obs.shape[:2])) < 0.05
+        yield Transition(obs, action, reward, next_obs, *ends, extras), step
+        obs = next_obs
+
+
+@pytest.fixture(autouse=True)
+def plain_adam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam in single operations: the fused kernel is not written for shapes alone."""
+    monkeypatch.setattr(Adam, "_optimiser", lambda self, **options: torch.optim.Adam(self._parts, **options))
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes that were brought to the host; what comes there is zero."""
+    found = []
+
+    def cpu(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type != "meta":
+            return tensor
+        found.append(tuple(tensor.shape))
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    return found
+
+
+@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
+def test_updates_wait_for_no_device_and_actions_once_a_step(
+    agent_class: Any, observation: Any, action: Any, waits: list[tuple[int, ...]], request: pytest.FixtureRequest
+) -> None:
+    here, there = (built(agent_class, observation, action, device) for device in ("cpu", "meta"))
+    excused = request.node.callspec.id.partition("-")[0] in WAITS
+    learnt = 0
+    for transition, step in transitions(here):
+        there.act(transition.obs, step)
+        assert len(waits) <= 1, f"act waits for {waits}"
+        waits.clear()
+        for agent in (here, there):
+            agent.memory.add(transition)
+        for expected, batch in zip(here.memory.ready(step), there.memory.ready(step), strict=True):
+            assert {batch.obs.device.type, batch.reward.device.type} == {"meta"}
+            if excused:
+                assert does_wait(there, batch, step, waits), "take it out of WAITS"
+                return
+            metrics, shapes = here.update(expected, step), there.update(batch, step)
+            assert {tag: value.shape for tag, value in shapes.items()} == {t: v.shape for t, v in metrics.items()}
+            learnt += 1
+        assert not waits, f"update waits for {waits}"
+        if learnt >= NUM_BATCHES:
+            there.get_state()
+            return
+    pytest.fail("nothing was learnt")
+
+
+def does_wait(agent: Any, batch: Transition, step: int, waits: list[tuple[int, ...]]) -> bool:
+    try:
+        agent.update(batch, step)
+    except (NotImplementedError, RuntimeError) as error:
+        return "meta" in str(error)
+    return bool(waits)
+
+
+@pytest.mark.parametrize("optimiser", [Adam, RAdam])
+def test_moments_lie_on_the_device_and_counts_where_no_step_waits_for_them(optimiser: type[Adam]) -> None:
+    stack = Stack(SEEDS, "meta", q=MLP((3, 8, 2), "relu"))
+    before, after = optimiser(stack, 1e-3), optimiser(stack, 1e-3)
+    before.step()
+    state = {key: value if key != "step" else value.clone() for key, value in before.get_state().items()}
+    after.set_state(state)
+    after.step()
+    assert {key: value.device.type for key, value in after.get_state().items()} == {
+        "step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta",
+    }  # fmt: skip
+
+
+def test_seeds_that_never_stepped_have_their_state_beside_the_others() -> None:
+    adam = Adam(Stack(SEEDS, "meta", q=MLP((3, 8, 2), "relu")), 1e-3, independent=True)
+    adam.step(active=[True, False])
+    assert {key: value.device.type for key, value in adam.get_state().items()} == {
+        "step": "cpu", "exp_avg": "meta", "exp_avg_sq": "meta",
+    }  # fmt: skip
