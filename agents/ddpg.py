@@ -45,6 +45,10 @@ class DDPG(DeterministicPolicy):
         batch_size: int = hyper(64, "transitions of a batch", PAPER, low=1)
         learning_starts: int = hyper(1000, "env steps before learning", "ours: the paper names none", low=0)
         random_start: bool = hyper(False, "before that, uniformly random actions", "paper: Algorithm 1 has none")
+        random_steps: int = hyper(
+            0, "env steps of random actions, if learning starts sooner", "paper: Algorithm 1 has none", low=0,
+            addition=True,
+        )  # fmt: skip
         train_every: int = hyper(1, "env steps between times of learning", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(

@@ -55,6 +55,9 @@ class SAC(BoxActions):
             10_000, "env steps before learning", "code: rl-zoo3 hyperparams/sac.yml; the paper names none", low=0
         )
         random_start: bool = hyper(True, "before that, uniformly random actions", "code: Stable-Baselines3")
+        random_steps: int = hyper(
+            0, "env steps of random actions, if learning starts sooner", "code: softlearning", low=0, addition=True
+        )
         train_every: int = hyper(1, "env steps between times of learning", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         policy_delay: int = hyper(

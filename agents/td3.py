@@ -48,10 +48,14 @@ class TD3(DeterministicPolicy):
         learning_starts: int = hyper(
             10_000,
             "env steps before learning",
-            f"paper: Section 6.1 (1000 for all but two tasks); {AUTHORS} 25 000",
+            f"as many as the paper's random ones (Section 6.1), in which it learns already; {AUTHORS} 25 000",
             low=0,
         )
         random_start: bool = hyper(True, "before that, uniformly random actions", "paper: Section 6.1")
+        random_steps: int = hyper(
+            0, "env steps of random actions, if learning starts sooner", "paper: Section 6.1, learning at once",
+            low=0, addition=True,
+        )  # fmt: skip
         train_every: int = hyper(1, "env steps between times of learning", "paper: Section 6.1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(2, "critic updates for one of actor and targets (d)", "paper: Section 6.1", low=1)

@@ -98,7 +98,7 @@ class OffPolicy:
 class BoxActions(OffPolicy):
     """For bounded Box actions, on vectors: networks act in [-1, 1], and the memory keeps the environment's actions.
 
-    The config has `random_start`, `anneal` and `critic_units` too.
+    The config has `random_start`, `random_steps`, `anneal` and `critic_units` too.
     """
 
     def __init__(self, setup: Setup, config: Any) -> None:
@@ -108,8 +108,9 @@ class BoxActions(OffPolicy):
         super().__init__(setup, config)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """As the policy explores; uniformly random before learning starts, where it is to."""
-        if self.config.random_start and step < self.config.learning_starts:
+        """As the policy explores; uniformly random at first, as long as it is to."""
+        config = self.config
+        if step < max(config.random_steps, config.learning_starts if config.random_start else 0):
             return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
         return self.explore(obs), {}
 

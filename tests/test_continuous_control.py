@@ -480,10 +480,13 @@ def test_critics_meet_the_action_in_the_units_asked_for(name: str) -> None:
     close("critic loss", env.critic_loss(batch)[0], unit.critic_loss(batch)[0])
 
 
+@pytest.mark.parametrize("first", [{"random_start": True, "learning_starts": 1000},
+                                   {"random_start": False, "learning_starts": 300, "random_steps": 1000}])  # fmt: skip
 @pytest.mark.parametrize("name", AGENTS)
-def test_before_learning_starts_actions_are_uniform_over_the_box(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = small(AGENTS[name], gymnasium.spaces.Box(-2, 4, (2,), np.float32), 100, random_start=True,
-                  learning_starts=1000)  # fmt: skip
+def test_the_first_actions_are_uniform_over_the_box(
+    name: str, first: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = small(AGENTS[name], gymnasium.spaces.Box(-2, 4, (2,), np.float32), 100, **first)
     monkeypatch.setattr(agent, "_inputs", lambda obs: 1 / 0)  # the policy is not asked
     actions = np.stack([agent.act(np.zeros((3, 100, 5), np.float32), step)[0] for step in range(0, 1000, 100)])
     assert actions.min() == pytest.approx(-2, abs=0.02)
