@@ -18,6 +18,7 @@ from rlrepro.units import check_unit, settings_of, units_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = sorted(path.parent for path in (ROOT / "experiments").glob("*/card.toml"))
+NOT_IN_THE_BOOK = {"minatar-breakout": "0.5"}  #: what the README of MinAtar prints
 DONE = [folder for folder in CARDS if (folder / "results").is_dir()]
 
 
@@ -36,6 +37,10 @@ def test_its_numbers_are_those_of_the_book(folder: Path) -> None:
     book = load_book()
     card = load_card(str(folder))
     for claim in card.claims:
+        if folder.name in NOT_IN_THE_BOOK:
+            assert (str(claim.reported), claim.published) == (NOT_IN_THE_BOOK[folder.name], "")
+            assert "README" in claim.where
+            continue
         row = book.get(claim.published)
         assert (claim.reported, claim.seeds) == (row.mean, row.seeds), claim.id
         assert claim.per_seed in ((), row.per_seed), claim.id
