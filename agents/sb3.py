@@ -95,7 +95,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "target_noise_clip": ("largest such noise", _POSITIVE),
     "target_entropy": ("entropy that the temperature aims at: a number, or auto", {}),
     "top_quantiles_to_drop_per_net": ("atoms left out of each critic's target", {"low": 0}),
-    "net_arch": ("units of the hidden layers (the default after a CNN: what the library has there)", _COUNT),
+    "net_arch": ("units of the hidden layers (the default after a CNN: none)", _COUNT),
     "net_arch_critic": ("units of the critic's, where they are others", _COUNT),
     "activation_fn": ("activation", {"choices": tuple(_ACTIVATIONS)}),
     "ortho_init": ("orthogonal initialisation", {}),
@@ -300,6 +300,8 @@ class StableBaselines3:
         from stable_baselines3.common.preprocessing import is_image_space
         from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+        from rlrepro.networks import is_image
+
         config, single = self.config, DummyVecEnv(make)
         envs: VecEnv = single
         if config.normalize:
@@ -309,7 +311,7 @@ class StableBaselines3:
         policy = config.policy
         if policy == "auto":
             policy = "CnnPolicy" if is_image_space(self.setup.observation_space) else "MlpPolicy"
-        if policy == "MinAtarPolicy" and len(self.setup.observation_space.shape or ()) != 3:
+        if policy == "MinAtarPolicy" and not is_image(self.setup.observation_space):
             raise ValueError(f"MinAtarPolicy takes images, not {self.setup.observation_space}")
         alias = "MlpPolicy" if policy == "MinAtarPolicy" else policy
         if alias not in self._class.policy_aliases:
@@ -387,17 +389,20 @@ def minatar_features() -> Any:
     import torch
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+    from rlrepro.networks import Convolutions, MinAtarCNN
+
     class Features(BaseFeaturesExtractor):
-        """Images `[B, height, width, channels]` to 128 features."""
+        """Images, with their channels first or last, to `[B, 128]`."""
 
         def __init__(self, space: gymnasium.Space[Any]) -> None:
-            super().__init__(space, 128)
-            height, width, channels = space.shape or ()
-            conv, dense = torch.nn.Conv2d(channels, 16, 3), torch.nn.Linear(16 * (height - 2) * (width - 2), 128)
+            super().__init__(space, MinAtarCNN.DENSE)
+            self._ours = Convolutions(space.shape or (), MinAtarCNN.CONVOLUTIONS)
+            filters, channels, kernel, _ = self._ours.shapes["conv_0"]
+            conv, dense = torch.nn.Conv2d(channels, filters, kernel), torch.nn.Linear(self._ours.out, MinAtarCNN.DENSE)
             self.layers = torch.nn.Sequential(conv, torch.nn.ReLU(), torch.nn.Flatten(), dense, torch.nn.ReLU())
 
         def forward(self, obs: torch.Tensor) -> torch.Tensor:
-            return self.layers(obs.permute(0, 3, 1, 2))
+            return self.layers(self._ours.scaled(obs))
 
     return Features
 
