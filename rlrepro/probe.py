@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,14 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     return outcome(bool(solved.all()), told, began)
 
 
+def preset(agent_class: type[Any], action: Any, further: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    """A config with the agent's presets for an action space, then what of `further` it has; all the values."""
+    presets = getattr(agent_class, "PRESETS", {})
+    values = {**presets.get("*", {}), **presets.get(type(action).__name__, {}), **(further or {})}
+    names = {field.name for field in dataclasses.fields(agent_class.Config)}
+    return agent_class.Config(**{name: value for name, value in values.items() if name in names}), values
+
+
 def _mean_return(agent: Any, source: EnvSource, seeds: tuple[int, ...]) -> np.ndarray:
     """Of the greedy policy, `[S]`."""
     from rlrepro.loop import evaluate
@@ -154,15 +162,10 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
     from rlrepro.worker import use_device
 
     use_device("cpu")
-    kind = type(source.make().action_space).__name__
-    names = {field.name for field in dataclasses.fields(agent_class.Config)}
-    presets = getattr(agent_class, "PRESETS", {})
-    values = {**presets.get("*", {}), **presets.get(kind, {})}
-    values |= {"num_envs": NUM_ENVS, "total_timesteps": TIMESTEPS, **getattr(agent_class, "PROBE", {})}
-    if "gamma" in names:
-        values["gamma"] = discount
+    sizes = {"num_envs": NUM_ENVS, "total_timesteps": TIMESTEPS}
+    further = {**sizes, **getattr(agent_class, "PROBE", {}), "gamma": discount}
+    config, values = preset(agent_class, source.make().action_space, further)
     num_envs, total = values["num_envs"], values["total_timesteps"]
-    config = agent_class.Config(**{name: value for name, value in values.items() if name in names})
     batch = source.batch(len(seeds) * num_envs)
     env = VectorEnv(batch, seeds, num_envs, source.name)
     setup = Setup(batch.observation_space, batch.action_space, seeds, num_envs, total)

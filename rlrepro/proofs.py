@@ -104,11 +104,7 @@ def described(name: str) -> list[str]:
 def _serves(agent_class: type[Any], observations: Sequence[Any], action: Any) -> bool:
     """Whether it can be built for one of these observation spaces and this action space."""
     for observation in observations:
-        kind = type(action).__name__
-        presets = getattr(agent_class, "PRESETS", {})
-        values = {**presets.get("*", {}), **presets.get(kind, {})}
-        fields = {field.name for field in dataclasses.fields(agent_class.Config)}
-        config = agent_class.Config(**{name: value for name, value in values.items() if name in fields})
+        config, values = probe.preset(agent_class, action)
         seeds = (0, 1) if getattr(agent_class, "stackable", True) else (0,)
         try:
             agent_class(Setup(observation, action, seeds, int(values.get("num_envs", 1)), 1000), config)

@@ -7,7 +7,6 @@ counted. Nothing is proved of speed, or of what a GPU computes.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from gymnasium.spaces import Box, Discrete
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.networks import MLP
 from rlrepro.plugins import find_agent, installed
+from rlrepro.probe import preset
 from rlrepro.seeds import Adam, RAdam, Stack
 
 SEEDS, STEPS, NUM_BATCHES = (3, 11), 20_000, 3
@@ -46,10 +46,7 @@ def cases() -> Iterator[Any]:
 
 def built(agent_class: Any, observation: Any, action: Any, device: str = "cpu") -> Any:
     """An agent with the hyperparameters of its probes."""
-    presets = getattr(agent_class, "PRESETS", {})
-    values = {**presets.get("*", {}), **presets.get(type(action).__name__, {}), **getattr(agent_class, "PROBE", {})}
-    fields = {field.name for field in dataclasses.fields(agent_class.Config)}
-    config = agent_class.Config(**{name: value for name, value in values.items() if name in fields})
+    config, values = preset(agent_class, action, getattr(agent_class, "PROBE", {}))
     return agent_class(Setup(observation, action, SEEDS, values.get("num_envs", 4), STEPS, device), config)
 
 
