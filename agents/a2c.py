@@ -59,7 +59,7 @@ class A2C(ActorCritic):
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", SB3, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", SB3)
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3)
         separate: bool = hyper(
             False, "the critic has an optimiser of its own and its gradient no limit", f"{SB3} (MushroomRL: true)"
         )

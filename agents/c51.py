@@ -37,11 +37,13 @@ class C51(CategoricalActionValues):
         v_max: float = hyper(100.0, "largest atom", "code: CleanRL c51.py (the paper: 10)")
         buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL c51.py", low=1)
         batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL c51.py (the paper: 32)", low=1)
-        learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL c51.py", low=0)
+        learning_starts: int = hyper(
+            10_000, "env steps of random actions before learning", "code: CleanRL c51.py (by ε there)", low=0
+        )
         train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL c51.py", low=1)
         target_every: int = hyper(500, "env steps between copies to the target network", "code: CleanRL c51.py", low=1)
-        epsilon_start: float = hyper(1.0, "first ε", "code: CleanRL c51.py", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL c51.py", low=0, high=1)
+        epsilon_start: float = hyper(1.0, "initial ε", "code: CleanRL c51.py", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", "code: CleanRL c51.py", low=0, high=1)
         exploration_fraction: float = hyper(
             0.5, "part of the run in which ε falls", "code: CleanRL c51.py", low=0, high=1
         )
@@ -86,7 +88,7 @@ class C51(CategoricalActionValues):
         config = self.config
         with torch.no_grad():
             next_probs = self.log_probs(self.target, batch.next_obs).exp()
-            next_probs = of_action(next_probs, self.q_values(next_probs).argmax(-1))  # p(s', a*)
+            next_probs = of_action(next_probs, self.expected(next_probs).argmax(-1))  # p(s', a*)
             discount = config.gamma * (~batch.terminated)
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
         log_probs = of_action(self.log_probs(self.online, batch.obs), batch.action)
@@ -94,5 +96,5 @@ class C51(CategoricalActionValues):
         if config.min_prob:
             clipped = log_probs.clamp(math.log(config.min_prob), math.log1p(-config.min_prob))
         loss = -(projected * clipped).sum(-1).mean(1)
-        q_values = self.q_values(log_probs.detach().exp())
+        q_values = self.expected(log_probs.detach().exp())
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1)}

@@ -117,7 +117,7 @@ class DDPG(DeterministicPolicy):
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """μ(s) + noise, cut off at the bounds; the process of the noise begins anew with each episode."""
         unit = self._greedy(obs)
-        ended = self.memory.ended(obs.shape[1]) if self.config.noise == "ou" else None
+        ended = self.memory.ended if self.config.noise == "ou" else None
         return self.box.scaled(np.clip(unit + self.noise.sample(self.exploration, unit.shape, ended), -1.0, 1.0))
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
@@ -145,8 +145,8 @@ class DDPG(DeterministicPolicy):
             actor_loss = self.actor_loss(self._inputs(batch.obs))
             descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
             self._actor_loss = actor_loss.detach()
-            self.target_critic.track(self.critic, config.tau)
-            self.target_actor.track(self.actor, config.tau)
+            self.target_critic.polyak_update(self.critic, config.tau)
+            self.target_actor.polyak_update(self.actor, config.tau)
         metrics = {"critic_loss": loss.detach(), "actor_loss": self._actor_loss, "q_values": q.detach().mean(1)}
         return {f"losses/{name}": value for name, value in metrics.items()}
 

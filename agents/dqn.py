@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rlrepro.action_values import LaggedActionValues
+from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
 from rlrepro.replay import NStep, PrioritisedReplay
@@ -36,7 +36,7 @@ from rlrepro.value_networks import of_action, value_network
 CLEANRL = "code: CleanRL dqn.py"
 
 
-class DQN(LaggedActionValues):
+class DQN(TargetedActionValues):
     """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,8 @@ class DQN(LaggedActionValues):
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         target_every: int = hyper(500, "env steps between target updates", f"{CLEANRL} (the paper: 1e4 updates)", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
-        epsilon_start: float = hyper(1.0, "first ε", "paper: Extended Data Table 1", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "last ε", f"{CLEANRL} (the paper: 0.1)", low=0, high=1)
+        epsilon_start: float = hyper(1.0, "initial ε", "paper: Extended Data Table 1", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", f"{CLEANRL} (the paper: 0.1)", low=0, high=1)
         exploration_fraction: float = hyper(
             0.5, "part of the run in which ε falls", f"{CLEANRL} (the paper: 1e6 frames)", low=0, high=1
         )
@@ -77,7 +77,7 @@ class DQN(LaggedActionValues):
         )
         beta: float = hyper(
             0.4,
-            "prioritised: first β, which ends at 1",
+            "prioritised: initial β, which ends at 1",
             "Schaul et al. (2016), Section 4",
             low=0,
             high=1,
@@ -110,17 +110,6 @@ class DQN(LaggedActionValues):
         epsilon = self.config.epsilon_eval or self.config.epsilon_end
         return self._epsilon_greedy(obs, streams, 0.0 if deterministic else epsilon)
 
-    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self._q_on_host(obs).argmax(-1)
-
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
-        return self._q_on_host(obs).max(-1)
-
-    @torch.no_grad()
-    def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.online.q(self._inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
 
@@ -139,15 +128,14 @@ class DQN(LaggedActionValues):
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a batch, and its metrics with the `error` `[S, B]`."""
         with torch.no_grad():
-            next_obs = self._inputs(batch.next_obs)
-            next_q = self.target.q(next_obs)
+            next_q = self.target.q(self._inputs(batch.next_obs))
             if self.config.double:
-                next_value = of_action(next_q, self.online.q(next_obs).argmax(-1))
+                next_value = of_action(next_q, self.q_values(batch.next_obs).argmax(-1))
             else:
                 next_value = next_q.amax(-1)
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
             target = td_target(batch.reward, next_value, batch.terminated, discount)
-        q = of_action(self.online.q(self._inputs(batch.obs)), batch.action)
+        q = of_action(self.q_values(batch.obs), batch.action)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
         losses = regress(q, target, reduction="none")
         if "weight" in batch.extras:

@@ -53,8 +53,8 @@ class PPO(ActorCritic):
         target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", "37 details: auxiliary, 3", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
-        ortho_init: bool = hyper(True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "37 details: 2")
-        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", "37 details: continuous, 2")
+        ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", "37 details: 2")
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", "37 details: continuous, 2")
         adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=1e-12)
 
     PRESETS = {

@@ -16,7 +16,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
 from rlrepro.action_values import ActionValues
@@ -41,8 +40,8 @@ class PQN(ActionValues):
         num_minibatches: int = hyper(4, "minibatches of a pass", "code: CleanRL pqn.py", low=1)
         gamma: float = hyper(0.99, "discount factor", "code: CleanRL pqn.py", low=0, high=1)
         q_lambda: float = hyper(0.65, "λ of the returns", "code: CleanRL pqn.py", low=0, high=1)
-        epsilon_start: float = hyper(1.0, "first ε", "code: CleanRL pqn.py", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL pqn.py", low=0, high=1)
+        epsilon_start: float = hyper(1.0, "initial ε", "code: CleanRL pqn.py", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", "code: CleanRL pqn.py", low=0, high=1)
         exploration_fraction: float = hyper(
             0.5, "part of the run in which ε falls", "code: CleanRL pqn.py", low=0, high=1
         )
@@ -52,7 +51,7 @@ class PQN(ActionValues):
         layer_norm: bool = hyper(True, "normalise every hidden layer", "paper: Section 3")
         optimiser: str = hyper("radam", "rectified Adam, or Adam", "code: CleanRL pqn.py", choices=("radam", "adam"))
         ortho_init: bool = hyper(
-            True, "orthogonal first weights; if not, uniform in ±1/√fan_in", "code: CleanRL pqn.py"
+            True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", "code: CleanRL pqn.py"
         )
         across_episodes: bool = hyper(
             False, "returns flow over ends, where nothing is bootstrapped; NOT the paper's", "code: CleanRL pqn.py"
@@ -78,19 +77,6 @@ class PQN(ActionValues):
         self.optimiser = (RAdam if config.optimiser == "radam" else Adam)(self.online, config.learning_rate)
         self.order = Streams(setup.seeds, "minibatches")
         self.memory = Rollout(config.num_steps, setup.device)
-
-    def q_values(self, obs: torch.Tensor) -> torch.Tensor:
-        """Q(s, ·), `[S, B, num_actions]`."""
-        return self.online.q(self._inputs(obs))
-
-    @torch.no_grad()
-    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.q_values(torch.from_numpy(obs).to(self.setup.device)).cpu().numpy().argmax(-1)
-
-    @torch.no_grad()
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
-        return self.q_values(torch.from_numpy(obs).to(self.setup.device)).amax(-1).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""

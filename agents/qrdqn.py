@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 
-from rlrepro.action_values import LaggedActionValues
+from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Replay
 from rlrepro.seeds import Stack, Streams, descend
@@ -21,7 +20,7 @@ from rlrepro.targets import quantile_huber, td_target
 from rlrepro.value_networks import of_action, value_network
 
 
-class QRDQN(LaggedActionValues):
+class QRDQN(TargetedActionValues):
     """QR-DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     @dataclasses.dataclass(frozen=True)
@@ -32,13 +31,15 @@ class QRDQN(LaggedActionValues):
         kappa: float = hyper(1.0, "where the quantile Huber loss turns linear; 0: |u|", "paper: on Atari 2600", low=0)
         buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL dqn.py", low=1)
         batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL dqn.py (the paper: 32)", low=1)
-        learning_starts: int = hyper(10_000, "env steps before learning", "code: CleanRL dqn.py", low=0)
+        learning_starts: int = hyper(
+            10_000, "env steps of random actions before learning", "code: CleanRL dqn.py (by ε there)", low=0
+        )
         train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL dqn.py", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "as of DQN: Mnih et al. (2015), Algorithm 1", low=1)
         target_every: int = hyper(500, "env steps between updates of the target network", "code: CleanRL dqn.py", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: on Atari 2600", low=0, high=1)
-        epsilon_start: float = hyper(1.0, "first ε", "paper: as DQN", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "last ε", "code: CleanRL dqn.py (the paper: 0.01)", low=0, high=1)
+        epsilon_start: float = hyper(1.0, "initial ε", "paper: as DQN", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", "code: CleanRL dqn.py (the paper: 0.01)", low=0, high=1)
         exploration_fraction: float = hyper(
             0.5, "part of the run in which ε falls", "code: CleanRL dqn.py", low=0, high=1
         )
@@ -71,15 +72,9 @@ class QRDQN(LaggedActionValues):
         """θ_i(s, a), `[S, B, num_actions, num_quantiles]`."""
         return stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1))
 
-    @torch.no_grad()
-    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        quantiles = self.quantiles(self.online, torch.from_numpy(obs).to(self.setup.device))
-        return quantiles.mean(-1).argmax(-1).cpu().numpy()
-
-    @torch.no_grad()
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
-        return self.quantiles(self.online, torch.from_numpy(obs).to(self.setup.device)).mean(-1).amax(-1).cpu().numpy()
+    def q_values(self, obs: torch.Tensor) -> torch.Tensor:
+        """Q(s, a): the mean of the quantiles."""
+        return self.quantiles(self.online, obs).mean(-1)
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.

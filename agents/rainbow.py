@@ -42,14 +42,19 @@ class Rainbow(CategoricalActionValues):
         v_max: float = hyper(100.0, "largest atom", "code: CleanRL c51.py (the paper: 10)")
         buffer_size: int = hyper(50_000, "transitions kept per seed", "ours: CartPole-v1 (the paper: 1e6)", low=1)
         batch_size: int = hyper(32, "transitions of a batch", "paper: as DQN", low=1)
-        learning_starts: int = hyper(1_000, "env steps before learning", "ours (the paper: 20e3, 80e3 frames)", low=0)
+        learning_starts: int = hyper(
+            1_000,
+            "env steps before learning, of random actions",
+            "ours (the paper: 20e3, acting by its noisy nets)",
+            low=0,
+        )
         train_every: int = hyper(4, "env steps between gradient steps", "paper: as DQN", low=1)
         target_every: int = hyper(
             500, "env steps between copies to the target network", "ours (the paper: 8e3, 32e3 frames)", low=1
         )
         omega: float = hyper(0.5, "exponent of the priorities (ω)", "paper: Table 1", low=0)
-        beta: float = hyper(0.4, "first exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
-        sigma: float = hyper(0.5, "first σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
+        beta: float = hyper(0.4, "initial exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
+        sigma: float = hyper(0.5, "initial σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
         max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient", f"{DUELING} (the paper: none)", low=0)
         adam_eps: float = hyper(1.5e-4, "Adam's ε", "paper: Table 1", low=1e-12)
         hidden: tuple[int, ...] = hyper((128, 128), "units of the hidden layers", "ours (images: as DQN)", low=1)
@@ -113,7 +118,7 @@ class Rainbow(CategoricalActionValues):
         config = self.config
         with torch.no_grad():
             probs = self.log_probs(self.online, batch.next_obs, self.learning).exp()
-            best = self.q_values(probs).argmax(-1)  # a*
+            best = self.expected(probs).argmax(-1)  # a*
             next_probs = of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
             discount = batch.extras["discount"] * (~batch.terminated)  # γ^n, or 0
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
@@ -122,7 +127,7 @@ class Rainbow(CategoricalActionValues):
         kl = negative_entropy - (projected * log_probs).sum(-1)
         loss = (kl * batch.extras["weight"]).mean(1)
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
-        q_values = self.q_values(log_probs.detach().exp())
+        q_values = self.expected(log_probs.detach().exp())
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
 
     def get_state(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class SAC(BoxActions):
         )
         random_start: bool = hyper(True, "before that, uniformly random actions", "code: Stable-Baselines3")
         random_steps: int = hyper(
-            0, "env steps of random actions, if learning starts sooner", "code: softlearning", low=0, addition=True
+            0, "env steps of random actions, if learning starts sooner", "code: Spinning Up", low=0, addition=True
         )
         train_every: int = hyper(1, "env steps between times of learning", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
@@ -65,7 +65,7 @@ class SAC(BoxActions):
         )
         target_every: int = hyper(1, "gradient steps between updates of the targets", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
-        alpha_init: float = hyper(1.0, "first temperature", "code: softlearning, log α = 0", low=1e-8)
+        alpha_init: float = hyper(1.0, "initial temperature", "code: softlearning, log α = 0", low=1e-8)
         alpha_loss: str = hyper(
             "log_alpha", "what J(α) weighs log π + H̄ by", "code: softlearning, Stable-Baselines3; alpha: paper: eq. 18",
             choices=("log_alpha", "alpha"),
@@ -78,7 +78,7 @@ class SAC(BoxActions):
         hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers", PAPER, low=1)
         separate_std: bool = hyper(False, "log σ has a network of its own", f"code: softlearning; true: {MUSHROOM}")
         init: str = hyper(
-            "torch", "first weights", f"code: Stable-Baselines3; xavier: {MUSHROOM}", choices=("torch", "xavier")
+            "torch", "initial weights", f"code: Stable-Baselines3; xavier: {MUSHROOM}", choices=("torch", "xavier")
         )
         critic_units: str = hyper(
             "unit", "units of the actions that critics see", f"code: softlearning; env: {MUSHROOM}, CleanRL",
@@ -117,7 +117,7 @@ class SAC(BoxActions):
             both = MLP((num_obs, *config.hidden, 2 * num_actions), "relu", start)
             self.actor = Stack(setup.seeds, setup.device, actor=both)
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
-        self.target_critic = self.critic.lagged_copy()
+        self.target_critic = self.critic.target_copy()
         self.temperature = Stack(setup.seeds, setup.device, log_alpha=Constant(1, math.log(config.alpha_init)))
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
@@ -175,7 +175,7 @@ class SAC(BoxActions):
             for _ in range(config.policy_delay):
                 self._improve(obs, rate)
         if self._num_updates % config.target_every == 0:
-            self.target_critic.track(self.critic, config.tau)
+            self.target_critic.polyak_update(self.critic, config.tau)
         metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1), **self._last}
         return {f"losses/{name}": value for name, value in metrics.items()} | {"charts/alpha": self.alpha[:, 0]}
 

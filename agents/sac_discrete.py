@@ -54,7 +54,7 @@ class SACDiscrete(OffPolicy):
         train_every: int = hyper(4, "env steps between times of learning", PAPER, low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
-        alpha_init: float = hyper(1.0, "first temperature", CLEANRL, low=1e-8)
+        alpha_init: float = hyper(1.0, "initial temperature", CLEANRL, low=1e-8)
         target_entropy_scale: float = hyper(
             0.98, "H̄ as a part of the largest entropy, log |A|", f"{PAPER}; 0.89: {CLEANRL}", low=0, high=1
         )
@@ -91,13 +91,13 @@ class SACDiscrete(OffPolicy):
         self.policy = Categorical(setup.action_space)
         self.actor = Stack(setup.seeds, setup.device, actor=self._network())
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(self._network(), 2))
-        self.target_critic = self.critic.lagged_copy()
+        self.target_critic = self.critic.target_copy()
         self.temperature = Stack(setup.seeds, setup.device, log_alpha=Constant(1, math.log(config.alpha_init)))
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate, eps=config.adam_eps)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, eps=config.adam_eps)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate, eps=config.adam_eps)
         self.target_entropy = config.target_entropy_scale * math.log(self.policy.num_actions)
-        self.clock = TargetClock(config, setup.num_envs)
+        self.clock = TargetClock(config)
 
     def _network(self) -> Network:
         space = self.setup.observation_space

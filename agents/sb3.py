@@ -86,8 +86,8 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient_steps": ("gradient steps each time; -1: as many as env steps were taken", {"low": -1}),
     "target_update_interval": ("env steps (SAC, TQC: gradient steps) between updates of the target", _COUNT),
     "exploration_fraction": ("part of the run in which ε falls", _SHARE),
-    "exploration_initial_eps": ("first ε", _SHARE),
-    "exploration_final_eps": ("last ε", _SHARE),
+    "exploration_initial_eps": ("initial ε", _SHARE),
+    "exploration_final_eps": ("final ε", _SHARE),
     "action_noise": ("exploration: normal, or Ornstein–Uhlenbeck", {"choices": ("none", "normal", "ou")}),
     "action_noise_std": ("its standard deviation, for actions scaled to [-1, 1]", _POSITIVE),
     "policy_delay": ("updates of the critic for one of the policy", _COUNT),
@@ -99,7 +99,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "net_arch_critic": ("units of the critic's, where they are others", _COUNT),
     "activation_fn": ("activation", {"choices": tuple(_ACTIVATIONS)}),
     "ortho_init": ("orthogonal initialisation", {}),
-    "log_std_init": ("first log standard deviation of a Gaussian policy", {}),
+    "log_std_init": ("initial log standard deviation of a Gaussian policy", {}),
     "n_critics": ("critics", _COUNT),
     "n_quantiles": ("quantiles of a critic", _COUNT),
     "normalize": ("VecNormalize; as evaluated, with the statistics of training", {}),
@@ -300,7 +300,7 @@ class StableBaselines3:
         from stable_baselines3.common.preprocessing import is_image_space
         from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-        from rlrepro.networks import is_image
+        from rlrepro.networks import is_image, is_small
 
         config, single = self.config, DummyVecEnv(make)
         envs: VecEnv = single
@@ -311,8 +311,10 @@ class StableBaselines3:
         policy = config.policy
         if policy == "auto":
             policy = "CnnPolicy" if is_image_space(self.setup.observation_space) else "MlpPolicy"
-        if policy == "MinAtarPolicy" and not is_image(self.setup.observation_space):
-            raise ValueError(f"MinAtarPolicy takes images, not {self.setup.observation_space}")
+        if policy == "MinAtarPolicy":
+            space = self.setup.observation_space
+            if not (is_image(space) and is_small(space.shape)):
+                raise ValueError(f"MinAtarPolicy takes small images, as MinAtar's 10 × 10, not {space}")
         alias = "MlpPolicy" if policy == "MinAtarPolicy" else policy
         if alias not in self._class.policy_aliases:
             raise ValueError(f"{self.name} has no {policy}")

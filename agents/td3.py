@@ -48,7 +48,7 @@ class TD3(DeterministicPolicy):
         learning_starts: int = hyper(
             10_000,
             "env steps before learning",
-            f"as many as the paper's random ones (Section 6.1), in which it learns already; {AUTHORS} 25 000",
+            f"the paper's random steps on HalfCheetah and Ant (elsewhere 1000), in which it learns; {AUTHORS} 25 000",
             low=0,
         )
         random_start: bool = hyper(True, "before that, uniformly random actions", "paper: Section 6.1")
@@ -135,8 +135,8 @@ class TD3(DeterministicPolicy):
             descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
             self._actor_loss = actor_loss.detach()
         if self._num_updates % (config.target_delay or config.policy_delay) == 0:
-            self.target_critic.track(self.critic, config.tau)
-            self.target_actor.track(self.actor, config.tau)
+            self.target_critic.polyak_update(self.critic, config.tau)
+            self.target_actor.polyak_update(self.actor, config.tau)
         metrics = {"critic_loss": loss.detach(), "actor_loss": self._actor_loss, "q_values": q.detach()[:, 0].mean(1)}
         return {f"losses/{name}": value for name, value in metrics.items()}
 

@@ -59,7 +59,7 @@ class TRPO(ActorCritic):
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", CONTRIB, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "first log standard deviation of Box actions", CONTRIB)
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", CONTRIB)
 
     PRESETS = {
         "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},

@@ -98,7 +98,7 @@ class MinAtar(gym.Env[Planes, int | np.integer[Any]]):
         self._game.seed(0)
         self._game.random.set_state(("MT19937", np.asarray(state["key"]), state["position"]))
         self._game.last_action = state["last_action"]
-        vars(self._game.env).update({name: _copied(value) for name, value in state["game"].items()})
+        vars(self._game.env).update({name: _plain(value) for name, value in state["game"].items()})
 
 
 def _plain(value: Any) -> Any:
@@ -108,6 +108,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
-
-
-_copied = _plain

@@ -20,7 +20,7 @@ class ActionValues:
     """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
 
     The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`, unless the agent acts in another way. A
-    subclass sets `optimiser`, and has `_greedy_on_host(obs)`, the greedy actions `[S, N]`.
+    subclass sets `optimiser`; one whose network gives more than Q(s, ·) has its own `q_values`.
     """
 
     online: Stack
@@ -56,8 +56,21 @@ class ActionValues:
         random = (draw * self.num_actions).astype(np.int64)
         return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
 
-    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    def q_values(self, obs: torch.Tensor) -> torch.Tensor:
+        """Q(s, ·), `[S, B, num_actions]`, by which it acts."""
+        return self.online.q(self._inputs(obs))
+
+    @torch.no_grad()
+    def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
+        return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
+
+    def _greedy_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
+        """argmax_a Q(s, a), `[S, N]`; `noise` where `q_values` takes it."""
+        return self._q_on_host(obs, *noise).argmax(-1)
+
+    def value_of(self, obs: np.ndarray) -> np.ndarray:
+        """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
+        return self._q_on_host(obs).max(-1)
 
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return obs if self.image else features(self.setup.observation_space, obs)
@@ -81,7 +94,7 @@ class ActionValues:
         self.online.load_named(policy)
 
 
-class LaggedActionValues(ActionValues):
+class TargetedActionValues(ActionValues):
     """Action values with a target network and a replay memory; until learning starts, actions are uniformly random.
 
     The config has what a `TargetClock` needs too. A subclass calls `_build` with its network.
@@ -90,8 +103,8 @@ class LaggedActionValues(ActionValues):
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
         """The online network, its target, when that follows, and Adam for the one."""
         self.online = Stack(self.setup.seeds, self.setup.device, q=network)
-        self.target = self.online.lagged_copy()
-        self.clock = TargetClock(self.config, self.setup.num_envs)
+        self.target = self.online.target_copy()
+        self.clock = TargetClock(self.config)
         self.optimiser = Adam(self.online, self.config.learning_rate, adam_eps)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
@@ -108,7 +121,7 @@ class LaggedActionValues(ActionValues):
         self.clock.period = state["target_period"]
 
 
-class CategoricalActionValues(LaggedActionValues):
+class CategoricalActionValues(TargetedActionValues):
     """Each action's return has probabilities p_i on atoms z_i, equally spaced in [v_min, v_max]; Q = Σ_i z_i p_i.
 
     Bellemare et al. (2017). The config has `v_min`, `v_max` and `num_atoms`. A subclass with noisy layers overrides
@@ -130,21 +143,12 @@ class CategoricalActionValues(LaggedActionValues):
         """A sample of the layers' noise: none, where none is noisy."""
         return {}
 
-    def q_values(self, probs: torch.Tensor) -> torch.Tensor:
-        """Q(s, a) = Σ_i z_i p_i(s, a), `[S, B, num_actions]`."""
+    def expected(self, probs: torch.Tensor) -> torch.Tensor:
+        """Σ_i z_i p_i over the last axis."""
         return (probs * self.atoms).sum(-1)
 
-    @torch.no_grad()
-    def _q_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
-        log_probs = self.log_probs(self.online, torch.from_numpy(obs).to(self.setup.device), noise)
-        return self.q_values(log_probs.exp()).cpu().numpy()
-
-    def _greedy_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
-        return self._q_on_host(obs, noise).argmax(-1)
-
-    def value_of(self, obs: np.ndarray) -> np.ndarray:
-        """max_a Q(s, a) without noise, `[S, B]`, for `rlrepro probe`."""
-        return self._q_on_host(obs).max(-1)
+    def q_values(self, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
+        return self.expected(self.log_probs(self.online, obs, noise).exp())
 
 
-__all__ = ["ActionValues", "CategoricalActionValues", "LaggedActionValues"]
+__all__ = ["ActionValues", "CategoricalActionValues", "TargetedActionValues"]

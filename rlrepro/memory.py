@@ -85,15 +85,14 @@ class Replay:
         self._next = 0  # where the next transition goes
         self._size = 0  # how many a seed holds
         self._added = 0  # how many the last step brought
-        self._ended: np.ndarray | None = None  # which episodes it ended `[S, N]`; None after a resume
-        self._was_cut = False  # since then
+        self._ended: np.ndarray | None = None  # which episodes it ended, `[S, N]`
 
     def add(self, transition: Transition) -> None:
         values = flat(transition)
         if not self._store:
             self._allocate(values)
         count = self._added = values["reward"].shape[1]
-        self._ended, self._was_cut = np.asarray(values["terminated"] | values["truncated"]), False
+        self._ended = np.asarray(values["terminated"] | values["truncated"])
         start, end = self._next, self._next + count
         if end <= self.capacity:
             for name, value in values.items():
@@ -112,15 +111,9 @@ class Replay:
         for _ in range(due * self.num_batches):
             yield self.sample()
 
-    def ended(self, num_envs: int) -> np.ndarray | None:
-        """Which episodes the last step of `num_envs` sub-environments ended, `[S, N]`; None before the first."""
-        if self._size == 0:
-            return None
-        if self._was_cut:
-            return np.ones((len(self._store["terminated"]), num_envs), bool)
-        if self._ended is None:
-            columns = np.arange(self._next - num_envs, self._next) % self.capacity
-            self._ended = (self._store["terminated"] | self._store["truncated"])[:, columns].cpu().numpy()
+    @property
+    def ended(self) -> np.ndarray | None:
+        """Which episodes the last step ended, `[S, N]`; None before the first."""
         return self._ended
 
     def sample(self) -> Transition:
@@ -137,11 +130,15 @@ class Replay:
 
     def cut(self) -> None:
         """Transitions stand alone here; but `ended` says that new episodes begin."""
-        self._was_cut = True
+        if self._ended is not None:
+            self._ended = np.ones_like(self._ended)
 
     def get_state(self) -> dict[str, Any]:
         store = {name: rows[:, : self._size] for name, rows in self._store.items()}
-        return {"next": self._next, "size": self._size, "store": store, "streams": self._streams.get_state()}
+        return {
+            "next": self._next, "size": self._size, "ended": self._ended, "store": store,
+            "streams": self._streams.get_state(),
+        }  # fmt: skip
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._streams.set_state(state["streams"])
@@ -149,7 +146,7 @@ class Replay:
             self._allocate({name: np.asarray(rows) for name, rows in state["store"].items()})
             for name, rows in state["store"].items():
                 self._store[name][:, : state["size"]] = torch.as_tensor(rows)
-        self._next, self._size, self._ended = state["next"], state["size"], None
+        self._next, self._size, self._ended = state["next"], state["size"], state.get("ended")
 
     def _allocate(self, values: Mapping[str, np.ndarray]) -> None:
         """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""

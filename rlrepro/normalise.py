@@ -23,6 +23,7 @@ from gymnasium.spaces import Box
 
 from rlrepro.agent import Policy, Transition
 from rlrepro.errors import Problem
+from rlrepro.networks import is_image
 from rlrepro.seeds import Streams
 from rlrepro.settings import Settings
 from rlrepro.vector import Batch, VectorEnv
@@ -192,4 +193,6 @@ def seen(space: Space[Any]) -> Box:
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         kind = f"a Box of {space.dtype}" if isinstance(space, Box) else f"{type(space).__name__}"
         raise Problem(f"--normalise-obs needs observations that are a Box of floats, not {kind}; leave it out")
+    if is_image(space):
+        raise Problem("--normalise-obs needs vectors, not images, whose planes are in [0, 1] already; leave it out")
     return Box(-np.inf, np.inf, space.shape, np.float32)

@@ -24,16 +24,16 @@ class TargetClock:
     sub-environment, so that every gradient step meets the target that it would meet there.
 
     The target moves after the last gradient step of a time. If k multiples of `target_every` have been passed since the
-    time before, these are k moves at once, of weight 1 − (1 − τ)^k: no more than fit between two times, for until the
-    first time the networks are the same.
+    time before, or since learning starts, these are k moves at once, of weight 1 − (1 − τ)^k.
     """
 
-    def __init__(self, config: Any, num_envs: int) -> None:
+    def __init__(self, config: Any) -> None:
         """The config has `target_every`, `train_every`, `learning_starts`, and may have `tau`, `gradient_steps`."""
         self.target_every, self.train_every = config.target_every, config.train_every
-        self.learning_starts, self.num_envs = config.learning_starts, num_envs
+        self.learning_starts = config.learning_starts
         self.gradient_steps, self.tau = getattr(config, "gradient_steps", 1), getattr(config, "tau", 1.0)
-        self.period = 0  #: multiples of `target_every` passed so far: all that a resume needs
+        #: multiples of `target_every` passed so far: all that a resume needs; before learning the networks are the same
+        self.period = config.learning_starts // config.target_every
         self._step, self._count = -1, 0  # of the loop, and the gradient steps in it
 
     def follow(self, target: Stack, online: Stack, step: int) -> None:
@@ -42,14 +42,14 @@ class TargetClock:
         self._step = step
         times, left = divmod(self._count, self.gradient_steps)
         if left == 0 and (moves := self._moves(step, times)):
-            target.track(online, self.tau if moves == 1 else 1 - (1 - self.tau) ** moves)
+            target.polyak_update(online, self.tau if moves == 1 else 1 - (1 - self.tau) ** moves)
 
     def _moves(self, step: int, time: int) -> int:
         """How many are due after the `time`-th time of learning, from 1, in the loop's `step`."""
         before = max(step, self.learning_starts) // self.train_every
-        env_step = min((before + time) * self.train_every, step + self.num_envs)
-        passed, self.period = env_step // self.target_every - self.period, env_step // self.target_every
-        return max(0, min(passed, -(-self.train_every // self.target_every)))
+        passed = (before + time) * self.train_every // self.target_every
+        moves, self.period = passed - self.period, passed
+        return moves
 
 
 class OffPolicy:
@@ -145,7 +145,7 @@ class DeterministicPolicy(BoxActions):
         actor = MLP(sizes, "relu", self._first_weights(fan_in_uniform))
         self.actor = Stack(setup.seeds, setup.device, actor=actor)
         self.critic = Stack(setup.seeds, setup.device, **critic)
-        self.target_actor, self.target_critic = self.actor.lagged_copy(), self.critic.lagged_copy()
+        self.target_actor, self.target_critic = self.actor.target_copy(), self.critic.target_copy()
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
         self._num_updates = 0

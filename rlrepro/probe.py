@@ -8,6 +8,7 @@ has one: the discounted return that the agent expects.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -164,15 +165,16 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
     use_device("cpu")
     sizes = {"num_envs": NUM_ENVS, "total_timesteps": TIMESTEPS}
     further = {**sizes, **getattr(agent_class, "PROBE", {}), "gamma": discount}
-    config, values = preset(agent_class, source.make().action_space, further)
+    with contextlib.closing(source.make()) as env:
+        config, values = preset(agent_class, env.action_space, further)
     num_envs, total = values["num_envs"], values["total_timesteps"]
     batch = source.batch(len(seeds) * num_envs)
-    env = VectorEnv(batch, seeds, num_envs, source.name)
+    vector = VectorEnv(batch, seeds, num_envs, source.name)
     setup = Setup(batch.observation_space, batch.action_space, seeds, num_envs, total)
     agent = agent_class(setup, config)
-    env.reset()
-    train(agent, env, total, _Nobody(), EpisodeCounter(len(seeds), num_envs))
-    env.close()
+    vector.reset()
+    train(agent, vector, total, _Nobody(), EpisodeCounter(len(seeds), num_envs))
+    vector.close()
     return agent
 
 

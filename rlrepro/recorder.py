@@ -255,6 +255,7 @@ class Recorder(Journal):
                     "last": [list(one) for one in self.last],
                     "since_log": list(self.since_log),
                     "num_episodes": list(self.num_episodes),
+                    "metrics": loop.as_metrics(self._metrics),
                 },
             }
             for row, seed in enumerate(self.job.seeds):
@@ -291,6 +292,7 @@ class Recorder(Journal):
         self.last = [collections.deque(map(tuple, one), maxlen=LAST_EPISODES) for one in state["record"]["last"]]
         self.since_log = [[tuple(e) for e in one] for one in state["record"]["since_log"]]
         self.num_episodes = list(state["record"]["num_episodes"])
+        self._metrics = state["record"].get("metrics", {})
         if state["env"] is None:
             self.env.begin_anew(env_step)
             self.agent.memory.cut()

@@ -203,7 +203,7 @@ class Stack:
         except KeyError:
             raise AttributeError(name) from None
 
-    def lagged_copy(self) -> Stack:
+    def target_copy(self) -> Stack:
         """A copy that takes no gradient: a target network."""
         copy = Stack(self._seeds, self._device, **self.networks)
         copy.matrix.requires_grad_(False)
@@ -221,8 +221,8 @@ class Stack:
             self.matrix.requires_grad_(learnt)
 
     @torch.no_grad()
-    def track(self, online: Stack, tau: float) -> None:
-        """Move towards the online parameters: target ← (1 − τ) target + τ online."""
+    def polyak_update(self, online: Stack, tau: float) -> None:
+        """The soft (Polyak) update of a target network: target ← (1 − τ) target + τ online; τ = 1 copies."""
         if tau == 1:
             self.matrix.copy_(online.matrix)
         else:
@@ -295,7 +295,8 @@ class Adam:
             taken = [slot for slot in slots if slot is not None]
             if not taken and not self._independent:
                 return {}
-            like = taken[0] if taken else self._parts[0] if key != "step" else torch.zeros(())
+            never = torch.zeros(()) if key == "step" else self._parts[0]
+            like = taken[0] if taken else never
             stacked = torch.stack([torch.zeros_like(like) if slot is None else slot for slot in slots])
             state[key] = stacked if self._independent else stacked[0].expand(self._num_seeds, *stacked.shape[2:])
         return state

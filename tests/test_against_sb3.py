@@ -90,7 +90,7 @@ def compare_layers(
 
 def as_stack(like: Stack, matrix: torch.Tensor) -> Stack:
     """A gradient as a stack, so that it is cut up as the parameters are."""
-    other = like.lagged_copy()
+    other = like.target_copy()
     other.load(matrix)
     return other
 

@@ -1,8 +1,9 @@
 """What an accelerator would meet: every tensor of an update on one device, and no waiting for its values.
 
-PyTorch's meta device holds shapes without values. A tensor that was left on the host does not mix with one on it, and
-whoever asks for a value fails. So an update that runs there waits for no device; what `act` must bring to the host is
-counted. Nothing is proved of speed, or of what a GPU computes.
+PyTorch's meta device holds shapes without values, and whoever asks for a value fails. So an update that runs there
+waits for no device; what `act` must bring to the host is counted. A tensor that was left on the host would mix with one
+on the device in many an operation there, as it would not on a GPU: `OneDevice` watches for that. Nothing is proved of
+speed, or of what a GPU computes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.networks import MLP
@@ -74,6 +77,21 @@ def plain_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Adam, "_optimiser", lambda self, **options: torch.optim.Adam(self._parts, **options))
 
 
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of two devices, as a GPU does: all but copies, and numbers on the host."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        taken = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.dim()]
+        devices = {tensor.device.type for tensor in taken}
+        if len(devices) > 1 and func.overloadpacket not in (torch.ops.aten.copy_, torch.ops.aten._to_copy):
+            raise TwoDevices(f"{func} on {sorted(devices)}")
+        return func(*args, **(kwargs or {}))
+
+
+class TwoDevices(Exception):
+    pass
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes that were brought to the host; what comes there is zero."""
@@ -107,7 +125,9 @@ def test_updates_wait_for_no_device_and_actions_once_a_step(
             if excused:
                 assert does_wait(there, batch, step, waits), "take it out of WAITS"
                 return
-            metrics, shapes = here.update(expected, step), there.update(batch, step)
+            metrics = here.update(expected, step)
+            with OneDevice():
+                shapes = there.update(batch, step)
             assert {tag: value.shape for tag, value in shapes.items()} == {t: v.shape for t, v in metrics.items()}
             learnt += 1
         assert not waits, f"update waits for {waits}"
@@ -118,11 +138,23 @@ def test_updates_wait_for_no_device_and_actions_once_a_step(
 
 
 def does_wait(agent: Any, batch: Transition, step: int, waits: list[tuple[int, ...]]) -> bool:
+    """Whether the update asks for a value; up to there it keeps to the device."""
     try:
-        agent.update(batch, step)
+        with OneDevice():
+            agent.update(batch, step)
     except (NotImplementedError, RuntimeError) as error:
-        return "meta" in str(error)
+        return str(error).startswith(("Tensor.item() cannot be called on meta", "Cannot copy out of meta tensor"))
     return bool(waits)
+
+
+@pytest.mark.parametrize("operation", [torch.bmm, torch.add, torch.Tensor.add_])
+def test_the_watch_sees_what_the_device_of_shapes_lets_pass(operation: Any) -> None:
+    there, here = torch.ones(2, 3, 3, device="meta"), torch.ones(2, 3, 3)
+    with pytest.raises(TwoDevices), OneDevice():
+        operation(there, here)
+    with OneDevice():
+        there.copy_(here)
+        there.add_(torch.ones(()))
 
 
 @pytest.mark.parametrize("optimiser", [Adam, RAdam])

@@ -207,16 +207,16 @@ def test_cutting_changes_nothing_in_replay() -> None:
 
 def test_noise_begins_anew_after_a_cut_until_the_next_step() -> None:
     memory = replay(SEEDS)
-    assert memory.ended(3) is None
+    assert memory.ended is None
     for t in range(20):
         memory.add(transition := step(SEEDS, t, 3))
-        ended = memory.ended(3)
+        ended = memory.ended
         assert ended is not None
         assert np.array_equal(ended, transition.terminated | transition.truncated)
     memory.cut()
-    assert memory.ended(3).all()  # type: ignore[union-attr]
+    assert memory.ended.all()  # type: ignore[union-attr]
     memory.add(step(SEEDS, 20, 3, ends=0.0))
-    assert not memory.ended(3).any()  # type: ignore[union-attr]
+    assert not memory.ended.any()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("steps", [0, 2, 3, 4, 9])

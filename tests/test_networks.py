@@ -63,7 +63,7 @@ def plain_mlp(stack: Stack, sizes: Sequence[int], activation: str, row: int) -> 
 
 def gradient_as_parameters(stack: Stack) -> Stack:
     """A stack whose parameters are the gradient, so that `named` cuts it up."""
-    gradient = stack.lagged_copy()
+    gradient = stack.target_copy()
     gradient.load(stack.gradient)
     return gradient
 
@@ -130,9 +130,9 @@ def test_the_gradient_of_one_network_through_another() -> None:
     assert all((part != 0).any() for part in gradient_as_parameters(stack).named().values())
 
 
-def test_a_lagged_copy_takes_no_gradient_and_passes_it_to_its_input() -> None:
+def test_a_target_copy_takes_no_gradient_and_passes_it_to_its_input() -> None:
     stack = mlp_stack((4, 16, 4))
-    lagged = stack.lagged_copy()
+    lagged = stack.target_copy()
     x = normal(3, 8, 4)
     assert torch.equal(lagged.net(x), stack.net(x))
     assert not lagged.net(x).requires_grad

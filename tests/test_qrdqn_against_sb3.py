@@ -90,7 +90,7 @@ def test_qrdqn_has_sb3_contrib_s_loss_gradient_and_step(monkeypatch: pytest.Monk
     batch = dqn_batch(0)
     metrics = agent.update(batch, 0)
     ((before, norms, _),) = gradients.ours
-    gradient = agent.online.lagged_copy()
+    gradient = agent.online.target_copy()
     gradient.load(before)
     for row, model in enumerate(models):
         gradients.theirs = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import itertools
 import os
@@ -90,9 +91,16 @@ def run(folder: Path, *arguments: str) -> Path:
 
 
 def outcome(run: Path, seed: int) -> dict[str, bytes]:
-    """What of a seed's run is to be the same: every episode, every evaluation, and the final parameters."""
+    """What of a seed's run is to be the same: episodes, evaluations, curves but the clock's, the final parameters."""
+    folder = run / "seeds" / str(seed)
     names = ("episodes.csv", "evaluations.csv", "policy.safetensors")
-    return {name: (run / "seeds" / str(seed) / name).read_bytes() for name in names}
+    return {**{name: (folder / name).read_bytes() for name in names}, "metrics.csv": curves(folder)}
+
+
+def curves(folder: Path) -> bytes:
+    """The metrics of a seed without wall times and rates."""
+    _, *rows = csv.reader((folder / "metrics.csv").open())
+    return repr([(step, tag, value) for step, _, tag, value in rows if tag not in ("charts/SPS", "time/fps")]).encode()
 
 
 def whole_state(run: Path, seed: int) -> str:

@@ -270,7 +270,7 @@ def test_a_run_is_the_same_twice_however_often_it_is_evaluated_and_in_whatever_p
     (("--agent", "sb3:dqn", "--train-freq-unit", "episode", "--num-envs", "2"),
      "sb3:dqn: You must use only one env when doing episodic training."),
     (("--agent", "sb3:ppo", "--policy", "CnnPolicy"), "sb3:ppo: You should use NatureCNN only with images not with "),
-    (("--agent", "sb3:ppo", "--policy", "MinAtarPolicy"), "sb3:ppo: MinAtarPolicy takes images, not Box("),
+    (("--agent", "sb3:ppo", "--policy", "MinAtarPolicy"), "sb3:ppo: MinAtarPolicy takes small images, as MinAtar's "),
     (("--agent", "sb3:ppo", "--learning_rate", "1"), "unknown argument '--learning_rate'; did you mean "
                                                      "'--learning-rate'?"),
     (("--agent", "sb3:td3", "--action-noise", "norml"), "--action-noise: 'norml' is none of none, normal, ou; "

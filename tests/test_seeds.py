@@ -207,11 +207,11 @@ def test_an_unknown_network_is_an_attribute_error() -> None:
 
 
 def test_a_target_network_copies_or_moves_by_tau() -> None:
-    online, target = filled((1, 2)), filled((3, 4)).lagged_copy()
+    online, target = filled((1, 2)), filled((3, 4)).target_copy()
     start = target.matrix.clone()
-    target.track(online, 0.25)
+    target.polyak_update(online, 0.25)
     torch.testing.assert_close(target.matrix, 0.75 * start + 0.25 * online.matrix.detach())
-    target.track(online, 1.0)
+    target.polyak_update(online, 1.0)
     assert torch.equal(target.matrix, online.matrix)
     with torch.no_grad():
         online.matrix.add_(1.0)

@@ -27,14 +27,14 @@ class Number:
     def __init__(self) -> None:
         self.value, self.moves = 0.0, 0
 
-    def track(self, online: Number, tau: float) -> None:
+    def polyak_update(self, online: Number, tau: float) -> None:
         self.value, self.moves = self.value + tau * (online.value - self.value), self.moves + 1
 
 
 def met(num_envs: int, total: int, timing: dict[str, Any]) -> list[float]:
     """The target that each gradient step meets, where the k-th one sets the online number to k."""
     config = SimpleNamespace(**timing)
-    clock, target, online = TargetClock(config, num_envs), Number(), Number()
+    clock, target, online = TargetClock(config), Number(), Number()
     memory = Replay(
         Streams([0], "replay"), 10, 1, config.learning_starts, config.train_every, getattr(config, "gradient_steps", 1)
     )
@@ -70,13 +70,20 @@ def test_every_gradient_step_meets_the_target_that_it_would_meet_with_one_sub_en
 
 
 def test_the_times_are_those_counted_by_hand() -> None:
-    """Times of learning at 8, 12, 16 and 20; multiples of 3 at 3, 6 | 9, 12 | 15 | 18. Two gradient steps a time."""
-    after_8 = 2 - 2 * 0.75**2  # two moves from 0 to 2: no more fit between two times
+    """Times of learning at 8, 12, 16 and 20; multiples of 3 from 5: 6 | 9, 12 | 15 | 18. Two gradient steps a time."""
+    after_8 = 2 - 2 * 0.75
     after_12 = 4 - (4 - after_8) * 0.75**2
     after_16 = 6 - (6 - after_12) * 0.75
     expected = [0, 0, after_8, after_8, after_12, after_12, after_16, after_16]
     for num_envs in (1, 2, 4, 10):
         assert met(num_envs, 20, TIMING) == pytest.approx(expected)
+
+
+def test_copies_that_were_due_before_learning_are_not_made_up_for() -> None:
+    """CleanRL's DQN, whose learning starts at 10,000: after the gradient step at 10,010 no copy, one at 10,500."""
+    timing = {"target_every": 500, "train_every": 10, "learning_starts": 10_000}
+    found = met(1, 10_520, timing)
+    assert found == [0] * 50 + [50, 50]
 
 
 def test_soft_moves_of_one_time_are_as_many_as_of_several() -> None:
@@ -109,8 +116,8 @@ def test_agents_of_many_sub_environments_move_their_targets_as_often_as_of_one(
 ) -> None:
     agent_class, options = AGENTS[name]
     moves: list[int] = []
-    track = Stack.track
-    monkeypatch.setattr(Stack, "track", lambda *arguments: (moves.append(updates), track(*arguments)))
+    track = Stack.polyak_update
+    monkeypatch.setattr(Stack, "polyak_update", lambda *arguments: (moves.append(updates), track(*arguments)))
     space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
     config = agent_class.Config(
         learning_starts=0, train_every=2, target_every=4, batch_size=2, hidden=(4,), buffer_size=50, **options

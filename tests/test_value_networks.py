@@ -52,7 +52,7 @@ def parameters_of(stack: Stack, row: int) -> dict[str, torch.Tensor]:
 
 
 def gradients(stack: Stack) -> dict[str, torch.Tensor]:
-    other = stack.lagged_copy()
+    other = stack.target_copy()
     other.load(stack.gradient)
     return other.named()
 
