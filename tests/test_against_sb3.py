@@ -458,7 +458,10 @@ def dqn_layers(network: Any) -> dict[str, nn.Linear]:
     return {f"q.{layer}": network.q_net[2 * layer] for layer in range(3)}
 
 
-SB3_DQN = {"learning_rate": 5e-4, "target_every": 10**6, "loss": "huber", "max_grad_norm": 10.0}
+SB3_DQN = {
+    "learning_rate": 5e-4, "target_every": 10**6, "loss": "huber", "max_grad_norm": 10.0, "learning_starts": 0,
+    "train_every": 1,
+}  # fmt: skip
 
 
 def our_dqn(models: list[SB3DQN], **options: Any) -> dqn.DQN:

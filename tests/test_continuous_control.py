@@ -599,7 +599,8 @@ def test_discrete_sac_s_gradients_equal_float64_autograd() -> None:
 
 
 def test_discrete_sac_s_targets_are_copied_when_due() -> None:
-    agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), target_every=4, gradient_steps=2)
+    timing = {"target_every": 4, "train_every": 1, "gradient_steps": 2, "learning_starts": 0}
+    agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), **timing)
     due = []
     for step in range(12):
         for _ in range(2):
