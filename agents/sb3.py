@@ -313,7 +313,7 @@ class StableBaselines3:
             policy = "CnnPolicy" if is_image_space(self.setup.observation_space) else "MlpPolicy"
         if policy == "MinAtarPolicy":
             space = self.setup.observation_space
-            if not (is_image(space) and is_small(space.shape)):
+            if not (is_image(space) and is_small(space.shape or ())):
                 raise ValueError(f"MinAtarPolicy takes small images, as MinAtar's 10 × 10, not {space}")
         alias = "MlpPolicy" if policy == "MinAtarPolicy" else policy
         if alias not in self._class.policy_aliases:
