@@ -368,6 +368,16 @@ def test_observations_that_are_no_floats_are_not_normalised(env: str, words: str
     assert runs.left() == []
 
 
+def test_images_of_floats_are_not_normalised(runs: Runs, tmp_path: Path) -> None:
+    """Beyond [0, 1] they would pass for vectors, and an MLP take them."""
+    file = tmp_path / "planes.py"
+    file.write_text(WHOLE.replace("Box(0, 255,", "Box(0, 1,"))
+    flags = "--env", f"{file}:Whole", "--env-kwargs", "shape=[10,10,4],dtype='float32'"
+    problem = runs.begin("r", *PPO, *flags, "--normalise-obs").problem
+    assert problem.startswith("--normalise-obs needs vectors, not images")
+    assert runs.left() == []
+
+
 def test_rewards_are_normalised_whatever_the_observations(runs: Runs) -> None:
     runs.finish("r", *PPO, "--env", "CliffWalking-v1", "--env-kwargs", "max_episode_steps=20", "--normalise-reward")
 

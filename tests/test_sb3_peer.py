@@ -284,6 +284,25 @@ def test_what_cannot_be_is_said_in_one_line_and_leaves_nothing(flags: tuple[str,
     assert runs.left() == []
 
 
+def test_minatar_s_network_is_not_for_screens(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "screen.py").write_text(SCREEN)
+    flags = "--env", f"{tmp_path / 'screen.py'}:Screen", "--agent", "sb3:dqn", "--policy", "MinAtarPolicy"
+    assert runs.begin("bad", "--seed", "0", *flags).problem.startswith("sb3:dqn: MinAtarPolicy takes small images")
+
+
+SCREEN = """
+import gymnasium, numpy as np
+class Screen(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (84, 84, 4), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((84, 84, 4), np.uint8), {}
+    def step(self, action):
+        return self.reset()[0], 0.0, False, False, {}
+"""
+
+
 def test_a_package_that_is_not_there_is_named_with_its_command(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     assert runs.begin("none", "--agent", "sb3:trpo", "--seed", "0").problem.endswith("): pip install sb3-contrib")
