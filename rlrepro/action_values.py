@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Setup, UnsupportedSpace
-from rlrepro.networks import features, is_image
+from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Network, Stack, Streams
@@ -20,7 +20,8 @@ class ActionValues:
     """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
 
     The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`, unless the agent acts in another way. A
-    subclass sets `optimiser`; one whose network gives more than Q(s, ·) has its own `q_values`.
+    subclass sets `optimiser`; one whose network gives more than Q(s, ·) has its own
+    `q_values` and `_q_on_host`.
     """
 
     online: Stack
@@ -53,20 +54,22 @@ class ActionValues:
             return self._greedy_on_host(obs)
         draw = streams.uniform(obs.shape[1]) / epsilon  # below 1 with probability ε, and then uniform
         explore = draw < 1.0
+        exploring = np.count_nonzero(explore)
+        if not exploring:
+            return self._greedy_on_host(obs)
         random = (draw * self.num_actions).astype(np.int64)
-        return random if explore.all() else np.where(explore, random, self._greedy_on_host(obs))
+        return random if exploring == explore.size else np.where(explore, random, self._greedy_on_host(obs))
 
     def q_values(self, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, ·), `[S, B, num_actions]`, by which it acts."""
         return self.online.q(self._inputs(obs))
 
-    @torch.no_grad()
-    def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
-        return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
+    def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
+        return self.online.q.of_host(obs if self.image else features_on_host(self.setup.observation_space, obs))
 
-    def _greedy_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
-        """argmax_a Q(s, a), `[S, N]`; `noise` where `q_values` takes it."""
-        return self._q_on_host(obs, *noise).argmax(-1)
+    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
+        """argmax_a Q(s, a), `[S, N]`."""
+        return self._q_on_host(obs).argmax(-1)
 
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
@@ -149,6 +152,10 @@ class CategoricalActionValues(TargetedActionValues):
 
     def q_values(self, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
         return self.expected(self.log_probs(self.online, obs, noise).exp())
+
+    @torch.no_grad()
+    def _q_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
+        return self.q_values(torch.from_numpy(obs).to(self.setup.device), noise).cpu().numpy()
 
 
 __all__ = ["ActionValues", "CategoricalActionValues", "TargetedActionValues"]

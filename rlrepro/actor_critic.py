@@ -18,6 +18,7 @@ from rlrepro.networks import (
     Network,
     fan_in_uniform,
     features,
+    features_on_host,
     image_network,
     is_image,
     num_features,
@@ -80,9 +81,16 @@ class ActorCritic:
         outputs = self._policy_on_host(obs)
         return self.policy.mode(outputs) if deterministic else self.policy.sample(outputs, streams)
 
-    @torch.no_grad()
     def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.policy_outputs(self.inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        """`policy_outputs` for arrays of the host; a device is waited for once."""
+        if self.image or self.setup.device != "cpu":
+            with torch.no_grad():
+                return self.policy_outputs(self.inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        means = self.stack.actor.of_host(features_on_host(self.setup.observation_space, obs))
+        if not isinstance(self.policy, DiagonalGaussian):
+            return means
+        log_std = self.stack.log_std.of_host(means)
+        return np.concatenate([means, np.broadcast_to(log_std, means.shape)], -1)
 
     def inputs(self, obs: torch.Tensor) -> torch.Tensor:
         """What the networks take for observations `[S, B, ...]`."""

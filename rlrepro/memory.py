@@ -81,7 +81,8 @@ class Replay:
         self.learning_starts, self.learn_every, self.num_batches = learning_starts, learn_every, num_batches
         self.device, self._on_host = device, device == "cpu"
         self._store: dict[str, torch.Tensor] = {}
-        self._rows: dict[str, Any] = {}
+        self._rows: dict[str, Any] = {}  # the same memory, as arrays on the host
+        self._flat: dict[str, Any] = {}  # the same again, all seeds' transitions in one row
         self._next = 0  # where the next transition goes
         self._size = 0  # how many a seed holds
         self._added = 0  # how many the last step brought
@@ -92,7 +93,7 @@ class Replay:
         if not self._store:
             self._allocate(values)
         count = self._added = values["reward"].shape[1]
-        self._ended = np.asarray(values["terminated"] | values["truncated"])
+        self._ended = transition.terminated | transition.truncated
         start, end = self._next, self._next + count
         if end <= self.capacity:
             for name, value in values.items():
@@ -122,11 +123,13 @@ class Replay:
 
     def _gather(self, places: np.ndarray) -> dict[str, torch.Tensor]:
         """What is stored at the places `[S, B]`."""
-        index = torch.from_numpy(places + self._offsets).view(-1).to(self.device, non_blocking=True)
-        batch = {}
-        for name, rows in self._store.items():
-            batch[name] = rows.flatten(0, 1).index_select(0, index).unflatten(0, (-1, self.batch_size))
-        return batch
+        index = places + self._offsets
+        if self._on_host:  # NumPy takes a sixth of the time of index_select
+            return {name: torch.from_numpy(rows.take(index, 0)) for name, rows in self._flat.items()}
+        index = torch.from_numpy(index).view(-1).to(self.device, non_blocking=True)
+        return {
+            name: rows.index_select(0, index).unflatten(0, (-1, self.batch_size)) for name, rows in self._flat.items()
+        }
 
     def cut(self) -> None:
         """Transitions stand alone here; but `ended` says that new episodes begin."""
@@ -156,6 +159,7 @@ class Replay:
                 len(value), self.capacity, *value.shape[2:], dtype=dtype, device=self.device
             )
             self._rows[name] = self._store[name].numpy() if self._on_host else self._store[name]
+            self._flat[name] = self._rows[name].reshape(-1, *value.shape[2:])
         self._offsets = np.arange(len(value))[:, None] * self.capacity
 
 

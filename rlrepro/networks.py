@@ -145,6 +145,18 @@ class MLP:
             return _MLP.apply(x, bound.matrix, bound, self)
         return self._layers(bound, x)[-1][..., : self.out]
 
+    def forward_on_host(self, bound: Bound, x: np.ndarray) -> np.ndarray:
+        """`forward` in NumPy, without gradient."""
+        if self.late or self._widths[0] != self.first:
+            return self._layers(bound, torch.from_numpy(x))[-1].numpy()[..., : self.out]
+        parameters = bound.on_host
+        for layer in range(self.num_layers):
+            x = np.matmul(x, parameters[2 * layer])
+            x += parameters[2 * layer + 1]
+            if layer < self.num_layers - 1:
+                x = np.tanh(x, out=x) if self.activation == "tanh" else np.maximum(x, 0.0, out=x)
+        return x[..., : self.out]
+
     @torch.no_grad()
     def linearised(self, bound: Bound, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """The Jacobian J `[S, B, out]` by the parameters at inputs `x`, as the product J v with `v` `[S, P]`.
@@ -384,6 +396,10 @@ class Constant:
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
         return bound.differentiable()["value"]
 
+    def forward_on_host(self, bound: Bound, x: np.ndarray) -> np.ndarray:
+        """`forward` in NumPy, without gradient."""
+        return bound.on_host[0]
+
     def linearised(self, bound: Bound, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """The product of the Jacobian with a direction `[S, P]`, as of an `MLP`: `[S, 1, out]`."""
         return lambda direction: bound.cut(direction)["value"]
@@ -453,6 +469,13 @@ def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
     return obs.float().reshape(*obs.shape[:2], -1)
 
 
+def features_on_host(space: gymnasium.Space[Any], obs: np.ndarray) -> np.ndarray:
+    """`features` of NumPy's arrays."""
+    if obs.ndim == 3 and obs.dtype == np.float32:
+        return obs
+    return features(space, torch.from_numpy(obs)).numpy()
+
+
 __all__ = [
     "MLP",
     "Constant",
@@ -466,6 +489,7 @@ __all__ = [
     "conv2d",
     "fan_in_uniform",
     "features",
+    "features_on_host",
     "image_network",
     "is_image",
     "is_small",

@@ -223,7 +223,7 @@ class VectorEnv:
             ended = terminated | truncated
             following = next_obs
             self.ended = None
-            if ended.any():
+            if np.count_nonzero(ended):
                 index = ended.nonzero()[0]
                 following = next_obs.copy()
                 following[index] = self.batch.reset(index, [None] * len(index))
@@ -231,16 +231,14 @@ class VectorEnv:
         except EnvironmentFailed as failure:
             raise self._stopped(failure.index, failure.what) from failure
         fold = self._fold
-        self.reward = fold(reward)
+        what = self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
         learnt = getattr(self.batch, "learnt", None)
-        self.terminated, self.truncated = fold(terminated), fold(truncated)
         if learnt is not None:
             over = ended & ~learnt[1]  # an end that is not to be learnt cuts the episode all the same
-            reward, terminated, truncated = learnt[0], learnt[1], truncated | over
-        transition = Transition(
-            self.obs, action, fold(reward), fold(next_obs), fold(terminated), fold(truncated), extras
-        )
-        self.obs = fold(following)
+            what = fold(learnt[0]), fold(learnt[1]), fold(truncated | over)
+        next_obs = fold(next_obs)
+        transition = Transition(self.obs, action, what[0], next_obs, what[1], what[2], extras)
+        self.obs = next_obs if self.ended is None else fold(following)
         self.num_steps += self.num_envs
         return transition, self.obs
 
@@ -278,12 +276,9 @@ class VectorEnv:
 
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
     """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite."""
-    floats = np.issubdtype(obs.dtype, np.floating)
-    with np.errstate(all="ignore"):
-        total = np.add.reduce(reward)  # one pass: a sum is finite unless a term is not, or it overflowed
-        if floats:
-            total = total + np.add.reduce(obs, None)
-    if math.isfinite(total):
+    floats = obs.dtype.kind == "f"
+    # A sum of squares is finite unless a term is not, or it overflows: the cheapest look at all of them.
+    if math.isfinite(np.vdot(reward, reward)) and (not floats or math.isfinite(np.vdot(obs, obs))):
         return
     counts = np.ones(len(reward), bool) if active is None else active
     bad = ~np.isfinite(reward) & counts

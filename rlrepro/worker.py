@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from threadpoolctl import threadpool_limits
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
@@ -86,13 +87,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def use_device(device: str) -> None:
-    """`Problem` where the device is not there; on the CPU, one thread.
+    """`Problem` where the device is not there; on the CPU, one thread, of torch's and of NumPy's BLAS.
 
     The cores are taken by processes (Settings.processes), and with two threads MKL gives a lone seed other bits than
     one among several.
     """
     if device == "cpu":
         torch.set_num_threads(1)
+        threadpool_limits(1)
         return
     if not torch.cuda.is_available():
         raise Problem(f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu")

@@ -19,6 +19,7 @@ from rlrepro.networks import (
     Stacked,
     fan_in_uniform,
     features,
+    features_on_host,
     is_image,
     num_features,
     orthogonal,
@@ -101,6 +102,41 @@ def test_mlp_equals_a_torch_network_per_seed(sizes: tuple[int, ...], batch: int,
             weight_gradient, bias_gradient = used(gradient, "net", sizes, layer, row)
             close(weight_gradient, linear.weight.grad.T)
             close(bias_gradient, linear.bias.grad)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("batch", [1, 8, 16, 17])
+@pytest.mark.parametrize("sizes", [(4, 120, 84, 2), (3, 5, 7), (6, 1)])
+def test_arrays_of_the_host_give_what_tensors_give(sizes: tuple[int, ...], batch: int, activation: str) -> None:
+    stack = Stack(SEEDS, net=MLP(sizes, activation))
+    x = normal(len(SEEDS), batch, sizes[0])
+    with torch.no_grad():
+        expected = stack.net(x)
+    close(torch.from_numpy(stack.net.of_host(x.numpy())), expected)
+    for parameter in stack.named().values():  # what NumPy sees are the parameters of now
+        parameter.mul_(1.5)
+    with torch.no_grad():
+        moved = stack.net(x)
+    close(torch.from_numpy(stack.net.of_host(x.numpy())), moved)
+    assert not torch.equal(moved, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_an_array_of_the_host_gives_a_seed_the_same_bits_alone_and_among_others(batch: int) -> None:
+    sizes = (5, 120, 84, 3)
+    x = normal(len(SEEDS), batch, sizes[0]).numpy()
+    together = Stack(SEEDS, net=MLP(sizes, "relu")).net.of_host(x)
+    for row, seed in enumerate(SEEDS):
+        alone = Stack((seed,), net=MLP(sizes, "relu")).net.of_host(x[row : row + 1])
+        assert np.array_equal(alone[0], together[row])
+
+
+def test_arrays_of_the_host_reach_networks_whose_inputs_are_padded_or_join_late() -> None:
+    x = normal(len(SEEDS), 2, 7)
+    for options in ({"input_gradient": True}, {"late": 2}, {"late": 2, "early": True}):
+        stack = Stack(SEEDS, net=MLP((7, 8, 8, 1), "relu", **options))
+        with torch.no_grad():
+            close(torch.from_numpy(stack.net.of_host(x.numpy())), stack.net(x))
 
 
 def test_gradients_add_up_where_a_network_is_called_twice() -> None:
@@ -388,6 +424,18 @@ def test_features_of_a_box_are_flat_floats(shape: tuple[int, ...], dtype: type) 
     found = features(space, obs)
     assert num_features(space) == math.prod(shape)
     assert torch.equal(found, torch.arange(obs.numel(), dtype=torch.float32).view(2, 4, -1))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [Box(-1, 1, (3,), np.float32), Box(-1, 1, (2, 3), np.float64), Box(0, 9, (3,), np.int64), Discrete(4, start=2)],
+)
+def test_features_on_the_host_are_those_of_tensors(space: gymnasium.Space) -> None:
+    space.seed(0)
+    obs = np.stack([np.stack([np.asarray(space.sample()) for _ in range(2)]) for _ in SEEDS])
+    found, expected = features_on_host(space, obs), features(space, torch.from_numpy(obs))
+    assert found.dtype == np.float32
+    assert np.array_equal(found, expected.numpy())
 
 
 @pytest.mark.parametrize(
