@@ -35,6 +35,8 @@ MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark A2CBuilder.default"
 class A2C(ActorCritic):
     """A2C for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
 
+    LOSSES = ("loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(7e-4, "the optimiser's step size (η)", SB3, low=0)

@@ -28,6 +28,8 @@ from rlrepro.value_networks import of_action, value_network
 class C51(CategoricalActionValues):
     """C51 for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
+    LOSSES = ("loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(2.5e-4, "Adam's step size", "code: CleanRL c51.py (the paper: same)", low=0)

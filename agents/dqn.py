@@ -39,6 +39,8 @@ CLEANRL = "code: CleanRL dqn.py"
 class DQN(TargetedActionValues):
     """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
+    LOSSES = ("loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(2.5e-4, "Adam's step size", f"{CLEANRL} (the paper: RMSProp's)", low=0)

@@ -30,6 +30,8 @@ from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, e
 class PPO(ActorCritic):
     """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
+    LOSSES = ("loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(2.5e-4, "Adam's step size", "paper: Table 5", low=0)

@@ -35,6 +35,8 @@ LIBRARY = "code: MushroomRL/mushroom-rl@01a0cb67e190fc1661ec8c5dd8f8be43ab95680a
 class PPOSplit(ActorCritic):
     """PPO for Discrete and Box actions on vectors: two MLPs, the critic fitted first, then the policy."""
 
+    LOSSES = ("policy_loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(3e-4, "step size of the policy's Adam", BUILDER, low=0)

@@ -31,6 +31,8 @@ from rlrepro.value_networks import ValueNetwork, of_action
 class PQN(ActionValues):
     """PQN for Discrete actions, on vectors (dense layers) or images (a CNN)."""
 
+    LOSSES = ("loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(2.5e-4, "RAdam's step size", "code: CleanRL pqn.py", low=0)

@@ -24,6 +24,8 @@ from rlrepro.value_networks import of_action, value_network
 class QRDQN(TargetedActionValues):
     """QR-DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
+    LOSSES = ("loss",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         learning_rate: float = hyper(5e-4, "Adam's step size", "ours: CartPole-v1 (the paper: 5e-5)", low=0)

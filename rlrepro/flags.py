@@ -68,6 +68,11 @@ def train_parser(
     add("--num-envs", type=whole_number(1, 100_000), metavar="N", help="sub-environments of each seed")
     add("--device", type=device_name, metavar="DEVICE", help="cpu, cuda or cuda:1 (cpu)")
     add(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="losses compiled by torch where a trial finds that faster; a run is then not exact to the bit (off)",
+    )
+    add(
         "--processes",
         type=whole_number(1, 1024),
         metavar="N",

@@ -49,6 +49,7 @@ class Settings:
     normalise_reward: bool = False
     eval_deterministic: bool = True
     stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
+    compile: bool = False
     frames_per_step: int = 1  #: told by the environment: what papers count in frames is env steps × this
 
     def to_json(self) -> str:
@@ -224,6 +225,7 @@ def _resolve(
         normalise_reward=bool(pick("normalise_reward", False)),
         eval_deterministic=bool(pick("eval_deterministic", True)),
         stackable=stackable,
+        compile=bool(pick("compile", False)),
         frames_per_step=frames,
     )
 
@@ -293,6 +295,7 @@ def _check_values(values: dict[str, Any], place: str) -> None:
         "normalise_reward": lambda v: isinstance(v, bool),
         "eval_deterministic": lambda v: isinstance(v, bool),
         "stackable": lambda v: isinstance(v, bool),
+        "compile": lambda v: isinstance(v, bool),
         "device": lambda v: isinstance(v, str),
         "hyperparameters": lambda v: isinstance(v, dict),
         "sources": lambda v: isinstance(v, dict),

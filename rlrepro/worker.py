@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
+from rlrepro.compiled import try_losses
 from rlrepro.errors import EvaluationFailed, Interrupted, Problem, RunStopped, WriteFailed, one_line
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
 from rlrepro.plugins import find_agent, find_env
@@ -116,6 +117,8 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     where = batch, job.seeds, settings.num_envs, settings.env
     env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
     recorder = Recorder(job, agent, env, source, send, statistics)
+    if settings.compile:
+        try_losses(agent, settings.agent, lambda text: send("warn", text=text) if job.is_first else None)
     for wrapper in settings.wrappers if job.is_first else ():
         if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
             send("warn", text=f"{wrapper} {flag}")
@@ -162,7 +165,7 @@ def _run_trainer(job: Job, send: Send) -> None:
     """The job of an agent that owns its loop. It is ready at its first step; a checkpoint says that it is finished."""
     settings = job.settings
     use_device(settings.device)
-    for name in ("normalise_obs", "normalise_reward"):
+    for name in ("normalise_obs", "normalise_reward", "compile"):
         if getattr(settings, name):
             flag = "--" + name.replace("_", "-")
             raise Problem(f"{settings.agent} owns its loop, and {flag} is for agents that do not; see its own flags")

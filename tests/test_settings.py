@@ -126,6 +126,7 @@ def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path
         "processes": ("--processes", "2", 2),
         "capture_video": ("--capture-video", "", True),
         "check_env": ("--no-check-env", "", False),
+        "compile": ("--compile", "", True),
         "normalise_obs": ("--normalise-obs", "", True),
         "normalise_reward": ("--no-normalise-reward", "", False),  # which the preset sets
         "eval_deterministic": ("--no-eval-deterministic", "", False),
