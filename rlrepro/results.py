@@ -27,6 +27,7 @@ from rlrepro.record import cell
 RESULTS_FORMAT = 1
 _MOST_SEEDS = 10**7
 _KINDS = ("episode", "evaluation", "final", "measured")
+_COLUMNS = np.dtype([("seed", np.int64), ("kind", "U10"), ("env_step", np.float64), ("return", np.float64)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,11 +113,10 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
     if hashlib.sha256(data).hexdigest() != about["sha256"]:
         raise Problem(f"{file} is not the file that results.json names: its hash differs")
     try:
-        cells = [line.split(",") for line in gzip.decompress(data).decode().splitlines()[1:]]
-        columns = tuple(zip(*cells, strict=True)) or ((), (), (), ())
-        seeds, kinds, steps, returns = columns
-        points = np.column_stack([np.array(steps, np.float64), np.array(returns, np.float64)])
-        of_seed, of_kind = np.array(seeds, np.int64), np.array(kinds, str)
+        lines = gzip.decompress(data).decode().splitlines()[1:]
+        table = np.loadtxt(lines, _COLUMNS, delimiter=",", ndmin=1) if lines else np.empty(0, _COLUMNS)
+        points = np.column_stack([table["env_step"], table["return"]])
+        of_seed, of_kind = table["seed"], table["kind"]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Problem(f"{file} is damaged: {error}") from None
     if _is_measured(about["settings"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import signal
 import sys
 import textwrap
 import traceback
@@ -21,6 +22,10 @@ from tests import agreement
 # The same examples each time, so that a commit passes or fails on its own account; `make fuzz` tries new ones.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and so would be the runs that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BRIEF = ("--total-timesteps", "120", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1")
 

@@ -65,14 +65,15 @@ def test_its_pages_are_made_of_its_results(folder: Path, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("folder", DONE, ids=lambda folder: folder.name)
 def test_what_its_results_tell_of_where_they_were_made(folder: Path) -> None:
-    for name, unit in read_results(folder / "results").units.items():
+    units = read_results(folder / "results").units
+    for name, unit in units.items():
         function = unit.settings.get("function")
         assert len(unit.seeds) >= 10 or (function and not find_measurement(function).takes_seeds), name
         for run in unit.runs:
             assert run["command"].startswith("python -m rlrepro.reproduce ")
             assert {"started", "versions", "git", "hardware"} <= set(run)
             assert not re.search(r"(^|\s|=)/", run["command"]), "a path of some machine"
-    assert all(not h.stopped for unit in read_results(folder / "results").units.values() for h in unit.histories)
+    assert all(not h.stopped for unit in units.values() for h in unit.histories)
 
 
 @pytest.mark.parametrize(("page", "summary"), [("README.md", True), ("docs/scoreboard.md", False)])
