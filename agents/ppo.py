@@ -30,7 +30,7 @@ from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, e
 class PPO(ActorCritic):
     """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
-    LOSSES = ("loss",)
+    LOSSES: tuple[str, ...] = ("loss",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -89,6 +89,8 @@ class PPO(ActorCritic):
             refuse_no_deviation(self.minibatch_size, "minibatch", remedy)
         self.optimiser = Adam(self.stack, config.learning_rate, eps=config.adam_eps, independent=config.target_kl > 0)
         self.order = Streams(setup.seeds, "minibatches")
+        if config.anneal_clip:
+            self.LOSSES = ()  # torch would compile anew for each clip range
         self.memory = Rollout(config.num_steps, setup.device)
 
     def update(self, batch: Transition, step: int) -> Metrics:

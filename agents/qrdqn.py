@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 
 from rlrepro.action_values import TargetedActionValues
@@ -78,10 +77,6 @@ class QRDQN(TargetedActionValues):
     def q_values(self, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, a): the mean of the quantiles."""
         return self.quantiles(self.online, obs).mean(-1)
-
-    @torch.no_grad()
-    def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.q_values(torch.from_numpy(obs).to(self.setup.device)).cpu().numpy()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.

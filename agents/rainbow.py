@@ -99,11 +99,11 @@ class Rainbow(CategoricalActionValues):
         """Greedy for one sample of the noise; uniformly random before learning starts."""
         if step < self.config.learning_starts:
             return self.exploration.integers(self.num_actions, obs.shape[1]), {}
-        return self._q_on_host(obs, self.exploration).argmax(-1), {}
+        return self._greedy_on_host(obs, self.exploration), {}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """Greedy for the mean weights, or for one sample of the noise."""
-        return self._q_on_host(obs, None if deterministic else streams).argmax(-1)
+        return self._greedy_on_host(obs, None if deterministic else streams)
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""

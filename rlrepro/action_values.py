@@ -20,8 +20,7 @@ class ActionValues:
     """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
 
     The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`, unless the agent acts in another way. A
-    subclass sets `optimiser`; one whose network gives more than Q(s, ·) has its own
-    `q_values` and `_q_on_host`.
+    subclass sets `optimiser`; one whose network gives more than Q(s, ·) has its own `q_values`.
     """
 
     online: Stack
@@ -64,12 +63,15 @@ class ActionValues:
         """Q(s, ·), `[S, B, num_actions]`, by which it acts."""
         return self.online.q(self._inputs(obs))
 
-    def _q_on_host(self, obs: np.ndarray) -> np.ndarray:
-        return self.online.q.of_host(obs if self.image else features_on_host(self.setup.observation_space, obs))
+    def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
+        if type(self).q_values is ActionValues.q_values and not self.image:
+            return self.online.q.of_host(features_on_host(self.setup.observation_space, obs))
+        with torch.no_grad():
+            return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
 
-    def _greedy_on_host(self, obs: np.ndarray) -> np.ndarray:
-        """argmax_a Q(s, a), `[S, N]`."""
-        return self._q_on_host(obs).argmax(-1)
+    def _greedy_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
+        """argmax_a Q(s, a), `[S, N]`; `noise` where `q_values` takes it."""
+        return self._q_on_host(obs, *noise).argmax(-1)
 
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
@@ -152,10 +154,6 @@ class CategoricalActionValues(TargetedActionValues):
 
     def q_values(self, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
         return self.expected(self.log_probs(self.online, obs, noise).exp())
-
-    @torch.no_grad()
-    def _q_on_host(self, obs: np.ndarray, noise: Streams | None = None) -> np.ndarray:
-        return self.q_values(torch.from_numpy(obs).to(self.setup.device), noise).cpu().numpy()
 
 
 __all__ = ["ActionValues", "CategoricalActionValues", "TargetedActionValues"]

@@ -10,7 +10,6 @@ same to the bit beside other seeds or when it is resumed.
 
 from __future__ import annotations
 
-import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -22,18 +21,18 @@ from rlrepro.errors import one_line
 from rlrepro.seeds import Stack
 
 PAYS = 1.1  # times as fast, and not less, for a compiled loss to train
-_ROUNDS, _SECONDS = 7, 0.02  # rounds in which the two take turns, and how long each is run in one of them
+_ROUNDS, _TURN = 7, 0.02  # rounds in which the two take turns, and the seconds that a turn lasts
 _TOLERANCE = 1e-4  # of the largest gradient
 
 Tell = Callable[[str], None]
+Loss = Callable[..., Any]
 
 
 def try_losses(agent: Any, name: str, tell: Tell) -> None:
     """Have each of the agent's losses tried at its first call; `tell` is given one line for each."""
-    losses = getattr(agent, "LOSSES", ())
-    if not losses:
-        tell(f"--compile: {name} has no losses that torch could compile")
-    for loss in losses:
+    if not getattr(agent, "LOSSES", ()):
+        tell(f"--compile: {name} names no loss that torch may compile")
+    for loss in getattr(agent, "LOSSES", ()):
         setattr(agent, loss, _Trial(agent, loss, f"{name}'s {loss.replace('_', ' ')}", tell))
 
 
@@ -42,64 +41,90 @@ class _Trial:
 
     def __init__(self, agent: Any, attribute: str, title: str, tell: Tell) -> None:
         self.agent, self.attribute, self.title, self.tell = agent, attribute, title, tell
-        self.plain: Callable[..., Any] = getattr(agent, attribute)
+        self.plain: Loss = getattr(agent, attribute)
+        self.stacks = [value for value in vars(agent).values() if isinstance(value, Stack)]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        chosen, line = self._choose(functools.partial(_call, args=args, options=options))
+        chosen, line = self._choose(lambda loss: _alone(loss(*args, **options)), _size(args))
+        self._forget()
         self.tell(f"--compile: {line}")
         setattr(self.agent, self.attribute, chosen)
         return chosen(*args, **options)
 
-    def _choose(self, call: Callable[[Callable[..., Any]], torch.Tensor]) -> tuple[Callable[..., Any], str]:
-        """The faster form, and what there is to say of it."""
+    def _choose(self, call: Callable[[Loss], torch.Tensor], size: torch.Size) -> tuple[Loss, str]:
+        """The form to train with, and what there is to say of it."""
+        as_it_is = "it trains as it is"
+        expected = self._gradients(call, self.plain)
+        if not all(part.isfinite().all() for part in expected):
+            return self.plain, f"{self.title} is not finite and cannot be tried: {as_it_is}"
         began = time.perf_counter()
-        expected = self._gradients(self.plain, call)
         try:
-            compiled = torch.compile(self.plain)
-            found = self._gradients(compiled, call)
-        except Exception as error:  # of torch's compiler there are many kinds, and none may stop a run
-            return self.plain, f"{self.title} cannot be compiled here ({one_line(error)}): it trains as it is"
+            compiled: Loss = torch.compile(self.plain)
+            found = self._gradients(call, compiled)
+        except Exception as error:  # torch's compiler has many kinds of them, and none may stop a run
+            return self.plain, f"{self.title} cannot be compiled here ({one_line(error)}): {as_it_is}"
         took = time.perf_counter() - began
-        if not all(_close(ours, theirs) for ours, theirs in zip(found, expected, strict=True)):
-            return self.plain, f"{self.title} has other gradients compiled: it trains as it is"
-        times = _compare(lambda: self._gradients(self.plain, call), lambda: self._gradients(compiled, call))
-        ratio = times[0] / times[1]
-        said = f"{self.title} is {ratio:.1f} times as fast compiled (which took {took:.0f} s)"
-        return (compiled, said) if ratio >= PAYS else (self.plain, f"{said}: it trains as it is")
+        if not all(map(_close, found, expected)):
+            return self.plain, f"{self.title} has other gradients compiled: {as_it_is}"
+        plain, quick = _seconds(lambda: _run(call(self.plain)), lambda: _run(call(compiled)))
+        said = f"{self.title} is {plain / quick:.1f} times as fast compiled (which took {took:.0f} s)"
+        if plain / quick < PAYS:
+            return self.plain, f"{said}: {as_it_is}"
+        return _OfSize(self.plain, compiled, size), said
 
-    def _gradients(self, loss: Callable[..., Any], call: Callable[[Callable[..., Any]], torch.Tensor]) -> list[Any]:
-        """The loss `[S]`, and what it adds to the gradient of each stack, which is zero again afterwards."""
-        stacks = [value for value in vars(self.agent).values() if isinstance(value, Stack)]
-        for stack in stacks:
-            stack.gradient.zero_()
+    def _gradients(self, call: Callable[[Loss], torch.Tensor], loss: Loss) -> list[torch.Tensor]:
+        """The loss `[S]`, and the gradient of each stack."""
+        self._forget()
         value = call(loss)
-        value.sum().backward()
-        gradients = [value.detach(), *(stack.gradient.clone() for stack in stacks)]
-        for stack in stacks:
+        _run(value)
+        return [value.detach(), *(stack.gradient.clone() for stack in self.stacks)]
+
+    def _forget(self) -> None:
+        for stack in self.stacks:
             stack.gradient.zero_()
-        if value.is_cuda:
-            torch.cuda.synchronize()
-        return gradients
 
 
-def _call(loss: Callable[..., Any], args: Any, options: Any) -> torch.Tensor:
-    """The loss `[S]` alone, where it comes with metrics."""
-    value = loss(*args, **options)
-    return value[0] if isinstance(value, tuple) else value
+class _OfSize:
+    """The compiled form for batches of the size that was tried; others, as a last minibatch, would be compiled anew."""
+
+    def __init__(self, plain: Loss, compiled: Loss, size: torch.Size) -> None:
+        self.plain, self.compiled, self.size = plain, compiled, size
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        loss = self.compiled if _size(args) == self.size else self.plain
+        return loss(*args, **options)
+
+
+def _size(args: tuple[Any, ...]) -> torch.Size:
+    """The size of a loss's batch: of a `Transition`'s rewards, or of the first of its tensors."""
+    size: torch.Size = getattr(args[0], "reward", args[0]).shape
+    return size
+
+
+def _alone(value: Any) -> torch.Tensor:
+    """The loss `[S]`, where it comes with metrics."""
+    loss: torch.Tensor = value[0] if isinstance(value, tuple) else value
+    return loss
+
+
+def _run(loss: torch.Tensor) -> None:
+    loss.sum().backward()
+    if loss.is_cuda:
+        torch.cuda.synchronize()
 
 
 def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     largest = float(expected.abs().max()) if expected.numel() else 0.0
-    return torch.allclose(found, expected, rtol=0.0, atol=_TOLERANCE * largest, equal_nan=True)
+    return torch.allclose(found, expected, rtol=0.0, atol=_TOLERANCE * largest)
 
 
-def _compare(*sides: Callable[[], Any]) -> list[float]:
-    """Seconds that each side takes, medians over rounds in which they take turns."""
+def _seconds(*sides: Callable[[], None]) -> list[float]:
+    """What each side takes: medians over rounds in which they take turns."""
     times: list[list[float]] = [[] for _ in sides]
     for _ in range(_ROUNDS):
         for side, found in zip(sides, times, strict=True):
             began, count = time.perf_counter(), 0
-            while (spent := time.perf_counter() - began) < _SECONDS or not count:
+            while (spent := time.perf_counter() - began) < _TURN or not count:
                 side()
                 count += 1
             found.append(spent / count)

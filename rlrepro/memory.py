@@ -159,7 +159,7 @@ class Replay:
                 len(value), self.capacity, *value.shape[2:], dtype=dtype, device=self.device
             )
             self._rows[name] = self._store[name].numpy() if self._on_host else self._store[name]
-            self._flat[name] = self._rows[name].reshape(-1, *value.shape[2:])
+            self._flat[name] = self._rows[name].reshape(len(value) * self.capacity, *value.shape[2:])
         self._offsets = np.arange(len(value))[:, None] * self.capacity
 
 

@@ -146,8 +146,8 @@ class MLP:
         return self._layers(bound, x)[-1][..., : self.out]
 
     def forward_on_host(self, bound: Bound, x: np.ndarray) -> np.ndarray:
-        """`forward` in NumPy, without gradient."""
-        if self.late or self._widths[0] != self.first:
+        """`forward` in NumPy, without gradient: a subclass that changes the one changes the other."""
+        if self.late or self._widths[0] != self.first:  # a critic's, which does not act
             return self._layers(bound, torch.from_numpy(x))[-1].numpy()[..., : self.out]
         parameters = bound.on_host
         for layer in range(self.num_layers):

@@ -27,7 +27,7 @@ from rlrepro.record import cell
 RESULTS_FORMAT = 1
 _MOST_SEEDS = 10**7
 _KINDS = ("episode", "evaluation", "final", "measured")
-_COLUMNS = np.dtype([("seed", np.int64), ("kind", "U10"), ("env_step", np.float64), ("return", np.float64)])
+_COLUMNS = np.dtype([("seed", np.int64), ("kind", "U11"), ("env_step", np.float64), ("return", np.float64)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,11 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         raise Problem(f"{file} is not the file that results.json names: its hash differs")
     try:
         lines = gzip.decompress(data).decode().splitlines()[1:]
-        table = np.loadtxt(lines, _COLUMNS, delimiter=",", ndmin=1) if lines else np.empty(0, _COLUMNS)
+        table = np.empty(0, _COLUMNS)
+        if lines:
+            table = np.loadtxt(lines, _COLUMNS, comments=None, delimiter=",", ndmin=1)
+        if len(table) != len(lines) or not np.isin(table["kind"], _KINDS).all():
+            raise ValueError("a row that is none")
         points = np.column_stack([table["env_step"], table["return"]])
         of_seed, of_kind = table["seed"], table["kind"]
     except (OSError, EOFError, zlib.error, ValueError) as error:

@@ -136,7 +136,8 @@ class Bound:
         (`forward_on_host`) and its parameters lie on the CPU.
         """
         if self._by_numpy is not None and x.shape[1] <= _FEW:
-            return self._by_numpy(self, x)
+            with np.errstate(all="ignore"):  # as torch: a policy that diverged is told of by its losses
+                return self._by_numpy(self, np.ascontiguousarray(x))  # other layouts are summed in other orders
         with torch.no_grad():
             return self(torch.from_numpy(x).to(self.matrix.device)).cpu().numpy()
 

@@ -231,13 +231,15 @@ class VectorEnv:
         except EnvironmentFailed as failure:
             raise self._stopped(failure.index, failure.what) from failure
         fold = self._fold
-        what = self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
+        self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
+        told = self.reward, self.terminated, self.truncated
         learnt = getattr(self.batch, "learnt", None)
         if learnt is not None:
             over = ended & ~learnt[1]  # an end that is not to be learnt cuts the episode all the same
-            what = fold(learnt[0]), fold(learnt[1]), fold(truncated | over)
+            told = fold(learnt[0]), fold(learnt[1]), fold(truncated | over)
+        reward, terminated, truncated = told
         next_obs = fold(next_obs)
-        transition = Transition(self.obs, action, what[0], next_obs, what[1], what[2], extras)
+        transition = Transition(self.obs, action, reward, next_obs, terminated, truncated, extras)
         self.obs = next_obs if self.ended is None else fold(following)
         self.num_steps += self.num_envs
         return transition, self.obs

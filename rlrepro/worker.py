@@ -7,6 +7,7 @@ that started this one. Nothing that is told changes what is done.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.util
 import os
 import signal
 import tempfile
@@ -118,7 +119,8 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
     recorder = Recorder(job, agent, env, source, send, statistics)
     if settings.compile:
-        try_losses(agent, settings.agent, lambda text: send("warn", text=text) if job.is_first else None)
+        whose = "" if len(settings.groups()) == 1 else f" (seeds {', '.join(map(str, job.seeds))})"
+        try_losses(agent, settings.agent, lambda text: send("warn", text=text + whose))
     for wrapper in settings.wrappers if job.is_first else ():
         if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
             send("warn", text=f"{wrapper} {flag}")
@@ -291,6 +293,8 @@ def process_main(job: Job, pipe: Any) -> None:
     threading.Thread(target=watch, daemon=True).start()
     outcome = guarded(job, send)
     send("ended", error=outcome)
+    if job.settings.compile:
+        multiprocessing.util._run_finalizers()  # semaphores of what torch's compiler imports, which os._exit leaves behind
     with lock:
         os._exit(0)
 

@@ -11,6 +11,7 @@ import torch
 
 from rlrepro.agent import Setup
 from rlrepro.agents import c51, dqn, pqn, qrdqn
+from rlrepro.agents.ppo import PPO
 from rlrepro.seeds import Streams
 from rlrepro.value_networks import of_action
 
@@ -63,3 +64,30 @@ def test_values_of_actions_are_picked_with_atoms_and_without() -> None:
         for b in range(3):
             assert torch.equal(of_action(values, action)[s, b], values[s, b, action[s, b]])
             assert of_action(values[..., 0], action)[s, b] == values[s, b, action[s, b], 0]
+
+
+class Negated(dqn.DQN):
+    """Values of its own, of what the network gives."""
+
+    def q_values(self, obs: torch.Tensor) -> torch.Tensor:
+        return -super().q_values(obs)
+
+
+def test_a_subclass_acts_by_the_values_that_it_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = built("dqn")
+    monkeypatch.setitem(CLASSES, "dqn", Negated)
+    other = built("dqn")
+    obs = np.random.default_rng(0).normal(size=(len(SEEDS), 1, 3)).astype(np.float32)
+    values, streams = plain.q_values(torch.from_numpy(obs)).detach().numpy(), Streams(SEEDS, "other")
+    assert np.array_equal(plain.predict(obs, streams, deterministic=True), values.argmax(-1))
+    assert np.array_equal(other.predict(obs, streams, deterministic=True), values.argmin(-1))
+
+
+def test_a_policy_of_a_subclass_s_own_outputs_acts_by_them() -> None:
+    class Shifted(PPO):
+        def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().policy_outputs(inputs) + torch.tensor([0.0, 100.0, 0.0])
+
+    setup = Setup(gymnasium.spaces.Box(-1, 1, (3,), np.float32), gymnasium.spaces.Discrete(3), SEEDS, 4, 1000)
+    obs = np.random.default_rng(0).normal(size=(len(SEEDS), 4, 3)).astype(np.float32)
+    assert (Shifted(setup, PPO.Config()).predict(obs, Streams(SEEDS, "other"), deterministic=True) == 1).all()

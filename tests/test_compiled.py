@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from rlrepro import cli, compiled
+from rlrepro.agent import Setup
 from rlrepro.compiled import try_losses
 from rlrepro.networks import MLP
 from rlrepro.plugins import find_agent, installed
@@ -54,7 +56,7 @@ def test_a_faster_form_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, quick = Regression(SLOW), Regression()
     quick.stack = agent.stack
     (loss, extras), said = tried(monkeypatch, agent, lambda loss: quick.loss)
-    assert agent.loss == quick.loss
+    assert agent.loss.compiled == quick.loss
     assert len(said) == 1
     assert said[0].startswith("--compile: mine's loss is ")
     assert "times as fast compiled" in said[0]
@@ -87,6 +89,39 @@ def test_a_faster_form_with_other_gradients_does_not(monkeypatch: pytest.MonkeyP
     assert said == ["--compile: mine's loss has other gradients compiled: it trains as it is"]
 
 
+def test_batches_of_another_size_than_the_one_that_was_tried_are_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, quick = Regression(SLOW), Regression()
+    quick.stack, calls = agent.stack, []
+
+    def counted(x: torch.Tensor, scale: float = 1.0) -> Any:
+        calls.append(x.shape)
+        return quick.loss(x, scale)
+
+    tried(monkeypatch, agent, lambda loss: counted)
+    calls.clear()
+    agent.loss(X)
+    assert calls == [X.shape]
+    agent.loss(X[:, :5])
+    assert calls == [X.shape]
+
+
+def test_a_loss_that_is_not_finite_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Regression()
+    with torch.no_grad():
+        agent.stack.matrix.fill_(torch.nan)
+    (loss, _), said = tried(monkeypatch, agent, lambda loss: loss)
+    assert loss.isnan().all()
+    assert said == ["--compile: mine's loss is not finite and cannot be tried: it trains as it is"]
+
+
+def test_ppo_names_no_loss_whose_clip_range_is_another_each_time() -> None:
+    space, action_space = gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2)
+    setup = Setup(space, action_space, (0, 1), num_envs=4, total_timesteps=1_000)
+    ppo: Any = find_agent("ppo").load()
+    assert ppo(setup, ppo.Config()).LOSSES == ("loss",)
+    assert ppo(setup, ppo.Config(anneal_clip=True)).LOSSES == ()
+
+
 def test_what_torch_cannot_compile_trains_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **options: Any) -> Any:
         raise RuntimeError("no compiler\nsecond line")
@@ -112,7 +147,7 @@ def test_the_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_agent_without_losses_is_told_of() -> None:
     said: list[str] = []
     try_losses(object(), "sarsa", said.append)
-    assert said == ["--compile: sarsa has no losses that torch could compile"]
+    assert said == ["--compile: sarsa names no loss that torch may compile"]
 
 
 def policies(folder: Path) -> list[bytes]:

@@ -131,6 +131,26 @@ def test_an_array_of_the_host_gives_a_seed_the_same_bits_alone_and_among_others(
         assert np.array_equal(alone[0], together[row])
 
 
+def test_the_layout_of_an_array_changes_no_bit() -> None:
+    """An environment may give the transpose of its state; NumPy would sum that in another order for a lone seed."""
+    sizes = (9, 64, 64, 2)
+    x = np.random.default_rng(0).standard_normal((9, len(SEEDS), 1)).astype(np.float32).transpose(1, 2, 0)
+    together = Stack(SEEDS, net=MLP(sizes, "tanh"))
+    assert np.array_equal(together.net.of_host(x), together.net.of_host(np.ascontiguousarray(x)))
+    for row, seed in enumerate(SEEDS):
+        alone = Stack((seed,), net=MLP(sizes, "tanh")).net.of_host(x[row : row + 1])
+        assert np.array_equal(alone[0], together.net.of_host(x)[row])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_diverged_acts_without_a_word() -> None:
+    stack = Stack(SEEDS, net=MLP((3, 8, 2), "relu"))
+    with torch.no_grad():
+        stack.matrix.fill_(1e30)
+        stack.matrix[:, 0] = torch.nan
+    assert not np.isfinite(stack.net.of_host(np.ones((len(SEEDS), 1, 3), np.float32))).all()
+
+
 def test_arrays_of_the_host_reach_networks_whose_inputs_are_padded_or_join_late() -> None:
     x = normal(len(SEEDS), 2, 7)
     for options in ({"input_gradient": True}, {"late": 2}, {"late": 2, "early": True}):

@@ -1,0 +1,58 @@
+"""The file of a unit's results: what is written is read, and what is no row is told of."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlrepro.errors import Problem
+from rlrepro.protocol import History
+from rlrepro.results import Results, UnitResults, read_results, write_results
+
+NONE = np.empty((0, 2))
+EPISODES = np.array([[10.0, 1.5], [20.0, -np.inf]])
+WHOLE = History(3, EPISODES, np.array([[20.0, 0.1 + 0.2]]), np.array([2.0, 4.0]), 20, "")
+STOPPED = History(5, NONE, NONE, np.empty(0), 0, "it diverged")
+
+
+def written(folder: Path, *histories: History) -> Path:
+    write_results(folder, Results(1.0, {"unit": UnitResults({"agent": "dqn"}, (), histories)}))
+    return folder / "unit.csv.gz"
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    written(tmp_path, WHOLE, STOPPED)
+    found = read_results(tmp_path).units["unit"].histories
+    for ours, theirs in zip(found, (WHOLE, STOPPED), strict=True):
+        assert (ours.seed, ours.steps, ours.stopped) == (theirs.seed, theirs.steps, theirs.stopped)
+        for name in ("episodes", "evaluations", "final"):
+            assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+
+
+def test_a_unit_whose_seeds_all_stopped_at_once_has_no_row(tmp_path: Path) -> None:
+    written(tmp_path, STOPPED)
+    assert read_results(tmp_path).units["unit"].histories[0].episodes.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["", "#", "3,episode,10,2#x", "3,episode,10", "3,episode,10,1,1", "3,episodes,10,1", "3,evaluations,10,1",
+     "3.5,episode,10,1", "3,episode,ten,1", "3,final,,1"],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_a_row_that_is_none_is_one_line(tmp_path: Path, row: str) -> None:
+    file = written(tmp_path, WHOLE)
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    data = gzip.compress("\n".join([*lines[:2], row, *lines[2:]]).encode())
+    file.write_bytes(data)
+    about = json.loads((tmp_path / "results.json").read_text())
+    about["units"]["unit"]["sha256"] = hashlib.sha256(data).hexdigest()
+    (tmp_path / "results.json").write_text(json.dumps(about))
+    with pytest.raises(Problem, match="is damaged") as problem:
+        read_results(tmp_path)
+    assert "\n" not in str(problem.value)
