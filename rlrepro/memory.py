@@ -126,10 +126,8 @@ class Replay:
         index = places + self._offsets
         if self._on_host:  # NumPy takes a sixth of the time of index_select
             return {name: torch.from_numpy(rows.take(index, 0)) for name, rows in self._flat.items()}
-        index = torch.from_numpy(index).view(-1).to(self.device, non_blocking=True)
-        return {
-            name: rows.index_select(0, index).unflatten(0, (-1, self.batch_size)) for name, rows in self._flat.items()
-        }
+        chosen = torch.from_numpy(index).view(-1).to(self.device, non_blocking=True)
+        return {name: rows.index_select(0, chosen).unflatten(0, index.shape) for name, rows in self._flat.items()}
 
     def cut(self) -> None:
         """Transitions stand alone here; but `ended` says that new episodes begin."""

@@ -294,7 +294,8 @@ def process_main(job: Job, pipe: Any) -> None:
     outcome = guarded(job, send)
     send("ended", error=outcome)
     if job.settings.compile:
-        multiprocessing.util._run_finalizers()  # semaphores of what torch's compiler imports, which os._exit leaves behind
+        # What torch's compiler imports has semaphores, which os._exit would leave behind.
+        multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
     with lock:
         os._exit(0)
 
