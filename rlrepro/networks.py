@@ -149,7 +149,7 @@ class MLP:
         """`forward` in NumPy, without gradient: a subclass that changes the one changes the other."""
         if self.late or self._widths[0] != self.first:  # a critic's, which does not act
             return self._layers(bound, torch.from_numpy(x))[-1].numpy()[..., : self.out]
-        parameters = bound.on_host
+        parameters = bound.arrays
         for layer in range(self.num_layers):
             x = np.matmul(x, parameters[2 * layer])
             x += parameters[2 * layer + 1]
@@ -398,7 +398,7 @@ class Constant:
 
     def forward_on_host(self, bound: Bound, x: np.ndarray) -> np.ndarray:
         """`forward` in NumPy, without gradient."""
-        return bound.on_host[0]
+        return bound.arrays[0]
 
     def linearised(self, bound: Bound, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """The product of the Jacobian with a direction `[S, P]`, as of an `MLP`: `[S, 1, out]`."""

@@ -142,7 +142,7 @@ class Bound:
             return self(torch.from_numpy(x).to(self.matrix.device)).cpu().numpy()
 
     @functools.cached_property
-    def on_host(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[np.ndarray, ...]:
         """The parameters in their order, NumPy's views of the same memory: on the CPU alone."""
         return tuple(parameter.numpy() for parameter in self.parameters.values())
 
