@@ -14,18 +14,21 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": ("rlrepro.train:main", "train an agent on an environment (the same as python -m rlrepro.train)"),
     "evaluate": ("rlrepro.evaluate:main", "score a finished run on fresh episodes"),
-    "compare": ("rlrepro.compare:main", "compare runs of any origin: curves, tests, samples to a threshold"),
-    "score": ("rlrepro.score:main", "score runs by every protocol, side by side"),
-    "published": ("rlrepro.published_command:main", "look up what papers and projects have published"),
-    "card": ("rlrepro.card_commands:main", "write, check and compare cards of papers"),
-    "reproduce": ("rlrepro.reproduce:main", "reproduce a card's claims (the same as python -m rlrepro.reproduce)"),
-    "report": ("rlrepro.report:main", "write a reproduction's page from its card and results"),
-    "scoreboard": ("rlrepro.scoreboard:main", "one table of the claims of several reproductions"),
-    "bundle": ("rlrepro.bundle:main", "pack a reproduction into one file"),
-    "verify": ("rlrepro.bundle:main_verify", "check a bundle, and run a claim of it again"),
-    "proofs": ("rlrepro.proofs:main", "what has been shown of each agent, as one table"),
+    "compare": ("rlrepro.papers.compare:main", "compare runs of any origin: curves, tests, samples to a threshold"),
+    "score": ("rlrepro.papers.score:main", "score runs by every protocol, side by side"),
+    "published": ("rlrepro.papers.published_command:main", "look up what papers and projects have published"),
+    "card": ("rlrepro.papers.card_commands:main", "write, check and compare cards of papers"),
+    "reproduce": (
+        "rlrepro.papers.reproduction:main",
+        "reproduce a card's claims (the same as python -m rlrepro.reproduce)",
+    ),
+    "report": ("rlrepro.papers.report:main", "write a reproduction's page from its card and results"),
+    "scoreboard": ("rlrepro.papers.scoreboard:main", "one table of the claims of several reproductions"),
+    "bundle": ("rlrepro.papers.bundle:main", "pack a reproduction into one file"),
+    "verify": ("rlrepro.papers.bundle:main_verify", "check a bundle, and run a claim of it again"),
+    "proofs": ("rlrepro.papers.proofs:main", "what has been shown of each agent, as one table"),
     "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
-    "calibrate": ("rlrepro.calibrate:main", "simulate how often the verdicts' statistics err"),
+    "calibrate": ("rlrepro.papers.calibrate:main", "simulate how often the verdicts' statistics err"),
     "list": ("rlrepro.cli:list_main", "name the agents, environments and wrappers that are installed"),
 }
 
@@ -66,7 +69,8 @@ def _main(arguments: list[str]) -> int:
 
 def list_main(arguments: Sequence[str]) -> int:
     """`rlrepro list`; the exit status."""
-    from rlrepro.plugins import installed, register_namespace, variants
+    from rlrepro.importing import installed
+    from rlrepro.plugins import register_namespace, variants
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
     parser.add_argument("what", nargs="?", choices=("agents", "envs", "wrappers"), help="only these")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from rlrepro.errors import Problem, nearest
-from rlrepro.plugins import AgentSource, installed
+from rlrepro.importing import installed
+from rlrepro.plugins import AgentSource
 
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 10**12

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -17,14 +16,15 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rlrepro import agent as agent_module
+from rlrepro.agent_description import Description, read_description
 from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 
 if TYPE_CHECKING:
     import gymnasium
@@ -43,15 +43,8 @@ _EXTRAS = {
     "minatar": "minatar",
     "minigrid": "minigrid",
 }
-_DESCRIBING = ("Config", "PRESETS", "stackable")
 _AGENT_PARTS = ["Config", "act", "predict", "update"]
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
-
-
-@functools.cache
-def installed(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of one of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …) by name."""
-    return {point.name: point for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda p: p.name)}
 
 
 # ---------------------------------------------------------------------------------------------------- agents
@@ -71,7 +64,7 @@ class AgentSource:
         """The agent's class; this imports it, and torch with it."""
         if self.variant is not None:
             return self._whole(variants(self.name.partition(":")[0])[self.variant])
-        module = _module(self.module, self.file, f"agent {self.name!r}")
+        module = import_plugin(self.module, self.file, f"agent {self.name!r}")
         found = getattr(module, self.attribute, None)
         if found is None:
             classes = [
@@ -96,11 +89,11 @@ class AgentSource:
         """Whether it is a `Trainer`; this imports it."""
         return agent_module.owns_loop(self.load())
 
-    def description(self) -> tuple[type[Any], Mapping[str, Mapping[str, Any]], bool]:
+    def description(self) -> Description:
         """Its `Config`, its `PRESETS` and whether it is stackable, without importing it where that can be."""
         if "torch" not in sys.modules and self.variant is None:
             try:
-                read = self._read()
+                read = read_description(self.module, self.file, self.attribute)
             except Exception:  # anything unusual in the file: its own import knows best
                 read = None
             if read is not None:
@@ -132,45 +125,6 @@ class AgentSource:
                         f"{nearest(name, known)}"
                     )
 
-    def _read(self) -> tuple[type[Any], Mapping[str, Mapping[str, Any]], bool] | None:
-        """The three, by running those parts of the class body alone; None where they are not there to be read."""
-        file = self.file
-        if file is None:
-            spec = importlib.util.find_spec(self.module or "")
-            if spec is None or spec.origin is None:
-                return None
-            file = Path(spec.origin)
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == self.attribute]
-        if len(classes) != 1 or classes[0].keywords or classes[0].decorator_list:
-            return None
-        if not {ast.unparse(base) for base in classes[0].bases} <= _core_names(tree):
-            return None  # whatever a base that is not ours may bring
-        wanted = [node for node in classes[0].body if _defines(node) in _DESCRIBING]
-        rest = [node for node in classes[0].body if node not in wanted and not isinstance(node, ast.FunctionDef)]
-        if any(name in _DESCRIBING for node in rest for name in _names(node)):
-            return None  # changed after it was defined
-        below = tree.body[tree.body.index(classes[0]) + 1 :]
-        if any(_may_change(node, self.attribute) for node in below):
-            return None  # changed after the class was
-        texts = _texts(tree)
-        needed = {name for node in wanted for name in _names(node)}
-        if needed & (set(_own_names(ast.Module([node for node in tree.body if node not in texts], [])))):
-            return None  # needs what the module defines, other than texts
-        body = ast.Module([*ast.parse("from __future__ import annotations").body, *texts, *wanted], [])
-        scope: dict[str, Any] = {
-            "dataclasses": dataclasses,
-            "dataclass": dataclasses.dataclass,
-            "__name__": "rlrepro._described",
-            **vars(agent_module),
-        }
-        exec(compile(body, str(file), "exec"), scope)
-        if "Config" not in scope or (classes[0].bases and "PRESETS" not in scope):
-            return None
-        methods = {node.name for node in classes[0].body if isinstance(node, ast.FunctionDef)}
-        owns_loop = "train" in methods and "act" not in methods and not classes[0].bases
-        return scope["Config"], scope.get("PRESETS", {}), scope.get("stackable", True) and not owns_loop
-
 
 def find_agent(name: str) -> AgentSource:
     """An agent by the name of an entry point, as `family:variant`, `package.module:Class`, or `file.py:Class`."""
@@ -192,9 +146,9 @@ def find_agent(name: str) -> AgentSource:
     if place.endswith(".py") or name.endswith(".py"):
         if not colon or name.endswith(".py"):
             raise Problem(f"--agent {name}: which class of the file? write {name}:Class")
-        return AgentSource(f"{_existing(place)}:{attribute}", None, _existing(place), attribute)
+        return AgentSource(f"{existing_file(place)}:{attribute}", None, existing_file(place), attribute)
     if colon:
-        _check_module(place, f"--agent {name}", families)
+        check_module(place, f"--agent {name}", families)
         return AgentSource(name, place, None, attribute)
     known = ", ".join([*points, *(f"{family}:…" for family in families)]) or "none is installed"
     raise Problem(
@@ -205,7 +159,7 @@ def find_agent(name: str) -> AgentSource:
 
 def variants(family: str) -> Mapping[str, type[Any]]:
     """The agents of a family: one entry point of `rlrepro.agent_families`, a mapping of names to classes."""
-    found = _load(installed("agent_families")[family], f"agent family {family!r}")
+    found = load_entry_point(installed("agent_families")[family], f"agent family {family!r}")
     if not isinstance(found, Mapping) or not found:
         raise Problem(f"agent family {family!r} is a {type(found).__name__}, not a mapping of names to agent classes")
     return found
@@ -234,14 +188,14 @@ def find_measurement(name: str) -> MeasurementSource:
     points, what = installed("measurements"), f"measurement {name!r}"
     place, colon, attribute = name.rpartition(":")
     if name in points:
-        found = _load(points[name], what)
+        found = load_entry_point(points[name], what)
     elif name.endswith(".py"):
         raise Problem(f"{what}: which function of the file? write {name}:function")
     elif colon:
-        file = _existing(place) if place.endswith(".py") else None
+        file = existing_file(place) if place.endswith(".py") else None
         if file is None:
-            _check_module(place, what)
-        module = _module(place, file, what)
+            check_module(place, what)
+        module = import_plugin(place, file, what)
         found = getattr(module, attribute, None)
         if found is None:
             there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
@@ -328,17 +282,17 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
 
     points = installed("envs")
     if name in points:
-        return name, _class_factory(_load(points[name], f"environment {name!r}"), name), None
+        return name, _class_factory(load_entry_point(points[name], f"environment {name!r}"), name), None
     place, colon, attribute = name.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):
-        file, attribute = (_existing(name), "") if name.endswith(".py") else (_existing(place), attribute)
+        file, attribute = (existing_file(name), "") if name.endswith(".py") else (existing_file(place), attribute)
         before = set(gymnasium.registry)
-        module = _module(None, file, f"environment {name!r}")
+        module = import_plugin(None, file, f"environment {name!r}")
         attribute = attribute or _only_env(module, file, sorted(set(gymnasium.registry) - before))
         return f"{file}:{attribute}", *_from_module(module, attribute, name)
     if colon:
-        _check_module(place, f"--env {name}")
-        return name, *_from_module(_module(place, None, f"environment {name!r}"), attribute, name)
+        check_module(place, f"--env {name}")
+        return name, *_from_module(import_plugin(place, None, f"environment {name!r}"), attribute, name)
     if (retired := _retired(name)) is not None:  # whatever an imported package registers
         raise Problem(retired)
     if name in gymnasium.registry:
@@ -370,7 +324,7 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
 
 def register_namespace(namespace: str) -> None:
     """Register what stands behind `namespace/…` with Gymnasium: one entry point of `rlrepro.env_namespaces`."""
-    _load(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
+    load_entry_point(installed("env_namespaces")[namespace], f"environments {namespace}/…")()
 
 
 def _packages_that_need_gymnasium() -> list[str]:
@@ -465,12 +419,12 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
     points = installed("wrappers")
     place, colon, attribute = text.rpartition(":")
     if text in points:
-        found = _load(points[text], f"wrapper {text!r}")
+        found = load_entry_point(points[text], f"wrapper {text!r}")
     elif colon:
-        file = _existing(place) if place.endswith(".py") else None
+        file = existing_file(place) if place.endswith(".py") else None
         if file is None:
-            _check_module(place, f"--wrapper {text}")
-        found = getattr(_module(place, file, f"wrapper {text!r}"), attribute, None)
+            check_module(place, f"--wrapper {text}")
+        found = getattr(import_plugin(place, file, f"wrapper {text!r}"), attribute, None)
     else:
         try:
             found = getattr(gymnasium.wrappers, text, None)
@@ -492,145 +446,6 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
         return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):
         raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key=value)") from None
-
-
-# --------------------------------------------------------------------------------------------------- importing
-
-
-def _load(point: EntryPoint, what: str) -> Any:
-    module, _, attribute = point.value.partition(":")
-    found = getattr(_module(module, None, what), attribute, None)
-    if found is None:
-        raise Problem(
-            f"{what} could not be imported: its entry point is {point.value}, and {module} has no {attribute!r}"
-        )
-    return found
-
-
-def _module(name: str | None, file: Path | None, what: str) -> ModuleType:
-    """Import a module by name, or a file under a name that depends on its path alone."""
-    try:
-        if file is None:
-            return importlib.import_module(name or "")
-        alias = f"rlrepro_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-        if alias not in sys.modules:
-            spec = importlib.util.spec_from_file_location(alias, file)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{file} is not a Python file")
-            sys.modules[alias] = module = importlib.util.module_from_spec(spec)
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[alias]
-                raise
-        return sys.modules[alias]
-    except Problem:
-        raise
-    except Exception as error:
-        raise Problem(f"{what} could not be imported: {one_line(error)}") from error
-
-
-def _check_module(name: str, what: str, others: Collection[str] = ()) -> None:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, [*others, *sys.modules])}")
-
-
-def _existing(path: str) -> Path:
-    try:
-        file = Path(path).expanduser().resolve()
-        is_file = file.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a loop of links
-        raise Problem(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None
-    if not is_file:
-        beside = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
-        raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
-    return file
-
-
-def _names(node: ast.AST) -> set[str]:
-    """The names that running a node meets; an annotation is not run."""
-    skipped = {
-        id(part) for one in ast.walk(node) if isinstance(one, ast.AnnAssign) for part in ast.walk(one.annotation)
-    }
-    return {
-        one.id
-        for one in ast.walk(node)
-        if isinstance(one, ast.Name)
-        and id(one) not in skipped
-        and (one.id in _DESCRIBING or isinstance(one.ctx, ast.Load))
-    }
-
-
-def _core_names(tree: ast.Module) -> set[str]:
-    """What a module imports from the core, whose classes stack seeds and leave `Config` and `PRESETS` to others."""
-    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return {a.asname or a.name for node in froms if (node.module or "").startswith("rlrepro.") for a in node.names}
-
-
-def _texts(tree: ast.Module) -> list[ast.stmt]:
-    """The module's constants that are texts, plain or made of one another: sources that several fields share."""
-    kinds = (ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Load)
-    found: list[ast.stmt] = []
-    names: set[str] = set()
-    for node in tree.body:
-        if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
-            continue
-        parts = list(ast.walk(node.value))
-        used = {part.id for part in parts if isinstance(part, ast.Name)}
-        if all(isinstance(part, kinds) for part in parts) and used <= names:
-            found.append(node)
-            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return found
-
-
-def _own_names(tree: ast.Module) -> Iterator[str]:
-    """The names that a module binds, but for what it imports from the two places where `_read` finds the same."""
-    waiting = list(tree.body)
-    while waiting:
-        node: ast.AST = waiting.pop()
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-            waiting += list(ast.iter_child_nodes(node))  # type: ignore[arg-type]
-        if isinstance(node, ast.ImportFrom) and node.module in ("rlrepro.agent", "dataclasses"):
-            yield from (alias.asname for alias in node.names if alias.asname)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            yield from (
-                alias.asname or alias.name for alias in node.names if alias.name != "dataclasses" or alias.asname
-            )
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            yield node.name
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-
-
-def _may_change(node: ast.stmt, name: str) -> bool:
-    """Whether a module's statement below a class of that name may change it: only what surely does not says no."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return False
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return bool(node.decorator_list)
-    if isinstance(node, ast.ClassDef):
-        run = [*node.decorator_list, *(part for part in node.body if not isinstance(part, ast.FunctionDef))]
-        return any(name in _names(part) for part in run)
-    if isinstance(node, ast.If):
-        return ast.unparse(node.test) != "__name__ == '__main__'"
-    if isinstance(node, ast.Expr):
-        return not isinstance(node.value, ast.Constant)
-    plain = isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets)
-    return not plain or name in _names(node) or any(isinstance(part, ast.Call) for part in ast.walk(node))
-
-
-def _defines(node: ast.stmt) -> str | None:
-    if isinstance(node, ast.ClassDef):
-        return node.name
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-        return node.targets[0].id
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return node.target.id
-    return None
 
 
 def _retired(name: str) -> str | None:

@@ -22,7 +22,8 @@ import numpy as np
 from rlrepro.agent import Metrics, Setup, UnsupportedSpace, owns_loop
 from rlrepro.errors import Problem, nearest
 from rlrepro.flags import Parser, whole_number
-from rlrepro.plugins import EnvSource, find_agent, find_env, installed
+from rlrepro.importing import installed
+from rlrepro.plugins import EnvSource, find_agent, find_env
 
 PREFIX = "Probe"
 TIMESTEPS, NUM_ENVS = 8_000, 4  # where an agent says nothing

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlrepro import bundle
-from rlrepro.cards import load_card
 from rlrepro.errors import Problem
-from rlrepro.reproduce import Reproduction
-from rlrepro.results import read_results, write_results
-from rlrepro.units import choose, units_of
-from rlrepro.verdict import as_json, judge
+from rlrepro.papers import bundle
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.reproduction import Reproduction
+from rlrepro.papers.results import read_results, write_results
+from rlrepro.papers.units import choose, units_of
+from rlrepro.papers.verdict import as_json, judge
 from tests.conftest import Command
 
 CARD = """

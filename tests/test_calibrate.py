@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlrepro import calibrate, stats
 from rlrepro.errors import Problem
-from rlrepro.stats import MIN_SEEDS, Reported
+from rlrepro.papers import aggregates, calibrate, stats
+from rlrepro.papers.stats import MIN_SEEDS, Reported
 
 REPETITIONS = 4000
 # Three standard errors over 5 %.
@@ -138,7 +138,7 @@ def test_the_coverage_of_bootstraps_is_near_on_many_normal_seeds() -> None:
 def test_bootstrap_intervals_are_those_of_stats() -> None:
     tasks = [np.random.default_rng(task).normal(size=(1, 5)) for task in range(3)]
     drawn = calibrate._resampled(tasks, np.random.default_rng(0), 300)
-    straight = stats.resample([task[0] for task in tasks], np.random.default_rng(0), 300)
+    straight = aggregates.resample([task[0] for task in tasks], np.random.default_rng(0), 300)
     for one, other in zip(drawn, straight, strict=True):
         assert np.array_equal(one[:, 0], other)
 

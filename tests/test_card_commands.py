@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rlrepro.card_commands import UNCHECKED, differences, skeleton
-from rlrepro.cards import load_card, read_card
-from rlrepro.plugins import find_agent, installed
+from rlrepro.importing import installed
+from rlrepro.papers.card_commands import UNCHECKED, differences, skeleton
+from rlrepro.papers.card_reader import load_card, read_card
+from rlrepro.plugins import find_agent
 from tests.conftest import Command
 
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlrepro import toml_lines
-from rlrepro.cards import Card, Fault, find_card, load_card, read_card
 from rlrepro.errors import Problem
-from rlrepro.units import settings_of, units_of
+from rlrepro.papers import toml_lines
+from rlrepro.papers.card_reader import find_card, load_card, read_card
+from rlrepro.papers.card_tables import Fault
+from rlrepro.papers.cards import Card
+from rlrepro.papers.units import settings_of, units_of
 
 VALID = """\
 # A card with one of everything.

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from rlrepro import compare, stats, verdict
-from rlrepro.cards import Claim
-from rlrepro.compare import PublishedNumber
-from rlrepro.compare_figure import curves
 from rlrepro.errors import Problem
-from rlrepro.importers import Group, load
-from rlrepro.protocol import History, Protocol, score
-from rlrepro.score import PROTOCOLS, score_all
+from rlrepro.papers import compare, comparison, stats, verdict
+from rlrepro.papers.cards import Claim
+from rlrepro.papers.compare_figure import curves
+from rlrepro.papers.comparison import PublishedNumber
+from rlrepro.papers.importers import Group, load
+from rlrepro.papers.protocol import History, Protocol, score
+from rlrepro.papers.score import PROTOCOLS, score_all
 from tests.conftest import Command, Runs
 
 NONE = np.empty((0, 2))
@@ -119,7 +119,7 @@ def test_a_claim_refuses_a_score_by_another_protocol(twin: Path) -> None:
 
 def test_the_numbers_of_a_group_are_scipys() -> None:
     values = [3.0, 5.0, 4.0, 8.0, 1.0]
-    (panel,) = compare.compare([ended("a", values)]).panels
+    (panel,) = comparison.compare([ended("a", values)]).panels
     (side,) = panel.sides
     assert panel.protocol == Protocol("evaluation", last=1)
     assert side.score.mean == pytest.approx(np.mean(values), rel=1e-12)
@@ -136,7 +136,7 @@ def test_pairs_are_tested_and_corrected_over_all_environments() -> None:
     values = {name: generator.normal(mean, 2, 12) for name, mean in (("a", 10), ("b", 12), ("c", 10))}
     groups = [ended(name, v.tolist()) for name, v in values.items()]
     groups += [ended(name, values[name].tolist(), env="F-v0") for name in ("a", "b")]
-    panels = compare.compare(groups).panels
+    panels = comparison.compare(groups).panels
     assert [(pair.a, pair.b) for pair in panels[0].pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     every = [pair for panel in panels for pair in panel.pairs]
     assert [pair.p_holm for pair in every] == pytest.approx(
@@ -159,7 +159,7 @@ def test_pairs_are_tested_and_corrected_over_all_environments() -> None:
 
 
 def test_few_seeds_are_told_apart_from_certainty() -> None:
-    (panel,) = compare.compare([ended("a", [5.0, 5.0, 5.0]), ended("b", [4.0, 4.0, 4.0]), ended("c", [9.0])]).panels
+    (panel,) = comparison.compare([ended("a", [5.0, 5.0, 5.0]), ended("b", [4.0, 4.0, 4.0]), ended("c", [9.0])]).panels
     a_b, a_c, _ = panel.pairs
     assert a_b.p == pytest.approx(2 / math.comb(6, 3))  # the rarest of all ways to deal out the seeds, both sides
     assert (a_b.low, a_b.improvement.low) == (None, None)
@@ -173,7 +173,7 @@ def test_seeds_without_a_score_are_said() -> None:
         group("a", history(0, evaluations=[1, 2]), history(1, evaluations=[1], stopped="it broke")),
         group("b", history(0, evaluations=[1, math.nan]), history(1, evaluations=[2, 3])),
     ]
-    (panel,) = compare.compare(groups).panels
+    (panel,) = comparison.compare(groups).panels
     assert [list(side.score.per_seed) for side in panel.sides] == [[0], [1]]
     assert "a: no score of seed 1: it stopped at env step 10 (it broke)." in panel.notes
     assert "b: no score of seed 0: its return is nan." in panel.notes
@@ -181,13 +181,13 @@ def test_seeds_without_a_score_are_said() -> None:
 
 def test_what_is_not_the_same_is_not_compared() -> None:
     trained = group("trained", *(history(seed, episodes=range(200)) for seed in range(3)))
-    (panel,) = compare.compare([trained, ended("evaluated", [1.0, 2.0])]).panels
+    (panel,) = comparison.compare([trained, ended("evaluated", [1.0, 2.0])]).panels
     assert (panel.protocol, panel.sides, panel.pairs) == (None, (), ())
     assert panel.notes[0] == (
         "Not compared: trained has training returns only, evaluated has evaluation returns only. "
         "A training return is no evaluation; rlrepro score shows each alone."
     )
-    (panel,) = compare.compare([trained, ended("evaluated", [1.0, 2.0])], Protocol("evaluation", last=1)).panels
+    (panel,) = comparison.compare([trained, ended("evaluated", [1.0, 2.0])], Protocol("evaluation", last=1)).panels
     assert [side.label for side in panel.sides] == ["evaluated"]
     assert "trained is not compared: it has no evaluation returns." in panel.notes
 
@@ -195,10 +195,10 @@ def test_what_is_not_the_same_is_not_compared() -> None:
 def test_running_means_stand_for_the_last_hundred_episodes_and_no_others() -> None:
     running = group("sb3", history(0, episodes=[1, 2, 3]), history(1, episodes=[1, 2, 5]), running=100)
     whole = group("ours", *(history(seed, episodes=np.arange(150.0)) for seed in range(2)))
-    (panel,) = compare.compare([whole, running]).panels
+    (panel,) = comparison.compare([whole, running]).panels
     assert [side.score.mean for side in panel.sides] == [pytest.approx(np.arange(50, 150).mean()), 4]
     assert any("running mean" in note for note in panel.notes)
-    (panel,) = compare.compare([whole, running], Protocol("training", last=10)).panels
+    (panel,) = comparison.compare([whole, running], Protocol("training", last=10)).panels
     assert [side.label for side in panel.sides] == ["ours"]
     assert any("running means of 100 episodes, not episodes" in note for note in panel.notes)
 
@@ -208,10 +208,10 @@ def test_what_differs_beside_the_agent_is_said() -> None:
         group("a", history(0, evaluations=[1, 2, 3]), evaluation="10 episodes"),
         group("b", history(0, evaluations=[1, 2]), evaluation="5 episodes"),
     ]
-    (panel,) = compare.compare(groups).panels
+    (panel,) = comparison.compare(groups).panels
     assert "They ran for different numbers of env steps (a 30, b 20): --to-step 20 helps." in panel.notes
     assert "Their evaluations differ: a 10 episodes; b 5 episodes." in panel.notes
-    (panel,) = compare.compare(groups, Protocol("evaluation", last=1, to_step=20)).panels
+    (panel,) = comparison.compare(groups, Protocol("evaluation", last=1, to_step=20)).panels
     assert [side.score.mean for side in panel.sides] == [2, 2]
     assert not any("different numbers" in note for note in panel.notes)
 
@@ -219,7 +219,7 @@ def test_what_differs_beside_the_agent_is_said() -> None:
 def test_names_alike_are_told_apart_and_an_unstated_environment_is_said() -> None:
     first, second = ended("ppo", [1.0]), ended("ppo", [2.0], env="")
     second = Group(**{**vars(second), "source": "elsewhere/mine"})
-    (panel,) = compare.compare([first, second]).panels
+    (panel,) = comparison.compare([first, second]).panels
     assert [side.label for side in panel.sides] == ["ppo (ppo)", "ppo (mine)"]
     assert "ppo (mine) does not say its environment: it is taken for E-v0." in panel.notes
 
@@ -233,15 +233,17 @@ def test_samples_to_a_threshold() -> None:
         history(3, episodes=[9, 9]),  # never three
     )
     protocol = Protocol("training", last=3)
-    assert compare.samples_to_threshold(rises, protocol, 2) == {0: 40, 1: 30, 2: None, 3: None}
-    assert compare.samples_to_threshold(rises, protocol, 6) == {0: None, 1: 30, 2: None, 3: None}
+    assert comparison.samples_to_threshold(rises, protocol, 2) == {0: 40, 1: 30, 2: None, 3: None}
+    assert comparison.samples_to_threshold(rises, protocol, 6) == {0: None, 1: 30, 2: None, 3: None}
     evaluated = group("evaluated", history(0, evaluations=[1, 5, 2]), history(1, evaluations=[math.nan, 5, 2]))
-    assert compare.samples_to_threshold(evaluated, Protocol("evaluation", last=3), 5) == {0: 20, 1: 20}
+    assert comparison.samples_to_threshold(evaluated, Protocol("evaluation", last=3), 5) == {0: 20, 1: 20}
     running = group("running", history(0, episodes=[1, 5, 2]), running=100)
-    assert compare.samples_to_threshold(running, Protocol("training", last=100), 2) == {0: 20}
-    page = compare.as_markdown(compare.compare([rises], protocol, threshold=2))
+    assert comparison.samples_to_threshold(running, Protocol("training", last=100), 2) == {0: 20}
+    page = compare.as_markdown(comparison.compare([rises], protocol, threshold=2))
     assert "| rises | 2 of 4 | not by half | 30 | 40 |" in page
-    assert "| rises | 0 of 4 | never |  |  |" in compare.as_markdown(compare.compare([rises], protocol, threshold=99))
+    assert "| rises | 0 of 4 | never |  |  |" in compare.as_markdown(
+        comparison.compare([rises], protocol, threshold=99)
+    )
 
 
 # --- published numbers
@@ -261,7 +263,7 @@ def test_a_published_number_is_met_by_its_own_protocol() -> None:
     values = [10.0, 12, 11, 9, 8, 10, 11, 12, 9, 10]
     measured = group("a", *(history(s, evaluations=[99, v]) for s, v in enumerate(values)))
     one = published(11.5, LAST, steps=20)
-    (panel,) = compare.compare([measured], Protocol("evaluation", "mean of seed maxima"), [one]).panels
+    (panel,) = comparison.compare([measured], Protocol("evaluation", "mean of seed maxima"), [one]).panels
     assert panel.sides[0].score.mean == 99
     (beside,) = panel.beside
     assert beside.score is not None
@@ -271,7 +273,7 @@ def test_a_published_number_is_met_by_its_own_protocol() -> None:
     assert welch.p_difference <= beside.test.p_difference
     assert beside.test == stats.claim_test(np.array(values), one.reported, beside.test.margin)
     assert beside.p_holm == beside.test.p_difference
-    assert "some-1" in compare.as_markdown(compare.compare([measured], None, [one]))
+    assert "some-1" in compare.as_markdown(comparison.compare([measured], None, [one]))
 
 
 @pytest.mark.parametrize(
@@ -285,18 +287,18 @@ def test_a_published_number_is_met_by_its_own_protocol() -> None:
     ],
 )
 def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> None:
-    (panel,) = compare.compare([ended("a", [1.0, 2.0])], None, [one]).panels
+    (panel,) = comparison.compare([ended("a", [1.0, 2.0])], None, [one]).panels
     (beside,) = panel.beside
     assert beside.score is None
     assert why in beside.why
-    assert "not comparable" in compare.as_markdown(compare.compare([ended("a", [1.0, 2.0])], None, [one]))
+    assert "not comparable" in compare.as_markdown(comparison.compare([ended("a", [1.0, 2.0])], None, [one]))
 
 
 def test_one_published_agent_is_one_sided_and_no_spread_is_not_tested() -> None:
     runs = [ended("a", [1.0, 2.0, 3.0]), ended("b", [5.0, 5.0])]
     one = published(2.5, LAST, kind="over episodes", spread=1.0, seeds=1)
     nothing = published(5.0, LAST, kind="none", spread=None)
-    (panel,) = compare.compare(runs, None, [one, nothing]).panels
+    (panel,) = comparison.compare(runs, None, [one, nothing]).panels
     acceptance = panel.beside[0].test
     assert isinstance(acceptance, stats.Acceptance)
     assert (acceptance.reached, acceptance.seeds) == (1, 3)
@@ -304,7 +306,7 @@ def test_one_published_agent_is_one_sided_and_no_spread_is_not_tested() -> None:
     assert any("not tested" in caveat for caveat in panel.beside[3].caveats)
     longer = published(2.0, LAST, steps=10)
     two = group("c", history(0, evaluations=[2, 9]), history(1, evaluations=[3, 9]))
-    (panel,) = compare.compare([two], None, [longer]).panels
+    (panel,) = comparison.compare([two], None, [longer]).panels
     assert panel.beside[0].score is not None
     assert panel.beside[0].score.mean == 2.5  # at its own number of env steps
     assert "scored at env step 10" in panel.beside[0].caveats
@@ -333,10 +335,10 @@ def test_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
         group("_a $x$ | <b>&", *(history(s, episodes=np.arange(150.0) + s) for s in range(3))),
         group("b", *(history(s, episodes=np.arange(150.0) - s) for s in range(2)), history(7, [1.0], stopped="=1+1")),
     ]
-    comparison = compare.compare(groups, threshold=60.0)
+    compared = comparison.compare(groups, threshold=60.0)
     contents = []
     for name in ("one", "two"):
-        written = compare.write(comparison, tmp_path / name / "deep")
+        written = compare.write(compared, tmp_path / name / "deep")
         assert [file.name for file in written] == ["compare.md", "compare.csv", "compare.svg"]
         contents.append([file.read_bytes() for file in written])
     assert contents[0] == contents[1]
@@ -451,9 +453,9 @@ def test_a_comparison_of_nothing_has_a_status(tmp_path: Path, command: Command) 
 
 
 def test_a_published_number_of_the_book() -> None:
-    one = compare.published_number("cleanrl-ppo-cartpole-v1-0")
+    one = comparison.published_number("cleanrl-ppo-cartpole-v1-0")
     assert (one.env, one.steps, one.reported.mean) == ("CartPole-v1", 500_000, 490.04)
     assert one.reported.kind == "population sd"
     assert one.protocol == Protocol("training", last=100)
     with pytest.raises(Problem, match="cleanrl-ppo-cartpole-v1-0"):
-        compare.published_number("cleanrl-ppo-cartpole-v1-00")
+        comparison.published_number("cleanrl-ppo-cartpole-v1-00")

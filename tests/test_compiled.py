@@ -16,8 +16,9 @@ import torch
 from rlrepro import cli, compiled
 from rlrepro.agent import Setup
 from rlrepro.compiled import try_losses
+from rlrepro.importing import installed
 from rlrepro.networks import MLP
-from rlrepro.plugins import find_agent, installed
+from rlrepro.plugins import find_agent
 from rlrepro.record import RunFolder
 from rlrepro.seeds import Adam, Stack, descend
 

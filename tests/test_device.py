@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.importing import installed
 from rlrepro.networks import MLP
-from rlrepro.plugins import find_agent, installed
+from rlrepro.plugins import find_agent
 from rlrepro.probe import preset
 from rlrepro.seeds import Adam, RAdam, Stack
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.histories import read_run
-from rlrepro.protocol import Protocol, score
+from rlrepro.papers.histories import read_run
+from rlrepro.papers.protocol import Protocol, score
 from rlrepro.record import read_rows
 from tests.conftest import Runs
 

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
-from rlrepro.histories import read_run
-from rlrepro.importers import Group, load
-from rlrepro.results import Results, UnitResults, write_results
-from rlrepro.units import shared
+from rlrepro.papers.histories import read_run
+from rlrepro.papers.importers import Group, load
+from rlrepro.papers.results import Results, UnitResults, write_results
+from rlrepro.papers.units import shared
 from tests.conftest import Runs
 
 

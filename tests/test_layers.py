@@ -21,6 +21,9 @@ RULES: dict[str, tuple[frozenset[str] | None, tuple[str, ...]]] = {
 }
 
 
+# Training knows nothing of papers, but for the faces that lead there: two commands, and what a run prints at its end.
+FACES = {"cli.py", "progress.py", "reproduce.py"}
+
 # A peer is a library's algorithms: its file imports that library, and no other file of agents/ does.
 PEERS = {
     "agents/sb3.py": frozenset({"stable_baselines3", "sb3_contrib"}),
@@ -73,6 +76,13 @@ def test_room_imports_only_what_it_may(room: str) -> None:
         for violation in violations(room, file.read_text("utf-8"), PEERS.get(str(file.relative_to(ROOT)), frozenset()))
     ]
     assert not found, "\n".join(found)
+
+
+def test_training_does_not_import_papers() -> None:
+    files = [file for file in sorted((ROOT / "rlrepro").glob("*.py")) if file.name not in FACES]
+    met = {file.name: [name for _, name in imports(file.read_text("utf-8"), "rlrepro")] for file in files}
+    assert "loop.py" in met
+    assert not [(file, name) for file, names in met.items() for name in names if name.startswith("rlrepro.papers")]
 
 
 @pytest.mark.parametrize(

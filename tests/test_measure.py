@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from rlrepro import bundle, stats
-from rlrepro.cards import Card, load_card, read_card
 from rlrepro.errors import Problem
+from rlrepro.papers import bundle, stats
+from rlrepro.papers.card_reader import load_card, read_card
+from rlrepro.papers.cards import Card
+from rlrepro.papers.protocol import History, Protocol, score
+from rlrepro.papers.report import write_report
+from rlrepro.papers.reproduction import Reproduction
+from rlrepro.papers.reproduction import main as reproduce
+from rlrepro.papers.results import Results, read_results, write_results
+from rlrepro.papers.scoreboard import scoreboard
+from rlrepro.papers.units import choose, seeds_of, units_of
+from rlrepro.papers.verdict import Verdict, judge
 from rlrepro.plugins import find_measurement
-from rlrepro.protocol import History, Protocol, score
-from rlrepro.report import write_report
-from rlrepro.reproduce import Reproduction
-from rlrepro.reproduce import main as reproduce
-from rlrepro.results import Results, read_results, write_results
-from rlrepro.scoreboard import scoreboard
-from rlrepro.units import choose, seeds_of, units_of
-from rlrepro.verdict import Verdict, judge
 from tests.conftest import Command
 
 FUNCTIONS = """
@@ -403,20 +404,20 @@ def test_what_is_there_is_never_measured_again(functions: Path, tmp_path: Path) 
 
 
 def test_a_stopped_measurement_goes_on(functions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlrepro.measure.GROUP", 15)
+    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 15)
     card = card_of(functions, CLAIMS, **{"breaks = -1": "breaks = 31"})
     assert run(card, tmp_path / "out") == ["drawn-pole"]
     assert len(read_results(tmp_path / "out" / "results").units["drawn-pole"].histories) == 30
-    monkeypatch.setattr("rlrepro.measure.GROUP", 4)  # what had failed is tried again, in other groups
+    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 4)  # what had failed is tried again, in other groups
     assert run(card, tmp_path / "out") == ["drawn-pole"]
     assert calls(functions)[-1] == "draws 4 from 30"
     functions.with_name("numbers2.py").write_text(FUNCTIONS.replace("if breaks in seeds", "if False"))
     later = functions.with_name("numbers2.py")
     whole = card_of(later, CLAIMS, **{"breaks = -1": "breaks = 31"})
-    monkeypatch.setattr("rlrepro.measure.GROUP", 7)
+    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 7)
     assert run(whole, tmp_path / "whole") == []
     first, second = ((tmp_path / name / "results" / "drawn-pole.csv.gz") for name in ("whole", "again"))
-    monkeypatch.setattr("rlrepro.measure.GROUP", 1000)
+    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 1000)
     assert run(whole, tmp_path / "again") == []
     assert first.read_bytes() == second.read_bytes()
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rlrepro import plan, stats
-from rlrepro.cards import Card, Claim, load_card
 from rlrepro.errors import Problem
+from rlrepro.papers import plan, power
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Card, Claim
+from rlrepro.papers.reproduction import Reproduction, main
+from rlrepro.papers.units import choose, settings_of, units_of
+from rlrepro.papers.verdict import reported
 from rlrepro.record import RunFolder
-from rlrepro.reproduce import Reproduction, main
 from rlrepro.settings import Settings
-from rlrepro.units import choose, settings_of, units_of
-from rlrepro.verdict import reported
 
 PROBE = plan.Probe(
     steps=2_000,
@@ -133,7 +134,7 @@ def test_seeds_by_the_papers_own_spread(card: Card) -> None:
     theirs = reported(claim)
     assert theirs.sample_sd is not None
     for test, difference in (("equivalence", 0.0), ("difference", claim.margin)):
-        needed = stats.seeds_needed(theirs.sample_sd, theirs, claim.margin, difference, test, 0.8, 0.05 / 6)  # type: ignore[arg-type]
+        needed = power.seeds_needed(theirs.sample_sd, theirs, claim.margin, difference, test, 0.8, 0.05 / 6)  # type: ignore[arg-type]
         count, _ = plan.seeds_for(card, claim, 6, test)  # type: ignore[arg-type]
         assert count == ("never" if needed.seeds is None else f"{needed.seeds:,}")
 

@@ -14,7 +14,8 @@ from typing import Any
 import gymnasium
 import pytest
 
-from rlrepro.plugins import AgentSource, find_agent, installed
+from rlrepro.importing import installed
+from rlrepro.plugins import AgentSource, find_agent
 from rlrepro.record import read_rows
 from tests.conftest import Command, Runs, Site
 
@@ -352,7 +353,8 @@ def test_our_agents_are_described_without_torch_as_they_are(tmp_path: Path) -> N
     code = f"""
     import sys
     sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
-    from rlrepro.plugins import find_agent, installed
+    from rlrepro.importing import installed
+    from rlrepro.plugins import find_agent
     from tests.test_plugins import described, imported
     sources = [find_agent(name) for name in installed("agents")]
     assert len(sources) >= 3

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.plugins import installed
-from rlrepro.proofs import HEAD, Learned, agreement, described, table
+from rlrepro.importing import installed
+from rlrepro.papers.proofs import HEAD, Learned, agreement, described, table
 from tests.conftest import Command
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

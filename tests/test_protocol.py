@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
-from rlrepro.protocol import History, Protocol, refuse, score
+from rlrepro.papers.protocol import History, Protocol, refuse, score
 
 NONE = np.empty((0, 2))
 

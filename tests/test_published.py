@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rlrepro import published
 from rlrepro.errors import Problem
-from rlrepro.protocol import History, Protocol, refuse, score
-from rlrepro.published import (
+from rlrepro.papers import published
+from rlrepro.papers.protocol import History, Protocol, refuse, score
+from rlrepro.papers.published import (
     BOOK,
     DATA,
     SPREAD_KINDS,
@@ -35,8 +35,8 @@ from rlrepro.published import (
     load_traps,
     write_book,
 )
-from rlrepro.published_command import traps_page
-from rlrepro.published_convert import METRICS, convert
+from rlrepro.papers.published_command import traps_page
+from rlrepro.papers.published_convert import METRICS, convert
 from rlrepro.settings import Settings, parse_train
 from tests.conftest import Command, Runs
 
@@ -161,7 +161,7 @@ def test_no_sentence_of_a_source_came_along() -> None:
 
 def test_the_book_opens_quickly_and_without_torch() -> None:
     code = (
-        "import sys, time\nfrom rlrepro import published\nbegan = time.perf_counter()\npublished.load_book()\n"
+        "import sys, time\nfrom rlrepro.papers import published\nbegan = time.perf_counter()\npublished.load_book()\n"
         "took = time.perf_counter() - began\n"
         "sys.exit('torch was imported' if 'torch' in sys.modules else f'{took} s' if took > 1.0 else 0)"
     )
@@ -254,7 +254,7 @@ def test_a_score_by_another_protocol_is_no_answer() -> None:
 
 def test_the_page_of_the_traps_is_up_to_date() -> None:
     page = (ROOT / "docs" / "metric-traps.md").read_text(encoding="utf-8")
-    assert page == traps_page(), "python -m rlrepro.published traps > docs/metric-traps.md"
+    assert page == traps_page(), "rlrepro published traps > docs/metric-traps.md"
 
 
 @pytest.mark.parametrize(

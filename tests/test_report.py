@@ -16,13 +16,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from rlrepro import figures, page
-from rlrepro.cards import load_card
-from rlrepro.protocol import History, Protocol, score, window
-from rlrepro.report import badge, markdown, md, shield, write_report
-from rlrepro.results import Results, UnitResults, read_results, write_results
-from rlrepro.units import settings_of, shared, units_of
-from rlrepro.verdict import Judgement, judge
+from rlrepro.papers import figures, page
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.protocol import History, Protocol, score, window
+from rlrepro.papers.report import badge, markdown, md, shield, write_report
+from rlrepro.papers.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.units import settings_of, shared, units_of
+from rlrepro.papers.verdict import Judgement, judge
 from tests.conftest import Command
 
 HEAD = """
@@ -250,7 +250,7 @@ def test_nothing_is_loaded_and_nothing_runs(written: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(written: Path, tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from rlrepro.report import write_report as w\n"
+    code = "import sys; from pathlib import Path; from rlrepro.papers.report import write_report as w\n"
     code += "w(Path(sys.argv[1]), into=Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-c", code, str(written), str(tmp_path)], check=True)
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
@@ -502,7 +502,8 @@ def test_settings_of_another_version_of_the_card_are_refused(written: Path, tmp_
 
 
 def test_matplotlib_is_imported_late() -> None:
-    modules = ", ".join(f"rlrepro.{name}" for name in ("cli", "report", "page", "scoreboard", "reproduce"))
+    names = ("cli", "reproduce", "papers.report", "papers.page", "papers.scoreboard")
+    modules = ", ".join(f"rlrepro.{name}" for name in names)
     code = f"import sys, {modules}; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlrepro.cards import load_card
 from rlrepro.errors import Problem
-from rlrepro.protocol import Protocol
-from rlrepro.reproduce import Reproduction
-from rlrepro.results import read_results, write_results
-from rlrepro.units import choose, settings_of, units_of
-from rlrepro.verdict import as_json, judge, judge_score
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.reproduction import Reproduction
+from rlrepro.papers.results import read_results, write_results
+from rlrepro.papers.units import choose, settings_of, units_of
+from rlrepro.papers.verdict import as_json, judge, judge_score
 from tests.conftest import Command
 
 HYPER = """

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.protocol import History
-from rlrepro.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.protocol import History
+from rlrepro.papers.results import Results, UnitResults, read_results, write_results
 
 NONE = np.empty((0, 2))
 EPISODES = np.array([[10.0, 1.5], [20.0, -np.inf]])

@@ -9,7 +9,7 @@ import pytest
 from test_report import CLAIMS, HEAD, like, nasty, ten
 
 from rlrepro.errors import Problem
-from rlrepro.scoreboard import BEGIN, END, insert, scoreboard
+from rlrepro.papers.scoreboard import BEGIN, END, insert, scoreboard
 from tests.conftest import Command
 
 

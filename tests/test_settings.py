@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
 from rlrepro.flags import MAX_SEED, train_parser
-from rlrepro.plugins import find_agent, installed
+from rlrepro.importing import installed
+from rlrepro.plugins import find_agent
 from rlrepro.settings import Request, Settings, parse_train
 from tests.conftest import BRIEF, Runs
 

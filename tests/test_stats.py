@@ -14,9 +14,9 @@ from rliable import metrics
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
-from rlrepro import stats
 from rlrepro.errors import Problem
-from rlrepro.stats import Reported, claim_test, decide, holm
+from rlrepro.papers import aggregates, power, stats
+from rlrepro.papers.stats import Reported, claim_test, decide, holm
 
 PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
 VALUES = st.floats(-1e3, 1e3).map(lambda value: round(value, 3))
@@ -308,7 +308,7 @@ def test_verdicts_by_hand() -> None:
 def test_seeds_needed_have_that_power(
     sd: float, reported: Reported, margin: float, difference: float, kind: Any
 ) -> None:
-    needed = stats.seeds_needed(sd, reported, margin, difference, kind)
+    needed = power.seeds_needed(sd, reported, margin, difference, kind)
     assert needed.seeds is not None
     n, repetitions, generator = needed.seeds, 20_000, np.random.default_rng(0)
     theirs, m = reported.sample_sd, reported.num_seeds
@@ -323,16 +323,16 @@ def test_seeds_needed_have_that_power(
     assert found == pytest.approx(needed.power, abs=0.012)
     assert found == pytest.approx(0.8, abs=0.03)
     assert n > stats.MIN_SEEDS
-    assert stats.power_at(n - 1, sd, reported, margin, difference, kind) < 0.8
+    assert power.power_at(n - 1, sd, reported, margin, difference, kind) < 0.8
 
 
 def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
-    needed = stats.seeds_needed(1.0, Reported(0, 10, "sample sd", 3), 5.0)
+    needed = power.seeds_needed(1.0, Reported(0, 10, "sample sd", 3), 5.0)
     assert needed.seeds is None
     assert "paper's own uncertainty" in needed.note
-    assert stats.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 1.0).seeds is None
-    assert stats.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 0.0, "difference").seeds is None
-    assert stats.seeds_needed(0.0, Reported(0, 1, "sample sd", 10), 100.0).seeds == stats.MIN_SEEDS
+    assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 1.0).seeds is None
+    assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 0.0, "difference").seeds is None
+    assert power.seeds_needed(0.0, Reported(0, 1, "sample sd", 10), 100.0).seeds == stats.MIN_SEEDS
 
 
 # --- acceptance
@@ -441,20 +441,20 @@ def score_tables(draw: st.DrawFn) -> np.ndarray:
 def test_aggregates_equal_rliable(scores: np.ndarray, seed: int) -> None:
     tasks = list(scores.T)
     pairs = {
-        "iqm": (stats.iqm(tasks), metrics.aggregate_iqm(scores)),
-        "mean": (stats.mean_of_tasks(tasks), metrics.aggregate_mean(scores)),
-        "median": (stats.median_of_tasks(tasks), metrics.aggregate_median(scores)),
-        "gap": (stats.optimality_gap(tasks), metrics.aggregate_optimality_gap(scores)),
+        "iqm": (aggregates.iqm(tasks), metrics.aggregate_iqm(scores)),
+        "mean": (aggregates.mean_of_tasks(tasks), metrics.aggregate_mean(scores)),
+        "median": (aggregates.median_of_tasks(tasks), metrics.aggregate_median(scores)),
+        "gap": (aggregates.optimality_gap(tasks), metrics.aggregate_optimality_gap(scores)),
     }
     for name, (ours, theirs) in pairs.items():
         assert float(ours) == pytest.approx(theirs, rel=1e-12, abs=1e-12), name
     thresholds = np.linspace(-1, 3, 21)
     np.testing.assert_allclose(
-        stats.profile(tasks, thresholds), rly.score_distributions(scores, thresholds), atol=1e-12
+        aggregates.profile(tasks, thresholds), rly.score_distributions(scores, thresholds), atol=1e-12
     )
     rivals = np.random.default_rng(seed).normal(0.8, 0.5, (len(scores) + 2, scores.shape[1])).round(1)
     expected = metrics.probability_of_improvement(scores, rivals)
-    assert float(stats.improvement(tasks, list(rivals.T))) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert float(aggregates.improvement(tasks, list(rivals.T))) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def test_tasks_with_different_numbers_of_seeds_weigh_the_same() -> None:
@@ -462,18 +462,18 @@ def test_tasks_with_different_numbers_of_seeds_weigh_the_same() -> None:
     generator = np.random.default_rng(0)
     one, other = generator.normal(size=8), generator.normal(size=8)
     plain, doubled = [one, other], [np.repeat(one, 2), other]
-    for statistic in (stats.mean_of_tasks, stats.median_of_tasks, stats.optimality_gap, stats.iqm):
+    for statistic in (aggregates.mean_of_tasks, aggregates.median_of_tasks, aggregates.optimality_gap, aggregates.iqm):
         assert float(statistic(doubled)) == pytest.approx(float(statistic(plain)), abs=1e-12)
-    np.testing.assert_allclose(stats.profile(doubled, [0.0, 0.5]), stats.profile(plain, [0.0, 0.5]))
+    np.testing.assert_allclose(aggregates.profile(doubled, [0.0, 0.5]), aggregates.profile(plain, [0.0, 0.5]))
     # IQM by hand: tasks (0, 4) and (1, 2, 3, 9), of weights ¼ and ⅛; ⌊6/4⌋/6 = ⅙ is cut at either end. From below:
     # 0 keeps ¼ − ⅙ = 1/12, then 1, 2, 3 an eighth each; from above 9 is gone and 1/24 of 4: 5/24 of it is left.
     uneven = [np.array([0.0, 4.0]), np.array([1.0, 2.0, 3.0, 9.0])]
-    assert float(stats.iqm(uneven)) == pytest.approx(((1 + 2 + 3) / 8 + 4 * 5 / 24) / (2 / 3))
+    assert float(aggregates.iqm(uneven)) == pytest.approx(((1 + 2 + 3) / 8 + 4 * 5 / 24) / (2 / 3))
 
 
 def test_the_bootstrap_resamples_seeds_within_tasks_and_nothing_else() -> None:
     scores = [np.array([0.0, 1.0, 2.0]), np.array([10.0, 20.0])]
-    drawn = stats.resample(scores, np.random.default_rng(0), 500)
+    drawn = aggregates.resample(scores, np.random.default_rng(0), 500)
     assert [task.shape for task in drawn] == [(500, 3), (500, 2)]
     for task, of_task in zip(scores, drawn, strict=True):
         assert set(of_task.ravel()) == set(task)
@@ -482,11 +482,11 @@ def test_the_bootstrap_resamples_seeds_within_tasks_and_nothing_else() -> None:
 
 def test_bootstrap_intervals_are_the_same_from_the_same_generator_and_equal_the_long_way() -> None:
     scores = [np.random.default_rng(task).normal(size=6) for task in range(3)]
-    first, second = (stats.aggregates(scores, np.random.default_rng(7)) for _ in range(2))
-    assert first == second != stats.aggregates(scores, np.random.default_rng(8))
-    value, low, high = stats.bootstrap(stats.iqm, np.random.default_rng(7), scores, repetitions=200)
+    first, second = (aggregates.aggregates(scores, np.random.default_rng(7)) for _ in range(2))
+    assert first == second != aggregates.aggregates(scores, np.random.default_rng(8))
+    value, low, high = aggregates.bootstrap(aggregates.iqm, np.random.default_rng(7), scores, repetitions=200)
     generator = np.random.default_rng(7)
-    drawn = stats.resample(scores, generator, 200)
+    drawn = aggregates.resample(scores, generator, 200)
     slowly = [scipy.stats.trim_mean(np.concatenate([task[row] for task in drawn]), 0.25) for row in range(200)]
     assert (low, high) == pytest.approx(tuple(np.quantile(slowly, [0.025, 0.975])), abs=1e-12)
     assert low <= value <= high
@@ -495,17 +495,17 @@ def test_bootstrap_intervals_are_the_same_from_the_same_generator_and_equal_the_
 def test_profiles_and_improvement_have_intervals() -> None:
     generator = np.random.default_rng(0)
     x, y = ([generator.normal(shift, 1, 8) for _ in range(4)] for shift in (3, 0))
-    value, low, high = stats.profile_estimate(x, [0, 3, 9], generator, 200)
+    value, low, high = aggregates.profile_estimate(x, [0, 3, 9], generator, 200)
     assert value.shape == (3,)
     assert ((low <= value) & (value <= high)).all()
-    better = stats.improvement_estimate(x, y, generator, 200)
+    better = aggregates.improvement_estimate(x, y, generator, 200)
     assert better.low is not None
     assert 0.5 < better.low <= better.value
     for scores in ([], [[]], [[1.0, math.nan]]):
         with pytest.raises(Problem):
-            stats.aggregates(scores, generator)
+            aggregates.aggregates(scores, generator)
     with pytest.raises(Problem):
-        stats.improvement_estimate(x, y[:2], generator)
+        aggregates.improvement_estimate(x, y[:2], generator)
 
 
 # --- intervals of a mean

@@ -13,8 +13,9 @@ import pytest
 from rlrepro.envs.finite import best_values, policy_values
 from rlrepro.envs.short_corridor import true_value
 from rlrepro.experiments import exact, sutton_barto
-from rlrepro.measure import train_agent
-from rlrepro.plugins import find_agent, find_env, find_measurement, installed
+from rlrepro.importing import installed
+from rlrepro.papers.measure import train_agent
+from rlrepro.plugins import find_agent, find_env, find_measurement
 
 
 def test_every_installed_function_is_one() -> None:

@@ -17,7 +17,8 @@ from gymnasium.vector import AutoresetMode
 from rlrepro import checkpoint, snapshot
 from rlrepro.agent import Setup
 from rlrepro.errors import Problem, RunStopped
-from rlrepro.plugins import find_env, installed
+from rlrepro.importing import installed
+from rlrepro.plugins import find_env
 from rlrepro.seeds import env_seed
 from rlrepro.trainer import RecordedEnv
 from rlrepro.vector import Batch, Singles, VectorEnv, check_contract

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlrepro import stats
-from rlrepro.cards import Card, Claim, load_card
 from rlrepro.errors import Problem
-from rlrepro.protocol import History
-from rlrepro.results import Results, UnitResults
-from rlrepro.units import settings_of, shared, units_of
-from rlrepro.verdict import Judgement, Verdict, as_json, judge, normalise, reported
+from rlrepro.papers import aggregates
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Card, Claim
+from rlrepro.papers.protocol import History
+from rlrepro.papers.results import Results, UnitResults
+from rlrepro.papers.units import settings_of, shared, units_of
+from rlrepro.papers.verdict import Judgement, Verdict, as_json, judge, normalise, reported
 
 CARD = """
 format = 1
@@ -218,7 +219,7 @@ def test_agents_are_compared_over_the_tasks_that_both_have(tmp_path: Path) -> No
     (one,) = found.aggregates
     assert one.tasks == ("cart", "acro")
     scores = [[normalise(found.card.environments[t], v) for v in spread(m)] for t, m in (("cart", 260), ("acro", -300))]
-    assert one.estimates["iqm"].value == pytest.approx(float(stats.iqm([np.array(s) for s in scores])))
+    assert one.estimates["iqm"].value == pytest.approx(float(aggregates.iqm([np.array(s) for s in scores])))
     assert found.improvements == ()
 
 

@@ -1,202 +1,48 @@
-"""Cards: what a paper claims, how it does it, and on what, as TOML that a person writes by hand.
-
-A card is data: nothing of it runs, but an agent that it names by file or module is imported. Each fault in one is
-named with its file, line and field. docs/read-a-paper.md says how to read a paper for its card; `rlrepro card new`
-writes an empty one.
-"""
+"""A card's file read and checked: the card, or every fault in it by file, line and field."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import decimal
-import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlrepro import toml_lines
 from rlrepro.errors import Problem, nearest
-from rlrepro.protocol import Protocol, near
+from rlrepro.papers import toml_lines
+from rlrepro.papers.card_tables import Absent, Fault, Reader, Table, is_id, is_json, is_number, is_url, kind_of, short
+from rlrepro.papers.cards import (
+    ABOUT,
+    RULES,
+    RUN_SETTINGS,
+    SPREADS,
+    Card,
+    Claim,
+    Environment,
+    Implementation,
+    Measurement,
+    Order,
+    Paper,
+    Value,
+)
+from rlrepro.papers.protocol import Protocol, near
 
 CARD_FORMAT = 1
-SPREADS = {
-    "population sd": "standard deviation over seeds, divided by n",
-    "sample sd": "standard deviation over seeds, divided by n − 1",
-    "standard error": "standard error of the mean over seeds",
-    "interval 95": "half the width of a 95 % interval of the mean over seeds",
-    "over episodes": "over the episodes of one agent: says nothing of seeds",
-    "unknown": "printed, and not said what it is",
-    "none": "not printed",
-}
-RULES = {
-    "exact": "printed to the last digit: ours rounds to it",
-    "about": '"about": ours lies within a band around it',
-    "at most": "a bound: ours is not above it",
-    "at least": "a bound: ours is not below it",
-}
-ABOUT = 0.05  #: the band of a number that a text calls "about", as a part of it
 _SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
 _SOURCES = "'paper: Table 3', 'code: repository@commit path', 'secondary: where', or 'ours: why'"
-RUN_SETTINGS = ("total_timesteps", "num_envs", "normalise_obs", "normalise_reward")
 _REQUIRED_RUN_SETTINGS = ("total_timesteps", "num_envs")
-
-
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with a card."""
-
-    file: str
-    line: int
-    field: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.field}: {self.text}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Paper:
-    title: str
-    authors: str
-    year: int
-    url: str
-    summary: str = ""  #: what it claims, in a sentence or two
-
-
-@dataclasses.dataclass(frozen=True)
-class Environment:
-    """A task of the paper, and what runs in its place."""
-
-    name: str  #: on the card
-    paper: str  #: the id and version that the paper used
-    run: str  #: what runs here
-    differs: str = ""  #: what differs between the two
-    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    wrappers: tuple[str, ...] = ()
-    random: float | None = None  #: a random policy's return: 0 of the normalised score
-    best: float | None = None  #: 1 of the normalised score
-
-
-#: the source of an addition that a card does not name
 _OFF = "ours: off, as the card does not name it"
-
-
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """A hyperparameter and where it was read."""
-
-    value: Any
-    source: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Implementation:
-    """An agent with every hyperparameter, each with its source."""
-
-    name: str
-    agent: str
-    hyperparameters: Mapping[str, Value]  #: `RUN_SETTINGS` among them
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """A function that measures numbers which are no returns of an agent, with every hyperparameter and its source."""
-
-    name: str
-    function: str  #: as `rlrepro.plugins.find_measurement` takes it
-    what: str  #: what it measures, in words
-    hyperparameters: Mapping[str, Value]
-    takes_seeds: bool  #: False: it computes, and there is nothing to repeat
-    seeds: int | None = None  #: how many make its number; None: as many as are asked for
-    agent: str = ""  #: whose number it is, where it trains an agent: for `rlrepro proofs`
-
-    @property
-    def protocol(self) -> Protocol:
-        """What it measures, as a protocol that says so in words."""
-        return Protocol("training", "other", note=self.what)
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """One number of the paper, or several that stand together."""
-
-    id: str
-    implementation: str  #: "" where a function measures it
-    environments: tuple[str, ...]
-    protocol: str  #: "" where a function measures it
-    reported: float
-    margin: float  #: what counts as equal, in units of the return
-    margin_why: str
-    where: str
-    spread: float | None = None
-    spread_kind: str = "none"
-    seeds: int | None = None  #: None: the paper does not say
-    per_seed: tuple[float, ...] = ()
-    published: str = ""  #: id in the book of published results
-    aggregate: str = ""  #: "mean", "median" or "iqm" of normalised scores over several environments
-    note: str = ""
-    measurement: str = ""
-    rule: str = ""  #: how a printed number is judged: one of `rlrepro.stats.RULES`; "": as a mean over seeds
-    values: tuple[float, ...] = ()  #: where several are claimed at once; `reported` is one of them
-
-    @property
-    def printed(self) -> tuple[float, ...]:
-        """All the numbers that it claims."""
-        return self.values or (self.reported,)
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """ "A beats B on at least k of n tasks"."""
-
-    id: str
-    better: str
-    worse: str
-    environments: tuple[str, ...]
-    at_least: int
-    protocol: str
-    where: str
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    name: str
-    file: Path
-    text: str
-    paper: Paper
-    environments: Mapping[str, Environment]
-    implementations: Mapping[str, Implementation]
-    protocols: Mapping[str, Protocol]
-    claims: tuple[Claim, ...]
-    orders: tuple[Order, ...]
-    compute: str
-    deviations: tuple[str, ...]
-    measurements: Mapping[str, Measurement] = dataclasses.field(default_factory=dict)
-
-    def protocol_of(self, claim: Claim | Order) -> Protocol:
-        """How a claim's number is made."""
-        if isinstance(claim, Claim) and claim.measurement:
-            return self.measurements[claim.measurement].protocol
-        return self.protocols[claim.protocol]
-
-    def is_computed(self, claim: Claim | Order) -> bool:
-        """Whether its number is computed, so that there is nothing to repeat."""
-        return (
-            isinstance(claim, Claim)
-            and bool(claim.measurement)
-            and (not self.measurements[claim.measurement].takes_seeds)
-        )
 
 
 def find_card(name: str) -> Path:
     """A card's file by its path, its folder, or the name of one that comes with the kit."""
     given = Path(name)
-    ours = Path(__file__).resolve().parent / "experiments", Path(__file__).resolve().parent.parent / "experiments"
+    package = Path(__file__).resolve().parent.parent
+    ours = package / "experiments", package.parent / "experiments"
     try:
         for path in (given, given / "card.toml", *(folder / name / "card.toml" for folder in ours)):
             if path.is_file():
@@ -237,88 +83,10 @@ def read_card(file: Path) -> tuple[Card | None, list[Fault]]:
         return None, [Fault(shown, 1, "the file", "is nested too deeply")]
     except ValueError as error:  # a whole number of thousands of digits
         return None, [Fault(shown, 1, "the file", f"holds a value that cannot be read: {' '.join(str(error).split())}")]
-    reader = _Reader(shown, toml_lines.line_numbers(text))
+    reader = Reader(shown, toml_lines.line_numbers(text))
     card = _read(reader, values, file, text)
     faults = sorted(reader.faults, key=lambda fault: fault.line)
     return (None if faults else card), faults
-
-
-# ------------------------------------------------------------------------------------------------- reading
-
-
-class _Absent:
-    """No default: the field must be there."""
-
-
-class _Reader:
-    """Takes fields out of tables and gathers what is wrong with them."""
-
-    def __init__(self, file: str, lines: Mapping[toml_lines.Path, int]) -> None:
-        self.file, self.lines = file, lines
-        self.faults: list[Fault] = []
-
-    def fault(self, path: toml_lines.Path, text: str) -> None:
-        near = path
-        while near not in self.lines:
-            near = near[:-1]
-        name = ".".join(f"{part}" if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
-        self.faults.append(Fault(self.file, self.lines[near], printable(name) or "the card", printable(text)))
-
-
-class Table:
-    """One table of a card: each field is asked for once; what is left over is a fault."""
-
-    def __init__(self, reader: _Reader, values: Any, path: toml_lines.Path, known: Sequence[str]) -> None:
-        self.reader, self.path = reader, path
-        if not isinstance(values, dict):
-            reader.fault(path, f"is a {_kind(values)}, and should be a table of {', '.join(known[:4])} …")
-            values = {}
-            self.broken = True
-        else:
-            self.broken = False
-        self.values = values
-        for key in values:
-            if key not in known:
-                reader.fault((*path, key), f"unknown field{nearest(key, known)}")
-
-    def fault(self, name: str, text: str) -> None:
-        self.reader.fault((*self.path, name) if name else self.path, text)
-
-    def get(self, name: str, is_right: Callable[[Any], bool], wanted: str, default: Any = _Absent) -> Any:
-        """A field that is as wanted; else the default, and a fault where it is there or must be."""
-        if name not in self.values:
-            if default is _Absent:
-                if not self.broken:
-                    self.fault(name, f"is missing: {wanted}")
-                return None
-            return default
-        value = self.values[name]
-        if not is_right(value):
-            self.fault(name, f"{_short(value)} is not {wanted}")
-            return None if default is _Absent else default
-        return value
-
-    def text(self, name: str, wanted: str = "a text", default: Any = _Absent) -> Any:
-        return self.get(
-            name, lambda v: isinstance(v, str) and (bool(v.strip()) or default is not _Absent), wanted, default
-        )
-
-    def number(self, name: str, wanted: str = "a number", default: Any = _Absent, low: float = -math.inf) -> Any:
-        value = self.get(name, lambda v: _is_number(v) and v >= low, wanted, default)
-        return float(value) if _is_number(value) else value
-
-    def count(self, name: str, wanted: str, default: Any = _Absent) -> Any:
-        return self.get(name, lambda v: type(v) is int and 1 <= v <= 10**12, wanted, default)
-
-    def texts(self, name: str, wanted: str = "a list of texts") -> tuple[str, ...]:
-        return tuple(self.get(name, lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v), wanted, ()))
-
-    def one_of(self, name: str, choices: Sequence[str], default: Any = _Absent) -> Any:
-        value = self.get(name, lambda v: isinstance(v, str), f"one of {', '.join(choices)}", default)
-        if isinstance(value, str) and value not in choices and value != default:
-            self.fault(name, f"{value!r} is none of {', '.join(choices) or 'those on the card'}{near(value, choices)}")
-            return None
-        return value
 
 
 _TOP = (
@@ -336,7 +104,7 @@ _TOP = (
 )
 
 
-def _read(reader: _Reader, values: Mapping[str, Any], file: Path, text: str) -> Card | None:
+def _read(reader: Reader, values: Mapping[str, Any], file: Path, text: str) -> Card | None:
     top = Table(reader, values, (), _TOP)
     if values.get("format") != CARD_FORMAT or type(values.get("format")) is not int:
         top.fault("format", f"should be {CARD_FORMAT}: the form of this card")
@@ -378,10 +146,10 @@ def _read(reader: _Reader, values: Mapping[str, Any], file: Path, text: str) -> 
     )
 
 
-def _named(reader: _Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
+def _named(reader: Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
     tables = values.get(kind, {})
     if not isinstance(tables, dict):
-        reader.fault((kind,), f"is a {_kind(tables)}: name each one, as in [{kind}.first]")
+        reader.fault((kind,), f"is a {kind_of(tables)}: name each one, as in [{kind}.first]")
         return
     for name, table in tables.items():
         if not re.fullmatch(r"[\w.+@=() -]{1,80}", name):
@@ -389,10 +157,10 @@ def _named(reader: _Reader, values: Mapping[str, Any], kind: str) -> Iterator[tu
         elif isinstance(table, dict):
             yield name, table
         else:
-            reader.fault((kind, name), f"is a {_kind(table)}, and should be a table: [{kind}.{name}]")
+            reader.fault((kind, name), f"is a {kind_of(table)}, and should be a table: [{kind}.{name}]")
 
 
-def _paper(reader: _Reader, values: Any, is_there: bool) -> Paper | None:
+def _paper(reader: Reader, values: Any, is_there: bool) -> Paper | None:
     if not is_there:
         reader.fault(("paper",), "is missing: [paper] with title, authors, year, url")
         return None
@@ -400,21 +168,21 @@ def _paper(reader: _Reader, values: Any, is_there: bool) -> Paper | None:
     latest = datetime.date.today().year + 1
     title, authors = table.text("title", "the paper's title"), table.text("authors", "its authors")
     year = table.get("year", lambda v: type(v) is int and 1900 <= v <= latest, f"a year from 1900 to {latest}")
-    url = table.get("url", _is_url, "an address that begins with https:// or http://")
+    url = table.get("url", is_url, "an address that begins with https:// or http://")
     summary = table.text("summary", "what the paper claims, in a sentence or two", "")
     if None in (title, authors, year, url):
         return None
     return Paper(title, authors, year, url, summary)
 
 
-def _environment(reader: _Reader, name: str, values: Any) -> Environment:
+def _environment(reader: Reader, name: str, values: Any) -> Environment:
     table = Table(reader, values, ("environment", name), [f.name for f in dataclasses.fields(Environment)][1:])
     paper = table.text("paper", "the id and version that the paper used") or name
     run = table.text("run", "the environment that runs here, as --env takes it", paper) or paper
     differs = table.text("differs", "what differs between the paper's environment and the one that runs", "")
     if paper != run and not differs.strip():
         table.fault("differs", f'is missing: what differs between {paper} and {run} ("nothing" is an answer)')
-    kwargs = table.get("kwargs", _is_json, "a table of arguments: numbers, texts, truth values, lists", {})
+    kwargs = table.get("kwargs", is_json, "a table of arguments: numbers, texts, truth values, lists", {})
     wrappers = table.texts("wrappers", "a list of wrappers, as --wrapper takes them")
     random, best = table.number("random", default=None), table.number("best", default=None)
     if (random is None) != (best is None):
@@ -424,7 +192,7 @@ def _environment(reader: _Reader, name: str, values: Any) -> Environment:
     return Environment(name, paper, run, differs, kwargs, wrappers, random, best)
 
 
-def _protocol(reader: _Reader, name: str, values: Any) -> Protocol | None:
+def _protocol(reader: Reader, name: str, values: Any) -> Protocol | None:
     try:
         return Protocol.from_table(values)
     except Problem as problem:
@@ -433,7 +201,7 @@ def _protocol(reader: _Reader, name: str, values: Any) -> Protocol | None:
     return None
 
 
-def _implementations(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Implementation | None]:
+def _implementations(reader: Reader, values: Mapping[str, Any]) -> dict[str, Implementation | None]:
     found: dict[str, Implementation | None] = {}
     stated: dict[str, tuple[str, dict[str, Value]]] = {}
     for name, one in _named(reader, values, "implementation"):
@@ -441,7 +209,7 @@ def _implementations(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Im
         table = Table(reader, one, path, ("agent", "like", "hyperparameters"))
         like = table.one_of("like", list(stated), None)
         base_agent, base = stated.get(like or "", ("", {}))
-        agent = table.text("agent", "an agent, as --agent takes it", base_agent or _Absent)
+        agent = table.text("agent", "an agent, as --agent takes it", base_agent or Absent)
         own = _sourced(reader, one, path)
         merged = {**base, **own}
         if agent is None:
@@ -453,7 +221,7 @@ def _implementations(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Im
     return found
 
 
-def _sourced(reader: _Reader, one: Mapping[str, Any], path: toml_lines.Path) -> dict[str, Value]:
+def _sourced(reader: Reader, one: Mapping[str, Any], path: toml_lines.Path) -> dict[str, Value]:
     """The hyperparameters of an implementation or a measurement, each with its source."""
     own: dict[str, Value] = {}
     groups = Table(
@@ -468,7 +236,7 @@ def _sourced(reader: _Reader, one: Mapping[str, Any], path: toml_lines.Path) -> 
             reader.fault(place, f"has no source: group hyperparameters under where they were read, as {_SOURCES}")
             continue
         if not _SOURCE.match(source):
-            reader.fault(place, f"{_short(source)} is no source: it is {_SOURCES}")
+            reader.fault(place, f"{short(source)} is no source: it is {_SOURCES}")
         for key, value in group.items():
             if key in own:
                 reader.fault((*place, key), f"is given twice, by {own[key].source!r} too")
@@ -476,7 +244,7 @@ def _sourced(reader: _Reader, one: Mapping[str, Any], path: toml_lines.Path) -> 
     return own
 
 
-def _measurements(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
+def _measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
     from rlrepro.plugins import find_agent, find_measurement
 
     found: dict[str, Measurement | None] = {}
@@ -487,7 +255,7 @@ def _measurements(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Measu
         like = table.one_of("like", list(stated), None)
         base_function, base_agent, base = stated.get(like or "", ("", "", {}))
         function = table.text(
-            "function", "a function: of an entry point, or package.module:name", base_function or _Absent
+            "function", "a function: of an entry point, or package.module:name", base_function or Absent
         )
         agent = table.text("agent", "the agent whose number it is", base_agent)
         what = table.text("what", "what it measures, in words")
@@ -513,7 +281,7 @@ def _measurements(reader: _Reader, values: Mapping[str, Any]) -> dict[str, Measu
             if key not in source.parameters:
                 reader.fault(place, f"{function} has no hyperparameter {key!r}{nearest(key, source.parameters)}")
             elif not _fits(value.value, source.parameters[key]):
-                reader.fault(place, f"{_short(value.value)} is no {source.parameters[key]}")
+                reader.fault(place, f"{short(value.value)} is no {source.parameters[key]}")
         missing = [key for key in source.parameters if key not in merged]
         if missing:
             reader.fault(
@@ -533,7 +301,7 @@ def _fits(value: Any, annotation: str) -> bool:
 
 
 def _checked(
-    reader: _Reader,
+    reader: Reader,
     name: str,
     agent: str,
     values: Mapping[str, Value],
@@ -577,7 +345,7 @@ def _is_on(values: Mapping[str, Value], switch: str) -> bool:
 
 
 def _claims(
-    reader: _Reader,
+    reader: Reader,
     values: Mapping[str, Any],
     environments: dict[str, Environment],
     implementations: Mapping[str, Implementation | None],
@@ -590,7 +358,7 @@ def _claims(
     for index, (one, path) in enumerate(_listed(reader, values, "claim")):
         merged = {**(defaults if isinstance(defaults, dict) else {}), **one}
         table = Table(reader, merged, path, known)
-        identity = table.get("id", _is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
+        identity = table.get("id", is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
         measurement = table.one_of("measurement", list(measurements), "")
         if measurement == "" and "measurement" not in merged:
             implementation = table.one_of("implementation", list(implementations))
@@ -608,9 +376,9 @@ def _claims(
         spread = table.number("spread", "a number, at least 0", None, low=0.0)
         seeds = table.count("seeds", "a whole number of at least 1", None)
         per_seed = tuple(
-            float(v) if _is_number(v) else math.nan
+            float(v) if is_number(v) else math.nan
             for v in table.get(
-                "per_seed", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", []
+                "per_seed", lambda v: isinstance(v, list) and all(map(is_number, v)), "a list of numbers", []
             )
         )
         aggregate = "" if measurement else table.one_of("aggregate", ("mean", "median", "iqm"), "")
@@ -672,7 +440,7 @@ def _rule(
 ) -> tuple[Any, tuple[float, ...], Any, Any]:
     """A claim's rule, all of its numbers, and its margin, which "exact" and bounds have from what is printed."""
     rule = table.one_of("rule", list(RULES), "")
-    given = table.get("values", lambda v: isinstance(v, list) and all(map(_is_number, v)), "a list of numbers", [])
+    given = table.get("values", lambda v: isinstance(v, list) and all(map(is_number, v)), "a list of numbers", [])
     values = tuple(map(float, given))
     computed = measurement is not None and not measurement.takes_seeds
     is_known = measurement is not None or not table.values.get("measurement")  # else it has a fault of its own
@@ -690,8 +458,8 @@ def _rule(
         return rule, values, None, None
     needed = rule == "" and not lacks_rule
     wanted = "a number above 0: the difference that counts as none"
-    margin = table.get("margin", lambda v: _is_number(v) and v > 0, wanted, _Absent if needed else None)
-    why = table.text("margin_why", "why that margin", _Absent if needed or margin is not None else "")
+    margin = table.get("margin", lambda v: is_number(v) and v > 0, wanted, Absent if needed else None)
+    why = table.text("margin_why", "why that margin", Absent if needed or margin is not None else "")
     if rule and reported is not None and "margin" not in table.values:
         margin, why = _own_margin(rule, values or (reported,))
         if margin == 0:
@@ -716,7 +484,7 @@ def _decimals(value: float) -> int:
 
 
 def _orders(
-    reader: _Reader,
+    reader: Reader,
     values: Mapping[str, Any],
     environments: dict[str, Environment],
     implementations: Mapping[str, Implementation | None],
@@ -724,7 +492,7 @@ def _orders(
 ) -> Iterator[tuple[int, Order]]:
     for index, (one, path) in enumerate(_listed(reader, values, "order")):
         table = Table(reader, one, path, ["environment", *(field.name for field in dataclasses.fields(Order))])
-        identity = table.get("id", _is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
+        identity = table.get("id", is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
         better = table.one_of("better", list(implementations))
         worse = table.one_of("worse", list(implementations))
         protocol = table.one_of("protocol", list(protocols))
@@ -743,7 +511,7 @@ def _orders(
 
 
 def _check_published(table: Table, published: str | None) -> None:
-    from rlrepro.published import load_book
+    from rlrepro.papers.published import load_book
 
     if published:
         try:
@@ -815,53 +583,13 @@ def _known_env(name: str) -> None:
     find_env(name)
 
 
-def _listed(reader: _Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[dict[str, Any], toml_lines.Path]]:
+def _listed(reader: Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[dict[str, Any], toml_lines.Path]]:
     tables = values.get(kind, [])
     if not isinstance(tables, list):
-        reader.fault((kind,), f"is a {_kind(tables)}: write [[{kind}]], once for each")
+        reader.fault((kind,), f"is a {kind_of(tables)}: write [[{kind}]], once for each")
         return
     for index, table in enumerate(tables):
         if not isinstance(table, dict):
-            reader.fault((kind, index), f"is a {_kind(table)}: write [[{kind}]], once for each")
+            reader.fault((kind, index), f"is a {kind_of(table)}: write [[{kind}]], once for each")
         else:
             yield table, (kind, index)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
-
-
-def _is_id(value: Any) -> bool:
-    """Ids are patterns on command lines, and stand in pages and terminals."""
-    return isinstance(value, str) and re.fullmatch(r"[\w.+@=()/:,-][\w.+@=()/:, -]{0,99}", value) is not None
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-    return isinstance(value, dict)
-
-
-def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"https?://[^\s<>\"']+", value) is not None
-
-
-def _kind(value: Any) -> str:
-    kinds = {bool: "truth value", int: "number", float: "number", str: "text", list: "list", dict: "table"}
-    return kinds.get(type(value), type(value).__name__)
-
-
-def printable(text: str) -> str:
-    """One line without control characters, which a card may hold and a terminal would obey."""
-    plain = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in plain)
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # thousands of digits
-        text = "that number"
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rlrepro import stats
-from rlrepro.protocol import History
+from rlrepro.papers import stats
+from rlrepro.papers.protocol import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,8 +3,8 @@
 A file has `[[result]]` tables with `id`, `paper`, `citation`, `algorithm`, `env_id`, `metric` or `protocol`, `mean`,
 `where` and `read_from`, and where the source says so `variant`, `env_version_note`, `steps`, `frames`, `seeds`,
 `spread` with `spread_kind`, `low`, `high`, `per_seed`, `hyperparameters`, `traps` (names of cautions). `protocol` is a
-table as `rlrepro.protocol` knows it. A `metric` is a sentence, and each that is known stands in `METRICS` below; one
-that is not is a fault, and never guessed. What else a table has, such as the quoted line, stays behind.
+table as `rlrepro.papers.protocol` knows it. A `metric` is a sentence, and each that is known stands in `METRICS` below;
+one that is not is a fault, and never guessed. What else a table has, such as the quoted line, stays behind.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.errors import Problem, nearest
-from rlrepro.protocol import Protocol
-from rlrepro.published import SPREAD_KINDS, Published, Traps
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.published import SPREAD_KINDS, Published, Traps
 
 Table = Mapping[str, Any]
 Made = tuple[Protocol, tuple[str, ...]]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from rlrepro import stats
-from rlrepro.importers import Group
-
-if TYPE_CHECKING:
-    from rlrepro.compare import Comparison, Panel
+from rlrepro.papers import stats
+from rlrepro.papers.comparison import Comparison, Panel
+from rlrepro.papers.importers import Group
 
 # Okabe and Ito's colours, told apart by people of every kind of colour vision; without yellow, too light for a line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.errors import Problem
-from rlrepro.protocol import History
+from rlrepro.papers.protocol import History
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 

@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rlrepro import stats
-from rlrepro.cards import Card, Claim, Order
 from rlrepro.errors import Interrupted, Problem
+from rlrepro.papers import power, stats
+from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.units import Unit, env_warnings, settings_of
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import KEPT_CHECKPOINTS
 from rlrepro.settings import Request, Settings
-from rlrepro.units import Unit, env_warnings, settings_of
 
 _LEAST_STEPS = 2_000
 _ROLLOUTS = 4
@@ -263,7 +263,7 @@ def seeds_for(
     "equivalence": the truth is the paper's number; "difference": it is one margin off. `family` claims share the
     error by Holm's correction, whose hardest step is counted.
     """
-    from rlrepro.verdict import reported
+    from rlrepro.papers.verdict import reported
 
     if card.is_computed(claim):
         return "–", "computed: there is nothing to repeat"
@@ -282,8 +282,8 @@ def seeds_for(
     if theirs.sample_sd is None:
         return "?", f"{theirs.sample_spread().note}: plan with {stats.MIN_SEEDS} and look again"
     difference = 0.0 if test == "equivalence" else claim.margin
-    needed = stats.seeds_needed(
-        theirs.sample_sd, theirs, claim.margin, difference, test, stats.POWER, stats.ALPHA / family
+    needed = power.seeds_needed(
+        theirs.sample_sd, theirs, claim.margin, difference, test, power.POWER, stats.ALPHA / family
     )
     return ("never", needed.note) if needed.seeds is None else (f"{needed.seeds:,}", "")
 
@@ -296,7 +296,7 @@ def _seeds_to_accept() -> tuple[int, int]:
     seeds, enough = stats.MIN_SEEDS, 0
     while stats.chance_of_so_many(enough, seeds) > stats.ALPHA:
         enough += 1
-    while (seeds + 1 - enough) / (seeds + 1) < stats.POWER:
+    while (seeds + 1 - enough) / (seeds + 1) < power.POWER:
         seeds += 1
         enough += stats.chance_of_so_many(enough, seeds) > stats.ALPHA
     return seeds, enough

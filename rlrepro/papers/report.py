@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from rlrepro.cards import find_card, load_card
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.results import read_results
-from rlrepro.verdict import Judgement, as_json, judge
+from rlrepro.papers.card_reader import find_card, load_card
+from rlrepro.papers.results import read_results
+from rlrepro.papers.verdict import Judgement, as_json, judge
 
 _STYLES = {"reproduced": "green", "above": "blue", "below": "red", "inconclusive": "yellow"}
 
@@ -51,7 +51,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
 
     `Problem` where the card or the results are not there, damaged, or not of one another.
     """
-    from rlrepro import page
+    from rlrepro.papers import page
 
     if not (folder / "card.toml").is_file():
         raise Problem(f"{folder} is no reproduction: it has no card.toml")
@@ -84,7 +84,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
 
 def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     """The verdicts as a table, for a README; with the figure of all claims where there is one."""
-    from rlrepro.page import SYMBOLS, commands, counts, row_of
+    from rlrepro.papers.page import SYMBOLS, commands, counts, row_of
 
     card, scale = judgement.card, judgement.results.scale
     paper = card.paper
@@ -134,7 +134,7 @@ def _fenced(text: str) -> str:
 
 def badge(judgement: Judgement) -> str:
     """A shield that counts the verdicts, losses too."""
-    from rlrepro.page import counts
+    from rlrepro.papers.page import counts
 
     total = len(judgement.verdicts)
     found = dict(counts(judgement))
@@ -174,7 +174,7 @@ def _show(judgement: Judgement, into: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from rlrepro.page import SYMBOLS, row_of
+    from rlrepro.papers.page import SYMBOLS, row_of
 
     console = Console(highlight=False)
     if judgement.results.scale != 1:

@@ -10,7 +10,7 @@ certain. What a verdict uses is `claim_test`, whose variances are guarded; `rlre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
@@ -38,7 +38,6 @@ ASSUMED_SPREAD = 3.0
 ASSUMED_LEAST = 1.25
 # A number of seeds that the paper does not print.
 ASSUMED_SEEDS = 1
-POWER = 0.8
 
 KINDS = {
     "population sd": "standard deviation over seeds, divided by n (NumPy's default)",
@@ -169,7 +168,7 @@ class Welch:
 
 def welch(x: Values, y: Values) -> Welch:
     """Welch's two-sample t test (Welch, 1947), x − y; as SciPy's `ttest_ind(equal_var=False)`."""
-    x, y = _values(x, "x", 2), _values(y, "y", 2)
+    x, y = as_values(x, "x", 2), as_values(y, "y", 2)
     return welch_from_summary(_mean(x), _sd(x), len(x), _mean(y), _sd(y), len(y))
 
 
@@ -293,7 +292,7 @@ def guarded_se(
 
 def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest:
     """Test one claim: equivalence within ± margin and difference, by the guarded t test of `guarded_se`."""
-    x = _values(measured, "measured", 1)
+    x = as_values(measured, "measured", 1)
     if not (math.isfinite(margin) and margin > 0):
         raise Problem(f"the margin is {margin}; expected a number above 0")
     n, spread, notes, assumed = len(x), reported.sample_spread(), [], []
@@ -412,93 +411,6 @@ def decide(tests: Sequence[Tested], alpha: float = ALPHA) -> list[Decision]:
     ]
 
 
-# --- how many seeds
-
-
-@dataclass(frozen=True)
-class SeedsNeeded:
-    """`seeds` of ours that give `power`, None where no number does; `note` says which and why."""
-
-    seeds: int | None
-    power: float
-    note: str
-
-
-def seeds_needed(
-    sd: float,
-    reported: Reported,
-    margin: float,
-    difference: float = 0.0,
-    test: Literal["equivalence", "difference"] = "equivalence",
-    power: float = POWER,
-    alpha: float = ALPHA,
-    most: int = 1_000_000,
-) -> SeedsNeeded:
-    """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
-
-    With the guards of `claim_test` and the paper's own uncertainty (`power_at`), by doubling and bisection. Holm's
-    correction over k claims asks alpha / k of the first of them.
-    """
-    if not (math.isfinite(sd) and sd >= 0):
-        raise Problem(f"the spread is {sd}; expected a number from 0 up")
-    if not (math.isfinite(margin) and margin > 0):
-        raise Problem(f"the margin is {margin}; expected a number above 0")
-    if test == "equivalence" and abs(difference) >= margin:
-        return SeedsNeeded(None, 0.0, "the difference is no smaller than the margin: no number of seeds makes it equal")
-    if test == "difference" and difference == 0:
-        return SeedsNeeded(None, 0.0, "there is no difference to be found")
-    least = MIN_SEEDS if test == "equivalence" else 2
-    if reported.sample_sd is None:
-        least = MIN_SEEDS
-
-    powers: dict[int, float] = {}
-
-    def reached(n: int) -> bool:
-        powers[n] = power_at(n, sd, reported, margin, difference, test, alpha)
-        return powers[n] >= power
-
-    high = least
-    while not reached(high):
-        if high >= most:
-            why = "no number of our seeds decides it: the paper's own uncertainty is too large"
-            return SeedsNeeded(None, max(powers.values()), why)
-        high = min(2 * high, most)
-    low = max(high // 2, least - 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return SeedsNeeded(high, powers[high], f"{high} seeds" + ", the fewest that can decide" * (high == least))
-
-
-def power_at(
-    n: int,
-    sd: float,
-    reported: Reported,
-    margin: float,
-    difference: float = 0.0,
-    test: Literal["equivalence", "difference"] = "equivalence",
-    alpha: float = ALPHA,
-) -> float:
-    """Probability that the guarded test decides at n seeds of ours, if returns are normal and spreads as they look.
-
-    Given our sample variance the standard error is known and our mean independent of it, so that the probability is
-    normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed.
-    """
-    m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
-    quantiles = (np.arange(400) + 0.5) / 400
-    var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
-    se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
-    theirs = ASSUMED_SPREAD * sd if reported_sd is None else reported_sd
-    true_se = max(math.sqrt(sd**2 / n + theirs**2 / m), 1e-9 * margin)
-    if test == "equivalence":
-        room = np.maximum(margin - special.stdtrit(df, 1 - alpha) * se, 0)
-        found = special.ndtr((room - difference) / true_se) - special.ndtr((-room - difference) / true_se)
-    else:
-        edge = special.stdtrit(df, 1 - alpha / 2) * se
-        found = special.ndtr((-edge - difference) / true_se) + special.ndtr((difference - edge) / true_se)
-    return float(found.mean())
-
-
 # --- acceptance against one published agent
 
 
@@ -532,7 +444,7 @@ def acceptance(
     *accepted*: were the share less, k or more of n would reach it with a chance of at most alpha, by the exact binomial
     test (of 10 seeds 3, of 20 four); never with fewer than `MIN_SEEDS`. Else *inconclusive*.
     """
-    x = _values(measured, "measured", 1)
+    x = as_values(measured, "measured", 1)
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise Problem(f"the tolerance is {tolerance}; expected a number from 0 up")
     threshold = (reported.center if isinstance(reported, Reported) else float(reported)) - tolerance
@@ -634,7 +546,7 @@ def bound_test(measured: Values, bound: float, rule: str, margin: float) -> Clai
 
 
 def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> ClaimTest:
-    x = _values(measured, "measured", 1)
+    x = as_values(measured, "measured", 1)
     if not (math.isfinite(margin) and margin > 0):
         raise Problem(f"the margin is {margin}; expected a number above 0")
     n, notes = len(x), []
@@ -712,7 +624,7 @@ def order_test(
         raise Problem(f"{len(margins)} margins for {tasks} tasks")
     results, notes = [], []
     for task, (of_a, of_b) in enumerate(zip(a, b, strict=True), 1):
-        x, y = _values(of_a, f"A on task {task}", 2), _values(of_b, f"B on task {task}", 2)
+        x, y = as_values(of_a, f"A on task {task}", 2), as_values(of_b, f"B on task {task}", 2)
         difference = _mean(x) - _mean(y)
         scale = max(_sd(x), _sd(y)) if margins is None else margins[task - 1]
         se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), scale)
@@ -755,7 +667,7 @@ class Estimate:
 
 def mean_interval(measured: Values, confidence: float = CONFIDENCE) -> Estimate:
     """The mean over seeds with its t interval."""
-    x = _values(measured, "measured", 1)
+    x = as_values(measured, "measured", 1)
     mean, n = _mean(x), len(x)
     if n == 1:
         return Estimate(mean, None, None, "one seed has no interval")
@@ -782,118 +694,10 @@ def mean_band(curves: npt.ArrayLike, confidence: float = CONFIDENCE) -> tuple[Ar
     return mean, mean - half, mean + half
 
 
-# --- aggregates over tasks (Agarwal et al., 2021)
-
-# A statistic of scores: one array a task, seeds on the last axis, any axes before it (bootstrap repetitions), which
-# it keeps. A score is already normalised. A task weighs the same as any other, whatever its number of seeds.
-Scores = Sequence[Array]
-
-
-def iqm(scores: Scores) -> Array:
-    """Interquartile mean: the mean of the middle half of all runs over all tasks.
-
-    A run weighs 1 / (tasks × seeds of its task), and ⌊N / 4⌋ / N of the weight is cut off at either end, N runs in
-    all: with equal numbers of seeds that is `scipy.stats.trim_mean(…, 0.25)`, which rliable uses.
-    """
-    runs = np.concatenate(list(scores), -1)
-    total = runs.shape[-1]
-    cut = total // 4
-    sizes = [task.shape[-1] for task in scores]
-    if len(set(sizes)) == 1:
-        if cut:
-            runs = np.partition(runs, (cut, total - cut - 1), -1)[..., cut : total - cut]
-        return runs.mean(-1)
-    weight = np.concatenate([np.full(size, 1 / (len(sizes) * size)) for size in sizes])
-    order = np.argsort(runs, -1, kind="stable")
-    ordered, weight = np.take_along_axis(runs, order, -1), weight[order]
-    end = np.cumsum(weight, -1)
-    kept = np.clip(np.minimum(end, 1 - cut / total) - np.maximum(end - weight, cut / total), 0, None)
-    return (ordered * kept).sum(-1) / kept.sum(-1)
-
-
-def mean_of_tasks(scores: Scores) -> Array:
-    """Mean over tasks of the mean over seeds."""
-    return np.stack([task.mean(-1) for task in scores], -1).mean(-1)
-
-
-def median_of_tasks(scores: Scores) -> Array:
-    """Median over tasks of the mean over seeds."""
-    return np.median(np.stack([task.mean(-1) for task in scores], -1), -1)
-
-
-def optimality_gap(scores: Scores, gamma: float = 1.0) -> Array:
-    """By how much runs fall short of `gamma` on average; what is above it counts as `gamma`."""
-    return gamma - mean_of_tasks([np.minimum(task, gamma) for task in scores])
-
-
-def profile(scores: Scores, thresholds: npt.ArrayLike) -> Array:
-    """Performance profile `[..., K]`: the share of runs that score above each of K thresholds."""
-    tau = np.asarray(thresholds, float)[:, None]
-    return np.mean([np.mean(task[..., None, :] > tau, -1) for task in scores], 0)
-
-
-def improvement(x: Scores, y: Scores) -> Array:
-    """Probability of improvement: P(a run of x beats one of y on a task), averaged over tasks; ties count half."""
-    wins = []
-    for of_x, of_y in zip(x, y, strict=True):
-        left, right = of_x[..., :, None], of_y[..., None, :]
-        wins.append((np.count_nonzero(left > right, (-2, -1)) + np.count_nonzero(left >= right, (-2, -1)))
-                    / (2 * of_x.shape[-1] * of_y.shape[-1]))  # fmt: skip
-    return np.mean(wins, 0)
-
-
-def resample(scores: Scores, generator: np.random.Generator, repetitions: int) -> list[Array]:
-    """Stratified bootstrap: seeds drawn again within each task, `[repetitions, n]` of every task."""
-    return [task[generator.integers(task.shape[-1], size=(repetitions, task.shape[-1]))] for task in scores]
-
-
-def bootstrap(
-    statistic: Callable[..., Array], generator: np.random.Generator, *scores: Scores, repetitions: int = 2000
-) -> tuple[Array, Array, Array]:
-    """Value, low and high of `statistic(*scores)`: 95 % percentile intervals of the stratified bootstrap."""
-    checked = [[_values(task, "a task's scores", 1) for task in one] for one in scores]
-    if not all(checked) or len({len(one) for one in checked}) != 1:
-        raise Problem("scores are needed on at least one task, and on the same tasks")
-    drawn = statistic(*(resample(one, generator, repetitions) for one in checked))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, (tail, 1 - tail), axis=0)
-    return statistic(*checked), low, high
-
-
-def aggregates(
-    scores: Sequence[Values], generator: np.random.Generator, repetitions: int = 2000
-) -> dict[str, Estimate]:
-    """IQM, mean, median of task means and optimality gap, each with its interval; scores are normalised."""
-    tasks = [np.asarray(task, float) for task in scores]
-    statistics = {"iqm": iqm, "mean": mean_of_tasks, "median": median_of_tasks, "optimality gap": optimality_gap}
-    found = {}
-    for name, statistic in statistics.items():
-        value, low, high = bootstrap(statistic, generator, tasks, repetitions=repetitions)
-        found[name] = Estimate(float(value), float(low), float(high))
-    return found
-
-
-def profile_estimate(
-    scores: Sequence[Values], thresholds: npt.ArrayLike, generator: np.random.Generator, repetitions: int = 2000
-) -> tuple[Array, Array, Array]:
-    """The performance profile with its pointwise interval: value, low and high, `[K]` each."""
-    tasks = [np.asarray(task, float) for task in scores]
-    return bootstrap(lambda runs: profile(runs, thresholds), generator, tasks, repetitions=repetitions)
-
-
-def improvement_estimate(
-    x: Sequence[Values], y: Sequence[Values], generator: np.random.Generator, repetitions: int = 2000
-) -> Estimate:
-    """The probability that a run of x beats one of y, with its interval."""
-    tasks_x, tasks_y = ([np.asarray(task, float) for task in one] for one in (x, y))
-    value, low, high = bootstrap(improvement, generator, tasks_x, tasks_y, repetitions=repetitions)
-    return Estimate(float(value), float(low), float(high))
-
-
 # --- small helpers
 
 
-def _values(values: Values, name: str, least: int) -> Array:
+def as_values(values: Values, name: str, least: int) -> Array:
     """`[S]` in float64; NaN, infinity or too few are a `Problem`."""
     x = np.asarray(values, float)
     if x.ndim != 1:

@@ -5,7 +5,7 @@ in `data/published.texts.json`, and `data/traps.toml` says what makes two number
 
     rlrepro published --env Hopper --agent td3
     rlrepro published cleanrl-ppo-cartpole-v1-0
-    python -m rlrepro.published convert FILE.toml --into rlrepro/data/published.jsonl
+    rlrepro published convert FILE.toml --into rlrepro/papers/data/published.jsonl
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import functools
 import hashlib
 import json
 import re
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import Problem, nearest, one_line
-from rlrepro.protocol import History, Protocol, score
+from rlrepro.papers.protocol import History, Protocol, score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -559,7 +558,7 @@ def _line(one: Comparison, histories: Sequence[History]) -> str:
 
 def show_comparison(folder: Path, console: Console) -> None:
     """The closing summary's lines on what has been published; a run never fails by them."""
-    from rlrepro.histories import read_run
+    from rlrepro.papers.histories import read_run
 
     try:
         lines = compare(*read_run(folder))
@@ -576,9 +575,3 @@ def short(steps: int) -> str:
         if steps >= size:
             return f"{steps / size:.6g}{unit}"
     return str(steps)
-
-
-if __name__ == "__main__":
-    from rlrepro import cli
-
-    sys.exit(cli.main(["published", *sys.argv[1:]]))

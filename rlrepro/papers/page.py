@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro import figures, stats
-from rlrepro.calibrate import coverage_note
-from rlrepro.cards import RULES, Card, Claim, Order, Value, find_card
 from rlrepro.errors import Problem
-from rlrepro.figures import Curve, Drawing, Mark
-from rlrepro.protocol import History, Protocol, Score, looked_at, score, window
-from rlrepro.published import load_traps
-from rlrepro.results import Results, UnitResults
-from rlrepro.units import unit_name
-from rlrepro.verdict import MOST_LISTED, WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
+from rlrepro.papers import aggregates, figures, stats
+from rlrepro.papers.calibrate import coverage_note
+from rlrepro.papers.card_reader import find_card
+from rlrepro.papers.cards import RULES, Card, Claim, Order, Value
+from rlrepro.papers.figures import Curve, Drawing, Mark
+from rlrepro.papers.protocol import History, Protocol, Score, looked_at, score, window
+from rlrepro.papers.published import load_traps
+from rlrepro.papers.results import Results, UnitResults
+from rlrepro.papers.units import unit_name
+from rlrepro.papers.verdict import MOST_LISTED, WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
 
 SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
 _SPREADS = {
@@ -203,7 +204,7 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
     overview = _overview(judgement, made, pdf)
     sections = _sections(judgement, made, pdf)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rlrepro"),
+        loader=jinja2.PackageLoader("rlrepro.papers"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -426,7 +427,7 @@ def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[st
 
 
 def _iqm(values: np.ndarray) -> float:
-    return float(stats.iqm([np.array([value]) for value in values])) if np.isfinite(values).all() else math.nan
+    return float(aggregates.iqm([np.array([value]) for value in values])) if np.isfinite(values).all() else math.nan
 
 
 def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str]:

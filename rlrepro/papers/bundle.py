@@ -28,15 +28,17 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro import stats
-from rlrepro.cards import Card, Claim, Order, find_card, load_card, printable
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, one_line
 from rlrepro.flags import Parser, seed_list
-from rlrepro.protocol import History, Protocol, measured_score, score
-from rlrepro.results import Results, UnitResults, read_results
-from rlrepro.units import Unit, choose, units_of
-from rlrepro.verdict import as_json, judge
+from rlrepro.papers import stats
+from rlrepro.papers.card_reader import find_card, load_card
+from rlrepro.papers.card_tables import printable
+from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.protocol import History, Protocol, measured_score, score
+from rlrepro.papers.results import Results, UnitResults, read_results
+from rlrepro.papers.units import Unit, choose, units_of
+from rlrepro.papers.verdict import as_json, judge
 
 BUNDLE_FORMAT = 1
 SUFFIX = ".rlrepro.zip"
@@ -231,7 +233,7 @@ def _check_card(data: bytes, file: Path, trust: bool) -> None:
 
 
 def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from rlrepro.plugins import installed
+    from rlrepro.importing import installed
 
     known = {group: installed(group) for group in ("agents", "envs", "wrappers", "measurements")}
     for one in _tables(card.get("measurement")):
@@ -385,7 +387,7 @@ def _test(
     card: Card, claim: Claim | Order, theirs: UnitResults, ours: UnitResults, seeds: Sequence[int], scale: float
 ) -> stats.ClaimTest | None:
     """Ours against theirs; None where one of them has no score."""
-    from rlrepro.verdict import scaled
+    from rlrepro.papers.verdict import scaled
 
     protocol: Protocol = scaled(card.protocol_of(claim), scale)
     of = measured_score if isinstance(claim, Claim) and claim.measurement else score
@@ -440,7 +442,7 @@ def verify(
     trust: bool = False, into: Path | None = None,
 ) -> int:  # fmt: skip
     """Check a bundle and run a claim of it again, telling what comes out; 0: the same, 1: not."""
-    from rlrepro.reproduce import Reproduction
+    from rlrepro.papers.reproduction import Reproduction
 
     bundle = open_bundle(file, place, trust)
     card, theirs = bundle.card, bundle.results

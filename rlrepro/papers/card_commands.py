@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlrepro.cards import _SOURCE, CARD_FORMAT, SPREADS, Card, Claim, Order, find_card, load_card, read_card
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.protocol import POLICIES, STATISTICS
+from rlrepro.papers.card_reader import _SOURCE, CARD_FORMAT, find_card, load_card, read_card
+from rlrepro.papers.cards import SPREADS, Card, Claim, Order
+from rlrepro.papers.protocol import POLICIES, STATISTICS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
 
@@ -190,7 +191,7 @@ where = ""  # TODO: a table or figure
 
 
 def _check(asked: argparse.Namespace) -> int:
-    from rlrepro.units import check_unit, env_warnings, units_of
+    from rlrepro.papers.units import check_unit, env_warnings, units_of
 
     status = 0
     for name in asked.cards:

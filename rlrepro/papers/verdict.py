@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro import stats
-from rlrepro.cards import Card, Claim, Environment, Order
 from rlrepro.errors import Problem
-from rlrepro.protocol import Protocol, Score, measured_score, refuse, score
-from rlrepro.results import Results, UnitResults
-from rlrepro.units import Unit, differences, measured_settings, settings_of, shared, unit_name, unit_of, units_of
+from rlrepro.papers import aggregates, power, stats
+from rlrepro.papers.cards import Card, Claim, Environment, Order
+from rlrepro.papers.protocol import Protocol, Score, measured_score, refuse, score
+from rlrepro.papers.results import Results, UnitResults
+from rlrepro.papers.units import Unit, differences, measured_settings, settings_of, shared, unit_name, unit_of, units_of
 
 WORDS = {
     "reproduced": "equal to the paper's number within the margin",
@@ -50,7 +50,7 @@ class Verdict:
     test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.Comparison | None = None
     decision: stats.Decision | None = None  #: p-values after Holm's correction
     interval: stats.Estimate | None = None  #: of our mean
-    seeds_needed: stats.SeedsNeeded | None = None
+    seeds_needed: power.SeedsNeeded | None = None
     notes: tuple[str, ...] = ()
     is_control: bool = False  #: a random policy's return lies within the margin too
 
@@ -258,7 +258,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
         scores[environment] = score(protocol, unit.histories)
     if not claim.aggregate:
         return scores[claim.environments[0]]
-    combine: dict[str, Any] = {"mean": np.mean, "median": np.median, "iqm": lambda v: stats.iqm([np.array(v)])}
+    combine: dict[str, Any] = {"mean": np.mean, "median": np.median, "iqm": lambda v: aggregates.iqm([np.array(v)])}
     per_seed, missing = {}, {}
     for seed in sorted({s for one in scores.values() for s in (*one.per_seed, *one.missing)}):
         lack = next((e for e, one in scores.items() if seed not in one.per_seed), None)
@@ -402,7 +402,7 @@ def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -
     )
 
 
-def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> stats.SeedsNeeded | None:
+def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> power.SeedsNeeded | None:
     """Seeds that would decide it if the difference is as it looks; Holm's worst step is counted."""
     if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
@@ -410,10 +410,10 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> stats.SeedsNeed
     kind: Any = "equivalence" if abs(test.difference) < test.margin else "difference"
     alpha = stats.ALPHA / family
     theirs = band if claim.rule else reported(claim)
-    return stats.seeds_needed(test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha)
+    return power.seeds_needed(test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha)
 
 
-def _needs(needed: stats.SeedsNeeded, have: int) -> str:
+def _needs(needed: power.SeedsNeeded, have: int) -> str:
     if needed.seeds is None:
         return needed.note
     if needed.seeds <= have:
@@ -490,8 +490,8 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         top = max(1.0, *(float(values.max()) for values in scores))
         thresholds = np.linspace(0.0, math.ceil(top * 10) / 10, 101)
         generator = np.random.default_rng(_BOOTSTRAP_SEED)
-        estimates = stats.aggregates(scores, generator)
-        profile = stats.profile_estimate(scores, thresholds, generator)
+        estimates = aggregates.aggregates(scores, generator)
+        profile = aggregates.profile_estimate(scores, thresholds, generator)
         made.append(
             Aggregate(agent, tuple(tasks), tuple(map(tuple, scores)), estimates, tuple(thresholds.tolist()), profile)
         )
@@ -501,7 +501,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         if not common:
             continue
         x, y = ([np.array(side.scores[side.tasks.index(task)]) for task in common] for side in (one, other))
-        estimate = stats.improvement_estimate(x, y, np.random.default_rng(_BOOTSTRAP_SEED))
+        estimate = aggregates.improvement_estimate(x, y, np.random.default_rng(_BOOTSTRAP_SEED))
         improvements.append(Improvement(one.agent, other.agent, tuple(common), estimate))
     return tuple(made), tuple(improvements)
 

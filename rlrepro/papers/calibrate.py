@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from rlrepro import stats
 from rlrepro.flags import MAX_SEED, Parser, whole_number
-from rlrepro.stats import ALPHA, CONFIDENCE, MIN_SEEDS, Array
+from rlrepro.papers import aggregates, stats
+from rlrepro.papers.stats import ALPHA, CONFIDENCE, MIN_SEEDS, Array
 
 SEEDS = (3, 5, 10, 30)
 PAPER_SEEDS = (3, 5, 10)
@@ -270,7 +270,7 @@ def share_coverage(n: int, share: float) -> float:
     return total
 
 
-Statistics = dict[str, Callable[[stats.Scores], Array]]
+Statistics = dict[str, Callable[[aggregates.Scores], Array]]
 
 
 @cache
@@ -280,11 +280,11 @@ def _truth(seed: int, shape: str) -> tuple[dict[str, Array], Statistics]:
     many = SHAPES[shape](generator, (TASKS, 400_000)) + OFFSETS[:, None]
     thresholds = np.quantile(many, (0.25, 0.5, 0.75)) + 1e-6  # beside an atom, not on it
     statistics: Statistics = {
-        "iqm": stats.iqm,
-        "mean of tasks": stats.mean_of_tasks,
-        "median of tasks": stats.median_of_tasks,
-        "optimality gap": lambda runs: stats.optimality_gap(runs, 1.0),
-        "profile": lambda runs: stats.profile(runs, thresholds),
+        "iqm": aggregates.iqm,
+        "mean of tasks": aggregates.mean_of_tasks,
+        "median of tasks": aggregates.median_of_tasks,
+        "optimality gap": lambda runs: aggregates.optimality_gap(runs, 1.0),
+        "profile": lambda runs: aggregates.profile(runs, thresholds),
     }
     truth = {name: statistic(list(many)) for name, statistic in statistics.items()}
     z, rivals = many[0] - OFFSETS[0], SHAPES[shape](generator, (400_000,)) - BETTER  # alike on every task
@@ -305,12 +305,12 @@ def bootstrap_coverage(
         drawn, drawn_theirs = _resampled(ours, generator, resamples), _resampled(theirs, generator, resamples)
         for name, statistic in statistics.items():
             hits[name].append(_inside(statistic(drawn), truth[name]))
-        hits["improvement"].append(_inside(stats.improvement(drawn, drawn_theirs), truth["improvement"]))
+        hits["improvement"].append(_inside(aggregates.improvement(drawn, drawn_theirs), truth["improvement"]))
     return {name: float(np.concatenate(hit).mean()) for name, hit in hits.items()}
 
 
 def _resampled(tasks: list[Array], generator: np.random.Generator, resamples: int) -> list[Array]:
-    """`[E, n]` per task to `[B, E, n]`, as `stats.resample` does for one experiment."""
+    """`[E, n]` per task to `[B, E, n]`, as `aggregates.resample` does for one experiment."""
     count, n = tasks[0].shape
     rows = np.arange(count)[:, None]
     return [task[rows, generator.integers(n, size=(resamples, count, n))] for task in tasks]
@@ -324,7 +324,7 @@ def _inside(drawn: Array, truth: Array) -> Flags:
 @cache
 def committed() -> dict[str, Any]:
     """What the command wrote for this version: `--json`, kept with the package."""
-    return json.loads(resources.files("rlrepro").joinpath(FILE).read_text("utf-8"))
+    return json.loads(resources.files("rlrepro.papers").joinpath(FILE).read_text("utf-8"))
 
 
 def coverage_note(kind: str, seeds: int) -> str | None:

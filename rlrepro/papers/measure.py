@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition
-from rlrepro.cards import Card
 from rlrepro.errors import Problem, one_line
 from rlrepro.loop import Episode, EpisodeCounter, train
+from rlrepro.papers.cards import Card
+from rlrepro.papers.protocol import History
+from rlrepro.papers.results import UnitResults
+from rlrepro.papers.units import Unit
 from rlrepro.plugins import EnvSource, MeasurementSource, find_env, find_measurement
-from rlrepro.protocol import History
 from rlrepro.record import circumstances, now
-from rlrepro.results import UnitResults
-from rlrepro.units import Unit
 from rlrepro.vector import VectorEnv
 
 GROUP = 1_000  #: seeds that a function is given at a time

@@ -18,13 +18,15 @@ import numpy as np
 
 from rlrepro import probe
 from rlrepro.agent import Setup, UnsupportedSpace
-from rlrepro.cards import Card, Claim, load_card
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.plugins import find_agent, installed
-from rlrepro.scoreboard import insert
-from rlrepro.stats import mean_interval, welch
-from rlrepro.verdict import WORDS
+from rlrepro.importing import installed
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Card, Claim
+from rlrepro.papers.scoreboard import insert
+from rlrepro.papers.stats import mean_interval, welch
+from rlrepro.papers.verdict import WORDS
+from rlrepro.plugins import find_agent
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")

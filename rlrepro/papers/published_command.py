@@ -14,7 +14,7 @@ from rich.text import Text
 
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser, whole_number
-from rlrepro.published import (
+from rlrepro.papers.published import (
     BOOK,
     SPREAD_KINDS,
     Book,
@@ -69,10 +69,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _convert(arguments: Sequence[str]) -> int:
-    from rlrepro.published_convert import convert
+    from rlrepro.papers.published_convert import convert
 
     parser = Parser(
-        prog="python -m rlrepro.published convert",
+        prog="rlrepro published convert",
         description="Bring TOML files of published numbers into a book; rows of the same id are replaced.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="TOML files with [[result]] tables")
@@ -193,11 +193,11 @@ def traps_page() -> str:
         "\n",
         "Two published numbers with one name are often two things. Each trap below was met in a real source. A\n",
         "number in the book (`rlrepro published`) carries its own protocol and the kind of its spread; where that is\n",
-        "not enough, it carries a warning. `rlrepro.protocol.refuse` keeps a score by one protocol from answering a\n",
-        "claim by another. This page is made from `rlrepro/data/traps.toml`:\n",
+        "not enough, it carries a warning. `rlrepro.papers.protocol.refuse` keeps a score by one protocol from\n",
+        "answering a claim by another. This page is made from `rlrepro/papers/data/traps.toml`:\n",
         "\n",
         "```bash\n",
-        "python -m rlrepro.published traps > metric-traps.md\n",
+        "rlrepro published traps > metric-traps.md\n",
         "```\n",
         "\n",
         "## The traps, one by one\n",

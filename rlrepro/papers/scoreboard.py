@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rlrepro.cards import Card, Claim, Order, load_card
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.results import read_results
-from rlrepro.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.results import read_results
+from rlrepro.papers.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 
@@ -75,8 +76,8 @@ def insert(file: Path, text: str, begin_mark: str = BEGIN, end_mark: str = END) 
 
 
 def _rows(judgement: Judgement, link: str) -> list[list[str]]:
-    from rlrepro.page import SYMBOLS, row_of
-    from rlrepro.report import md
+    from rlrepro.papers.page import SYMBOLS, row_of
+    from rlrepro.papers.report import md
 
     made = []
     for verdict in judgement.verdicts:
@@ -97,7 +98,7 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
 
 
 def _summary(judgement: Judgement, link: str) -> list[str]:
-    from rlrepro.report import md
+    from rlrepro.papers.report import md
 
     card = judgement.card
     claims = [verdict.claim for verdict in judgement.verdicts]
@@ -139,7 +140,7 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
 
 def _waiting(folders: Sequence[Path]) -> list[str]:
     """The cards that nothing was trained for yet; those that are not whole are passed over."""
-    from rlrepro.report import md
+    from rlrepro.papers.report import md
 
     cards: list[Card] = []
     for folder in folders:

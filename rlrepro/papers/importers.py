@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.errors import Problem, nearest, one_line
-from rlrepro.protocol import History
+from rlrepro.papers.protocol import History
 from rlrepro.settings import Settings
 
 KINDS = {
@@ -328,8 +328,8 @@ def _seed_of(name: str, named: bool = False) -> tuple[str, int | None]:
 
 
 def _run(path: Path) -> Iterator[_Seed]:
-    from rlrepro.histories import read_run
-    from rlrepro.units import shared
+    from rlrepro.papers.histories import read_run
+    from rlrepro.papers.units import shared
 
     settings, histories = read_run(path)
     about = shared(settings)
@@ -347,7 +347,7 @@ def _how(about: Mapping[str, Any]) -> str:
 
 
 def _results(path: Path) -> Iterator[_Seed]:
-    from rlrepro.results import read_results
+    from rlrepro.papers.results import read_results
 
     results = read_results(path)
     notes = () if results.scale == 1 else (f"{path} was run at {results.scale:g} of the paper's steps.",)

@@ -21,7 +21,7 @@ import numpy as np
 
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
-from rlrepro.protocol import History
+from rlrepro.papers.protocol import History
 from rlrepro.record import cell
 
 RESULTS_FORMAT = 1

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rlrepro.cards import Card, Claim, Order
 from rlrepro.errors import Problem, nearest
+from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.published import load_traps
 from rlrepro.plugins import find_agent, find_env
-from rlrepro.protocol import Protocol
-from rlrepro.published import load_traps
 from rlrepro.settings import Request, Settings, parse_train
 
 #: episodes of the last evaluation where no claim asks for any

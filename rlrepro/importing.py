@@ -1,0 +1,76 @@
+"""Imports what plug-ins name: entry points, modules and files. What goes wrong there is one line."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Collection, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rlrepro.errors import Problem, nearest, one_line
+
+
+@functools.cache
+def installed(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of one of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …) by name."""
+    return {point.name: point for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda p: p.name)}
+
+
+def load_entry_point(point: EntryPoint, what: str) -> Any:
+    module, _, attribute = point.value.partition(":")
+    found = getattr(import_plugin(module, None, what), attribute, None)
+    if found is None:
+        raise Problem(
+            f"{what} could not be imported: its entry point is {point.value}, and {module} has no {attribute!r}"
+        )
+    return found
+
+
+def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
+    """Import a module by name, or a file under a name that depends on its path alone."""
+    try:
+        if file is None:
+            return importlib.import_module(name or "")
+        alias = f"rlrepro_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+        if alias not in sys.modules:
+            spec = importlib.util.spec_from_file_location(alias, file)
+            if spec is None or spec.loader is None:
+                raise ImportError(f"{file} is not a Python file")
+            sys.modules[alias] = module = importlib.util.module_from_spec(spec)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[alias]
+                raise
+        return sys.modules[alias]
+    except Problem:
+        raise
+    except Exception as error:
+        raise Problem(f"{what} could not be imported: {one_line(error)}") from error
+
+
+def check_module(name: str, what: str, others: Collection[str] = ()) -> None:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, [*others, *sys.modules])}")
+
+
+def existing_file(path: str) -> Path:
+    try:
+        file = Path(path).expanduser().resolve()
+        is_file = file.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a loop of links
+        raise Problem(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not is_file:
+        beside = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
+    return file

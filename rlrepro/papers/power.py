@@ -1,0 +1,99 @@
+"""How many seeds decide a claim: the power of its guarded test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from rlrepro.errors import Problem
+from rlrepro.papers.stats import ALPHA, ASSUMED_SEEDS, ASSUMED_SPREAD, MIN_SEEDS, Reported, guarded_se
+
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class SeedsNeeded:
+    """`seeds` of ours that give `power`, None where no number does; `note` says which and why."""
+
+    seeds: int | None
+    power: float
+    note: str
+
+
+def seeds_needed(
+    sd: float,
+    reported: Reported,
+    margin: float,
+    difference: float = 0.0,
+    test: Literal["equivalence", "difference"] = "equivalence",
+    power: float = POWER,
+    alpha: float = ALPHA,
+    most: int = 1_000_000,
+) -> SeedsNeeded:
+    """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
+
+    With the guards of `claim_test` and the paper's own uncertainty (`power_at`), by doubling and bisection. Holm's
+    correction over k claims asks alpha / k of the first of them.
+    """
+    if not (math.isfinite(sd) and sd >= 0):
+        raise Problem(f"the spread is {sd}; expected a number from 0 up")
+    if not (math.isfinite(margin) and margin > 0):
+        raise Problem(f"the margin is {margin}; expected a number above 0")
+    if test == "equivalence" and abs(difference) >= margin:
+        return SeedsNeeded(None, 0.0, "the difference is no smaller than the margin: no number of seeds makes it equal")
+    if test == "difference" and difference == 0:
+        return SeedsNeeded(None, 0.0, "there is no difference to be found")
+    least = MIN_SEEDS if test == "equivalence" else 2
+    if reported.sample_sd is None:
+        least = MIN_SEEDS
+
+    powers: dict[int, float] = {}
+
+    def reached(n: int) -> bool:
+        powers[n] = power_at(n, sd, reported, margin, difference, test, alpha)
+        return powers[n] >= power
+
+    high = least
+    while not reached(high):
+        if high >= most:
+            why = "no number of our seeds decides it: the paper's own uncertainty is too large"
+            return SeedsNeeded(None, max(powers.values()), why)
+        high = min(2 * high, most)
+    low = max(high // 2, least - 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return SeedsNeeded(high, powers[high], f"{high} seeds" + ", the fewest that can decide" * (high == least))
+
+
+def power_at(
+    n: int,
+    sd: float,
+    reported: Reported,
+    margin: float,
+    difference: float = 0.0,
+    test: Literal["equivalence", "difference"] = "equivalence",
+    alpha: float = ALPHA,
+) -> float:
+    """Probability that the guarded test decides at n seeds of ours, if returns are normal and spreads as they look.
+
+    Given our sample variance the standard error is known and our mean independent of it, so that the probability is
+    normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed.
+    """
+    m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
+    quantiles = (np.arange(400) + 0.5) / 400
+    var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
+    se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
+    theirs = ASSUMED_SPREAD * sd if reported_sd is None else reported_sd
+    true_se = max(math.sqrt(sd**2 / n + theirs**2 / m), 1e-9 * margin)
+    if test == "equivalence":
+        room = np.maximum(margin - special.stdtrit(df, 1 - alpha) * se, 0)
+        found = special.ndtr((room - difference) / true_se) - special.ndtr((-room - difference) / true_se)
+    else:
+        edge = special.stdtrit(df, 1 - alpha / 2) * se
+        found = special.ndtr((-edge - difference) / true_se) + special.ndtr((difference - edge) / true_se)
+    return float(found.mean())

@@ -1,0 +1,287 @@
+"""`python -m rlrepro.reproduce CARD`: train and measure what a card's claims need, score, judge, and write the page.
+
+reproductions/NAME/
+  card.toml      the card as it was
+  runs/          a folder for each unit, with its run folders; may be deleted once all is finished
+  results/       every episode and evaluation of every seed: what verdicts and page are made of
+  report.html  report.md  badge.svg  verdicts.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlrepro import train
+from rlrepro.checkpoint import make_folder, write_whole
+from rlrepro.errors import Interrupted, Problem
+from rlrepro.flags import Parser, seed_list, whole_number
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Card
+from rlrepro.papers.histories import read_run
+from rlrepro.papers.measure import measure
+from rlrepro.papers.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.units import (
+    Unit,
+    check_unit,
+    choose,
+    differences,
+    measured_settings,
+    seeds_of,
+    settings_of,
+    shared,
+    units_of,
+)
+from rlrepro.record import RunFolder
+from rlrepro.settings import Request, Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEFAULT_SEEDS = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reproduce by a command line; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return _main(arguments)
+    except Problem as problem:
+        print(f"rlrepro: {problem}", file=sys.stderr)
+        return problem.exit_status
+    except KeyboardInterrupt:
+        print("rlrepro: interrupted; the same command goes on", file=sys.stderr)
+        return Interrupted.exit_status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = Parser(
+        prog="python -m rlrepro.reproduce",
+        description="Reproduce a paper: train what its card's claims need, score, judge, and write the page.",
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("card", metavar="CARD", help="a card.toml, its folder, or the name of a card that comes with the kit")
+    add("--claims", nargs="+", default=[], metavar="ID", help="only these claims; * and ? fit any letters (all)")
+    add("--seeds", type=seed_list, default=DEFAULT_SEEDS, metavar="N|LIST", help="at least so many, or these (10)")
+    add("--into", type=Path, metavar="DIR", help="where everything goes (reproductions/NAME)")
+    add("--scale", type=_scale, default=1.0, metavar="X", help="run a fraction X of the steps; NOT comparable")
+    add("--processes", type=whole_number(1, 1024), metavar="N", help="processes at a time (one a core)")
+    add("--plan", action="store_true", help="say what it takes: steps, hours, disk, seeds; train nothing")
+    return made
+
+
+def _main(arguments: Sequence[str]) -> int:
+    asked = parser().parse_args(arguments)
+    card = load_card(asked.card)
+    claims, orders = choose(card, asked.claims)
+    wanted = {claim.id for claim in claims} | {order.id for order in orders}
+    units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
+    seeds = tuple(range(asked.seeds)) if isinstance(asked.seeds, int) else asked.seeds
+    if asked.plan:
+        from rlrepro.papers.plan import show_plan
+
+        show_plan(card, claims, orders, units, seeds, asked.scale)
+        return 0
+    name = card.name + (f"-scale-{asked.scale:g}" if asked.scale != 1 else "")
+    folder = asked.into or Path("reproductions") / name
+    command = ["python", "-m", "rlrepro.reproduce", *arguments]
+    reproduction = Reproduction(folder, card, asked.scale, command, asked.processes)
+    failed = reproduction.run(units, seeds)
+    from rlrepro.papers.report import write_report
+
+    write_report(folder, show=True)
+    if failed:
+        raise _Unfinished(
+            f"{len(failed)} of {len(units)} units did not finish ({', '.join(failed)}); the same command tries again"
+        )
+    return 0
+
+
+#: what stops a run and is no fault of a seed
+_RESUMABLE = ("was killed", "could not be written")
+
+
+class _Unfinished(Problem):
+    exit_status = 1
+
+
+@dataclasses.dataclass
+class Reproduction:
+    """A folder in which a card is reproduced."""
+
+    folder: Path
+    card: Card
+    scale: float
+    command: Sequence[str]
+    processes: int | None = None
+
+    def run(self, units: Sequence[Unit], seeds: Sequence[int], exactly: bool = False) -> list[str]:
+        """Train and measure what is not there yet; the units that did not finish.
+
+        `exactly` these seeds, also of a measurement that says how many make its number.
+        """
+        from rich.console import Console
+
+        console = Console()
+        make_folder(self.folder)
+        lock = RunFolder(self.folder)
+        lock.lock(patience=0.0)
+        try:
+            return self._run(
+                [(unit, tuple(seeds) if exactly else seeds_of(self.card, unit, seeds)) for unit in units], console
+            )
+        finally:
+            lock.unlock()
+
+    def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
+        plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
+        results = self._results()
+        for unit, _, settings in plans:
+            _check_same(settings, results.units.get(unit.name), self.folder / "results")
+        write_whole(self.folder / "card.toml", self.card.text.encode())
+        failed = []
+        for index, (unit, seeds, settings) in enumerate(plans, 1):
+            title = f"\\[{index}/{len(plans)}] {unit.implementation} on {unit.environment}"
+            if not set(seeds) - _finished(results.units.get(unit.name)):
+                there = f"{len(seeds)} seeds are" if len(seeds) > 1 else "it is"
+                console.print(f"[bold]{title}[/]: {there} there already", highlight=False)
+                continue
+            console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
+            parts: Iterator[tuple[UnitResults | None, list[str]]]
+            if isinstance(settings, Settings):
+                parts = iter([self._train(unit, settings, results.units.get(unit.name))])
+            else:
+                parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
+            for done, problems in parts:  # each is kept before the next begins
+                if done is not None:
+                    results = dataclasses.replace(results, units={**results.units, unit.name: done})
+                    write_results(self.folder / "results", results, only=unit.name)
+                for problem in problems:
+                    console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
+            if set(seeds) - _finished(results.units.get(unit.name)):
+                failed.append(unit.name)
+        return failed
+
+    def _settings(self, unit: Unit, seeds: Sequence[int]) -> Settings | dict[str, Any]:
+        """Of a run, or of a measurement."""
+        if unit.is_measured:
+            check_unit(self.card, unit)
+            return measured_settings(self.card, unit)
+        return settings_of(self.card, unit, seeds, self.scale)
+
+    def _results(self) -> Results:
+        if not (self.folder / "results" / "results.json").exists():
+            return Results(self.scale, {})
+        known = {path.name for path in (self.folder / "runs").glob("*") if path.is_dir()}
+        results = read_results(self.folder / "results", rebuilt=known)
+        if results.scale != self.scale:
+            raise Problem(
+                f"{self.folder} holds runs at scale {results.scale:g}, not {self.scale:g}: choose another --into"
+            )
+        return results
+
+    def _train(self, unit: Unit, settings: Settings, have: UnitResults | None) -> tuple[UnitResults, list[str]]:
+        """Resume what was begun, train what is lacking, and gather all."""
+        runs, problems = self.folder / "runs" / unit.name, []
+        for path in sorted(p for p in runs.glob("seeds-*") if p.is_dir()):
+            folder, found = RunFolder.open(path)
+            _check_same(settings, found, path)
+            if set(found.seeds) <= _finished(have) or folder.read_json("run.json").get("status") == "finished":
+                continue
+            problems += self._attempt(path, lambda path=path: train.resume(path, brief=True), settings, found.seeds)
+        have = self._gather(runs, settings, have)
+        lacking = [s for s in settings.seeds if s not in _finished(have) and not self._tried(runs, s)]
+        if lacking:
+            problems += self._begin(runs, settings, lacking)
+        return self._gather(runs, settings, have), problems
+
+    def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int]) -> list[str]:
+        processes = self.processes or settings.processes
+        own = dataclasses.replace(settings, seeds=tuple(seeds), processes=min(processes, len(seeds)))
+        request = Request(own, runs, "seeds-" + _label(seeds))
+        return self._attempt(
+            runs / str(request.name), lambda: train.begin(request, self.command, brief=True), own, seeds
+        )
+
+    def _attempt(self, path: Path, do: Any, settings: Settings, seeds: Sequence[int]) -> list[str]:
+        """Train. Where several seeds fail together, those that are unfinished go on alone, each in a run of its own, so
+        that one that crashes takes no other with it; a full disk or a killed process leaves the run to be resumed.
+        """
+        try:
+            do()
+            return []
+        except Interrupted as stopped:
+            again = f"{str(stopped).split(';')[0]}; go on with: {shlex.join(self.command)}"
+            raise Interrupted(again) from stopped
+        except Problem as problem:
+            if problem.exit_status == Problem.exit_status:
+                raise  # never began: the card asks for what cannot be
+            if len(seeds) == 1:
+                return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
+            if any(words in str(problem) for words in _RESUMABLE):
+                return [str(problem).split("; go on with")[0]]
+            unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
+            names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
+            path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))
+            return [line for seed in unfinished for line in self._begin(path.parent, settings, [seed])]
+
+    @staticmethod
+    def _tried(runs: Path, seed: int) -> bool:
+        return (runs / f"seeds-{seed}").exists()
+
+    def _gather(self, runs: Path, settings: Settings, have: UnitResults | None) -> UnitResults:
+        """What is known of a unit: the results kept, and the run folders."""
+        histories = {h.seed: h for h in have.histories} if have else {}
+        abouts = list(have.runs) if have else []
+        for path in (*sorted(runs.glob("seeds-*")), *sorted(runs.glob("failed-*"))):
+            _, read = read_run(path)
+            new = [h for h in read if h.seed not in histories or histories[h.seed].stopped]
+            if path.name.startswith("failed-"):  # what had finished before another seed crashed
+                new = [h for h in new if not h.stopped]
+            if not new:
+                continue
+            histories.update({h.seed: h for h in new})
+            about = RunFolder(path).read_json("run.json")
+            kept = ("command", "started", "ended", "status", "reason", "versions", "git", "hardware", "resumed")
+            one = {"seeds": [h.seed for h in new], **{k: about[k] for k in kept if k in about}}
+            abouts = [a for a in abouts if set(a["seeds"]) - set(one["seeds"])] + [one]
+        return UnitResults(shared(settings), tuple(abouts), tuple(histories[s] for s in sorted(histories)))
+
+
+def _finished(unit: UnitResults | None) -> set[int]:
+    return {h.seed for h in unit.histories if not h.stopped} if unit else set()
+
+
+def _check_same(wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
+    """`Problem` where runs that are there were made with other settings than the card now asks for."""
+    if found is None:
+        return
+    theirs = found.settings if isinstance(found, UnitResults) else shared(found)
+    for path, ours, other in differences(wanted if isinstance(wanted, dict) else shared(wanted), theirs):
+        raise Problem(
+            f"{place} was run with {path} = {other!r}, and the card now says {ours!r}: "
+            "move it away, or choose another --into"
+        )
+
+
+def _label(seeds: Sequence[int]) -> str:
+    contiguous = len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]}-to-{seeds[-1]}" if contiguous else "-".join(map(str, seeds))[:100]
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
