@@ -72,11 +72,13 @@ def _process(work: Work, barrier: Any, pipe: Any) -> None:
     import torch
 
     torch.set_num_threads(work.threads)
-    train = _sb3(work) if work.side == "sb3" else _rlrepro(work)
-    barrier.wait()
-    begun = time.time()
-    train()
-    pipe.send(Timing(begun, time.time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    with tempfile.TemporaryDirectory(prefix="rlrepro-benchmark-") as place:
+        train = _sb3(work) if work.side == "sb3" else _rlrepro(work, place)
+        barrier.wait()
+        begun = time.time()
+        train()
+        ended = time.time()
+    pipe.send(Timing(begun, ended, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 def _sb3(work: Work) -> Callable[[], None]:
@@ -111,7 +113,7 @@ def _sb3(work: Work) -> Callable[[], None]:
     return train
 
 
-def _rlrepro(work: Work) -> Callable[[], None]:
+def _rlrepro(work: Work, place: str) -> Callable[[], None]:
     from rlrepro import loop, worker
     from rlrepro.record import RunFolder
     from rlrepro.settings import Job, Request, parse_train
@@ -126,7 +128,7 @@ def _rlrepro(work: Work) -> Callable[[], None]:
         request = parse_train(
             ["--env", case.env, "--agent", case.agent, "--seeds", ",".join(map(str, work.seeds)) + ",",
              "--total-timesteps", str(steps), "--checkpoint-every", "0", "--eval-every", "0", "--processes", "1",
-             "--run-dir", tempfile.mkdtemp(), *flags]
+             "--run-dir", tempfile.mkdtemp(dir=place), *flags]
         )  # fmt: skip
         assert isinstance(request, Request)
         folder = RunFolder.create(request.run_dir, "run", request.settings, ["benchmark"])
@@ -224,7 +226,8 @@ def _shares(work: Work, pipe: Any) -> None:
             spent[label] /= whole
 
     loop.train = train  # type: ignore[assignment]
-    _rlrepro(work)()
+    with tempfile.TemporaryDirectory(prefix="rlrepro-benchmark-") as place:
+        _rlrepro(work, place)()
     pipe.send(dict(spent))
 
 

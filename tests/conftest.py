@@ -6,6 +6,7 @@ import gc
 import importlib
 import signal
 import sys
+import tempfile
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,8 @@ import gymnasium
 import pytest
 from hypothesis import settings
 
-from rlrepro import cli, plugins
+from rlrepro import cli
+from rlrepro.importing import installed
 from tests import agreement
 
 # The same examples each time, so that a commit passes or fails on its own account; `make fuzz` tries new ones.
@@ -47,6 +49,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     file = session.config.getoption("--agreement")
     if file is not None:
         agreement.write(file)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What libraries leave in the folder for temporary files (Stable-Baselines3's loggers) lies in pytest's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("temporary")
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
 
 
 @dataclass(frozen=True)
@@ -147,7 +159,7 @@ class Site:
 def forget() -> None:
     """What the process remembers of the packages that are installed."""
     importlib.invalidate_caches()
-    plugins.installed.cache_clear()
+    installed.cache_clear()
 
 
 @pytest.fixture
