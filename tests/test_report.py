@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from rlrepro.papers import figures, page
+from rlrepro.papers import figures, page, rows
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.protocol import History, Protocol, score, window
 from rlrepro.papers.report import badge, markdown, md, shield, write_report
@@ -221,7 +221,7 @@ def test_everything_is_there(written: Path) -> None:
     anchors = [value[1:] for tag, name, value in html.attributes if (tag, name) == ("a", "href") and value[0] == "#"]
     assert len(anchors) == 8
     assert set(anchors) <= set(html.ids)
-    counts = dict(page.counts(judge_of(written)))
+    counts = dict(rows.counts(judge_of(written)))
     assert counts == {"reproduced": 4, "below": 1, "inconclusive": 2, "not run": 1}
     qualified = [v.claim.id for v in judge_of(written).verdicts if v.word == "reproduced" and v.qualified]
     assert qualified == ["bare"]
@@ -414,12 +414,12 @@ def test_many_claims_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_numbers() -> None:
-    assert page.number(-1234.567, 1) == "−1,234.6"
-    assert page.number(-0.001, 1) == "0.0"
-    assert page.number(float("nan")) == page.number(None) == "—"
-    assert page.number(float("-inf")) == "−∞"
-    assert [page.decimals_for(m) for m in (0.05, 0.1, 1, 9.9, 10, 48, 100, 5000)] == [4, 3, 2, 2, 1, 1, 0, 0]
-    assert page.exact(490.04) == "490.04"
+    assert rows.number(-1234.567, 1) == "−1,234.6"
+    assert rows.number(-0.001, 1) == "0.0"
+    assert rows.number(float("nan")) == rows.number(None) == "—"
+    assert rows.number(float("-inf")) == "−∞"
+    assert [rows.decimals_for(m) for m in (0.05, 0.1, 1, 9.9, 10, 48, 100, 5000)] == [4, 3, 2, 2, 1, 1, 0, 0]
+    assert rows.exact(490.04) == "490.04"
 
 
 def test_the_papers_own_error_by_kind(written: Path) -> None:

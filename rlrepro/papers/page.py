@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import glob
 import math
 import re
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, figures, stats
 from rlrepro.papers.calibrate import coverage_note
-from rlrepro.papers.card_reader import find_card
 from rlrepro.papers.cards import RULES, Card, Claim, Order, Value
 from rlrepro.papers.figures import Curve, Drawing, Mark
 from rlrepro.papers.protocol import History, Protocol, Score, looked_at, score, window
 from rlrepro.papers.published import load_traps
 from rlrepro.papers.results import Results, UnitResults
+from rlrepro.papers.rows import SYMBOLS, Row, combined, commands, count_of, counts, decimals_for, exact, number, row_of
 from rlrepro.papers.units import unit_name
 from rlrepro.papers.verdict import MOST_LISTED, WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
 
-SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
-_SPREADS = {
-    "population sd": "population sd",
-    "sample sd": "sample sd",
-    "standard error": "standard error",
-    "interval 95": "half a 95 % interval",
-    "over episodes": "sd over episodes of one agent",
-    "unknown": "of an unknown kind",
-    "none": "",
-}
 #: an aggregate's name: as `_coverage` knows it, as the page does
 _AGGREGATES = {
     "iqm": ("iqm", "IQM"),
@@ -48,129 +35,6 @@ _NO_RETURNS = {"above": "higher than the paper's number", "below": "lower than t
 _MANY = 40
 #: beyond so many rows or tasks a figure says less than the table
 _MOST_ROWS, _MOST_TASKS = 60, 12
-
-
-def number(value: float | None, decimals: int = 2) -> str:
-    """For people: thousands parted, a true minus; "—" where there is none."""
-    if value is None or math.isnan(value):
-        return "—"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:.4g}" if abs(value) >= 1e9 else f"{value:,.{decimals}f}"
-    return (text[1:] if re.fullmatch(r"-0(\.0*)?", text) else text).replace("-", "−")
-
-
-def exact(value: float) -> str:
-    """As the paper printed it."""
-    return f"{value:.10g}".replace("-", "−")
-
-
-def decimals_for(size: float) -> int:
-    """Decimals that show differences of a hundredth of `size` (a margin)."""
-    return min(6, max(0, 2 - math.floor(math.log10(size))))
-
-
-@dataclass(frozen=True)
-class Row:
-    """A verdict as a table shows it, in Markdown, on a terminal and on the page."""
-
-    id: str
-    environment: str
-    reported: str
-    spread: str
-    measured: str
-    interval: str
-    seeds: str
-    margin: str
-    word: str
-    qualified: str
-    why: str
-
-
-def row_of(card: Card, verdict: Verdict) -> Row:
-    """The texts of one verdict's row."""
-    claim = verdict.claim
-    if isinstance(claim, Order):
-        test = verdict.test
-        measured = f"ahead on {test.wins} of {test.tasks}" if isinstance(test, stats.OrderTest) else "—"
-        wanted = f"{claim.better} above {claim.worse} on at least {claim.at_least} of {len(claim.environments)}"
-        where = _listed(claim.environments)
-        return Row(claim.id, where, wanted, "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
-    decimals = decimals_for(claim.margin)
-    spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
-    about = [_SPREADS[claim.spread_kind] if claim.spread is not None else "no spread printed"]
-    if claim.seeds or not card.is_computed(claim):
-        about.append(_count(claim.seeds, "seed") if claim.seeds else "seeds not stated")
-    if claim.rule:
-        about[0] = {"exact": "to the last digit", "about": '"about"'}.get(claim.rule, claim.rule)
-    more = f" and {len(claim.values) - 1} more" if claim.values else ""
-    measured, interval, seeds = "—", "", ""
-    if isinstance(verdict.test, stats.Comparison):
-        test = verdict.test
-        measured = number(test.measured[test.reported.index(claim.reported)], decimals)
-        seeds = (
-            "computed"
-            if not more
-            else f"computed; {len(test.measured) - len(test.outside)} of {len(test.measured)} agree"
-        )
-    if verdict.score is not None and verdict.score.per_seed:
-        measured = number(verdict.score.mean, decimals)
-        if verdict.interval is not None and verdict.interval.low is not None:
-            interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
-        seeds = _count(len(verdict.score.per_seed), "seed")
-    if isinstance(verdict.test, stats.Acceptance):
-        seeds = f"{verdict.test.reached} of {seeds} reach it"
-    if verdict.score is not None and verdict.score.missing:
-        seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
-    margin = {"one-sided": "− ", "at most": "", "at least": ""}.get(verdict.kind, "± ")
-    return Row(
-        id=claim.id,
-        environment=_listed(claim.environments) + (f" ({_combined(claim)})" if claim.aggregate else ""),
-        reported={"at most": "≤ ", "at least": "≥ ", "about": "~ "}.get(claim.rule, "") + exact(claim.reported) + more,
-        spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
-        measured=measured,
-        interval=interval,
-        seeds=seeds,
-        margin=margin and f"{margin}{exact(claim.margin)}",
-        word=verdict.word,
-        qualified=verdict.qualified if verdict.word == "reproduced" else "",
-        why=verdict.why,
-    )
-
-
-def counts(judgement: Judgement) -> list[tuple[str, int]]:
-    """How many claims came out how, in the order of `WORDS`, those with none left out."""
-    return [(word, judgement.count(word)) for word in WORDS if judgement.count(word)]
-
-
-def commands(judgement: Judgement, claim: str | None = None) -> str:
-    """The command that runs the card, or one claim of it, again."""
-    card, results = judgement.card, judgement.results
-    parts = ["python", "-m", "rlrepro.reproduce", _card_name(card)]
-    if claim is not None:
-        parts += ["--claims", glob.escape(claim)]
-    as_many = {
-        unit_name(one.name, environment)  # of these the card says how many there are, or there is nothing to repeat
-        for one in card.measurements.values()
-        for environment in card.environments
-        if one.seeds is not None or not one.takes_seeds
-    }
-    seeds = sorted({seed for name, unit in results.units.items() for seed in unit.seeds if name not in as_many})
-    if seeds:
-        listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
-        parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
-    if results.scale != 1:
-        parts += ["--scale", f"{results.scale:g}"]
-    return shlex.join(parts)
-
-
-def _card_name(card: Card) -> str:
-    """What names it for a reader: the kit's own name, or the file that lies beside the page."""
-    try:
-        ours = find_card(card.name).resolve().read_text(encoding="utf-8") == card.text
-    except (Problem, OSError):
-        return "card.toml"
-    return card.name if ours else "card.toml"
 
 
 # ------------------------------------------------------------------------------------------------ the page
@@ -319,10 +183,10 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
         _fill_comparison(section, claim, verdict.test, decimals)
         return
     if verdict.score is not None and len(verdict.score.per_seed) > MOST_LISTED:
-        section.heading = f"{_count(len(verdict.score.per_seed), 'seed')}, each in results/"
+        section.heading = f"{count_of(len(verdict.score.per_seed), 'seed')}, each in results/"
         section.seeds = [("", _spread_rows(verdict.score, decimals))]
     elif verdict.score is not None:
-        section.seeds = [(_combined(claim) if claim.aggregate else "", _seed_rows(verdict.score, decimals))]
+        section.seeds = [(combined(claim) if claim.aggregate else "", _seed_rows(verdict.score, decimals))]
     section.statistics = _statistics(claim, verdict, decimals)
     if claim.measurement:
         if verdict.score is not None and verdict.interval is not None and len(verdict.score.per_seed) <= MOST_LISTED:
@@ -346,7 +210,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
             if verdict.score is not None and verdict.score.at_step is not None:
                 counted = (verdict.score.at_step, verdict.score.at_step)
         caption = (
-            f"{what} Thin: each of {_count(len(curve.y), 'seed')}; thick: their mean with its pointwise 95 % "
+            f"{what} Thin: each of {count_of(len(curve.y), 'seed')}; thick: their mean with its pointwise 95 % "
             "t interval; dashed: the paper's number"
             + (", with its standard error over seeds" if mark.error is not None else "")
             + "; shaded across: "
@@ -357,7 +221,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
         drawer.add("", figures.learning_curve(curve, mark, counted, label), (5.2, 3.0), caption)
     if verdict.score is not None and verdict.score.per_seed and verdict.interval is not None:
         paint = figures.strip(verdict.score.per_seed, verdict.interval, mark, f"{unit_of_return}, by the protocol")
-        missing = f" {_count(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
+        missing = f" {count_of(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
         text = f"What each seed scores by the claim's protocol, their mean, and the paper's number.{missing}"
         drawer.add("-seeds", paint, (5.2, 1.45), text)
 
@@ -422,7 +286,7 @@ def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[st
                 at = np.interp(grid, 100 * curve.x[known] / total, row[known], right=np.nan)
                 y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
     together = np.array([[float(combine(column)) for column in y[:, s].T] for s in range(len(seeds))], np.float64)
-    text = f"Each seed's {_combined(claim)} of normalised scores over {len(units)} environments."
+    text = f"Each seed's {combined(claim)} of normalised scores over {len(units)} environments."
     return Curve(grid, together, "% of training"), text
 
 
@@ -551,9 +415,9 @@ def _test_rows(
         ("p of difference", _p_pair(test.p_difference, decision.p_difference if decision else None)),
         ("Standard error", f"{n(test.se)}, with {number(test.df, 1)} degrees of freedom"),
         ("Our sd over seeds", f"{n(test.measured_sd)} as seen, {n(test.used_measured_sd)} as used; "
-         f"{_count(test.measured_seeds, 'seed')}"),
+         f"{count_of(test.measured_seeds, 'seed')}"),
         ("The paper's sd", f"{whose}{f' ({spread})' if spread else ''}, {n(test.used_reported_sd)} as used; "
-         + (_count(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated")),
+         + (count_of(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated")),
     ]  # fmt: skip
     if rule:
         rows = [row for row in rows if row[0] != "The paper's sd"]
@@ -723,19 +587,6 @@ def _took(started: Any, ended: Any) -> str:
     except (TypeError, ValueError):
         return ""
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
-
-
-def _combined(claim: Claim) -> str:
-    return "IQM" if claim.aggregate == "iqm" else claim.aggregate
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
-    return ", ".join(names[:most] if more else names) + more
-
-
-def _count(number_of: int, what: str) -> str:
-    return f"{number_of:,} {what}{'s' * (number_of != 1)}"
 
 
 def _joined(*texts: str | None) -> str:

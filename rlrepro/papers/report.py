@@ -84,7 +84,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
 
 def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     """The verdicts as a table, for a README; with the figure of all claims where there is one."""
-    from rlrepro.papers.page import SYMBOLS, commands, counts, row_of
+    from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
 
     card, scale = judgement.card, judgement.results.scale
     paper = card.paper
@@ -134,7 +134,7 @@ def _fenced(text: str) -> str:
 
 def badge(judgement: Judgement) -> str:
     """A shield that counts the verdicts, losses too."""
-    from rlrepro.papers.page import counts
+    from rlrepro.papers.rows import counts
 
     total = len(judgement.verdicts)
     found = dict(counts(judgement))
@@ -174,7 +174,7 @@ def _show(judgement: Judgement, into: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from rlrepro.papers.page import SYMBOLS, row_of
+    from rlrepro.papers.rows import SYMBOLS, row_of
 
     console = Console(highlight=False)
     if judgement.results.scale != 1:

@@ -76,8 +76,8 @@ def insert(file: Path, text: str, begin_mark: str = BEGIN, end_mark: str = END) 
 
 
 def _rows(judgement: Judgement, link: str) -> list[list[str]]:
-    from rlrepro.papers.page import SYMBOLS, row_of
     from rlrepro.papers.report import md
+    from rlrepro.papers.rows import SYMBOLS, row_of
 
     made = []
     for verdict in judgement.verdicts:

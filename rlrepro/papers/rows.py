@@ -1,0 +1,164 @@
+"""A verdict as texts: a row of a table, in Markdown, on a terminal and on the page."""
+
+from __future__ import annotations
+
+import glob
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlrepro.errors import Problem
+from rlrepro.papers import stats
+from rlrepro.papers.card_reader import find_card
+from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.units import unit_name
+from rlrepro.papers.verdict import WORDS, Judgement, Verdict
+
+SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
+_SPREADS = {
+    "population sd": "population sd",
+    "sample sd": "sample sd",
+    "standard error": "standard error",
+    "interval 95": "half a 95 % interval",
+    "over episodes": "sd over episodes of one agent",
+    "unknown": "of an unknown kind",
+    "none": "",
+}
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """For people: thousands parted, a true minus; "—" where there is none."""
+    if value is None or math.isnan(value):
+        return "—"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.4g}" if abs(value) >= 1e9 else f"{value:,.{decimals}f}"
+    return (text[1:] if re.fullmatch(r"-0(\.0*)?", text) else text).replace("-", "−")
+
+
+def exact(value: float) -> str:
+    """As the paper printed it."""
+    return f"{value:.10g}".replace("-", "−")
+
+
+def decimals_for(size: float) -> int:
+    """Decimals that show differences of a hundredth of `size` (a margin)."""
+    return min(6, max(0, 2 - math.floor(math.log10(size))))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A verdict as a table shows it, in Markdown, on a terminal and on the page."""
+
+    id: str
+    environment: str
+    reported: str
+    spread: str
+    measured: str
+    interval: str
+    seeds: str
+    margin: str
+    word: str
+    qualified: str
+    why: str
+
+
+def row_of(card: Card, verdict: Verdict) -> Row:
+    """The texts of one verdict's row."""
+    claim = verdict.claim
+    if isinstance(claim, Order):
+        test = verdict.test
+        measured = f"ahead on {test.wins} of {test.tasks}" if isinstance(test, stats.OrderTest) else "—"
+        wanted = f"{claim.better} above {claim.worse} on at least {claim.at_least} of {len(claim.environments)}"
+        where = listed(claim.environments)
+        return Row(claim.id, where, wanted, "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
+    decimals = decimals_for(claim.margin)
+    spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
+    about = [_SPREADS[claim.spread_kind] if claim.spread is not None else "no spread printed"]
+    if claim.seeds or not card.is_computed(claim):
+        about.append(count_of(claim.seeds, "seed") if claim.seeds else "seeds not stated")
+    if claim.rule:
+        about[0] = {"exact": "to the last digit", "about": '"about"'}.get(claim.rule, claim.rule)
+    more = f" and {len(claim.values) - 1} more" if claim.values else ""
+    measured, interval, seeds = "—", "", ""
+    if isinstance(verdict.test, stats.Comparison):
+        test = verdict.test
+        measured = number(test.measured[test.reported.index(claim.reported)], decimals)
+        seeds = (
+            "computed"
+            if not more
+            else f"computed; {len(test.measured) - len(test.outside)} of {len(test.measured)} agree"
+        )
+    if verdict.score is not None and verdict.score.per_seed:
+        measured = number(verdict.score.mean, decimals)
+        if verdict.interval is not None and verdict.interval.low is not None:
+            interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
+        seeds = count_of(len(verdict.score.per_seed), "seed")
+    if isinstance(verdict.test, stats.Acceptance):
+        seeds = f"{verdict.test.reached} of {seeds} reach it"
+    if verdict.score is not None and verdict.score.missing:
+        seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
+    margin = {"one-sided": "− ", "at most": "", "at least": ""}.get(verdict.kind, "± ")
+    return Row(
+        id=claim.id,
+        environment=listed(claim.environments) + (f" ({combined(claim)})" if claim.aggregate else ""),
+        reported={"at most": "≤ ", "at least": "≥ ", "about": "~ "}.get(claim.rule, "") + exact(claim.reported) + more,
+        spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
+        measured=measured,
+        interval=interval,
+        seeds=seeds,
+        margin=margin and f"{margin}{exact(claim.margin)}",
+        word=verdict.word,
+        qualified=verdict.qualified if verdict.word == "reproduced" else "",
+        why=verdict.why,
+    )
+
+
+def counts(judgement: Judgement) -> list[tuple[str, int]]:
+    """How many claims came out how, in the order of `WORDS`, those with none left out."""
+    return [(word, judgement.count(word)) for word in WORDS if judgement.count(word)]
+
+
+def commands(judgement: Judgement, claim: str | None = None) -> str:
+    """The command that runs the card, or one claim of it, again."""
+    card, results = judgement.card, judgement.results
+    parts = ["python", "-m", "rlrepro.reproduce", _card_name(card)]
+    if claim is not None:
+        parts += ["--claims", glob.escape(claim)]
+    as_many = {
+        unit_name(one.name, environment)  # of these the card says how many there are, or there is nothing to repeat
+        for one in card.measurements.values()
+        for environment in card.environments
+        if one.seeds is not None or not one.takes_seeds
+    }
+    seeds = sorted({seed for name, unit in results.units.items() for seed in unit.seeds if name not in as_many})
+    if seeds:
+        listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
+        parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
+    if results.scale != 1:
+        parts += ["--scale", f"{results.scale:g}"]
+    return shlex.join(parts)
+
+
+def _card_name(card: Card) -> str:
+    """What names it for a reader: the kit's own name, or the file that lies beside the page."""
+    try:
+        ours = find_card(card.name).resolve().read_text(encoding="utf-8") == card.text
+    except (Problem, OSError):
+        return "card.toml"
+    return card.name if ours else "card.toml"
+
+
+def combined(claim: Claim) -> str:
+    return "IQM" if claim.aggregate == "iqm" else claim.aggregate
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
+    return ", ".join(names[:most] if more else names) + more
+
+
+def count_of(number_of: int, what: str) -> str:
+    return f"{number_of:,} {what}{'s' * (number_of != 1)}"
