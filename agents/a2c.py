@@ -1,14 +1,15 @@
 """Advantage actor-critic (Mnih et al., 2016, arXiv:1602.01783), Algorithm S3 with its actors in step (A2C).
 
-N actors take T steps each, and then all of them learn by one gradient step on
+N actors take t_max steps each, and then all of them learn by one gradient step on
 
     L = −E[ log π(a|s) (R − V(s)) ] − β E[ H(π(·|s)) ] + c E[ (R − V(s))² ]       (Section 4 and Algorithm S3)
 
 where R is the return of the rest of the rollout, R ← r + γ R from its last step back, begun with V of the state after
-it, or 0 where that was terminal. That is GAE with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's addition. The
-actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their batch, once and
-with one RMSProp, where the paper's actors share their squared gradients and move the parameters each by itself. Means
-over the batch and c are theirs too: Algorithm S3 sums, and its c is 1.
+it, or 0 where that was terminal; a truncated episode is bootstrapped from its last observation. That is GAE
+(`rlrepro.targets.gae`) with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's addition. The actors of OpenAI's
+baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their batch, once and with one RMSProp,
+where the paper's actors share their squared gradients and move the parameters each by itself. Means over the batch and
+c are theirs too: Algorithm S3 sums, and its c is 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.schedules import linear
+from rlrepro.schedules import linear, rollout_began
 from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
 from rlrepro.targets import explained_variance, normalised
 
@@ -118,14 +119,14 @@ class A2C(ActorCritic):
         loss.sum().backward()
         if config.max_grad_norm:
             clip_by_norm(self.stack.gradient, config.max_grad_norm)
-        left = 1.0
-        if config.anneal:  # from the whole of it, at the first rollout's beginning
-            begun = step + self.setup.num_envs * (1 - config.num_steps)
-            left = linear(1.0, 0.0, self.setup.total_timesteps, begun)
-        self.optimiser.step(left * config.learning_rate)
+        fraction_left = 1.0
+        if config.anneal:
+            began = rollout_began(step, self.setup.num_envs, config.num_steps)
+            fraction_left = linear(1.0, 0.0, self.setup.total_timesteps, began)
+        self.optimiser.step(fraction_left * config.learning_rate)
         if config.separate:
-            self.critic_optimiser.step(left * config.value_learning_rate)
-        return {**metrics, "charts/learning_rate": torch.full((len(loss),), left * config.learning_rate)}
+            self.critic_optimiser.step(fraction_left * config.value_learning_rate)
+        return {**metrics, "charts/learning_rate": torch.full((len(loss),), fraction_left * config.learning_rate)}
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a rollout `[S, T, N, ...]`, and its metrics."""

@@ -4,8 +4,10 @@ The critic regresses on y = r + γ Q'(s', μ'(s')) (eq. 5, by the target network
 
     ∇_θ J = E[ ∇_a Q(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                        (eq. 6)
 
-and after each step of the actor the targets move: θ' ← τ θ + (1 − τ) θ'. Exploration adds Ornstein–Uhlenbeck or
-Gaussian noise. The defaults are those of the paper on low-dimensional observations, but for its batch normalisation.
+and after each step of the actor the targets move: θ' ← τ θ + (1 − τ) θ'. Exploration adds noise (eq. 7),
+Ornstein–Uhlenbeck or Gaussian (`rlrepro.distributions`). The defaults are the paper's for low-dimensional
+observations, without its batch normalisation; what it leaves open is marked "ours". μ(s) = tanh of the actor's outputs
+is `rlrepro.off_policy.DeterministicPolicy.policy`.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -49,10 +51,10 @@ class DDPG(DeterministicPolicy):
             0, "env steps of random actions, if learning starts sooner", "paper: Algorithm 1 has none", low=0,
             addition=True,
         )  # fmt: skip
-        train_every: int = hyper(1, "env steps between times of learning", "paper: Algorithm 1", low=1)
+        train_every: int = hyper(1, "env steps between learning phases", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(
-            1, "critic updates for one of actor and targets", "paper: Algorithm 1; 2: code: CleanRL", low=1
+            1, "critic updates per update of actor and targets", "paper: Algorithm 1; 2: code: CleanRL", low=1
         )
         noise: str = hyper("ou", "exploration", f"{PAPER}; gaussian: code: CleanRL", choices=("ou", "gaussian"))
         noise_std: float = hyper(0.2, "σ: the deviation of gaussian noise, the diffusion of ou", PAPER, low=0)
@@ -64,7 +66,7 @@ class DDPG(DeterministicPolicy):
             choices=("first", "second", "both"),
         )  # fmt: skip
         action_fan_in: str = hyper(
-            "joint", "where it is late, its weights start by the fan-in of the layer or of the action alone",
+            "joint", "of a late action: its weights start by the fan-in of the whole layer, or of the action alone",
             f"{PAPER}; own: {MUSHROOM}", choices=("joint", "own"),
         )  # fmt: skip
         output_init: float = hyper(3e-3, "last layers start uniform in ± this; 0: ±1/√fan_in", PAPER, low=0)
@@ -115,7 +117,7 @@ class DDPG(DeterministicPolicy):
         )
 
     def explore(self, obs: np.ndarray) -> np.ndarray:
-        """μ(s) + noise, cut off at the bounds; the process of the noise begins anew with each episode."""
+        """μ(s) + noise (eq. 7), cut off at the bounds; the process of the noise begins anew with each episode."""
         unit = self._greedy(obs)
         ended = self.memory.ended if self.config.noise == "ou" else None
         return self.box.scaled(np.clip(unit + self.noise.sample(self.exploration, unit.shape, ended), -1.0, 1.0))
@@ -151,7 +153,7 @@ class DDPG(DeterministicPolicy):
         return {f"losses/{name}": value for name, value in metrics.items()}
 
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
-        """E[(Q(s, a) − y)²] `[S]`, and Q `[S, B]`."""
+        """E[(Q(s, a) − y)²] `[S]` (eq. 4), and Q `[S, B]`."""
         with torch.no_grad():
             next_obs = self._inputs(batch.next_obs)
             next_q = self.q(self.target_critic, next_obs, self.policy(self.target_actor, next_obs))
@@ -160,6 +162,6 @@ class DDPG(DeterministicPolicy):
         return (q - target).square().mean(1), q
 
     def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:
-        """−E[Q(s, μ(s))] `[S]`: its gradient is eq. 6, the sign turned."""
+        """−E[Q(s, μ(s))] `[S]`: its gradient is eq. 6 with its sign flipped."""
         with self.critic.frozen():
             return -self.q(self.critic, obs, self.policy(self.actor, obs)).mean(1)

@@ -12,7 +12,8 @@ CleanRL's already follow ε there.
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients;
 `rlrepro.value_networks`). Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is
-weighted by (N P)^−β (Schaul et al., 2016, Algorithm 1; `rlrepro.replay.PrioritisedReplay`). Rainbow, with all of these
+weighted by (N P)^−β, divided by the batch's largest (Schaul et al., 2016, Algorithm 1;
+`rlrepro.replay.PrioritisedReplay`). Rainbow, with all of these
 and more, is an agent of its own.
 """
 
@@ -99,10 +100,11 @@ class DQN(TargetedActionValues):
         self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
         storage: tuple[Any, ...] = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
         timing: tuple[Any, ...] = config.learning_starts, config.train_every, config.gradient_steps, setup.device
-        self.replay = Replay(*storage, *timing)
         if config.prioritised:
             steps = setup.total_timesteps
             self.replay = PrioritisedReplay(*storage, *timing, alpha=config.alpha, beta=config.beta, beta_steps=steps)
+        else:
+            self.replay = Replay(*storage, *timing)
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)
@@ -115,9 +117,10 @@ class DQN(TargetedActionValues):
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
 
-        It is due after the last of the `gradient_steps` of a time: for one gradient step, CleanRL's order.
-        Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is at most
-        `train_every` (and `tau` is 1); where it is more, one time earlier than here.
+        It is due after the last gradient step of the learning phase in which the env step passes a multiple of
+        `target_every`: for one gradient step, CleanRL's order. Stable-Baselines3 copies while it collects, before the
+        gradient steps: the same where `target_every` is at most `train_every` (and `tau` is 1); where it is more, one
+        phase earlier than here.
         """
         loss, metrics = self.loss(batch)
         descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)

@@ -1,12 +1,12 @@
 """Tabular Dyna-Q (Sutton, 1990), as in Sutton & Barto, 2nd ed., section 8.2, p. 164.
 
-After each real step (a) to (e), Q-learning on it and the model is told R, S'; then (f), n times: a pair (S, A) seen
-before, R and S' from the model, and
+After each real step: (d) Q-learning on it, and (e) Model(S, A) ← R, S'; then (f), n times: a pair (S, A) seen before,
+R and S' from the model, and
 
     Q(S, A) ← Q(S, A) + α (R + γ max_a Q(S', a) − Q(S, A))
 
 The model is a table, for deterministic worlds: it keeps what came of a pair the last time. Pairs are drawn uniformly,
-where the book draws a state and then one of its actions: no other where all actions of a state are seen.
+where the book draws a state and then one of its actions: the same once every action has been taken in every state seen.
 """
 
 from __future__ import annotations

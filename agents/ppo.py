@@ -1,14 +1,15 @@
 """Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347), Algorithm 1 with the clipped surrogate.
 
-N actors collect T steps each; advantages by GAE (Schulman et al., 2016); K epochs of minibatches on
+N actors collect T steps each; then K epochs of minibatches maximise
 
-    L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] − c₁ (V − V_target)² + c₂ H        (eq. 7 and 9)
+    L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) − c₁ (V − V_target)² + c₂ H ]        (eq. 7 and 9)
 
-with r = π(a|s) / π_old(a|s), advantages A, V_target = A + V_old, and the policy's entropy H. `value_coef` weighs half
-the squared error: it is 2 c₁.
+with r = π(a|s) / π_old(a|s), A the advantages (GAE, eq. 11 and 12: `rlrepro.targets.gae`), V_target = A + V_old, and
+the policy's entropy H. The first term is `rlrepro.targets.clipped_surrogate`. `value_coef` weighs half the squared
+error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut.
 
-The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; what it lists
-beside the 37 is auxiliary here.
+The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; its four
+details outside the 37 are cited as "auxiliary".
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
-from rlrepro.schedules import linear
+from rlrepro.schedules import linear, rollout_began
 from rlrepro.seeds import Adam, Streams, clip_by_norm
 from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
 
@@ -132,7 +133,7 @@ class PPO(ActorCritic):
         has what our update k + 1 has, and its last one has 0.
         """
         config, total = self.config, self.setup.total_timesteps
-        first_step = step + self.setup.num_envs - self.batch_size
+        first_step = rollout_began(step, self.setup.num_envs, config.num_steps)
         learning_rate, clip_range = config.learning_rate, config.clip_range
         if config.anneal:
             learning_rate = linear(learning_rate, 0.0, total, first_step)
@@ -172,7 +173,7 @@ class PPO(ActorCritic):
         *,
         clip_range: float | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9, its sign turned), and its parts.
+        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9 with its sign flipped), and its parts.
 
         Both clipped losses have the same `clip_range`, that of the config where none is given.
         """

@@ -5,6 +5,9 @@ regress Q(s, a), a network with layer normalisation, on the λ-returns of the ro
 
     G_t = r_t + γ [(1 − λ) max_a' Q(s_{t+1}, a') + λ G_{t+1}],    G = r + γ max_a' Q(s', a') at the last step
 
+(`rlrepro.targets.lambda_return`), where what follows a terminated episode counts nothing. These are the returns of
+Peng's Q(λ): exploratory actions do not cut them.
+
 What the paper leaves open, and the defaults, follow CleanRL's pqn.py, but for two things: a truncated episode is
 bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both).
 """
@@ -22,7 +25,7 @@ from rlrepro.action_values import ActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches
 from rlrepro.networks import fan_in_uniform, orthogonal
-from rlrepro.schedules import linear
+from rlrepro.schedules import linear, rollout_began
 from rlrepro.seeds import Adam, RAdam, Stack, Streams, descend
 from rlrepro.targets import lambda_return
 from rlrepro.value_networks import ValueNetwork, of_action
@@ -83,10 +86,10 @@ class PQN(ActionValues):
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
         config = self.config
-        first_step = step + self.setup.num_envs - self.batch_size  # at which the rollout began
         learning_rate = config.learning_rate
         if config.anneal:
-            learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, first_step)
+            began = rollout_began(step, self.setup.num_envs, config.num_steps)
+            learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, began)
         rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
         for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
             for minibatch in minibatches(order, self.minibatch_size, *rollout):

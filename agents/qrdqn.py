@@ -3,7 +3,11 @@
 The network gives each action N equally likely returns θ_i(s, a), the quantiles at τ̂_i = (2i − 1) / 2N:
 
     Q(s, a) = Σ_i θ_i(s, a) / N,    a* = argmax_a' Q_target(s', a'),    T θ_j = r + γ θ_target,j(s', a*)
-    loss = Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ],  u_ij = T θ_j − θ_i(s, a)      (eq. 9 and 10)
+    loss = Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ],  u_ij = T θ_j − θ_i(s, a)      (eq. 10)
+    L_κ(u) = ½ u² where |u| ≤ κ, else κ (|u| − ½ κ)                                  (eq. 9)
+
+(`rlrepro.targets.quantile_huber`). The setting `tau` is the weight by which the target network follows, as everywhere
+here, not a quantile's fraction.
 """
 
 from __future__ import annotations
@@ -81,7 +85,8 @@ class QRDQN(TargetedActionValues):
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
 
-        It is due after the last of the `gradient_steps` of the time in which a multiple of `target_every` was passed.
+        It is due after the last gradient step of the learning phase in which the env step passes a multiple of
+        `target_every`.
         """
         loss, metrics = self.loss(batch)
         descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)

@@ -2,9 +2,10 @@
 
 - distributional (Bellemare et al., 2017): each action's return has probabilities p_i on atoms z_i;
 - n-step, double, target network: a* = argmax_a' Q(s_n, a'), and m = ΦT̂Z_target(s_n, a*), the projection of
-  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms          ("The Integrated Agent"; the sums: `rlrepro.replay.NStep`)
-- the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β (Schaul et al.,
-  2016, Algorithm 1; `rlrepro.replay.PrioritisedReplay`);
+  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms          ("The Integrated Agent"; the sums: `rlrepro.replay.NStep`,
+  the projection: `rlrepro.targets.categorical_projection`);
+- the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β, divided by
+  the batch's largest (Schaul et al., 2016, Algorithm 1; `rlrepro.replay.PrioritisedReplay`);
 - dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
 - noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
   uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks`, with the dueling streams).
@@ -78,7 +79,7 @@ class Rainbow(CategoricalActionValues):
             sigma=config.sigma,
         )
         self._build(self.network, config.adam_eps)
-        self.learning = Streams(setup.seeds, "noise")  # what the losses draw their noise from
+        self.layer_noise = Streams(setup.seeds, "noise")  # what the losses draw their noise from
         self.replay = PrioritisedReplay(
             Streams(setup.seeds, "replay"),
             config.buffer_size,
@@ -117,13 +118,13 @@ class Rainbow(CategoricalActionValues):
         """The loss `[S]` of a batch, and its metrics with each transition's `kl` `[S, B]`."""
         config = self.config
         with torch.no_grad():
-            probs = self.log_probs(self.online, batch.next_obs, self.learning).exp()
-            best = self.expected(probs).argmax(-1)  # a*
-            next_probs = of_action(self.log_probs(self.target, batch.next_obs, self.learning), best).exp()
+            probs = self.log_probs(self.online, batch.next_obs, self.layer_noise).exp()
+            best = self.expected(probs).argmax(-1)  # a*, double: the online network's choice
+            next_probs = of_action(self.log_probs(self.target, batch.next_obs, self.layer_noise), best).exp()
             discount = batch.extras["discount"] * (~batch.terminated)  # γ^n, or 0
             projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
             negative_entropy = torch.xlogy(projected, projected).sum(-1)
-        log_probs = of_action(self.log_probs(self.online, batch.obs, self.learning), batch.action)
+        log_probs = of_action(self.log_probs(self.online, batch.obs, self.layer_noise), batch.action)
         kl = negative_entropy - (projected * log_probs).sum(-1)
         loss = (kl * batch.extras["weight"]).mean(1)
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
@@ -131,8 +132,8 @@ class Rainbow(CategoricalActionValues):
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
 
     def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "learning": self.learning.get_state()}
+        return {**super().get_state(), "layer_noise": self.layer_noise.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self.learning.set_state(state["learning"])
+        self.layer_noise.set_state(state["layer_noise"])

@@ -2,7 +2,7 @@
 
 After E whole episodes, for every step t of theirs,
 
-    G_t = r_{t+1} + γ r_{t+2} + γ² r_{t+3} + …                                  (Sutton & Barto, eq. 3.8)
+    G_t = r_{t+1} + γ r_{t+2} + γ² r_{t+3} + …         (Sutton & Barto, eq. 3.8; `rlrepro.targets.discounted_return`)
     θ ← θ + α γ^t G_t ∇ ln π(a_t|s_t, θ)                                        (without a baseline: box of 13.3)
     θ ← θ + α γ^t (G_t − v(s_t, w)) ∇ ln π(a_t|s_t, θ)                          (with one: box of 13.4)
     w ← w + α_w (G_t − v(s_t, w)) ∇ v(s_t, w)
@@ -34,7 +34,7 @@ from rlrepro.networks import is_image
 from rlrepro.seeds import SGD, Adam, Stack
 from rlrepro.targets import discounted_return
 
-BOOK = "Sutton & Barto (2018), Section 13"
+BOOK = "Sutton & Barto (2018), Sections 13.3 and 13.4"
 
 
 class Reinforce(ActorCritic):
@@ -42,11 +42,11 @@ class Reinforce(ActorCritic):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        baseline: bool = hyper(True, "subtract v(s), learnt beside the policy", f"{BOOK}.4")
-        num_episodes: int = hyper(1, "episodes of a seed between two updates (E)", f"{BOOK}.3", low=1)
+        baseline: bool = hyper(True, "subtract v(s), learnt beside the policy", BOOK)
+        num_episodes: int = hyper(1, "episodes of a seed between two updates (E)", BOOK, low=1)
         gamma: float = hyper(0.99, "discount factor", "ours: the book's figures have 1", low=0, high=1)
         discount_gradient: bool = hyper(
-            False, "the factor γ^t of the gradient", f"ours: as later policy gradients have it; true: {BOOK}.3"
+            False, "the factor γ^t of the gradient", f"ours: as later policy gradients have it; true: {BOOK}"
         )
         optimiser: str = hyper("adam", "sgd: the book's", "ours: networks", choices=("adam", "sgd"))
         learning_rate: float = hyper(1e-3, "step size of the policy (α)", "ours: networks, with Adam", low=0)
@@ -103,14 +103,14 @@ class Reinforce(ActorCritic):
         obs = self.inputs(batch.obs.flatten(1, 2))
         log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(obs), batch.action.flatten(1, 2))
         value = self.value(obs).view(shape) if config.baseline else torch.zeros_like(batch.reward)
-        error = self.returns(batch) - value  # G_t − v(s_t)
+        delta = self.returns(batch) - value  # G_t − v(s_t)
         weight = valid / config.num_episodes  # the sum over steps, the mean over episodes
         if config.discount_gradient:
             discounted = weight * config.gamma ** torch.arange(shape[2], device=weight.device)
         else:
             discounted = weight
-        policy_loss = -(discounted * error.detach() * log_prob.view(shape)).flatten(1).sum(1)
-        value_loss = 0.5 * (weight * error.square()).flatten(1).sum(1)
+        policy_loss = -(discounted * delta.detach() * log_prob.view(shape)).flatten(1).sum(1)
+        value_loss = 0.5 * (weight * delta.square()).flatten(1).sum(1)
         mean_entropy = (valid * entropy.view(shape)).flatten(1).sum(1).detach() / valid.flatten(1).sum(1)
         metrics = {"losses/policy_loss": policy_loss.detach(), "losses/entropy": mean_entropy}
         if config.baseline:

@@ -7,8 +7,12 @@ holds the policy's entropy at a target H̄:
     J_Q = ½ E[(Q_m(s, a) − (r + γ (min_m Q'_m(s', a') − α log π(a'|s'))))²]                (eq. 5 with eq. 3)
     J_π = E[α log π(a|s) − min_m Q_m(s, a)], a ~ π(·|s)                                    (eq. 9)
     J(α) = E[−α log π(a|s) − α H̄]                                                         (eq. 18)
-    a = tanh(u), u = μ(s) + σ(s) ε, ε ~ N(0, 1)                                            (eq. 8)
-    log π(a|s) = log N(u; μ, σ) − Σ_i log(1 − tanh² u_i)                                   (Appendix C)
+    Q' ← τ Q + (1 − τ) Q'                                                                  (Algorithm 1)
+    a = tanh(u), u = μ(s) + σ(s) ε, ε ~ N(0, 1)                                            (eq. 8, Appendix C)
+    log π(a|s) = log N(u; μ, σ) − Σ_i log(1 − tanh² u_i)                                   (eq. 26)
+
+The minimum of two critics is Section 6's. An episode that terminated has no soft value after it, a truncated one has.
+a and log π are `rlrepro.distributions.SquashedGaussian`'s, the soft value is `rlrepro.targets.soft_value`.
 
 Networks act in [-1, 1], and log π is that of actions there; the memory keeps the environment's actions. The critics
 meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -39,7 +43,8 @@ class SAC(BoxActions):
     """SAC for bounded Box actions, on vectors."""
 
     STACKS = ("actor", "critic", "target_critic", "temperature")
-    PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "noise")
+    PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "action_noise")
+    OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -58,10 +63,13 @@ class SAC(BoxActions):
         random_steps: int = hyper(
             0, "env steps of random actions, if learning starts sooner", "code: Spinning Up", low=0, addition=True
         )
-        train_every: int = hyper(1, "env steps between times of learning", "paper: Algorithm 1", low=1)
+        train_every: int = hyper(1, "env steps between learning phases", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         policy_delay: int = hyper(
-            1, "critic updates for as many of actor and α at once", "paper: Algorithm 1; 2: code: CleanRL", low=1
+            1,
+            "critic updates before actor and α catch up, with as many of theirs",
+            "paper: Algorithm 1; 2: CleanRL",
+            low=1,
         )
         target_every: int = hyper(1, "gradient steps between updates of the targets", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
@@ -123,9 +131,9 @@ class SAC(BoxActions):
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
         self.target_entropy = config.target_entropy * num_actions
-        self.noise = Streams(setup.seeds, "learning")
+        self.action_noise = Streams(setup.seeds, "learning")
         self._num_updates = 0
-        self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in _LAST}
+        self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in self.OF_ACTOR}
 
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """a ~ π(·|s)."""
@@ -145,14 +153,14 @@ class SAC(BoxActions):
         return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
 
     def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:
-        """μ and log σ, `[S, B, 2A]`."""
+        """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`."""
         if self.config.separate_std:
             return torch.cat([self.actor.mean(obs), self.actor.log_std(obs)], -1)
         return self.actor.actor(obs)
 
     def draw(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """a ~ π(·|s) in [-1, 1] `[S, B, A]`, and log π(a|s) `[S, B]`."""
-        noise = torch.from_numpy(self.noise.normal(obs.shape[1], self.box.num_actions)).to(obs.device)
+        noise = torch.from_numpy(self.action_noise.normal(obs.shape[1], self.box.num_actions)).to(obs.device)
         return self.gaussian.sample_and_log_prob(self.policy_outputs(obs), noise)
 
     def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
@@ -161,7 +169,7 @@ class SAC(BoxActions):
 
     @property
     def alpha(self) -> torch.Tensor:
-        """The temperature, `[S, 1]`."""
+        """The temperature α, `[S, 1]`: without gradient, a constant to J_Q and J_π."""
         return self.temperature.named()["log_alpha.value"][:, 0].exp()
 
     def update(self, batch: Transition, step: int) -> Metrics:
@@ -206,7 +214,7 @@ class SAC(BoxActions):
 
     def alpha_loss(self, log_prob: torch.Tensor) -> torch.Tensor:
         """−α E[log π + H̄] `[S]` (eq. 18), or with log α in α's place."""
-        log_alpha = self.temperature.log_alpha(log_prob)[:, 0, 0]
+        log_alpha = self.temperature.log_alpha(log_prob)[:, 0, 0]  # a constant: whatever the argument
         weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
         return -weight * (log_prob.mean(1) + self.target_entropy)
 
@@ -216,7 +224,4 @@ class SAC(BoxActions):
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
         self._num_updates = state["num_updates"]
-        self._last = {name: torch.as_tensor(state["last"][name]).to(self.setup.device) for name in _LAST}
-
-
-_LAST = ("actor_loss", "entropy")  # metrics of the last update of the actor
+        self._last = {name: torch.as_tensor(state["last"][name]).to(self.setup.device) for name in self.OF_ACTOR}

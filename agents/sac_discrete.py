@@ -8,8 +8,10 @@ Critics and actor give a number for every action, so that expectations over acti
     J_π = E[π(s)ᵀ [α log π(s) − min_m Q_m(s)]]                                           (eq. 12)
     Q' ← τ Q + (1 − τ) Q'                                                                (Algorithm 1)
 
-The minimum of two critics in eq. 10 and 12 is Algorithm 1's; V' is 0 where an episode terminated. First weights are
-uniform in ±1/√fan_in, where CleanRL's are He's. CleanRL means over the actions, too, where these equations sum.
+The minimum of two critics in eq. 10 and 12 is Algorithm 1's; V' is 0 where an episode terminated. In the code of J(α)
+log α stands for α, as in SAC's. Weights start uniform in ±1/√fan_in, where CleanRL's are He's. CleanRL averages over
+actions where these equations sum, which divides its losses of actor and temperature by |A|. V and its gradient are
+`rlrepro.targets.soft_policy_value`'s.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from rlrepro.networks import MLP, Constant, Ensemble, Network, image_network, nu
 from rlrepro.off_policy import OffPolicy, TargetClock
 from rlrepro.seeds import Adam, Stack, Streams, descend
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
+from rlrepro.value_networks import of_action
 
 PAPER = "paper: Table 2"
 CLEANRL = "code: CleanRL sac_atari.py"
@@ -51,7 +54,7 @@ class SACDiscrete(OffPolicy):
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
         batch_size: int = hyper(64, "transitions of a batch", PAPER, low=1)
         learning_starts: int = hyper(20_000, "env steps before learning, of random actions", PAPER, low=0)
-        train_every: int = hyper(4, "env steps between times of learning", PAPER, low=1)
+        train_every: int = hyper(4, "env steps between learning phases", PAPER, low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
         alpha_init: float = hyper(1.0, "initial temperature", CLEANRL, low=1e-8)
@@ -124,7 +127,7 @@ class SACDiscrete(OffPolicy):
 
     @property
     def alpha(self) -> torch.Tensor:
-        """The temperature, `[S, 1]`."""
+        """The temperature α, `[S, 1]`: without gradient, a constant to J_Q and J_π."""
         return self.temperature.named()["log_alpha.value"][:, 0].exp()
 
     def update(self, batch: Transition, step: int) -> Metrics:
@@ -153,8 +156,7 @@ class SACDiscrete(OffPolicy):
             next_q = self.target_critic.critics(next_obs).amin(1)
             next_value, _ = soft_policy_value(next_q, next_log_probs, self.alpha)  # eq. 10
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
-        action = batch.action[:, None, :, None].expand(-1, 2, -1, -1)
-        q = self.critic.critics(self._inputs(batch.obs)).gather(-1, action).squeeze(-1)
+        q = of_action(self.critic.critics(self._inputs(batch.obs)), batch.action.unsqueeze(1).expand(-1, 2, -1))
         return 0.5 * ensemble_error(q, target), q
 
     def actor_loss(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,7 +168,8 @@ class SACDiscrete(OffPolicy):
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
         """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same zero, other steps, as in SAC's code."""
-        return self.temperature.log_alpha(entropy)[:, 0, 0] * (entropy.mean(1) - self.target_entropy)
+        log_alpha = self.temperature.log_alpha(entropy)[:, 0, 0]  # a constant: whatever the argument
+        return log_alpha * (entropy.mean(1) - self.target_entropy)
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "target_period": self.clock.period}

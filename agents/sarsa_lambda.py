@@ -1,6 +1,6 @@
-"""Sarsa(λ) and True Online Sarsa(λ) with linear function approximation: Sutton & Barto, 2nd ed., sections 12.7, 12.5.
+"""Sarsa(λ) and True Online Sarsa(λ) with linear function approximation: Sutton & Barto, 2nd ed., section 12.7.
 
-Q(s, a) is the sum of the weights w of the binary features that are active in (s, a): one a tiling where observations
+Q(s, a) is the sum of the weights w of the binary features that are active in (s, a): one per tiling where observations
 are a Box (tile coding), the pair itself where they are finite. With x the features of (S, A), Q = wᵀx, Q' = wᵀx':
 
     Sarsa(λ), p. 305:         δ = R + γ Q' − Q;   z ← z + x (accumulating), or z_i ← 1 where x_i = 1 (replacing);
@@ -48,7 +48,7 @@ class SarsaLambda:
         num_tilings: int = hyper(8, "tilings of a Box", "secondary: Sutton & Barto, Example 10.1", low=1, high=1024)
         num_tiles: int = hyper(
             8,
-            "tiles a dimension, of which each tiling has as many",
+            "tiles per dimension, in each tiling",
             "secondary: Sutton & Barto, Example 10.1, but wider",
             low=2,
             high=1024,

@@ -5,8 +5,12 @@ Two critics regress on the smaller of two target values at a noisy target action
     ã = clip(μ'(s') + clip(N(0, σ̃), −c, c), −1, 1)                    (eq. 14; the outer clip: the authors' code)
     y = r + γ min_m Q'_m(s', ã)                                                          (eq. 10)
 
-and every d-th time the actor follows ∇ Q_1(s, μ(s)) (eq. 1), and the targets move: θ' ← τ θ + (1 − τ) θ'.
-MushroomRL's targets move every time: `target_delay = 1`.
+and every d-th time the actor follows
+
+    ∇_θ J = E[ ∇_a Q_1(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                      (eq. 1)
+
+and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's move at every update of the critics: `target_delay = 1`.
+μ(s) = tanh of the actor's outputs is `rlrepro.off_policy.DeterministicPolicy.policy`.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -22,7 +26,7 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.networks import Ensemble
 from rlrepro.off_policy import DeterministicPolicy
-from rlrepro.seeds import Streams, descend
+from rlrepro.seeds import Stack, Streams, descend
 from rlrepro.targets import ensemble_error, td_target
 
 AUTHORS = "the authors' repository now has"
@@ -56,7 +60,7 @@ class TD3(DeterministicPolicy):
             0, "env steps of random actions, if learning starts sooner", "paper: Section 6.1, learning at once",
             low=0, addition=True,
         )  # fmt: skip
-        train_every: int = hyper(1, "env steps between times of learning", "paper: Section 6.1", low=1)
+        train_every: int = hyper(1, "env steps between learning phases", "paper: Section 6.1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(2, "critic updates for one of actor and targets (d)", "paper: Section 6.1", low=1)
         target_delay: int = hyper(
@@ -120,8 +124,11 @@ class TD3(DeterministicPolicy):
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """Q_1(s, μ(s)), `[S, B]`, for `rlrepro probe`."""
         inputs = self._on_device(obs)
-        q = self.critic.critics(self._pairs(inputs, self.policy(self.actor, inputs)))
-        return q[:, 0, :, 0].cpu().numpy()
+        return self.q(self.critic, inputs, self.policy(self.actor, inputs))[:, 0].cpu().numpy()
+
+    def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
+        return critic.critics(self._pairs(obs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`; every `policy_delay`-th, actor and targets."""
@@ -149,13 +156,13 @@ class TD3(DeterministicPolicy):
                 -config.target_noise_clip, config.target_noise_clip
             )
             next_action = (self.policy(self.target_actor, next_obs) + noise).clamp_(-1.0, 1.0)  # eq. 14
-            next_q = self.target_critic.critics(self._pairs(next_obs, next_action))[..., 0]
+            next_q = self.q(self.target_critic, next_obs, next_action)
             target = td_target(batch.reward, next_q.amin(1), batch.terminated, config.gamma)  # eq. 10
-        q = self.critic.critics(self._pairs(self._inputs(batch.obs), self.box.unit(batch.action)))[..., 0]
+        q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
         return ensemble_error(q, target), q
 
     def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:
-        """−E[Q_1(s, μ(s))] `[S]`: its gradient is eq. 1, the sign turned."""
+        """−E[Q_1(s, μ(s))] `[S]`: its gradient is eq. 1 with its sign flipped."""
         with self.critic.frozen():
             inputs = self._pairs(obs, self.policy(self.actor, obs))
             return -self.critic.critics.one(0, inputs)[..., 0].mean(1)

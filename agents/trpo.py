@@ -5,13 +5,15 @@ After a rollout the policy takes one step that maximises
     L(θ) = E[ π_θ(a|s) / π_old(a|s) A ]   subject to   D(θ) = E[ KL(π_old(·|s) ‖ π_θ(·|s)) ] ≤ δ        (eq. 14)
 
 (A for the Q of eq. 14, q = π_old) in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old.
-The direction comes by conjugate gradient from products F v alone; the longest step is √(2 δ / xᵀ F x) x (Appendix C),
-which a line search shortens until L is better and D within its bound. F is the mean of Jᵀ M J, with J the Jacobian of
-the distribution's parameters and M their Fisher information (Appendix C.1); it is exact, since D has no slope at θ_old.
+The direction comes by conjugate gradient from products F v alone; the longest step is β x with β = √(2 δ / xᵀ F x)
+(Appendix C), which a line search shortens until L is better and D within its bound. F is the mean of Jᵀ M J, with J
+the Jacobian of the distribution's parameters and M their Fisher information (Appendix C.1; `rlrepro.distributions`):
+D's exact Hessian, since the KL's gradient by the distribution's parameters is 0 at θ_old.
 As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are
 shorter than the paper's; 0 is the paper's F.
 
-The advantages are by GAE (Schulman et al., 2016). The critic is then fitted to its targets by Adam in minibatches, as
+The advantages are by GAE (Schulman et al., 2016; `rlrepro.targets.gae`) and all samples make F, where the paper sums
+rewards and makes F of a part of the samples. The critic is then fitted to its targets by Adam in minibatches, as
 in sb3-contrib and MushroomRL. Every seed has its own direction, its own number of steps, and its own line search.
 """
 
@@ -119,7 +121,7 @@ class TRPO(ActorCritic):
         g = gradient.clone()
         jacobian = self.linearised_policy(obs)
 
-        def fisher(v: torch.Tensor) -> torch.Tensor:
+        def damped_fisher_product(v: torch.Tensor) -> torch.Tensor:
             """F v = E[Jᵀ M J v], damped."""
             with torch.no_grad():
                 moved = self.policy.fisher(old_outputs, jacobian(v)) / obs.shape[1]
@@ -127,23 +129,23 @@ class TRPO(ActorCritic):
             outputs.backward(moved, retain_graph=True)  # Jᵀ of it, into the gradient
             return torch.add(gradient, v, alpha=config.cg_damping)
 
-        direction = conjugate_gradient(fisher, g, config.cg_steps, config.cg_tolerance)
-        curvature = _dot(direction, fisher(direction))
-        longest = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
-        found = self._line_search(longest.unsqueeze(1) * direction, obs, action, advantage, old_outputs, old_log_prob)
+        x = conjugate_gradient(damped_fisher_product, g, config.cg_steps, config.cg_tolerance)
+        curvature = _dot(x, damped_fisher_product(x))  # xᵀ F x
+        beta = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
+        found = self._line_search(beta.unsqueeze(1) * x, obs, action, advantage, old_outputs, old_log_prob)
         return {**found, "losses/surrogate_before": surrogate.detach(), "losses/entropy": entropy.detach().mean(1)}
 
     @torch.no_grad()
     def _line_search(
         self,
-        longest: torch.Tensor,
+        full_step: torch.Tensor,
         obs: torch.Tensor,
         action: torch.Tensor,
         advantage: torch.Tensor,
         old_outputs: torch.Tensor,
         old_log_prob: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """The first of the steps `longest` `[S, P]`, ever shorter, that is better and within the bound, or none."""
+        """Take `full_step` `[S, P]`, or the first of ever shorter ones that is better and within the bound, or none."""
         config, matrix = self.config, self.stack.matrix.detach()
         old, before = matrix.clone(), advantage.mean(1)
         accepted = torch.zeros(len(old), dtype=torch.bool, device=old.device)
@@ -151,7 +153,7 @@ class TRPO(ActorCritic):
         for tried in range(config.line_search_steps):
             scale = config.line_search_factor**tried
             length = torch.where(accepted, length, scale)
-            matrix.copy_(torch.addcmul(old, length.unsqueeze(1), longest))
+            matrix.copy_(torch.addcmul(old, length.unsqueeze(1), full_step))
             outputs = self.policy_outputs(obs)
             log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
             surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)
@@ -182,19 +184,19 @@ def conjugate_gradient(
 
     A seed whose squared residual is below `tolerance` goes no further.
     """
-    x, residual, towards = torch.zeros_like(b), b.clone(), b.clone()
+    x, residual, p = torch.zeros_like(b), b.clone(), b.clone()
     squared = _dot(b, b)
     for _ in range(num_steps):
         active = squared >= tolerance
         if not active.any():
             break
-        image = product(towards)
-        alpha = torch.where(active, squared / _dot(towards, image), 0.0).unsqueeze(1)
-        x.addcmul_(alpha, towards)
-        residual.addcmul_(alpha, image, value=-1)
+        a_p = product(p)
+        alpha = torch.where(active, squared / _dot(p, a_p), 0.0).unsqueeze(1)
+        x.addcmul_(alpha, p)
+        residual.addcmul_(alpha, a_p, value=-1)
         now = _dot(residual, residual)
         beta = torch.where(active, now / squared, 0.0).unsqueeze(1)
-        towards, squared = torch.addcmul(residual, beta, towards), now
+        p, squared = torch.addcmul(residual, beta, p), now
     return x
 
 

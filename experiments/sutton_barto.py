@@ -1,6 +1,7 @@
 """Numbers that Sutton & Barto's text gives of learning agents and that no return tells: one for each seed.
 
-The agents are the kit's own, on its loop, all seeds of a call stacked in one: `rlrepro.papers.measure.train_agent`.
+The agents are the kit's own, on its loop, all seeds of a call stacked in one: `train_agent` of
+`rlrepro.papers.measured_training`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from rlrepro.agent import Transition
 from rlrepro.experiments.exact import fewest_steps
-from rlrepro.papers.measure import train_agent
+from rlrepro.papers.measured_training import train_agent
 from rlrepro.plugins import EnvSource, find_agent
 
 Floats = npt.NDArray[np.float64]

@@ -72,10 +72,10 @@ class ActorCritic:
             self.critic_stack = Stack(setup.seeds, setup.device, **critic)
         else:
             self.stack = self.critic_stack = Stack(setup.seeds, setup.device, **networks, **critic, **log_std)
-        self.noise = Streams(setup.seeds, "policy")
+        self.exploration = Streams(setup.seeds, "policy")
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        return self.policy.sample(self._policy_on_host(obs), self.noise), {}
+        return self.policy.sample(self._policy_on_host(obs), self.exploration), {}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         outputs = self._policy_on_host(obs)
@@ -140,14 +140,14 @@ class ActorCritic:
 
     def get_state(self) -> dict[str, Any]:
         """The parameters and the noise; agents add their optimisers and other streams."""
-        state = {"parameters": self.stack.matrix.detach(), "noise": self.noise.get_state()}
+        state = {"parameters": self.stack.matrix.detach(), "exploration": self.exploration.get_state()}
         if self.critic_stack is not self.stack:
             state["critic"] = self.critic_stack.matrix.detach()
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self.stack.load(state["parameters"])
-        self.noise.set_state(state["noise"])
+        self.exploration.set_state(state["exploration"])
         if self.critic_stack is not self.stack:
             self.critic_stack.load(state["critic"])
 

@@ -93,7 +93,7 @@ def _texts(tree: ast.Module) -> list[ast.stmt]:
 
 
 def _own_names(tree: ast.Module) -> Iterator[str]:
-    """The names that a module binds, but for what it imports from the two places where `_read` finds the same."""
+    """The names that a module binds, but for those from the two modules where `read_description` finds the same."""
     waiting = list(tree.body)
     while waiting:
         node: ast.AST = waiting.pop()

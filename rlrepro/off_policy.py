@@ -19,12 +19,12 @@ from rlrepro.seeds import Adam, Stack, Streams
 class TargetClock:
     """Moves a target network every `target_every` env steps: target ← (1 − τ) target + τ online.
 
-    The env steps are those at which a time of learning is due: every `train_every`, `gradient_steps` at once. Where N
-    sub-environments make several times due in one step of the loop, each has the env step that it would have with one
+    The env steps are those at which a learning phase is due: every `train_every`, `gradient_steps` at once. Where N
+    sub-environments make several phases due in one step of the loop, each has the env step that it would have with one
     sub-environment, so that every gradient step meets the target that it would meet there.
 
-    The target moves after the last gradient step of a time. If k multiples of `target_every` have been passed since the
-    time before, or since learning starts, these are k moves at once, of weight 1 − (1 − τ)^k.
+    The target moves after the last gradient step of a phase. If k multiples of `target_every` have been passed since
+    the phase before, or since learning starts, these are k moves at once, of weight 1 − (1 − τ)^k.
     """
 
     def __init__(self, config: Any) -> None:
@@ -40,14 +40,14 @@ class TargetClock:
         """Called after every gradient step, in the loop's `step`: move the target where it is due."""
         self._count = self._count + 1 if step == self._step else 1
         self._step = step
-        times, left = divmod(self._count, self.gradient_steps)
-        if left == 0 and (moves := self._moves(step, times)):
+        phases, left = divmod(self._count, self.gradient_steps)
+        if left == 0 and (moves := self._moves(step, phases)):
             target.polyak_update(online, self.tau if moves == 1 else 1 - (1 - self.tau) ** moves)
 
-    def _moves(self, step: int, time: int) -> int:
-        """How many are due after the `time`-th time of learning, from 1, in the loop's `step`."""
+    def _moves(self, step: int, phase: int) -> int:
+        """How many are due after the `phase`-th learning phase, from 1, in the loop's `step`."""
         before = max(step, self.learning_starts) // self.train_every
-        passed = (before + time) * self.train_every // self.target_every
+        passed = (before + phase) * self.train_every // self.target_every
         moves, self.period = passed - self.period, passed
         return moves
 

@@ -1,7 +1,7 @@
 """Finds agents, environments and wrappers: by name, entry point, `package.module:Name`, or file.
 
-The core imports neither agents nor environments. This module imports no torch: an agent's hyperparameters are read
-from its file without running it.
+The core imports neither agents nor environments: it asks here. What an agent's file says of its hyperparameters is read
+without importing it (`rlrepro.agent_description`), and so without torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import inspect
 import re
 import sys
 import warnings
@@ -163,58 +162,6 @@ def variants(family: str) -> Mapping[str, type[Any]]:
     if not isinstance(found, Mapping) or not found:
         raise Problem(f"agent family {family!r} is a {type(found).__name__}, not a mapping of names to agent classes")
     return found
-
-
-# ------------------------------------------------------------------------------------------------ measurements
-
-
-@dataclasses.dataclass(frozen=True)
-class MeasurementSource:
-    """A function that measures a number of a paper. `env` and `seeds` are given to it, all else are hyperparameters.
-
-    With a parameter `seeds` it gives a float for each seed, `[S]`, a seed's alone the same as among others; without
-    one it computes, and gives a number or several.
-    """
-
-    name: str  #: as it was asked for
-    function: Callable[..., Any]
-    parameters: Mapping[str, str]  #: its hyperparameters, each with its annotation, "" where it has none
-    takes_seeds: bool
-    takes_env: bool
-
-
-def find_measurement(name: str) -> MeasurementSource:
-    """A measurement by the name of an entry point, as `package.module:function`, or `file.py:function`."""
-    points, what = installed("measurements"), f"measurement {name!r}"
-    place, colon, attribute = name.rpartition(":")
-    if name in points:
-        found = load_entry_point(points[name], what)
-    elif name.endswith(".py"):
-        raise Problem(f"{what}: which function of the file? write {name}:function")
-    elif colon:
-        file = existing_file(place) if place.endswith(".py") else None
-        if file is None:
-            check_module(place, what)
-        module = import_plugin(place, file, what)
-        found = getattr(module, attribute, None)
-        if found is None:
-            there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-            raise Problem(f"{what}: {place} has no {attribute!r}{nearest(attribute, there)}")
-    else:
-        known = ", ".join(points) or "none is installed"
-        raise Problem(
-            f"unknown {what}{nearest(name, points)} (installed: {known}; or package.module:function, file.py:function)"
-        )
-    if not inspect.isfunction(found):
-        raise Problem(f"{what} is a {type(found).__name__}, not a function")
-    named = inspect.signature(found).parameters
-    odd = next((p.name for p in named.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)), None)
-    if odd is not None:
-        raise Problem(f"{what} must name each of its parameters, and has {odd!r}")
-    kinds = {key: "" if p.annotation is p.empty else p.annotation for key, p in named.items()}
-    texts = {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in kinds.items()}
-    own = {key: text for key, text in texts.items() if key not in ("env", "seeds")}
-    return MeasurementSource(name, found, own, "seeds" in named, "env" in named)
 
 
 # ------------------------------------------------------------------------------------------------ environments

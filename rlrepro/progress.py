@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from rlrepro.papers.published import show_comparison
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.tensorboard import Curves
@@ -193,7 +192,7 @@ class Board:
             return Group(self._bar, facts)
 
     def summary(self) -> None:
-        """A table per seed, the evaluation, where everything lies, and what has been published."""
+        """A table per seed, the evaluation, and where everything lies."""
         settings, console = self.settings, self.console
         table = Table(title=f"{settings.agent} on {settings.env}, {settings.total_timesteps:,} env steps a seed")
         for column in ("seed", "episodes", "training return", "evaluation return", "episode length"):
@@ -229,7 +228,6 @@ class Board:
         )
         console.print(f"run folder   {self.folder}", highlight=False, soft_wrap=True)
         console.print(f"curves       tensorboard --logdir {self.folder.tensorboard}", highlight=False, soft_wrap=True)
-        show_comparison(self.folder.path, console)
 
 
 def show_settings(settings: Settings, folder: RunFolder, console: Console) -> None:

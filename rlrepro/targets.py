@@ -142,7 +142,7 @@ def lambda_return(
     gamma: float,
     td_lambda: float,
 ) -> torch.Tensor:
-    """λ-returns (Sutton & Barto, 2018, eq. 12.18 with its recursion), `[S, T, N]`.
+    """λ-returns (Sutton & Barto, 2018, eq. 12.18), `[S, T, N]`.
 
     G_t = r_t + γ (1 − terminated_t) [(1 − λ_t) V(s'_t) + λ_t G_{t+1}], λ_t = λ within an episode and 0 at its end
     and at the last step, where V(s'_t) stands alone.

@@ -193,7 +193,10 @@ def _train(
         raise stop
     folder.note(status="finished", ended=now(), results={str(seed): one for seed, one in sorted(board.results.items())})
     if not brief:
+        from rlrepro.papers.beside_book import show_comparison
+
         board.summary()
+        show_comparison(folder.path, console)
 
 
 def _here(job: Job, board: Board) -> None:

@@ -343,7 +343,7 @@ def test_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
         contents.append([file.read_bytes() for file in written])
     assert contents[0] == contents[1]
     page, rows, figure = (data.decode() for data in contents[0])
-    assert "| \\_a $x$ \\| \\<b\\>& | 3 |" in page
+    assert r"| \_a \$x\$ \| &lt;b&gt;&amp; | 3 |" in page
     read = list(csv.DictReader(rows.splitlines()))
     assert [(row["label"], row["seed"], row["score"]) for row in read][:2] == [
         ("_a $x$ | <b>&", "0", "99.5"), ("_a $x$ | <b>&", "1", "100.5"),

@@ -176,7 +176,7 @@ def test_rainbow_s_loss_equals_a_loop() -> None:
     terminated = torch.from_numpy(rng.random((2, size)) < 0.3)
     extras = {"discount": discount, "weight": weight}
     batch = Transition(obs, action, reward, next_obs, terminated, torch.zeros_like(terminated), extras)
-    noise = copy.deepcopy(agent.learning)
+    noise = copy.deepcopy(agent.layer_noise)
     loss, metrics = agent.loss(batch)
     with torch.no_grad():  # in the order in which the loss draws its noise
         chooses = agent.log_probs(agent.online, next_obs, noise).double().exp().numpy()

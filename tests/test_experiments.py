@@ -9,12 +9,12 @@ import pytest
 
 from rlrepro.papers import figures
 from rlrepro.papers.card_reader import load_card, read_card
+from rlrepro.papers.measure import find_measurement
 from rlrepro.papers.published import load_book
 from rlrepro.papers.report import write_report
 from rlrepro.papers.results import read_results
 from rlrepro.papers.scoreboard import BEGIN, END, scoreboard
 from rlrepro.papers.units import check_unit, settings_of, units_of
-from rlrepro.plugins import find_measurement
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = sorted(path.parent for path in (ROOT / "experiments").glob("*/card.toml"))

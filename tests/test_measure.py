@@ -15,6 +15,7 @@ from rlrepro.errors import Problem
 from rlrepro.papers import bundle, stats
 from rlrepro.papers.card_reader import load_card, read_card
 from rlrepro.papers.cards import Card
+from rlrepro.papers.measure import find_measurement
 from rlrepro.papers.protocol import History, Protocol, score
 from rlrepro.papers.report import write_report
 from rlrepro.papers.reproduction import Reproduction
@@ -23,7 +24,6 @@ from rlrepro.papers.results import Results, read_results, write_results
 from rlrepro.papers.scoreboard import scoreboard
 from rlrepro.papers.units import choose, seeds_of, units_of
 from rlrepro.papers.verdict import Verdict, judge
-from rlrepro.plugins import find_measurement
 from tests.conftest import Command
 
 FUNCTIONS = """

@@ -20,7 +20,8 @@ import pytest
 from rich.console import Console
 
 from rlrepro.errors import Problem
-from rlrepro.papers import published
+from rlrepro.papers import beside_book, published
+from rlrepro.papers.beside_book import comparable, compare
 from rlrepro.papers.protocol import History, Protocol, refuse, score
 from rlrepro.papers.published import (
     BOOK,
@@ -29,8 +30,6 @@ from rlrepro.papers.published import (
     Published,
     agent_name,
     base_name,
-    comparable,
-    compare,
     load_book,
     load_traps,
     write_book,
@@ -334,6 +333,17 @@ def test_comparable_steps(cartpole: Settings) -> None:
     assert comparable(frames, cartpole).reason == "its steps are frames"
 
 
+@pytest.mark.parametrize("policy", ["deterministic", "stochastic"])
+@pytest.mark.parametrize("is_deterministic", [True, False])
+def test_comparable_policies(cartpole: Settings, policy: str, is_deterministic: bool) -> None:
+    settings = dataclasses.replace(cartpole, eval_deterministic=is_deterministic)
+    row = dataclasses.replace(BOOKS.get(CLEANRL), protocol=Protocol("evaluation", policy=policy, last=1))
+    ours = "deterministic" if is_deterministic else "stochastic"
+    theirs = {"deterministic": "did not explore", "stochastic": "explored"}[policy]
+    differs = f"its policy {theirs}, and this run's evaluations are {ours}"
+    assert comparable(row, settings).reasons == (() if policy == ours else (differs,))
+
+
 def test_comparable_environments(cartpole: Settings) -> None:
     assert "made with" in reason(CLEANRL, dataclasses.replace(cartpole, env_kwargs={"sutton_barto_reward": True}))
     assert "wrapped in" in reason(CLEANRL, dataclasses.replace(cartpole, wrappers=("DelayedReward",)))
@@ -435,9 +445,9 @@ def test_the_closing_summary(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: object) -> list[str]:
         raise RuntimeError("no book")
 
-    monkeypatch.setattr(published, "compare", broken)
+    monkeypatch.setattr(beside_book, "compare", broken)
     shown = Console(file=io.StringIO())
-    published.show_comparison(runs.folder / "a", shown)
+    beside_book.show_comparison(runs.folder / "a", shown)
     assert shown.file.getvalue() == "published    not compared: RuntimeError: no book\n"  # type: ignore[attr-defined]
 
 

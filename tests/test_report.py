@@ -18,8 +18,9 @@ import pytest
 
 from rlrepro.papers import figures, page, rows
 from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.markdown import md
 from rlrepro.papers.protocol import History, Protocol, score, window
-from rlrepro.papers.report import badge, markdown, md, shield, write_report
+from rlrepro.papers.report import badge, markdown, shield, write_report
 from rlrepro.papers.results import Results, UnitResults, read_results, write_results
 from rlrepro.papers.units import settings_of, shared, units_of
 from rlrepro.papers.verdict import Judgement, judge

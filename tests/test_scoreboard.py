@@ -9,7 +9,8 @@ import pytest
 from test_report import CLAIMS, HEAD, like, nasty, ten
 
 from rlrepro.errors import Problem
-from rlrepro.papers.scoreboard import BEGIN, END, insert, scoreboard
+from rlrepro.papers.markdown import insert
+from rlrepro.papers.scoreboard import BEGIN, END, scoreboard
 from tests.conftest import Command
 
 
@@ -28,7 +29,7 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(checkout)
     lines = command("scoreboard").out.strip().splitlines()
     assert lines[0] == "| card | claim | environment | reported | measured | reproduced means | verdict |"
-    assert len(lines) == 2 + (8 + 4) + 1 + 4
+    assert len(lines) == 2 + (8 + 4) + 1 + 5
     assert lines[2].startswith("| one | equal | CartPole-v1 | 200 ± 6 | ")
     assert lines[2].endswith("(10 seeds) | equal within ± 20 | [✓ reproduced](experiments/one/report.md) |")
     assert "(10 of 10 seeds reach it) | reached by one seed in 20 or more |" in lines[6]
@@ -36,8 +37,9 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert lines[4].endswith(r"[✓ reproduced](experiments/one/report.md) \* |")
     assert r"x = (y\_1)" in lines[10]
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
-    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-4]
-    assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-3]
+    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-5]
+    assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-4]
+    assert lines[-2].startswith("Of the inconclusive, 2 cannot be decided by any number of our seeds")
     assert lines[-1] == "Nothing was trained yet for the claims of three (8)."
     assert "<" not in "".join(lines)
 
@@ -48,14 +50,14 @@ def test_a_summary_has_a_row_for_each_reproduction(
     monkeypatch.chdir(checkout)
     lines = command("scoreboard", "--summary").out.strip().splitlines()
     assert lines[0] == "| reproduction | agents | environments | verdicts |"
-    assert len(lines) == 2 + 2 + 1 + 4
+    assert len(lines) == 2 + 2 + 1 + 5
     assert lines[2].startswith("| [one](experiments/one/report.md) | ")
     assert "CartPole-v1" in lines[2]
     counts = [
         int(number) for line in lines[2:4] for number in re.findall(r"(\d+) (?:repr|above|below|incon|not)", line)
     ]
     assert sum(counts) == 12
-    assert lines[-4:] == command("scoreboard").out.strip().splitlines()[-4:]
+    assert lines[-5:] == command("scoreboard").out.strip().splitlines()[-5:]
 
 
 def test_a_file_is_written_between_its_markers(
@@ -78,7 +80,7 @@ def test_a_file_is_written_between_its_markers(
 def test_a_file_without_its_markers_stays(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.md").write_text(text)
     with pytest.raises(Problem, match="needs a line"):
-        insert(tmp_path / "a.md", "new")
+        insert(tmp_path / "a.md", "new", BEGIN, END)
     assert (tmp_path / "a.md").read_text() == text
 
 
@@ -87,4 +89,4 @@ def test_nothing_to_show_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "no folder of experiments/ has results" in command("scoreboard").problem
     assert "has no card.toml" in command("scoreboard", tmp_path).problem
     with pytest.raises(Problem, match="No such file"):
-        insert(tmp_path / "no.md", "new")
+        insert(tmp_path / "no.md", "new", BEGIN, END)

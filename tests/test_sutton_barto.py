@@ -14,8 +14,9 @@ from rlrepro.envs.finite import best_values, policy_values
 from rlrepro.envs.short_corridor import true_value
 from rlrepro.experiments import exact, sutton_barto
 from rlrepro.importing import installed
-from rlrepro.papers.measure import train_agent
-from rlrepro.plugins import find_agent, find_env, find_measurement
+from rlrepro.papers.measure import find_measurement
+from rlrepro.papers.measured_training import train_agent
+from rlrepro.plugins import find_agent, find_env
 
 
 def test_every_installed_function_is_one() -> None:

@@ -38,7 +38,7 @@ from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import History, Protocol, measured_score, score
 from rlrepro.papers.results import Results, UnitResults, read_results
 from rlrepro.papers.units import Unit, choose, units_of
-from rlrepro.papers.verdict import as_json, judge
+from rlrepro.papers.verdict import as_json, judge, scaled
 
 BUNDLE_FORMAT = 1
 SUFFIX = ".rlrepro.zip"
@@ -387,8 +387,6 @@ def _test(
     card: Card, claim: Claim | Order, theirs: UnitResults, ours: UnitResults, seeds: Sequence[int], scale: float
 ) -> stats.ClaimTest | None:
     """Ours against theirs; None where one of them has no score."""
-    from rlrepro.papers.verdict import scaled
-
     protocol: Protocol = scaled(card.protocol_of(claim), scale)
     of = measured_score if isinstance(claim, Claim) and claim.measurement else score
     there = of(protocol, theirs.histories).values

@@ -18,7 +18,7 @@ from rich.text import Text
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.papers.card_reader import _SOURCE, CARD_FORMAT, find_card, load_card, read_card
+from rlrepro.papers.card_reader import CARD_FORMAT, SOURCE, find_card, load_card, read_card
 from rlrepro.papers.cards import SPREADS, Card, Claim, Order
 from rlrepro.papers.protocol import POLICIES, STATISTICS
 
@@ -100,7 +100,7 @@ def _source(text: str) -> str:
     """Where a default came from, where that is in the form that cards want."""
     preset = re.fullmatch(r"preset \S+ \((.*)\)", text)
     text = preset.group(1) if preset else text
-    return text if _SOURCE.match(text) else UNCHECKED
+    return text if SOURCE.match(text) else UNCHECKED
 
 
 def _group(implementation: str, source: str, rows: Sequence[tuple[str, Any, str]]) -> str:

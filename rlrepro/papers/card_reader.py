@@ -32,10 +32,10 @@ from rlrepro.papers.cards import (
 from rlrepro.papers.protocol import Protocol, near
 
 CARD_FORMAT = 1
-_SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
+SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
 _SOURCES = "'paper: Table 3', 'code: repository@commit path', 'secondary: where', or 'ours: why'"
 _REQUIRED_RUN_SETTINGS = ("total_timesteps", "num_envs")
-_OFF = "ours: off, as the card does not name it"
+_OFF = "ours: off, as the card does not name it"  #: the source of an addition that a card does not name
 
 
 def find_card(name: str) -> Path:
@@ -235,7 +235,7 @@ def _sourced(reader: Reader, one: Mapping[str, Any], path: toml_lines.Path) -> d
         if not isinstance(group, dict):
             reader.fault(place, f"has no source: group hyperparameters under where they were read, as {_SOURCES}")
             continue
-        if not _SOURCE.match(source):
+        if not SOURCE.match(source):
             reader.fault(place, f"{short(source)} is no source: it is {_SOURCES}")
         for key, value in group.items():
             if key in own:
@@ -245,7 +245,8 @@ def _sourced(reader: Reader, one: Mapping[str, Any], path: toml_lines.Path) -> d
 
 
 def _measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
-    from rlrepro.plugins import find_agent, find_measurement
+    from rlrepro.papers.measure import find_measurement
+    from rlrepro.plugins import find_agent
 
     found: dict[str, Measurement | None] = {}
     stated: dict[str, tuple[str, str, dict[str, Value]]] = {}

@@ -1,8 +1,7 @@
 """Cards: what a paper claims, how it does it, and on what, as TOML that a person writes by hand.
 
 A card is data: nothing of it runs, but an agent that it names by file or module is imported. `card_reader` reads it.
-docs/read-a-paper.md says how to read a paper for its card; `rlrepro card new`
-writes an empty one.
+docs/read-a-paper.md says how to read a paper for its card; `rlrepro card new` writes an empty one.
 """
 
 from __future__ import annotations
@@ -54,9 +53,6 @@ class Environment:
     wrappers: tuple[str, ...] = ()
     random: float | None = None  #: a random policy's return: 0 of the normalised score
     best: float | None = None  #: 1 of the normalised score
-
-
-#: the source of an addition that a card does not name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +110,7 @@ class Claim:
     aggregate: str = ""  #: "mean", "median" or "iqm" of normalised scores over several environments
     note: str = ""
     measurement: str = ""
-    rule: str = ""  #: how a printed number is judged: one of `rlrepro.papers.stats.RULES`; "": as a mean over seeds
+    rule: str = ""  #: how a printed number is judged: one of `RULES`; "": as a mean over seeds
     values: tuple[float, ...] = ()  #: where several are claimed at once; `reported` is one of them
 
     @property

@@ -19,6 +19,7 @@ from rlrepro.flags import MAX_STEPS, Parser, whole_number
 from rlrepro.papers import stats
 from rlrepro.papers.comparison import Beside, Comparison, Pair, Panel, Side, compare, published_number
 from rlrepro.papers.importers import KINDS, load
+from rlrepro.papers.markdown import md, table_row
 from rlrepro.papers.protocol import STATISTICS, Protocol
 from rlrepro.papers.score import LAST_EPISODES, add_source_flags, number
 from rlrepro.papers.verdict import p_text
@@ -130,17 +131,17 @@ def as_markdown(comparison: Comparison) -> str:
     """The comparison as a page."""
     lines = ["# Comparison", ""]
     for panel in comparison.panels:
-        lines += [f"## {_plain(panel.title)}", ""]
+        lines += [f"## {md(panel.title)}", ""]
         for table in _tables(panel, comparison.threshold):
             lines += [
-                f"{_plain(table.title)}:",
+                f"{md(table.title)}:",
                 "",
-                _row(table.columns),
-                _row(["---", *["---:"] * (len(table.columns) - 1)]),
+                table_row(table.columns),
+                table_row(["---", *["---:"] * (len(table.columns) - 1)]),
             ]
-            lines += [_row([_plain(cell) for cell in row]) for row in table.rows] + [""]
+            lines += [table_row([md(cell) for cell in row]) for row in table.rows] + [""]
         notes = _notes(panel)
-        lines += [f"- {_plain(note)}" for note in notes] + [""] * bool(notes)
+        lines += [f"- {md(note)}" for note in notes] + [""] * bool(notes)
     lines += [*_METHODS, "", "![Curves](compare.svg)", ""]
     return "\n".join(lines)
 
@@ -151,17 +152,6 @@ _METHODS = (
     "alike by chance, corrected by Holm over all pairs; the probability that a seed of the first beats one of the",
     f"second has its bootstrap interval where both have {stats.MIN_SEEDS} seeds.",
 )
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for mark in "\\`*_[]<>|#":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
 
 
 def as_csv(comparison: Comparison) -> str:

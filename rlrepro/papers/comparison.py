@@ -14,9 +14,10 @@ from scipy import special
 
 from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, stats
+from rlrepro.papers.beside_book import comparable
 from rlrepro.papers.importers import Group
 from rlrepro.papers.protocol import Protocol, Score, refuse
-from rlrepro.papers.published import comparable, load_book
+from rlrepro.papers.published import load_book
 from rlrepro.papers.score import LAST_EPISODES, missing_text, score_group
 
 _BOOTSTRAP_SEED = 20_260_101
@@ -356,6 +357,3 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
     if protocol.returns == "evaluation":
         caveats.append(f"evaluations of the runs: {group.evaluation or 'not known how'}")
     return protocol, "", caveats
-
-
-# ---------------------------------------------------------------------------------------------- as tables

@@ -7,23 +7,72 @@ the function's to keep, as it is an agent's.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rlrepro.agent import Metrics, Setup, Transition
-from rlrepro.errors import Problem, one_line
-from rlrepro.loop import Episode, EpisodeCounter, train
+from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 from rlrepro.papers.cards import Card
 from rlrepro.papers.protocol import History
 from rlrepro.papers.results import UnitResults
 from rlrepro.papers.units import Unit
-from rlrepro.plugins import EnvSource, MeasurementSource, find_env, find_measurement
+from rlrepro.plugins import find_env
 from rlrepro.record import circumstances, now
-from rlrepro.vector import VectorEnv
 
 GROUP = 1_000  #: seeds that a function is given at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasurementSource:
+    """A function that measures a number of a paper. `env` and `seeds` are given to it, all else are hyperparameters.
+
+    With a parameter `seeds` it gives a float for each seed, `[S]`, a seed's alone the same as among others; without
+    one it computes, and gives a number or several.
+    """
+
+    name: str  #: as it was asked for
+    function: Callable[..., Any]
+    parameters: Mapping[str, str]  #: its hyperparameters, each with its annotation, "" where it has none
+    takes_seeds: bool
+    takes_env: bool
+
+
+def find_measurement(name: str) -> MeasurementSource:
+    """A measurement by the name of an entry point, as `package.module:function`, or `file.py:function`."""
+    points, what = installed("measurements"), f"measurement {name!r}"
+    place, colon, attribute = name.rpartition(":")
+    if name in points:
+        found = load_entry_point(points[name], what)
+    elif name.endswith(".py"):
+        raise Problem(f"{what}: which function of the file? write {name}:function")
+    elif colon:
+        file = existing_file(place) if place.endswith(".py") else None
+        if file is None:
+            check_module(place, what)
+        module = import_plugin(place, file, what)
+        found = getattr(module, attribute, None)
+        if found is None:
+            there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+            raise Problem(f"{what}: {place} has no {attribute!r}{nearest(attribute, there)}")
+    else:
+        known = ", ".join(points) or "none is installed"
+        raise Problem(
+            f"unknown {what}{nearest(name, points)} (installed: {known}; or package.module:function, file.py:function)"
+        )
+    if not inspect.isfunction(found):
+        raise Problem(f"{what} is a {type(found).__name__}, not a function")
+    named = inspect.signature(found).parameters
+    odd = next((p.name for p in named.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)), None)
+    if odd is not None:
+        raise Problem(f"{what} must name each of its parameters, and has {odd!r}")
+    kinds = {key: "" if p.annotation is p.empty else p.annotation for key, p in named.items()}
+    texts = {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in kinds.items()}
+    own = {key: text for key, text in texts.items() if key not in ("env", "seeds")}
+    return MeasurementSource(name, found, own, "seeds" in named, "env" in named)
 
 
 def measure(
@@ -80,62 +129,3 @@ def _arguments(card: Card, unit: Unit, source: MeasurementSource) -> dict[str, A
     if source.takes_env:
         arguments["env"] = find_env(environment.run, environment.kwargs, environment.wrappers)
     return arguments
-
-
-# ------------------------------------------------------------------------------ training inside of a measurement
-
-
-def train_agent(
-    agent_class: type[Any],
-    config: Mapping[str, Any],
-    env: EnvSource,
-    seeds: Sequence[int],
-    steps: int,
-    before: Callable[[Any, np.ndarray], None] | None = None,
-    after: Callable[[Any, Transition], None] | None = None,
-) -> Any:
-    """Train an agent for `steps` env steps of each seed, on the common loop with one sub-environment; the agent.
-
-    `before(agent, obs)` sees what is acted on, with all learnt that came before, and `after(agent, transition)` what
-    came of it, not learnt yet. Both see `[S, 1, ...]`.
-    """
-    batch = env.batch(len(seeds))
-    setup = Setup(batch.observation_space, batch.action_space, tuple(seeds), 1, steps)
-    agent = agent_class(setup, agent_class.Config(**config))
-    watched = _Watched(batch, seeds, 1, env.name)
-    watched.tell_before, watched.tell_after = before, after
-    watched.agent = agent
-    watched.reset()
-    try:
-        train(agent, watched, steps, _Unheard(), EpisodeCounter(len(seeds), 1))
-    finally:
-        watched.close()
-    return agent
-
-
-class _Watched(VectorEnv):
-    """Tells of each step."""
-
-    agent: Any = None
-    tell_before: Callable[[Any, np.ndarray], None] | None = None
-    tell_after: Callable[[Any, Transition], None] | None = None
-
-    def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
-        if self.tell_before is not None:
-            self.tell_before(self.agent, self.obs)
-        transition, obs = super().step(action, extras)
-        if self.tell_after is not None:
-            self.tell_after(self.agent, transition)
-        return transition, obs
-
-
-class _Unheard:
-    """A record that keeps nothing."""
-
-    due = 2**62
-
-    def updated(self, env_step: int, metrics: Metrics) -> None: ...
-
-    def ended(self, env_step: int, episodes: list[Episode]) -> None: ...
-
-    def tick(self, env_step: int) -> None: ...

@@ -23,7 +23,7 @@ from rlrepro.flags import Parser
 from rlrepro.importing import installed
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim
-from rlrepro.papers.scoreboard import insert
+from rlrepro.papers.markdown import insert
 from rlrepro.papers.stats import mean_interval, welch
 from rlrepro.papers.verdict import WORDS
 from rlrepro.plugins import find_agent

@@ -21,7 +21,9 @@ from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import find_card, load_card
+from rlrepro.papers.markdown import fenced, md
 from rlrepro.papers.results import read_results
+from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
 from rlrepro.papers.verdict import Judgement, as_json, judge
 
 _STYLES = {"reproduced": "green", "above": "blue", "below": "red", "inconclusive": "yellow"}
@@ -84,8 +86,6 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
 
 def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     """The verdicts as a table, for a README; with the figure of all claims where there is one."""
-    from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
-
     card, scale = judgement.card, judgement.results.scale
     paper = card.paper
     link = f"[{md(paper.title)}](<{paper.url}>)" if re.match(r"https?://[^\s<>]+$", paper.url) else md(paper.title)
@@ -114,19 +114,8 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     lines += ["", "Where this differs from the paper's way:", "", *deviations] if deviations else []
     if has_overview:
         lines += ["", "![Each claim's difference from the paper, in margins](figures/overview.svg)"]
-    lines += ["", "Run it again:", "", _fenced(commands(judgement)), ""]
+    lines += ["", "Run it again:", "", fenced(commands(judgement)), ""]
     return "\n".join(lines)
-
-
-def md(text: str) -> str:
-    """A text that Markdown shows as it is, in a table too."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$#!])", r"\\\1", text)
-
-
-def _fenced(text: str) -> str:
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}\n{' '.join(text.splitlines())}\n{fence}"
 
 
 # --------------------------------------------------------------------------------------------------- badge
@@ -134,8 +123,6 @@ def _fenced(text: str) -> str:
 
 def badge(judgement: Judgement) -> str:
     """A shield that counts the verdicts, losses too."""
-    from rlrepro.papers.rows import counts
-
     total = len(judgement.verdicts)
     found = dict(counts(judgement))
     right = [f"{found.pop('reproduced', 0)}/{total}", *(f"{count} {word}" for word, count in found.items())]
@@ -173,8 +160,6 @@ def _show(judgement: Judgement, into: Path) -> None:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
-
-    from rlrepro.papers.rows import SYMBOLS, row_of
 
     console = Console(highlight=False)
     if judgement.results.scale != 1:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.markdown import insert, md, table_row
 from rlrepro.papers.results import read_results
+from rlrepro.papers.rows import SYMBOLS, row_of
 from rlrepro.papers.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.write is None:
         print(text)
         return 0
-    print(f"{asked.write}: {'written' if insert(asked.write, text) else 'up to date'}")
+    print(f"{asked.write}: {'written' if insert(asked.write, text, BEGIN, END) else 'up to date'}")
     return 0
 
 
@@ -57,28 +58,10 @@ def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False, idl
     of_claims = ["card", "claim", "environment", "reported", "measured", "reproduced means", "verdict"]
     head = ["reproduction", "agents", "environments", "verdicts"] if summary else of_claims
     table = [head, ["---"] * len(head), *rows]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in table), "", *_totals(judgements), *_waiting(idle)])
-
-
-def insert(file: Path, text: str, begin_mark: str = BEGIN, end_mark: str = END) -> bool:
-    """Put `text` between the two markers of a file; whether that changed it."""
-    try:
-        old = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Problem(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
-    begin, end = old.find(begin_mark), old.find(end_mark)
-    if not (0 <= begin < end and old.count(begin_mark) == old.count(end_mark) == 1):
-        raise Problem(f"{file} needs a line {begin_mark} and, after it, a line {end_mark}, once each")
-    new = f"{old[: begin + len(begin_mark)]}\n{text}\n{old[end:]}"
-    if new != old:
-        write_whole(file, new.encode())
-    return new != old
+    return "\n".join([*map(table_row, table), "", *_totals(judgements), *_waiting(idle)])
 
 
 def _rows(judgement: Judgement, link: str) -> list[list[str]]:
-    from rlrepro.papers.report import md
-    from rlrepro.papers.rows import SYMBOLS, row_of
-
     made = []
     for verdict in judgement.verdicts:
         row = row_of(judgement.card, verdict)
@@ -98,8 +81,6 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
 
 
 def _summary(judgement: Judgement, link: str) -> list[str]:
-    from rlrepro.papers.report import md
-
     card = judgement.card
     claims = [verdict.claim for verdict in judgement.verdicts]
     used = [name for claim in claims for name in _implementations(claim)]
@@ -135,13 +116,20 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
         lines.append(f"Controls among them, whose margin a random policy's return meets too: {controls}.")
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
+    undecidable = sum(
+        verdict.word == "inconclusive" and verdict.seeds_needed is not None and verdict.seeds_needed.seeds is None
+        for verdict in verdicts
+    )
+    if undecidable:
+        lines.append(
+            f"Of the inconclusive, {undecidable} cannot be decided by any number of our seeds: what the paper prints "
+            "leaves too much open (few seeds, a wide spread)."
+        )
     return lines
 
 
 def _waiting(folders: Sequence[Path]) -> list[str]:
     """The cards that nothing was trained for yet; those that are not whole are passed over."""
-    from rlrepro.papers.report import md
-
     cards: list[Card] = []
     for folder in folders:
         with contextlib.suppress(Problem):

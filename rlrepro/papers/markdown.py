@@ -1,0 +1,41 @@
+"""Texts as Markdown, and parts of Markdown files that are made anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlrepro.checkpoint import write_whole
+from rlrepro.errors import Problem
+
+
+def md(text: str) -> str:
+    """A text that Markdown shows as it is, in a table too."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$#!])", r"\\\1", text)
+
+
+def fenced(text: str) -> str:
+    """A command or code, in a block of its own."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}\n{' '.join(text.splitlines())}\n{fence}"
+
+
+def table_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def insert(file: Path, text: str, begin_mark: str, end_mark: str) -> bool:
+    """Put `text` between the two markers of a file; whether that changed it."""
+    try:
+        old = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
+    begin, end = old.find(begin_mark), old.find(end_mark)
+    if not (0 <= begin < end and old.count(begin_mark) == old.count(end_mark) == 1):
+        raise Problem(f"{file} needs a line {begin_mark} and, after it, a line {end_mark}, once each")
+    new = f"{old[: begin + len(begin_mark)]}\n{text}\n{old[end:]}"
+    if new != old:
+        write_whole(file, new.encode())
+    return new != old
