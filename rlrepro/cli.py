@@ -29,7 +29,7 @@ COMMANDS = {
     "proofs": ("rlrepro.papers.proofs:main", "what has been shown of each agent, as one table"),
     "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
     "calibrate": ("rlrepro.papers.calibrate:main", "simulate how often the verdicts' statistics err"),
-    "list": ("rlrepro.cli:list_main", "name the agents, environments and wrappers that are installed"),
+    "list": ("rlrepro.cli:list_main", "name the agents, environments, wrappers and cards that are installed"),
 }
 
 
@@ -73,7 +73,8 @@ def list_main(arguments: Sequence[str]) -> int:
     from rlrepro.plugins import register_namespace, variants
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
-    parser.add_argument("what", nargs="?", choices=("agents", "envs", "wrappers"), help="only these")
+    kinds = ("agents", "envs", "wrappers", "cards", "measurements")
+    parser.add_argument("what", nargs="?", choices=kinds, help="only these")
     only = parser.parse_args(arguments).what
     if only in (None, "agents"):
         _print("agents", {name: point.value for name, point in installed("agents").items()})
@@ -97,6 +98,12 @@ def list_main(arguments: Sequence[str]) -> int:
 
         _print("wrappers of plug-ins", {name: point.value for name, point in installed("wrappers").items()})
         _print("wrappers of Gymnasium", dict.fromkeys(sorted(set(gymnasium.wrappers.__all__) - {"vector"}), ""))
+    if only in (None, "cards"):
+        from rlrepro.papers.card_reader import own_cards
+
+        _print("cards that come with the kit", {path.parent.name: str(path) for path in own_cards()})
+    if only in (None, "measurements"):
+        _print("measurements of cards", {name: point.value for name, point in installed("measurements").items()})
     return 0
 
 

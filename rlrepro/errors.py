@@ -35,10 +35,10 @@ class Interrupted(RunStopped):
     exit_status = 130
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the choice nearest to `name`, or nothing where none is near."""
+def nearest(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str:
+    """`"; did you mean 'x'?"` for the choice nearest to `name`; nothing where none is as near as `cutoff`, up to 1."""
     by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
 
 

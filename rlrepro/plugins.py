@@ -7,6 +7,7 @@ without importing it (`rlrepro.agent_description`), and so without torch.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -15,7 +16,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -257,16 +258,30 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
     choices = [*points, *gymnasium.registry]
-    guests = [f"{module}:{name}" for module in _packages_that_need_gymnasium()]
-    if guests:
-        raise Problem(
-            f"unknown environment {name!r}{nearest(name, choices)}; an id that an installed package registers "
-            f"needs the package's name before it ({', '.join(guests)})"
-        )
+    elsewhere = [] if namespace else [f"{known}/{name}" for known in _namespaces()]
+    if found := next((one for one in elsewhere if one in gymnasium.registry), None):
+        raise Problem(f"unknown environment {name!r}; did you mean {found!r}?")
+    hint = nearest(name, choices, cutoff=0.7)  # "-v0" alone makes ids alike
+    if guests := [f"{module}:{name}" for module in _packages_that_need_gymnasium()]:
+        forms = f"an id that an installed package registers has its name before it ({', '.join(guests)})"
+        raise Problem(f"unknown environment {name!r}{hint or ';'} {forms}")
     raise Problem(
-        f"unknown environment {name!r}{nearest(name, choices)} (a Gymnasium id, package.module:Id-v0, "
+        f"unknown environment {name!r}{hint} (a Gymnasium id, package.module:Id-v0, "
         "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)"
     )
+
+
+def _namespaces() -> Iterator[str]:
+    """The namespaces of ids (`ALE/Pong-v5`) whose packages are installed, registered."""
+    for namespace in installed("env_namespaces"):
+        with contextlib.suppress(Exception):  # its package is not there
+            register_namespace(namespace)
+            yield namespace
+    with contextlib.suppress(ImportError):
+        import gymnasium
+
+        gymnasium.register_envs(importlib.import_module("ale_py"))
+        yield "ALE"
 
 
 def register_namespace(namespace: str) -> None:

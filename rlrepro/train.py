@@ -52,15 +52,16 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
 
     settings = request.settings
     _check(settings)
+    was_there = request.run_dir.exists()
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
         _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet)
-    except NeverBegan:
+    except (NeverBegan, KeyboardInterrupt):
         shutil.rmtree(folder.path, ignore_errors=True)
-        raise
-    except KeyboardInterrupt:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        if not was_there:
+            with contextlib.suppress(OSError):  # another run came meanwhile
+                request.run_dir.rmdir()
         raise
     finally:
         folder.unlock()

@@ -140,6 +140,8 @@ def way_on(problem: str) -> list[str]:
     [
         ("--env CartPole-v9", "unknown environment 'CartPole-v9'; did you mean 'CartPole-v1'?"),
         ("--env cartpole", "did you mean 'CartPole-v1'?"),
+        ("--env Breakout-v5", "unknown environment 'Breakout-v5'; did you mean 'ALE/Breakout-v5'?"),
+        ("--env Asterix-v1", "unknown environment 'Asterix-v1'; did you mean 'MinAtar/Asterix-v1'?"),
         ("--env Nothing/Like-It-v0", "unknown environment 'Nothing/Like-It-v0'"),
         ("--env no_such_module:X-v0", "there is no module 'no_such_module'"),
         ("--env json:X-v0", "json neither registers nor defines 'X-v0'"),
@@ -185,6 +187,9 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(flags: str, words: str
         (["trian"], "unknown command 'trian'; did you mean 'train'?"),
         (["list", "agent"], "'agent'"),
         (["list", "--all"], "--all"),
+        (["published", "traps", "all"], "unrecognized arguments: all"),
+        (["published", "--book", "no/such.jsonl"], "no/such.jsonl: No such file or directory"),
+        (["proofs", "--probes", "no/such.json"], "there is no no/such.json"),
         (["evaluate"], "run"),
         (["evaluate", "no/such/run"], "there is no run folder no/such/run"),
         (["evaluate", "tests"], "tests is not a run folder"),
@@ -358,6 +363,7 @@ def test_spaces_that_an_agent_cannot_serve_are_named_and_no_run_is_left(case: st
 def test_continuous_actions_are_none_of_dqn_s(runs: Runs) -> None:
     problem = runs.begin("r", "--env", "Pendulum-v1", "--agent", "dqn").problem
     assert problem == "dqn cannot serve Pendulum-v1: it takes Discrete actions, not Box"
+    assert not runs.folder.exists()
     assert runs.left() == []
 
 

@@ -36,22 +36,27 @@ SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
 _SOURCES = "'paper: Table 3', 'code: repository@commit path', 'secondary: where', or 'ours: why'"
 _REQUIRED_RUN_SETTINGS = ("total_timesteps", "num_envs")
 _OFF = "ours: off, as the card does not name it"  #: the source of an addition that a card does not name
+# of an installed package, and of a checkout
+_OWN = tuple(place / "experiments" for place in Path(__file__).resolve().parents[1:3])
 
 
 def find_card(name: str) -> Path:
     """A card's file by its path, its folder, or the name of one that comes with the kit."""
     given = Path(name)
-    package = Path(__file__).resolve().parent.parent
-    ours = package / "experiments", package.parent / "experiments"
     try:
-        for path in (given, given / "card.toml", *(folder / name / "card.toml" for folder in ours)):
+        for path in (given, given / "card.toml", *(folder / name / "card.toml" for folder in _OWN)):
             if path.is_file():
                 return path
     except (OSError, ValueError):
         pass
-    known = sorted({p.parent.name for folder in ours for p in folder.glob("*/card.toml")})
+    known = [path.parent.name for path in own_cards()]
     hint = nearest(name, known) or f" (with the kit come: {', '.join(known)})" * bool(known)
     raise Problem(f"there is no card {name}{hint}; `rlrepro card new` writes one")
+
+
+def own_cards() -> list[Path]:
+    """The files of the cards that come with the kit, by name."""
+    return sorted(path for folder in _OWN for path in folder.glob("*/card.toml"))
 
 
 def load_card(name: str) -> Card:

@@ -63,6 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         help="what rlrepro probe --write kept (docs/probes.json)")  # fmt: skip
     add("--write", type=Path, metavar="FILE", help=f"put it into FILE, between {BEGIN} and {END}")
     asked = parser.parse_args(arguments)
+    for path in (asked.experiments, asked.agreement, asked.probes):
+        if not path.exists():
+            raise Problem(f"there is no {path}: run this in a checkout after `make proofs`, or name another place")
     names = asked.agents or list(installed("agents"))
     text = table(names, asked.experiments, agreement(asked.agreement), probe.read(asked.probes))
     if asked.write is None:

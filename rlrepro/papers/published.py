@@ -304,8 +304,8 @@ def load_book(path: Path = BOOK) -> Book:
 @functools.cache
 def _load(path: Path) -> Book:
     try:
-        texts = json.loads(_texts_path(path).read_text(encoding="utf-8"))
         lines = path.read_text(encoding="utf-8").splitlines()
+        texts = json.loads(_texts_path(path).read_text(encoding="utf-8"))
         protocols = {key: Protocol.from_table(table) for key, table in texts["protocols"].items()}
         return Book(tuple(_read_row(json.loads(line), texts, protocols) for line in lines))
     except OSError as error:

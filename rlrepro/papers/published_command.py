@@ -33,9 +33,16 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["convert"]:
         return _convert(arguments[1:])
     if arguments[:1] == ["traps"]:
+        about = "Print docs/metric-traps.md: why two published numbers with one name are often two things."
+        Parser(prog="rlrepro published traps", description=about).parse_args(arguments[1:])
         print(traps_page(), end="")
         return 0
-    parser = Parser(prog="rlrepro published", description="What papers and projects have published.")
+    parser = Parser(
+        prog="rlrepro published",
+        description="What papers and projects have published.",
+        epilog="rlrepro published traps: why two numbers with one name are often two things. "
+        "rlrepro published convert FILE: bring numbers of your own into a book.",
+    )
     parser.add_argument("id", nargs="?", help="show this one number in full")
     parser.add_argument("--env", metavar="ENV", help="an environment's id or base name: Hopper-v5, Hopper")
     parser.add_argument("--agent", metavar="AGENT", help="an algorithm: td3, sb3:ppo")
