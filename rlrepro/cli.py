@@ -14,7 +14,7 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": ("rlrepro.train:main", "train an agent on an environment (the same as python -m rlrepro.train)"),
     "evaluate": ("rlrepro.evaluate:main", "score a finished run on fresh episodes"),
-    "compare": ("rlrepro.papers.compare:main", "compare runs of any origin: curves, tests, samples to a threshold"),
+    "compare": ("rlrepro.papers.compare_command:main", "runs of any origin: curves, tests, samples to a threshold"),
     "score": ("rlrepro.papers.score:main", "score runs by every protocol, side by side"),
     "published": ("rlrepro.papers.published_command:main", "look up what papers and projects have published"),
     "card": ("rlrepro.papers.card_commands:main", "write, check and compare cards of papers"),

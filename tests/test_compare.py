@@ -15,7 +15,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from rlrepro.errors import Problem
-from rlrepro.papers import compare, comparison, stats, verdict
+from rlrepro.papers import compare_command, comparison, stats, verdict
 from rlrepro.papers.cards import Claim
 from rlrepro.papers.compare_figure import curves
 from rlrepro.papers.comparison import PublishedNumber
@@ -239,9 +239,9 @@ def test_samples_to_a_threshold() -> None:
     assert comparison.samples_to_threshold(evaluated, Protocol("evaluation", last=3), 5) == {0: 20, 1: 20}
     running = group("running", history(0, episodes=[1, 5, 2]), running=100)
     assert comparison.samples_to_threshold(running, Protocol("training", last=100), 2) == {0: 20}
-    page = compare.as_markdown(comparison.compare([rises], protocol, threshold=2))
+    page = compare_command.as_markdown(comparison.compare([rises], protocol, threshold=2))
     assert "| rises | 2 of 4 | not by half | 30 | 40 |" in page
-    assert "| rises | 0 of 4 | never |  |  |" in compare.as_markdown(
+    assert "| rises | 0 of 4 | never |  |  |" in compare_command.as_markdown(
         comparison.compare([rises], protocol, threshold=99)
     )
 
@@ -273,7 +273,7 @@ def test_a_published_number_is_met_by_its_own_protocol() -> None:
     assert welch.p_difference <= beside.test.p_difference
     assert beside.test == stats.claim_test(np.array(values), one.reported, beside.test.margin)
     assert beside.p_holm == beside.test.p_difference
-    assert "some-1" in compare.as_markdown(comparison.compare([measured], None, [one]))
+    assert "some-1" in compare_command.as_markdown(comparison.compare([measured], None, [one]))
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> No
     (beside,) = panel.beside
     assert beside.score is None
     assert why in beside.why
-    assert "not comparable" in compare.as_markdown(comparison.compare([ended("a", [1.0, 2.0])], None, [one]))
+    assert "not comparable" in compare_command.as_markdown(comparison.compare([ended("a", [1.0, 2.0])], None, [one]))
 
 
 def test_one_published_agent_is_one_sided_and_no_spread_is_not_tested() -> None:
@@ -338,7 +338,7 @@ def test_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
     compared = comparison.compare(groups, threshold=60.0)
     contents = []
     for name in ("one", "two"):
-        written = compare.write(compared, tmp_path / name / "deep")
+        written = compare_command.write(compared, tmp_path / name / "deep")
         assert [file.name for file in written] == ["compare.md", "compare.csv", "compare.svg"]
         contents.append([file.read_bytes() for file in written])
     assert contents[0] == contents[1]
@@ -389,7 +389,11 @@ def test_flags_make_the_protocol(two: Path, command: Command) -> None:
 def test_files_are_written_where_asked(two: Path, command: Command, tmp_path: Path) -> None:
     shown = command("compare", two, "--into", tmp_path / "out", "--threshold", "5")
     assert shown.status == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["compare.csv", "compare.md", "compare.svg"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "compare.csv",
+        "compare.md",
+        "compare.svg",
+    ]
     assert "a − b" in shown.out
     assert "first reached 5" in shown.out
 
@@ -436,7 +440,7 @@ def test_published_ids_are_looked_up_in_the_book(two: Path, command: Command, mo
             raise Problem(f"no published number has the id {identity!r}")
         return rows[identity]
 
-    monkeypatch.setattr(compare, "published_number", book)
+    monkeypatch.setattr(compare_command, "published_number", book)
     shown = command("compare", two, "--published", "some-1")
     assert shown.status == 0
     assert "Beside published numbers" in shown.out

@@ -21,9 +21,9 @@ RULES: dict[str, tuple[frozenset[str] | None, tuple[str, ...]]] = {
 }
 
 
-# Training knows nothing of papers. Two commands do: the one that reproduces them, and `train`, which has a finished run
-# compared with what was published.
-FACES = {"reproduce.py", "train.py"}
+# Training knows nothing of papers. Commands do: the list of them, the one that reproduces papers, and `train`, which has a
+# finished run compared with what was published.
+FACES = {"cli.py", "reproduce.py", "train.py"}
 
 # A peer is a library's algorithms: its file imports that library, and no other file of agents/ does.
 PEERS = {
@@ -129,7 +129,7 @@ def test_allowed_import_is_not_found(room: str, source: str) -> None:
 def test_help_and_plugins_do_without_torch() -> None:
     code = (
         "import sys, rlrepro.agent, rlrepro.settings, rlrepro.plugins, rlrepro.cli, rlrepro.agents.sb3\n"
-        "import rlrepro.train, rlrepro.reproduce, rlrepro.papers.compare, rlrepro.papers.bundle\n"
+        "import rlrepro.train, rlrepro.reproduce, rlrepro.papers.compare_command, rlrepro.papers.bundle\n"
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -277,14 +277,14 @@ def test_installed_functions_are_found_by_name() -> None:
     ],
 )
 def test_computed_numbers_are_compared(rule: str, measured: float, printed: float, margin: float, word: str) -> None:
-    assert stats.Comparison((measured,), (printed,), margin, rule).verdict == word
+    assert stats.ComputedTest((measured,), (printed,), margin, rule).verdict == word
 
 
 def test_of_several_numbers_each_must_be_as_printed() -> None:
-    test = stats.Comparison((0.14, 0.2, 0.36), (0.1, 0.2, 0.3), 0.05, "exact")
+    test = stats.ComputedTest((0.14, 0.2, 0.36), (0.1, 0.2, 0.3), 0.05, "exact")
     assert (test.outside, test.worst, test.verdict) == ((2,), 2, "above")
-    assert stats.Comparison((0.14, 0.2, 0.34), (0.1, 0.2, 0.3), 0.05, "exact").verdict == "reproduced"
-    assert stats.Comparison((0.14, math.nan, 0.3), (0.1, 0.2, 0.3), 0.05, "exact").outside == (1,)
+    assert stats.ComputedTest((0.14, 0.2, 0.34), (0.1, 0.2, 0.3), 0.05, "exact").verdict == "reproduced"
+    assert stats.ComputedTest((0.14, math.nan, 0.3), (0.1, 0.2, 0.3), 0.05, "exact").outside == (1,)
 
 
 def test_a_band_by_hand() -> None:

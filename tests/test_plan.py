@@ -158,12 +158,12 @@ def test_seeds_of_a_one_sided_claim(card: Card) -> None:
 def test_a_unit_that_fails_has_a_line_and_the_others_a_plan(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measure(settings: Settings) -> plan.Probe:
+    def probe_run(settings: Settings) -> plan.Probe:
         if settings.env == "Acrobot-v1":
             raise Problem("Acrobot-v1 needs what is not here")
         return PROBE
 
-    monkeypatch.setattr(plan, "measure", measure)
+    monkeypatch.setattr(plan, "probe_run", probe_run)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["cleanrl-dqn", "--plan", "--scale", "0.1", "--seeds", "2"]) == 0
     shown = capsys.readouterr().out
@@ -240,7 +240,7 @@ def test_a_probe_is_silent_and_leaves_nothing(
     card = _tiny(tmp_path, 2_000)
     monkeypatch.setattr(plan.tempfile, "tempdir", str(tmp_path))
     made = settings_of(card, units_of(card, card.claims, ())[0], (0,))
-    probe = plan.measure(made)
+    probe = plan.probe_run(made)
     assert 1e-5 < probe.per_step < 0.1
     assert probe.step_bytes > 0
     assert probe.checkpoint_growth > 8  # an observation of four floats, twice, and more

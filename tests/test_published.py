@@ -26,7 +26,6 @@ from rlrepro.papers.protocol import History, Protocol, refuse, score
 from rlrepro.papers.published import (
     BOOK,
     DATA,
-    SPREAD_KINDS,
     Published,
     agent_name,
     base_name,
@@ -36,6 +35,7 @@ from rlrepro.papers.published import (
 )
 from rlrepro.papers.published_command import traps_page
 from rlrepro.papers.published_convert import METRICS, convert
+from rlrepro.papers.spreads import SPREADS
 from rlrepro.settings import Settings, parse_train
 from tests.conftest import Command, Runs
 
@@ -99,7 +99,7 @@ def test_the_schema_finds_what_is_wrong() -> None:
 
 def test_the_schema_lists_what_the_code_knows() -> None:
     schema = json.loads((DATA / "published.schema.json").read_text(encoding="utf-8"))["$defs"]
-    assert schema["row"]["properties"]["spread_kind"]["enum"] == list(SPREAD_KINDS)
+    assert schema["row"]["properties"]["spread_kind"]["enum"] == list(SPREADS)
     assert set(schema["texts"]["properties"]["protocols"]["additionalProperties"]["properties"]) == {
         field.name for field in dataclasses.fields(Protocol)
     }
@@ -235,7 +235,7 @@ def test_rows_carry_what_is_known_of_them(pattern: str, holds: Callable[[Publish
 def test_traps_without_rows_can_be_expressed() -> None:
     henderson = Protocol.from_table({"returns": "training", "last": 100})
     assert henderson.can_score is None
-    assert "standard error" in SPREAD_KINDS
+    assert "standard error" in SPREADS
     duan = Protocol.from_table({"returns": "training"})  # all episodes of the training
     episodes = np.array([[10, 1.0], [20, 3.0], [30, 8.0]])
     history = History(0, episodes, np.empty((0, 2)), np.empty(0), 30)

@@ -19,8 +19,9 @@ from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import CARD_FORMAT, SOURCE, find_card, load_card, read_card
-from rlrepro.papers.cards import SPREADS, Card, Claim, Order
+from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import POLICIES, STATISTICS
+from rlrepro.papers.spreads import SPREADS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
 

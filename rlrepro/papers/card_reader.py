@@ -19,7 +19,6 @@ from rlrepro.papers.cards import (
     ABOUT,
     RULES,
     RUN_SETTINGS,
-    SPREADS,
     Card,
     Claim,
     Environment,
@@ -30,6 +29,7 @@ from rlrepro.papers.cards import (
     Value,
 )
 from rlrepro.papers.protocol import Protocol, near
+from rlrepro.papers.spreads import SPREADS
 
 CARD_FORMAT = 1
 SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")

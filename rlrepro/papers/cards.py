@@ -13,15 +13,6 @@ from typing import Any
 
 from rlrepro.papers.protocol import Protocol
 
-SPREADS = {
-    "population sd": "standard deviation over seeds, divided by n",
-    "sample sd": "standard deviation over seeds, divided by n − 1",
-    "standard error": "standard error of the mean over seeds",
-    "interval 95": "half the width of a 95 % interval of the mean over seeds",
-    "over episodes": "over the episodes of one agent: says nothing of seeds",
-    "unknown": "printed, and not said what it is",
-    "none": "not printed",
-}
 RULES = {
     "exact": "printed to the last digit: ours rounds to it",
     "about": '"about": ours lies within a band around it',

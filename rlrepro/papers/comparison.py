@@ -18,7 +18,7 @@ from rlrepro.papers.beside_book import comparable
 from rlrepro.papers.importers import Group
 from rlrepro.papers.protocol import Protocol, Score, refuse
 from rlrepro.papers.published import load_book
-from rlrepro.papers.score import LAST_EPISODES, missing_text, score_group
+from rlrepro.papers.score import LAST_EPISODES, score_group
 
 _BOOTSTRAP_SEED = 20_260_101
 _SAME_LENGTH = 0.01  # runs and published runs whose env steps differ by less are of one length
@@ -188,7 +188,7 @@ def _panel(
             notes.append(f"{label} is not compared: {problem}.")
     for side in sides:
         if side.score.missing:
-            notes.append(f"{side.label}: no score of {missing_text(side.score)}.")
+            notes.append(f"{side.label}: no score of {side.score.missing_text}.")
     notes += _differences([(side.label, side.group) for side in sides if side.score.per_seed], chosen)
     if chosen.statistic == "max of seed mean" and len(sides) > 1:
         notes.append("A maximum over time is chosen by luck too, and more so with few seeds: its tests are optimistic.")
@@ -316,9 +316,9 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
         return Beside(one, label, None, str(problem))
     assert refuse(one.protocol, scored.protocol) is None
     if scored.missing:
-        caveats.append(f"no score of {missing_text(scored)}")
+        caveats.append(f"no score of {scored.missing_text}")
     if not scored.per_seed:
-        return Beside(one, label, None, missing_text(scored))
+        return Beside(one, label, None, scored.missing_text)
     values = scored.values
     test: stats.ClaimTest | stats.Acceptance | None
     if one.protocol.statistic == "one agent" or one.reported.kind == "over episodes":

@@ -179,8 +179,8 @@ class _Drawer:
 def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     section, card, results = drawer.section, drawer.judgement.card, drawer.judgement.results
     decimals = decimals_for(claim.margin)
-    if isinstance(verdict.test, stats.Comparison):
-        _fill_comparison(section, claim, verdict.test, decimals)
+    if isinstance(verdict.test, stats.ComputedTest):
+        _fill_computed(section, claim, verdict.test, decimals)
         return
     if verdict.score is not None and len(verdict.score.per_seed) > MOST_LISTED:
         section.heading = f"{count_of(len(verdict.score.per_seed), 'seed')}, each in results/"
@@ -226,7 +226,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
         drawer.add("-seeds", paint, (5.2, 1.45), text)
 
 
-def _fill_comparison(section: _Section, claim: Claim, test: stats.Comparison, decimals: int) -> None:
+def _fill_computed(section: _Section, claim: Claim, test: stats.ComputedTest, decimals: int) -> None:
     section.heading = "Computed, and printed"
     section.seeds = [("", [
         ("" if len(test.measured) == 1 else f"{index + 1}:", f"{number(x, decimals)}, printed {exact(y)}",
@@ -457,7 +457,7 @@ def _overview(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:
         test = verdict.test
         if verdict.kind in ("at most", "at least"):
             continue  # their margin measures nothing
-        if isinstance(test, stats.Comparison):
+        if isinstance(test, stats.ComputedTest):
             off = test.differences[test.worst] / test.margin
             rows.append((verdict.claim.id, off, off, off, verdict.word))
         if isinstance(test, stats.ClaimTest) and math.isfinite(test.se):

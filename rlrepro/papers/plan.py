@@ -78,7 +78,7 @@ class UnitPlan:
 # ------------------------------------------------------------------------------------------------ the probe
 
 
-def measure(settings: Settings) -> Probe:
+def probe_run(settings: Settings) -> Probe:
     """Train for a short time with these settings, in silence and in a temporary folder. `Problem` where it fails."""
     steps = probe_steps(settings)
     probe, seconds = _probe(settings, steps)
@@ -248,7 +248,7 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float) -> Uni
         return UnitPlan(unit, None, _MEASURED)
     try:
         settings = settings_of(card, unit, seeds, scale)
-        return UnitPlan(unit, predict(settings, measure(settings), time_limit(settings)))
+        return UnitPlan(unit, predict(settings, probe_run(settings), time_limit(settings)))
     except Interrupted:
         raise
     except Problem as problem:

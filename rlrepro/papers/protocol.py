@@ -210,6 +210,12 @@ class Score:
         """The protocol's number; NaN where no seed has a value."""
         return float(self.values.mean()) if self.per_seed else math.nan
 
+    @property
+    def missing_text(self) -> str:
+        """The seeds without a score and why, as "seed 3: it stopped at env step 900", three of them at most."""
+        seeds = [f"seed {seed}: {why}" for seed, why in self.missing.items()]
+        return "; ".join(seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
+
 
 def score(protocol: Protocol, histories: Sequence[History]) -> Score:
     """Score runs by a protocol. `Problem` where it cannot be computed, or a seed is there twice."""

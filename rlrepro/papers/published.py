@@ -29,15 +29,6 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).with_name("data")
 BOOK = DATA / "published.jsonl"
-SPREAD_KINDS = {
-    "population sd": "standard deviation over seeds, divided by n",
-    "sample sd": "standard deviation over seeds, divided by n − 1",
-    "standard error": "standard error over seeds",
-    "interval 95": "95 % interval",
-    "over episodes": "standard deviation over the episodes of one agent",
-    "unknown": "not said of what",
-    "none": "no spread printed",
-}
 
 
 # What is known of traps and versions
@@ -177,7 +168,7 @@ class Published:
     seeds: int | None
     mean: float
     spread: float | None
-    spread_kind: str  #: one of `SPREAD_KINDS`
+    spread_kind: str  #: one of `rlrepro.papers.spreads.SPREADS`
     low: float | None  #: ends of an interval
     high: float | None
     per_seed: tuple[float, ...]  #: empty where the source has none

@@ -16,7 +16,6 @@ from rlrepro.errors import Problem
 from rlrepro.flags import Parser, whole_number
 from rlrepro.papers.published import (
     BOOK,
-    SPREAD_KINDS,
     Book,
     Published,
     base_name,
@@ -26,6 +25,7 @@ from rlrepro.papers.published import (
     version,
     write_book,
 )
+from rlrepro.papers.spreads import SPREADS
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -166,7 +166,7 @@ def _version_notes(rows: Sequence[Published], env: str | None) -> list[str]:
 def _show_one(row: Published) -> None:
     console = _console()
     seeds = ", ".join(f"{value:g}" for value in row.per_seed)
-    spread = SPREAD_KINDS[row.spread_kind]
+    spread = SPREADS[row.spread_kind]
     facts = {
         "id": row.id,
         "paper": row.paper,
@@ -233,7 +233,7 @@ def traps_page() -> str:
         "\n",
         "| kind | what the ± is |\n",
         "| --- | --- |\n",
-        *(f"| {kind} | {text} |\n" for kind, text in SPREAD_KINDS.items()),
+        *(f"| {kind} | {text} |\n" for kind, text in SPREADS.items()),
         "\n",
         "## Versions of environments\n",
         "\n",

@@ -20,7 +20,8 @@ from typing import Any
 
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers.protocol import Protocol
-from rlrepro.papers.published import SPREAD_KINDS, Published, Traps
+from rlrepro.papers.published import Published, Traps
+from rlrepro.papers.spreads import SPREADS
 
 Table = Mapping[str, Any]
 Made = tuple[Protocol, tuple[str, ...]]
@@ -391,12 +392,12 @@ def _spread_kind(table: Table, place: str) -> str:
         return "none"
     if not isinstance(kind, str):
         raise Problem(f"{place}: spread_kind: {kind!r} is not a text")
-    if kind in SPREAD_KINDS:
+    if kind in SPREADS:
         return kind
     for pattern, name in _SPREADS:
         if re.fullmatch(pattern, kind):
             return name
-    raise Problem(f"{place}: spread_kind: {kind!r} is none of {', '.join(SPREAD_KINDS)}{nearest(kind, SPREAD_KINDS)}")
+    raise Problem(f"{place}: spread_kind: {kind!r} is none of {', '.join(SPREADS)}{nearest(kind, SPREADS)}")
 
 
 _NOTES = (

@@ -13,19 +13,11 @@ from rlrepro.errors import Problem
 from rlrepro.papers import stats
 from rlrepro.papers.card_reader import find_card
 from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.spreads import SHORT
 from rlrepro.papers.units import unit_name
 from rlrepro.papers.verdict import WORDS, Judgement, Verdict
 
 SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
-_SPREADS = {
-    "population sd": "population sd",
-    "sample sd": "sample sd",
-    "standard error": "standard error",
-    "interval 95": "half a 95 % interval",
-    "over episodes": "sd over episodes of one agent",
-    "unknown": "of an unknown kind",
-    "none": "",
-}
 
 
 def number(value: float | None, decimals: int = 2) -> str:
@@ -76,14 +68,14 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         return Row(claim.id, where, wanted, "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
-    about = [_SPREADS[claim.spread_kind] if claim.spread is not None else "no spread printed"]
+    about = [SHORT[claim.spread_kind] if claim.spread is not None else "no spread printed"]
     if claim.seeds or not card.is_computed(claim):
         about.append(count_of(claim.seeds, "seed") if claim.seeds else "seeds not stated")
     if claim.rule:
         about[0] = {"exact": "to the last digit", "about": '"about"'}.get(claim.rule, claim.rule)
     more = f" and {len(claim.values) - 1} more" if claim.values else ""
     measured, interval, seeds = "—", "", ""
-    if isinstance(verdict.test, stats.Comparison):
+    if isinstance(verdict.test, stats.ComputedTest):
         test = verdict.test
         measured = number(test.measured[test.reported.index(claim.reported)], decimals)
         seeds = (

@@ -73,17 +73,11 @@ def _line(group: Group, name: str, protocol: Protocol) -> Line:
     if scored.missing and len(set(scored.missing.values())) == 1 and not scored.per_seed:
         why = next(iter(scored.missing.values()))
     elif scored.missing:
-        why = "; ".join(filter(None, (why, missing_text(scored))))
+        why = "; ".join(filter(None, (why, scored.missing_text)))
     return Line(name, protocol, scored, why)
 
 
-def missing_text(scored: Score) -> str:
-    """The seeds without a score and why, as "seed 3: it stopped at env step 900", three of them at most."""
-    seeds = [f"seed {seed}: {why}" for seed, why in scored.missing.items()]
-    return "; ".join(seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
-
-
-def number(value: float | None) -> str:
+def return_text(value: float | None) -> str:
     """A return as a table shows it: two decimals, more where it is small; nothing for NaN."""
     if value is None or math.isnan(value):
         return ""
@@ -151,7 +145,7 @@ def _show(group: Group) -> None:
         if line.why:
             remarks.setdefault(line.why, []).append(line.name)
         if line.score and line.score.per_seed:
-            cells = (number(line.score.mean), number(line.population_sd), number(line.sample_sd))
+            cells = (return_text(line.score.mean), return_text(line.population_sd), return_text(line.sample_sd))
             table.add_row(*map(Text, (line.name, *cells, str(len(line.score.per_seed)))))
     if table.row_count:
         Console(highlight=False).print(table)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy import special
 
 from rlrepro.errors import Problem, nearest
+from rlrepro.papers.spreads import SPREADS
 
 Array = npt.NDArray[np.float64]
 Values = Sequence[float] | Array
@@ -39,14 +40,7 @@ ASSUMED_LEAST = 1.25
 # A number of seeds that the paper does not print.
 ASSUMED_SEEDS = 1
 
-KINDS = {
-    "population sd": "standard deviation over seeds, divided by n (NumPy's default)",
-    "sample sd": "standard deviation over seeds, divided by n − 1",
-    "standard error": "standard error of the mean over seeds",
-    "interval 95": "95 % interval of the mean over seeds: its half width, or low and high",
-    "over episodes": "standard deviation over episodes of one agent: says nothing of seeds",
-    "none": "not printed",
-}
+KINDS = tuple(kind for kind in SPREADS if kind != "unknown")  #: the kinds of spread that a test can count
 
 
 # --- what a paper printed
@@ -375,7 +369,7 @@ def holm_array(p: Array) -> Array:
     return corrected
 
 
-Verdict = Literal["reproduced", "above", "below", "inconclusive"]
+Word = Literal["reproduced", "above", "below", "inconclusive"]
 
 
 class Tested(Protocol):
@@ -393,7 +387,7 @@ class Tested(Protocol):
 class Decision:
     """A claim's verdict with its p-values after Holm's correction over the card."""
 
-    verdict: Verdict
+    verdict: Word
     p_equivalence: float
     p_difference: float
 
@@ -489,7 +483,7 @@ _ROUNDING = 1e-9  # of the arithmetic, relative
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComputedTest:
     """What was computed and not sampled, beside what is printed, number by number: nothing is left to a test.
 
     By rule "exact" or "about" each lies within ± margin of the printed one ("exact": half a unit of its last digit);
@@ -521,7 +515,7 @@ class Comparison:
         return int(np.argmax(np.abs(self.differences)))
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Word:
         if not self.outside:
             return "reproduced"
         furthest = max(self.outside, key=lambda index: abs(self.differences[index]))

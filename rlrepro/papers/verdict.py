@@ -47,7 +47,7 @@ class Verdict:
     kind: str  #: "equivalence", "one-sided", "order", or the rule of a printed number
     why: str  #: in a sentence
     score: Score | None = None
-    test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.Comparison | None = None
+    test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.ComputedTest | None = None
     decision: stats.Decision | None = None  #: p-values after Holm's correction
     interval: stats.Estimate | None = None  #: of our mean
     seeds_needed: power.SeedsNeeded | None = None
@@ -213,13 +213,13 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     if scored is None:
         return _Open(claim, kind, lack="not run", is_control=control)
     if len(scored.per_seed) == 0:
-        return _Open(claim, kind, scored, lack=_missing(scored))
+        return _Open(claim, kind, scored, lack=scored.missing_text)
     if kind == "one-sided":
         test: Any = stats.acceptance(scored.values, claim.reported, claim.margin)
     else:
         test = judge_score(claim, protocol, scored)
     notes = (_CONTROL,) if control else ()
-    return _Open(claim, kind, scored, test, _missing(scored) if scored.missing else "", notes, control)
+    return _Open(claim, kind, scored, test, scored.missing_text, notes, control)
 
 
 def _is_control(card: Card, claim: Claim) -> bool:
@@ -241,7 +241,7 @@ def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
         )
     if not np.isfinite(values).all():
         return _Open(claim, claim.rule, lack=f"{claim.measurement} computed {values[~np.isfinite(values)][0]}")
-    test = stats.Comparison(tuple(values.tolist()), claim.printed, claim.margin, claim.rule)
+    test = stats.ComputedTest(tuple(values.tolist()), claim.printed, claim.margin, claim.rule)
     return _Open(claim, claim.rule, test=test)
 
 
@@ -289,11 +289,6 @@ def normalise(environment: Environment, value: float) -> float:
     return (value - environment.random) / (environment.best - environment.random)
 
 
-def _missing(scored: Score) -> str:
-    seeds = [f"seed {seed}: {why}" for seed, why in scored.missing.items()]
-    return "; ".join(seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
-
-
 def _score_order(card: Card, order: Order, results: Results) -> _Open:
     protocol = card.protocols[order.protocol]
     sides: list[list[np.ndarray]] = []
@@ -305,7 +300,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
             if unit is None:
                 return _Open(order, "order", lack="not run")
             one = score(scaled(protocol, results.scale), unit.histories)
-            lacks += [f"{implementation} on {environment}, {_missing(one)}"] if one.missing else []
+            lacks += [f"{implementation} on {environment}, {one.missing_text}"] if one.missing else []
             side.append(one.values)
         sides.append(side)
     if any(len(values) < 2 for side in sides for values in side):
@@ -338,7 +333,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
         return dataclasses.replace(made, word="inconclusive", why=f"no seed has a score ({one.lack})")
     if isinstance(one.test, stats.Acceptance):
         word, why, notes = _accepted(one.test)
-    elif isinstance(one.test, stats.Comparison):
+    elif isinstance(one.test, stats.ComputedTest):
         word, why, notes = one.test.verdict, _as_printed(one.test), []
     elif isinstance(one.test, stats.OrderTest):
         assert decision is not None
@@ -364,12 +359,12 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
 
 
-def _as_printed(test: stats.Comparison) -> str:
+def _as_printed(test: stats.ComputedTest) -> str:
     """What came of a comparison, in a sentence without its full stop."""
     return _in_words(test).replace("-", "−")
 
 
-def _in_words(test: stats.Comparison) -> str:
+def _in_words(test: stats.ComputedTest) -> str:
     count, worst = len(test.measured), test.worst
     wanted = {"exact": "as printed", "about": f"within ± {test.margin:g} of"}.get(test.rule, test.rule)
     if count > 1:
@@ -526,7 +521,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         row |= {"reported": verdict.claim.reported, "margin": verdict.claim.margin}
         if verdict.claim.values:
             row["values"] = list(verdict.claim.values)
-    if isinstance(verdict.test, stats.Comparison):
+    if isinstance(verdict.test, stats.ComputedTest):
         row["measured"] = list(verdict.test.measured) if len(verdict.test.measured) > 1 else verdict.test.measured[0]
     if verdict.score is not None and verdict.score.per_seed:
         row["measured"] = verdict.score.mean

@@ -21,7 +21,7 @@ from rlrepro.papers.comparison import Beside, Comparison, Pair, Panel, Side, com
 from rlrepro.papers.importers import KINDS, load
 from rlrepro.papers.markdown import md, table_row
 from rlrepro.papers.protocol import STATISTICS, Protocol
-from rlrepro.papers.score import LAST_EPISODES, add_source_flags, number
+from rlrepro.papers.score import LAST_EPISODES, add_source_flags, return_text
 from rlrepro.papers.verdict import p_text
 
 STATISTIC_FLAGS = {name.replace(" ", "-"): name for name in STATISTICS if name not in ("one agent", "other")}
@@ -55,8 +55,8 @@ def _tables(panel: Panel, threshold: float | None) -> list[_Table]:
 def _side_row(side: Side) -> tuple[str, ...]:
     have, all_ = len(side.score.per_seed), len(side.group.histories)
     return (
-        side.label, str(all_) if have == all_ else f"{have} of {all_}", number(side.score.mean),
-        _interval(side.interval), number(side.sd), number(side.iqm),
+        side.label, str(all_) if have == all_ else f"{have} of {all_}", return_text(side.score.mean),
+        _interval(side.interval), return_text(side.sd), return_text(side.iqm),
     )  # fmt: skip
 
 
@@ -83,25 +83,25 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
         chance += f" [{estimate.low:.2f}, {estimate.high:.2f}]"
     interval = _range(pair.low, pair.high)
     return (
-        f"{pair.a} − {pair.b}", number(pair.difference), interval, "" if pair.p is None else p_text(pair.p),
+        f"{pair.a} − {pair.b}", return_text(pair.difference), interval, "" if pair.p is None else p_text(pair.p),
         "" if pair.p_holm is None else p_text(pair.p_holm), chance,
     )  # fmt: skip
 
 
 def _beside_row(one: Beside) -> tuple[str, ...]:
-    reported = number(one.number.reported.mean)
+    reported = return_text(one.number.reported.mean)
     if one.number.reported.spread is not None:
-        reported += f" ± {number(one.number.reported.spread)}"
+        reported += f" ± {return_text(one.number.reported.spread)}"
     if one.score is None:
         return one.number.id, reported, one.label, "not comparable", "", ""
     if isinstance(one.test, stats.Acceptance):
         difference = f"{one.test.reached} of {one.test.seeds} seeds reach it"
     else:
-        difference = number(one.score.mean - one.number.reported.center)
+        difference = return_text(one.score.mean - one.number.reported.center)
         if one.test is not None and math.isfinite(one.test.low):
             difference += f" {_range(one.test.low, one.test.high)}"
     return (
-        one.number.id, reported, one.label, number(one.score.mean), difference,
+        one.number.id, reported, one.label, return_text(one.score.mean), difference,
         "" if one.p_holm is None else p_text(one.p_holm),
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def _interval(estimate: stats.Estimate | None) -> str:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{number(low)}, {number(high)}]"
+    return "" if low is None or high is None else f"[{return_text(low)}, {return_text(high)}]"
 
 
 def _capital(text: str) -> str:
