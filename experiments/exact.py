@@ -51,7 +51,7 @@ class Stated(FiniteMDP):
         return np.full(shape, 1 / shape[1])
 
 
-# ------------------------------------------------------------------------------------------- finite tasks
+# --- finite tasks
 
 
 def random_policy_values(env: EnvSource, gamma: float) -> Floats:
@@ -95,7 +95,7 @@ def best_return(env: EnvSource, steps: int) -> float:
     return float(task.begins @ value)
 
 
-# ------------------------------------------------------------------------------------- Sutton & Barto's own
+# --- Sutton & Barto's own
 
 
 def best_arm(arms: int) -> float:

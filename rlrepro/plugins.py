@@ -47,7 +47,7 @@ _AGENT_PARTS = ["Config", "act", "predict", "update"]
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 
 
-# ---------------------------------------------------------------------------------------------------- agents
+# --- agents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +165,7 @@ def variants(family: str) -> Mapping[str, type[Any]]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ environments
+# --- environments
 
 
 @dataclasses.dataclass(frozen=True)

@@ -132,7 +132,7 @@ def way_on(problem: str) -> list[str]:
     return shlex.split(hint)
 
 
-# --------------------------------------------------------------------------------------------- names and flags
+# --- names and flags
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_folder_of_runs_is_answered_with_a_run_in_it(runs: Runs) -> None:
         assert f"did you mean {str(run)!r}?" in runs.command(*command, runs.folder / "the-rum").problem
 
 
-# ------------------------------------------------------------------------------------------------- numbers
+# --- numbers
 
 
 def numeric_flags(agent: str) -> dict[str, str]:
@@ -310,7 +310,7 @@ def test_the_numbers_of_evaluate_are_checked_like_those_of_train(flag: str, valu
         assert flag in runs.command("evaluate", run, flag, value).problem
 
 
-# -------------------------------------------------------------------------------------------- what is not there
+# --- what is not there
 
 
 class Spaces(gym.Env[Any, Any]):
@@ -426,7 +426,7 @@ def test_a_policy_trained_on_another_device_is_evaluated_on_this_one(runs: Runs)
     assert (outcome.status, outcome.err) == (0, "")
 
 
-# ------------------------------------------------------------------------------------------------ settings files
+# --- settings files
 
 WRONG_SETTINGS: list[tuple[str, Any]] = [
     ("env", 5), ("env", None), ("agent", []), ("seeds", "abc"), ("seeds", []), ("seeds", [0, 0]), ("seeds", [-1]),
@@ -502,7 +502,7 @@ def test_a_run_whose_settings_are_damaged_is_left_as_it_is(case: str, runs: Runs
     assert all_files(run) == before
 
 
-# ----------------------------------------------------------------------------------------------- the environment
+# --- the environment
 
 
 @pytest.mark.parametrize(
@@ -575,7 +575,7 @@ def test_a_worker_process_that_is_killed_is_told_in_one_line_and_the_other_saves
     assert kept(runs.folder / "r") == kept(whole)
 
 
-# -------------------------------------------------------------------------------------------------- a full disk
+# --- a full disk
 
 GROWING = (*DQN, "--seeds", "2", "--total-timesteps", "1200", "--checkpoint-every", "100", "--log-every", "100")
 
@@ -678,7 +678,7 @@ def test_whichever_write_finds_the_disk_full_nothing_is_lost(runs: Runs, monkeyp
     assert stopped >= 7  # run.json twice, settings.json, three checkpoints, the policy
 
 
-# -------------------------------------------------------------------------------------------------- checkpoints
+# --- checkpoints
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a bit of the length": lambda data: bytes([data[0] ^ 1]) + data[1:],
@@ -804,7 +804,7 @@ def test_a_finished_run_is_not_resumed_and_says_what_else_to_do(runs: Runs) -> N
     assert all_files(run) == before
 
 
-# ------------------------------------------------------------------------------------------- locks and signals
+# --- locks and signals
 
 
 def test_a_run_that_another_process_writes_to_is_left_alone(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,7 @@ def test_the_kits_own_cards_have_no_fault(name: str) -> None:
     assert load_card(name).name == name
 
 
-# --------------------------------------------------------------------------------------- each rule once
+# --- each rule once
 
 # what is replaced, by what, the line that the fault is on (as it begins, and its number among such), field, words
 RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
@@ -376,7 +376,7 @@ def test_a_card_that_is_not_toml_names_its_line(tmp_path: Path) -> None:
     assert [fault.line for fault in faults] == [line_of(VALID, "authors")]
 
 
-# ----------------------------------------------------------------------------------------- lines of TOML
+# --- lines of TOML
 
 BARE = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
 PLAIN = st.one_of(
@@ -434,7 +434,7 @@ def test_the_line_of_each_key_is_where_it_is_written(
     assert {path: found.get(path) for path in expected} == expected
 
 
-# ------------------------------------------------------------------------------------------ mutated cards
+# --- mutated cards
 
 _VALUES = r"""
 nan | inf | -inf | 0 | -1 | 1 | 1e308 | 1e400 | -0.0 | 1e-320 | 3.5 | 99999999999999999999999999 | 0x7f | true | false

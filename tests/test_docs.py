@@ -17,7 +17,8 @@ from rlrepro import cli
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 # The commands of these take long.
-WITH_COMMANDS = [name for name in PAGES if name not in ("agents.md", "calibration.md", "measured.md", "scoreboard.md")]
+LONG = ("agents.md", "calibration.md", "measured.md", "scoreboard.md", "speed.md")
+WITH_COMMANDS = [name for name in PAGES if name not in LONG]
 SHORT = "--total-timesteps 600 --final-eval-episodes 2 --eval-episodes 1 --processes 1"
 
 

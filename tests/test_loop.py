@@ -20,7 +20,7 @@ from rlrepro.seeds import Streams, env_seed
 from rlrepro.vector import Batch, Singles, VectorEnv
 from tests.conftest import Runs
 
-# ------------------------------------------------------------------------------------------------ the order
+# --- the order
 
 
 class Tape:
@@ -126,7 +126,7 @@ def test_an_agent_learns_from_a_step_before_it_acts_again() -> None:
     assert kinds == "a" + "auu" * 3
 
 
-# --------------------------------------------------------------------------------------------- episode counts
+# --- episode counts
 
 
 class Kept:
@@ -191,7 +191,7 @@ def build(name: str, spaces: Any, seeds: Sequence[int], num_envs: int = 1, **con
     return form(setup, form.Config(**config))
 
 
-# ------------------------------------------------------------------------------------------------ evaluation
+# --- evaluation
 
 
 class Probe(gym.Env[np.ndarray, int]):
@@ -430,7 +430,7 @@ def test_a_number_that_is_not_finite_stops_an_evaluation(wrong: str) -> None:
         loop.evaluate(agent, batch, (0,), 2, True)
 
 
-# ---------------------------------------------------------------------------------------------- in whole runs
+# --- in whole runs
 
 
 def test_a_run_keeps_every_episode_and_evaluates_when_it_should(runs: Runs) -> None:

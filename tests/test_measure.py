@@ -148,7 +148,7 @@ def verdicts(card: Card, folder: Path) -> dict[str, Verdict]:
     return {v.claim.id: v for v in judge(card, read_results(folder / "results")).verdicts}
 
 
-# ------------------------------------------------------------------------------------------------------- cards
+# --- cards
 
 FAULTS = {
     "an unknown function": (
@@ -256,7 +256,7 @@ def test_installed_functions_are_found_by_name() -> None:
     assert find_measurement("left_excess").takes_seeds
 
 
-# ------------------------------------------------------------------------------------------------------- rules
+# --- rules
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_lengths_are_told_by_where_episodes_end() -> None:
         Protocol.from_table({"returns": "evaluation", "of": "length"})
 
 
-# ------------------------------------------------------------------------------------------------------- results
+# --- results
 
 
 def test_what_is_measured_is_kept_and_judged(functions: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def close(found: Any, expected: Any) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------- against VecNormalize
+# --- against VecNormalize
 
 
 @pytest.mark.parametrize(("env_id", "num_envs", "gamma"), [("CartPole-v1", 4, 0.99), ("Pendulum-v1", 3, 0.9)])
@@ -78,7 +78,7 @@ def test_every_step_of_every_seed_is_vec_normalize_s(env_id: str, num_envs: int,
     assert transition.obs.dtype == obs.dtype == transition.next_obs.dtype == np.float32
 
 
-# ------------------------------------------------------------------------------------------------------ by hand
+# --- by hand
 
 
 class Ladder(gym.Env[Any, Any]):
@@ -176,7 +176,7 @@ def test_moments_are_those_of_all_values_and_a_seed_s_are_its_own_to_the_bit(
         assert one.var.tobytes() == together.var[row].tobytes()
 
 
-# ----------------------------------------------------------------------------------------------- resuming, exactly
+# --- resuming, exactly
 
 OPAQUE = """
 import gymnasium
@@ -230,7 +230,7 @@ def test_where_the_environment_cannot_be_restored_its_statistics_are(tmp_path: P
     assert state["normalise"]["returns"]["count"] == pytest.approx(1e-4 + 900)
 
 
-# ------------------------------------------------------------------------------------------ records and evaluation
+# --- records and evaluation
 
 
 def test_what_is_recorded_are_the_environment_s_own_returns(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_evaluation_may_be_stochastic(tmp_path: Path, runs: Runs) -> None:
     assert replayed(drawn, deterministic=False).tolist() == [final_returns(drawn, seed) for seed in range(2)]
 
 
-# ------------------------------------------------------------------------------------------------------ bad input
+# --- bad input
 
 WHOLE = """
 import gymnasium, numpy as np

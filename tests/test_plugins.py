@@ -137,7 +137,7 @@ def write(file: Path, *sources: str) -> Path:
     return file
 
 
-# ---------------------------------------------------------------------------------------------- environments
+# --- environments
 
 BY_PACKAGE: dict[str, tuple[str, str, dict[str, str]]] = {
     "package:Id-v0": (ENVIRONMENT + REGISTRATION, "theirs:Theirs-v0", {}),
@@ -214,7 +214,7 @@ def test_worker_processes_find_what_is_not_ours(way: str, site: Site, runs: Runs
     assert returns(run, 0) == returns(run, 1) == {(7.0, 7)}
 
 
-# ---------------------------------------------------------------------------------------------------- agents
+# --- agents
 
 
 @pytest.mark.parametrize("way", ["entry point", "package:Class", "file.py:Class"])
@@ -277,7 +277,7 @@ def test_an_entry_point_that_leads_nowhere_is_named(
     assert words in problem
 
 
-# -------------------------------------------------------------------------------------------------- wrappers
+# --- wrappers
 
 
 @pytest.mark.parametrize("way", ["entry point", "package:Class", "file.py:Class"])
@@ -332,7 +332,7 @@ def test_a_wrapper_that_cannot_be_is_refused(wrapper: str, words: str, runs: Run
     assert runs.left() == []
 
 
-# ---------------------------------------------------------------------------------- reading without importing
+# --- reading without importing
 
 
 def described(source: AgentSource) -> dict[str, Any]:
@@ -436,7 +436,7 @@ def test_an_unusual_agent_is_described_as_importing_it_does(
     assert described(source) == imported(source)
 
 
-# ------------------------------------------------------------------------------------------------------ list
+# --- list
 
 
 def named(lines: Iterable[str]) -> set[str]:

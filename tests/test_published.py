@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOKS = load_book()
 
 
-# The data
+# --- the data
 
 
 def faults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], place: str = "") -> list[str]:
@@ -175,7 +175,7 @@ def test_the_book_opens_quickly_and_without_torch() -> None:
     assert best < 0.5
 
 
-# The traps, one by one
+# --- the traps, one by one
 
 
 def test_there_are_twenty_traps_and_each_is_handled() -> None:
@@ -275,7 +275,7 @@ def test_versions(env: str, first: int, second: int, same: bool | None) -> None:
     assert load_traps().between(env, second, first)[0] is same
 
 
-# Finding
+# --- finding
 
 
 def test_names() -> None:
@@ -302,7 +302,7 @@ def test_find() -> None:
     assert BOOKS.find("Walk-v0") == []
 
 
-# Comparing
+# --- comparing
 
 
 @pytest.fixture(scope="module")
@@ -571,7 +571,7 @@ def test_every_metric_pattern_is_one(tmp_path: Path) -> None:
         load_book(tmp_path / "bad.jsonl")
 
 
-# The command
+# --- the command
 
 
 def test_ask(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,7 +619,7 @@ def test_bad_questions(command: Command, arguments: list[str], said: str) -> Non
     assert said in command("published", *arguments).problem
 
 
-# What a card's environment is warned of
+# --- what a card's environment is warned of
 
 
 @pytest.mark.parametrize(

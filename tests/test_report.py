@@ -411,7 +411,7 @@ def test_many_claims_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert html.tags.count("details") == 8
 
 
-# ------------------------------------------------------------------------------------------- small parts
+# --- small parts
 
 
 def test_numbers() -> None:
@@ -460,7 +460,7 @@ def test_window_of_what_counts() -> None:
     assert window(Protocol("training", last=10_000), made) is None
 
 
-# ------------------------------------------------------------------------------------------ the command
+# --- the command
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -149,7 +149,7 @@ def test_the_same_command_twice_gives_the_same_bytes_however_much_is_evaluated_a
         assert final == list(read_rows(first / "seeds" / str(seed) / "evaluations.csv"))
 
 
-# ---------------------------------------------------------------------------------------------------- resuming
+# --- resuming
 
 SHORTER = ["--total-timesteps", "1500", "--checkpoint-every", "75"]  # for those that learn at every step
 RESUMED = {

@@ -63,7 +63,7 @@ def outcome(run: Path, seed: int) -> dict[str, bytes]:
     return {name: (run / "seeds" / str(seed) / name).read_bytes() for name in names}
 
 
-# --------------------------------------------------------------------------------- the same as the library by hand
+# --- the same as the library by hand
 
 BY_HAND: dict[str, tuple[str, int, list[str], dict[str, Any]]] = {
     "ppo": ("CartPole-v1", 2, ["--n-steps", "64", "--learning-rate-schedule", "linear", "--gamma", "0.9"],
@@ -194,7 +194,7 @@ def test_the_defaults_are_those_of_the_installed_library() -> None:
         assert shapes == {key: value.shape for key, value in plain.policy.state_dict().items()}, name
 
 
-# ----------------------------------------------------------------------------------------------- our run folder
+# --- our run folder
 
 
 def tags(run: Path) -> set[str]:
@@ -328,7 +328,7 @@ def test_every_flag_of_every_algorithm_is_taken_and_written() -> None:
         assert again.processes == 2
 
 
-# ----------------------------------------------------------------------------------------------------- the door
+# --- the door
 
 LEFT = """
 import dataclasses, os, signal, time

@@ -74,7 +74,7 @@ def changed(settings: Settings, file: Path, **changes: Any) -> str:
     return str(file)
 
 
-# --------------------------------------------------------------------------------------------- precedence
+# --- precedence
 
 
 def test_the_nearest_preset_wins_and_its_source_is_shown(layered: str) -> None:
@@ -172,7 +172,7 @@ def test_help_and_the_closing_list_show_where_each_value_came_from(layered: str,
     assert "CartPole-v1: env_ = 3, total_timesteps = 400 [the environment's source]" in text
 
 
-# --------------------------------------------------------------------------------------- seeds and processes
+# --- seeds and processes
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_seeds_are_dealt_evenly_in_order_and_none_is_lost(count: int, processes:
 SOME = parse("--agent", "random", *BRIEF)
 
 
-# ------------------------------------------------------------------------------------------- the environment
+# --- the environment
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_env_kwargs_reach_the_environment(runs: Runs) -> None:
     assert lengths == {"3"}
 
 
-# ------------------------------------------------------------------------------------------------ round trip
+# --- round trip
 
 
 @pytest.mark.parametrize("agent", ["ppo", "dqn"])
@@ -299,7 +299,7 @@ def test_settings_survive_their_file(data: st.DataObject) -> None:
     assert Settings.from_json(settings.to_json(), "a file") == settings
 
 
-# ------------------------------------------------------------------------------------------------- any value
+# --- any value
 
 FLAGS = {
     name: [

@@ -24,7 +24,7 @@ def test_every_installed_function_is_one() -> None:
         assert find_measurement(name).function.__name__ == name
 
 
-# ---------------------------------------------------------------------------------------------------- computed
+# --- computed
 
 
 def test_steps_of_the_shortest_and_of_the_random_way() -> None:
@@ -104,7 +104,7 @@ def test_values_of_the_random_policy_are_those_of_finite() -> None:
     np.testing.assert_array_equal(exact.random_policy_values(source, 0.9), expected)
 
 
-# ----------------------------------------------------------------------------------------------------- sampled
+# --- sampled
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "bandit_reward": ("TenArmedTestbed-v0", {"epsilon": 0.1, "initial_value": 0.0, "steps": 60, "last": 20}),

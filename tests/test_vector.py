@@ -160,7 +160,7 @@ def of_seed(played: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
     return {name: values[:, row : row + 1] for name, values in played.items()}
 
 
-# ---------------------------------------------------------------------------------------- one semantics
+# --- one semantics
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
@@ -230,7 +230,7 @@ def test_an_end_at_the_time_limit_is_both_terminated_and_truncated() -> None:
     assert both.any()
 
 
-# ------------------------------------------------------------------------------------------------- actions
+# --- actions
 
 
 class Told(gym.Env[np.ndarray, Any]):
@@ -335,7 +335,7 @@ def test_other_action_spaces_do_not_stop_the_environment_from_being_built(space:
     assert VectorEnv(Singles(partial(Told, space), 1), (0,), 1).action_space == space
 
 
-# ------------------------------------------------------------------------------------------------- streams
+# --- streams
 
 FORMS: dict[str, Callable[[int], Batch]] = {
     "singles": partial(Singles, SingleGame),
@@ -377,7 +377,7 @@ def test_episodes_begun_anew_depend_on_the_seed_and_the_step_alone() -> None:
     assert (anew((3,), 50) != anew((3,), 60)).any()
 
 
-# ------------------------------------------------------------------------------------------------ failures
+# --- failures
 
 
 class Fragile(SingleGame):
@@ -444,7 +444,7 @@ def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: st
     assert env.num_steps == (0 if how == "reset" else 2)  # a step that failed does not count
 
 
-# ------------------------------------------------------------------------------------------------ contract
+# --- contract
 
 
 class Sound(gym.Env[np.ndarray, int]):
@@ -534,7 +534,7 @@ def test_a_sound_environment_passes(make: Make) -> None:
     check_contract(make(), "Sound-v0")
 
 
-# ------------------------------------------------------------------------------------------------ snapshots
+# --- snapshots
 
 PLAIN = ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4", "Pendulum-v1", "MountainCar-v0")
 WRAPPED: dict[str, tuple[str, str]] = {

@@ -62,7 +62,7 @@ class Bundle:
     verdicts: Mapping[str, Any]
 
 
-# ------------------------------------------------------------------------------------------------- packing
+# --- packing
 
 
 def pack(folder: Path, into: Path | None = None) -> Path:
@@ -118,7 +118,7 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-# ------------------------------------------------------------------------------------------------- reading
+# --- reading
 
 
 def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
@@ -273,7 +273,7 @@ def _json(data: bytes, place: str) -> dict[str, Any]:
     return values
 
 
-# ----------------------------------------------------------------------------------------------- verifying
+# --- verifying
 
 
 def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
@@ -507,7 +507,7 @@ def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
     return 1 if any(one.differs for one in reruns) else 0
 
 
-# --------------------------------------------------------------------------------------------- the commands
+# --- the commands
 
 
 def main(arguments: Sequence[str]) -> int:

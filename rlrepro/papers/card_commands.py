@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     return {"new": _new, "check": _check, "diff": _diff}[asked.command](asked)
 
 
-# ----------------------------------------------------------------------------------------------------- new
+# --- new
 
 
 def _new(asked: argparse.Namespace) -> int:
@@ -188,7 +188,7 @@ where = ""  # TODO: a table or figure
 """
 
 
-# --------------------------------------------------------------------------------------------------- check
+# --- check
 
 
 def _check(asked: argparse.Namespace) -> int:
@@ -227,7 +227,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-# ---------------------------------------------------------------------------------------------------- diff
+# --- diff
 
 
 def _diff(asked: argparse.Namespace) -> int:

@@ -190,7 +190,7 @@ def write(comparison: Comparison, folder: Path) -> list[Path]:
     return written
 
 
-# ------------------------------------------------------------------------------------------ the command
+# --- the command
 
 
 def main(arguments: Sequence[str]) -> int:

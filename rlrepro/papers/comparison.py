@@ -115,7 +115,7 @@ def published_number(identity: str) -> PublishedNumber:
     )
 
 
-# ------------------------------------------------------------------------------------------- comparing
+# --- comparing
 
 
 def compare(
@@ -302,7 +302,7 @@ def _holm(panels: Sequence[Panel]) -> list[Panel]:
     return made
 
 
-# ------------------------------------------------------------------------------------ published numbers
+# --- published numbers
 
 
 def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:

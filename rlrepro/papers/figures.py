@@ -142,7 +142,7 @@ def _rounded(svg: bytes) -> bytes:
     return re.sub(rb'\bd="[^"]*"', one, svg)
 
 
-# -------------------------------------------------------------------------------------------- the curves
+# --- the curves
 
 
 def training_curve(histories: Sequence[History], total: int) -> Curve:
@@ -173,7 +173,7 @@ def evaluation_curve(histories: Sequence[History]) -> Curve:
     return Curve(x, np.where(np.isfinite(y), y, np.nan))
 
 
-# ------------------------------------------------------------------------------------------- the figures
+# --- the figures
 
 
 def learning_curve(

@@ -241,7 +241,7 @@ def _sniff(path: Path) -> str:
     raise Problem(f"{path}: not known what it is ({_expected()}); say it with --as {', '.join(list(KINDS)[2:])}")
 
 
-# ------------------------------------------------------------------------------------------------ groups
+# --- groups
 
 
 def _group(seeds: Sequence[_Seed]) -> Group:
@@ -324,7 +324,7 @@ def _seed_of(name: str, named: bool = False) -> tuple[str, int | None]:
     return (name, None) if found is None else (name[: found.start()] + name[found.end() :], int(found[1]))
 
 
-# ------------------------------------------------------------------------------------------------ our own
+# --- our own
 
 
 def _run(path: Path) -> Iterator[_Seed]:
@@ -361,7 +361,7 @@ def _results(path: Path) -> Iterator[_Seed]:
             yield _Seed(key, title, env, path, "results", h.seed, h, None, _how(about), None, notes)
 
 
-# ------------------------------------------------------------------------------------- Stable-Baselines3
+# --- Stable-Baselines3
 
 
 def _stable_baselines(path: Path, root: Path, monitors: Sequence[Path], npz: Path | None) -> _Seed:
@@ -435,7 +435,7 @@ def _evaluations(path: Path) -> tuple[np.ndarray, str]:
     return points, f"{results.shape[1]} episodes"
 
 
-# ------------------------------------------------------------------------------------------- TensorBoard
+# --- TensorBoard
 
 
 def _tensorboard(path: Path, root: Path, columns: Mapping[str, str]) -> _Seed:
@@ -500,7 +500,7 @@ def _points(events: Any, tag: str, path: Path) -> np.ndarray:
     return points[np.argsort(points[:, 0], kind="stable")]
 
 
-# --------------------------------------------------------------------------------------------------- CSV
+# --- CSV
 
 
 def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed]:

@@ -37,7 +37,7 @@ _MANY = 40
 _MOST_ROWS, _MOST_TASKS = 60, 12
 
 
-# ------------------------------------------------------------------------------------------------ the page
+# --- the page
 
 
 _Seed = tuple[str, str, str]  # seed, value, why it has none
@@ -345,7 +345,7 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
     ]  # fmt: skip
 
 
-# -------------------------------------------------------------------------------------------- statistics
+# --- statistics
 
 
 def _coverage(kind: str, seeds: int) -> str | None:
@@ -448,7 +448,7 @@ def _p_pair(raw: float, corrected: float | None) -> str:
     return f"{p_text(raw)}; {p_text(corrected)} after Holm's correction (1979)"
 
 
-# ------------------------------------------------------------------------------------- the whole card
+# --- the whole card
 
 
 def _overview(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:

@@ -75,7 +75,7 @@ class UnitPlan:
     problem: str = ""
 
 
-# ------------------------------------------------------------------------------------------------ the probe
+# --- the probe
 
 
 def probe_run(settings: Settings) -> Probe:
@@ -203,7 +203,7 @@ class _Group:
         )
 
 
-# ---------------------------------------------------------------------------------------------- arithmetic
+# --- arithmetic
 
 
 def predict(settings: Settings, probe: Probe, limit: int | None) -> Cost:
@@ -302,7 +302,7 @@ def _seeds_to_accept() -> tuple[int, int]:
     return seeds, enough
 
 
-# ------------------------------------------------------------------------------------------------ what is shown
+# --- what is shown
 
 
 def show_plan(

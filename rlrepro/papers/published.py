@@ -31,7 +31,7 @@ DATA = Path(__file__).with_name("data")
 BOOK = DATA / "published.jsonl"
 
 
-# What is known of traps and versions
+# --- what is known of traps and versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def load_traps() -> Traps:
     )
 
 
-# The book
+# --- the book
 
 
 @dataclasses.dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _check(row: Published, place: str) -> None:
             raise Problem(f"{place}: spread: the {row.spread_kind} of per_seed is {spread:.6g}, not {row.spread:g}")
 
 
-# The protocol of a sentence
+# --- the protocol of a sentence
 
 
 def _protocol(table: Table, place: str) -> Made:

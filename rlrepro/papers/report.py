@@ -81,7 +81,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
     return judgement
 
 
-# ------------------------------------------------------------------------------------------------ Markdown
+# --- Markdown
 
 
 def markdown(judgement: Judgement, has_overview: bool = False) -> str:
@@ -118,7 +118,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     return "\n".join(lines)
 
 
-# --------------------------------------------------------------------------------------------------- badge
+# --- badge
 
 
 def badge(judgement: Judgement) -> str:
@@ -152,7 +152,7 @@ def shield(left: str, right: str, colour: str) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------ terminal
+# --- terminal
 
 
 def _show(judgement: Judgement, into: Path) -> None:

@@ -186,7 +186,7 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
         )
 
 
-# ------------------------------------------------------------------------------------------------ claims
+# --- claims
 
 
 @dataclasses.dataclass(frozen=True)
@@ -437,7 +437,7 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-# -------------------------------------------------------------------------------------------- aggregates
+# --- aggregates
 
 
 def _of_agents(card: Card) -> list[Claim]:
@@ -501,7 +501,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
     return tuple(made), tuple(improvements)
 
 
-# ------------------------------------------------------------------------------------------------ as JSON
+# --- as JSON
 
 
 def as_json(judgement: Judgement) -> dict[str, Any]:
