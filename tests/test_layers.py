@@ -21,8 +21,8 @@ RULES: dict[str, tuple[frozenset[str] | None, tuple[str, ...]]] = {
 }
 
 
-# Training knows nothing of papers. Commands do: the list of them, the one that reproduces papers, and `train`, which has
-# a finished run compared with what was published.
+# Training knows nothing of papers. Commands do: the list of them, the one that reproduces papers, and `train`, which
+# has a finished run compared with what was published.
 FACES = {"cli.py", "reproduce.py", "train.py"}
 
 # A peer is a library's algorithms: its file imports that library, and no other file of agents/ does.
