@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from rlrepro.errors import Problem
 from rlrepro.papers import bundle
 from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.report import markdown
 from rlrepro.papers.reproduction import Reproduction
 from rlrepro.papers.results import read_results, write_results
 from rlrepro.papers.units import choose, units_of
@@ -321,6 +322,46 @@ def test_what_a_bundle_says_cannot_speak_to_the_terminal(packed: Path, command: 
     assert "\nall well" not in outcome.out
 
 
+def test_a_claim_that_is_stated_twice(packed: Path, command: Command) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        stated = json.loads(files["verdicts.json"])
+        stated["verdicts"].insert(0, {**stated["verdicts"][1], "verdict": "reproduced"})
+        files["verdicts.json"] = json.dumps(stated).encode()
+
+    outcome = command("verify", rewrite(packed, edit, restate=True))
+    assert outcome.status == 1
+    assert "3 verdicts are stated, of 2 claims" in outcome.out
+
+
+def test_a_page_that_says_something_else_is_told_of(packed: Path, command: Command) -> None:
+    """The packed one is "# A report": a text of whoever packed it."""
+    told = "its report.md is NOT what this version writes of its results"
+    assert told in command("verify", packed, "--claims", "pole", "--seeds", "1").out
+    opened = bundle.open_bundle(packed, packed.parent / "opened")
+    pages = {"report.md": markdown(judge(opened.card, opened.results)).encode()}
+
+    def edit(files: dict[str, bytes]) -> None:
+        files.update(pages)
+
+    honest = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "again")
+    assert bundle._note_on_pages(honest) == ""
+
+
+def test_a_claim_is_run_again_as_it_was_reproduced(tmp_path: Path, command: Command) -> None:
+    """What its runs record depends on the other claims that share them."""
+    folder = tmp_path / "made-up"
+    folder.mkdir()
+    curve = '[protocol.curve]\nreturns = "evaluation"\nlast = 1\neval_every = 100\neval_episodes = 2\n'
+    claim = '[[claim]]\nid = "curve"\nenvironment = "CartPole-v1"\nprotocol = "curve"\n'
+    text = CARD.replace("[claim_defaults]", f"{curve}[claim_defaults]") + claim
+    (folder / "card.toml").write_text(text)
+    card = load_card(str(folder / "card.toml"))
+    assert Reproduction(folder, card, 1.0, ["test"], 1).run(units_of(card, *choose(card, [])), (3, 5)) == []
+    outcome = command("verify", bundle.pack(folder, tmp_path / "it.rlrepro.zip"), "--claims", "pole", "--seeds", "1")
+    assert outcome.status == 0
+    assert "the same bit for bit, 1 of 1 seeds" in outcome.out
+
+
 def test_verify_runs_a_claim_again_bit_for_bit(packed: Path, command: Command) -> None:
     outcome = command("verify", packed, "--claims", "pole", "--seeds", "1")
     assert (outcome.status, outcome.err) == (0, "")
@@ -334,7 +375,7 @@ def test_seeds_that_the_bundle_has_not(packed: Path, command: Command) -> None:
     assert "no claim 'poel'; did you mean 'pole'?" in command("verify", packed, "--claims", "poel").problem
 
 
-def _again(reproduction: Path, shift: float) -> tuple[list[bundle.Rerun], list[str]]:
+def _again(reproduction: Path, shift: float, seeds: tuple[int, ...] = (3, 5)) -> tuple[list[bundle.Rerun], list[str]]:
     """The reproduction against itself with every return moved."""
     card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
     units = units_of(card, *choose(card, ["pole"]))
@@ -342,7 +383,7 @@ def _again(reproduction: Path, shift: float) -> tuple[list[bundle.Rerun], list[s
     moved = [dataclasses.replace(h, episodes=h.episodes + np.array([0.0, shift])) for h in unit.histories]
     runs = tuple({**run, "versions": {**run["versions"], "torch": "0.1"}} for run in unit.runs)
     ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=tuple(moved), runs=runs)})
-    return bundle.compare(card, card.claims[:1], units, theirs, ours, (3, 5)), bundle.circumstances(theirs, ours, units)
+    return bundle.compare(card, card.claims[:1], units, theirs, ours, seeds), bundle.circumstances(theirs, ours, units)
 
 
 def test_other_bits_that_are_statistically_the_same(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,6 +407,14 @@ def test_one_seed_with_other_bits_decides_nothing(reproduction: Path) -> None:
     reruns, _ = _again(reproduction, 0.125)
     lone = dataclasses.replace(reruns[0].tests["pole"], reported_sd=None, p_difference=1.0)
     assert dataclasses.replace(reruns[0], tests={"pole": lone}).differs
+
+
+def test_one_seed_that_was_run_again_decides_nothing(reproduction: Path) -> None:
+    reruns, _ = _again(reproduction, 400.0, seeds=(3,))
+    (test,) = reruns[0].tests.values()
+    assert test.measured_seeds == 1
+    assert reruns[0].word(test).startswith("NOT DECIDED: one seed was run again")
+    assert reruns[0].differs
 
 
 def test_bundle_says_where_it_wrote(reproduction: Path, command: Command, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import math
 import re
@@ -12,16 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from rlrepro.errors import Problem
 from rlrepro.papers import compare_command, comparison, stats, verdict
+from rlrepro.papers.beside_book import barred
 from rlrepro.papers.cards import Claim
 from rlrepro.papers.compare_figure import curves
 from rlrepro.papers.comparison import PublishedNumber
 from rlrepro.papers.importers import Group, load
 from rlrepro.papers.protocol import History, Protocol, score
+from rlrepro.papers.published import load_book
 from rlrepro.papers.score import PROTOCOLS, score_all
+from rlrepro.settings import parse_train
 from tests.conftest import Command, Runs
 
 NONE = np.empty((0, 2))
@@ -292,6 +298,49 @@ def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> No
     assert beside.score is None
     assert why in beside.why
     assert "not comparable" in compare_command.as_markdown(comparison.compare([ended("a", [1.0, 2.0])], None, [one]))
+
+
+def test_a_number_that_nothing_can_be_held_against_is_not() -> None:
+    """Whatever the runs say of their settings: its own cautions bar it."""
+    row = next(row for row in load_book().rows if barred(row) and row.protocol.can_score is None and not row.frames)
+    one = dataclasses.replace(comparison.published_number(row.id), env="E-v0", steps=10, protocol=LAST)
+    (panel,) = comparison.compare([ended("a", [1.0, 2.0])], None, [one]).panels
+    assert panel.beside[0].score is None
+    assert panel.beside[0].why == barred(row)[0]
+
+
+def test_a_run_that_went_on_is_not_the_agent_that_was_published() -> None:
+    final = dataclasses.replace(history(0, evaluations=[1.0, 2.0]), final=np.array([5.0]))
+    one = published(5.0, Protocol("evaluation", "one agent"), kind="over episodes", seeds=1)
+    (panel,) = comparison.compare([group("a", final)], LAST, [one]).panels
+    assert panel.beside[0].why == "it is of one agent after 10 env steps, the runs of 20"
+
+
+def test_settings_of_every_seed_count() -> None:
+    """Of a group under one label, a part of which was evaluated in another way."""
+    row = next(row for row in load_book().rows if row.id == "zoo-ppo-cartpole-v1")
+    flags = ["--env", row.env, "--agent", "ppo", "--num-envs", "1", "--total-timesteps", str(row.steps)]
+    asked = [parse_train([*flags, *more]) for more in ([], ["--no-eval-deterministic"])]
+    settings = tuple(request.settings for request in asked)  # type: ignore[union-attr]
+    final = dataclasses.replace(history(0, evaluations=[1.0]), final=np.array([5.0]))
+    number = comparison.published_number(row.id)
+    why = {}
+    for name, own in (("one", settings[:1]), ("both", settings), ("other", settings[1:])):
+        mixed = group(name, final, env=row.env, settings=own)
+        why[name] = comparison.compare([mixed], LAST, [number]).panels[0].beside[0].why
+    assert why["one"] == ""
+    assert why["both"] == why["other"] == "its policy did not explore, and this run's evaluations are stochastic"
+
+
+@given(
+    st.lists(st.floats(-5, 5), min_size=3, max_size=6), st.lists(st.floats(-5, 5), min_size=3, max_size=6),
+)  # fmt: skip
+def test_an_interval_has_zero_outside_where_p_is_small(a: list[float], b: list[float]) -> None:
+    (panel,) = comparison.compare([ended("a", a), ended("b", b)]).panels
+    (pair,) = panel.pairs
+    if pair.low is None or pair.high is None or pair.p is None or abs(pair.p - 0.05) < 1e-9:
+        return
+    assert (pair.p < 0.05) == (not pair.low <= 0 <= pair.high)
 
 
 def test_one_published_agent_is_one_sided_and_no_spread_is_not_tested() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -155,6 +156,19 @@ def test_sub_environments_stand_in_order_of_time_and_a_half_written_line_is_said
     assert any("half-written" in note for note in group.notes)
 
 
+def test_a_monitor_file_that_was_gone_on_with_is_one_run(tmp_path: Path) -> None:
+    """By `override_existing=False` a second session begins its clock anew, below the rows of the first."""
+    (tmp_path / "monitor.csv").write_text(MONITOR + "1.0,10,1.0\n2.0,10,2.0\n3.0,10,0.5\n4.0,10,1.5\n")
+    group = one(load([tmp_path]))
+    assert group.histories[0].episodes.tolist() == [[10, 1], [20, 2], [30, 3], [40, 4]]
+    assert any("its clock begins anew in line 5" in note for note in group.notes)
+
+
+def test_an_environment_without_a_name_is_not_called_none(tmp_path: Path) -> None:
+    (tmp_path / "monitor.csv").write_text(MONITOR.replace("E-v0", "None") + "1.0,10,1.0\n")
+    assert one(load([tmp_path])).env == ""
+
+
 def test_monitor_files_of_two_environments_are_no_seed(tmp_path: Path) -> None:
     (tmp_path / "0.monitor.csv").write_text(MONITOR + "1,1,1\n")
     (tmp_path / "1.monitor.csv").write_text(MONITOR.replace("E-v0", "F-v0") + "1,1,1\n")
@@ -246,6 +260,13 @@ def test_a_seed_twice_is_refused(tmp_path: Path) -> None:
     assert "seed 1 of ppo is there twice" in problem(tmp_path)
 
 
+def test_two_runs_in_one_folder_are_no_seed(tmp_path: Path) -> None:
+    for begun in (0.0, 100.0):  # one file each
+        events(tmp_path, {"eval/mean_reward": [(1000 * n, begun + n) for n in range(1, 4)]})
+        os.rename(next(tmp_path.glob("events*")), tmp_path / f"{begun:03.0f}.tfevents.1")
+    assert "eval/mean_reward goes back from env step 3,000 to 1,000: two runs in one folder?" in problem(tmp_path)
+
+
 def test_tags_can_be_named(tmp_path: Path) -> None:
     events(tmp_path / "seed-5", {"my/return": [(5, 1.0), (9, 2.0)]})
     said = problem(tmp_path)
@@ -292,6 +313,9 @@ def test_run_folders_and_results(runs: Runs, tmp_path: Path) -> None:
     kept = one(load([tmp_path / "card"]))
     assert [h.episodes.tolist() for h in kept.histories] == [h.episodes.tolist() for h in histories]
     assert "0.5 of the paper's steps" in kept.notes[0]
+    assert [shared(own) for own in kept.settings] == [shared(settings_)]
+    assert one(load([first, second])).settings == (settings_,)
+    assert [own.num_envs for own in one(load([first, other], labels=["a", "a"])).settings] == [settings_.num_envs, 2]
     rows = one(load([tmp_path / "card" / "results" / "u.csv.gz"]))
     assert [h.final.tolist() for h in rows.histories] == [h.final.tolist() for h in histories]
 

@@ -212,6 +212,12 @@ FAULTS = {
     ),
     "one that is not among them": ("values = [0.1, ", "values = [0.4, ", "claim[3].values", "should hold 0.1"),
     "a margin without a reason": ('margin_why = "a whole one"\n', "", "claim[1].margin_why", "why that margin"),
+    "about numbers of several sizes": (
+        'rule = "exact"\nreported = 0.1',
+        'rule = "about"\nreported = 0.1',
+        "claim[3].margin",
+        "of several sizes",
+    ),
     "about nothing": (
         'reported = 5.0\nmargin = 1.0\nmargin_why = "a whole one"',
         "reported = 0.0",

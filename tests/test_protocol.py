@@ -175,6 +175,22 @@ def test_a_milestone_is_met_by_the_evaluation_that_was_due_then() -> None:
     assert score(dataclasses.replace(protocol, last=None, after_step=1000, to_step=3000), [run]).mean == 8
 
 
+def test_a_milestone_without_its_evaluation_has_no_score() -> None:
+    """Not that of the evaluation before it: a loop that trained on past it held none."""
+    points = np.array([(80, 4.0), (90, 5.0), (114, 9.0)])
+    run = History(0, NONE, points, np.empty(0), 114)
+    protocol = Protocol("evaluation", last=1, to_step=100, eval_every=10, eval_episodes=5)
+    assert score(protocol, [run]).missing == {0: "it has no evaluation at env step 100"}
+    assert score(dataclasses.replace(protocol, to_step=90), [run]).mean == 5
+
+
+def test_an_agent_whose_training_stopped_is_not_the_one_agent() -> None:
+    run = History(0, NONE, NONE, np.array([500.0]), 10, "it ended by itself")
+    assert score(Protocol("evaluation", "one agent"), [run]).missing == {
+        0: "it stopped at env step 10 (it ended by itself)"
+    }
+
+
 def test_one_agent_has_no_window() -> None:
     with pytest.raises(Problem, match="last says nothing of 'one agent'"):
         Protocol.from_table({"returns": "evaluation", "statistic": "one agent", "last": 3})

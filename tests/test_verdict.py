@@ -12,6 +12,7 @@ from rlrepro.errors import Problem
 from rlrepro.papers import aggregates
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim
+from rlrepro.papers.power import seeds_needed
 from rlrepro.papers.protocol import History
 from rlrepro.papers.results import Results, UnitResults
 from rlrepro.papers.units import settings_of, shared, units_of
@@ -176,6 +177,75 @@ def test_claims_of_order(tmp_path: Path) -> None:
     assert word(judged(tmp_path, text, half), "order") == "inconclusive"
     assert word(judged(tmp_path, order(environments=["cart", "acro"], at_least=1), half), "order") == "reproduced"
     assert word(judged(tmp_path, text, wins), "order") == "not run"
+
+
+LENGTH = '[protocol.length]\nreturns = "training"\nof = "length"\nlast = 2\n'
+
+
+def lengths(length: int, count: int) -> list[History]:
+    """Seeds all of whose episodes have about this many steps."""
+    steps = [np.arange(1, 60) * (length + seed % 3) for seed in range(count)]
+    return [
+        History(seed, np.column_stack([ends, -ends]).astype(float), np.empty((0, 2)), np.empty(0), int(ends[-1]))
+        for seed, ends in enumerate(steps)
+    ]
+
+
+def test_fewer_steps_are_better(tmp_path: Path) -> None:
+    """An order of lengths, and what seeds that crashed count for."""
+    text = LENGTH + order(environments=["cart"], at_least=1, protocol="length")
+    text += claim(id="steps", environment="cart", protocol="length", reported=40, margin=5)
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    by_name = {unit.implementation: unit for unit in units_of(card, card.claims, card.orders)}
+
+    def judged_with(of_a: int, crashed: int = 0) -> Judgement:
+        made = {}
+        for name, length in (("a", of_a), ("b", 60)):
+            histories = lengths(length, 12)
+            for seed in range(crashed):
+                histories[seed] = dataclasses.replace(histories[seed], stopped="it crashed")
+            settings = shared(settings_of(card, by_name[name], (0,)))
+            made[by_name[name].name] = UnitResults(settings, (), tuple(histories))
+        return judge(card, Results(1.0, made))
+
+    assert word(judged_with(17), "order") == "reproduced"
+    assert word(judged_with(90), "order") == "below"
+    assert [word(judged_with(17), "steps"), word(judged_with(90), "steps")] == ["below", "above"]
+    # seeds without a score are no argument for shorter episodes, and none against longer ones
+    assert [word(judged_with(17, 2), "steps"), word(judged_with(90, 2), "steps")] == ["inconclusive", "above"]
+
+
+def test_the_seeds_that_decide_it_are_counted_from_the_printed_number(tmp_path: Path) -> None:
+    """It does not vary any more: with as many seeds, and a mean and spread as they look, it is decided."""
+    wide = {"spread": 30.0, "seeds": 25, "reported": 200, "margin": 28}
+    text = claim(id="near", environment="cart", **wide)
+    found = verdict(judged(tmp_path, text, {("a", "cart"): spread(202, 12, 40.0)}), "near")
+    assert found.word == "inconclusive"
+    assert found.seeds_needed is not None
+    assert found.seeds_needed.seeds == 107
+    paper = reported(found.claim)  # type: ignore[arg-type]
+    assert seeds_needed(40.0, paper, 28.0, 2.0).seeds is None  # before the paper: its mean is a draw too
+    enough = spread(202, found.seeds_needed.seeds, 40.0)
+    assert word(judged(tmp_path, text, {("a", "cart"): enough}), "near") == "reproduced"
+
+
+def test_results_that_are_older_than_a_setting_did_what_its_default_does(tmp_path: Path) -> None:
+    text = claim(id="near", environment="cart", reported=200)
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = units(card, {("a", "cart"): spread(200)}, 1.0)
+    (name, unit), *_ = made.items()
+
+    def older(*absent: str, **other: object) -> Results:
+        settings = {key: value for key, value in unit.settings.items() if key not in absent} | other
+        return Results(1.0, {name: dataclasses.replace(unit, settings=settings)})
+
+    assert judge(card, older("normalise_obs")).verdicts[0].word == "reproduced"
+    normalised = CARD.replace("num_envs = 1 }", "num_envs = 1, normalise_obs = true }") + text
+    (tmp_path / "card.toml").write_text(normalised, encoding="utf-8")
+    with pytest.raises(Problem, match="normalise_obs = False, but the card says True"):
+        judge(load_card(str(tmp_path / "card.toml")), older("normalise_obs"))
 
 
 def test_a_claim_over_several_tasks_is_of_each_seeds_normalised_scores(tmp_path: Path) -> None:

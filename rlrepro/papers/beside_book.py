@@ -31,13 +31,18 @@ class Comparability:
         return "; ".join(self.reasons) or None
 
 
+def barred(row: Published) -> list[str]:
+    """Why nothing can be held against a published number, whatever was run."""
+    cautions = load_traps().cautions
+    return [cautions[name].bars for name in row.traps if cautions[name].bars]
+
+
 def comparable(row: Published, settings: Settings) -> Comparability:
     """Whether a finished run with these settings answers a published number by that number's own protocol.
 
     A longer run is scored at the published number of steps.
     """
-    cautions = load_traps().cautions
-    reasons = [cautions[name].bars for name in row.traps if cautions[name].bars]
+    reasons = barred(row)
     caveats: list[str] = []
     if row.protocol.can_score is not None and not reasons:
         reasons.append(row.protocol.can_score)

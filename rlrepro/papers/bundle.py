@@ -36,6 +36,7 @@ from rlrepro.papers.card_reader import find_card, load_card
 from rlrepro.papers.card_tables import printable
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import History, Protocol, measured_score, score
+from rlrepro.papers.report import markdown
 from rlrepro.papers.results import Results, UnitResults, read_results
 from rlrepro.papers.units import Unit, choose, units_of
 from rlrepro.papers.verdict import as_json, judge, scaled
@@ -60,6 +61,7 @@ class Bundle:
     card: Card
     results: Results
     verdicts: Mapping[str, Any]
+    pages: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  #: report.html and report.md, where there
 
 
 # --- packing
@@ -146,7 +148,8 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
         card, results = load_card(str(folder / "card.toml")), read_results(folder / "results")
     except Problem as problem:
         raise Problem(str(problem).replace(f"{folder}/", f"{file}: ")) from None
-    return Bundle(name, card, results, _json(files["verdicts.json"], f"{file}: verdicts.json"))
+    pages: dict[str, bytes] = {path: files[path] for path in ("report.html", "report.md") if path in files}
+    return Bundle(name, card, results, _json(files["verdicts.json"], f"{file}: verdicts.json"), pages)
 
 
 def read_files(file: Path) -> dict[str, bytes]:
@@ -288,6 +291,8 @@ def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> l
     rows = stated.get("verdicts")
     theirs = {str(row.get("claim")): row for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {}
     lines = []
+    if isinstance(rows, list) and len(theirs) != len(rows):
+        lines.append(f"{len(rows)} verdicts are stated, of {len(theirs)} claims")
     for claim in {**ours, **theirs}:
         if claim not in theirs or claim not in ours:
             lines.append(f"{claim}: {'stated' if claim in theirs else 'judged'} on one side alone")
@@ -341,6 +346,8 @@ class Rerun:
         """What a test of other bits says."""
         if test.reported_sd is None:
             return "NOT DECIDED: the bundle has one seed, which shows no spread"
+        if test.measured_seeds < 2:
+            return "NOT DECIDED: one seed was run again, which shows no spread"
         return "DIFFERENT" if test.p_difference <= self.alpha else _ALIKE
 
 
@@ -450,8 +457,12 @@ def verify(
         print("its verdicts are NOT those that its results give:", *map(printable, lines), sep="\n  ")
         return 1
     print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
+    if note := _note_on_pages(bundle):
+        print(note, flush=True)
     claims, orders = choose(card, patterns or [cheapest(card).id])
-    units = units_of(card, claims, orders)
+    wanted = {claim.id for claim in claims} | {order.id for order in orders}
+    # what runs for a claim depends on the others that share its runs, as when they were reproduced
+    units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
     chosen = _seeds(file, theirs, units, seeds)
     reproduction = Reproduction(into or place / "again", card, theirs.scale, ["rlrepro", "verify", str(file)])
     failed = reproduction.run(units, chosen, exactly=True)
@@ -461,6 +472,17 @@ def verify(
     ours = read_results(reproduction.folder / "results")
     reruns = compare(card, [*claims, *orders], units, theirs, ours, chosen)
     return report(reruns, circumstances(theirs, ours, units))
+
+
+def _note_on_pages(bundle: Bundle) -> str:
+    """What to know of the pages in a bundle, which are texts of whoever packed it."""
+    if not bundle.pages:
+        return ""
+    judgement = judge(bundle.card, bundle.results)
+    ours = [markdown(judgement, has_overview).encode() for has_overview in (False, True)]
+    if bundle.pages.get("report.md", ours[0]) not in ours:
+        return "its report.md is NOT what this version writes of its results: `rlrepro report` writes the page anew"
+    return "its report.html was not compared: `rlrepro report` writes the page anew" * ("report.html" in bundle.pages)
 
 
 def _seeds(file: Path, theirs: Results, units: Sequence[Unit], asked: int | tuple[int, ...] | None) -> tuple[int, ...]:

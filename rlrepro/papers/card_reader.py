@@ -467,6 +467,9 @@ def _rule(
     margin = table.get("margin", lambda v: is_number(v) and v > 0, wanted, Absent if needed else None)
     why = table.text("margin_why", "why that margin", Absent if needed or margin is not None else "")
     if rule and reported is not None and "margin" not in table.values:
+        if rule == "about" and len(set(map(abs, values))) > 1:
+            table.fault("margin", 'is missing: "about" is a part of each number, and these are of several sizes')
+            return rule, values, None, None
         margin, why = _own_margin(rule, values or (reported,))
         if margin == 0:
             table.fault("margin", 'is missing: "about 0" has no size of its own')
@@ -533,6 +536,11 @@ def _check_protocol(table: Table, protocol: Protocol | None, implementations: Se
     if protocol.can_score is not None:
         table.fault("protocol", f"the claim cannot be judged: {protocol.can_score}")
         return
+    for implementation in implementations:
+        envs = implementation.hyperparameters.get("num_envs") if implementation is not None else None
+        if protocol.of == "length" and envs is not None and envs.value != 1:
+            table.fault("protocol", f"counts episodes' lengths, which are known for num_envs = 1, not {envs.value}")
+            return
     every = protocol.eval_every
     if (
         protocol.returns == "evaluation"

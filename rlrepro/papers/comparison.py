@@ -14,7 +14,7 @@ from scipy import special
 
 from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, stats
-from rlrepro.papers.beside_book import comparable
+from rlrepro.papers.beside_book import barred, comparable
 from rlrepro.papers.importers import Group
 from rlrepro.papers.protocol import Protocol, Score, refuse
 from rlrepro.papers.published import load_book
@@ -278,7 +278,8 @@ def _pair(a: Side, b: Side) -> Pair:
         note = "A group of one seed is not tested: it shows no spread over seeds."
         return Pair(a.label, b.label, difference, None, None, None, improvement, note=note)
     test = stats.order_test([x], [y], 1)
-    se, df, *_ = (float(v) for v in stats.guarded_se(x.var(ddof=1), len(x), y.var(ddof=1), len(y), 0.0))
+    scale = max(x.std(ddof=1), y.std(ddof=1))  # that of the test
+    se, df, *_ = (float(v) for v in stats.guarded_se(x.var(ddof=1), len(x), y.var(ddof=1), len(y), scale))
     half = float(special.stdtrit(df, 0.5 + stats.CONFIDENCE / 2)) * se if se > 0 else None
     low, high = (None, None) if half is None else (difference - half, difference + half)
     p = min(1.0, 2 * min(test.p_above[0], test.p_below[0]))
@@ -335,10 +336,13 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
 
 def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str, list[str]]:
     """By what to score a group for a published number, why it cannot be, and what a reader must know."""
-    if group.settings is not None and one.row is not None:
-        found = comparable(one.row, group.settings)
-        return found.protocol, found.reason or "", list(found.caveats)
+    if group.settings and one.row is not None:
+        found = [comparable(one.row, settings) for settings in group.settings]
+        caveats = list(dict.fromkeys(caveat for each in found for caveat in each.caveats))
+        return found[0].protocol, next((each.reason for each in found if each.reason), ""), caveats
     protocol, caveats = one.protocol, []
+    if one.row is not None and (bars := barred(one.row)):
+        return protocol, bars[0], []
     if group.env and group.env != one.env:
         return protocol, f"it is of {one.env}, not {group.env}", []
     if not group.env:
@@ -351,6 +355,8 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
         caveats.append("the published number of env steps is not known")
     elif group.steps < (1 - _SAME_LENGTH) * one.steps:
         return protocol, f"it is of {one.steps:,} env steps, the runs of {group.steps:,}", []
+    elif group.steps > (1 + _SAME_LENGTH) * one.steps and protocol.statistic == "one agent":
+        return protocol, f"it is of one agent after {one.steps:,} env steps, the runs of {group.steps:,}", []
     elif group.steps > (1 + _SAME_LENGTH) * one.steps and protocol.to_step is None:
         protocol = dataclasses.replace(protocol, to_step=one.steps)
         caveats.append(f"scored at env step {one.steps:,}")

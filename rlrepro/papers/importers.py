@@ -68,7 +68,7 @@ class Group:
     histories: tuple[History, ...]
     running: int | None = None  #: a training point is not an episode but the mean of the last so many
     evaluation: str = ""  #: how it was evaluated, as far as is known
-    settings: Settings | None = None
+    settings: tuple[Settings, ...] = ()  #: all that its seeds were trained with, where all are known
     notes: tuple[str, ...] = ()
 
     def has(self, returns: str) -> bool:
@@ -272,9 +272,19 @@ def _group(seeds: Sequence[_Seed]) -> Group:
         notes.append(f"{first.name}: returns that are not finite in seed {', '.join(nan)}.")
     return Group(
         first.name, first.env, str(first.source), first.kind, tuple(histories), first.running,
-        first.evaluation if len({one.evaluation for one in seeds}) == 1 else "", first.settings,
-        tuple(dict.fromkeys(notes)),
+        first.evaluation if len({one.evaluation for one in seeds}) == 1 else "",
+        _distinct([one.settings for one in seeds]), tuple(dict.fromkeys(notes)),
     )  # fmt: skip
+
+
+def _distinct(settings: Sequence[Settings | None]) -> tuple[Settings, ...]:
+    """Those of several seeds that differ in more than the seeds; none where those of a seed are not known."""
+    found: dict[str, Settings] = {}
+    for one in settings:
+        if one is None:
+            return ()
+        found.setdefault(dataclasses.replace(one, seeds=(0,)).digest(), one)
+    return tuple(found.values())
 
 
 def _ends(histories: Sequence[History]) -> list[History]:
@@ -348,17 +358,18 @@ def _how(about: Mapping[str, Any]) -> str:
 
 def _results(path: Path) -> Iterator[_Seed]:
     from rlrepro.papers.results import read_results
+    from rlrepro.papers.units import unshared
 
     results = read_results(path)
     notes = () if results.scale == 1 else (f"{path} was run at {results.scale:g} of the paper's steps.",)
     tasks = [(unit.settings.get("agent"), unit.settings.get("env")) for unit in results.units.values()]
     for name, unit in results.units.items():
-        about = unit.settings
+        about, settings = unit.settings, unshared(unit.settings, unit.seeds)
         agent, env = about.get("agent"), str(about.get("env", ""))
         title = str(agent) if agent and tasks.count((agent, about.get("env"))) == 1 else name
         key = ("results", str(path.resolve()), name)
         for h in unit.histories:
-            yield _Seed(key, title, env, path, "results", h.seed, h, None, _how(about), None, notes)
+            yield _Seed(key, title, env, path, "results", h.seed, h, None, _how(about), settings, notes)
 
 
 # --- Stable-Baselines3
@@ -378,7 +389,8 @@ def _stable_baselines(path: Path, root: Path, monitors: Sequence[Path], npz: Pat
 def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
     """Episodes `[n, 2]` of all sub-environments in order of time, the environment's id, notes.
 
-    An episode's env step is the sum of the lengths of those that ended until then, as Stable-Baselines3 counts.
+    An episode's env step is the sum of the lengths of those that ended until then, as Stable-Baselines3 counts. A file
+    that was gone on with (`override_existing=False`) begins its clock anew: what follows comes after what was there.
     """
     rows: list[tuple[float, float, float]] = []
     envs: dict[str, None] = {}
@@ -392,19 +404,24 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
             began, env = float(about["t_start"]), about.get("env_id")
         except (ValueError, TypeError, KeyError):
             raise Problem(f'{file}:1: not a monitor file: its first line is no #{{"t_start": …}}') from None
-        envs.setdefault(str(env or ""))
+        envs.setdefault("" if env in (None, "None") else str(env))  # the library writes None as a text
         reader = csv.reader(io.StringIO(body))
         names = next(reader, [])
         lacking = [name for name in "rlt" if name not in names]
         if lacking:
             raise Problem(f"{file}:2: it has no column {lacking[0]!r}, but {', '.join(names) or 'none'}")
         r, length, t = (names.index(name) for name in "rlt")
+        latest = -math.inf
         for cells in reader:
             line = reader.line_num + 1
             values = [_float(cells, at, file, line, what) for at, what in ((t, "t"), (length, "l"), (r, "r"))]
             if not values[1] >= 1 or not math.isfinite(values[0] + values[1]):
                 raise Problem(f"{file}:{line}: an episode of length {cells[length]} at time {cells[t]}")
-            rows.append((began + values[0], values[1], values[2]))
+            if began + values[0] < latest:
+                began = latest
+                notes.append(f"{file}: its clock begins anew in line {line}: read as one run that was gone on with.")
+            latest = began + values[0]
+            rows.append((latest, values[1], values[2]))
     if len(envs) > 1:
         raise Problem(f"{files[0].parent}: its monitor files are of several environments ({', '.join(envs)})")
     if not rows:
@@ -497,7 +514,14 @@ def _points(events: Any, tag: str, path: Path) -> np.ndarray:
     points = np.array(rows, float).reshape(-1, 2)
     if (points[:, 0] < 0).any():
         raise Problem(f"{path}: {tag} has a point at env step {int(points[:, 0].min())}")
-    return points[np.argsort(points[:, 0], kind="stable")]
+    back = np.flatnonzero(np.diff(points[:, 0]) < 0)
+    if len(back):
+        here, there = points[back[0], 0], points[back[0] + 1, 0]
+        raise Problem(
+            f"{path}: {tag} goes back from env step {int(here):,} to {int(there):,}: two runs in one folder? "
+            "Give each a folder of its own"
+        )
+    return points
 
 
 # --- CSV

@@ -115,7 +115,9 @@ def _legend(judgement: Judgement) -> dict[str, str]:
     """What the words of this page mean, by the kinds of its claims."""
     means = dict.fromkeys(verdict.means for verdict in judgement.verdicts)
     words = {**WORDS, "reproduced": ", or ".join(means)} if means else dict(WORDS)
-    return {**words, **_NO_RETURNS} if any(claim.rule for claim in judgement.card.claims) else words
+    card = judgement.card
+    plain = any(claim.rule or not card.protocol_of(claim).more_is_better for claim in card.claims)
+    return {**words, **_NO_RETURNS} if plain else words
 
 
 def _sections(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> list[_Section]:

@@ -33,6 +33,7 @@ def seeds_needed(
     power: float = POWER,
     alpha: float = ALPHA,
     most: int = 1_000_000,
+    from_printed: bool = False,
 ) -> SeedsNeeded:
     """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
 
@@ -54,7 +55,7 @@ def seeds_needed(
     powers: dict[int, float] = {}
 
     def reached(n: int) -> bool:
-        powers[n] = power_at(n, sd, reported, margin, difference, test, alpha)
+        powers[n] = power_at(n, sd, reported, margin, difference, test, alpha, from_printed)
         return powers[n] >= power
 
     high = least
@@ -78,18 +79,22 @@ def power_at(
     difference: float = 0.0,
     test: Literal["equivalence", "difference"] = "equivalence",
     alpha: float = ALPHA,
+    from_printed: bool = False,
 ) -> float:
     """Probability that the guarded test decides at n seeds of ours, if returns are normal and spreads as they look.
 
     Given our sample variance the standard error is known and our mean independent of it, so that the probability is
-    normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed.
+    normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed. `difference` is
+    that of our true mean from the paper's true one, of which its printed mean is a draw, or, `from_printed`, from the
+    printed mean itself, which then does not vary.
     """
     m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
     quantiles = (np.arange(400) + 0.5) / 400
     var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
     se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
     theirs = ASSUMED_SPREAD * sd if reported_sd is None else reported_sd
-    true_se = max(math.sqrt(sd**2 / n + theirs**2 / m), 1e-9 * margin)
+    of_paper = 0.0 if from_printed else theirs**2 / m
+    true_se = max(math.sqrt(sd**2 / n + of_paper), 1e-9 * margin)
     if test == "equivalence":
         room = np.maximum(margin - special.stdtrit(df, 1 - alpha) * se, 0)
         found = special.ndtr((room - difference) / true_se) - special.ndtr((-room - difference) / true_se)

@@ -112,6 +112,11 @@ class Protocol:
             return f"its returns are discounted by {self.discount:g} a step, and runs record undiscounted ones"
         return None
 
+    @property
+    def more_is_better(self) -> bool:
+        """Of returns; an episode that is longer is not better, as far as a card can say so."""
+        return self.of == "return"
+
     def describe(self) -> str:
         """The protocol in words, for a table or a sentence."""
         if self.statistic == "other":
@@ -266,6 +271,8 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     kind = "episode" if protocol.returns == "training" else "evaluation"
     if protocol.statistic == "one agent":
         points = np.column_stack([np.full(len(history.final), history.steps), history.final])
+        if history.stopped:
+            return points, f"it stopped at env step {history.steps:,} ({history.stopped})"
         return points, "" if len(points) else "it has no final evaluation"
     points = history.points(protocol.returns)
     if history.steps < (protocol.to_step or 0) or (history.stopped and protocol.to_step is None):
@@ -276,6 +283,9 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     inside = np.ones(len(points), bool)
     if protocol.to_step is not None:
         inside &= steps <= protocol.to_step
+        is_due = protocol.eval_every is not None and protocol.to_step % protocol.eval_every == 0
+        if protocol.returns == "evaluation" and is_due and protocol.to_step not in steps:
+            return points, f"it has no evaluation at env step {protocol.to_step:,}"
     if protocol.after_step is not None:
         inside &= steps > protocol.after_step
     elif protocol.returns == "evaluation" and protocol.last is None and protocol.statistic == "mean":

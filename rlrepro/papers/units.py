@@ -196,13 +196,33 @@ def shared(settings: Settings) -> dict[str, Any]:
     return dict(values)
 
 
+def unshared(values: Mapping[str, Any], seeds: Sequence[int]) -> Settings | None:
+    """The settings of runs of one unit, as far as `shared` kept them; None where it says of no training."""
+    if "function" in values:
+        return None
+    rest = {"processes": 1, "checkpoint_every": 0, "log_every": 0, "capture_video": False, "check_env": False}
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    known = {name: value for name, value in values.items() if name in fields}
+    known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    try:
+        return Settings(**{**rest, "device": "cpu", **known, "seeds": tuple(seeds)})
+    except TypeError:  # older than a setting that has no default
+        return None
+
+
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """`(setting, wanted, found)` where runs that are there were made with other settings, both by `shared`.
 
     Where they say nothing of a setting they are older than it: they did what its default does now.
     """
+    defaults = {one.name: one.default for one in dataclasses.fields(Settings)}
     for name, value in wanted.items():
-        if name == "sources" or name not in found:
+        if name == "sources":
+            continue
+        if name not in found:
+            default = defaults.get(name, dataclasses.MISSING)
+            if value != default:
+                yield name, value, None if default is dataclasses.MISSING else default
             continue
         if name != "hyperparameters" or "function" in wanted:
             if value != found[name]:

@@ -200,6 +200,7 @@ class _Open:
     lack: str = ""  #: why it cannot be decided
     notes: tuple[str, ...] = ()
     is_control: bool = False
+    worse: str = "below"  #: the word that seeds without a score could only confirm; "": which way is worse is not known
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
@@ -219,7 +220,8 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     else:
         test = judge_score(claim, protocol, scored)
     notes = (_CONTROL,) if control else ()
-    return _Open(claim, kind, scored, test, scored.missing_text, notes, control)
+    worse = "" if claim.measurement else "below" if protocol.more_is_better else "above"
+    return _Open(claim, kind, scored, test, scored.missing_text, notes, control, worse)
 
 
 def _is_control(card: Card, claim: Claim) -> bool:
@@ -301,7 +303,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
                 return _Open(order, "order", lack="not run")
             one = score(scaled(protocol, results.scale), unit.histories)
             lacks += [f"{implementation} on {environment}, {one.missing_text}"] if one.missing else []
-            side.append(one.values)
+            side.append(one.values if protocol.more_is_better else -one.values)
         sides.append(side)
     if any(len(values) < 2 for side in sides for values in side):
         return _Open(order, "order", lack="; ".join(lacks) or "an order needs at least two seeds of each")
@@ -351,7 +353,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
             if alone != "inconclusive" and not one.lack:
                 why += f"; {alone} if it were the card's only claim: the correction for {family} leaves it open"
     if one.lack:
-        if word != "below":
+        if word != one.worse:
             word = "inconclusive"
         why = f"{why}; seeds without a score count against it ({one.lack})"
     if scale != 1:
@@ -405,7 +407,9 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> power.SeedsNeed
     kind: Any = "equivalence" if abs(test.difference) < test.margin else "difference"
     alpha = stats.ALPHA / family
     theirs = band if claim.rule else reported(claim)
-    return power.seeds_needed(test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha)
+    return power.seeds_needed(
+        test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha, from_printed=True
+    )
 
 
 def _needs(needed: power.SeedsNeeded, have: int) -> str:
