@@ -218,8 +218,9 @@ class StableBaselines3:
         kind = type(setup.action_space).__name__
         if kind not in spaces:
             raise UnsupportedSpace(f"{' or '.join(spaces)} actions, not {kind}")
-        if getattr(setup.action_space, "start", 0) != 0:
-            raise UnsupportedSpace("Discrete actions that begin at 0")
+        for space, what in ((setup.action_space, "actions"), (setup.observation_space, "observations")):
+            if np.any(getattr(space, "start", 0)):
+                raise UnsupportedSpace(f"{what} that begin at 0, not {space}")
         try:
             self._class = getattr(importlib.import_module(package), self.name)
         except ImportError as error:

@@ -74,15 +74,17 @@ def save(path: Path, state: Mapping[str, Any], about: Mapping[str, Any]) -> None
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A seed's state and its `about`; raises `Damaged`."""
+    """A seed's state and its `about`; raises `Damaged`, or `Problem` where the file could not be looked at."""
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:  # says nothing of what is in it
+        raise Problem(f"{path} cannot be read now ({error}): nothing was changed, try again") from None
+    except (SafetensorError, ValueError) as error:
         raise Damaged(f"{path} cannot be read ({error})") from None
-    if metadata.get("format") != FORMAT:
-        raise Damaged(f"{path} is not a checkpoint of this version")
+    if (there := metadata.get("format", FORMAT)) != FORMAT:
+        raise Problem(f"{path} is a checkpoint of another version (format {there}, here {FORMAT})")
     if not {"about", "tree", "sha256"} <= set(metadata):
         raise Damaged(f"{path} is not whole")
     if _digest(metadata["about"], metadata["tree"], tensors) != metadata["sha256"]:

@@ -84,7 +84,7 @@ class DiagonalGaussian:
 
     def log_prob_and_entropy(self, outputs: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean, log_std = outputs.split(self.num_actions, -1)
-        distance = (action.flatten(2) - mean) * torch.exp(-log_std)
+        distance = (action.reshape(*action.shape[:2], -1) - mean) * torch.exp(-log_std)
         log_prob = (-0.5 * distance.square() - log_std).sum(-1) - 0.5 * math.log(2 * math.pi) * self.num_actions
         entropy = log_std.sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.num_actions
         return log_prob, entropy.expand_as(log_prob)
@@ -131,7 +131,7 @@ class UnitBox:
 
     def unit(self, action: torch.Tensor) -> torch.Tensor:
         """`[S, B, A]` in [-1, 1] of actions `[S, B, *shape]` of the space."""
-        return torch.addcmul(self._offset, action.flatten(2), self._per_unit)
+        return torch.addcmul(self._offset, action.reshape(*action.shape[:2], -1), self._per_unit)
 
     def uniform(self, streams: Streams, num_envs: int) -> np.ndarray:
         """Uniformly random `[S, N, A]` in [-1, 1)."""

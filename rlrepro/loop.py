@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed
@@ -116,7 +117,8 @@ def evaluate(
     num_seeds = len(seeds)
     action_space = batch.action_space
     streams = Streams(seeds, *purpose, "policy")
-    start, low, high = getattr(action_space, "start", 0), getattr(action_space, "low", None), None
+    start = int(action_space.start) if isinstance(action_space, Discrete) else 0
+    low, high = getattr(action_space, "low", None), None
     if low is not None:
         high = action_space.high  # type: ignore[attr-defined]
     num_slots = evaluation_slots(num_episodes)
@@ -125,7 +127,12 @@ def evaluate(
     row = np.repeat(np.arange(num_seeds), num_slots)
 
     def begin(index: np.ndarray) -> np.ndarray:
-        return batch.reset(index, [env_seed(seeds[row[i]], *purpose, int(episode[i])) for i in index])
+        first = batch.reset(index, [env_seed(seeds[row[i]], *purpose, int(episode[i])) for i in index])
+        try:
+            check_finite(first, np.zeros(len(index)))
+        except EnvironmentFailed as failure:
+            raise EnvironmentFailed(int(index[failure.index]), failure.what) from None
+        return first
 
     returns, lengths = np.zeros((num_seeds, num_episodes)), np.zeros((num_seeds, num_episodes), np.int64)
     active = np.ones(num_seeds * num_slots, bool)

@@ -206,9 +206,13 @@ class EnvSource:
             import gymnasium
 
             kwargs = dict(self.kwargs)
-            limit = kwargs.pop("max_episode_steps", gymnasium.spec(self.gym_id or "").max_episode_steps)
+            limit = kwargs.pop("max_episode_steps", None)  # as gymnasium.make takes it
+            if limit is None:
+                limit = gymnasium.spec(self.gym_id or "").max_episode_steps
+            elif type(limit) is not int or (limit < 1 and limit != -1):
+                raise Problem(f"max_episode_steps {limit!r} is neither a whole number of at least 1 nor -1, for none")
             try:
-                return point.load()(num, limit, **kwargs)
+                return point.load()(num, None if limit == -1 else limit, **kwargs)
             except TypeError:
                 pass  # an argument that only Gymnasium's own form serves
         return Singles(self.make, num)
@@ -398,6 +402,15 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
             f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)"
         )
     return functools.partial(found, **kwargs) if kwargs else found
+
+
+def full_name(wrapper: str) -> str:
+    """A wrapper's name with the path of its file made absolute: a run may be evaluated from another folder."""
+    text, parenthesis, arguments = wrapper.partition("(")
+    place, _, attribute = text.rpartition(":")
+    if place.endswith(".py"):
+        text = f"{existing_file(place)}:{attribute}"
+    return text + parenthesis + arguments
 
 
 def _arguments(text: str, name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import datetime
+import errno
 import fcntl
 import importlib.metadata
 import io
@@ -77,7 +78,16 @@ class RunFolder:
                 checkpoint.write_whole(unfinished.path / "git.diff", diff)
             unfinished.write_json("run.json", {"status": "running", **circumstances})
             checkpoint.write_whole(unfinished.path / "settings.json", settings.to_json().encode())
-            unfinished.path.rename(path)
+            for count in itertools.count(2):
+                try:
+                    unfinished.path.rename(path)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    if name is not None:
+                        raise Problem(f"{path} is there already: another run took that --name meanwhile") from None
+                path = run_dir / f"{stem}-{count}"  # begun in the same second
         except BaseException as error:
             shutil.rmtree(unfinished.path, ignore_errors=True)
             cause = error.__cause__ if isinstance(error, WriteFailed) else error
@@ -108,6 +118,11 @@ class RunFolder:
 
     def checkpoints(self, seed: int) -> Path:
         return self.seed(seed) / "checkpoints"
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether something was trained that a resume, or a reader, has use for."""
+        return any(any(self.path.glob(f"seeds/*/{one}")) for one in ("checkpoints/step-*", "policy.safetensors"))
 
     def policy(self, seed: int) -> Path:
         return self.seed(seed) / "policy.safetensors"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from rlrepro import checkpoint, loop
+from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Metrics, Policy
-from rlrepro.errors import Interrupted, Problem
+from rlrepro.errors import EvaluationFailed, Interrupted, Problem, one_line
 from rlrepro.normalise import NormalisedPolicy, Statistics
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
@@ -144,7 +144,10 @@ class Journal:
         started = time.perf_counter()
         seeds = self.job.seeds
         with self.phase("evaluating"):
-            batch = self.source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
+            try:
+                batch = self.source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
+            except Problem as problem:  # a hundred environments a seed may be more than the machine gives
+                raise EvaluationFailed(f"{problem} (evaluation)") from problem
             try:
                 purpose = ("final evaluation",) if final else ("evaluation", env_step)
                 deterministic = self.settings.eval_deterministic
@@ -176,8 +179,10 @@ class Journal:
                 self.folder.videos,
                 f"seed-{self.job.seeds[0]}-step-{env_step}",
             )
-        except Problem as error:
-            self.send("warn", text=f"no video: {error}")
+        except Problem as problem:
+            self.send("warn", text=f"no video: {problem}")
+        except Exception as error:
+            self.send("warn", text=f"no video: {one_line(error)}")
 
     def save_policy(self) -> None:
         """Each seed's policy, for `rlrepro evaluate`."""
@@ -242,10 +247,20 @@ class Recorder(Journal):
             return
         with self.phase("writing a checkpoint"):
             sizes = [log.flush(durable=True) for log in self.logs]
+            env_state = None
+            if self.keeps_env_state and not env_lost:
+                try:
+                    env_state = self.env.get_state()
+                except (
+                    snapshot.Unrestorable,
+                    checkpoint.NotPlain,
+                ) as error:  # it holds more than it did
+                    self.keeps_env_state = False
+                    self.send("warn", text=f"{error}: a resume begins new episodes")
             state = {
                 "agent": self.agent.get_state(),
                 "memory": self.agent.memory.get_state(),
-                "env": self.env.get_state() if self.keeps_env_state and not env_lost else None,
+                "env": env_state,
                 "normalise": self.statistics.get_state() if self.statistics else None,
                 "counter": {
                     "episode_return": self.counter.episode_return,
@@ -340,7 +355,6 @@ def film(policy: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path
                 env, str(folder), episode_trigger=lambda _: True, name_prefix=name, disable_logger=True
             )
         streams = Streams(seeds, "video")
-        start = int(getattr(env.action_space, "start", 0))
         obs, _ = env.reset(seed=env_seed(seeds[0], "video"))
         over = False
         while not over:
@@ -348,8 +362,8 @@ def film(policy: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path
             action = policy.predict(rows, streams, True)[0, 0]
             if isinstance(env.action_space, gymnasium.spaces.Box):
                 action = np.clip(action, env.action_space.low, env.action_space.high)
-            else:
-                action = int(action) + start
+            elif isinstance(env.action_space, gymnasium.spaces.Discrete):
+                action = int(action) + int(env.action_space.start)
             obs, _, terminated, truncated, _ = env.step(action)
             over = bool(terminated or truncated)
         env.close()

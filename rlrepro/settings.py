@@ -17,7 +17,7 @@ from typing import Any
 
 from rlrepro.errors import Problem, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, train_parser
-from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step
+from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name
 
 SETTINGS_FORMAT = 1
 
@@ -140,6 +140,24 @@ def parse_train(arguments: Sequence[str]) -> Request | Path:
     return Request(settings, Path(values.run_dir), values.name)
 
 
+def _kept(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the settings file gives them back, tuples as lists, so that a resumed run has the same."""
+    for name, value in env_kwargs.items():
+        if not _is_kept(value):
+            raise Problem(
+                f"--env-kwargs {name}: {value!r} is not made of numbers, texts, lists and tables with texts as keys"
+            )
+    return dict(json.loads(json.dumps(dict(env_kwargs))))
+
+
+def _is_kept(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_kept, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_kept(one) for key, one in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _resolve(
     values: argparse.Namespace,
     saved: Mapping[str, Any],
@@ -150,7 +168,8 @@ def _resolve(
 ) -> Settings:
     env_name = values.env or saved.get("env") or "CartPole-v1"
     env_kwargs = values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {})
-    wrappers = tuple(values.wrapper if values.wrapper is not None else saved.get("wrappers", ()))
+    env_kwargs = _kept(env_kwargs)
+    wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
     source = find_env(env_name, env_kwargs, wrappers)
     probe = source.make()
     kind = type(probe.action_space).__name__

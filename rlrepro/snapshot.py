@@ -20,7 +20,8 @@ from rlrepro import checkpoint
 
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _WORLD = "__mujoco__"
-_SKIPPED = {"env", "render_mode", "metadata", "spec", "clock", "screen", "surf", "window", "viewer"}
+_SKIPPED = {"env", "render_mode", "metadata", "spec"}
+_DRAWING = {"clock", "screen", "surf", "window", "viewer"}  # what environments draw with, where it is not plain data
 
 
 class Unrestorable(Exception):
@@ -151,11 +152,16 @@ def _set_world(layer: Any, saved: Any) -> None:
 
 
 def _read(attributes: dict[str, Any], owner: str) -> dict[str, Any]:
-    return {
-        name: _plain_or_object(value, f"{owner}.{name}")
-        for name, value in attributes.items()
-        if name not in _SKIPPED and not isinstance(value, _CONSTANT) and not callable(value)
-    }
+    read = {}
+    for name, value in attributes.items():
+        if name in _SKIPPED or isinstance(value, _CONSTANT) or callable(value):
+            continue
+        try:
+            read[name] = _plain_or_object(value, f"{owner}.{name}")
+        except Unrestorable:
+            if name not in _DRAWING:
+                raise
+    return read
 
 
 def _plain_or_object(value: Any, place: str) -> Any:

@@ -58,6 +58,8 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
         folder.lock()
         _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet)
     except (NeverBegan, KeyboardInterrupt):
+        if folder.holds_work:
+            raise
         shutil.rmtree(folder.path, ignore_errors=True)
         if not was_there:
             with contextlib.suppress(OSError):  # another run came meanwhile
@@ -181,7 +183,7 @@ def _train(
             _in_processes(jobs, board)
     if board.errors:
         message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
-        if not board.began or (status == Problem.exit_status and not board.results):
+        if not folder.holds_work and (not board.began or (status == Problem.exit_status and not board.results)):
             never = NeverBegan(message)
             never.exit_status = status
             raise never
@@ -196,8 +198,9 @@ def _train(
     if not brief:
         from rlrepro.papers.beside_book import show_comparison
 
-        board.summary()
-        show_comparison(folder.path, console)
+        with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
+            board.summary()
+            show_comparison(folder.path, console)
 
 
 def _here(job: Job, board: Board) -> None:

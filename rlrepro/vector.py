@@ -201,7 +201,9 @@ class VectorEnv:
     def _reset(self, *purpose: str | int) -> np.ndarray:
         seeds = [env_seed(s, "env", n, *purpose) for s in self.seeds for n in range(self.num_envs)]
         try:
-            self.obs = self._fold(self.batch.reset(self._all, seeds))
+            obs = self.batch.reset(self._all, seeds)
+            check_finite(obs, np.zeros(self._num))
+            self.obs = self._fold(obs)
         except EnvironmentFailed as failure:
             raise self._stopped(failure.index, failure.what) from failure
         return self.obs
@@ -227,6 +229,7 @@ class VectorEnv:
                 index = ended.nonzero()[0]
                 following = next_obs.copy()
                 following[index] = self.batch.reset(index, [None] * len(index))
+                check_finite(following, reward)
                 self.ended = self._fold(ended)
         except EnvironmentFailed as failure:
             raise self._stopped(failure.index, failure.what) from failure
@@ -316,7 +319,8 @@ def _broken_rule(env: Any) -> str | None:
     """The first rule that a few steps break, where Gymnasium's own check says it badly or not at all."""
     if not isinstance(env.observation_space, gymnasium.Space) or not isinstance(env.action_space, gymnasium.Space):
         return None  # Gymnasium says this well
-    if "seed" not in inspect.signature(env.reset).parameters:
+    taken = inspect.signature(env.reset).parameters
+    if "seed" not in taken and not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         return "reset() takes no seed"
     first = env.reset(seed=0)
     if not isinstance(first, tuple) or len(first) != 2:

@@ -1,0 +1,334 @@
+"""Environments of strangers: what they hold, begin with, take and give, and nothing lost or wrong by it."""
+
+from __future__ import annotations
+
+import collections
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+
+from rlrepro import checkpoint, train
+from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.agents.random import Random
+from rlrepro.agents.sb3 import ALGORITHMS
+from rlrepro.errors import Problem
+from rlrepro.plugins import find_agent, find_env
+from rlrepro.record import RunFolder
+from rlrepro.seeds import Streams
+from rlrepro.settings import parse_train
+from rlrepro.vector import check_contract
+from tests.conftest import Runs
+
+STRANGERS = """
+import gymnasium as gym
+import numpy as np
+
+class Plain(gym.Env):
+    observation_space = gym.spaces.Box(-9, 9, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    max_episode_steps = 10
+
+    def __init__(self, **kwargs):
+        self.kwargs, self.t = kwargs, 0
+
+    def reset(self, **kwargs):
+        super().reset(seed=kwargs.get("seed"))
+        self.t = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.array([self.np_random.random()], np.float32), self.reward(), False, self.over(), {}
+
+    def reward(self):
+        return 1.0
+
+    def over(self):
+        return False
+
+class Few(Plain):
+    "A process holds a handful of them."
+    alive = 0
+
+    def __init__(self):
+        super().__init__()
+        if Few.alive >= 6:
+            raise OSError(24, "Too many open files")
+        Few.alive += 1
+
+    def close(self):
+        Few.alive -= 1
+
+class Clock(Plain):
+    "Counts in an attribute that others draw with."
+    max_episode_steps = None
+
+    def reset(self, **kwargs):
+        self.clock = 0
+        return super().reset(**kwargs)
+
+    def over(self):
+        self.clock += 1
+        return self.clock >= 50
+
+class Lazy(Plain):
+    "Comes to hold an object."
+    max_episode_steps = None
+    last = None
+
+    def over(self):
+        if self.t >= 50:
+            self.last = type("Summary", (), {})()
+        return self.t >= 50
+
+class Hole(Plain):
+    "Some day the observation of a reset is no number."
+    def reset(self, **kwargs):
+        obs, info = super().reset(**kwargs)
+        self.resets = getattr(self, "resets", 0) + 1
+        if self.resets > 20:
+            obs[0] = np.nan
+        return obs, info
+
+class Pays(Plain):
+    def reward(self):
+        return float(self.kwargs["pays"][self.t - 1])
+
+class Half(gym.RewardWrapper):
+    def reward(self, reward):
+        return reward / 2
+"""
+
+
+@pytest.fixture
+def strangers(tmp_path: Path) -> Path:
+    file = tmp_path / "strangers.py"
+    file.write_text(STRANGERS)
+    return file
+
+
+def returns(folder: Path, seed: int = 0) -> list[float]:
+    lines = (folder / "seeds" / str(seed) / "episodes.csv").read_text().splitlines()
+    return [float(line.split(",")[2]) for line in lines[1:]]
+
+
+# --- nothing is lost
+
+
+def test_an_evaluation_that_cannot_make_its_environments_loses_no_training(strangers: Path, runs: Runs) -> None:
+    """Training needs four of them, the final evaluation more than there can be."""
+    outcome = runs.begin("few", "--env", f"{strangers}:Few", "--agent", "random", "--seeds", "1",
+                         "--final-eval-episodes", "20")  # fmt: skip
+    assert outcome.status == 1
+    assert "Too many open files (evaluation)" in outcome.problem
+    assert "go on with: python -m rlrepro.train --resume" in outcome.problem
+    assert list((runs.folder / "few").glob("seeds/0/checkpoints/step-000000000120.safetensors"))
+
+
+def test_ctrl_c_in_the_summary_leaves_the_run(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlrepro.progress.Board.summary", interrupted)
+    folder = runs.finish("done", "--env", "CartPole-v1", "--agent", "random", "--seeds", "1")
+    assert RunFolder(folder).read_json("run.json")["status"] == "finished"
+
+
+def test_ctrl_c_after_the_last_step_leaves_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no handler of ours stands any more."""
+    request = parse_train(["--env", "CartPole-v1", "--agent", "random", "--seeds", "1", "--total-timesteps", "100",
+                           "--run-dir", str(tmp_path), "--name", "it", "--processes", "1"])  # fmt: skip
+
+    def interrupted(folder: RunFolder, **values: Any) -> None:
+        if values.get("status") == "finished":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunFolder, "note", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.begin(request, ["test"], quiet=True)  # type: ignore[arg-type]
+    assert (tmp_path / "it" / "seeds" / "0" / "policy.safetensors").exists()
+
+
+@pytest.mark.parametrize("fault", ["of the disk", "of another version"])
+def test_a_checkpoint_that_cannot_be_looked_at_is_not_damaged(
+    fault: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runs.finish("it", "--env", "CartPole-v1", "--agent", "random", "--seeds", "2")
+    RunFolder(folder).note(status="interrupted")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".json"}
+    if fault == "of the disk":
+        real = checkpoint.safetensors.safe_open
+
+        def flaky(path: str, **how: Any) -> Any:
+            if "seeds/1/" in path:
+                raise OSError(24, "Too many open files")
+            return real(path, **how)
+
+        monkeypatch.setattr(checkpoint.safetensors, "safe_open", flaky)
+        said = "cannot be read now ([Errno 24] Too many open files): nothing was changed"
+    else:
+        monkeypatch.setattr(checkpoint, "FORMAT", "99")
+        said = "is a checkpoint of another version"
+    assert said in runs.resume("it").problem
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second takes the place between the look and the renaming."""
+    request = parse_train(["--env", "CartPole-v1", "--agent", "random", "--seeds", "1", "--run-dir", str(tmp_path)])
+    assert not isinstance(request, Path)
+    first = RunFolder.create(tmp_path, "one", request.settings, ["test"])
+    real = Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        if not target.exists() and not target.name.endswith("-2"):
+            target.mkdir()
+            (target / "run.json").write_text("{}")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    second = RunFolder.create(tmp_path, None, request.settings, ["test"])
+    assert second.path.name.endswith("-2")
+    with pytest.raises(Problem, match="is there already"):
+        RunFolder.create(tmp_path, first.path.name, request.settings, ["test"])
+
+
+# --- the same task whatever way it is made
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("True", True), ("null", None), ("'false'", "false")])
+def test_constants_are_read_as_json_and_python_write_them(text: str, value: object) -> None:
+    asked = parse_train(["--env", "FrozenLake-v1", "--env-kwargs", f"is_slippery={text}"])
+    assert asked.settings.env_kwargs == {"is_slippery": value}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("asked", "length"),
+    [({}, 500), ({"max_episode_steps": None}, 500), ({"max_episode_steps": 7}, 7), ({"max_episode_steps": -1}, 600)],
+)
+def test_a_batch_has_the_time_limit_that_gymnasium_gives(asked: dict[str, Any], length: int) -> None:
+    """Of Pendulum, which nothing but the clock ends."""
+    registered = gym.spec("Pendulum-v1").max_episode_steps
+    wanted = registered if length == 500 else length
+    batch = find_env("Pendulum-v1", asked).batch(1)
+    batch.reset(np.arange(1), [0])
+    truncated = [bool(batch.step(np.zeros((1, 1), np.float32))[3][0]) for _ in range(600)]
+    assert (truncated.index(True) + 1 if True in truncated else 600) == wanted
+
+
+@pytest.mark.parametrize("limit", [0, -2, 1.5, True])
+def test_no_time_limit_of_nothing(limit: object) -> None:
+    with pytest.raises(Problem, match="max_episode_steps"):
+        find_env("CartPole-v1", {"max_episode_steps": limit}).batch(1)
+
+
+def test_arguments_are_what_a_resumed_run_has(strangers: Path, runs: Runs) -> None:
+    env = f"{strangers}:Pays"
+    asked = parse_train(["--env", env, "--env-kwargs", f"pays=({','.join('123456789')},1)"])
+    assert asked.settings.env_kwargs == {"pays": [1, 2, 3, 4, 5, 6, 7, 8, 9, 1]}  # type: ignore[union-attr]
+    refused = runs.begin("it", "--env", env, "--env-kwargs", "pays={0: 1.0}")
+    assert "--env-kwargs pays: {0: 1.0} is not made of numbers, texts, lists" in refused.problem
+
+
+def test_a_wrapper_s_file_is_kept_by_its_whole_path(
+    strangers: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(strangers.parent)
+    folder = runs.finish("it", "--env", f"{strangers}:Plain", "--agent", "random", "--wrapper", "strangers.py:Half",
+                         "--seeds", "1")  # fmt: skip
+    assert json.loads((folder / "settings.json").read_text())["wrappers"] == [f"{strangers}:Half"]
+    (strangers.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(strangers.parent / "elsewhere")
+    assert runs.command("evaluate", folder).status == 0
+
+
+# --- what they hold
+
+
+def test_a_counter_called_clock_is_restored(strangers: Path, runs: Runs) -> None:
+    """Of an episode of 50 steps half is played at the checkpoint."""
+    made = find_env(f"{strangers}:Clock").make
+    env, again = made(), made()
+    from rlrepro import snapshot
+
+    env.reset(seed=1)
+    again.reset(seed=2)
+    for _ in range(30):
+        env.step(0)
+    snapshot.put_back(again, checkpoint.as_loaded(snapshot.take(env)))
+    ended = [again.step(0)[3] for _ in range(20)]
+    assert ended == [False] * 19 + [True]
+
+
+def test_an_environment_that_comes_to_hold_an_object_goes_on(strangers: Path, runs: Runs) -> None:
+    outcome = runs.begin("it", "--env", f"{strangers}:Lazy", "--agent", "random", "--seeds", "1", "--num-envs", "1",
+                         "--total-timesteps", "400", "--checkpoint-every", "100")  # fmt: skip
+    assert outcome.status == 0
+    assert "a resume begins new episodes" in " ".join((outcome.out + outcome.err).split())
+    assert list((runs.folder / "it").glob("seeds/0/checkpoints/step-*"))
+
+
+def test_a_reset_that_gives_no_number_is_the_environment_s_fault(strangers: Path, runs: Runs) -> None:
+    outcome = runs.begin("it", "--env", f"{strangers}:Hole", "--agent", "ppo", "--num-steps", "8", "--num-minibatches",
+                         "1", "--seeds", "1", "--num-envs", "1", "--total-timesteps", "400")  # fmt: skip
+    assert outcome.status == 1
+    assert "gave an observation with NaN or infinity" in outcome.problem
+
+
+def test_reset_may_take_its_seed_by_keywords(strangers: Path) -> None:
+    check_contract(find_env(f"{strangers}:Plain").make(), "Plain")
+
+
+# --- spaces
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-2, 2)])
+def test_random_takes_each_whole_number_as_often(low: int, high: int) -> None:
+    setup = Setup(Box(-1, 1, (2,), np.float32), Box(low, high, (3,), np.int64), (0,), 1, 100)
+    agent = Random(setup, Random.Config())
+    drawn = agent.predict(np.zeros((1, 1000, 2), np.float32), Streams((0,), "test"), False)
+    counts = collections.Counter(drawn.ravel().tolist())
+    assert sorted(counts) == list(range(low, high + 1))
+    expected = 3000 / (high - low + 1)
+    assert max(abs(count - expected) for count in counts.values()) < 6 * np.sqrt(expected)
+
+
+class Scalar(gym.Env):  # type: ignore[type-arg]
+    """Its actions are numbers, not arrays of one."""
+
+    observation_space = Box(-1, 1, (1,), np.float32)
+    action_space = Box(-2, 1, (), np.float32)
+    max_episode_steps = 10
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert np.shape(action) == ()
+        return np.zeros(1, np.float32), -(float(action) ** 2), False, False, {}
+
+
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "sac", "td3", "ddpg", "trpo", "reinforce"])
+def test_actions_that_are_numbers(agent: str, runs: Runs) -> None:
+    off_policy = ("--learning-starts", "20") if agent in ("sac", "td3", "ddpg") else ()
+    short = {"ppo": ("--num-steps", "8", "--num-minibatches", "1"), "trpo": ("--num-steps", "8")}.get(agent, ())
+    runs.finish("it", "--env", f"{__name__}:Scalar", "--agent", agent, "--seeds", "1", "--total-timesteps", "60",
+                *off_policy, *short)  # fmt: skip
+
+
+def test_stable_baselines3_takes_spaces_that_begin_at_0() -> None:
+    setup = Setup(Box(-1, 1, (2,), np.float32), MultiDiscrete([3, 2]), (0,), 1, 100)
+    ALGORITHMS["ppo"](setup, ALGORITHMS["ppo"].Config())
+    for observations, actions in (
+        (Box(-1, 1, (2,), np.float32), MultiDiscrete([3, 2], start=[1, 5])),
+        (Discrete(3, start=1), Discrete(2)),
+    ):
+        with pytest.raises(UnsupportedSpace, match="that begin at 0"):
+            ALGORITHMS["ppo"](Setup(observations, actions, (0,), 1, 100), ALGORITHMS["ppo"].Config())
+    assert find_agent("sb3:ppo").name == "sb3:ppo"
