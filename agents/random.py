@@ -60,7 +60,7 @@ class Random:
             return streams.integers(int(self.space.n), num_envs)
         assert isinstance(self.space, gymnasium.spaces.Box)
         unit = streams.uniform(num_envs, math.prod(self.space.shape)).reshape(*obs.shape[:2], *self.space.shape)
-        low, high = self.space.low, self.space.high
+        low, high = self.space.low.astype(np.float64), self.space.high.astype(np.float64)
         if np.issubdtype(self.space.dtype, np.integer):  # each whole number as likely as any other
             return np.floor(low + unit * (high - low + 1.0)).astype(self.space.dtype)
         return (low + unit * (high - low)).astype(self.space.dtype)

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from safetensors import SafetensorError
 from rlrepro.errors import Problem, WriteFailed
 
 FORMAT = "rlrepro-checkpoint-1"
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class Damaged(Exception):
@@ -79,12 +81,14 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:  # says nothing of what is in it
-        raise Problem(f"{path} cannot be read now ({error}): nothing was changed, try again") from None
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) in _PASSING:  # says nothing of what is in it
+            raise Problem(f"{path} cannot be read now ({error}): nothing was changed, try again") from None
         raise Damaged(f"{path} cannot be read ({error})") from None
-    if (there := metadata.get("format", FORMAT)) != FORMAT:
-        raise Problem(f"{path} is a checkpoint of another version (format {there}, here {FORMAT})")
+    if (there := metadata.get("format", "")) != FORMAT:
+        if re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there):
+            raise Problem(f"{path} is a checkpoint of another version ({there}, here {FORMAT})")
+        raise Damaged(f"{path} is not a checkpoint")
     if not {"about", "tree", "sha256"} <= set(metadata):
         raise Damaged(f"{path} is not whole")
     if _digest(metadata["about"], metadata["tree"], tensors) != metadata["sha256"]:

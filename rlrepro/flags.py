@@ -289,10 +289,10 @@ def _split(text: str) -> list[str]:
 
 
 def _literal(text: str) -> Any:
-    """A Python value, its constants as JSON and TOML write them too, or else the text itself."""
-    constants = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in constants:
-        return constants[text.lower()]
+    """A Python value, its constants as JSON writes them too, or else the text itself."""
+    constants = {"true": True, "false": False, "null": None}
+    if text in constants:
+        return constants[text]
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):

@@ -262,9 +262,12 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     if name in gymnasium.registry:
         return name, _gym_factory(name), name
     choices = [*points, *gymnasium.registry]
-    elsewhere = [] if namespace else [f"{known}/{name}" for known in _namespaces()]
-    if found := next((one for one in elsewhere if one in gymnasium.registry), None):
-        raise Problem(f"unknown environment {name!r}; did you mean {found!r}?")
+    if not namespace:
+        known = set(_namespaces())
+        alike = [one for one in gymnasium.registry if one.partition("/")[0] in known and _base(one) == _base(name)]
+        if alike:
+            found = next((one for one in alike if one.endswith(f"/{name}")), alike[-1])
+            raise Problem(f"unknown environment {name!r}; did you mean {found!r}?")
     hint = nearest(name, choices, cutoff=0.7)  # "-v0" alone makes ids alike
     if guests := [f"{module}:{name}" for module in _packages_that_need_gymnasium()]:
         forms = f"an id that an installed package registers has its name before it ({', '.join(guests)})"
@@ -275,13 +278,18 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     )
 
 
+def _base(name: str) -> str:
+    """An id without namespace, version and capitals."""
+    return re.sub(r"-v\d+$", "", name.rpartition("/")[2]).lower()
+
+
 def _namespaces() -> Iterator[str]:
     """The namespaces of ids (`ALE/Pong-v5`) whose packages are installed, registered."""
     for namespace in installed("env_namespaces"):
         with contextlib.suppress(Exception):  # its package is not there
             register_namespace(namespace)
             yield namespace
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(Exception):
         import gymnasium
 
         gymnasium.register_envs(importlib.import_module("ale_py"))
@@ -380,8 +388,8 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
     """A wrapper by entry point, Gymnasium's name, `module:Class` or `file.py:Class`, with `(key=value, …)` after it."""
     import gymnasium.wrappers
 
-    text, _, arguments = name.partition("(")
-    kwargs = _arguments(arguments, name) if arguments else {}
+    text, arguments = _parted(name)
+    kwargs = _arguments(arguments[1:], name) if arguments[1:] else {}
     points = installed("wrappers")
     place, colon, attribute = text.rpartition(":")
     if text in points:
@@ -406,11 +414,15 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
 
 def full_name(wrapper: str) -> str:
     """A wrapper's name with the path of its file made absolute: a run may be evaluated from another folder."""
-    text, parenthesis, arguments = wrapper.partition("(")
+    text, arguments = _parted(wrapper)
     place, _, attribute = text.rpartition(":")
-    if place.endswith(".py"):
-        text = f"{existing_file(place)}:{attribute}"
-    return text + parenthesis + arguments
+    return f"{existing_file(place)}:{attribute}{arguments}" if place.endswith(".py") else wrapper
+
+
+def _parted(wrapper: str) -> tuple[str, str]:
+    """The name, and the arguments with their parenthesis; a folder's name may have one too."""
+    found = re.fullmatch(r"(.*\.py:\w*|[^(]*)(\(.*)?", wrapper, re.DOTALL)
+    return (found[1], found[2] or "") if found else (wrapper, "")
 
 
 def _arguments(text: str, name: str) -> dict[str, Any]:

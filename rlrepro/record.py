@@ -27,6 +27,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -69,7 +70,7 @@ class RunFolder:
             if not path.exists():
                 break
             path = run_dir / f"{stem}-{count}"
-        unfinished = RunFolder(run_dir / f".{path.name}.{os.getpid()}.tmp")
+        unfinished = RunFolder(run_dir / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         circumstances, diff = _circumstances(command)
         try:
             for seed in settings.seeds:

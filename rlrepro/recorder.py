@@ -251,6 +251,7 @@ class Recorder(Journal):
             if self.keeps_env_state and not env_lost:
                 try:
                     env_state = self.env.get_state()
+                    checkpoint.as_loaded(env_state)
                 except (
                     snapshot.Unrestorable,
                     checkpoint.NotPlain,
@@ -328,6 +329,10 @@ class Recorder(Journal):
             log.flush(durable=True)
         self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
 
+    @property
+    def has_checkpoint(self) -> bool:
+        return self._checkpointed >= 0
+
     def last_checkpoint(self) -> str:
         """Where a resume would go on, in words."""
         if self._checkpointed < 0:
@@ -366,9 +371,10 @@ def film(policy: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path
                 action = int(action) + int(env.action_space.start)
             obs, _, terminated, truncated, _ = env.step(action)
             over = bool(terminated or truncated)
-        env.close()
     except gymnasium.error.DependencyNotInstalled:
         raise Problem("recording needs the 'video' extra: pip install 'rlrepro[video]'") from None
+    finally:
+        env.close()
 
 
 def _close(batch: Any) -> None:

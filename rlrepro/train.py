@@ -57,8 +57,10 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
     try:
         folder.lock()
         _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet)
-    except (NeverBegan, KeyboardInterrupt):
+    except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.holds_work:
+            if isinstance(stopped, KeyboardInterrupt):
+                raise Interrupted(f"interrupted; go on with: {_way_on(folder)}") from None
             raise
         shutil.rmtree(folder.path, ignore_errors=True)
         if not was_there:
@@ -89,10 +91,12 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     if folder.read_json("run.json").get("status") == "finished":
         raise Problem(f"{folder} is finished: there is nothing to resume (rlrepro evaluate {folder} scores it)")
     _check(settings)
-    steps: dict[int, int | None] = {}
-    for group, seeds in enumerate(settings.groups()):
-        found = _newest_checkpoint(folder, settings, seeds)
-        steps[group] = None if found is None else found[0]
+    # All are looked at before any file is touched: one that cannot be read now costs nothing.
+    newest = [_newest_checkpoint(folder, settings, seeds) for seeds in settings.groups()]
+    steps = {group: None if found is None else found[0] for group, (found, _) in enumerate(newest)}
+    for seeds, (found, outdated) in zip(settings.groups(), newest, strict=True):
+        for path in outdated:
+            path.unlink()
         for index, seed in enumerate(seeds):
             SeedLog.cut(folder, seed, {} if found is None else found[1][index])
     again = [str(seed) for group, seeds in enumerate(settings.groups()) if steps[group] is None for seed in seeds]
@@ -103,8 +107,13 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     _train(folder, settings, steps, brief)
 
 
-def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[int]) -> tuple[int, list[Any]] | None:
-    """The newest env step for which every seed has a whole checkpoint, and the file lengths that each names."""
+def _newest_checkpoint(
+    folder: RunFolder, settings: Settings, seeds: Sequence[int]
+) -> tuple[tuple[int, list[Any]] | None, list[Path]]:
+    """The newest env step for which every seed has a whole checkpoint, with the file lengths that each names.
+
+    Beside it the checkpoints that a resume from there leaves behind: damaged ones, and those that lack their sisters.
+    """
     from rlrepro import checkpoint
 
     paths = {
@@ -128,11 +137,8 @@ def _newest_checkpoint(folder: RunFolder, settings: Settings, seeds: Sequence[in
                 raise Problem(f"{paths[seed][step]} is a checkpoint of a run with other settings")
         chosen = step, [about["sizes"] for about in abouts]
         break
-    for found in paths.values():  # what is newer than the chosen one is damaged, or lacks its sisters
-        for step, path in found.items():
-            if chosen is None or step > chosen[0]:
-                path.unlink()
-    return chosen
+    newer = [path for found in paths.values() for step, path in found.items() if chosen is None or step > chosen[0]]
+    return chosen, newer
 
 
 def _check(settings: Settings) -> None:
@@ -183,14 +189,14 @@ def _train(
             _in_processes(jobs, board)
     if board.errors:
         message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
-        if not folder.holds_work and (not board.began or (status == Problem.exit_status and not board.results)):
+        if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
             never = NeverBegan(message)
             never.exit_status = status
             raise never
         status = RunStopped.exit_status if status == Problem.exit_status else status
         folder.note(status="interrupted" if status == Interrupted.exit_status else "failed", reason=message)
         stop = (Interrupted if status == Interrupted.exit_status else RunStopped)(
-            f"{message}; go on with: python -m rlrepro.train --resume {shlex.quote(str(folder))}"
+            f"{message}; go on with: {_way_on(folder)}"
         )
         stop.exit_status = status
         raise stop
@@ -201,6 +207,10 @@ def _train(
         with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
             board.summary()
             show_comparison(folder.path, console)
+
+
+def _way_on(folder: RunFolder) -> str:
+    return f"python -m rlrepro.train --resume {shlex.quote(str(folder))}"
 
 
 def _here(job: Job, board: Board) -> None:

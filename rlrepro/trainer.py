@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup, Trainer
-from rlrepro.errors import RunStopped, one_line
+from rlrepro.errors import EvaluationFailed, RunStopped, one_line
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
@@ -72,9 +72,12 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         seed, self._seed = self._seed if seed is None else seed, None
         self._return, self._length = 0.0, 0
         try:
-            return self.env.reset(seed=seed, options=options)
+            obs, info = self.env.reset(seed=seed, options=options)
         except (Exception, SystemExit) as error:
             raise self._stopped(f"raised {one_line(error)} in reset") from error
+        if self._floats and not np.isfinite(obs).all():
+            raise self._stopped("gave an observation with NaN or infinity")
+        return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         try:
@@ -174,7 +177,12 @@ class TrainerJournal(Journal):
         env_step = self.env_step = self.num_steps
         settings, (seed,) = self.settings, self.job.seeds
         self.save_policy()
-        result = self._result(0, self.evaluate(env_step, settings.final_eval_episodes, final=True))
+        try:
+            outcome = self.evaluate(env_step, settings.final_eval_episodes, final=True)
+        except EvaluationFailed as failure:
+            kept = f"the policy is kept (rlrepro evaluate {self.folder}), and a resume trains it again"
+            raise EvaluationFailed(f"{failure}; {kept}") from failure
+        result = self._result(0, outcome)
         about = {
             "env_step": env_step,
             "agent": settings.agent,

@@ -234,6 +234,8 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
             raise Problem(f"{recorder.settings.agent} does not fit into memory: {one_line(error)}") from error
         raise
     except (WriteFailed, EvaluationFailed) as failure:
+        if isinstance(failure, EvaluationFailed) and not recorder.has_checkpoint:
+            recorder.checkpoint(env.num_steps)  # without that evaluation, but with all that was trained
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
         # The environment broke. The agent is as it was after its last whole step; the episodes that were running

@@ -141,6 +141,7 @@ def way_on(problem: str) -> list[str]:
         ("--env CartPole-v9", "unknown environment 'CartPole-v9'; did you mean 'CartPole-v1'?"),
         ("--env cartpole", "did you mean 'CartPole-v1'?"),
         ("--env Breakout-v5", "unknown environment 'Breakout-v5'; did you mean 'ALE/Breakout-v5'?"),
+        ("--env pong", "unknown environment 'pong'; did you mean 'ALE/Pong-v5'?"),
         ("--env Asterix-v1", "unknown environment 'Asterix-v1'; did you mean 'MinAtar/Asterix-v1'?"),
         ("--env Nothing/Like-It-v0", "unknown environment 'Nothing/Like-It-v0'"),
         ("--env no_such_module:X-v0", "there is no module 'no_such_module'"),

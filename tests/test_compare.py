@@ -332,6 +332,23 @@ def test_settings_of_every_seed_count() -> None:
     assert why["both"] == why["other"] == "its policy did not explore, and this run's evaluations are stochastic"
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_seeds_of_unlike_lengths_are_scored_at_one_env_step(first: int) -> None:
+    row = next(row for row in load_book().rows if row.id == "cleanrl-ppo-cartpole-v1-0")
+    assert row.steps is not None
+    asked = [parse_train(["--env", row.env, "--agent", "ppo", "--num-envs", "1", "--total-timesteps", str(total)])
+             for total in (row.steps, 2 * row.steps)]  # fmt: skip
+    settings = [request.settings for request in asked]  # type: ignore[union-attr]
+    step = row.steps // 200
+    short = history(0, episodes=[1.0] * 200, every=step)
+    long = history(1, episodes=[1.0] * 200 + [500.0] * 200, every=step)
+    both = group("x", short, long, env=row.env, settings=(settings[first], settings[1 - first]))
+    number = comparison.published_number(row.id)
+    beside = comparison.compare([both], Protocol("training", last=100), [number]).panels[0].beside[0]
+    assert beside.score is not None
+    assert beside.score.per_seed == {0: 1.0, 1: 1.0}
+
+
 @given(
     st.lists(st.floats(-5, 5), min_size=3, max_size=6), st.lists(st.floats(-5, 5), min_size=3, max_size=6),
 )  # fmt: skip

@@ -164,6 +164,13 @@ def test_a_monitor_file_that_was_gone_on_with_is_one_run(tmp_path: Path) -> None
     assert any("its clock begins anew in line 5" in note for note in group.notes)
 
 
+def test_sessions_of_several_sub_environments_follow_one_another(tmp_path: Path) -> None:
+    """The second session of one file comes after the first of the other, however long that lasted."""
+    (tmp_path / "0.monitor.csv").write_text(MONITOR + "1.0,10,2.0\n3.0,10,1.0\n")
+    (tmp_path / "1.monitor.csv").write_text(MONITOR + "2.0,10,900.0\n4.0,10,0.5\n")
+    assert one(load([tmp_path])).histories[0].episodes[:, 1].tolist() == [1, 2, 4, 3]
+
+
 def test_an_environment_without_a_name_is_not_called_none(tmp_path: Path) -> None:
     (tmp_path / "monitor.csv").write_text(MONITOR.replace("E-v0", "None") + "1.0,10,1.0\n")
     assert one(load([tmp_path])).env == ""

@@ -16,8 +16,8 @@ from rlrepro import checkpoint, train
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.agents.random import Random
 from rlrepro.agents.sb3 import ALGORITHMS
-from rlrepro.errors import Problem
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.errors import Interrupted, Problem
+from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
 from rlrepro.seeds import Streams
 from rlrepro.settings import parse_train
@@ -86,6 +86,15 @@ class Lazy(Plain):
             self.last = type("Summary", (), {})()
         return self.t >= 50
 
+class Own(Lazy):
+    "Gives its state itself, the object too."
+    def get_state(self):
+        return {"t": self.t, "last": self.last, "stream": self.np_random.bit_generator.state}
+
+    def set_state(self, state):
+        self.t, self.last = state["t"], state["last"]
+        self.np_random.bit_generator.state = state["stream"]
+
 class Hole(Plain):
     "Some day the observation of a reset is no number."
     def reset(self, **kwargs):
@@ -130,6 +139,14 @@ def test_an_evaluation_that_cannot_make_its_environments_loses_no_training(stran
     assert list((runs.folder / "few").glob("seeds/0/checkpoints/step-000000000120.safetensors"))
 
 
+def test_nor_does_one_before_the_first_checkpoint(strangers: Path, runs: Runs) -> None:
+    outcome = runs.begin("few", "--env", f"{strangers}:Few", "--agent", "random", "--seeds", "1", "--eval-every", "60",
+                         "--eval-episodes", "20", "--checkpoint-every", "0")  # fmt: skip
+    assert outcome.status == 1
+    assert "everything up to env step 60 is saved" in outcome.problem
+    assert list((runs.folder / "few").glob("seeds/0/checkpoints/step-000000000060.safetensors"))
+
+
 def test_ctrl_c_in_the_summary_leaves_the_run(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
@@ -149,7 +166,7 @@ def test_ctrl_c_after_the_last_step_leaves_the_run(tmp_path: Path, monkeypatch: 
             raise KeyboardInterrupt
 
     monkeypatch.setattr(RunFolder, "note", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=r"interrupted; go on with: python -m rlrepro\.train --resume"):
         train.begin(request, ["test"], quiet=True)  # type: ignore[arg-type]
     assert (tmp_path / "it" / "seeds" / "0" / "policy.safetensors").exists()
 
@@ -158,8 +175,10 @@ def test_ctrl_c_after_the_last_step_leaves_the_run(tmp_path: Path, monkeypatch: 
 def test_a_checkpoint_that_cannot_be_looked_at_is_not_damaged(
     fault: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = runs.finish("it", "--env", "CartPole-v1", "--agent", "random", "--seeds", "2")
+    folder = runs.finish("it", "--env", "CartPole-v1", "--agent", "random", "--seeds", "2", "--processes", "2")
     RunFolder(folder).note(status="interrupted")
+    for path in folder.glob("seeds/*/evaluations.csv"):  # what a resume would cut
+        path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
     before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".json"}
     if fault == "of the disk":
         real = checkpoint.safetensors.safe_open
@@ -172,7 +191,7 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_not_damaged(
         monkeypatch.setattr(checkpoint.safetensors, "safe_open", flaky)
         said = "cannot be read now ([Errno 24] Too many open files): nothing was changed"
     else:
-        monkeypatch.setattr(checkpoint, "FORMAT", "99")
+        monkeypatch.setattr(checkpoint, "FORMAT", "rlrepro-checkpoint-99")
         said = "is a checkpoint of another version"
     assert said in runs.resume("it").problem
     assert {path: path.read_bytes() for path in before} == before
@@ -201,7 +220,10 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path, monkey
 # --- the same task whatever way it is made
 
 
-@pytest.mark.parametrize(("text", "value"), [("false", False), ("True", True), ("null", None), ("'false'", "false")])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("false", False), ("true", True), ("True", True), ("null", None), ("none", "none"), ("'false'", "false")],
+)
 def test_constants_are_read_as_json_and_python_write_them(text: str, value: object) -> None:
     asked = parse_train(["--env", "FrozenLake-v1", "--env-kwargs", f"is_slippery={text}"])
     assert asked.settings.env_kwargs == {"is_slippery": value}  # type: ignore[union-attr]
@@ -245,6 +267,12 @@ def test_a_wrapper_s_file_is_kept_by_its_whole_path(
     (strangers.parent / "elsewhere").mkdir()
     monkeypatch.chdir(strangers.parent / "elsewhere")
     assert runs.command("evaluate", folder).status == 0
+    copy = strangers.parent / "a (copy)"
+    copy.mkdir()
+    (copy / "strangers.py").write_text(STRANGERS)
+    monkeypatch.chdir(copy)
+    assert full_name("strangers.py:Half(a=1)") == f"{copy}/strangers.py:Half(a=1)"
+    assert find_env("CartPole-v1", {}, (full_name("strangers.py:Half"),)).make().step is not None
 
 
 # --- what they hold
@@ -265,8 +293,9 @@ def test_a_counter_called_clock_is_restored(strangers: Path, runs: Runs) -> None
     assert ended == [False] * 19 + [True]
 
 
-def test_an_environment_that_comes_to_hold_an_object_goes_on(strangers: Path, runs: Runs) -> None:
-    outcome = runs.begin("it", "--env", f"{strangers}:Lazy", "--agent", "random", "--seeds", "1", "--num-envs", "1",
+@pytest.mark.parametrize("kind", ["Lazy", "Own"])
+def test_an_environment_that_comes_to_hold_an_object_goes_on(kind: str, strangers: Path, runs: Runs) -> None:
+    outcome = runs.begin("it", "--env", f"{strangers}:{kind}", "--agent", "random", "--seeds", "1", "--num-envs", "1",
                          "--total-timesteps", "400", "--checkpoint-every", "100")  # fmt: skip
     assert outcome.status == 0
     assert "a resume begins new episodes" in " ".join((outcome.out + outcome.err).split())
@@ -287,9 +316,9 @@ def test_reset_may_take_its_seed_by_keywords(strangers: Path) -> None:
 # --- spaces
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-2, 2)])
-def test_random_takes_each_whole_number_as_often(low: int, high: int) -> None:
-    setup = Setup(Box(-1, 1, (2,), np.float32), Box(low, high, (3,), np.int64), (0,), 1, 100)
+@pytest.mark.parametrize(("low", "high", "kind"), [(0, 1, np.int64), (-2, 2, np.int32), (-128, 127, np.int8)])
+def test_random_takes_each_whole_number_as_often(low: int, high: int, kind: Any) -> None:
+    setup = Setup(Box(-1, 1, (2,), np.float32), Box(low, high, (3,), kind), (0,), 1, 100)
     agent = Random(setup, Random.Config())
     drawn = agent.predict(np.zeros((1, 1000, 2), np.float32), Streams((0,), "test"), False)
     counts = collections.Counter(drawn.ravel().tolist())

@@ -191,29 +191,33 @@ def lengths(length: int, count: int) -> list[History]:
     ]
 
 
-def test_fewer_steps_are_better(tmp_path: Path) -> None:
-    """An order of lengths, and what seeds that crashed count for."""
-    text = LENGTH + order(environments=["cart"], at_least=1, protocol="length")
-    text += claim(id="steps", environment="cart", protocol="length", reported=40, margin=5)
+def test_of_lengths_is_not_known_which_is_better(tmp_path: Path) -> None:
+    """So seeds that crashed are no argument either way, and no claim says which is ahead."""
+    text = LENGTH + claim(id="steps", environment="cart", protocol="length", reported=40, margin=5)
     (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
     card = load_card(str(tmp_path / "card.toml"))
-    by_name = {unit.implementation: unit for unit in units_of(card, card.claims, card.orders)}
+    (unit,) = units_of(card, card.claims, card.orders)
 
-    def judged_with(of_a: int, crashed: int = 0) -> Judgement:
-        made = {}
-        for name, length in (("a", of_a), ("b", 60)):
-            histories = lengths(length, 12)
-            for seed in range(crashed):
-                histories[seed] = dataclasses.replace(histories[seed], stopped="it crashed")
-            settings = shared(settings_of(card, by_name[name], (0,)))
-            made[by_name[name].name] = UnitResults(settings, (), tuple(histories))
-        return judge(card, Results(1.0, made))
+    def judged_with(length: int, crashed: int = 0) -> Verdict:
+        histories = lengths(length, 12)
+        for seed in range(crashed):
+            histories[seed] = dataclasses.replace(histories[seed], stopped="it crashed")
+        made = UnitResults(shared(settings_of(card, unit, (0,))), (), tuple(histories))
+        return judge(card, Results(1.0, {unit.name: made})).verdicts[0]
 
-    assert word(judged_with(17), "order") == "reproduced"
-    assert word(judged_with(90), "order") == "below"
-    assert [word(judged_with(17), "steps"), word(judged_with(90), "steps")] == ["below", "above"]
-    # seeds without a score are no argument for shorter episodes, and none against longer ones
-    assert [word(judged_with(17, 2), "steps"), word(judged_with(90, 2), "steps")] == ["inconclusive", "above"]
+    assert [judged_with(17).word, judged_with(90).word] == ["below", "above"]
+    assert [judged_with(17, 2).word, judged_with(90, 2).word] == ["inconclusive"] * 2
+    assert "seeds without a score leave it open" in judged_with(17, 2).why
+    refused = {
+        "an order is of returns": order(environments=["cart"], at_least=1, protocol="length"),
+        "an agent cannot reach one": claim(
+            id="one", environment="cart", protocol="length", reported=40, margin=5, spread_kind="over episodes"
+        ),
+    }
+    for why, more in refused.items():
+        (tmp_path / "card.toml").write_text(CARD + LENGTH + more, encoding="utf-8")
+        with pytest.raises(Problem, match=why):
+            load_card(str(tmp_path / "card.toml"))
 
 
 def test_the_seeds_that_decide_it_are_counted_from_the_printed_number(tmp_path: Path) -> None:

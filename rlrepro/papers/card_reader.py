@@ -410,6 +410,9 @@ def _claims(
                     table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
         known_protocol = protocols.get(protocol or "")
         _check_protocol(table, known_protocol, [implementations.get(implementation or "")])
+        one_sided = kind == "over episodes" or (known_protocol and known_protocol.statistic == "one agent")
+        if known_protocol and known_protocol.of == "length" and one_sided:
+            table.fault("protocol", "of lengths is not known which is better: an agent cannot reach one")
         if rule and not measurement and (aggregate or (known_protocol and known_protocol.statistic == "one agent")):
             table.fault("rule", "is for a mean over seeds, or a number that a function measures")
         if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind, measurement, rule):
@@ -510,6 +513,8 @@ def _orders(
         where, note = table.text("where", "where in the paper: a table or figure"), table.text("note", default="")
         if better is not None and better == worse:
             table.fault("worse", f"{worse!r} cannot beat itself")
+        if protocol and (known := protocols.get(protocol)) and known.of == "length":
+            table.fault("protocol", "of lengths is not known which is better: an order is of returns")
         if at_least is not None and at_least > len(names) > 0:
             table.fault("at_least", f"{at_least} is more than the {len(names)} environments")
         _check_protocol(

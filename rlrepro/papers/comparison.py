@@ -339,7 +339,9 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
     if group.settings and one.row is not None:
         found = [comparable(one.row, settings) for settings in group.settings]
         caveats = list(dict.fromkeys(caveat for each in found for caveat in each.caveats))
-        return found[0].protocol, next((each.reason for each in found if each.reason), ""), caveats
+        milestones = [each.protocol for each in found if each.protocol.to_step is not None]  # of the longer runs
+        protocol = (milestones or [found[0].protocol])[0]
+        return protocol, next((each.reason for each in found if each.reason), ""), caveats
     protocol, caveats = one.protocol, []
     if one.row is not None and (bars := barred(one.row)):
         return protocol, bars[0], []

@@ -392,7 +392,7 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
     An episode's env step is the sum of the lengths of those that ended until then, as Stable-Baselines3 counts. A file
     that was gone on with (`override_existing=False`) begins its clock anew: what follows comes after what was there.
     """
-    rows: list[tuple[float, float, float]] = []
+    sessions: list[list[tuple[float, float, float]]] = []  # time, length, return; those of all files that are the k-th
     envs: dict[str, None] = {}
     notes: list[str] = []
     for file in sorted(files):
@@ -411,23 +411,25 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
         if lacking:
             raise Problem(f"{file}:2: it has no column {lacking[0]!r}, but {', '.join(names) or 'none'}")
         r, length, t = (names.index(name) for name in "rlt")
-        latest = -math.inf
+        session, latest = 0, -math.inf
         for cells in reader:
             line = reader.line_num + 1
             values = [_float(cells, at, file, line, what) for at, what in ((t, "t"), (length, "l"), (r, "r"))]
             if not values[1] >= 1 or not math.isfinite(values[0] + values[1]):
                 raise Problem(f"{file}:{line}: an episode of length {cells[length]} at time {cells[t]}")
-            if began + values[0] < latest:
-                began = latest
+            if values[0] < latest:
+                session += 1
                 notes.append(f"{file}: its clock begins anew in line {line}: read as one run that was gone on with.")
-            latest = began + values[0]
-            rows.append((latest, values[1], values[2]))
+            latest = values[0]
+            while len(sessions) <= session:
+                sessions.append([])
+            sessions[session].append((values[0] + (0.0 if session else began), values[1], values[2]))
     if len(envs) > 1:
         raise Problem(f"{files[0].parent}: its monitor files are of several environments ({', '.join(envs)})")
-    if not rows:
+    if not sessions:
         notes.append(f"{files[0].parent} has no finished episode.")
         return _NONE, next(iter(envs)), notes
-    table = np.array(rows)[np.argsort([row[0] for row in rows], kind="stable")]
+    table = np.array([row for session in sessions for row in sorted(session, key=lambda row: row[0])])
     return np.column_stack([np.cumsum(table[:, 1]), table[:, 2]]), next(iter(envs)), notes
 
 

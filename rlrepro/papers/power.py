@@ -37,8 +37,8 @@ def seeds_needed(
 ) -> SeedsNeeded:
     """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
 
-    With the guards of `claim_test` and the paper's own uncertainty (`power_at`), by doubling and bisection. Holm's
-    correction over k claims asks alpha / k of the first of them.
+    With the guards of `claim_test` and the paper's own uncertainty (`power_at`, which says what `from_printed` takes as
+    given), by doubling and bisection. Holm's correction over k claims asks alpha / k of the first of them.
     """
     if not (math.isfinite(sd) and sd >= 0):
         raise Problem(f"the spread is {sd}; expected a number from 0 up")

@@ -112,11 +112,6 @@ class Protocol:
             return f"its returns are discounted by {self.discount:g} a step, and runs record undiscounted ones"
         return None
 
-    @property
-    def more_is_better(self) -> bool:
-        """Of returns; an episode that is longer is not better, as far as a card can say so."""
-        return self.of == "return"
-
     def describe(self) -> str:
         """The protocol in words, for a table or a sentence."""
         if self.statistic == "other":

@@ -217,7 +217,7 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator
     """
     defaults = {one.name: one.default for one in dataclasses.fields(Settings)}
     for name, value in wanted.items():
-        if name == "sources":
+        if name == "sources" or (name not in found and name in ("frames_per_step", "stackable")):  # told, not chosen
             continue
         if name not in found:
             default = defaults.get(name, dataclasses.MISSING)

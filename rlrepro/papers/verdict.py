@@ -220,7 +220,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     else:
         test = judge_score(claim, protocol, scored)
     notes = (_CONTROL,) if control else ()
-    worse = "" if claim.measurement else "below" if protocol.more_is_better else "above"
+    worse = "below" if protocol.of == "return" and not claim.measurement else ""
     return _Open(claim, kind, scored, test, scored.missing_text, notes, control, worse)
 
 
@@ -303,7 +303,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
                 return _Open(order, "order", lack="not run")
             one = score(scaled(protocol, results.scale), unit.histories)
             lacks += [f"{implementation} on {environment}, {one.missing_text}"] if one.missing else []
-            side.append(one.values if protocol.more_is_better else -one.values)
+            side.append(one.values)
         sides.append(side)
     if any(len(values) < 2 for side in sides for values in side):
         return _Open(order, "order", lack="; ".join(lacks) or "an order needs at least two seeds of each")
@@ -355,7 +355,8 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
     if one.lack:
         if word != one.worse:
             word = "inconclusive"
-        why = f"{why}; seeds without a score count against it ({one.lack})"
+        effect = "count against it" if one.worse else "leave it open"
+        why = f"{why}; seeds without a score {effect} ({one.lack})"
     if scale != 1:
         word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
