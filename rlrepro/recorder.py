@@ -250,8 +250,9 @@ class Recorder(Journal):
             env_state = None
             if self.keeps_env_state and not env_lost:
                 try:
-                    env_state = self.env.get_state()
-                    checkpoint.as_loaded(env_state)
+                    held = self.env.get_state()
+                    checkpoint.as_loaded(held)
+                    env_state = held
                 except (
                     snapshot.Unrestorable,
                     checkpoint.NotPlain,
