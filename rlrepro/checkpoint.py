@@ -85,13 +85,13 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if getattr(error, "errno", None) in _PASSING:  # says nothing of what is in it
             raise Problem(f"{path} cannot be read now ({error}): nothing was changed, try again") from None
         raise Damaged(f"{path} cannot be read ({error})") from None
-    if (there := metadata.get("format", "")) != FORMAT:
-        if re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there):
-            raise Problem(f"{path} is a checkpoint of another version ({there}, here {FORMAT})")
-        raise Damaged(f"{path} is not a checkpoint")
-    if not {"about", "tree", "sha256"} <= set(metadata):
-        raise Damaged(f"{path} is not whole")
-    if _digest(metadata["about"], metadata["tree"], tensors) != metadata["sha256"]:
+    there, is_whole = metadata.get("format", ""), {"about", "tree", "sha256"} <= set(metadata)
+    matches = is_whole and _digest(metadata["about"], metadata["tree"], tensors) == metadata["sha256"]
+    if there != FORMAT and not matches and re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there):  # sums in its own way
+        raise Problem(f"{path} is a checkpoint of another version ({there}, here {FORMAT})")
+    if there != FORMAT or not is_whole:
+        raise Damaged(f"{path} is not a whole checkpoint")
+    if not matches:
         raise Damaged(f"{path} does not match its checksum")
     return _decode(json.loads(metadata["tree"]), tensors), json.loads(metadata["about"])
 

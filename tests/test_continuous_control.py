@@ -168,7 +168,7 @@ class SameNoise:
         self.drawn: list[torch.Tensor] = []
         self.generator = torch.Generator().manual_seed(7)
         self.order: list[int] = []
-        stream = {"td3": "target_noise", "sac": "noise"}.get(name)
+        stream = {"td3": "target_noise", "sac": "action_noise"}.get(name)
         if stream:
             monkeypatch.setattr(getattr(agent, stream), "normal", self.ours)
         monkeypatch.setattr(torch.Tensor, "normal_", lambda it, mean, std: it.copy_(mean + std * self.theirs()))
@@ -454,7 +454,7 @@ def test_targets_are_bootstrapped_through_truncation_alone(name: str) -> None:
     batch, yes, no = make_batch(0), torch.ones(3, BATCH, dtype=torch.bool), torch.zeros(3, BATCH, dtype=torch.bool)
 
     def loss(terminated: torch.Tensor, truncated: torch.Tensor, next_obs: torch.Tensor) -> torch.Tensor:
-        draws = {"td3": "target_noise", "sac": "noise"}.get(name)
+        draws = {"td3": "target_noise", "sac": "action_noise"}.get(name)
         if draws:
             setattr(agent, draws, Streams(SEEDS, "the same again"))
         return agent.critic_loss(batch._replace(terminated=terminated, truncated=truncated, next_obs=next_obs))[0]

@@ -10,6 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from rlrepro import checkpoint, train
@@ -191,7 +193,12 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_not_damaged(
         monkeypatch.setattr(checkpoint.safetensors, "safe_open", flaky)
         said = "cannot be read now ([Errno 24] Too many open files): nothing was changed"
     else:
-        monkeypatch.setattr(checkpoint, "FORMAT", "rlrepro-checkpoint-99")
+        for path in folder.glob("seeds/*/checkpoints/*.safetensors"):
+            with safetensors.safe_open(str(path), framework="numpy") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                metadata = file.metadata() | {"format": "rlrepro-checkpoint-99", "sha256": "summed otherwise"}
+            path.write_bytes(safetensors.numpy.save(tensors, metadata))
+        before |= {path: path.read_bytes() for path in folder.glob("seeds/*/checkpoints/*.safetensors")}
         said = "is a checkpoint of another version"
     assert said in runs.resume("it").problem
     assert {path: path.read_bytes() for path in before} == before
