@@ -100,6 +100,7 @@ class DQN(TargetedActionValues):
         self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
         storage: tuple[Any, ...] = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
         timing: tuple[Any, ...] = config.learning_starts, config.train_every, config.gradient_steps, setup.device
+        self.replay: Replay
         if config.prioritised:
             steps = setup.total_timesteps
             self.replay = PrioritisedReplay(*storage, *timing, alpha=config.alpha, beta=config.beta, beta_steps=steps)
