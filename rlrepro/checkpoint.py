@@ -96,6 +96,11 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return _decode(json.loads(metadata["tree"]), tensors), json.loads(metadata["about"])
 
 
+def check_plain(state: Any) -> None:
+    """Raises `NotPlain` where `save` would."""
+    _encode(state, {})
+
+
 def as_loaded(state: Any) -> Any:
     """What `load` would give back of `state` after `save`."""
     tensors: dict[str, np.ndarray] = {}

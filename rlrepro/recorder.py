@@ -251,7 +251,7 @@ class Recorder(Journal):
             if self.keeps_env_state and not env_lost:
                 try:
                     held = self.env.get_state()
-                    checkpoint.as_loaded(held)
+                    checkpoint.check_plain(held)
                     env_state = held
                 except (
                     snapshot.Unrestorable,

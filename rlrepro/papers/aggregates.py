@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from rlrepro.papers.stats import CONFIDENCE, Array, Estimate, Values, as_values
 # A statistic of scores: one array a task, seeds on the last axis, any axes before it (bootstrap repetitions), which
 # it keeps. A score is already normalised. A task weighs the same as any other, whatever its number of seeds.
 Scores = Sequence[Array]
+
+BOOTSTRAP_SEED = 20_260_101  # so that a page is the same each time
 
 
 def iqm(scores: Scores) -> Array:
@@ -35,6 +38,15 @@ def iqm(scores: Scores) -> Array:
     end = np.cumsum(weight, -1)
     kept = np.clip(np.minimum(end, 1 - cut / total) - np.maximum(end - weight, cut / total), 0, None)
     return (ordered * kept).sum(-1) / kept.sum(-1)
+
+
+def over_tasks(kind: str, values: Values) -> float:
+    """One seed's scores, one a task, as one number: their "mean", "median" or "iqm"; NaN where one of them is."""
+    x = np.asarray(values, float)
+    if np.isnan(x).any():
+        return float("nan")
+    combine: dict[str, Callable[[Array], Any]] = {"mean": np.mean, "median": np.median, "iqm": lambda one: iqm([one])}
+    return float(combine[kind](x))
 
 
 def mean_of_tasks(scores: Scores) -> Array:

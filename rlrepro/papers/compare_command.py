@@ -38,7 +38,7 @@ def _tables(panel: Panel, threshold: float | None) -> list[_Table]:
     made = []
     if panel.protocol is not None and panel.sides:
         columns = ("", "seeds", "mean", "95 % interval", "sd", "IQM")
-        made.append(_Table(_capital(panel.protocol.describe()), columns, tuple(map(_side_row, panel.sides))))
+        made.append(_Table(stats.capital(panel.protocol.describe()), columns, tuple(map(_side_row, panel.sides))))
         if threshold is not None:
             title = f"Env steps until {_watched(panel.protocol)} first reached {threshold:g}"
             rows = [(side.label, *_reached_row(side.reached or {})) for side in panel.sides]
@@ -121,10 +121,6 @@ def _interval(estimate: stats.Estimate | None) -> str:
 
 def _range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{return_text(low)}, {return_text(high)}]"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -20,7 +20,6 @@ from rlrepro.papers.protocol import Protocol, Score, refuse
 from rlrepro.papers.published import load_book
 from rlrepro.papers.score import LAST_EPISODES, score_group
 
-_BOOTSTRAP_SEED = 20_260_101
 _SAME_LENGTH = 0.01  # runs and published runs whose env steps differ by less are of one length
 
 
@@ -270,7 +269,7 @@ def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
 
 def _pair(a: Side, b: Side) -> Pair:
     x, y = a.score.values, b.score.values
-    improvement = aggregates.improvement_estimate([x], [y], np.random.default_rng(_BOOTSTRAP_SEED))
+    improvement = aggregates.improvement_estimate([x], [y], np.random.default_rng(aggregates.BOOTSTRAP_SEED))
     if min(len(x), len(y)) < stats.MIN_SEEDS:  # the bootstrap of a few seeds is far too sure
         improvement = stats.Estimate(improvement.value, None, None)
     difference = float(x.mean() - y.mean())

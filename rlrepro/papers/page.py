@@ -274,8 +274,6 @@ def mark_of(claim: Claim, one_sided: bool) -> Mark:
 def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[str, UnitResults]) -> tuple[Curve, str]:
     if not claim.aggregate:
         return _curve(next(iter(units.values())).histories, protocol)
-    statistics: dict[str, Callable[[np.ndarray], Any]] = {"mean": np.mean, "median": np.median, "iqm": _iqm}
-    combine = statistics[claim.aggregate]
     seeds = sorted({seed for unit in units.values() for seed in unit.seeds})
     grid = np.linspace(0.5, 99.5, 100)
     y = np.full((len(units), len(seeds), len(grid)), np.nan)
@@ -287,13 +285,9 @@ def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[st
             if known.any():
                 at = np.interp(grid, 100 * curve.x[known] / total, row[known], right=np.nan)
                 y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
-    together = np.array([[float(combine(column)) for column in y[:, s].T] for s in range(len(seeds))], np.float64)
+    together = [[aggregates.over_tasks(claim.aggregate, column) for column in y[:, s].T] for s in range(len(seeds))]
     text = f"Each seed's {combined(claim)} of normalised scores over {len(units)} environments."
-    return Curve(grid, together, "% of training"), text
-
-
-def _iqm(values: np.ndarray) -> float:
-    return float(aggregates.iqm([np.array([value]) for value in values])) if np.isfinite(values).all() else math.nan
+    return Curve(grid, np.array(together, np.float64), "% of training"), text
 
 
 def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str]:

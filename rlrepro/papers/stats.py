@@ -327,7 +327,7 @@ def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest
         if sd is not None and max(measured_sd, sd) > 2 * min(measured_sd, sd):
             small, large = ("our", "the paper's") if measured_sd < sd else ("the paper's", "our")
             notes.append(
-                f"{_capital(small)} spread is less than half {large if large != 'our' else 'ours'}: "
+                f"{capital(small)} spread is less than half {large if large != 'our' else 'ours'}: "
                 "it may have missed a mode by chance, and is counted for more."
             )
         if sd is None and n < MIN_SEEDS:
@@ -713,9 +713,9 @@ def _sd(x: Array) -> float:
     return 0.0 if (x == x[0]).all() else float(x.std(ddof=1))
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
 def _sentence(text: str) -> str:
-    return _capital(text).rstrip(".") + "."
+    return capital(text).rstrip(".") + "."

@@ -35,7 +35,6 @@ REPRODUCED = {
 #: beyond so many seeds, none is listed: the results have them
 MOST_LISTED = 200
 _CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
-_BOOTSTRAP_SEED = 20_260_101
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +259,6 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
         scores[environment] = score(protocol, unit.histories)
     if not claim.aggregate:
         return scores[claim.environments[0]]
-    combine: dict[str, Any] = {"mean": np.mean, "median": np.median, "iqm": lambda v: aggregates.iqm([np.array(v)])}
     per_seed, missing = {}, {}
     for seed in sorted({s for one in scores.values() for s in (*one.per_seed, *one.missing)}):
         lack = next((e for e, one in scores.items() if seed not in one.per_seed), None)
@@ -268,7 +266,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
             missing[seed] = f"no score on {lack}"
             continue
         values = [normalise(card.environments[e], one.per_seed[seed]) for e, one in scores.items()]
-        per_seed[seed] = float(combine[claim.aggregate](values))
+        per_seed[seed] = aggregates.over_tasks(claim.aggregate, values)
     return Score(protocol, per_seed, missing)
 
 
@@ -489,7 +487,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         scores = list(tasks.values())
         top = max(1.0, *(float(values.max()) for values in scores))
         thresholds = np.linspace(0.0, math.ceil(top * 10) / 10, 101)
-        generator = np.random.default_rng(_BOOTSTRAP_SEED)
+        generator = np.random.default_rng(aggregates.BOOTSTRAP_SEED)
         estimates = aggregates.aggregates(scores, generator)
         profile = aggregates.profile_estimate(scores, thresholds, generator)
         made.append(
@@ -501,7 +499,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         if not common:
             continue
         x, y = ([np.array(side.scores[side.tasks.index(task)]) for task in common] for side in (one, other))
-        estimate = aggregates.improvement_estimate(x, y, np.random.default_rng(_BOOTSTRAP_SEED))
+        estimate = aggregates.improvement_estimate(x, y, np.random.default_rng(aggregates.BOOTSTRAP_SEED))
         improvements.append(Improvement(one.agent, other.agent, tuple(common), estimate))
     return tuple(made), tuple(improvements)
 
