@@ -13,10 +13,12 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from torch.optim.adam import adam
+from torch.optim.radam import radam
 
 ROW_MULTIPLE = 32  # floats: two AVX-512 vectors, the stride of torch's unrolled elementwise loops
 _FEW = 16  # inputs of a seed for which NumPy's calls are cheaper than torch's
@@ -266,13 +268,27 @@ class Stack:
             view.copy_(parameters[name])
 
 
+class _Rows(NamedTuple):
+    """What a step of Adam reads and changes: one tensor of all seeds `[S, P]`, or one a seed `[P]`, and its count."""
+
+    parameters: list[torch.Tensor]
+    gradients: list[torch.Tensor]
+    first: list[torch.Tensor]
+    second: list[torch.Tensor]
+    counts: list[torch.Tensor]
+
+
 class Adam:
     """Adam (Kingma & Ba, 2015) for S seeds: one over the whole matrix is S independent ones, since it is elementwise.
 
     `torch.optim.Adam`, fused; `weight_decay` w adds w θ to the gradient, that of w ‖θ‖²/2 in the loss. Where seeds may
-    take different numbers of steps (PPO's target KL, whole episodes), `independent` gives each row its own moments and
-    step count, and `step(active=...)` leaves some of them out.
+    take different numbers of steps (PPO's target KL, whole episodes), `independent` gives each row its own step count,
+    and `step(active=...)` leaves some of them out.
+
+    PyTorch's functional form: to construct a `torch.optim.Optimizer` imports its compiler, seconds in every process.
     """
+
+    FUSED = True  #: the kernel counts its steps on the device of the parameters, single operations on the host
 
     def __init__(
         self,
@@ -283,60 +299,43 @@ class Adam:
         independent: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        self._num_seeds, self._independent = len(stack.matrix), independent
         matrix = stack.matrix.detach()
-        self._parts = list(matrix.unbind(0)) if independent else [matrix]
-        self._gradients = list(stack.gradient.unbind(0)) if independent else [stack.gradient]
-        for part, gradient in zip(self._parts, self._gradients, strict=True):
-            part.requires_grad_(True).grad = gradient
-        self._adam = self._optimiser(lr=learning_rate, eps=eps, betas=betas, weight_decay=weight_decay)
+        self.learning_rate, self._num_seeds, self._independent = learning_rate, len(matrix), independent
+        self._eps, self._betas, self._weight_decay = eps, betas, weight_decay
+        self._moments = torch.zeros_like(matrix), torch.zeros_like(matrix)
+        count_on = matrix.device if self.FUSED else "cpu"
+        self._count = torch.zeros(self._num_seeds if independent else 1, device=count_on)
+        whole = matrix, stack.gradient, *self._moments
+        self._rows = _Rows._make([*(list(one) if independent else [one] for one in whole), list(self._count)])
 
-    def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self._parts, **options, fused=True)
-
+    @torch.no_grad()
     def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
-        if learning_rate is not None:
-            self._adam.param_groups[0]["lr"] = learning_rate
-        if active is None:
-            self._adam.step()
-            return
-        if not self._independent:
-            raise ValueError("Adam(independent=True) is what can leave seeds out")
-        for part, gradient, go in zip(self._parts, self._gradients, active, strict=True):
-            part.grad = gradient if go else None
-        self._adam.step()
-        for part, gradient in zip(self._parts, self._gradients, strict=True):
-            part.grad = gradient
+        rows = self._rows
+        if active is not None:
+            if not self._independent:
+                raise ValueError("Adam(independent=True) is what can leave seeds out")
+            rows = _Rows._make([row for row, go in zip(part, active, strict=True) if go] for part in rows)
+        if rows.parameters:
+            self._step(rows, self.learning_rate if learning_rate is None else learning_rate)
+
+    def _step(self, rows: _Rows, learning_rate: float) -> None:
+        adam(
+            rows.parameters, rows.gradients, rows.first, rows.second, [], rows.counts, fused=self.FUSED, foreach=False,
+            amsgrad=False, maximize=False, lr=learning_rate, beta1=self._betas[0], beta2=self._betas[1],
+            weight_decay=self._weight_decay, eps=self._eps,
+        )  # fmt: skip
 
     def get_state(self) -> dict[str, Any]:
         """Moments `[S, P]` and step counts `[S]`."""
-        state: dict[str, Any] = {}
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            slots = [self._adam.state[part].get(key) for part in self._parts]
-            taken = [slot for slot in slots if slot is not None]
-            if not taken and not self._independent:
-                return {}
-            never = torch.zeros(()) if key == "step" else self._parts[0]
-            like = taken[0] if taken else never
-            stacked = torch.stack([torch.zeros_like(like) if slot is None else slot for slot in slots])
-            state[key] = stacked if self._independent else stacked[0].expand(self._num_seeds, *stacked.shape[2:])
-        return state
+        first, second = self._moments
+        return {"step": self._count.expand(self._num_seeds), "exp_avg": first, "exp_avg_sq": second}
 
+    @torch.no_grad()
     def set_state(self, state: Mapping[str, Any]) -> None:
-        self._adam.state.clear()
-        if not state:
-            return
-        for row, part in enumerate(self._parts):
-            values = {key: torch.as_tensor(value) for key, value in state.items()}
-            if self._independent:
-                values = {key: value[row] for key, value in values.items()}
-            else:
-                values["step"] = values["step"][0]
-            if values["step"] > 0:
-                counts_on = part.device if self._adam.param_groups[0].get("fused") else "cpu"
-                where = {key: counts_on if key == "step" else part.device for key in values}
-                self._adam.state[part] = {key: value.to(where[key], copy=True) for key, value in values.items()}
+        self._count.copy_(torch.as_tensor(state["step"])[: len(self._count)])
+        for moment, name in zip(self._moments, ("exp_avg", "exp_avg_sq"), strict=True):
+            moment.copy_(torch.as_tensor(state[name]))
 
 
 class SGD:
@@ -397,8 +396,13 @@ class RMSProp:
 class RAdam(Adam):
     """Rectified Adam (Liu et al., 2020) for S seeds, by `torch.optim.RAdam`, whose state is the same as Adam's."""
 
-    def _optimiser(self, **options: Any) -> torch.optim.Optimizer:
-        return torch.optim.RAdam(self._parts, **options, foreach=False)
+    FUSED = False
+
+    def _step(self, rows: _Rows, learning_rate: float) -> None:
+        radam(
+            rows.parameters, rows.gradients, rows.first, rows.second, rows.counts, foreach=False, lr=learning_rate,
+            beta1=self._betas[0], beta2=self._betas[1], weight_decay=self._weight_decay, eps=self._eps,
+        )  # fmt: skip
 
 
 def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:

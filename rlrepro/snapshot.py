@@ -175,6 +175,8 @@ def _plain_or_object(value: Any, place: str) -> Any:
 
 
 def _plain(value: Any, place: str) -> Any:
+    if type(value) in checkpoint.AS_IT_IS:
+        return value
     if isinstance(value, np.generic):  # np.float64 is a float too
         return {"__scalar__": _plain(np.asarray(value), place)}
     if value is None or isinstance(value, bool | int | float | str | np.ndarray):

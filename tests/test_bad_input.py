@@ -851,7 +851,7 @@ def wait_for(found: Callable[[], Any], process: subprocess.Popen[str]) -> None:
 def test_an_interrupted_run_saves_a_checkpoint_and_resumes_to_the_same_bytes(
     processes: str, number: signal.Signals, runs: Runs
 ) -> None:
-    brief = (*BRIEF, *PPO, "--seeds", "2", "--total-timesteps", "6000", "--checkpoint-every", "300",
+    brief = (*BRIEF, *PPO, "--seeds", "2", "--total-timesteps", "4000", "--checkpoint-every", "300",
              "--log-every", "1000", "--num-steps", "100", "--processes", processes)  # fmt: skip
     process = start(*brief, "--run-dir", runs.folder, "--name", "my run")
     run = runs.folder / "my run"

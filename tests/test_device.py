@@ -75,7 +75,7 @@ def transitions(agent: Any) -> Iterator[tuple[Transition, int]]:
 @pytest.fixture(autouse=True)
 def plain_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adam in single operations: the fused kernel is not written for shapes alone."""
-    monkeypatch.setattr(Adam, "_optimiser", lambda self, **options: torch.optim.Adam(self._parts, **options))
+    monkeypatch.setattr(Adam, "FUSED", False)
 
 
 class OneDevice(TorchDispatchMode):

@@ -134,3 +134,20 @@ def test_help_and_plugins_do_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("agent", ["ppo", "pqn", "sac"])
+def test_training_starts_without_torch_s_compiler(agent: str, tmp_path: Path) -> None:
+    """It takes as long to import as torch, and the first `torch.optim.Optimizer` does import it."""
+    env, *more = ["Pendulum-v1", "--learning-starts", "90"] if agent == "sac" else ["CartPole-v1", "--num-steps", "32"]
+    flags = ["--agent", agent, "--env", env, *more, "--total-timesteps", "400", "--final-eval-episodes", "1"]
+    code = (
+        "import sys\n"
+        "from rlrepro import train\n"
+        "status = train.main(sys.argv[1:])\n"
+        "assert 'torch' in sys.modules\n"
+        "sys.exit('torch._dynamo was imported' if 'torch._dynamo' in sys.modules else status)"
+    )
+    command = [sys.executable, "-c", code, *flags, "--processes", "1", "--run-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

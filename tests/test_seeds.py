@@ -260,7 +260,7 @@ def test_adam_leaves_inactive_seeds_and_their_bias_correction_alone() -> None:
     active = np.random.default_rng(0).random((30, len(SEEDS))) < 0.5
     for step, go in enumerate(active):
         refill(stack, SEEDS, step)
-        before, state = stack.matrix.detach().clone(), ours.get_state()
+        before, state = stack.matrix.detach().clone(), {key: one.clone() for key, one in ours.get_state().items()}
         gradient = stack.gradient.clone()
         ours.step(active=go.tolist())
         assert torch.equal(stack.gradient, gradient)
