@@ -139,7 +139,11 @@ def test_help_and_plugins_do_without_torch() -> None:
 @pytest.mark.parametrize("agent", ["ppo", "pqn", "sac"])
 def test_training_starts_without_torch_s_compiler(agent: str, tmp_path: Path) -> None:
     """It takes as long to import as torch, and the first `torch.optim.Optimizer` does import it."""
-    env, *more = ["Pendulum-v1", "--learning-starts", "90"] if agent == "sac" else ["CartPole-v1", "--num-steps", "32"]
+    env, *more = (
+        ["Pendulum-v1", "--learning-starts", "390", "--hidden", "8"]
+        if agent == "sac"
+        else ["CartPole-v1", "--num-steps", "32"]
+    )
     flags = ["--agent", agent, "--env", env, *more, "--total-timesteps", "400", "--final-eval-episodes", "1"]
     code = (
         "import sys\n"
