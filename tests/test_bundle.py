@@ -403,6 +403,21 @@ def test_other_bits_that_differ(reproduction: Path, capsys: pytest.CaptureFixtur
     assert "DIFFERENT" in capsys.readouterr().out
 
 
+def test_seeds_that_have_lost_their_score_differ(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However alike the others are."""
+    card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
+    units = units_of(card, *choose(card, ["pole"]))
+    name, unit = next(iter(theirs.units.items()))
+    first, second = unit.histories
+    lost = dataclasses.replace(first, episodes=first.episodes * np.array([1.0, np.nan]))
+    ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=(lost, second))})
+    reruns = bundle.compare(card, card.claims[:1], units, theirs, ours, (3, 5))
+    assert bundle.report(reruns, []) == 1
+    assert (
+        "pole: DIFFERENT: no score of seed 3: its return is nan, which has one in the bundle" in capsys.readouterr().out
+    )
+
+
 def test_one_seed_with_other_bits_decides_nothing(reproduction: Path) -> None:
     reruns, _ = _again(reproduction, 0.125)
     lone = dataclasses.replace(reruns[0].tests["pole"], reported_sd=None, p_difference=1.0)

@@ -255,6 +255,17 @@ def test_samples_to_a_threshold() -> None:
 # --- published numbers
 
 
+def test_steps_to_a_threshold_end_with_the_protocol() -> None:
+    short, long = (
+        group(name, *(history(seed, [0.0] * 50 + [10.0] * (count - 50)) for seed in range(2)))
+        for name, count in (("short", 50), ("long", 100))
+    )
+    found = comparison.compare([short, long], Protocol("training", last=5, to_step=500), threshold=9.0)
+    assert [side.reached for side in found.panels[0].sides] == [{0: None, 1: None}] * 2
+    found = comparison.compare([short, long], Protocol("training", last=5, to_step=600), threshold=9.0)
+    assert found.panels[0].sides[1].reached == {0: 550, 1: 550}
+
+
 def published(mean: float, protocol: Protocol, **more: object) -> PublishedNumber:
     values: dict[str, object] = {"spread": 2.0, "kind": "sample sd", "seeds": 10, **more}
     steps, env = values.pop("steps", 10), values.pop("env", "E-v0")
@@ -529,3 +540,31 @@ def test_a_published_number_of_the_book() -> None:
     assert one.protocol == Protocol("training", last=100)
     with pytest.raises(Problem, match="cleanrl-ppo-cartpole-v1-0"):
         comparison.published_number("cleanrl-ppo-cartpole-v1-00")
+
+
+def test_the_advised_step_is_one_that_every_seed_reached(tmp_path: Path, command: Command) -> None:
+    """Of imported runs it is the end of the last episode that is known: not the same of all seeds."""
+    rows = ["agent,env,seed,step,episode_return"]
+    for agent, end, level in (("A", 5_000, 0), ("B", 20_000, 1)):
+        for seed in range(4):
+            rows += [f"{agent},E,{seed},{step},{seed + level}" for step in range(10, end + 40 * seed + 1, 10)]
+    (tmp_path / "runs.csv").write_text("\n".join(rows) + "\n")
+    alone = command("compare", tmp_path / "runs.csv")
+    advised = re.search(r"--to-step (\d+) helps", alone.out)
+    assert advised is not None
+    cut = command("compare", tmp_path / "runs.csv", "--to-step", advised[1])
+    assert "no score of" not in cut.out
+    differences = [re.search(r"A − B\s+([−+0-9.]+)", one.out) for one in (alone, cut)]
+    assert [found and found[1] for found in differences] == ["−1.00", "−1.00"]
+
+
+def test_a_record_that_ends_an_episode_before_the_milestone_is_scored_at_it() -> None:
+    ends = Protocol("training", last=5, to_step=1000)
+    row = published(5.0, ends, steps=1000)
+    almost = group("ours", *(history(seed, [5.0 + seed] * 199, every=5) for seed in range(12)))  # 995 steps
+    (found,) = comparison.compare([almost], None, [row]).panels[0].beside
+    assert found.score is not None
+    assert len(found.score.per_seed) == 12
+    early = group("ours", *(history(seed, [5.0 + seed] * 190, every=5) for seed in range(12)))  # 950
+    (found,) = comparison.compare([early], None, [row]).panels[0].beside
+    assert found.score is None

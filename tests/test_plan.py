@@ -139,6 +139,20 @@ def test_seeds_by_the_papers_own_spread(card: Card) -> None:
         assert count == ("never" if needed.seeds is None else f"{needed.seeds:,}")
 
 
+def test_the_claims_that_the_correction_counts_are_those_of_the_verdicts() -> None:
+    """What is computed and what one published agent did have no p-value."""
+    from rlrepro.papers import stats
+    from rlrepro.papers.results import read_results
+    from rlrepro.papers.verdict import judge
+
+    for name in ("sutton-barto", "rl-zoo3-ppo", "cleanrl-dqn"):
+        one = load_card(name)
+        found = judge(one, read_results(one.file.parent / "results"))
+        tested = [v.claim.id for v in found.verdicts if isinstance(v.test, stats.ClaimTest | stats.OrderTest)]
+        run = [v.claim for v in found.verdicts if v.word != "not run"]
+        assert [claim.id for claim in run if one.is_tested(claim)] == tested
+
+
 def test_seeds_where_nothing_is_known_of_the_spread(card: Card) -> None:
     claim: Claim = dataclasses.replace(card.claims[0], spread=None, spread_kind="none")
     count, remark = plan.seeds_for(card, claim, 1, "equivalence")

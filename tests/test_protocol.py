@@ -141,7 +141,6 @@ def test_a_number_by_another_protocol_is_no_answer() -> None:
         ({"returns": "training", "statistic": "max of seed mean"}, "a statistic of evaluations"),
         ({"returns": "evaluation", "statistic": "other"}, "needs a `note`"),
         ({"returns": "evaluation", "discount": 0}, "discount"),
-        ({"returns": "evaluation", "pooled": 1}, "pooled"),
         ({"returns": "evaluation", "after_step": 10, "to_step": 10}, "not before"),
         ({"returns": ["evaluation"]}, "is none of"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from rlrepro.papers.reproduction import Reproduction
 from rlrepro.papers.results import read_results, write_results
 from rlrepro.papers.units import choose, settings_of, units_of
 from rlrepro.papers.verdict import as_json, judge, judge_score
+from rlrepro.settings import Request
 from tests.conftest import Command
 
 HYPER = """
@@ -354,3 +355,43 @@ def test_two_at_once_in_one_folder_are_refused(make: Make) -> None:
     with pytest.raises(Problem, match="another process is writing"):
         run(one, 1)
     other.unlock()
+
+
+def killed_by(signal: str) -> Callable[..., None]:
+    """`train.begin` or `train.resume` of a process that a signal ends as soon as the run folder is there."""
+    from rlrepro.errors import RunStopped
+    from rlrepro.record import RunFolder
+
+    def dies(place: object, command: Sequence[str] = (), **_: object) -> None:
+        if not isinstance(place, Path):
+            RunFolder.create(place.run_dir, place.name, place.settings, command)  # type: ignore[attr-defined]
+        raise RunStopped(f"the process of seeds 0, 1 was killed ({signal}); go on with: it")
+
+    return dies
+
+
+def test_a_run_that_is_killed_twice_goes_on_and_begins_no_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("rlrepro.train.begin", killed_by("SIGKILL, out of memory?"))
+        patch.setattr("rlrepro.train.resume", killed_by("SIGTERM"))
+        for _ in range(3):
+            assert run(make(), 2) == ["ppo-CartPole-v1"]
+    assert run(make(), 2) == []
+    assert list(started(make())) == ["runs/ppo-CartPole-v1/seeds-0-to-1"]
+
+
+def test_an_engine_that_crashes_is_tried_seed_by_seed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGSEGV is a fault of what runs, not of the machine."""
+    from rlrepro import train
+
+    real, together = train.begin, killed_by("SIGSEGV")
+
+    def begin(request: Request, *rest: object, **named: object) -> None:
+        if 1 in request.settings.seeds:
+            together(request, *rest, **named)
+        real(request, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("rlrepro.train.begin", begin)
+    assert run(make(), 3) == ["ppo-CartPole-v1"]
+    results = read_results(make().folder / "results").units["ppo-CartPole-v1"]
+    assert [h.seed for h in results.histories if not h.stopped] == [0, 2]

@@ -537,3 +537,28 @@ def test_a_band_is_the_mean_interval_at_each_point() -> None:
     assert np.isnan([low[3], high[3]]).all()
     with pytest.raises(Problem):
         stats.mean_band([1.0, 2.0])
+
+
+def test_of_several_bounds_the_one_that_is_broken_furthest_is_named() -> None:
+    """Not the one that keeps its bound by most."""
+    assert stats.ComputedTest((0.0, 11.0), (100.0, 10.0), 0.5, "at most").worst == 1
+    kept = stats.ComputedTest((300.0, 9.0, 5.0), (100.0, 10.0, 20.0), 0.5, "at least")
+    assert (kept.outside, kept.worst, kept.verdict) == ((1, 2), 2, "below")
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_pair_is_no_more_certain_than_the_rarest_deal(count: int) -> None:
+    """Two seeds a side with hardly any spread, or with none: one deal of C(2n, n) separates them so."""
+    rarest = 1 / math.comb(2 * count, count)
+    for width in (0.0, 1e-6):
+        jitter = width * np.arange(count)
+        found = stats.pair_test(500 + jitter, 9 + jitter)
+        assert found.p_above == rarest
+        assert found.p == 2 * rarest
+        assert (found.low is None) == (width == 0.0)
+
+
+def test_equal_values_have_no_interval_whatever_their_last_bits() -> None:
+    """NumPy finds some spread in [0.1, 0.1, 0.1]."""
+    assert np.std([0.1] * 3) > 0
+    assert stats.pair_test([0.1] * 3, [0.7] * 3).low is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -366,3 +367,98 @@ def test_a_claim_that_lacks_a_seed_is_open_for_that_alone(tmp_path: Path) -> Non
     text = claim(id="one", environment="cart", reported=205.0, margin=4.0)
     found = verdict(judged(tmp_path, text, {("a", "cart"): [*spread(200, 11), float("nan")]}), "one")
     assert "only claim" not in found.why
+
+
+def crash(unit: UnitResults, count: int) -> UnitResults:
+    """The same with its first seeds stopped after one episode."""
+    crashed = [
+        dataclasses.replace(h, episodes=h.episodes[:1], steps=100, stopped="it crashed") if h.seed < count else h
+        for h in unit.histories
+    ]
+    return dataclasses.replace(unit, histories=tuple(crashed))
+
+
+@pytest.mark.parametrize(
+    ("better", "crashed", "expected", "effect"),
+    [
+        (300.0, {"a": 2}, "inconclusive", "count against it"),
+        (300.0, {"b": 2}, "reproduced", "count for it"),
+        (300.0, {"a": 2, "b": 2}, "inconclusive", "leave it open"),
+        (100.0, {"a": 2}, "below", "count against it"),
+        (100.0, {"b": 2}, "inconclusive", "count for it"),
+        (100.0, {"b": 9}, "inconclusive", "count for it"),
+    ],
+)
+def test_crashed_seeds_of_an_order_speak_against_their_own_side(
+    tmp_path: Path, better: float, crashed: dict[str, int], expected: str, effect: str
+) -> None:
+    (tmp_path / "card.toml").write_text(CARD + order(environments=["cart"], at_least=1), encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = units(card, {("a", "cart"): spread(better, 12), ("b", "cart"): spread(200, 12)}, 1.0)
+    for name, count in crashed.items():
+        made[f"{name}-cart"] = crash(made[f"{name}-cart"], count)
+    (found,) = judge(card, Results(1.0, made)).verdicts
+    assert found.word == expected
+    assert f"seeds without a score {effect}" in found.why
+
+
+@pytest.mark.parametrize("few", [2, 9])
+def test_an_order_of_few_seeds_is_not_reproduced(tmp_path: Path, few: int) -> None:
+    text = order(environments=["cart"], at_least=1)
+    far: Levels = {("a", "cart"): spread(500, few, 1e-3), ("b", "cart"): spread(9, few, 1e-3)}
+    found = verdict(judged(tmp_path, text, far), "order")
+    assert found.word == "inconclusive"
+    assert f"{few} seeds on a side: reproduced needs at least 10." in found.notes
+
+
+def test_one_agent_s_episodes_give_no_rule_and_no_measurement(tmp_path: Path) -> None:
+    """How many seeds reach it would be asked of a number of which is not known which way is better."""
+    text = claim(id="bound", environment="cart", reported=100.0, rule="at most", spread_kind="over episodes",
+                 margin=None, margin_why=None)  # fmt: skip
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    with pytest.raises(Problem, match="rule: is for a mean over seeds"):
+        load_card(str(tmp_path / "card.toml"))
+
+
+def test_the_test_that_needs_fewer_seeds_says_how_many(tmp_path: Path) -> None:
+    """Near the margin no number makes it equal, and many make it different."""
+    near = {"spread": 18.0, "seeds": 10, "reported": 200, "margin": 28}
+    text = claim(id="near", environment="cart", **near)
+    found = verdict(judged(tmp_path, text, {("a", "cart"): spread(178, 10, 20.0)}), "near")
+    assert found.word == "inconclusive"
+    paper = reported(found.claim)  # type: ignore[arg-type]
+    assert seeds_needed(20.0, paper, 28.0, -22.0, from_printed=True).seeds is None
+    assert found.seeds_needed is not None
+    assert found.seeds_needed.seeds == 67
+    enough = spread(178, 67, 20.0)
+    assert word(judged(tmp_path, text, {("a", "cart"): enough}), "near") == "below"
+
+
+def test_a_printed_number_is_decided_with_ten_seeds_at_least(tmp_path: Path) -> None:
+    text = claim(id="band", environment="cart", reported=100.0, rule="about", margin=5, spread=None, spread_kind=None,
+                 seeds=None)  # fmt: skip
+    found = verdict(judged(tmp_path, text, {("a", "cart"): spread(202, 5, 2.0)}), "band")
+    assert found.word == "inconclusive"
+    assert found.seeds_needed is not None
+    assert found.seeds_needed.seeds == 10
+
+
+def test_a_task_with_crashed_seeds_is_in_no_aggregate(tmp_path: Path) -> None:
+    """Those that survived would speak for all."""
+    text = "".join(claim(id=name, environment="cart", implementation=name, reported=200.0) for name in "ab")
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = units(card, {("a", "cart"): spread(480, 12), ("b", "cart"): spread(400, 12)}, 1.0)
+    assert judge(card, Results(1.0, made)).improvements
+    made["a-cart"] = crash(made["a-cart"], 9)
+    found = judge(card, Results(1.0, made))
+    assert found.improvements == ()
+    assert [one.agent for one in found.aggregates] == ["b"]
+    assert any(note.startswith("a-cart is in no aggregate: seed 0: it stopped at env step 100") for note in found.notes)
+
+
+def test_verdicts_json_is_json(tmp_path: Path) -> None:
+    text = claim(id="one", environment="cart", reported=200.0, spread=None, spread_kind="none", seeds=None)
+    row = as_json(judged(tmp_path, text, {("a", "cart"): [200.0]}))
+    json.dumps(row, allow_nan=False)
+    assert row["verdicts"][0]["interval_95"] == [None, None]

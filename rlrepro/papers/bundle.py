@@ -35,7 +35,7 @@ from rlrepro.papers import stats
 from rlrepro.papers.card_reader import find_card, load_card
 from rlrepro.papers.card_tables import printable
 from rlrepro.papers.cards import Card, Claim, Order
-from rlrepro.papers.protocol import History, Protocol, measured_score, score
+from rlrepro.papers.protocol import History, Score, measured_score, score
 from rlrepro.papers.report import markdown
 from rlrepro.papers.results import Results, UnitResults, read_results
 from rlrepro.papers.units import Unit, choose, units_of
@@ -330,6 +330,7 @@ class Rerun:
     same_bits: tuple[int, ...]
     other_bits: tuple[int, ...]
     tests: Mapping[str, stats.ClaimTest]  #: by claim, where bits differ
+    lost: Mapping[str, str]  #: by claim, the seeds that have a score in the bundle and none here, and why
     alpha: float
     is_close: bool = False  #: computed numbers that are the same to nine digits
 
@@ -339,7 +340,7 @@ class Rerun:
         return (
             bool(self.other_bits)
             and not self.is_close
-            and (not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
+            and (bool(self.lost) or not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
         )
 
     def word(self, test: stats.ClaimTest) -> str:
@@ -372,15 +373,22 @@ def compare(
     reruns = []
     for unit, same, other in found:
         tests: dict[str, stats.ClaimTest] = {}
+        lost: dict[str, str] = {}
         if unit.is_measured and not card.measurements[unit.implementation].takes_seeds:
             pair = (results.units[unit.name].histories[0].measured.tolist() for results in (theirs, ours))
-            reruns.append(Rerun(unit.name, same, other, tests, alpha, is_close=_alike(*pair)))
+            reruns.append(Rerun(unit.name, same, other, tests, lost, alpha, is_close=_alike(*pair)))
             continue
         for claim in (claim for one, claim in tested if one is unit):
-            test = _test(card, claim, theirs.units[unit.name], ours.units[unit.name], seeds, theirs.scale)
-            if test is not None:
-                tests[claim.id] = test
-        reruns.append(Rerun(unit.name, same, other, tests, alpha))
+            of_bundle, of_rerun = (
+                _score(card, claim, one.units[unit.name], among, theirs.scale)
+                for one, among in ((theirs, None), (ours, seeds))
+            )
+            gone = {seed: why for seed, why in of_rerun.missing.items() if seed in of_bundle.per_seed}
+            if gone:
+                lost[claim.id] = dataclasses.replace(of_rerun, missing=gone).missing_text
+            if of_bundle.per_seed and of_rerun.per_seed:
+                tests[claim.id] = _test(claim, of_bundle.values, of_rerun.values)
+        reruns.append(Rerun(unit.name, same, other, tests, lost, alpha))
     return reruns
 
 
@@ -390,20 +398,20 @@ def _same_bits(one: History, other: History) -> bool:
     return one.steps == other.steps and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-def _test(
-    card: Card, claim: Claim | Order, theirs: UnitResults, ours: UnitResults, seeds: Sequence[int], scale: float
-) -> stats.ClaimTest | None:
-    """Ours against theirs; None where one of them has no score."""
-    protocol: Protocol = scaled(card.protocol_of(claim), scale)
+def _score(
+    card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[int] | None, scale: float
+) -> Score:  # fmt: skip
+    """A claim's score of these seeds of a unit; None: of all."""
+    protocol = scaled(card.protocol_of(claim), scale)
     of = measured_score if isinstance(claim, Claim) and claim.measurement else score
-    there = of(protocol, theirs.histories).values
-    here = of(protocol, [h for h in ours.histories if h.seed in seeds]).values
-    if not len(there) or not len(here):
-        return None
+    return of(protocol, [h for h in unit.histories if seeds is None or h.seed in seeds])
+
+
+def _test(claim: Claim | Order, there: np.ndarray, here: np.ndarray) -> stats.ClaimTest:
+    """Ours against theirs."""
     margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else float(np.std(there))
     margin = max(margin, 1e-9, 1e-6 * abs(float(there.mean())))
-    published = stats.Reported(float(there.mean()), per_seed=tuple(there.tolist()))
-    return stats.claim_test(here, published, margin)
+    return stats.claim_test(here, stats.Reported(float(there.mean()), per_seed=tuple(there.tolist())), margin)
 
 
 def circumstances(theirs: Results, ours: Results, units: Sequence[Unit]) -> list[str]:
@@ -515,13 +523,15 @@ def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
             print(f"{one.unit}: the same bit for bit, {count} of {count} seeds")
             continue
         print(f"{one.unit}: {len(one.same_bits)} of {count} seeds are the same bit for bit")
+        for claim, seeds in one.lost.items():
+            print(f"  {claim}: DIFFERENT: no score of {printable(seeds)}, which has one in the bundle")
         for claim, test in one.tests.items():
             print(
                 f"  {claim}: {one.word(test)}: {test.measured_mean:.6g} here, {test.reported_mean:.6g} in the bundle; "
                 f"difference {test.difference:+.4g}, 95 % interval {test.low:.4g} to {test.high:.4g} "
                 f"(p = {test.p_difference:.2g}, guarded Welch test)"
             )
-        if not one.tests:
+        if not one.tests and not one.lost:
             print("  no score can be made of them: nothing can be compared")
     if any(one.other_bits for one in reruns):
         why = "; ".join(different) or "none that the bundle records: the same versions and hardware"

@@ -410,11 +410,12 @@ def _claims(
                     table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
         known_protocol = protocols.get(protocol or "")
         _check_protocol(table, known_protocol, [implementations.get(implementation or "")])
-        one_sided = kind == "over episodes" or (known_protocol and known_protocol.statistic == "one agent")
-        if known_protocol and known_protocol.of == "length" and one_sided:
+        if known_protocol and known_protocol.is_one_sided(kind) and known_protocol.of == "length":
             table.fault("protocol", "of lengths is not known which is better: an agent cannot reach one")
-        if rule and not measurement and (aggregate or (known_protocol and known_protocol.statistic == "one agent")):
+        if rule and not measurement and (aggregate or (known_protocol and known_protocol.is_one_sided(kind))):
             table.fault("rule", "is for a mean over seeds, or a number that a function measures")
+        if measurement and kind == "over episodes":
+            table.fault("spread_kind", "is of an agent's episodes: a function's number is no agent that others reach")
         if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind, measurement, rule):
             continue
         if not names:

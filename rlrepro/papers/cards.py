@@ -68,7 +68,7 @@ class Measurement:
     """A function that measures numbers which are no returns of an agent, with every hyperparameter and its source."""
 
     name: str
-    function: str  #: as `rlrepro.plugins.find_measurement` takes it
+    function: str  #: as `rlrepro.papers.measure.find_measurement` takes it
     what: str  #: what it measures, in words
     hyperparameters: Mapping[str, Value]
     takes_seeds: bool  #: False: it computes, and there is nothing to repeat
@@ -144,6 +144,12 @@ class Card:
         if isinstance(claim, Claim) and claim.measurement:
             return self.measurements[claim.measurement].protocol
         return self.protocols[claim.protocol]
+
+    def is_tested(self, claim: Claim | Order) -> bool:
+        """Whether a test with a p-value decides it, so that the correction over a card's claims counts it."""
+        if isinstance(claim, Order):
+            return True
+        return not self.is_computed(claim) and not self.protocol_of(claim).is_one_sided(claim.spread_kind)
 
     def is_computed(self, claim: Claim | Order) -> bool:
         """Whether its number is computed, so that there is nothing to repeat."""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, stats
 from rlrepro.papers.beside_book import barred, comparable
-from rlrepro.papers.importers import Group
-from rlrepro.papers.protocol import Protocol, Score, refuse
+from rlrepro.papers.importers import SAME_LENGTH, Group
+from rlrepro.papers.protocol import Protocol, Score
 from rlrepro.papers.published import load_book
 from rlrepro.papers.score import LAST_EPISODES, score_group
-
-_SAME_LENGTH = 0.01  # runs and published runs whose env steps differ by less are of one length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,9 +215,10 @@ def _differences(members: Sequence[tuple[str, Group]], protocol: Protocol) -> li
     """What differs between the sources beside the agent."""
     notes = []
     steps = {label: group.steps for label, group in members}
-    if steps and protocol.to_step is None and min(steps.values()) < (1 - _SAME_LENGTH) * max(steps.values()):
+    if steps and protocol.to_step is None and min(steps.values()) < (1 - SAME_LENGTH) * max(steps.values()):
         told = ", ".join(f"{label} {count:,}" for label, count in steps.items())
-        notes.append(f"They ran for different numbers of env steps ({told}): --to-step {min(steps.values())} helps.")
+        reached = min(h.steps for _, group in members for h in group.histories if not h.stopped)  # by every whole seed
+        notes.append(f"They ran for different numbers of env steps ({told}): --to-step {reached} helps.")
     how = {label: group.evaluation for label, group in members if group.evaluation}
     if protocol.returns == "evaluation" and len(set(how.values())) > 1:
         notes.append(f"Their evaluations differ: {'; '.join(f'{label} {text}' for label, text in how.items())}.")
@@ -244,12 +243,14 @@ def _side(label: str, group: Group, protocol: Protocol, threshold: float | None)
 def samples_to_threshold(group: Group, protocol: Protocol, threshold: float) -> dict[int, int | None]:
     """Of each seed, the first env step at which the mean of the last k points reached `threshold`; None: never.
 
-    k is the protocol's `last` of training episodes (a hundred where it has none), and one evaluation.
+    k is the protocol's `last` of training episodes (a hundred where it has none), and one evaluation. What lies beyond
+    the protocol's `to_step` does not count.
     """
     count = (protocol.last or LAST_EPISODES) if protocol.returns == "training" and not group.running else 1
     reached: dict[int, int | None] = {}
     for history in group.histories:
         points = history.points(protocol.returns)
+        points = points[points[:, 0] <= (protocol.to_step or math.inf)]
         means = trailing_mean(points[:, 1], count)
         with np.errstate(invalid="ignore"):
             first = np.flatnonzero(means >= threshold)
@@ -276,14 +277,18 @@ def _pair(a: Side, b: Side) -> Pair:
     if min(len(x), len(y)) < 2:
         note = "A group of one seed is not tested: it shows no spread over seeds."
         return Pair(a.label, b.label, difference, None, None, None, improvement, note=note)
-    test = stats.order_test([x], [y], 1)
-    scale = max(x.std(ddof=1), y.std(ddof=1))  # that of the test
-    se, df, *_ = (float(v) for v in stats.guarded_se(x.var(ddof=1), len(x), y.var(ddof=1), len(y), scale))
-    half = float(special.stdtrit(df, 0.5 + stats.CONFIDENCE / 2)) * se if se > 0 else None
-    low, high = (None, None) if half is None else (difference - half, difference + half)
-    p = min(1.0, 2 * min(test.p_above[0], test.p_below[0]))
-    note = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation." if not se else ""
-    return Pair(a.label, b.label, difference, low, high, p, improvement, note=note)
+    test = stats.pair_test(x, y)
+    no_spread = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation."
+    return Pair(
+        a.label,
+        b.label,
+        difference,
+        test.low,
+        test.high,
+        test.p,
+        improvement,
+        note="" if test.low is not None else no_spread,
+    )
 
 
 def _holm(panels: Sequence[Panel]) -> list[Panel]:
@@ -311,17 +316,16 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
     if why:
         return Beside(one, label, None, why)
     try:
-        scored = dataclasses.replace(score_group(group, protocol), protocol=one.protocol)
+        scored = score_group(group, protocol)
     except Problem as problem:
         return Beside(one, label, None, str(problem))
-    assert refuse(one.protocol, scored.protocol) is None
     if scored.missing:
         caveats.append(f"no score of {scored.missing_text}")
     if not scored.per_seed:
         return Beside(one, label, None, scored.missing_text)
     values = scored.values
     test: stats.ClaimTest | stats.Acceptance | None
-    if one.protocol.statistic == "one agent" or one.reported.kind == "over episodes":
+    if one.protocol.is_one_sided(one.reported.kind):
         test = stats.acceptance(values, one.reported)
         caveats += [test.note] if test.note else []
     elif max(float(np.ptp(values)), one.reported.sample_sd or 0.0) == 0:
@@ -354,13 +358,15 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
         return protocol, f"it is of {protocol.returns} returns, and the runs have none", []
     if one.steps is None:
         caveats.append("the published number of env steps is not known")
-    elif group.steps < (1 - _SAME_LENGTH) * one.steps:
+    elif group.steps < (1 - SAME_LENGTH) * one.steps:
         return protocol, f"it is of {one.steps:,} env steps, the runs of {group.steps:,}", []
-    elif group.steps > (1 + _SAME_LENGTH) * one.steps and protocol.statistic == "one agent":
+    elif group.steps > (1 + SAME_LENGTH) * one.steps and protocol.statistic == "one agent":
         return protocol, f"it is of one agent after {one.steps:,} env steps, the runs of {group.steps:,}", []
-    elif group.steps > (1 + _SAME_LENGTH) * one.steps and protocol.to_step is None:
+    elif group.steps > (1 + SAME_LENGTH) * one.steps and protocol.to_step is None:
         protocol = dataclasses.replace(protocol, to_step=one.steps)
         caveats.append(f"scored at env step {one.steps:,}")
     if protocol.returns == "evaluation":
         caveats.append(f"evaluations of the runs: {group.evaluation or 'not known how'}")
+    elif protocol.to_step and (1 - SAME_LENGTH) * protocol.to_step <= group.steps < protocol.to_step:
+        protocol = dataclasses.replace(protocol, to_step=group.steps)  # a record ends with its last whole episode
     return protocol, "", caveats

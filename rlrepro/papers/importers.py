@@ -52,6 +52,7 @@ RUNNING = {"rollout/ep_rew_mean": 100}  # a point is the mean of so many episode
 ROLES = (*COLUMNS, *TAGS)
 _ROW_KINDS = {"episode": "episode", "training": "episode", "train": "episode", "evaluation": "evaluation",
               "eval": "evaluation", "test": "evaluation", "final": "final"}  # fmt: skip
+SAME_LENGTH = 0.01  #: runs whose env steps differ by less are of one length
 _WHOLE_RUN = 0.9  # a seed whose record ends before this share of the longest one's did not get to its end
 _MAX_DEPTH = 6
 _NONE = np.empty((0, 2))
@@ -288,11 +289,17 @@ def _distinct(settings: Sequence[Settings | None]) -> tuple[Settings, ...]:
 
 
 def _ends(histories: Sequence[History]) -> list[History]:
-    """Imported records do not say whether they are whole: one that ends long before the others is not."""
+    """Imported records do not say whether they are whole, nor how long their last episode was still running.
+
+    One that ends long before the others is not whole; one that ends a little before them is as long as they are.
+    """
     longest = max(history.steps for history in histories)
+    ends = f"its record ends there, the longest at {longest:,}"
     return [
-        dataclasses.replace(history, stopped=f"its record ends there, the longest at {longest:,}")
+        dataclasses.replace(history, stopped=ends)
         if history.steps < _WHOLE_RUN * longest
+        else dataclasses.replace(history, steps=longest)
+        if history.steps >= (1 - SAME_LENGTH) * longest
         else history
         for history in histories
     ]

@@ -23,7 +23,7 @@ from rlrepro.papers.rows import SYMBOLS, Row, combined, commands, count_of, coun
 from rlrepro.papers.units import unit_name
 from rlrepro.papers.verdict import MOST_LISTED, WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
 
-#: an aggregate's name: as `_coverage` knows it, as the page does
+#: an aggregate's name: as `coverage_note` knows it, as the page does
 _AGGREGATES = {
     "iqm": ("iqm", "IQM"),
     "mean": ("mean of tasks", "Mean"),
@@ -344,16 +344,11 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
 # --- statistics
 
 
-def _coverage(kind: str, seeds: int) -> str | None:
-    """Where a 95 % interval of this kind is known to cover more or less."""
-    return coverage_note(kind, seeds)
-
-
 def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
-    """The same for the intervals of the first table and figure, each said once."""
+    """Where 95 % intervals of the first table and figure are known to cover more or less, each said once."""
     seeds = {len(v.score.per_seed) for v in verdicts if v.score is not None and len(v.score.per_seed) > 1}
     kinds = (("mean", "Interval of the mean"), ("difference", "Interval of the difference"))
-    notes = (f"{name}: {note}." for kind, name in kinds for n in sorted(seeds) if (note := _coverage(kind, n)))
+    notes = (f"{name}: {note}." for kind, name in kinds for n in sorted(seeds) if (note := coverage_note(kind, n)))
     return list(dict.fromkeys(notes))
 
 
@@ -381,7 +376,7 @@ def _mean_text(interval: stats.Estimate, seeds: int, decimals: int) -> str:
     text = number(interval.value, decimals)
     if interval.low is not None:
         text += f", 95 % t interval [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
-    return _joined(text, interval.note, _coverage("mean", seeds))
+    return _joined(text, interval.note, coverage_note("mean", seeds))
 
 
 def _test_rows(
@@ -405,7 +400,7 @@ def _test_rows(
         ("Test", tests.get(rule, bound)),
         ("Measured − reported", _joined(
             f"{n(test.difference)}, 95 % interval [{n(test.low)}, {n(test.high)}]",
-            _coverage("difference", test.measured_seeds))),
+            coverage_note("difference", test.measured_seeds))),
         ("90 % interval", f"[{n(test.low_90)}, {n(test.high_90)}]: {inside} ± {exact(test.margin)}"),
         ("p of equivalence", _p_pair(test.p_equivalence, decision.p_equivalence if decision else None)),
         ("p of difference", _p_pair(test.p_difference, decision.p_difference if decision else None)),
@@ -431,7 +426,7 @@ def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, s
         ("Threshold", f"{number(test.threshold, decimals)}: the published return less the tolerance"),
         ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, two-sided 95 % interval "
          f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
-         + (f"; {note}" if (note := _coverage("acceptance", test.seeds)) else "")),
+         + (f"; {note}" if (note := coverage_note("acceptance", test.seeds)) else "")),
         ("p against fewer", f"{p_text(test.p_accepted)}: so many or more, if one in {1 / stats.LEAST_SHARE:.0f} did "
          "(binomial, one-sided)"),
         ("p of below", f"{p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
@@ -471,7 +466,7 @@ def _aggregates(judgement: Judgement) -> dict[str, Any]:
     for one in judgement.aggregates:
         seeds = sorted({len(values) for values in one.scores})
         estimates = [
-            (_AGGREGATES[name][1], _estimate(estimate), _coverage(_AGGREGATES[name][0], seeds[0]) or "")
+            (_AGGREGATES[name][1], _estimate(estimate), coverage_note(_AGGREGATES[name][0], seeds[0]) or "")
             for name, estimate in one.estimates.items()
         ]
         counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
@@ -479,10 +474,10 @@ def _aggregates(judgement: Judgement) -> dict[str, Any]:
     better = []
     for pair in judgement.improvements:
         fewest = min(len(v) for a in judgement.aggregates if a.agent in (pair.better, pair.worse) for v in a.scores)
-        note = _coverage("improvement", fewest) or ""
+        note = coverage_note("improvement", fewest) or ""
         better.append((pair.better, pair.worse, ", ".join(pair.tasks), _estimate(pair.estimate), note))
     fewest = min((len(values) for one in judgement.aggregates for values in one.scores), default=0)
-    return {"rows": rows, "improvements": better, "profile_note": _coverage("profile", fewest) or ""}
+    return {"rows": rows, "improvements": better, "profile_note": coverage_note("profile", fewest) or ""}
 
 
 def _estimate(estimate: stats.Estimate) -> str:

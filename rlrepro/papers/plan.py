@@ -273,7 +273,7 @@ def seeds_for(
         return "?", f"held against a printed number: plan with {stats.MIN_SEEDS} and look again"
     if isinstance(claim, Order):
         return "–", "a claim of order: no spread is known before the runs"
-    if card.protocols[claim.protocol].statistic == "one agent" or claim.spread_kind == "over episodes":
+    if card.protocols[claim.protocol].is_one_sided(claim.spread_kind):
         least = math.ceil(1 / stats.ALPHA) - 1
         seeds, reaching = _seeds_to_accept()
         why = f"one-sided: {reaching} of {seeds} seeds that reach it, or {least} that miss it"
@@ -386,7 +386,7 @@ def claim_table(
             seconds, size = duration(total.seconds + total.eval_seconds), size_text(total.bytes)
         counts = []
         for test in ("equivalence", "difference"):
-            count, remark = seeds_for(card, claim, max(1, len(claims)), test)
+            count, remark = seeds_for(card, claim, max(1, sum(map(card.is_tested, claims))), test)
             counts.append(count)
             if remark:
                 about = remarks.setdefault(remark, [])

@@ -34,11 +34,13 @@ def seeds_needed(
     alpha: float = ALPHA,
     most: int = 1_000_000,
     from_printed: bool = False,
+    least: int = 2,
 ) -> SeedsNeeded:
     """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
 
     With the guards of `claim_test` and the paper's own uncertainty (`power_at`, which says what `from_printed` takes as
-    given), by doubling and bisection. Holm's correction over k claims asks alpha / k of the first of them.
+    given), by doubling and bisection. Holm's correction over k claims asks alpha / k of the first of them. A test that
+    abstains below some number of seeds has that for its `least`.
     """
     if not (math.isfinite(sd) and sd >= 0):
         raise Problem(f"the spread is {sd}; expected a number from 0 up")
@@ -48,9 +50,8 @@ def seeds_needed(
         return SeedsNeeded(None, 0.0, "the difference is no smaller than the margin: no number of seeds makes it equal")
     if test == "difference" and difference == 0:
         return SeedsNeeded(None, 0.0, "there is no difference to be found")
-    least = MIN_SEEDS if test == "equivalence" else 2
-    if reported.sample_sd is None:
-        least = MIN_SEEDS
+    if test == "equivalence" or reported.sample_sd is None:
+        least = max(least, MIN_SEEDS)
 
     powers: dict[int, float] = {}
 

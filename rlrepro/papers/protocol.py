@@ -44,7 +44,6 @@ class Protocol:
     policy: str = "not stated"  #: of the evaluations; training returns are always those of the exploring policy
     eval_every: int | None = None  #: env steps between evaluations
     eval_episodes: int | None = None  #: episodes of one evaluation
-    pooled: bool = False  #: the printed spread is over the episodes of all seeds together
     discount: float = 1.0  #: of the return; 1: undiscounted
     of: str = "return"  #: of an episode: its return, or its length in env steps
     note: str = ""
@@ -66,9 +65,6 @@ class Protocol:
             elif name == "discount":
                 if type(value) not in (int, float) or not 0 < value <= 1:
                     raise Problem(f"discount {value!r} is not above 0 and at most 1")
-            elif name == "pooled":
-                if type(value) is not bool:
-                    raise Problem(f"pooled {value!r} is neither true nor false")
             elif name == "note":
                 if not isinstance(value, str):
                     raise Problem(f"note {value!r} is not a text")
@@ -102,6 +98,10 @@ class Protocol:
             for field in dataclasses.fields(self)
             if field.name == "returns" or getattr(self, field.name) != field.default
         }
+
+    def is_one_sided(self, spread_kind: str | None) -> bool:
+        """Whether a number with such a spread is of one published agent, which ours reach or do not."""
+        return self.statistic == "one agent" or spread_kind == "over episodes"
 
     @property
     def can_score(self) -> str | None:
@@ -155,7 +155,7 @@ def near(value: object, choices: Sequence[str]) -> str:
 def refuse(claimed: Protocol, scored: Protocol) -> str | None:
     """Why a number scored by one protocol is no answer to a claim by another; None where it is one."""
     for field in dataclasses.fields(Protocol):
-        if field.name in ("note", "pooled"):
+        if field.name == "note":
             continue
         ours, theirs = getattr(scored, field.name), getattr(claimed, field.name)
         if field.name == "policy" and "not stated" in (ours, theirs):

@@ -19,13 +19,10 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlrepro.errors import Problem, nearest, one_line
 from rlrepro.papers.protocol import Protocol
-
-if TYPE_CHECKING:
-    pass
 
 DATA = Path(__file__).with_name("data")
 BOOK = DATA / "published.jsonl"

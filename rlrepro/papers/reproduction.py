@@ -106,7 +106,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 #: what stops a run and is no fault of a seed
-_RESUMABLE = ("was killed", "could not be written")
+_RESUMABLE = ("was killed (SIGKILL", "was killed (SIGTERM", "could not be written")
 
 
 class _Unfinished(Problem):
@@ -181,7 +181,8 @@ class Reproduction:
         if not (self.folder / "results" / "results.json").exists():
             return Results(self.scale, {})
         known = {path.name for path in (self.folder / "runs").glob("*") if path.is_dir()}
-        results = read_results(self.folder / "results", rebuilt=known)
+        measured = {unit.name for unit in units_of(self.card, self.card.claims, self.card.orders) if unit.is_measured}
+        results = read_results(self.folder / "results", rebuilt=known | measured)
         if results.scale != self.scale:
             raise Problem(
                 f"{self.folder} holds runs at scale {results.scale:g}, not {self.scale:g}: choose another --into"
@@ -198,7 +199,7 @@ class Reproduction:
                 continue
             problems += self._attempt(path, lambda path=path: train.resume(path, brief=True), settings, found.seeds)
         have = self._gather(runs, settings, have)
-        lacking = [s for s in settings.seeds if s not in _finished(have) and not self._tried(runs, s)]
+        lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
         if lacking:
             problems += self._begin(runs, settings, lacking)
         return self._gather(runs, settings, have), problems
@@ -234,8 +235,9 @@ class Reproduction:
             return [line for seed in unfinished for line in self._begin(path.parent, settings, [seed])]
 
     @staticmethod
-    def _tried(runs: Path, seed: int) -> bool:
-        return (runs / f"seeds-{seed}").exists()
+    def _begun(runs: Path) -> set[int]:
+        """The seeds that stand in a run: what of them is unfinished goes on with the next command."""
+        return {seed for path in runs.glob("seeds-*") if path.is_dir() for seed in RunFolder.open(path)[1].seeds}
 
     def _gather(self, runs: Path, settings: Settings, have: UnitResults | None) -> UnitResults:
         """What is known of a unit: the results kept, and the run folders."""

@@ -80,8 +80,8 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
 def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
     """The inverse of `write_results`. `Problem` where a file is not there, damaged or changed.
 
-    Of the units in `rebuilt`, whose runs are there still, one whose file is not the one that results.json names is left
-    out: a kill between the two writes does that.
+    Of the units in `rebuilt`, which can be made again (of runs that are there, or by a function), one whose file is not
+    the one that results.json names is left out: a kill between the two writes does that.
     """
     file = folder / "results.json"
     try:

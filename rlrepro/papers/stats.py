@@ -500,25 +500,27 @@ class ComputedTest:
         return tuple(x - y for x, y in zip(self.measured, self.reported, strict=True))
 
     @property
+    def excesses(self) -> tuple[float, ...]:
+        """How far each lies beyond what its rule allows; negative within."""
+        excess = {"at most": lambda d: d, "at least": lambda d: -d}.get(self.rule, lambda d: abs(d) - self.margin)
+        return tuple(map(excess, self.differences))
+
+    @property
     def outside(self) -> tuple[int, ...]:
         """Which are not as printed, from 0."""
-        excess = {"at most": lambda d: d, "at least": lambda d: -d}.get(self.rule, lambda d: abs(d) - self.margin)
-        return tuple(
-            index
-            for index, (d, printed) in enumerate(zip(self.differences, self.reported, strict=True))
-            if not excess(d) <= _ROUNDING * max(1.0, abs(printed))
-        )
+        pairs = enumerate(zip(self.excesses, self.reported, strict=True))
+        return tuple(index for index, (e, printed) in pairs if not e <= _ROUNDING * max(1.0, abs(printed)))
 
     @property
     def worst(self) -> int:
         """Which is furthest off."""
-        return int(np.argmax(np.abs(self.differences)))
+        return int(np.argmax(self.excesses))
 
     @property
     def verdict(self) -> Word:
         if not self.outside:
             return "reproduced"
-        furthest = max(self.outside, key=lambda index: abs(self.differences[index]))
+        furthest = max(self.outside, key=lambda index: self.excesses[index])
         return "above" if self.differences[furthest] > 0 else "below"
 
 
@@ -601,37 +603,64 @@ class OrderTest:
         return "below"
 
 
-def order_test(
-    a: Sequence[Values], b: Sequence[Values], at_least: int, margins: Sequence[float] | None = None
-) -> OrderTest:
+@dataclass(frozen=True)
+class PairTest:
+    """Two groups of seeds, x and y: x − y with its 95 % interval, None where neither has any spread."""
+
+    difference: float
+    low: float | None
+    high: float | None
+    p_above: float  #: one-sided, for "x is above"
+    p_below: float
+
+    @property
+    def p(self) -> float:
+        """Two-sided."""
+        return min(1.0, 2 * min(self.p_above, self.p_below))
+
+
+def pair_test(x: Values, y: Values) -> PairTest:
+    """The guarded Welch test of two groups of two seeds or more; the scale of the guards is the larger spread.
+
+    No p is smaller than the share of all ways to deal out the seeds that separate them so: a few can have a small
+    spread by chance beyond what any guard makes good.
+    """
+    x, y = as_values(x, "the first group", 2), as_values(y, "the second group", 2)
+    of_x, of_y = _sd(x), _sd(y)
+    difference = _mean(x) - _mean(y)
+    se, df, *_ = (float(value) for value in guarded_se(of_x**2, len(x), of_y**2, len(y), max(of_x, of_y)))
+    above, below = (float(p) for p in one_sided(difference, se, df))
+    rarest = 1 / math.comb(len(x) + len(y), len(x))
+    half = float(special.stdtrit(df, 0.5 + CONFIDENCE / 2)) * se
+    low, high = (difference - half, difference + half) if se > 0 else (None, None)
+    return PairTest(difference, low, high, max(above, rarest), max(below, rarest))
+
+
+def order_test(a: Sequence[Values], b: Sequence[Values], at_least: int) -> OrderTest:
     """Test a claim of order over tasks, by partial conjunction of one-sided guarded Welch tests.
 
-    `a[t]` and `b[t]` hold task t's values over seeds; `margins[t]` is the scale of the guards (none: the larger of the
-    two spreads). Its contrary is that B reaches A on more than tasks − at_least of them.
+    `a[t]` and `b[t]` hold task t's values over seeds. Its contrary is that B reaches A on more than tasks − at_least of
+    them. With fewer than `MIN_SEEDS` seeds on any side nothing is shown to hold.
     """
     tasks = len(a)
     if tasks == 0 or len(b) != tasks:
         raise Problem(f"a claim of order compares the same tasks on both sides; got {tasks} and {len(b)}")
     if not 1 <= at_least <= tasks:
         raise Problem(f"at least {at_least} of {tasks} tasks; expected 1 to {tasks}")
-    if margins is not None and len(margins) != tasks:
-        raise Problem(f"{len(margins)} margins for {tasks} tasks")
-    results, notes = [], []
-    for task, (of_a, of_b) in enumerate(zip(a, b, strict=True), 1):
-        x, y = as_values(of_a, f"A on task {task}", 2), as_values(of_b, f"B on task {task}", 2)
-        difference = _mean(x) - _mean(y)
-        scale = max(_sd(x), _sd(y)) if margins is None else margins[task - 1]
-        se, df, *_ = guarded_se(_sd(x) ** 2, len(x), _sd(y) ** 2, len(y), scale)
-        above, below = (float(p) for p in one_sided(difference, se, df))
-        if se == 0 and difference != 0:  # no more certain than the rarest of all ways to deal out the seeds
-            rarest = 1 / math.comb(len(x) + len(y), len(x))
-            above, below = max(above, rarest), max(below, rarest)
-            notes.append(f"Task {task}: neither side has any spread; p is that of complete separation, {rarest:.2g}.")
-        results.append((difference, above, below))
-    differences, p_above, p_below = (tuple(column) for column in zip(*results, strict=True))
+    pairs = [pair_test(x, y) for x, y in zip(a, b, strict=True)]
+    notes = [
+        f"Task {task}: neither side has any spread; p is that of complete separation."
+        for task, pair in enumerate(pairs, 1)
+        if pair.low is None
+    ]
+    fewest = min(len(values) for values in (*a, *b))
+    if fewest < MIN_SEEDS:
+        notes.append(f"{fewest} seeds on a side: reproduced needs at least {MIN_SEEDS}.")
+    p_above, p_below = tuple(pair.p_above for pair in pairs), tuple(pair.p_below for pair in pairs)
     return OrderTest(
-        tasks, at_least, sum(difference > 0 for difference in differences), differences, p_above, p_below,
-        partial_conjunction(p_above, at_least), partial_conjunction(p_below, tasks - at_least + 1), tuple(notes),
+        tasks, at_least, sum(pair.difference > 0 for pair in pairs), tuple(pair.difference for pair in pairs),
+        p_above, p_below, partial_conjunction(p_above, at_least) if fewest >= MIN_SEEDS else 1.0,
+        partial_conjunction(p_below, tasks - at_least + 1), tuple(notes),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -111,7 +111,8 @@ def judge(card: Card, results: Results) -> Judgement:
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
     notes += [f"{unit}: seed {seed} did not finish: {why}" for unit, seed, why in missing]
-    return Judgement(card, results, tuple(verdicts), *_aggregates(card, results), tuple(notes))
+    aggregates_, improvements, left_out = _aggregates(card, results)
+    return Judgement(card, results, tuple(verdicts), aggregates_, improvements, (*notes, *left_out))
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
@@ -199,7 +200,7 @@ class _Open:
     lack: str = ""  #: why it cannot be decided
     notes: tuple[str, ...] = ()
     is_control: bool = False
-    worse: str = "below"  #: the word that seeds without a score could only confirm; "": which way is worse is not known
+    confirmed: str = "below"  #: the word that seeds without a score, as bad as can be, would confirm; "": none
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
@@ -207,7 +208,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
         return _compared(claim, results.units.get(unit_of(claim)))
     protocol = scaled(card.protocol_of(claim), results.scale)
     kind = claim.rule or "equivalence"
-    kind = "one-sided" if protocol.statistic == "one agent" or claim.spread_kind == "over episodes" else kind
+    kind = "one-sided" if protocol.is_one_sided(claim.spread_kind) else kind
     control = kind == "equivalence" and _is_control(card, claim)
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
@@ -219,8 +220,8 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     else:
         test = judge_score(claim, protocol, scored)
     notes = (_CONTROL,) if control else ()
-    worse = "below" if protocol.of == "return" and not claim.measurement else ""
-    return _Open(claim, kind, scored, test, scored.missing_text, notes, control, worse)
+    confirmed = "below" if protocol.of == "return" and not claim.measurement else ""  # else which way is worse?
+    return _Open(claim, kind, scored, test, scored.missing_text, notes, control, confirmed)
 
 
 def _is_control(card: Card, claim: Claim) -> bool:
@@ -292,20 +293,26 @@ def normalise(environment: Environment, value: float) -> float:
 def _score_order(card: Card, order: Order, results: Results) -> _Open:
     protocol = card.protocols[order.protocol]
     sides: list[list[np.ndarray]] = []
-    lacks = []
-    for implementation in (order.better, order.worse):
+    lacks, confirmed = [], {"below", "reproduced"}
+    for implementation, contrary in ((order.better, "reproduced"), (order.worse, "below")):
         side = []
         for environment in order.environments:
             unit = results.units.get(unit_name(implementation, environment))
             if unit is None:
                 return _Open(order, "order", lack="not run")
             one = score(scaled(protocol, results.scale), unit.histories)
-            lacks += [f"{implementation} on {environment}, {one.missing_text}"] if one.missing else []
+            if one.missing:
+                lacks.append(f"{implementation} on {environment}, {one.missing_text}")
+                confirmed.discard(contrary)
             side.append(one.values)
         sides.append(side)
     if any(len(values) < 2 for side in sides for values in side):
         return _Open(order, "order", lack="; ".join(lacks) or "an order needs at least two seeds of each")
-    return _Open(order, "order", None, stats.order_test(sides[0], sides[1], order.at_least), "; ".join(lacks))
+    test, word = (
+        stats.order_test(sides[0], sides[1], order.at_least),
+        next(iter(confirmed)) if lacks and confirmed else "",
+    )
+    return _Open(order, "order", None, test, "; ".join(lacks), confirmed=word)
 
 
 def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
@@ -351,9 +358,9 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
             if alone != "inconclusive" and not one.lack:
                 why += f"; {alone} if it were the card's only claim: the correction for {family} leaves it open"
     if one.lack:
-        if word != one.worse:
+        if word != one.confirmed:
             word = "inconclusive"
-        effect = "count against it" if one.worse else "leave it open"
+        effect = {"below": "count against it", "reproduced": "count for it"}.get(one.confirmed, "leave it open")
         why = f"{why}; seeds without a score {effect} ({one.lack})"
     if scale != 1:
         word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
@@ -399,16 +406,21 @@ def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -
 
 
 def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> power.SeedsNeeded | None:
-    """Seeds that would decide it if the difference is as it looks; Holm's worst step is counted."""
+    """Seeds by which either test would decide it if the difference is as it looks; Holm's worst step is counted."""
     if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
     band = stats.Reported(claim.reported, 0.0, "sample sd", 10**9)  # as sure as it stands there
-    kind: Any = "equivalence" if abs(test.difference) < test.margin else "difference"
-    alpha = stats.ALPHA / family
-    theirs = band if claim.rule else reported(claim)
-    return power.seeds_needed(
-        test.measured_sd, theirs, claim.margin, test.difference, kind, alpha=alpha, from_printed=True
-    )
+    theirs, least = (band, stats.MIN_SEEDS) if claim.rule else (reported(claim), 2)
+    kinds: tuple[Literal["equivalence", "difference"], ...] = ("equivalence", "difference")
+    either = [
+        power.seeds_needed(
+            test.measured_sd, theirs, claim.margin, test.difference, kind,
+            alpha=stats.ALPHA / family, from_printed=True, least=least,
+        )
+        for kind in kinds
+    ]  # fmt: skip
+    far = abs(test.difference) >= test.margin  # where neither decides, the one that could says why
+    return min((one for one in either if one.seeds is not None), key=lambda one: one.seeds or 0, default=either[far])
 
 
 def _needs(needed: power.SeedsNeeded, have: int) -> str:
@@ -458,12 +470,14 @@ def _names(card: Card) -> dict[str, str]:
     return {name: name if one.agent in twice else one.agent for name, one in card.implementations.items()}
 
 
-def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tuple[Improvement, ...]]:
+def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tuple[Improvement, ...], list[str]]:
     """Normalised scores of each agent over those of the card's tasks that say what a random and the best policy get.
 
     Of several claims on one task the one that looks furthest into the run counts. Where one agent is on the card twice
-    for a task, its implementations stand apart.
+    for a task, its implementations stand apart. A task of which a seed has no score is left out, and a note says so:
+    those that survived would speak for all.
     """
+    notes: list[str] = []
     by_agent: dict[str, dict[str, np.ndarray]] = {}
     names = _names(card)
     for claim in sorted(_of_agents(card), key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
@@ -477,7 +491,11 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         ):
             continue
         scored = score(scaled(card.protocols[claim.protocol], results.scale), unit.histories)
-        if scored.per_seed:
+        if scored.missing:
+            notes.append(
+                f"{unit_name(claim.implementation, environment.name)} is in no aggregate: {scored.missing_text}."
+            )
+        elif scored.per_seed:
             tasks = by_agent.setdefault(names[claim.implementation], {})
             tasks.setdefault(environment.name, np.array([normalise(environment, v) for v in scored.values]))
     made = []
@@ -501,7 +519,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         x, y = ([np.array(side.scores[side.tasks.index(task)]) for task in common] for side in (one, other))
         estimate = aggregates.improvement_estimate(x, y, np.random.default_rng(aggregates.BOOTSTRAP_SEED))
         improvements.append(Improvement(one.agent, other.agent, tuple(common), estimate))
-    return tuple(made), tuple(improvements)
+    return tuple(made), tuple(improvements), list(dict.fromkeys(notes))
 
 
 # --- as JSON
@@ -541,7 +559,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
     if isinstance(verdict.test, stats.ClaimTest) and verdict.decision is not None:
         row |= {
             "difference": verdict.test.difference,
-            "interval_95": [verdict.test.low, verdict.test.high],
+            "interval_95": [end if math.isfinite(end) else None for end in (verdict.test.low, verdict.test.high)],
             "p_equivalence": verdict.test.p_equivalence,
             "p_difference": verdict.test.p_difference,
             "p_equivalence_holm": verdict.decision.p_equivalence,
