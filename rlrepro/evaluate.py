@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,11 @@ def evaluate_run(
     folder = RunFolder(path)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     returns, lengths = [], []
+    patience = loop.Patience(lambda text: print(f"warning: {text}", file=sys.stderr))
     for seeds in [settings.seeds] if settings.stackable else [(seed,) for seed in settings.seeds]:
         batch = source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
         policy = load_policy(folder, settings, seeds, batch)
-        outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt))
+        outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt), patience)
         returns.append(outcome.episode_return)
         lengths.append(outcome.episode_length)
         for seed in seeds if capture_video else ():

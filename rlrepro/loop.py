@@ -6,7 +6,7 @@ happened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +16,8 @@ from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed
 from rlrepro.seeds import Streams, env_seed
 from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_finite
+
+LONG_EPISODE = 100_000  #: env steps; an evaluation warns of an episode that lasts so long
 
 
 class Episode(NamedTuple):
@@ -108,11 +110,13 @@ def evaluate(
     num_episodes: int,
     deterministic: bool,
     purpose: Sequence[str | int] = ("evaluation",),
+    watch: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """`num_episodes` episodes a seed by `agent.predict`, on `batch` of S × K sub-environments.
 
     Episode e of seed s begins from a stream of its own, derived from s, e and `purpose`, and every slot plays a
-    fixed share of the episodes: short ones are not over-represented, and no other stream is touched.
+    fixed share of the episodes: short ones are not over-represented, and no other stream is touched. `watch` is
+    called after every step with the length of the longest running episode and its seed.
     """
     num_seeds = len(seeds)
     action_space = batch.action_space
@@ -147,6 +151,9 @@ def evaluate(
             check_finite(obs, reward, active)
             running_return[active] += reward[active]
             running_length[active] += 1
+            if watch is not None:
+                longest = int(running_length.argmax())
+                watch(int(running_length[longest]), seeds[row[longest]])
             ended = np.flatnonzero((terminated | truncated) & active)
             if len(ended):
                 returns[row[ended], episode[ended]] = running_return[ended]
@@ -162,6 +169,25 @@ def evaluate(
         seed = seeds[failure.index // num_slots]
         raise EvaluationFailed(f"the environment {failure.what} (evaluation, seed {seed})") from failure
     return Evaluation(returns, lengths)
+
+
+class Patience:
+    """Watches an evaluation: tells, once, of an episode that runs on and on.
+
+    Without a time limit the episode of a policy that walks in a circle never ends.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn, self._told = warn, False
+
+    def __call__(self, longest: int, seed: int) -> None:
+        if longest < LONG_EPISODE or self._told:
+            return
+        self._told = True
+        self._warn(
+            f"an episode of seed {seed} has not ended after {longest:,} env steps (evaluation); where the environment "
+            "has no time limit, --env-kwargs max_episode_steps=N gives it one"
+        )
 
 
 def evaluation_slots(num_episodes: int) -> int:

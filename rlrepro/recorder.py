@@ -143,6 +143,13 @@ class Journal:
         """Evaluate the present policy on fresh episodes and write the result."""
         started = time.perf_counter()
         seeds = self.job.seeds
+        patience = loop.Patience(lambda text: self.send("warn", text=text))
+
+        def watch(longest: int, seed: int) -> None:
+            patience(longest, seed)
+            if final and self.stop_signal:  # all is saved; of any other the checkpoint comes after it
+                raise Interrupted(f"stopped in the last evaluation, at env step {env_step:,}")
+
         with self.phase("evaluating"):
             try:
                 batch = self.source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
@@ -151,7 +158,7 @@ class Journal:
             try:
                 purpose = ("final evaluation",) if final else ("evaluation", env_step)
                 deterministic = self.settings.eval_deterministic
-                outcome = loop.evaluate(self.policy, batch, seeds, num_episodes, deterministic, purpose)
+                outcome = loop.evaluate(self.policy, batch, seeds, num_episodes, deterministic, purpose, watch)
             finally:
                 _close(batch)
             for row, log in enumerate(self.logs):

@@ -871,6 +871,25 @@ def test_an_interrupted_run_saves_a_checkpoint_and_resumes_to_the_same_bytes(
     assert kept(run) == kept(runs.finish("whole", *brief, "--processes", "1"))
 
 
+def test_ctrl_c_in_the_last_evaluation_stops_it_at_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may never end by itself; all that was trained is saved, and a resume evaluates again."""
+    from rlrepro import loop
+
+    def interrupts(self: loop.Patience, longest: int, seed: int) -> None:
+        if longest == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert longest < 8, "it went on"
+
+    brief = (*PPO, "--seeds", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Patience, "__call__", interrupts)
+        outcome = runs.begin("r", *brief)
+    assert outcome.status == 130
+    assert outcome.problem.startswith("stopped in the last evaluation, at env step 120; go on with: ")
+    assert runs.resume("r").status == 0
+    assert kept(runs.folder / "r") == kept(runs.finish("whole", *brief))
+
+
 @pytest.mark.parametrize("made", [1, 2, 3, 4])
 def test_ctrl_c_before_training_began_is_one_line_and_leaves_no_run(
     made: int, trouble: Callable[..., list[str]], runs: Runs

@@ -290,6 +290,18 @@ def test_a_known_return_is_measured_exactly() -> None:
         np.testing.assert_array_equal(found.episode_return, action * found.episode_length**2)
 
 
+def test_an_episode_that_runs_on_and_on_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A greedy policy may walk round in a circle for ever, where the environment has no time limit."""
+    monkeypatch.setattr(loop, "LONG_EPISODE", 20)  # Probe's episodes have up to 30 steps
+    told: list[str] = []
+    batch = Singles(Probe, 80)
+    patience = loop.Patience(told.append)
+    found = loop.evaluate(Constant(1), batch, (5, 6), 40, True, watch=patience)  # type: ignore[arg-type]
+    assert (found.episode_length >= 20).sum() > 1
+    assert len(told) == 1
+    assert "has not ended after 20 env steps (evaluation)" in told[0]
+
+
 def test_episodes_begin_from_seeds_of_their_own() -> None:
     def lengths(seeds: Sequence[int], num_episodes: int, *purpose: str | int) -> list[list[int]]:
         batch = Singles(Probe, len(seeds) * num_episodes)
