@@ -291,28 +291,27 @@ def normalise(environment: Environment, value: float) -> float:
 
 
 def _score_order(card: Card, order: Order, results: Results) -> _Open:
-    protocol = card.protocols[order.protocol]
+    protocol = scaled(card.protocols[order.protocol], results.scale)
     sides: list[list[np.ndarray]] = []
-    lacks, confirmed = [], {"below", "reproduced"}
-    for implementation, contrary in ((order.better, "reproduced"), (order.worse, "below")):
-        side = []
+    lacks: dict[str, str] = {}
+    for implementation in (order.better, order.worse):
+        scores = {}
         for environment in order.environments:
             unit = results.units.get(unit_name(implementation, environment))
             if unit is None:
                 return _Open(order, "order", lack="not run")
-            one = score(scaled(protocol, results.scale), unit.histories)
-            if one.missing:
-                lacks.append(f"{implementation} on {environment}, {one.missing_text}")
-                confirmed.discard(contrary)
-            side.append(one.values)
-        sides.append(side)
+            scores[environment] = score(protocol, unit.histories)
+        sides.append([one.values for one in scores.values()])
+        missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
+        if missing:
+            lacks[implementation] = "; ".join(missing)
+    lack = "; ".join(lacks.values())
     if any(len(values) < 2 for side in sides for values in side):
-        return _Open(order, "order", lack="; ".join(lacks) or "an order needs at least two seeds of each")
-    test, word = (
-        stats.order_test(sides[0], sides[1], order.at_least),
-        next(iter(confirmed)) if lacks and confirmed else "",
-    )
-    return _Open(order, "order", None, test, "; ".join(lacks), confirmed=word)
+        return _Open(order, "order", lack=lack or "an order needs at least two seeds of each")
+    # the seeds of one side, as bad as can be, speak for the other
+    confirmed = "" if len(lacks) != 1 else "below" if order.better in lacks else "reproduced"
+    test = stats.order_test(sides[0], sides[1], order.at_least)
+    return _Open(order, "order", None, test, lack, confirmed=confirmed)
 
 
 def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
