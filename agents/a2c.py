@@ -156,6 +156,6 @@ class A2C(ActorCritic):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self.optimiser.set_state(state.get("optimiser", {}))
+        self.optimiser.set_state(state["optimiser"])
         if self.config.separate:
             self.critic_optimiser.set_state(state.get("critic_optimiser", {}))

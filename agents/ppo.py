@@ -199,7 +199,7 @@ class PPO(ActorCritic):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self.optimiser.set_state(state.get("adam", {}))
+        self.optimiser.set_state(state["adam"])
         self.order.set_state(state["order"])
 
 

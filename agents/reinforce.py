@@ -133,7 +133,7 @@ class Reinforce(ActorCritic):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self.optimiser.set_state(state.get("optimiser", {}))
+        self.optimiser.set_state(state["optimiser"])
         self.critic_optimiser.set_state(state.get("critic_optimiser", {}))
         metrics = state.get("metrics", {})
         self._metrics = {tag: torch.as_tensor(value).to(self.setup.device) for tag, value in metrics.items()}

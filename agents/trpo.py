@@ -173,7 +173,7 @@ class TRPO(ActorCritic):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
-        self.critic_optimiser.set_state(state.get("adam", {}))
+        self.critic_optimiser.set_state(state["adam"])
         self.order.set_state(state["order"])
 
 

@@ -89,7 +89,7 @@ class ActionValues:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self.online.load(state["online"])
-        self.optimiser.set_state(state.get("adam", {}))
+        self.optimiser.set_state(state["adam"])
         self.exploration.set_state(state["exploration"])
 
     def get_policy(self) -> dict[str, torch.Tensor]:

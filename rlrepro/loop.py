@@ -151,9 +151,6 @@ def evaluate(
             check_finite(obs, reward, active)
             running_return[active] += reward[active]
             running_length[active] += 1
-            if watch is not None:
-                longest = int(running_length.argmax())
-                watch(int(running_length[longest]), seeds[row[longest]])
             ended = np.flatnonzero((terminated | truncated) & active)
             if len(ended):
                 returns[row[ended], episode[ended]] = running_return[ended]
@@ -165,6 +162,9 @@ def evaluate(
                 obs = obs.copy()
                 if len(again):
                     obs[again] = begin(again)
+            if watch is not None:
+                longest = int(running_length.argmax())
+                watch(int(running_length[longest]), seeds[row[longest]])
     except EnvironmentFailed as failure:
         seed = seeds[failure.index // num_slots]
         raise EvaluationFailed(f"the environment {failure.what} (evaluation, seed {seed})") from failure

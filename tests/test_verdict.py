@@ -457,6 +457,23 @@ def test_a_task_with_crashed_seeds_is_in_no_aggregate(tmp_path: Path) -> None:
     assert any(note.startswith("a-cart is in no aggregate: seed 0: it stopped at env step 100") for note in found.notes)
 
 
+@pytest.mark.parametrize("crashed_at", [100, 700])
+def test_an_earlier_milestone_does_not_stand_in_an_aggregate_for_the_end(tmp_path: Path, crashed_at: int) -> None:
+    """Of two claims on a task the one that looks further counts, whether its seeds have a score or not."""
+    early = '[protocol.early]\nreturns = "training"\nlast = 1\nto_step = 500\n'
+    text = early + claim(id="end", environment="cart", reported=200.0)
+    text += claim(id="early", environment="cart", protocol="early", reported=200.0)
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    ((name, unit),) = units(card, {("a", "cart"): spread(480, 12)}, 1.0).items()
+    assert judge(card, Results(1.0, {name: unit})).aggregates
+    stopped = dataclasses.replace(unit.histories[0], steps=crashed_at, stopped="it crashed")
+    histories = (stopped, *unit.histories[1:])
+    found = judge(card, Results(1.0, {name: dataclasses.replace(unit, histories=histories)}))
+    assert found.aggregates == ()
+    assert sum("is in no aggregate" in note for note in found.notes) == 1
+
+
 def test_verdicts_json_is_json(tmp_path: Path) -> None:
     text = claim(id="one", environment="cart", reported=200.0, spread=None, spread_kind="none", seeds=None)
     row = as_json(judged(tmp_path, text, {("a", "cart"): [200.0]}))

@@ -398,9 +398,7 @@ def _same_bits(one: History, other: History) -> bool:
     return one.steps == other.steps and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-def _score(
-    card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[int] | None, scale: float
-) -> Score:  # fmt: skip
+def _score(card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[int] | None, scale: float) -> Score:
     """A claim's score of these seeds of a unit; None: of all."""
     protocol = scaled(card.protocol_of(claim), scale)
     of = measured_score if isinstance(claim, Claim) and claim.measurement else score

@@ -111,8 +111,8 @@ def judge(card: Card, results: Results) -> Judgement:
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
     notes += [f"{unit}: seed {seed} did not finish: {why}" for unit, seed, why in missing]
-    aggregates_, improvements, left_out = _aggregates(card, results)
-    return Judgement(card, results, tuple(verdicts), aggregates_, improvements, (*notes, *left_out))
+    over_tasks, improvements, left_out = _aggregates(card, results)
+    return Judgement(card, results, tuple(verdicts), over_tasks, improvements, (*notes, *left_out))
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
@@ -476,24 +476,26 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
     for a task, its implementations stand apart. A task of which a seed has no score is left out, and a note says so:
     those that survived would speak for all.
     """
-    notes: list[str] = []
+    looked_at: set[str] = set()
+    left_out: list[str] = []
     by_agent: dict[str, dict[str, np.ndarray]] = {}
     names = _names(card)
     for claim in sorted(_of_agents(card), key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
         environment = card.environments[claim.environments[0]]
-        unit = results.units.get(unit_name(claim.implementation, environment.name))
+        name = unit_name(claim.implementation, environment.name)
+        unit = results.units.get(name)
         if (
             unit is None
+            or name in looked_at
             or claim.aggregate
             or environment.random is None
             or card.protocols[claim.protocol].of != "return"
         ):
             continue
+        looked_at.add(name)
         scored = score(scaled(card.protocols[claim.protocol], results.scale), unit.histories)
         if scored.missing:
-            notes.append(
-                f"{unit_name(claim.implementation, environment.name)} is in no aggregate: {scored.missing_text}."
-            )
+            left_out.append(f"{name} is in no aggregate: {scored.missing_text}.")
         elif scored.per_seed:
             tasks = by_agent.setdefault(names[claim.implementation], {})
             tasks.setdefault(environment.name, np.array([normalise(environment, v) for v in scored.values]))
@@ -518,7 +520,7 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
         x, y = ([np.array(side.scores[side.tasks.index(task)]) for task in common] for side in (one, other))
         estimate = aggregates.improvement_estimate(x, y, np.random.default_rng(aggregates.BOOTSTRAP_SEED))
         improvements.append(Improvement(one.agent, other.agent, tuple(common), estimate))
-    return tuple(made), tuple(improvements), list(dict.fromkeys(notes))
+    return tuple(made), tuple(improvements), left_out
 
 
 # --- as JSON
