@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import re
@@ -122,6 +123,75 @@ def test_kinds_can_be_forced(peer: Path) -> None:
     both = one(load([folder / "0.monitor.csv", folder / "1.monitor.csv"])).histories[0]
     assert 0 < len(one_env.episodes) < len(both.episodes)
     assert both.episodes.tolist() == one(load([folder])).histories[0].episodes.tolist()
+
+
+def test_the_logs_of_stable_baselines3_say_what_its_event_files_do(tmp_path: Path) -> None:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import EvalCallback
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.logger import configure
+
+    for seed in (3, 4):
+        folder = tmp_path / "ppo" / f"seed-{seed}"
+        model = PPO("MlpPolicy", make_vec_env("CartPole-v1", n_envs=2, seed=seed), n_steps=32, n_epochs=1, seed=seed,
+                    device="cpu")  # fmt: skip
+        model.set_logger(configure(str(folder), ["csv", "tensorboard"]))
+        model.learn(256, callback=EvalCallback(make_vec_env("CartPole-v1", seed=9), eval_freq=50, verbose=0))
+    events = one(load([tmp_path / "ppo"], "tensorboard"))
+    group = one(load([tmp_path / "ppo"], "csv"))
+    assert (group.name, group.running, [h.seed for h in group.histories]) == ("ppo", 100, [3, 4])
+    for log, history in zip(group.histories, events.histories, strict=True):
+        np.testing.assert_allclose(log.episodes, history.episodes, rtol=1e-6)  # event files are in float32
+        np.testing.assert_allclose(log.evaluations, history.evaluations, rtol=1e-6)
+        assert log.evaluations[:, 0].tolist() == [100, 200]
+    files = [tmp_path / "ppo" / f"seed-{seed}" / "progress.csv" for seed in (3, 4)]
+    assert [h.episodes.tolist() for h in one(load(files)).histories] == [h.episodes.tolist() for h in group.histories]
+    assert [h.seed for h in one(load(files)).histories] == [3, 4]
+    only = one(load(files, columns={"kind": "evaluation"}))
+    assert [(len(h.episodes), len(h.evaluations), only.running) for h in only.histories] == [(0, 2, None)] * 2
+
+
+def test_a_monitor_file_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    import gymnasium
+    from stable_baselines3.common.monitor import Monitor
+
+    file = tmp_path / "seed-2" / "monitor.csv"
+    env = Monitor(gymnasium.make("CartPole-v1"), str(file))
+    lengths = []
+    for seed in range(3):
+        env.reset(seed=seed)
+        lengths.append(next(n for n in itertools.count(1) if env.step(1)[2]))
+    env.close()
+    renamed = tmp_path / "other" / "ppo_seed2.csv"
+    renamed.parent.mkdir()
+    renamed.write_bytes(file.read_bytes())
+    for path in (file, file.parent, renamed, renamed.parent):
+        group = one(load([path]))
+        assert (group.kind, group.env, group.histories[0].seed) == ("monitor", "CartPole-v1", 2)
+        assert group.histories[0].episodes.tolist() == np.column_stack([np.cumsum(lengths), lengths]).tolist()
+
+
+def test_a_running_mean_is_no_episode_in_a_table_either(tmp_path: Path) -> None:
+    text = "seed,step,rollout/ep_rew_mean\n" + "".join(f"{s},{n},{s + n}\n" for s in (0, 1) for n in (64, 128))
+    for columns in ({}, {"return": "rollout/ep_rew_mean"}, {"training": "rollout/ep_rew_mean"}, {"kind": "training"}):
+        group = one(load([table(tmp_path, text)], columns=columns))
+        assert (group.running, [len(h.episodes) for h in group.histories], group.notes) == (100, [2, 2], ())
+    said = problem(tmp_path / "runs.csv", columns={"kind": "evaluation"})
+    assert "--column kind=evaluation cannot be: 'rollout/ep_rew_mean' is of episodes; leave it out" in said
+    assert "did you mean 'rollout/ep_rew_mean'?" in problem(tmp_path / "runs.csv", columns={"training": "ep_rew_mean"})
+
+
+def test_a_long_name_is_cut_to_what_tells_it_from_others(tmp_path: Path) -> None:
+    names = [
+        "sweep-of-2024/cartpole-with-noise/ppo",
+        "sweep-of-2024/cartpole-with-noise/dqn",
+        "other/of-a-rather-long-name/dqn",
+    ]
+    for name in names:
+        (tmp_path / name / "seed-0").mkdir(parents=True)
+        (tmp_path / name / "seed-0" / "monitor.csv").write_text(MONITOR + "1,1,1\n")
+    assert {g.name for g in load([tmp_path])} == {"ppo", "cartpole-with-noise/dqn", "other/of-a-rather-long-name/dqn"}
+    assert [g.name for g in load([tmp_path / name for name in names], labels=names)] == names
 
 
 MONITOR = '#{"t_start": 100.0, "env_id": "E-v0"}\nr,l,t\n'
@@ -366,6 +436,33 @@ def test_what_rows_are_is_read_or_guessed_and_said(text: str, kind: str, guessed
         group = one(load([table(tmp_path, text)], columns={"kind": forced}))
         assert len(getattr(group.histories[0], kind)) == 0
         assert not group.notes
+        final = one(load([table(tmp_path, text)], columns={"kind": "final"})).histories[0]
+        assert (len(final.final), len(final.episodes), len(final.evaluations)) == (2, 0, 0)
+        said = problem(tmp_path / "runs.csv", columns={"kind": "evaluations"})
+        assert "no column 'evaluations', and no kind of row (episode, training," in said
+        assert "; did you mean 'evaluation'?" in said
+
+
+@pytest.mark.parametrize("ends", [(5, 5), (5, 6)], ids=["alike", "not alike"])
+def test_what_is_guessed_of_rows_does_not_depend_on_their_files(ends: Sequence[int], tmp_path: Path) -> None:
+    rows = {seed: [f"{end},1", f"{end + 4},2"] for seed, end in enumerate(ends)}
+    whole = table(tmp_path, "seed,step,reward\n" + "".join(f"{s},{row}\n" for s in rows for row in rows[s]))
+    (tmp_path / "parts").mkdir()
+    parts = [table(tmp_path / "parts", "step,reward\n" + "\n".join(rows[s]) + "\n", f"a_seed{s}.csv") for s in rows]
+    told = []
+    for paths in ([whole], parts, [tmp_path / "parts"]):
+        group = one(load(paths))
+        told.append([(h.episodes.tolist(), h.evaluations.tolist()) for h in group.histories])
+        kind = "evaluations" if ends[0] == ends[1] else "episodes"
+        assert all(f"taken for those of {kind}; --column kind=…" in note for note in group.notes)
+    assert told[0] == told[1] == told[2]
+    labelled = load(parts, labels=["a", "b"])
+    assert [(h.episodes.tolist(), h.evaluations.tolist()) for g in labelled for h in g.histories] == told[0]
+
+
+def test_episodes_that_end_at_one_env_step_are_no_evaluations(tmp_path: Path) -> None:
+    group = one(load([table(tmp_path, "seed,step,reward\n0,5,1\n0,5,2\n1,5,3\n1,5,4\n")]))
+    assert [len(history.episodes) for history in group.histories] == [2, 2]
 
 
 def test_columns_can_be_named_and_files_can_be_seeds(tmp_path: Path) -> None:
@@ -396,6 +493,9 @@ def test_columns_can_be_named_and_files_can_be_seeds(tmp_path: Path) -> None:
         ("seed,step,step,return\n0,1,1,1\n", ":1: it has two columns 'step'"),
         ("seed,kind,step,return\n0,other,1,1\n", ":2: kind 'other' is none of"),
         ("\x00\x01,\x02\n", "has no column"),
+        ("seed,step,rollout/ep_rew_mean\n0,5,\n", "has no rows with a return"),
+        ("seed,step,rollout/ep_rew_mean\n0,5,x\n", ":2: return 'x' is not a number"),
+        ("seed,step,eval/mean_reward\n0,5,1\n0,5,1\n", ":3: this evaluation of seed 0 is at env step 5"),
     ],
 )
 def test_faults_of_tables_name_file_and_line(text: str, said: str, tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import csv
 import dataclasses
 import gzip
 import io
+import itertools
 import json
 import logging
 import math
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ KINDS = {
     "monitor": "monitor.csv of Stable-Baselines3, a file for each sub-environment",
     "npz": "evaluations.npz of Stable-Baselines3",
     "tensorboard": "a TensorBoard folder",
-    "csv": "a CSV file with a row for each episode or evaluation",
+    "csv": "a CSV file with a row for each episode or evaluation, or progress.csv of Stable-Baselines3",
 }
 # What columns of a CSV file are called, the likeliest first; --column names others.
 COLUMNS = {
     "seed": ("seed", "random_seed", "trial"),
-    "step": ("env_step", "env_steps", "global_step", "step", "steps", "timestep", "timesteps", "total_timesteps"),
+    "step": ("env_step", "env_steps", "global_step", "step", "steps", "timestep", "timesteps", "total_timesteps",
+             "time/total_timesteps"),
     "return": ("return", "episode_return", "episodic_return", "mean_return", "reward", "episode_reward",
                "mean_reward", "eval_return", "score"),
     "env": ("env", "env_id", "environment", "task"),
@@ -50,8 +52,10 @@ TAGS = {
 }
 RUNNING = {"rollout/ep_rew_mean": 100}  # a point is the mean of so many episodes: Stable-Baselines3's window
 ROLES = (*COLUMNS, *TAGS)
+_TAG_KINDS = {"training": "episode", "evaluation": "evaluation"}
 _ROW_KINDS = {"episode": "episode", "training": "episode", "train": "episode", "evaluation": "evaluation",
               "eval": "evaluation", "test": "evaluation", "final": "final"}  # fmt: skip
+LONG_NAME = 32  #: of a group: a path that is longer is cut to the end that tells it apart
 SAME_LENGTH = 0.01  #: runs whose env steps differ by less are of one length
 _WHOLE_RUN = 0.9  # a seed whose record ends before this share of the longest one's did not get to its end
 _MAX_DEPTH = 6
@@ -96,6 +100,7 @@ class _Seed:
     evaluation: str = ""
     settings: Settings | None = None
     notes: tuple[str, ...] = ()
+    unsaid: str = ""  #: the column of its `history.episodes`, where nothing says that they are no evaluations
 
 
 def load(
@@ -118,9 +123,9 @@ def load(
     if labels and len(labels) != len(paths):
         raise Problem(f"{len(labels)} labels for {len(paths)} runs; expected one for each, in their order")
     found: dict[tuple[str, ...], list[_Seed]] = {}
-    for number, (path, files) in enumerate(_arguments(paths)):
+    read = [list(_read(path, files, kind, columns)) for path, files in _arguments(paths)]
+    for number, seeds in enumerate(_guess(read)):
         several: dict[str, set[str]] = {}
-        seeds = list(_read(path, files, kind, columns))
         for one in seeds:
             several.setdefault(one.env, set()).add(one.name)
         for one in seeds:
@@ -129,6 +134,10 @@ def load(
                 one = dataclasses.replace(one, name=name, key=(name,))
             found.setdefault((*one.key, one.env), []).append(one)
     groups = [_group(seeds) for seeds in found.values()]
+    if not labels:
+        known = dict.fromkeys(group.name for group in groups)
+        short = dict(zip(known, _tails([Path(name).parts for name in known]), strict=True))
+        groups = [dataclasses.replace(g, name=short[g.name]) if len(g.name) > LONG_NAME else g for g in groups]
     if env is not None:
         there = {group.env: None for group in groups}
         groups = [group for group in groups if group.env == env]
@@ -204,13 +213,16 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
     ]
     if not seeds and kind in (None, "csv"):
         tables = [child for child in inside if child.name.endswith((".csv", ".csv.gz")) and child.is_file()]
-        seeds = [seed for table in tables for seed in _table(table, root, columns)]
+        for table in (table for table in tables if not table.name.endswith("monitor.csv")):
+            is_monitor = kind is None and _sniff(table) == "monitor"  # one that was given another name
+            seeds += [_stable_baselines(table, root, [table], None)] if is_monitor else _table(table, root, columns)
     yield from seeds
 
 
 def _file(path: Path, files: Sequence[Path], kind: str, columns: Mapping[str, str]) -> Iterator[_Seed]:
     if kind == "monitor":
-        yield _stable_baselines(path.parent, path.parent, files, None)
+        own = path.parent if path.name.endswith("monitor.csv") else path
+        yield _stable_baselines(own, path.parent, files, None)
     elif kind == "npz":
         yield _stable_baselines(path.parent, path.parent, [], path)
     elif kind == "tensorboard":
@@ -231,18 +243,42 @@ def _sniff(path: Path) -> str:
         return "npz"
     if "tfevents" in path.name:
         return "tensorboard"
-    if path.name.endswith((".csv", ".csv.gz")):
-        return "csv"
+    start = b""
     with contextlib.suppress(OSError), path.open("rb") as file:
         start = file.read(4096)
-        if start.startswith(b'#{"t_start"'):
-            return "monitor"
-        if b"," in start.partition(b"\n")[0] and b"\0" not in start:
-            return "csv"
+    if start.startswith(b'#{"t_start"'):
+        return "monitor"
+    if path.name.endswith((".csv", ".csv.gz")) or (b"," in start.partition(b"\n")[0] and b"\0" not in start):
+        return "csv"
     raise Problem(f"{path}: not known what it is ({_expected()}); say it with --as {', '.join(list(KINDS)[2:])}")
 
 
 # --- groups
+
+
+def _guess(read: Sequence[Sequence[_Seed]]) -> list[list[_Seed]]:
+    """Rows that nothing says the kind of as evaluations, where all seeds have them at the same env steps.
+
+    Episodes end anywhere. The seeds of all files count together: how rows are divided over files says nothing.
+    """
+    steps: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    for one in itertools.chain(*read):
+        if one.unsaid:
+            steps.setdefault(one.unsaid, {}).setdefault(one.env, []).append(tuple(one.history.episodes[:, 0]))
+    evaluated = {
+        column: any(len(seeds) > 1 for seeds in envs.values())
+        and all(len(set(seeds)) == 1 and (np.diff(seeds[0]) > 0).all() for seeds in envs.values())
+        for column, envs in steps.items()
+    }
+    return [[_taken(one, evaluated[one.unsaid]) if one.unsaid else one for one in seeds] for seeds in read]
+
+
+def _taken(one: _Seed, evaluated: bool) -> _Seed:
+    note = f"{one.source}: its returns are taken for those of {'evaluation' if evaluated else 'episode'}s"
+    history = one.history
+    if evaluated:
+        history = dataclasses.replace(history, episodes=_NONE, evaluations=history.episodes)
+    return dataclasses.replace(one, history=history, notes=(*one.notes, f"{note}; --column kind=… says otherwise."))
 
 
 def _group(seeds: Sequence[_Seed]) -> Group:
@@ -341,6 +377,29 @@ def _seed_of(name: str, named: bool = False) -> tuple[str, int | None]:
     return (name, None) if found is None else (name[: found.start()] + name[found.end() :], int(found[1]))
 
 
+def _tails(paths: Sequence[Sequence[str]]) -> list[str]:
+    """The last parts of each path, as few as tell it from all others."""
+    made = []
+    for own in paths:
+        others = [other for other in paths if other != own]
+        count = next((n for n in range(1, len(own)) if all(o[-n:] != own[-n:] for o in others)), len(own))
+        made.append(str(Path(*own[-count:])))
+    return made
+
+
+def apart(paths: Sequence[str]) -> list[str]:
+    """A short name for each of several paths: what tells it from the others beside a seed and how all of them end."""
+    parts = [Path(path).parts for path in paths]
+    seedless = [tuple(filter(None, (_seed_of(part, named=True)[0] for part in own))) for own in parts]
+    if len(set(seedless)) == len(parts):
+        parts = seedless
+    if len({own[-1:] for own in parts}) < len(parts):
+        ends = zip(*(own[::-1] for own in parts), strict=False)
+        shared = len(list(itertools.takewhile(lambda end: len(set(end)) == 1, ends)))
+        parts = [own[: max(1, len(own) - shared)] for own in parts]
+    return _tails(parts)
+
+
 # --- our own
 
 
@@ -360,7 +419,11 @@ def _how(about: Mapping[str, Any]) -> str:
     if "eval_episodes" not in about:
         return ""
     policy = "deterministic" if about.get("eval_deterministic", True) else "stochastic"
-    return f"{about['eval_episodes']} episodes, {policy}"
+    return f"{_episodes_text(about['eval_episodes'])}, {policy}"
+
+
+def _episodes_text(count: int) -> str:
+    return f"{count} episode{'s' * (count != 1)}"
 
 
 def _results(path: Path) -> Iterator[_Seed]:
@@ -458,7 +521,7 @@ def _evaluations(path: Path) -> tuple[np.ndarray, str]:
         raise Problem(f"{path}: timesteps are {steps.dtype} and results {results.dtype}; expected numbers")
     points = np.column_stack([steps, results.mean(1)]).astype(float)
     _check_steps(points, lambda row: f"{path}: evaluation {row + 1}")
-    return points, f"{results.shape[1]} episodes"
+    return points, _episodes_text(results.shape[1])
 
 
 # --- TensorBoard
@@ -537,102 +600,124 @@ def _points(events: Any, tag: str, path: Path) -> np.ndarray:
 
 
 def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed]:
-    """The seeds of a CSV file in long form: a row for each episode or evaluation."""
+    """The seeds of a CSV file: a row for each episode or evaluation, or for each time that a logger wrote."""
     text, notes = _text(path)
     reader = csv.reader(io.StringIO(text))
     try:
         names = [name.strip() for name in next(reader, [])]
-        places, constant = _roles(path, names, columns)
-        rows: dict[tuple[str, str, int | None, str], list[tuple[float, float, int]]] = {}
+        places, returns = _roles(path, names, columns)
+        rows: dict[tuple[str, str, int | None], dict[str, list[tuple[float, float, int]]]] = {}
         for cells in reader:
-            if not cells:
-                continue
             line = reader.line_num
+            filled = [one for one in returns if not one.may_lack or "".join(cells[one.place : one.place + 1]).strip()]
+            if not cells or not filled:
+                continue
             step = _float(cells, places["step"], path, line, "env step")
-            value = _float(cells, places["return"], path, line, "return")
             if not (0 <= step < 1e15 and step == int(step)):
                 raise Problem(f"{path}:{line}: env step {cells[places['step']]!r} is not a whole number from 0 up")
             seed = _seed_cell(cells, places, path, line)
             env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
-            kind = constant
-            if "kind" in places:
-                found = cells[places["kind"]].strip().lower() if _has(cells, places, "kind") else ""
-                if found not in _ROW_KINDS:
-                    raise Problem(f"{path}:{line}: kind {found!r} is none of {', '.join(_ROW_KINDS)}")
-                kind = _ROW_KINDS[found]
-            rows.setdefault((agent, env, seed, kind), []).append((step, value, line))
+            for one in filled:
+                value = _float(cells, one.place, path, line, "return")
+                kind = one.kind or _kind_cell(cells, places, path, line)
+                rows.setdefault((agent, env, seed), {}).setdefault(kind, []).append((step, value, line))
     except csv.Error as error:
         raise Problem(f"{path}:{reader.line_num}: {error}") from None
     if not rows:
-        raise Problem(f"{path} has no rows")
-    if not constant and "kind" not in places:
-        constant, said = _guess(names[places["return"]], rows)
-        if not said:
-            notes.append(f"{path}: its returns are taken for those of {constant}s; --column kind=… says otherwise.")
-        rows = {(*one[:3], constant): values for one, values in rows.items()}
-    episodes = re.search(r"(\d+)_episodes", names[places["return"]])
-    how = f"{episodes[1]} episodes" if episodes else ""
+        raise Problem(f"{path} has no rows" + " with a return" * any(one.may_lack for one in returns))
+    column = names[returns[0].place]
+    running = next((RUNNING[names[one.place]] for one in returns if names[one.place] in RUNNING), None)
+    episodes = re.search(r"(\d+)_episodes", column)
+    how = _episodes_text(int(episodes[1])) if episodes else ""
     if "seed" in places:  # then a number in the file's name is something else
         who = _Identity((os.path.abspath(path),), re.sub(r"\.csv(\.gz)?$", "", path.name), None)
-    else:
-        who = _identity(path, root)
+    else:  # every log of Stable-Baselines3 has the same name: its folder says whose it is
+        who = _identity(path.parent if path.name == "progress.csv" else path, root)
     notes += who.notes
-    for agent, env, seed in dict.fromkeys(one[:3] for one in rows):
-        points = {k: _ordered(rows.get((agent, env, seed, k), []), path, k, seed) for k in set(_ROW_KINDS.values())}
+    for (agent, env, seed), kinds in rows.items():
+        points = {k: _ordered(kinds.get(k, []), path, k or "row", seed) for k in ("", *_ROW_KINDS.values())}
         final = points["final"][:, 1]
         steps = int(max(p[-1, 0] for p in points.values() if len(p)))
         number = seed if seed is not None else who.seed
-        history = History(number or 0, points["episode"], points["evaluation"], final, steps)
+        history = History(number or 0, points["" if "" in kinds else "episode"], points["evaluation"], final, steps)
         yield _Seed(
-            (*who.key, agent), agent or who.name, env, path, "csv", number, history, None, how, None, tuple(notes)
-        )
+            (*who.key, agent), agent or who.name, env, path, "csv", number, history, running, how, None, tuple(notes),
+            column if "" in kinds else "",
+        )  # fmt: skip
 
 
-def _roles(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str, int], str]:
-    """Where each role's column is, and the kind of every row where --column says it."""
+@dataclasses.dataclass(frozen=True)
+class _Returns:
+    """A column of returns."""
+
+    place: int
+    kind: str = ""  #: of all its rows; empty: each row says it, or nothing does
+    may_lack: bool = False  #: a logger leaves a cell empty where it had nothing to say
+
+
+def _roles(path: Path, names: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str, int], list[_Returns]]:
+    """Where each role's column is, and the columns of returns: those of tags only where there is no other."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Problem(f"{path}:1: it has two columns {twice!r}")
     lower = [name.lower() for name in names]
-    places, constant = {}, ""
+    places = {}
     for role, usual in COLUMNS.items():
-        if role in columns:
-            if role == "kind" and columns[role] not in names and columns[role] in _ROW_KINDS:
-                constant = _ROW_KINDS[columns[role]]
-            elif columns[role] not in names:
-                asked = columns[role]
-                raise Problem(f"{path}:1: no column {asked!r}{nearest(asked, names)} (there is {', '.join(names)})")
-            else:
-                places[role] = names.index(columns[role])
+        asked = columns.get(role)
+        if asked is not None:
+            if asked in names or role != "kind" or asked not in _ROW_KINDS:
+                places[role] = _asked(path, asked, names, _ROW_KINDS if role == "kind" else ())
             continue
         found = next((name for name in usual if name in lower), None)
         if found is None and role == "return":
             found = next((name for name in lower if name.startswith(("mean_return", "mean_episode_return"))), None)
         if found is not None:
             places[role] = lower.index(found)
-    for role in ("step", "return"):
-        if role not in places:
+    named = any(columns.get(role) in names for role in TAGS)
+    if "return" in places and ("return" in columns or not named):
+        place = places["return"]
+        kind = next((_TAG_KINDS[role] for role, usual in TAGS.items() if names[place] in usual), "")
+        returns = [_Returns(place, kind, may_lack=bool(kind))]
+    else:
+        tags = {r: columns.get(r) or next((tag for tag in usual if tag in names), "") for r, usual in TAGS.items()}
+        returns = [_Returns(_asked(path, tag, names), _TAG_KINDS[role], True) for role, tag in tags.items() if tag]
+    for role, is_there in (("step", "step" in places), ("return", bool(returns))):
+        if not is_there:
             raise Problem(
                 f"{path}:1: it has no column that is the {role} ({', '.join(COLUMNS[role][:4])}, …), but "
                 f"{', '.join(names) or 'none'}; --column {role}=NAME names it"
             )
-    return places, constant
+    return places, _of_kind(path, names, returns, columns.get("kind", "") if "kind" not in places else None)
 
 
-def _guess(name: str, rows: Mapping[Any, Sequence[tuple[float, float, int]]]) -> tuple[str, bool]:
-    """What rows without a kind are, and whether the column's name says it.
+def _asked(path: Path, asked: str, names: Sequence[str], words: Iterable[str] = ()) -> int:
+    """The place of a column that --column names, or could name by one of `words`."""
+    if asked not in names:
+        hint = nearest(asked, [*names, *words])
+        none_of = f", and no kind of row ({', '.join(words)})" if words else ""
+        raise Problem(f"{path}:1: no column {asked!r}{none_of}{hint} (there is {', '.join(names)})")
+    return names.index(asked)
 
-    Evaluations are made at the same env steps for all seeds, or are called means; episodes end anywhere.
-    """
+
+def _of_kind(path: Path, names: Sequence[str], returns: Sequence[_Returns], asked: str | None) -> list[_Returns]:
+    """The columns with the kind that --column states, else with what their names say; None: each row says its own."""
+    if asked is None:
+        return list(returns)
+    if not asked:
+        return [dataclasses.replace(one, kind=one.kind or _kind_by_name(names[one.place])) for one in returns]
+    kind = _ROW_KINDS[asked]
+    kept = [dataclasses.replace(one, kind=kind) for one in returns if one.kind in ("", kind)]
+    if not kept:
+        told = " and ".join(f"{names[one.place]!r} is of {one.kind}s" for one in returns)
+        raise Problem(f"{path}:1: --column kind={asked} cannot be: {told}; leave it out")
+    return kept
+
+
+def _kind_by_name(name: str) -> str:
+    """What the rows under a column of returns are; empty where its name does not say it."""
     if name.lower().startswith(("mean", "eval")):
-        return "evaluation", True
-    if "episod" in name.lower():
-        return "episode", True
-    steps: dict[str, set[tuple[float, ...]]] = {}
-    for (_, env, *_), values in rows.items():
-        steps.setdefault(env, set()).add(tuple(step for step, *_ in values))
-    alike = len(rows) > 1 and all(len(one) == 1 for one in steps.values())
-    return "evaluation" if alike else "episode", False
+        return "evaluation"
+    return "episode" if "episod" in name.lower() else ""
 
 
 def _ordered(rows: Sequence[tuple[float, float, int]], path: Path, kind: str, seed: int | None) -> np.ndarray:
@@ -666,6 +751,16 @@ def _seed_cell(cells: Sequence[str], places: Mapping[str, int], path: Path, line
     if not (0 <= value < 1e15 and value == int(value)):
         raise Problem(f"{path}:{line}: seed {cells[places['seed']]!r} is not a whole number from 0 up")
     return int(value)
+
+
+def _kind_cell(cells: Sequence[str], places: Mapping[str, int], path: Path, line: int) -> str:
+    """The kind that a row says it is of; empty where no column has it."""
+    if "kind" not in places:
+        return ""
+    found = cells[places["kind"]].strip().lower() if _has(cells, places, "kind") else ""
+    if found not in _ROW_KINDS:
+        raise Problem(f"{path}:{line}: kind {found!r} is none of {', '.join(_ROW_KINDS)}")
+    return _ROW_KINDS[found]
 
 
 def _float(cells: Sequence[str], place: int, path: Path, line: int, what: str) -> float:
