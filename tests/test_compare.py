@@ -100,6 +100,14 @@ def test_the_command_shows_them(twin: Path, command: Command) -> None:
     )
 
 
+def test_its_header_counts_in_words(tmp_path: Path, command: Command, runs: Runs) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("seed,step,mean_return_of_1_episodes\n0,5,1\n")
+    assert command("score", file).out.startswith("a: 1 seed (each evaluation: 1 episode)\n")
+    run = runs.finish("one", "--agent", "random", "--seeds", "2", "--eval-episodes", "5")
+    assert "random on CartPole-v1: 2 seeds (each evaluation: 5 episodes, deterministic)" in command("score", run).out
+
+
 def test_a_claim_refuses_a_score_by_another_protocol(twin: Path) -> None:
     (runner,) = load([twin], env="Runner-v1")
     place = {"implementation": "agent", "environments": ("Runner-v1",), "protocol": "best", "where": "Table 1"}
@@ -185,6 +193,43 @@ def test_seeds_without_a_score_are_said() -> None:
     assert "b: no score of seed 0: its return is nan." in panel.notes
 
 
+def test_what_would_score_short_runs_is_said() -> None:
+    def advised(protocol: Protocol | None, *groups: Group) -> list[str]:
+        return [note for note in comparison.compare(groups, protocol).panels[0].notes if "--last" in note]
+
+    short = group("short", *(history(seed, episodes=range(count)) for seed, count in enumerate((30, 20, 120))))
+    long = group("long", *(history(seed, episodes=range(150)) for seed in range(3)))
+    assert advised(None, short, long) == ["The seed with the fewest episodes has 20: --last 20 helps."]
+    assert advised(Protocol("training", last=20), short, long) == []
+    assert advised(Protocol("training", last=100, to_step=100), long) == [
+        "The seed with the fewest episodes has 10: --last 10 helps."
+    ]
+    cut = group("cut", history(0, episodes=[1.0], stopped="it broke"), history(1, episodes=range(100)))
+    assert advised(None, cut) == []  # it has no score by any --last
+    evaluated = group("evaluated", history(0, evaluations=[1.0]))
+    assert advised(Protocol("evaluation", last=5), evaluated) == [
+        "The seed with the fewest evaluations has 1: --last 1 helps."
+    ]
+    running = group("running", history(0, episodes=[1, 2, 3]), running=100)
+    assert advised(None, short, running) == []  # a running mean stands for the last hundred alone
+
+
+def test_a_final_evaluation_is_said_not_to_be_compared(tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("seed,step,score\n0,5,1\n0,5,3\n1,5,3\n")
+    shown = command("compare", file, "--column", "kind=final")
+    assert shown.status == 1
+    assert (
+        "Not compared: a has a final evaluation only. Runs are compared by training returns or evaluations, a final "
+        "evaluation with --published alone; rlrepro score shows each alone." in shown.out
+    )
+    asked = command("compare", file, "--column", "kind=final", "--returns", "evaluation")
+    assert "a is not compared: it has no evaluation returns, but a final evaluation only." in asked.out
+    assert re.search(
+        r"final evaluation +2\.50 +0\.50 +0\.71 +2\b", command("score", file, "--column", "kind=final").out
+    )
+
+
 def test_what_is_not_the_same_is_not_compared() -> None:
     trained = group("trained", *(history(seed, episodes=range(200)) for seed in range(3)))
     (panel,) = comparison.compare([trained, ended("evaluated", [1.0, 2.0])]).panels
@@ -228,6 +273,23 @@ def test_names_alike_are_told_apart_and_an_unstated_environment_is_said() -> Non
     (panel,) = comparison.compare([first, second]).panels
     assert [side.label for side in panel.sides] == ["ppo (ppo)", "ppo (mine)"]
     assert "ppo (mine) does not say its environment: it is taken for E-v0." in panel.notes
+
+
+@pytest.mark.parametrize(
+    ("sources", "labels"),
+    [
+        (("/far/away/a/ppo/seed-0", "/far/away/b/ppo/seed-0"), ("a", "b")),
+        (("/far/away/a/ppo/seed-0", "/far/away/b/ppo/seed-3"), ("a", "b")),
+        (("/far/a/ppo/seed-0", "/far/b/ppo/seed-0", "/far/b/ppo/more/seed-0"), ("a/ppo", "b/ppo", "more")),
+        (("/far/ppo-first", "/near/ppo-second"), ("ppo-first", "ppo-second")),
+        (("runs/ppo_seed0", "runs/ppo_seed1"), ("ppo_seed0", "ppo_seed1")),
+        (("here/x", "x"), ("here", "x")),
+    ],
+)
+def test_of_their_sources_labels_have_what_tells_them_apart(sources: Sequence[str], labels: Sequence[str]) -> None:
+    groups = [dataclasses.replace(ended("ppo", [1.0]), source=source) for source in sources]
+    (panel,) = comparison.compare(groups).panels
+    assert [side.label for side in panel.sides] == [f"ppo ({label})" for label in labels]
 
 
 def test_samples_to_a_threshold() -> None:

@@ -7,7 +7,6 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, stats
 from rlrepro.papers.beside_book import barred, comparable
-from rlrepro.papers.importers import SAME_LENGTH, Group
+from rlrepro.papers.importers import SAME_LENGTH, Group, apart
 from rlrepro.papers.protocol import Protocol, Score
 from rlrepro.papers.published import load_book
 from rlrepro.papers.score import LAST_EPISODES, score_group
@@ -150,8 +149,8 @@ def _labels(groups: Sequence[Group], only: str) -> list[str]:
     labels = []
     for group in groups:
         alike = [other for other in groups if (other.name, other.env or only) == (group.name, group.env or only)]
-        sources = [Path(other.source).name for other in alike]
-        own = Path(group.source).name if len(set(sources)) == len(sources) else group.source
+        sources = list(dict.fromkeys(other.source for other in alike))
+        own = apart(sources)[sources.index(group.source)]
         labels.append(group.name if len(alike) == 1 else f"{group.name} ({own})")
     return labels
 
@@ -170,14 +169,16 @@ def _panel(
     chosen = protocol or _default(members)
     beside = [_beside(one, label, group) for one in published for label, group in members]
     if chosen is None:
-        notes.append(
-            f"Not compared: {_holdings(members)}. A training return is no evaluation; rlrepro score shows each alone."
-        )
+        why = "A training return is no evaluation"
+        if any(_only_final(group) for _, group in members):
+            why = "Runs are compared by training returns or evaluations, a final evaluation with --published alone"
+        notes.append(f"Not compared: {_holdings(members)}. {why}; rlrepro score shows each alone.")
         return Panel(env, None, (), (), tuple(beside), tuple(dict.fromkeys(notes)))
     sides = []
     for label, group in members:
         if not group.has(chosen.returns):
-            notes.append(f"{label} is not compared: it has no {chosen.returns} returns.")
+            but = ", but a final evaluation only" if _only_final(group) else ""
+            notes.append(f"{label} is not compared: it has no {chosen.returns} returns{but}.")
             continue
         try:
             sides.append(_side(label, group, chosen, threshold))
@@ -186,6 +187,7 @@ def _panel(
     for side in sides:
         if side.score.missing:
             notes.append(f"{side.label}: no score of {side.score.missing_text}.")
+    notes += _too_short(sides, chosen)
     notes += _differences([(side.label, side.group) for side in sides if side.score.per_seed], chosen)
     if chosen.statistic == "max of seed mean" and len(sides) > 1:
         notes.append("A maximum over time is chosen by luck too, and more so with few seeds: its tests are optimistic.")
@@ -203,12 +205,36 @@ def _default(members: Sequence[tuple[str, Group]]) -> Protocol | None:
     return None
 
 
+def _too_short(sides: Sequence[Side], protocol: Protocol) -> list[str]:
+    """How many points every whole seed has, where that is fewer than the protocol wants."""
+    if protocol.last is None or any(side.group.running and protocol.returns == "training" for side in sides):
+        return []
+    one = dataclasses.replace(protocol, statistic="mean", last=1)
+    counts = []
+    for side in sides:
+        whole = score_group(side.group, one).per_seed
+        for history in side.group.histories:
+            steps = history.points(protocol.returns)[:, 0]
+            if history.seed in whole:
+                after = -1 if protocol.after_step is None else protocol.after_step
+                counts.append(int(((steps > after) & (steps <= (protocol.to_step or math.inf))).sum()))
+    if not counts or min(counts) >= protocol.last:
+        return []
+    points = "episodes" if protocol.returns == "training" else "evaluations"
+    return [f"The seed with the fewest {points} has {min(counts)}: --last {min(counts)} helps."]
+
+
 def _holdings(members: Sequence[tuple[str, Group]]) -> str:
     said = []
     for label, group in members:
         kinds = [name for name in ("training", "evaluation") if group.has(name)]
-        said.append(f"{label} has {' and '.join(kinds) or 'no'} returns" + (" only" if len(kinds) == 1 else ""))
+        returns = f"{' and '.join(kinds) or 'no'} returns" + (" only" if len(kinds) == 1 else "")
+        said.append(f"{label} has {'a final evaluation only' if _only_final(group) else returns}")
     return ", ".join(said)
+
+
+def _only_final(group: Group) -> bool:
+    return any(len(h.final) for h in group.histories) and not (group.has("training") or group.has("evaluation"))
 
 
 def _differences(members: Sequence[tuple[str, Group]], protocol: Protocol) -> list[str]:

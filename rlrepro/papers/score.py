@@ -97,7 +97,7 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         type=_column,
         metavar="ROLE=NAME",
         help=f"a column of a CSV file or a tag of TensorBoard by its role ({', '.join(ROLES)}); "
-        "kind=training or kind=evaluation where no column says it; may be repeated",
+        "kind=training, kind=evaluation or kind=final where no column says it; may be repeated",
     )
 
 
@@ -134,7 +134,7 @@ def _show(group: Group) -> None:
 
     title = f"{group.name} on {group.env}" if group.env else group.name
     count = len(group.histories)
-    what = f" ({group.evaluation} an evaluation)" if group.evaluation else ""
+    what = f" (each evaluation: {group.evaluation})" if group.evaluation else ""
     Console(highlight=False).print(Text(f"{title}: {count} seed{'s' * (count > 1)}{what}", "bold"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("protocol", no_wrap=True)
