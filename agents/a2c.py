@@ -158,4 +158,4 @@ class A2C(ActorCritic):
         super().set_state(state)
         self.optimiser.set_state(state["optimiser"])
         if self.config.separate:
-            self.critic_optimiser.set_state(state.get("critic_optimiser", {}))
+            self.critic_optimiser.set_state(state["critic_optimiser"])

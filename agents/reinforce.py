@@ -134,6 +134,6 @@ class Reinforce(ActorCritic):
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
         self.optimiser.set_state(state["optimiser"])
-        self.critic_optimiser.set_state(state.get("critic_optimiser", {}))
-        metrics = state.get("metrics", {})
-        self._metrics = {tag: torch.as_tensor(value).to(self.setup.device) for tag, value in metrics.items()}
+        self.critic_optimiser.set_state(state["critic_optimiser"])
+        device = self.setup.device
+        self._metrics = {tag: torch.as_tensor(value).to(device) for tag, value in state["metrics"].items()}

@@ -112,7 +112,7 @@ class Agent(Policy, Protocol):
         """Everything that a resume needs, the memory's part left out."""
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `get_state`."""
+        """The inverse of `get_state`, with NumPy arrays where that gave tensors."""
 
 
 class Training(Protocol):

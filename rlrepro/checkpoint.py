@@ -55,6 +55,17 @@ def split(state: Any, row: int) -> Any:
     return state
 
 
+def check_seeds(state: Any, num_seeds: int, where: str) -> None:
+    """`Problem` naming a part of `state` that `split` would cut where there are no seeds."""
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            check_seeds(value, num_seeds, f"{where}.{key}")
+    elif isinstance(state, list) and len(state) != num_seeds:
+        raise Problem(f"{where} is a list of {len(state)}, not of one item for each of {num_seeds} seeds")
+    elif _is_array(state) and state.shape[:1] != (num_seeds,):
+        raise Problem(f"{where} has the shape {list(state.shape)}, and its first axis is not the {num_seeds} seeds")
+
+
 def join(parts: Sequence[Any]) -> Any:
     """The inverse of `split`: arrays are stacked, items listed, shared values taken from the first."""
     first = parts[0]

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("rlrepro.papers.bundle:main_verify", "check a bundle, and run a claim of it again"),
     "proofs": ("rlrepro.papers.proofs:main", "what has been shown of each agent, as one table"),
     "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
+    "rules": ("rlrepro.rules:main", "check that an agent is the same alone, twice and after a resume"),
     "calibrate": ("rlrepro.papers.calibrate:main", "simulate how often the verdicts' statistics err"),
     "list": ("rlrepro.cli:list_main", "name the agents, environments, wrappers and cards that are installed"),
 }

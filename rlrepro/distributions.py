@@ -23,7 +23,7 @@ class Categorical:
     """A softmax over the actions of a Discrete space; the outputs are logits."""
 
     def __init__(self, space: gymnasium.spaces.Discrete) -> None:
-        self.num_actions = int(space.n)
+        self.num_actions = self.num_outputs = int(space.n)
 
     def sample(self, logits: np.ndarray, streams: Streams) -> np.ndarray:
         """Gumbel-max (Gumbel, 1954): argmax of logits + noise."""
@@ -73,6 +73,7 @@ class DiagonalGaussian:
     def __init__(self, space: gymnasium.spaces.Box) -> None:
         self.shape = space.shape
         self.num_actions = math.prod(space.shape)
+        self.num_outputs = 2 * self.num_actions
 
     def sample(self, outputs: np.ndarray, streams: Streams) -> np.ndarray:
         mean, log_std = outputs[..., : self.num_actions], outputs[..., self.num_actions :]

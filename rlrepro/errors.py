@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class Problem(Exception):
@@ -46,3 +48,13 @@ def one_line(error: BaseException) -> str:
     """An exception as one line: its type and the first line of its message."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """Where the innermost code that is no installed package raised it, as ", walk.py:31"; "" where there is none.
+
+    Frames are those below the one that caught it.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    return f", {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""

@@ -13,9 +13,9 @@ import numpy as np
 from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Agent, Metrics, Policy
-from rlrepro.errors import EvaluationFailed
+from rlrepro.errors import EvaluationFailed, Problem
 from rlrepro.seeds import Streams, env_seed
-from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_finite
+from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_actions, check_finite
 
 LONG_EPISODE = 100_000  #: env steps; an evaluation warns of an episode that lasts so long
 
@@ -145,6 +145,7 @@ def evaluate(
         obs = begin(np.arange(len(active)))
         while active.any():
             action = agent.predict(obs.reshape(*shape, *obs.shape[1:]), streams, deterministic)
+            check_actions(action, (*shape, *(action_space.shape or ())), action_space, "predict")
             flat = action.reshape(len(active), *action.shape[2:])
             flat = flat + start if low is None else np.clip(flat, low, high)
             obs, reward, terminated, truncated = batch.step(flat, active)
@@ -201,6 +202,14 @@ def mean_returns(evaluation: Evaluation) -> dict[str, np.ndarray]:
         "eval/mean_reward": evaluation.episode_return.mean(1),
         "eval/mean_ep_length": evaluation.episode_length.mean(1),
     }
+
+
+def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
+    """`Problem` where a metric of `update` is not one number a seed."""
+    for tag, value in metrics.items():
+        shape = list(getattr(value, "shape", ()))
+        if shape != [num_seeds]:
+            raise Problem(f"the agent's update gives the metric {tag!r} of shape {shape}, not [{num_seeds}]: [S]")
 
 
 def as_metrics(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:

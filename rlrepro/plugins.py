@@ -43,7 +43,9 @@ _EXTRAS = {
     "minatar": "minatar",
     "minigrid": "minigrid",
 }
-_AGENT_PARTS = ["Config", "act", "predict", "update"]
+_AGENT_PARTS = ["Config", "act", "predict", "update", "get_state", "set_state", "get_policy", "set_policy"]
+#: the defaults that a hyperparameter may have, by what it is declared as
+_KINDS: Mapping[Any, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 
 
@@ -68,11 +70,12 @@ class AgentSource:
         found = getattr(module, self.attribute, None)
         if found is None:
             classes = [
-                name for name, value in vars(module).items() if isinstance(value, type) and hasattr(value, "act")
+                name
+                for name, value in vars(module).items()
+                if isinstance(value, type) and (hasattr(value, "act") or agent_module.owns_loop(value))
             ]
-            raise Problem(
-                f"agent {self.name!r}: {module.__name__} has no {self.attribute!r}{nearest(self.attribute, classes)}"
-            )
+            where = self.file or module.__name__
+            raise Problem(f"agent {self.name!r}: {where} has no {self.attribute!r}{nearest(self.attribute, classes)}")
         return self._whole(found)
 
     def _whole(self, found: Any) -> type[Any]:
@@ -115,6 +118,12 @@ class AgentSource:
                 raise Problem(
                     f"agent {self.name!r}: its hyperparameter {name!r} needs a default that is a number, a truth "
                     "value, a text or a tuple of whole numbers"
+                )
+            kind = getattr(field.type, "__name__", field.type)
+            if type(field.default) not in _KINDS.get(kind, (type(field.default),)):
+                raise Problem(
+                    f"agent {self.name!r}: its hyperparameter {name!r} is declared as {kind}, and its default is "
+                    f"{field.default!r}"
                 )
         known = {*fields, "source", *(flag[2:].replace("-", "_") for flag in flags)}
         for key, preset in presets.items():
@@ -187,10 +196,15 @@ class EnvSource:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", r"(?s).*is out of date", DeprecationWarning)
                 env = self.factory(**kwargs)
-            for wrapper in self.wrappers:
-                env = wrapper(env)
         except Exception as error:
             raise Problem(_why_not_made(self.name, error)) from error
+        _check_made(env, self.name)
+        for wrapper in self.wrappers:
+            try:
+                env = wrapper(env)
+            except Exception as error:
+                raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
+            _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
         if type(getattr(env, "observation_space", None)).__name__ == "Tuple":
             from rlrepro.vector import TupleAsArray
 
@@ -384,6 +398,27 @@ def frames_per_step(env: gymnasium.Env[Any, Any]) -> int:
     return frames if isinstance(frames, int) else 1
 
 
+def _check_made(env: Any, what: str) -> None:
+    """`Problem` where what was made is no environment with two spaces."""
+    import gymnasium
+
+    if not isinstance(env, gymnasium.Env):
+        raise Problem(f"{what} is a {type(env).__name__}, not a gymnasium.Env")
+    for name in ("observation_space", "action_space"):
+        try:
+            space = getattr(env, name)
+        except Exception as error:  # a wrapper without super().__init__() raises whatever it meets
+            raise Problem(f"{what} has no {name} ({one_line(error)})") from None
+        if not isinstance(space, gymnasium.Space):
+            raise Problem(f"the {name} of {what} is a {type(space).__name__}, not a gymnasium.Space")
+
+
+def wrapper_name(wrapper: Any) -> str:
+    """What a wrapper that was found is called in a message."""
+    found = getattr(wrapper, "func", wrapper)
+    return str(getattr(found, "__name__", type(found).__name__))
+
+
 def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]:
     """A wrapper by entry point, Gymnasium's name, `module:Class` or `file.py:Class`, with `(key=value, …)` after it."""
     import gymnasium.wrappers
@@ -398,7 +433,8 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
         file = existing_file(place) if place.endswith(".py") else None
         if file is None:
             check_module(place, f"--wrapper {text}")
-        found = getattr(import_plugin(place, file, f"wrapper {text!r}"), attribute, None)
+        module = import_plugin(place, file, f"wrapper {text!r}")
+        found = getattr(module, attribute, None)
     else:
         try:
             found = getattr(gymnasium.wrappers, text, None)
@@ -406,6 +442,9 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
             raise Problem(f"wrapper {text!r} could not be imported: {one_line(error)}") from None
     if not callable(found):
         choices = [*points, *(name for name in gymnasium.wrappers.__all__ if name != "vector")]
+        if colon:
+            where = f"file {place}" if place.endswith(".py") else f"module {place}"
+            raise Problem(f"wrapper {text!r}: the {where} has no {attribute!r}{nearest(attribute, vars(module))}")
         raise Problem(
             f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)"
         )

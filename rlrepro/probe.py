@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, UnsupportedSpace, owns_loop
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import Problem, nearest, one_line, place_of
 from rlrepro.flags import Parser, whole_number
 from rlrepro.importing import installed
 from rlrepro.plugins import EnvSource, find_agent, find_env
@@ -87,12 +87,19 @@ def read(file: Path) -> dict[str, dict[str, bool | None]]:
 
 
 def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2)) -> Outcome:
-    """Train an agent on one probe and ask it."""
+    """Train an agent on one probe and ask it. One that raises has not solved it."""
     source = find_env(name)
     env = source.make()
     task: Any = env.unwrapped
     env.close()
+    try:
+        return _probe(agent_class, name, task, seeds)
+    except Exception as error:
+        text = str(error) if isinstance(error, Problem) else f"it raised {one_line(error)}{place_of(error)}"
+        return Outcome(name, task.isolates, False, text)
 
+
+def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...]) -> Outcome:
     def outcome(solved: bool | None, told: str, began: float | None = None) -> Outcome:
         return Outcome(name, task.isolates, solved, told, 0.0 if began is None else time.perf_counter() - began)
 

@@ -2,8 +2,9 @@
 
 run/
   settings.json            what decides the run; enough to start it again
-  run.json                 command, versions, git commit, hardware, how it ended
+  run.json                 command, versions, git commit, SHA-256 of code of your own, hardware, how it ended
   git.diff                 uncommitted changes, where there were any
+  code/                    copies of the code of your own that the run names
   seeds/3/episodes.csv     every finished episode of seed 3
   seeds/3/metrics.csv      losses, rates and returns at every point of the curves
   seeds/3/evaluations.csv  every episode of every evaluation
@@ -38,7 +39,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rlrepro import checkpoint
+from rlrepro import checkpoint, own_code
 from rlrepro.errors import Problem, WriteFailed, nearest
 from rlrepro.settings import Settings, read_settings
 
@@ -77,7 +78,8 @@ class RunFolder:
                 unfinished.checkpoints(seed).mkdir(parents=True)
             if diff:
                 checkpoint.write_whole(unfinished.path / "git.diff", diff)
-            unfinished.write_json("run.json", {"status": "running", **circumstances})
+            code = unfinished.keep_code(settings)
+            unfinished.write_json("run.json", {"status": "running", **circumstances, **code})
             checkpoint.write_whole(unfinished.path / "settings.json", settings.to_json().encode())
             for count in itertools.count(2):
                 try:
@@ -149,6 +151,24 @@ class RunFolder:
     def note(self, **changes: Any) -> None:
         """Change entries of run.json."""
         self.write_json("run.json", {**self.read_json("run.json"), **changes})
+
+    def keep_code(self, settings: Settings) -> dict[str, Any]:
+        """Copy the code of a person's own that a run names; what run.json says of it."""
+        sources = own_code.sources(settings.named_code)
+        for name, copy in own_code.copies(sources).items():
+            checkpoint.make_folder(self.path / "code")
+            checkpoint.write_whole(self.path / "code" / copy, own_code.read(sources[name]))
+        return {"code": own_code.hashes(settings.named_code)} if sources else {}
+
+    def changed_code(self, settings: Settings) -> list[str]:
+        """Which of the code that the run names is not what it was when the run began."""
+        return own_code.changed(self.read_json("run.json").get("code", {}), own_code.hashes(settings.named_code))
+
+    def check_code(self, settings: Settings) -> None:
+        """`Problem` where code of a person's own has changed since the run began: it would be two runs in one."""
+        for name in self.changed_code(settings):
+            copy = self.path / "code" / own_code.copies(self.read_json("run.json")["code"])[name]
+            raise Problem(f"{name} was changed since {self} began: put it back (a copy is {copy}), or begin a new run")
 
     def unlock(self) -> None:
         """The inverse of `lock`."""

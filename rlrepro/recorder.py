@@ -43,6 +43,7 @@ class Journal:
         self.env_step = 0
         self.due = 0
         self.stop_signal = 0
+        self._told_of_stop = False
         self._metrics: Metrics = {}
         self._clock = time.perf_counter()
         self._clock_step = 0
@@ -57,6 +58,8 @@ class Journal:
     # What the loop tells
 
     def updated(self, env_step: int, metrics: Metrics) -> None:
+        if not self._metrics:  # the first
+            loop.check_metrics(metrics, len(self.logs))
         self._metrics = metrics
 
     def ended(self, env_step: int, episodes: list[loop.Episode]) -> None:
@@ -149,6 +152,13 @@ class Journal:
             patience(longest, seed)
             if final and self.stop_signal:  # all is saved; of any other the checkpoint comes after it
                 raise Interrupted(f"stopped in the last evaluation, at env step {env_step:,}")
+            if self.stop_signal and not self._told_of_stop:
+                self._told_of_stop = True
+                self.send(
+                    "warn",
+                    text=f"stopping after the evaluation at env step {env_step:,}; asked again, it stops at once with "
+                    "what was saved before",
+                )
 
         with self.phase("evaluating"):
             try:
@@ -282,6 +292,8 @@ class Recorder(Journal):
                     "metrics": loop.as_metrics(self._metrics),
                 },
             }
+            for name in ("agent", "memory"):
+                checkpoint.check_seeds(state[name], len(self.job.seeds), f"the state of {self.settings.agent}: {name}")
             for row, seed in enumerate(self.job.seeds):
                 about = {
                     "env_step": env_step,
@@ -310,7 +322,9 @@ class Recorder(Journal):
         except (ValueError, KeyError, RuntimeError) as error:
             files = ", ".join(str(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds)
             hyper = ", ".join(self.settings.hyperparameters)
-            raise Problem(f"{files}: not of one run of {self.settings.agent} with these {hyper}: {error}") from error
+            raise Problem(
+                f"{files}: not of one run of {self.settings.agent} with these {hyper}: {one_line(error)}"
+            ) from error
         self.counter.episode_return[:] = state["counter"]["episode_return"]
         self.counter.episode_length[:] = state["counter"]["episode_length"]
         self.last = [collections.deque(map(tuple, one), maxlen=LAST_EPISODES) for one in state["record"]["last"]]

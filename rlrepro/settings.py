@@ -76,6 +76,11 @@ class Settings:
         }
         return Settings(**values)
 
+    @property
+    def named_code(self) -> tuple[str, ...]:
+        """The agent, the environment and the wrappers, each of which may be code of a person's own."""
+        return (self.agent, self.env, *self.wrappers)
+
     def config(self, config_class: type[Any]) -> Any:
         """The agent's `Config` with these hyperparameters."""
         return config_class(**self.hyperparameters)

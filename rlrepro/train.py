@@ -90,6 +90,7 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
 
     if folder.read_json("run.json").get("status") == "finished":
         raise Problem(f"{folder} is finished: there is nothing to resume (rlrepro evaluate {folder} scores it)")
+    folder.check_code(settings)
     _check(settings)
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
     newest = [_newest_checkpoint(folder, settings, seeds) for seeds in settings.groups()]
@@ -143,15 +144,16 @@ def _newest_checkpoint(
 
 def _check(settings: Settings) -> None:
     """`Problem` for what can be known before a run folder is made."""
-    from rlrepro.plugins import find_env
-    from rlrepro.vector import check_contract
+    from rlrepro.plugins import find_env, wrapper_name
+    from rlrepro.vector import check_contract, check_wrappers
 
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     if settings.check_env and not source.is_batched:
-        # Without the wrappers: one that remembers, as NormalizeObservation, breaks rules that hold for environments.
-        env = dataclasses.replace(source, wrappers=()).make()
+        layers = [dataclasses.replace(source, wrappers=source.wrappers[:k]) for k in range(len(source.wrappers) + 1)]
+        env = layers[0].make()
         check_contract(env, settings.env)
         env.close()
+        check_wrappers([layer.make for layer in layers], list(map(wrapper_name, source.wrappers)))
     if settings.capture_video:
         try:
             import moviepy  # noqa: F401

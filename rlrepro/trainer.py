@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup, Trainer
-from rlrepro.errors import EvaluationFailed, RunStopped, one_line
+from rlrepro.errors import EvaluationFailed, RunStopped, one_line, place_of
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
@@ -74,7 +74,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         try:
             obs, info = self.env.reset(seed=seed, options=options)
         except (Exception, SystemExit) as error:
-            raise self._stopped(f"raised {one_line(error)} in reset") from error
+            raise self._stopped(f"raised {one_line(error)} in reset{place_of(error)}") from error
         if self._floats and not np.isfinite(obs).all():
             raise self._stopped("gave an observation with NaN or infinity")
         return obs, info
@@ -83,7 +83,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         try:
             given = self.env.step(action)
         except (Exception, SystemExit) as error:
-            raise self._stopped(f"raised {one_line(error)} in step") from error
+            raise self._stopped(f"raised {one_line(error)} in step{place_of(error)}") from error
         obs, reward, terminated, truncated, info = given
         self._return += float(reward)
         self._length += 1

@@ -6,6 +6,7 @@ every sub-environment, actions checked once, no reset step ever reaching a memor
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,12 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AutoresetMode
 
 from rlrepro import snapshot
 from rlrepro.agent import Transition
-from rlrepro.errors import Problem, RunStopped, one_line
+from rlrepro.errors import Problem, RunStopped, one_line, place_of
 from rlrepro.seeds import env_seed
 
 
@@ -60,9 +61,12 @@ class Singles:
         self._obs = self._obs.copy()  # what step gave is in somebody's hands: the true final observations
         for i, seed in zip(index, seeds, strict=True):
             try:
-                self._obs[i] = self.envs[i].reset(seed=seed)[0]
+                given = self.envs[i].reset(seed=seed)
+                if not isinstance(given, tuple) or len(given) != 2:
+                    raise TypeError(f"(observation, info) is expected, not a {type(given).__name__}")
+                self._obs[i] = given[0]
             except (Exception, SystemExit) as error:
-                raise EnvironmentFailed(int(i), f"raised {one_line(error)} in reset") from error
+                raise EnvironmentFailed(int(i), f"raised {one_line(error)} in reset{place_of(error)}") from error
         return self._obs[index]
 
     def step(
@@ -80,7 +84,7 @@ class Singles:
                     if "learn" in info:
                         told[i] = info["learn"]
                 except (Exception, SystemExit) as error:
-                    raise EnvironmentFailed(i, f"raised {one_line(error)} in step") from error
+                    raise EnvironmentFailed(i, f"raised {one_line(error)} in step{place_of(error)}") from error
         self.learnt = None
         if told:
             self.learnt = reward.copy(), terminated.copy()
@@ -184,7 +188,11 @@ class VectorEnv:
         self.observation_space, self.action_space = batch.observation_space, batch.action_space
         self._num = len(seeds) * num_envs
         self._all = np.arange(self._num)
-        self._start = int(self.action_space.start) if isinstance(self.action_space, Discrete) else 0
+        self._start, self._last = 0, None
+        if isinstance(self.action_space, Discrete):
+            self._start, self._last = int(self.action_space.start), int(self.action_space.n) - 1
+        self._shape = (len(self.seeds), num_envs, *(self.action_space.shape or ()))
+        self._acted = False
         self._low = self._high = None
         if isinstance(self.action_space, Box):
             self._low, self._high = self.action_space.low, self.action_space.high
@@ -213,7 +221,12 @@ class VectorEnv:
 
         Actions outside a Box are clipped to it for the environment; the transition keeps what the agent chose. Its
         reward and termination are those to learn from, where the environment tells them apart (`info["learn"]`).
+        `Problem` where actions are not `[S, N, ...]` as the space has them.
         """
+        is_odd = not self._acted or action.shape != self._shape
+        if is_odd or (self._last is not None and np.count_nonzero(action.astype(np.uint64) > self._last)):
+            check_actions(action, self._shape, self.action_space, "act")
+            self._acted = True
         flat = action.reshape(self._num, *action.shape[2:])
         if self._low is not None and self._high is not None:
             flat = np.minimum(np.maximum(flat, self._low), self._high)
@@ -279,6 +292,28 @@ class VectorEnv:
         return RunStopped(f"{self.name} {what} (seed {seed}, sub-environment {env})")
 
 
+def check_actions(action: Any, shape: tuple[int, ...], space: gymnasium.Space[Any], method: str) -> None:
+    """`Problem` where an agent's `method` gave what is no array of `shape` with actions of `space`, from 0 on."""
+    what = f"the agent's {method} gives"
+    if not isinstance(action, np.ndarray):
+        raise Problem(f"{what} a {type(action).__name__}, not a NumPy array {list(shape)}")
+    if action.shape != shape:
+        axes = "[S, N, ...]" if method == "act" else "[S, E, ...]"
+        raise Problem(f"{what} actions of shape {list(action.shape)}, not {list(shape)}: {axes} for {space}")
+    if isinstance(space, Box):
+        if action.dtype.kind not in "fiu":
+            raise Problem(f"{what} actions of {action.dtype}, not numbers, for {space}")
+        return
+    if action.dtype.kind not in "iu":
+        raise Problem(f"{what} actions of {action.dtype}, not whole numbers, for {space}")
+    count: Any = 2
+    if isinstance(space, Discrete | MultiDiscrete):
+        count = space.n if isinstance(space, Discrete) else space.nvec
+    outside = (action < 0) | (action >= count)
+    if outside.any():
+        raise Problem(f"{what} the action {action[outside][0]}, which is not in {space}")
+
+
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
     """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite."""
     floats = obs.dtype.kind == "f"
@@ -293,6 +328,51 @@ def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None 
     bad = ~np.isfinite(obs).reshape(len(obs), -1).all(1) & counts if floats else bad
     if bad.any():
         raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
+
+
+def check_wrappers(make: Sequence[Callable[[], gymnasium.Env[Any, Any]]], names: Sequence[str]) -> None:
+    """Raise `Problem` naming the first wrapper that breaks what the loop relies on.
+
+    `make` has a form for the environment alone, and one more for each wrapper of `names` that is put around it.
+    """
+    for number, name in enumerate(names, 1):
+        if (rule := _broken_by_wrapper(make[number])) is not None:
+            if _broken_by_wrapper(make[number - 1]) is not None:
+                return  # not the wrapper's: the environment itself makes two of the same seed
+            raise Problem(f"the wrapper {name} breaks the Gymnasium contract: {rule}")
+
+
+def _broken_by_wrapper(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | None:
+    """The first rule that a few steps of two environments with the same seed break.
+
+    A wrapper may remember, as those that normalise do, so that Gymnasium's own check, which resets one environment
+    twice, would refuse what is sound.
+    """
+    from gymnasium.utils.env_checker import data_equivalence
+
+    pair = [make() for _ in range(2)]
+    try:
+        seen = []
+        for env in pair:
+            if (rule := _broken_rule(env, strict=False)) is not None:
+                return rule
+            obs = [env.reset(seed=1)[0]]
+            env.action_space.seed(1)
+            for _ in range(5):
+                given = env.step(env.action_space.sample())
+                obs.append(given[0])
+                if given[2] or given[3]:
+                    break
+            seen.append(obs)
+        if not data_equivalence(seen[0], seen[1]):
+            return "two of them that are reset with the same seed do not give the same observations"
+    except Exception as error:
+        return f"it raises {one_line(error)}{place_of(error)}"
+    finally:
+        for env in pair:
+            with contextlib.suppress(Exception):
+                env.close()
+    return None
 
 
 def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -315,8 +395,11 @@ def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
         raise Problem(f"{name} breaks the Gymnasium contract: {rule}")
 
 
-def _broken_rule(env: Any) -> str | None:
-    """The first rule that a few steps break, where Gymnasium's own check says it badly or not at all."""
+def _broken_rule(env: Any, strict: bool = True) -> str | None:
+    """The first rule that a few steps break, where Gymnasium's own check says it badly or not at all.
+
+    Not `strict`: an observation must fit the space's shape, whatever its numbers are.
+    """
     if not isinstance(env.observation_space, gymnasium.Space) or not isinstance(env.action_space, gymnasium.Space):
         return None  # Gymnasium says this well
     taken = inspect.signature(env.reset).parameters
@@ -325,7 +408,7 @@ def _broken_rule(env: Any) -> str | None:
     first = env.reset(seed=0)
     if not isinstance(first, tuple) or len(first) != 2:
         return f"reset() must give (observation, info), not a {type(first).__name__}"
-    wrong = _wrong_observation(first[0], env.observation_space, "reset()")
+    wrong = _wrong_observation(first[0], env.observation_space, "reset()", strict)
     env.action_space.seed(0)
     for _ in range(10):
         if wrong is not None:
@@ -335,11 +418,10 @@ def _broken_rule(env: Any) -> str | None:
             count = len(given) if isinstance(given, tuple) else 1
             return f"step() must give 5 values (observation, reward, terminated, truncated, info), not {count}"
         obs, reward, terminated, truncated, info = given
-        wrong = _wrong_observation(obs, env.observation_space, "step()")
-        if not isinstance(reward, int | float | np.number | np.bool_) and np.shape(reward) != ():
+        wrong = _wrong_observation(obs, env.observation_space, "step()", strict)
+        is_number = isinstance(reward, int | float | np.number | np.bool_)
+        if not is_number and not (isinstance(reward, np.ndarray) and reward.shape == ()):
             return f"step() gives a reward that is a {type(reward).__name__}, not a number"
-        if isinstance(reward, str):
-            return "step() gives a reward that is a str, not a number"
         if not np.isfinite(float(reward)):
             return f"step() gives the reward {float(reward)}"
         for what, value in (("terminated", terminated), ("truncated", truncated)):
@@ -352,10 +434,12 @@ def _broken_rule(env: Any) -> str | None:
     return wrong
 
 
-def _wrong_observation(obs: Any, space: gymnasium.Space[Any], where: str) -> str | None:
+def _wrong_observation(obs: Any, space: gymnasium.Space[Any], where: str, strict: bool) -> str | None:
     if isinstance(space, Box) and isinstance(obs, np.ndarray):
         if obs.shape != space.shape:
             return f"{where} gives an observation of shape {obs.shape}, not {space.shape}"
+        if not strict:
+            return None
         if not np.can_cast(obs.dtype, space.dtype):
             return f"{where} gives an observation of {obs.dtype}, not {space.dtype}"
         if np.issubdtype(obs.dtype, np.floating) and not np.isfinite(obs).all():

@@ -27,6 +27,7 @@ from rlrepro.compiled import try_losses
 from rlrepro.errors import EvaluationFailed, Interrupted, Problem, RunStopped, WriteFailed, one_line
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
 from rlrepro.plugins import find_agent, find_env
+from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.trainer import OneSeed, RecordedTraining, TrainerJournal, tell_finished
@@ -148,6 +149,7 @@ def _check_observations(settings: Settings, space: Any) -> None:
 
 def run(job: Job, send: Send) -> None:
     """Do a job from beginning to end. Raises `Problem` for what a person can mend."""
+    RunFolder(job.run).check_code(job.settings)  # a job may have waited for others
     if find_agent(job.settings.agent).owns_loop:
         _run_trainer(job, send)
         return

@@ -509,7 +509,7 @@ def test_a_run_whose_settings_are_damaged_is_left_as_it_is(case: str, runs: Runs
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("raise", "raised ConnectionError: the simulator in step"),
+        ("raise", "raised ConnectionError: the simulator in step, "),
         ("reward", "gave the reward nan"),
         ("observation", "gave an observation with NaN or infinity"),
     ],
@@ -548,7 +548,7 @@ def test_an_environment_that_fails_in_an_evaluation_costs_neither_the_evaluation
              "--eval-episodes", "2")  # fmt: skip
     whole = runs.finish("whole", *trouble(), *brief)
     outcome = runs.begin("r", *trouble(how="evaluation", at=45, marker=str(tmp_path / "gone")), *brief)
-    assert "ConnectionError: the simulator in reset (evaluation, seed 0)" in outcome.problem
+    assert "ConnectionError: the simulator in reset, trouble.py:" in outcome.problem
     assert outcome.status == 1
     assert runs.command("train", *way_on(outcome.problem)).status == 0
     assert kept(runs.folder / "r") == kept(whole)
@@ -886,6 +886,27 @@ def test_ctrl_c_in_the_last_evaluation_stops_it_at_once(runs: Runs, monkeypatch:
         outcome = runs.begin("r", *brief)
     assert outcome.status == 130
     assert outcome.problem.startswith("stopped in the last evaluation, at env step 120; go on with: ")
+    assert runs.resume("r").status == 0
+    assert kept(runs.folder / "r") == kept(runs.finish("whole", *brief))
+
+
+def test_ctrl_c_in_an_evaluation_between_updates_says_what_it_waits_for(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint comes after it: else a resumed run would lack it."""
+    from rlrepro import loop
+
+    def interrupts(self: loop.Patience, longest: int, seed: int) -> None:
+        if longest == 5:
+            monkeypatch.undo()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop.Patience, "__call__", interrupts)
+    brief = (*PPO, "--seeds", "2", "--eval-every", "50", "--eval-episodes", "2")
+    outcome = runs.begin("r", *brief)
+    assert outcome.status == 130
+    assert outcome.out.count("stopping after the evaluation at env step 50; asked again, it stops at once") == 1
+    assert outcome.problem.startswith("stopped at env step 50; go on with: ")
     assert runs.resume("r").status == 0
     assert kept(runs.folder / "r") == kept(runs.finish("whole", *brief))
 

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rlrepro import loop
 from rlrepro.agent import Setup, Transition
-from rlrepro.errors import RunStopped
+from rlrepro.errors import Problem, RunStopped
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.record import read_rows
 from rlrepro.seeds import Streams, env_seed
@@ -227,6 +227,32 @@ class Constant:
         return np.broadcast_to(self.action, (*obs.shape[:2], *self.action.shape))
 
 
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (2, r"the agent's predict gives the action 2, which is not in Discrete\(2\)"),
+        (-1, "the action -1"),
+        (0.5, "actions of float64, not whole numbers"),
+        ([0, 1], r"actions of shape \[1, 3, 2\], not \[1, 3\]: \[S, E, ...\] for Discrete"),
+    ],
+)
+def test_predictions_that_are_no_actions_are_refused(action: Any, words: str) -> None:
+    agent: Any = Constant(action)
+    with pytest.raises(Problem, match=words):
+        loop.evaluate(agent, find_env("CartPole-v1").batch(3), (0,), 3, True)
+
+
+def test_an_action_that_comes_late_is_refused_too() -> None:
+    env = VectorEnv(find_env("CartPole-v1").batch(2), (0, 1), 1)
+    env.reset()
+    for action in (0, 1):
+        env.step(np.full((2, 1), action), {})
+    with pytest.raises(Problem, match="the agent's act gives the action 2"):
+        env.step(np.array([[0], [2]]), {})
+    with pytest.raises(Problem, match="the agent's act gives the action -1"):
+        env.step(np.array([[0], [-1]]), {})
+
+
 def one_by_one(
     agent: Any, make: Any, seeds: Sequence[int], num_episodes: int, purpose: Sequence[str | int]
 ) -> list[list[float]]:
@@ -425,7 +451,9 @@ def test_an_environment_that_fails_in_evaluation_is_named_with_its_seed(monkeypa
     envs = iter([Probe, Probe, Failing, Failing])
     batch = Singles(lambda: next(envs)(), 4)
     agent: Any = Constant(1)
-    with pytest.raises(RunStopped, match=r"raised OSError: the licence ran out in reset \(evaluation, seed 8\)$"):
+    with pytest.raises(
+        RunStopped, match=r"raised OSError: the licence ran out in reset, test_loop\.py:\d+ \(evaluation, seed 8\)$"
+    ):
         loop.evaluate(agent, batch, (3, 8), 4, True)
 
 

@@ -247,6 +247,39 @@ ODD_AGENTS: dict[str, tuple[str, str]] = {
     "a preset for no hyperparameter": (AGENT.replace('{"num_envs": 2,', '{"choise": 1,'), "choise"),
     "a file that cannot be imported": ("import nothing_of_this_name\n" + AGENT, "nothing_of_this_name"),
     "a file that is no Python": ("class (\n" + AGENT, "SyntaxError"),
+    "no get_policy": (AGENT.replace("def get_policy", "def policy"), "has no get_policy; see docs/write-an-agent.md"),
+    "a default of another kind": (
+        AGENT.replace("hyper(0,", "hyper(0.5,"),
+        "hyperparameter 'choice' is declared as int, and its default is 0.5",
+    ),
+    "a misspelt class": (
+        AGENT.replace("class Stubborn", "class Stuborn"),
+        "odd.py has no 'Stubborn'; did you mean 'Stuborn'?",
+    ),
+    "actions without an axis": (
+        AGENT.replace("obs.shape[1], 1)", "obs.shape[1], 1).ravel()"),
+        "the agent's act gives actions of shape [2], not [1, 2]: [S, N, ...] for Discrete(2)",
+    ),
+    "actions that are no whole numbers": (
+        AGENT.replace("self.choice.numpy()", "self.choice.numpy() * 1.0"),
+        "the agent's act gives actions of float64, not whole numbers, for Discrete(2)",
+    ),
+    "actions that there are not": (
+        AGENT.replace("self.choice.numpy()", "self.choice.numpy() + 2"),
+        "the agent's act gives the action 2, which is not in Discrete(2)",
+    ),
+    "actions as tensors": (
+        AGENT.replace("return np.repeat(", "return torch.from_numpy(np.repeat(").replace(
+            "obs.shape[1], 1)", "obs.shape[1], 1))"
+        ),
+        "the agent's act gives a Tensor, not a NumPy array [1, 2]",
+    ),
+    "state without the seeds": (
+        AGENT.replace(
+            "def get_state(self):\n        return {}", "def get_state(self):\n        return {'seen': np.zeros(5)}"
+        ),
+        "agent.seen has the shape [5], and its first axis is not the 1 seeds",
+    ),
     "a constructor that raises": (
         AGENT.replace("self.memory = Rollout(10)", "raise KeyError('the network\\nis missing')"),
         "the network",
@@ -262,6 +295,39 @@ def test_an_agent_that_breaks_its_contract_is_refused_and_no_run_is_left(
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
     assert word in problem
     assert "resume" not in problem
+    assert runs.left() == []
+
+
+def test_a_metric_of_all_seeds_together_is_refused(runs: Runs, tmp_path: Path) -> None:
+    source = AGENT.replace("batch.reward.mean((1, 2))", "batch.reward.mean()")
+    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
+    assert "the agent's update gives the metric 'losses/reward' of shape [], not [1]: [S]" in problem
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def X(env):\n    pass\n", "X around CartPole-v1 is a NoneType, not a gymnasium.Env"),
+        ("class X:\n    def __init__(self, env):\n        pass\n", "X around CartPole-v1 is a X, not a gymnasium.Env"),
+        (
+            "import gymnasium\nclass X(gymnasium.Wrapper):\n    def __init__(self, env):\n        pass\n",
+            "X around CartPole-v1 has no observation_space (AttributeError",
+        ),
+        ("def X(env):\n    raise OSError('no wheel')\n", "X around CartPole-v1 could not be made: OSError: no wheel"),
+        ("class Y: ...\n", "odd.py has no 'X'"),
+    ],
+)
+def test_what_is_no_wrapper_is_refused_in_one_line(source: str, words: str, runs: Runs, tmp_path: Path) -> None:
+    wrapper = f"{write(tmp_path / 'odd.py', source)}:X"
+    assert words in runs.begin("r", "--env", "CartPole-v1", "--agent", "random", "--wrapper", wrapper).problem
+    assert runs.left() == []
+
+
+def test_an_environment_without_a_space_is_refused_in_one_line(runs: Runs, tmp_path: Path) -> None:
+    lacking = ENVIRONMENT.replace("    action_space = gym.spaces.Discrete(2)\n", "")
+    assert lacking != ENVIRONMENT
+    env = f"{write(tmp_path / 'odd.py', lacking)}:Theirs"
+    assert f"{env} has no action_space (AttributeError" in runs.begin("r", "--env", env, "--agent", "random").problem
     assert runs.left() == []
 
 
@@ -387,6 +453,10 @@ METHODS = """
     def act(self, obs, step): ...
     def predict(self, obs, streams, deterministic): ...
     def update(self, batch, step): ...
+    def get_state(self): ...
+    def set_state(self, state): ...
+    def get_policy(self): ...
+    def set_policy(self, policy): ...
 """
 PLAIN = "class Mine:" + CONFIG + PRESETS + METHODS
 BASE = "class Base:" + PRESETS + METHODS

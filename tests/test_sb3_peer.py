@@ -540,7 +540,7 @@ def test_a_trainer_that_lacks_a_part_or_breaks_is_named(runs: Runs, tmp_path: Pa
 def test_an_environment_that_breaks_is_named_with_its_seed(runs: Runs, left: str, tmp_path: Path) -> None:
     count = itertools.count()
     for broken, line in {
-        "raise OSError('no wheel')": "raised OSError: no wheel in step (seed 7, sub-environment 0)",
+        "raise OSError('no wheel')": "raised OSError: no wheel in step, broken0.py:12 (seed 7, sub-environment 0)",
         "reward = float('nan')": "gave the reward nan (seed 7, sub-environment 0)",
         "obs[0] = float('inf')": "gave an observation with NaN or infinity (seed 7, sub-environment 0)",
     }.items():

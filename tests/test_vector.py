@@ -21,7 +21,7 @@ from rlrepro.importing import installed
 from rlrepro.plugins import find_env
 from rlrepro.seeds import env_seed
 from rlrepro.trainer import RecordedEnv
-from rlrepro.vector import Batch, Singles, VectorEnv, check_contract
+from rlrepro.vector import Batch, Singles, VectorEnv, check_contract, check_wrappers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
 
@@ -532,6 +532,57 @@ def test_a_broken_contract_is_refused_with_the_rule_named_in_one_line(case: str)
 )
 def test_a_sound_environment_passes(make: Make) -> None:
     check_contract(make(), "Sound-v0")
+
+
+class Around(gym.Wrapper[Any, Any, Any, Any]):
+    pass
+
+
+def around(**methods: Any) -> type[Around]:
+    return type("Around", (Around,), methods)
+
+
+def forgetting_seeds(self: Around, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    return self.env.reset(options=options)
+
+
+def transposed(self: Around, action: int) -> Any:
+    return np.zeros(3, np.float32), *self.env.step(action)[1:]
+
+
+WRONG_WRAPPERS: dict[str, tuple[type[Around], str]] = {
+    "reset without info": (around(reset=lambda self, **kwargs: self.env.reset(**kwargs)[0]), "reset.*info.*ndarray"),
+    "reset that takes no seed": (around(reset=lambda self: self.env.reset()), "takes no seed"),
+    "reset that forgets the seed": (around(reset=forgetting_seeds), "same seed do not give the same observations"),
+    "step with 4 values": (around(step=lambda self, action: self.env.step(action)[:4]), "5 values.* 4"),
+    "another shape than its space's": (around(step=transposed), r"\(3,\), not \(2,\)"),
+    "reward None": (around(step=lambda self, action: (self.env.step(action)[0], None, False, False, {})), "reward"),
+    "one that raises": (around(step=lambda self, action: {}["lost"]), r"raises KeyError: 'lost', test_vector\.py:\d+"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_WRAPPERS)
+def test_a_wrapper_that_breaks_the_contract_is_named(case: str) -> None:
+    wrapper, rule = WRONG_WRAPPERS[case]
+    inner = partial(gym.wrappers.TimeLimit, max_episode_steps=9)
+    layers = [Sound, lambda: inner(Sound()), lambda: wrapper(inner(Sound()))]
+    check_wrappers(layers[:2], ["TimeLimit"])
+    with pytest.raises(Problem, match=rule) as refused:
+        check_wrappers(layers, ["TimeLimit", "Mine"])
+    assert str(refused.value).startswith("the wrapper Mine breaks the Gymnasium contract: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NormalizeObservation", "NormalizeReward", "ClipAction", "RescaleAction(min_action=-1.0, max_action=1.0)",
+        "FrameStackObservation(stack_size=4)", "FlattenObservation", "TimeFraction", "DelayedReward(every=5)",
+    ],
+)  # fmt: skip
+def test_a_sound_wrapper_passes(name: str) -> None:
+    bare, wrapped = find_env("Pendulum-v1"), find_env("Pendulum-v1", wrappers=(name,))
+    check_wrappers([bare.make, wrapped.make], [name])
 
 
 # --- snapshots

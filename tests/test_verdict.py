@@ -369,13 +369,52 @@ def test_a_claim_that_lacks_a_seed_is_open_for_that_alone(tmp_path: Path) -> Non
     assert "only claim" not in found.why
 
 
-def crash(unit: UnitResults, count: int) -> UnitResults:
-    """The same with its first seeds stopped after one episode."""
-    crashed = [
-        dataclasses.replace(h, episodes=h.episodes[:1], steps=100, stopped="it crashed") if h.seed < count else h
-        for h in unit.histories
-    ]
+CRASHED = {"steps": 100, "stopped": "it crashed"}
+
+
+def crash(unit: UnitResults, count: int, **how: object) -> UnitResults:
+    """The same with one episode of its first seeds, which stopped after it, or what `how` says."""
+    bad = {"episodes": np.array([(100, 0.0)]), **(how or CRASHED)}
+    crashed = [dataclasses.replace(h, **bad) if h.seed < count else h for h in unit.histories]  # type: ignore[arg-type]
     return dataclasses.replace(unit, histories=tuple(crashed))
+
+
+NO_FAULT = [
+    {"steps": 1000},  # its one episode was as long as the two of others
+    {"steps": 100, "stopped": "the process of seed 0 was killed (SIGKILL, out of memory?)"},
+    {"steps": 100, "stopped": "interrupted at env step 100"},
+    {"steps": 100, "stopped": "the run is going on, or was killed"},
+]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"), [(CRASHED, "below"), *((how, "inconclusive") for how in NO_FAULT)], ids=str
+)
+def test_only_a_seed_that_broke_counts_against_a_claim(tmp_path: Path, how: dict[str, object], expected: str) -> None:
+    """A seed that has fewer episodes than are asked for may be the best one: its episodes were the longest."""
+    text = claim(id="one", environment="cart", reported=300.0) + claim(
+        id="both", environments=["cart", "acro"], aggregate="mean", reported=0.9, margin=0.05, margin_why="small",
+        spread=None, spread_kind=None, per_seed=[0.9 + i / 1000 for i in range(10)],
+    )  # fmt: skip
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = units(card, {("a", "cart"): spread(200, 12), ("a", "acro"): spread(-300, 12)}, 1.0)
+    made["a-cart"] = crash(made["a-cart"], 2, **how)
+    found = judge(card, Results(1.0, made)).verdicts
+    assert [v.word for v in found] == [expected] * 2
+    assert all(
+        f"without a score {'count against it' if expected == 'below' else 'leave it open'}" in v.why for v in found
+    )
+
+
+@pytest.mark.parametrize("how", NO_FAULT, ids=str)
+def test_seeds_cut_short_do_not_speak_for_the_other_side_of_an_order(tmp_path: Path, how: dict[str, object]) -> None:
+    (tmp_path / "card.toml").write_text(CARD + order(environments=["cart"], at_least=1), encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = units(card, {("a", "cart"): spread(300, 12), ("b", "cart"): spread(200, 12)}, 1.0)
+    made["b-cart"] = crash(made["b-cart"], 2, **how)
+    (found,) = judge(card, Results(1.0, made)).verdicts
+    assert found.word == "inconclusive"
 
 
 @pytest.mark.parametrize(

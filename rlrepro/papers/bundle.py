@@ -6,6 +6,7 @@ NAME.rlrepro.zip
   results/               settings, versions, commands, and every episode and evaluation of every seed
   verdicts.json
   report.html report.md  where they were written
+  agent.py               code beside the card that it names
 
 A bundle is data: nothing of it is executed, and a card that names code of its own is refused.
 """
@@ -13,7 +14,6 @@ A bundle is data: nothing of it is executed, and a card that names code of its o
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 import math
@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro.checkpoint import write_whole
+from rlrepro import own_code
+from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem, one_line
 from rlrepro.flags import Parser, seed_list
 from rlrepro.papers import stats
@@ -45,7 +46,10 @@ BUNDLE_FORMAT = 1
 SUFFIX = ".rlrepro.zip"
 _MANIFEST = "manifest.json"
 _NEEDED = ("card.toml", "results/results.json", "verdicts.json")
-_MEMBER = re.compile(r"card\.toml|verdicts\.json|report\.(html|md)|results/(results\.json|[\w.-]{1,200}\.csv\.gz)")
+_MEMBER = re.compile(
+    r"card\.toml|verdicts\.json|report\.(html|md)|results/(results\.json|[\w.-]{1,200}\.csv\.gz)"
+    r"|([\w-][\w.-]{0,100}/){0,5}[\w-][\w.-]{0,100}\.py"
+)
 _NAME = re.compile(r"[\w+=@-][\w.+=@-]{0,150}")
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can say
 _ALIKE = "statistically the same"
@@ -87,19 +91,32 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     for name in ("report.html", "report.md"):
         if (folder / name).is_file():
             files[name] = _read(folder / name)
+    files |= _code(card, results)
     name = "".join(c if _NAME.fullmatch(f"a{c}") else "-" for c in card.name).lstrip(".") or "reproduction"
     manifest = {
         "format": BUNDLE_FORMAT,
         "name": name,
-        "files": {
-            path: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-            for path, data in sorted(files.items())
-        },
+        "files": {path: {"sha256": own_code.digest(data), "bytes": len(data)} for path, data in sorted(files.items())},
     }
     files[_MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
     into = into or Path(name + SUFFIX)
     write_whole(into, _zip(files))
     return into
+
+
+def elsewhere(card: Card) -> list[str]:
+    """The files of code that the card names and that cannot be packed: they do not lie in its folder."""
+    return [file for file in card.files if not own_code.is_inside(file) or not _MEMBER.fullmatch(file)]
+
+
+def _code(card: Card, results: Results) -> dict[str, bytes]:
+    """The code beside the card that it names, by file. `Problem` where it is not what was run."""
+    files = {file: _read(card.folder / file) for file in card.files if file not in elsewhere(card)}
+    now = card.code_hashes(card.named)
+    for run in (run for unit in results.units.values() for run in unit.runs):
+        for file in own_code.changed(_table(run.get("code")), now):
+            raise Problem(f"{card.folder / file} is not the {file} that the results were made with: put that back")
+    return files
 
 
 def _read(file: Path) -> bytes:
@@ -130,7 +147,10 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
     name = manifest.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise Problem(f"{file}: {_MANIFEST} gives it no name that a folder can have")
-    _check_card(files["card.toml"], file, trust)
+    named = _check_card(files["card.toml"], file, trust)
+    for path in sorted(path for path in files if path.endswith(".py")):
+        if path not in named:
+            raise Problem(f"{file} holds {path!r}, which is no file of a bundle: its card does not name it")
     about = _json(files["results/results.json"], f"{file}: results/results.json")
     units = {f"results/{unit}.csv.gz" for unit in _table(about.get("units"))}
     if units != (there := {path for path in files if path.endswith(".csv.gz")}):
@@ -140,9 +160,9 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
     for path in sorted(there):
         _check_unpacked(files[path], f"{file}: {path}")
     folder = place / name
-    (folder / "results").mkdir(parents=True)
     for path, data in files.items():
         if path != _MANIFEST:
+            make_folder((folder / path).parent)
             (folder / path).write_bytes(data)
     try:
         card, results = load_card(str(folder / "card.toml")), read_results(folder / "results")
@@ -177,7 +197,7 @@ def read_files(file: Path) -> dict[str, bytes]:
     for path in sorted(set(files) - set(listed) - {_MANIFEST}):
         raise Problem(f"{file}: {path} is in it, but not in its {_MANIFEST}")
     for path in sorted(listed):
-        wanted, found = _table(listed[path]).get("sha256"), hashlib.sha256(files[path]).hexdigest()
+        wanted, found = _table(listed[path]).get("sha256"), own_code.digest(files[path])
         if wanted != found:
             raise Problem(f"{file}: {path} was changed: its SHA-256 is not the one that {_MANIFEST} states")
     return files
@@ -220,19 +240,23 @@ def _check_unpacked(data: bytes, place: str) -> None:
         raise Problem(f"{place} is damaged: {error}") from None
 
 
-def _check_card(data: bytes, file: Path, trust: bool) -> None:
-    """`Problem` where a card would have code imported that is neither of the kit nor of an installed plug-in."""
-    if trust:
-        return
+def _check_card(data: bytes, file: Path, trust: bool) -> set[str]:
+    """The files of code that a card names.
+
+    `Problem` where it would have code imported that is neither of the kit nor of an installed plug-in, and `trust` is
+    not given.
+    """
     try:
         card = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
         raise Problem(f"{file}: card.toml is not TOML in UTF-8") from None
-    for what, name in _named_code(card):
+    named = list(_named_code(card))
+    for what, name in named if not trust else ():
         raise Problem(
             f"{file}: its card names {what} {name[:100]!r}, code that is no installed plug-in; "
             "read that code, and say --trust to run it"
         )
+    return {code for _, name in named if (code := own_code.file_of(name)) is not None}
 
 
 def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -550,6 +574,8 @@ def main(arguments: Sequence[str]) -> int:
     if not folder.exists():
         folder = find_card(asked.reproduction).parent
     file = pack(folder, asked.into)
+    for code in elsewhere(load_card(str(folder / "card.toml"))):
+        print(f"note: {code} is not packed, as it lies outside the card's folder: elsewhere nothing can be run again")
     print(f"{file}  {file.stat().st_size:,} bytes; to check it: rlrepro verify {file}")
     return 0
 

@@ -273,11 +273,11 @@ def _measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Measur
         stated[name] = (function, agent, {**base, **own})
         try:
             if agent:
-                find_agent(agent)
+                find_agent(reader.whole(agent))
         except Problem as problem:
             table.fault("agent", str(problem))
         try:
-            source = find_measurement(function)
+            source = find_measurement(reader.whole(function))
         except Problem as problem:
             table.fault("function" if "function" in one else "like", str(problem))
             continue
@@ -320,7 +320,7 @@ def _checked(
     from rlrepro.settings import fault_of
 
     try:
-        source = find_agent(agent)
+        source = find_agent(reader.whole(agent))
         config_class, presets, _ = source.description()
         parser = train_parser(source, config_class, presets)
     except Problem as problem:
@@ -358,7 +358,7 @@ def _claims(
     protocols: Mapping[str, Protocol | None],
     measurements: Mapping[str, Measurement | None],
 ) -> Iterator[tuple[int, Claim]]:
-    known = ["environment", *(field.name for field in dataclasses.fields(Claim))]
+    known = ["environment", "low", "high", *(field.name for field in dataclasses.fields(Claim))]
     defaults = values.get("claim_defaults", {})
     Table(reader, defaults, ("claim_defaults",), known)
     for index, (one, path) in enumerate(_listed(reader, values, "claim")):
@@ -379,7 +379,7 @@ def _claims(
         rule, printed, margin, margin_why = _rule(table, reported, measurements.get(measurement or ""))
         where = table.text("where", "where in the paper: a table or figure")
         kind = table.one_of("spread_kind", list(SPREADS), "none")
-        spread = table.number("spread", "a number, at least 0", None, low=0.0)
+        spread = _spread(table, kind, reported)
         seeds = table.count("seeds", "a whole number of at least 1", None)
         per_seed = tuple(
             float(v) if is_number(v) else math.nan
@@ -392,8 +392,9 @@ def _claims(
         _check_published(table, published)
         if kind in ("none",) and spread is not None:
             table.fault("spread_kind", f"is missing: what is ± {spread:g}? one of {', '.join(list(SPREADS)[:-1])}")
-        if kind not in ("none", None) and spread is None and "spread" not in merged and not per_seed:
-            table.fault("spread", f"is missing: a number of the kind {kind!r}")
+        if kind not in ("none", None) and not {"spread", "low", "high"} & set(merged) and not per_seed:
+            ends = ", or low and high" * (kind == "interval 95")
+            table.fault("spread", f"is missing: a number of the kind {kind!r}{ends}")
         if per_seed and seeds is not None and len(per_seed) != seeds:
             table.fault("per_seed", f"has {len(per_seed)} values, but seeds = {seeds}")
         if per_seed and reported is not None and not aggregate:
@@ -443,6 +444,27 @@ def _claims(
                 values=printed,
             ),
         )
+
+
+def _spread(table: Table, kind: str | None, reported: float | None) -> float | None:
+    """A claim's spread as it is given, or half the width of its interval from `low` to `high`."""
+    spread = table.number("spread", "a number, at least 0", None, low=0.0)
+    low, high = (table.number(end, "an end of the 95 % interval", None) for end in ("low", "high"))
+    given = [end for end in ("low", "high") if end in table.values]
+    if not given or kind is None:
+        return spread
+    if kind != "interval 95":
+        table.fault(given[0], f"is an end of an 'interval 95', but spread_kind = {kind!r}")
+        return spread
+    if "spread" in table.values:
+        table.fault("spread", "is there beside low and high: half the interval's width, or its two ends")
+    if len(given) < 2:
+        table.fault("high" if given == ["low"] else "low", "is missing: an interval has both low and high")
+    if None in (low, high):
+        return None
+    if reported is not None and not low <= reported <= high:
+        table.fault("low", f"the interval {low:g} to {high:g} does not hold the {reported:g} that is reported")
+    return (high - low) / 2
 
 
 def _rule(

@@ -7,8 +7,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rlrepro import own_code
 from rlrepro.errors import nearest
 from rlrepro.papers import toml_lines
 from rlrepro.papers.protocol import near
@@ -37,6 +39,10 @@ class Reader:
     def __init__(self, file: str, lines: Mapping[toml_lines.Path, int]) -> None:
         self.file, self.lines = file, lines
         self.faults: list[Fault] = []
+
+    def whole(self, name: str) -> str:
+        """What the card names, a file's path taken from the card's folder."""
+        return own_code.from_folder(name, Path(self.file).resolve().parent)
 
     def fault(self, path: toml_lines.Path, text: str) -> None:
         near = path

@@ -1,16 +1,18 @@
 """Cards: what a paper claims, how it does it, and on what, as TOML that a person writes by hand.
 
-A card is data: nothing of it runs, but an agent that it names by file or module is imported. `card_reader` reads it.
+A card is data: nothing of it runs, but an agent that it names by file or module is imported. Files are named from the
+card's folder, so that the two move together. `card_reader` reads it.
 docs/read-a-paper.md says how to read a paper for its card; `rlrepro card new` writes an empty one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlrepro import own_code
 from rlrepro.papers.protocol import Protocol
 
 RULES = {
@@ -138,6 +140,34 @@ class Card:
     compute: str
     deviations: tuple[str, ...]
     measurements: Mapping[str, Measurement] = dataclasses.field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where code of its own lies: a file that the card names is read from there."""
+        return self.file.resolve().parent
+
+    def whole(self, name: str) -> str:
+        """An agent, an environment, a wrapper or a function that the card names, its file's path made whole."""
+        return own_code.from_folder(name, self.folder)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The agents, functions, environments and wrappers that it names, which may be code of its own."""
+        names = [one.agent for one in self.implementations.values()]
+        names += [one.function for one in self.measurements.values()]
+        for environment in self.environments.values():
+            names += [environment.run, *environment.wrappers]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files among these, as it names them."""
+        return tuple(dict.fromkeys(file for name in self.named if (file := own_code.file_of(name)) is not None))
+
+    def code_hashes(self, names: Iterable[str]) -> dict[str, str]:
+        """The SHA-256 of the code that these of `named` are, by file, named from the card's folder, or by module."""
+        found = own_code.hashes(map(self.whole, names))
+        return {own_code.to_folder(name, self.folder): digest for name, digest in found.items()}
 
     def protocol_of(self, claim: Claim | Order) -> Protocol:
         """How a claim's number is made."""

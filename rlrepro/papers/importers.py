@@ -406,10 +406,11 @@ def apart(paths: Sequence[str]) -> list[str]:
 def _run(path: Path) -> Iterator[_Seed]:
     from rlrepro.papers.histories import read_run
     from rlrepro.papers.units import shared
+    from rlrepro.record import RunFolder
 
     settings, histories = read_run(path)
-    about = shared(settings)
-    key = ("run", json.dumps(about, sort_keys=True))
+    about, code = shared(settings), RunFolder(path).read_json("run.json").get("code")
+    key = ("run", json.dumps([about, code], sort_keys=True))
     for h in histories:
         yield _Seed(key, settings.agent, settings.env, path, "run", h.seed, h, None, _how(about), settings)
 

@@ -19,8 +19,7 @@ from rlrepro.importing import check_module, existing_file, import_plugin, instal
 from rlrepro.papers.cards import Card
 from rlrepro.papers.protocol import History
 from rlrepro.papers.results import UnitResults
-from rlrepro.papers.units import Unit
-from rlrepro.plugins import find_env
+from rlrepro.papers.units import Unit, env_of
 from rlrepro.record import circumstances, now
 
 GROUP = 1_000  #: seeds that a function is given at a time
@@ -80,12 +79,14 @@ def measure(
     command: Sequence[str],
 ) -> Iterator[tuple[UnitResults | None, list[str]]]:  # fmt: skip
     """Measure the seeds that are lacking, group by group; after each, all that is known, or None and what is wrong."""
-    source = find_measurement(settings["function"])
+    source = find_measurement(card.whole(settings["function"]))
     arguments = _arguments(card, unit, source)
     histories = {h.seed: h for h in have.histories} if have else {}
     runs = list(have.runs) if have else []
     lacking = [seed for seed in seeds if seed not in histories]
-    begun = {**circumstances(command), "status": "finished"}
+    environment = card.environments[unit.environment]
+    code = card.code_hashes([settings["function"], environment.run, *environment.wrappers])
+    begun = {**circumstances(command), "status": "finished", **({"code": code} if code else {})}
     done: list[int] = []
     for first in range(0, len(lacking), GROUP):
         group = tuple(lacking[first : first + GROUP])
@@ -124,8 +125,8 @@ def call(source: MeasurementSource, arguments: Mapping[str, Any], seeds: Sequenc
 
 
 def _arguments(card: Card, unit: Unit, source: MeasurementSource) -> dict[str, Any]:
-    measurement, environment = card.measurements[unit.implementation], card.environments[unit.environment]
+    measurement = card.measurements[unit.implementation]
     arguments = {name: one.value for name, one in measurement.hyperparameters.items()}
     if source.takes_env:
-        arguments["env"] = find_env(environment.run, environment.kwargs, environment.wrappers)
+        arguments["env"] = env_of(card, unit.environment)
     return arguments

@@ -168,6 +168,11 @@ def refuse(claimed: Protocol, scored: Protocol) -> str | None:
     return None
 
 
+#: in the reason of a seed that did not finish: nothing is said of its agent, and the run goes on when asked to
+RESUMABLE = ("was killed (SIGKILL", "was killed (SIGTERM", "could not be written")
+CUT_SHORT = (*RESUMABLE, "interrupted", "or was killed", "it ended by itself", "is not there")
+
+
 @dataclasses.dataclass(frozen=True)
 class History:
     """What one seed did: every training episode and every evaluation, in the order of env steps."""
@@ -179,6 +184,11 @@ class History:
     steps: int  #: env steps trained
     stopped: str = ""  #: why it stopped early; empty where it is finished
     measured: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  #: `[k]`: what a function measured
+
+    @property
+    def broke(self) -> bool:
+        """Whether its training came to a bad end by itself, and was not only cut short from outside."""
+        return bool(self.stopped) and not any(words in self.stopped for words in CUT_SHORT)
 
     def points(self, returns: str) -> np.ndarray:
         return self.episodes if returns == "training" else self.evaluations
@@ -200,6 +210,7 @@ class Score:
     per_seed: Mapping[int, float]  #: the seeds that have a value
     missing: Mapping[int, str]  #: the seeds that have none, and why: shown, never dropped
     at_step: int | None = None  #: where the maximum over time lies
+    broken: frozenset[int] = frozenset()  #: those of `missing` that broke, or had a return that is not finite
 
     @property
     def values(self) -> np.ndarray:
@@ -229,16 +240,18 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
         return _max_of_seed_mean(protocol, histories)
     per_seed: dict[int, float] = {}
     missing: dict[int, str] = {}
+    broken = {history.seed for history in histories if history.broke}
     for history in sorted(looked_at(protocol, histories), key=lambda h: h.seed):
         points, lack = _counted(protocol, history)
         returns = points[:, 1]
         if not lack and not np.isfinite(returns).all():
             lack = f"its return is {returns[~np.isfinite(returns)][0]}"
+            broken.add(history.seed)
         if lack:
             missing[history.seed] = lack
         else:
             per_seed[history.seed] = float(returns.max() if protocol.statistic.endswith("maxima") else returns.mean())
-    return Score(protocol, per_seed, missing)
+    return Score(protocol, per_seed, missing, broken=frozenset(broken & set(missing)))
 
 
 def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[History]:
@@ -297,18 +310,22 @@ def _max_of_seed_mean(protocol: Protocol, histories: Sequence[History]) -> Score
     """Each seed's value at the evaluation where the mean over seeds is highest."""
     curves: dict[int, np.ndarray] = {}
     missing: dict[int, str] = {}
+    broken = {history.seed for history in histories if history.broke}
     for history in sorted(histories, key=lambda h: h.seed):
         points, lack = _counted(protocol, history)
         if not lack and not np.isfinite(points).all():
             lack = "one of its evaluations is not finite"
+            broken.add(history.seed)
         if lack:
             missing[history.seed] = lack
         else:
             curves[history.seed] = points
+    broken &= set(missing)
     if not curves:
-        return Score(protocol, {}, missing)
+        return Score(protocol, {}, missing, broken=frozenset(broken))
     steps = next(iter(curves.values()))[:, 0]
     if any(not np.array_equal(points[:, 0], steps) for points in curves.values()):
         raise Problem("the seeds were not evaluated at the same env steps: there is no mean curve over seeds")
     best = int(np.argmax(np.mean([points[:, 1] for points in curves.values()], axis=0)))
-    return Score(protocol, {seed: float(v[best, 1]) for seed, v in curves.items()}, missing, int(steps[best]))
+    per_seed = {seed: float(values[best, 1]) for seed, values in curves.items()}
+    return Score(protocol, per_seed, missing, int(steps[best]), frozenset(broken))

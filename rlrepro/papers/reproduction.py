@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro import train
+from rlrepro import own_code, train
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.flags import Parser, seed_list, whole_number
@@ -26,6 +26,7 @@ from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.measure import measure
+from rlrepro.papers.protocol import RESUMABLE
 from rlrepro.papers.results import Results, UnitResults, read_results, write_results
 from rlrepro.papers.units import (
     Unit,
@@ -105,10 +106,6 @@ def _main(arguments: Sequence[str]) -> int:
     return 0
 
 
-#: what stops a run and is no fault of a seed
-_RESUMABLE = ("was killed (SIGKILL", "was killed (SIGTERM", "could not be written")
-
-
 class _Unfinished(Problem):
     exit_status = 1
 
@@ -142,11 +139,11 @@ class Reproduction:
             lock.unlock()
 
     def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
-        plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
         results = self._results()
+        self._bring_card(results)
+        plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
         for unit, _, settings in plans:
-            _check_same(settings, results.units.get(unit.name), self.folder / "results")
-        write_whole(self.folder / "card.toml", self.card.text.encode())
+            self._check_same(settings, results.units.get(unit.name), self.folder / "results")
         failed = []
         for index, (unit, seeds, settings) in enumerate(plans, 1):
             title = f"\\[{index}/{len(plans)}] {unit.implementation} on {unit.environment}"
@@ -169,6 +166,30 @@ class Reproduction:
             if set(seeds) - _finished(results.units.get(unit.name)):
                 failed.append(unit.name)
         return failed
+
+    def _bring_card(self, results: Results) -> None:
+        """Copy the card here, with the code that lies beside it: from now on these are what runs.
+
+        `Problem` where that code is not what the runs that are there were made with.
+        """
+        now = self.card.code_hashes(self.card.named)
+        runs = [(self.folder / "results", run) for unit in results.units.values() for run in unit.runs]
+        runs += [(run, self._about(run)) for run in sorted((self.folder / "runs").glob("*/*")) if run.is_dir()]
+        for place, run in runs:
+            for name in own_code.changed(run.get("code") or {}, now):
+                raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
+        for file in filter(own_code.is_inside, self.card.files):
+            make_folder((self.folder / file).parent)
+            write_whole(self.folder / file, own_code.read(self.card.folder / file))
+        write_whole(self.folder / "card.toml", self.card.text.encode())
+        self.card = dataclasses.replace(self.card, file=self.folder / "card.toml")
+
+    def _about(self, run: Path) -> dict[str, Any]:
+        """What its run.json says, with the code in this folder named from here."""
+        about, here = RunFolder(run).read_json("run.json"), self.folder.resolve()
+        if "code" in about:
+            about["code"] = {own_code.to_folder(name, here): digest for name, digest in about["code"].items()}
+        return about
 
     def _settings(self, unit: Unit, seeds: Sequence[int]) -> Settings | dict[str, Any]:
         """Of a run, or of a measurement."""
@@ -194,8 +215,10 @@ class Reproduction:
         runs, problems = self.folder / "runs" / unit.name, []
         for path in sorted(p for p in runs.glob("seeds-*") if p.is_dir()):
             folder, found = RunFolder.open(path)
-            _check_same(settings, found, path)
-            if set(found.seeds) <= _finished(have) or folder.read_json("run.json").get("status") == "finished":
+            if set(found.seeds) <= _finished(have):
+                continue
+            self._check_same(settings, found, path)
+            if folder.read_json("run.json").get("status") == "finished":
                 continue
             problems += self._attempt(path, lambda path=path: train.resume(path, brief=True), settings, found.seeds)
         have = self._gather(runs, settings, have)
@@ -227,12 +250,25 @@ class Reproduction:
                 raise  # never began: the card asks for what cannot be
             if len(seeds) == 1:
                 return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
-            if any(words in str(problem) for words in _RESUMABLE):
+            if any(words in str(problem) for words in RESUMABLE):
                 return [str(problem).split("; go on with")[0]]
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
             names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
             path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))
             return [line for seed in unfinished for line in self._begin(path.parent, settings, [seed])]
+
+    def _check_same(self, wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
+        """`Problem` where runs that are there were made with other settings than the card now asks for."""
+        if found is None:
+            return
+        folder = self.card.folder
+        theirs = found.settings if isinstance(found, UnitResults) else shared(found, folder)
+        ours = wanted if isinstance(wanted, dict) else shared(wanted, folder)
+        for path, value, other in differences(ours, theirs, folder):
+            raise Problem(
+                f"{place} was run with {path} = {other!r}, and the card now says {value!r}: "
+                "move it away, or choose another --into"
+            )
 
     @staticmethod
     def _begun(runs: Path) -> set[int]:
@@ -251,27 +287,17 @@ class Reproduction:
             if not new:
                 continue
             histories.update({h.seed: h for h in new})
-            about = RunFolder(path).read_json("run.json")
-            kept = ("command", "started", "ended", "status", "reason", "versions", "git", "hardware", "resumed")
+            about = self._about(path)
+            kept = ("command", "started", "ended", "status", "reason", "versions", "git", "code", "hardware", "resumed")
             one = {"seeds": [h.seed for h in new], **{k: about[k] for k in kept if k in about}}
             abouts = [a for a in abouts if set(a["seeds"]) - set(one["seeds"])] + [one]
-        return UnitResults(shared(settings), tuple(abouts), tuple(histories[s] for s in sorted(histories)))
+        return UnitResults(
+            shared(settings, self.card.folder), tuple(abouts), tuple(histories[s] for s in sorted(histories))
+        )
 
 
 def _finished(unit: UnitResults | None) -> set[int]:
     return {h.seed for h in unit.histories if not h.stopped} if unit else set()
-
-
-def _check_same(wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
-    """`Problem` where runs that are there were made with other settings than the card now asks for."""
-    if found is None:
-        return
-    theirs = found.settings if isinstance(found, UnitResults) else shared(found)
-    for path, ours, other in differences(wanted if isinstance(wanted, dict) else shared(wanted), theirs):
-        raise Problem(
-            f"{place} was run with {path} = {other!r}, and the card now says {ours!r}: "
-            "move it away, or choose another --into"
-        )
 
 
 def _label(seeds: Sequence[int]) -> str:

@@ -7,13 +7,15 @@ import fnmatch
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from rlrepro import own_code
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.published import load_traps
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins import EnvSource, find_agent, find_env
 from rlrepro.settings import Request, Settings, parse_train
 
 #: episodes of the last evaluation where no claim asks for any
@@ -128,16 +130,22 @@ def measured_settings(card: Card, unit: Unit) -> dict[str, Any]:
 def check_unit(card: Card, unit: Unit) -> None:
     """`Problem` where it cannot run here."""
     if unit.is_measured:
-        environment = card.environments[unit.environment]
-        find_env(environment.run, environment.kwargs, environment.wrappers)
+        env_of(card, unit.environment)
     else:
         settings_of(card, unit, (0,))
+
+
+def env_of(card: Card, environment: str) -> EnvSource:
+    """The environment that runs for one of the card's. `Problem` where it is not here."""
+    one = card.environments[environment]
+    return find_env(card.whole(one.run), one.kwargs, tuple(map(card.whole, one.wrappers)))
 
 
 def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0) -> Settings:
     """The settings of a unit's run: those of the card, resolved as the command line would, with the card's sources."""
     implementation, environment = card.implementations[unit.implementation], card.environments[unit.environment]
-    arguments = ["--env", environment.run, "--agent", implementation.agent, "--seeds", "".join(f"{s}," for s in seeds)]
+    named = ["--env", card.whole(environment.run), "--agent", card.whole(implementation.agent)]
+    arguments = [*named, "--seeds", "".join(f"{s}," for s in seeds)]
     values = {name: one.value for name, one in implementation.hyperparameters.items()}
     if scale != 1.0:
         values["total_timesteps"] = max(int(values["num_envs"]), round(values["total_timesteps"] * scale))
@@ -146,7 +154,7 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
     if environment.kwargs:
         arguments += ["--env-kwargs", json.dumps(dict(environment.kwargs))]
     for wrapper in environment.wrappers:
-        arguments += ["--wrapper", wrapper]
+        arguments += ["--wrapper", card.whole(wrapper)]
     arguments += _evaluation_flags(unit, scale)
     asked = parse_train(arguments)
     assert isinstance(asked, Request)
@@ -188,9 +196,15 @@ def _flag(name: str, value: Any) -> list[str]:
     return [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
 
-def shared(settings: Settings) -> dict[str, Any]:
-    """What runs of one unit must have in common: everything but seeds and how they are spread over processes."""
+def shared(settings: Settings, folder: Path | None = None) -> dict[str, Any]:
+    """What runs of one unit must have in common: everything but seeds and how they are spread over processes.
+
+    Code that lies in `folder`, the card's, is named from there.
+    """
     values = json.loads(settings.to_json())
+    if folder is not None:
+        values |= {name: own_code.to_folder(values[name], folder) for name in ("agent", "env")}
+        values["wrappers"] = [own_code.to_folder(one, folder) for one in values["wrappers"]]
     for name in ("seeds", "processes", "checkpoint_every", "log_every", "capture_video", "check_env", "device"):
         values.pop(name)
     return dict(values)
@@ -210,7 +224,7 @@ def unshared(values: Mapping[str, Any], seeds: Sequence[int]) -> Settings | None
         return None
 
 
-def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Any, Any]]:
     """`(setting, wanted, found)` where runs that are there were made with other settings, both by `shared`.
 
     Where they say nothing of a setting they are older than it: they did what its default does now.
@@ -228,7 +242,8 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator
             if value != found[name]:
                 yield name, value, found[name]
             continue
-        fields = find_agent(str(found.get("agent") or wanted["agent"])).description()[0].__dataclass_fields__
+        agent = own_code.from_folder(str(found.get("agent") or wanted["agent"]), folder)
+        fields = find_agent(agent).description()[0].__dataclass_fields__
         for key in {**value, **found[name]}:
             default = fields[key].default if key in fields else None
             default = list(default) if isinstance(default, tuple) else default

@@ -153,6 +153,8 @@ def _check(card: Card, results: Results) -> list[str]:
         for run in found.runs:
             for package, version in run.get("versions", {}).items():
                 versions.setdefault(package, set()).add(version)
+            for file, digest in (run.get("code") or {}).items():
+                versions.setdefault(file, set()).add(str(digest)[:10])
             git = run.get("git") or {}
             if git.get("commit"):
                 shown = str(git["commit"])[:10] + (" and uncommitted changes" if git.get("changed") else "")
@@ -168,7 +170,7 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
         wanted = (
             measured_settings(card, unit)
             if unit.is_measured
-            else shared(settings_of(card, unit, found.seeds or (0,), scale))
+            else shared(settings_of(card, unit, found.seeds or (0,), scale), card.folder)
         )
     except Problem:  # its environment is not installed here: the hyperparameters alone can be held against the card
         implementation = card.implementations[unit.implementation]
@@ -179,7 +181,7 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
             "agent": implementation.agent,
             "hyperparameters": {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()},
         }
-    for name, value, theirs in differences(wanted, found.settings):
+    for name, value, theirs in differences(wanted, found.settings, card.folder):
         raise Problem(
             f"the results of {unit.name} were run with {name} = {theirs!r}, but the card says {value!r}: "
             "run the card again"
@@ -200,7 +202,7 @@ class _Open:
     lack: str = ""  #: why it cannot be decided
     notes: tuple[str, ...] = ()
     is_control: bool = False
-    confirmed: str = "below"  #: the word that seeds without a score, as bad as can be, would confirm; "": none
+    confirmed: str = "below"  #: the word that the seeds without a score would confirm; "": none
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
@@ -220,7 +222,9 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     else:
         test = judge_score(claim, protocol, scored)
     notes = (_CONTROL,) if control else ()
-    confirmed = "below" if protocol.of == "return" and not claim.measurement else ""  # else which way is worse?
+    # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
+    worst = protocol.of == "return" and not claim.measurement and scored.broken >= set(scored.missing)
+    confirmed = "below" if worst else ""
     return _Open(claim, kind, scored, test, scored.missing_text, notes, control, confirmed)
 
 
@@ -261,14 +265,16 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
     if not claim.aggregate:
         return scores[claim.environments[0]]
     per_seed, missing = {}, {}
+    broken: set[int] = set()
     for seed in sorted({s for one in scores.values() for s in (*one.per_seed, *one.missing)}):
-        lack = next((e for e, one in scores.items() if seed not in one.per_seed), None)
-        if lack is not None:
-            missing[seed] = f"no score on {lack}"
+        lacks = [e for e, one in scores.items() if seed not in one.per_seed]
+        if lacks:
+            missing[seed] = f"no score on {lacks[0]}"
+            broken |= {seed} if all(seed in scores[e].broken for e in lacks) else set()
             continue
         values = [normalise(card.environments[e], one.per_seed[seed]) for e, one in scores.items()]
         per_seed[seed] = aggregates.over_tasks(claim.aggregate, values)
-    return Score(protocol, per_seed, missing)
+    return Score(protocol, per_seed, missing, broken=frozenset(broken))
 
 
 def scaled(protocol: Protocol, scale: float) -> Protocol:
@@ -294,6 +300,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
     protocol = scaled(card.protocols[order.protocol], results.scale)
     sides: list[list[np.ndarray]] = []
     lacks: dict[str, str] = {}
+    are_broken = True
     for implementation in (order.better, order.worse):
         scores = {}
         for environment in order.environments:
@@ -305,11 +312,12 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
         if missing:
             lacks[implementation] = "; ".join(missing)
+            are_broken &= all(one.broken >= set(one.missing) for one in scores.values())
     lack = "; ".join(lacks.values())
     if any(len(values) < 2 for side in sides for values in side):
         return _Open(order, "order", lack=lack or "an order needs at least two seeds of each")
-    # the seeds of one side, as bad as can be, speak for the other
-    confirmed = "" if len(lacks) != 1 else "below" if order.better in lacks else "reproduced"
+    # the broken seeds of one side speak for the other
+    confirmed = "" if len(lacks) != 1 or not are_broken else "below" if order.better in lacks else "reproduced"
     test = stats.order_test(sides[0], sides[1], order.at_least)
     return _Open(order, "order", None, test, lack, confirmed=confirmed)
 

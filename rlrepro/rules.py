@@ -1,0 +1,275 @@
+"""`rlrepro rules --agent NAME`: does an agent keep the rules that every result here rests on?
+
+It is trained for a short while, several times: twice with the same seeds, one seed alone, and once stopped and resumed.
+What is compared is all its state, bit for bit. The flags are those of training; hyperparameters that none names are
+those of the class's `PROBE`, where it has one, so that it learns soon.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlrepro import checkpoint, loop, snapshot, worker
+from rlrepro.agent import Metrics, owns_loop
+from rlrepro.errors import Problem, one_line, place_of
+from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics
+from rlrepro.plugins import find_agent, find_env
+from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.vector import VectorEnv
+
+SEEDS, TIMESTEPS = 3, 2_000  #: where no flag says otherwise
+EPISODES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One rule and whether it is kept."""
+
+    name: str
+    kept: bool | None  #: None: it does not apply
+    told: str = ""  #: why not, or what was compared
+
+
+class _Broken(Exception):
+    """What breaks a rule, in words."""
+
+
+class _Inapplicable(Exception):
+    """Why a rule does not apply, in words."""
+
+
+class _Training:
+    """An agent with its environments, and what it has done so far."""
+
+    due = 1 << 62
+
+    def __init__(self, settings: Settings, seeds: tuple[int, ...]) -> None:
+        self.settings, self.seeds = settings, seeds
+        source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+        self.evaluated = source.batch(len(seeds) * EPISODES)
+        batch = source.batch(len(seeds) * settings.num_envs)
+        self.statistics = Statistics.wanted(settings, batch.observation_space, len(seeds))
+        self.agent = worker.build_agent(settings, batch, seeds)
+        where = batch, seeds, settings.num_envs, settings.env
+        self.env = VectorEnv(*where) if self.statistics is None else NormalisedEnv(self.statistics, *where)
+        self.counter = loop.EpisodeCounter(len(seeds), settings.num_envs)
+        self.step = self.updates = 0
+        self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
+        self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
+
+    def train(self, until: int) -> _Training:
+        if self.step == 0:
+            self.env.reset()
+        loop.train(self.agent, self.env, until, self, self.counter, self.step)
+        self.step = until
+        return self
+
+    def updated(self, env_step: int, metrics: Metrics) -> None:
+        self.updates += 1
+        loop.check_metrics(metrics, len(self.seeds))
+
+    def ended(self, env_step: int, episodes: list[loop.Episode]) -> None:
+        for one in episodes:
+            self.episodes[one.row].append((env_step, one.episode_return))
+
+    def tick(self, env_step: int) -> None: ...
+
+    def learnt(self) -> dict[str, Any]:
+        """All state but the environment's, as a checkpoint has it."""
+        return {
+            "agent": self.agent.get_state(),
+            "memory": self.agent.memory.get_state(),
+            "normalise": self.statistics.get_state() if self.statistics else None,
+        }
+
+    def row(self, seed: int) -> Any:
+        """What one seed has learnt and lived through, as it would be read from a file."""
+        row = self.seeds.index(seed)
+        return checkpoint.as_loaded({**checkpoint.split(self.learnt(), row), "episodes": self.episodes[row]})
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`rlrepro rules`; 0 where every rule that applies is kept."""
+    named = {argument.partition("=")[0] for argument in arguments}
+    given = list(arguments)
+    if not named & {"--seeds", "--seed", "--settings"}:
+        given += ["--seeds", str(SEEDS)]
+    if not named & {"--total-timesteps", "--settings"}:
+        given += ["--total-timesteps", str(TIMESTEPS)]
+    asked = parse_train(given)
+    if not isinstance(asked, Request):
+        raise Problem("--resume is for training; rlrepro rules trains anew")
+    settings = asked.settings if "--settings" in named else _soon(asked.settings, named)
+    outcomes = check(settings)
+    _show(settings, outcomes)
+    return int(any(one.kept is False for one in outcomes))
+
+
+def _soon(settings: Settings, named: Collection[str]) -> Settings:
+    """With what the agent's `PROBE` says of the settings that no flag named."""
+    values = dict(getattr(find_agent(settings.agent).load(), "PROBE", None) or {})
+    num_envs = settings.num_envs if "--num-envs" in named else values.get("num_envs", settings.num_envs)
+    chosen = {name: one for name, one in values.items() if settings.sources.get(name, "flag") != "flag"}
+    return dataclasses.replace(settings, num_envs=num_envs, hyperparameters={**settings.hyperparameters, **chosen})
+
+
+def check(settings: Settings) -> list[Rule]:
+    """Every rule, for an agent with these settings. `Problem` where it cannot be built, or owns its loop."""
+    if owns_loop(find_agent(settings.agent).load()):
+        raise Problem(f"{settings.agent} owns its loop: these rules are for agents of the common one")
+    worker.use_device(settings.device)
+    seeds = settings.seeds if settings.stackable else settings.seeds[:1]
+    whole = _Training(settings, seeds)
+    learns = _rule("it learns", lambda: _learns(whole))
+    if not learns.kept:
+        return [learns]
+    rules: dict[str, Callable[[_Training], str]] = {
+        "state has the seeds first": _has_seeds_first,
+        "the same seeds learn the same": _is_deterministic,
+        "a seed learns the same alone": _is_independent,
+        "an evaluation changes nothing": _evaluates_untouched,
+        "the policy that is kept acts the same": _keeps_policy,
+        "a resume goes on exactly": _resumes,
+    }
+    return [learns, *(_rule(name, functools.partial(test, whole)) for name, test in rules.items())]
+
+
+def _rule(name: str, test: Callable[[], str]) -> Rule:
+    try:
+        return Rule(name, True, test())
+    except _Inapplicable as why:
+        return Rule(name, None, str(why))
+    except (_Broken, Problem) as why:
+        return Rule(name, False, str(why))
+    except Exception as error:
+        return Rule(name, False, f"it raised {one_line(error)}{place_of(error)}")
+
+
+def _learns(whole: _Training) -> str:
+    total = whole.settings.total_timesteps
+    whole.train(total)
+    whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
+    if whole.updates == 0:
+        raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
+    return f"{whole.updates:,} updates in {total:,} env steps"
+
+
+def _has_seeds_first(whole: _Training) -> str:
+    checkpoint.check_seeds(whole.learnt(), len(whole.seeds), "state")
+    checkpoint.check_seeds(whole.agent.get_policy(), len(whole.seeds), "policy")
+    return ""
+
+
+def _is_deterministic(whole: _Training) -> str:
+    again = _Training(whole.settings, whole.seeds).train(whole.step)
+    for seed in whole.seeds:
+        _same(whole.trained[seed], again.row(seed), f"in a second run with the same seeds, seed {seed}'s")
+    return f"seeds {', '.join(map(str, whole.seeds))}, twice"
+
+
+def _is_independent(whole: _Training) -> str:
+    if len(whole.seeds) == 1:
+        one = "it trains one seed a process" if not whole.settings.stackable else "one seed is asked for"
+        raise _Inapplicable(one)
+    seed = whole.seeds[-1]
+    alone = _Training(whole.settings, (seed,)).train(whole.step)
+    _same(whole.trained[seed], alone.row(seed), f"of seed {seed} alone,")
+    return f"seed {seed} alone and among {len(whole.seeds)}"
+
+
+def _evaluates_untouched(whole: _Training) -> str:
+    for deterministic in (True, False):
+        _evaluate(whole, whole.agent, deterministic)
+    for seed in whole.seeds:
+        _same(whole.trained[seed], whole.row(seed), f"after an evaluation, seed {seed}'s")
+    return f"{2 * EPISODES} episodes a seed"
+
+
+def _keeps_policy(whole: _Training) -> str:
+    other = _Training(whole.settings, whole.seeds)
+    other.agent.set_policy({name: torch.as_tensor(value).clone() for name, value in whole.agent.get_policy().items()})
+    for deterministic in (True, False):
+        mine, theirs = (_evaluate(whole, agent, deterministic) for agent in (whole.agent, other.agent))
+        if not np.array_equal(mine, theirs):
+            kind = "greedy" if deterministic else "exploring"
+            raise _Broken(f"a new agent that is given get_policy() does not act as the {kind} policy did")
+    return ""
+
+
+def _evaluate(whole: _Training, agent: Any, deterministic: bool) -> np.ndarray:
+    policy = agent if whole.statistics is None else NormalisedPolicy(agent, whole.statistics)
+    return loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic).episode_return
+
+
+def _resumes(whole: _Training) -> str:
+    num_envs = whole.settings.num_envs
+    half = whole.step // 2 // num_envs * num_envs
+    first = _Training(whole.settings, whole.seeds).train(half)
+    try:
+        env = first.env.get_state()
+        checkpoint.check_plain(env)
+    except (snapshot.Unrestorable, checkpoint.NotPlain) as why:
+        raise _Inapplicable(f"the environment cannot give its state ({why})") from None
+    counts = {"return": first.counter.episode_return, "length": first.counter.episode_length}
+    state = {**first.learnt(), **env, "counts": counts}
+    kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(len(whole.seeds))])
+    second = _Training(whole.settings, whole.seeds)
+    second.agent.set_state(kept["agent"])
+    second.agent.memory.set_state(kept["memory"])
+    if second.statistics:
+        second.statistics.set_state(kept["normalise"])
+    second.counter.episode_return[:] = kept["counts"]["return"]
+    second.counter.episode_length[:] = kept["counts"]["length"]
+    second.env.set_state(kept)
+    second.env.num_steps = second.step = half
+    second.episodes = [list(one) for one in first.episodes]
+    second.train(whole.step)
+    for seed in whole.seeds:
+        _same(whole.trained[seed], second.row(seed), f"after a stop at env step {half:,}, seed {seed}'s")
+    return f"stopped at env step {half:,}"
+
+
+def _same(one: Any, other: Any, whose: str) -> None:
+    """`_Broken` naming the first part of the state that is not the same to the bit."""
+    path = _difference(one, other, "")
+    if path is not None:
+        raise _Broken(f"{whose} {path.strip('.') or 'state'} is another")
+
+
+def _difference(one: Any, other: Any, path: str) -> str | None:
+    if isinstance(one, checkpoint.PerSeed) and isinstance(other, checkpoint.PerSeed):
+        return _difference(one.item, other.item, path)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        if one.keys() != other.keys():
+            return path
+        found = (_difference(one[key], other[key], f"{path}.{key}") for key in one)
+        return next((place for place in found if place is not None), None)
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        same = one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+        return None if same else path
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return next((p for i, (a, b) in pairs if (p := _difference(a, b, f"{path}[{i}]")) is not None), None)
+    return None if one == other or (one != one and other != other) else path
+
+
+def _show(settings: Settings, outcomes: Sequence[Rule]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, title=f"{settings.agent} on {settings.env}")
+    for column in ("rule", "", ""):
+        table.add_column(column, overflow="fold")
+    words = {True: ("kept", "green"), False: ("BROKEN", "red"), None: ("does not apply", "dim")}
+    for one in outcomes:
+        word, style = words[one.kept]
+        table.add_row(one.name, Text(word, style=style), Text(one.told))
+    Console(highlight=False).print(table)

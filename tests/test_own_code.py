@@ -1,0 +1,280 @@
+"""Code of a person's own: what was run is told by its bytes, moves with its card, and is never mixed with another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlrepro import own_code
+from rlrepro.errors import Problem
+from rlrepro.papers import bundle
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.report import write_report
+from tests.conftest import Command
+
+ROOT = Path(__file__).parent.parent
+AGENT = """
+import dataclasses
+from types import SimpleNamespace
+import numpy as np
+import torch
+from rlrepro.agent import hyper
+
+class Mine:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        bias: int = hyper(0, "the one action", "ours")
+
+    def __init__(self, setup, config):
+        self.bias, self.seeds = config.bias, setup.num_seeds
+        self.memory = SimpleNamespace(
+            add=lambda transition: None, ready=lambda step: iter(()), cut=lambda: None,
+            get_state=dict, set_state=lambda state: None,
+        )
+
+    def act(self, obs, step):
+        return np.full(obs.shape[:2], self.bias), {}
+
+    def predict(self, obs, streams, deterministic):
+        return np.full(obs.shape[:2], self.bias)
+
+    def update(self, batch, step):
+        return {}
+
+    def get_policy(self):
+        return {"bias": torch.full((self.seeds,), self.bias)}
+
+    def set_policy(self, policy):
+        pass
+
+    get_state = dict
+
+    def set_state(self, state):
+        pass
+"""
+ENV = """
+import gymnasium
+
+class Late(gymnasium.Wrapper):
+    pass
+"""
+CARD = """
+format = 1
+[paper]
+title = "Mine"
+authors = "Nobody"
+year = 2024
+url = "https://example.org"
+[environment.pole]
+paper = "CartPole-v1"
+wrappers = ["parts/late.py:Late"]
+[implementation.mine]
+agent = "mine.py:Mine"
+hyperparameters."ours: small" = { total_timesteps = 200, num_envs = 1, bias = 1 }
+[protocol.training]
+returns = "training"
+last = 5
+[[claim]]
+id = "one"
+implementation = "mine"
+environment = "pole"
+protocol = "training"
+reported = 9.4
+margin = 1
+margin_why = "made up"
+where = "nowhere"
+"""
+
+
+def write_card(folder: Path) -> Path:
+    """A card with an agent and a wrapper beside it."""
+    (folder / "parts").mkdir(parents=True)
+    (folder / "mine.py").write_text(AGENT)
+    (folder / "parts" / "late.py").write_text(ENV)
+    (folder / "card.toml").write_text(CARD)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The card's; the working directory is another."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return write_card(tmp_path / "paper")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reproduction of two seeds; its card and code, which were elsewhere, are gone."""
+    place = tmp_path_factory.mktemp("finished")
+    done = reproduce(write_card(place / "paper"), "--seeds", 2, "--into", place / "made")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(place / "paper")
+    return place / "made"
+
+
+@pytest.fixture
+def made(finished: Path, tmp_path: Path) -> Path:
+    """The same, moved."""
+    shutil.copytree(finished, tmp_path / "moved")
+    return tmp_path / "moved"
+
+
+def reproduce(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: a file that was edited is imported anew."""
+    command = [sys.executable, "-m", "rlrepro.reproduce", *map(str, arguments), "--processes", "1"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "whole"),
+    [
+        ("mine.py:Mine", "mine.py", "/card/mine.py:Mine"),
+        ("a/b.py", "a/b.py", "/card/a/b.py"),
+        ('late.py:Late(by=3, of="x.py:y")', "late.py", '/card/late.py:Late(by=3, of="x.py:y")'),
+        ("../else.py:X", "../else.py", "/else.py:X"),
+        ("/abs/mine.py:Mine", "/abs/mine.py", "/abs/mine.py:Mine"),
+        ("ppo", None, "ppo"),
+        ("package.py_things:Mine", None, "package.py_things:Mine"),
+        ("sb3:ppo", None, "sb3:ppo"),
+        ("ALE/Pong-v5", None, "ALE/Pong-v5"),
+    ],
+)
+def test_names_of_files(name: str, file: str | None, whole: str) -> None:
+    assert own_code.file_of(name) == file
+    assert own_code.from_folder(name, Path("/card")) == whole
+    if file is not None and own_code.is_inside(file):
+        assert own_code.to_folder(whole, Path("/card")) == name
+
+
+def test_what_is_installed_has_a_version_and_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(AGENT)
+    (tmp_path / "my_module.py").write_text(AGENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = [f"{tmp_path}/mine.py:Mine", "my_module:Mine", "ppo", "sb3:ppo", "gymnasium.wrappers:ClipAction(a=1)"]
+    found = own_code.hashes(names)
+    assert list(found) == [f"{tmp_path}/mine.py", "my_module"]
+    assert len(set(found.values())) == 1
+    assert list(own_code.copies([*found, "/other/mine.py"]).values()) == ["mine.py", "my_module.py", "mine-2.py"]
+
+
+def test_a_card_s_code_lies_beside_it_and_both_can_be_moved(made: Path) -> None:
+    assert (made / "mine.py").read_text() == AGENT
+    assert (made / "parts" / "late.py").read_text() == ENV
+    settings = json.loads((made / "results" / "results.json").read_text())["units"]["mine-pole"]["settings"]
+    assert settings["agent"] == "mine.py:Mine"
+    assert settings["wrappers"] == ["parts/late.py:Late"]
+    judgement = write_report(made)
+    assert judgement.verdicts[0].score is not None
+    assert len(judgement.verdicts[0].score.per_seed) == 2
+    (run,) = judgement.results.units["mine-pole"].runs
+    assert run["code"] == {
+        "mine.py": own_code.digest(AGENT.encode()),
+        "parts/late.py": own_code.digest(ENV.encode()),
+    }
+    more = reproduce(made, "--seeds", 3, "--into", made)
+    assert more.returncode == 0, more.stderr
+    assert sorted(write_report(made).results.units["mine-pole"].seeds) == [0, 1, 2]
+
+
+def test_runs_of_edited_code_are_not_pooled(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    assert reproduce(folder, "--seeds", 2, "--into", made).returncode == 0
+    (folder / "mine.py").write_text(AGENT.replace("self.bias, self.seeds = config.bias", "self.bias, self.seeds = 0"))
+    again = reproduce(folder, "--seeds", 3, "--into", made)
+    assert again.returncode == 2
+    (line,) = again.stderr.splitlines()
+    assert line.endswith("was made with another mine.py: put that back, or choose another --into")
+    assert (made / "mine.py").read_text() == AGENT
+    # a comment is another file too; the runs that were begun count as the results do
+    (folder / "mine.py").write_text(AGENT + "# a comment\n")
+    for file in (made / "results").iterdir():
+        file.unlink()
+    again = reproduce(folder, "--seeds", 3, "--into", made)
+    assert again.returncode == 2
+    assert "was made with another mine.py" in again.stderr
+
+
+def test_a_bundle_has_the_code_and_runs_it_when_trusted(made: Path, tmp_path: Path) -> None:
+    file = bundle.pack(made, tmp_path / "mine.rlrepro.zip")
+    assert {"mine.py", "parts/late.py"} <= set(bundle.read_files(file))
+    (made / "mine.py").write_text(AGENT + "# edited\n")
+    with pytest.raises(Problem, match=r"is not the mine\.py that the results were made with"):
+        bundle.pack(made, tmp_path / "other.rlrepro.zip")
+    with pytest.raises(Problem, match="say --trust to run it"):
+        bundle.open_bundle(file, tmp_path / "opened")
+    shutil.rmtree(made)
+    script = "import sys; from rlrepro.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "verify", str(file), "--trust"],
+        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bit for bit" in done.stdout
+
+
+def test_code_that_lies_elsewhere_is_in_no_bundle(made: Path, tmp_path: Path, command: Command) -> None:
+    (made / "mine.py").rename(tmp_path / "mine.py")
+    for file in (made / "card.toml", made / "results" / "results.json"):
+        file.write_text(file.read_text().replace("mine.py:Mine", f"{tmp_path}/mine.py:Mine"))
+    outcome = command("bundle", made, "--into", tmp_path / "mine.rlrepro.zip")
+    assert f"note: {tmp_path}/mine.py is not packed, as it lies outside the card's folder" in outcome.out
+    assert "parts/late.py" in bundle.read_files(tmp_path / "mine.rlrepro.zip")
+    assert not any(path.endswith("mine.py") for path in bundle.read_files(tmp_path / "mine.rlrepro.zip"))
+
+
+def test_a_card_without_its_code_says_where_it_is_looked_for(folder: Path) -> None:
+    (folder / "mine.py").rename(folder / "mined.py")
+    with pytest.raises(Problem, match=r"agent: there is no file .*/paper/mine\.py; did you mean .*/paper/mined\.py"):
+        load_card(str(folder / "card.toml"))
+
+
+def test_a_run_goes_on_with_the_code_that_it_began_with_alone(folder: Path, command: Command) -> None:
+    agent = folder / "mine.py"
+    interrupted = subprocess.run(
+        [sys.executable, "-c", STOP, "--agent", f"{agent}:Mine", "--seeds", "2", "--processes", "1",
+         "--total-timesteps", "2000", "--checkpoint-every", "200", "--name", "one", "--run-dir", "runs"],
+        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert interrupted.returncode == 130, interrupted.stderr
+    run = Path("runs/one")
+    assert (run / "code" / "mine.py").read_text() == AGENT
+    assert json.loads((run / "run.json").read_text())["code"] == {str(agent): own_code.digest(AGENT.encode())}
+    agent.write_text(AGENT + "# edited\n")
+    refused = command("train", "--resume", run)
+    assert refused.status == 2
+    assert refused.err == (
+        f"rlrepro: {agent} was changed since {run} began: put it back (a copy is {run}/code/mine.py), "
+        "or begin a new run\n"
+    )
+    agent.write_text(AGENT)
+    assert command("train", "--resume", run).status == 0
+    agent.write_text(AGENT + "# edited\n")
+    told = command("evaluate", run, "--episodes", "2")
+    assert told.status == 0
+    assert f"warning: {agent} was changed since {run} was trained with it" in told.err
+
+
+STOP = """
+import sys
+from rlrepro import loop, train
+from rlrepro.errors import Interrupted
+add = loop.EpisodeCounter.add
+count = 0
+def stopping(self, reward):
+    global count
+    count += 1
+    if count == 700:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGTERM)
+    add(self, reward)
+loop.EpisodeCounter.add = stopping
+sys.exit(train.main(sys.argv[1:]))
+"""

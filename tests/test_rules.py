@@ -1,0 +1,133 @@
+"""`rlrepro rules`: an agent that keeps the rules passes, and each way of breaking one is found and named."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlrepro import checkpoint, rules
+from rlrepro.agents.ppo import PPO
+from rlrepro.settings import Request, parse_train
+from tests.conftest import Command
+
+SMALL = ("--num-steps", "64", "--num-envs", "2", "--hidden", "8", "--num-epochs", "1", "--num-minibatches", "2")
+
+
+class Reseeded(PPO):
+    """Draws from torch's own generator."""
+
+    def act(self, obs: np.ndarray, step: int) -> Any:
+        action, extras = super().act(obs, step)
+        return np.where(torch.rand(action.shape).numpy() < 0.5, action, 0), extras
+
+
+class Mixed(PPO):
+    """Lets one seed's data move another's."""
+
+    def update(self, batch: Any, step: int) -> Any:
+        return super().update(batch._replace(reward=batch.reward - batch.reward.mean() + len(batch.reward)), step)
+
+
+class Advancing(PPO):
+    """An evaluation draws from the stream of training."""
+
+    def predict(self, obs: np.ndarray, streams: Any, deterministic: bool) -> np.ndarray:
+        self.exploration.uniform(1)
+        return super().predict(obs, streams, deterministic)
+
+
+class Forgetful(PPO):
+    """Its checkpoint has no optimiser."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        fresh = checkpoint.as_loaded(self.optimiser.get_state())
+        super().set_state({**state, "adam": fresh})
+
+
+class Halved(PPO):
+    """The policy that it keeps is not the one that acts."""
+
+    def get_policy(self) -> Mapping[str, Any]:
+        return {name: value * -1 for name, value in super().get_policy().items()}
+
+
+class Shared(PPO):
+    """Has state without the seed axis."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "average": torch.zeros(7)}
+
+
+class Scalar(PPO):
+    """Gives a metric of all seeds together."""
+
+    def update(self, batch: Any, step: int) -> Any:
+        return {tag: value.mean() for tag, value in super().update(batch, step).items()}
+
+
+class Raising(PPO):
+    """Breaks in an evaluation."""
+
+    def predict(self, obs: np.ndarray, streams: Any, deterministic: bool) -> np.ndarray:
+        raise KeyError("lost")
+
+
+def broken(agent: type[Any], *flags: str) -> dict[str, str]:
+    """Which rules it breaks, and how."""
+    name = f"{__name__}:{agent.__name__}"
+    asked = parse_train(["--agent", name, "--seeds", "3", "--total-timesteps", "600", *SMALL, *flags])
+    assert isinstance(asked, Request)
+    return {one.name: one.told for one in rules.check(asked.settings) if one.kept is False}
+
+
+@pytest.mark.parametrize(
+    ("agent", "rule", "words"),
+    [
+        (Reseeded, "the same seeds learn the same", "in a second run with the same seeds, seed 0's agent."),
+        (Mixed, "a seed learns the same alone", "of seed 2 alone, agent."),
+        (Advancing, "an evaluation changes nothing", "after an evaluation, seed 0's agent.exploration"),
+        (Forgetful, "a resume goes on exactly", "after a stop at env step 300, seed 0's agent."),
+        (Halved, "the policy that is kept acts the same", "does not act as the greedy policy did"),
+        (Shared, "state has the seeds first", "state.agent.average has the shape [7], and its first axis is not"),
+        (Scalar, "it learns", "update gives the metric"),
+        (Raising, "an evaluation changes nothing", "it raised KeyError: 'lost', test_rules.py:"),
+    ],
+)
+def test_what_breaks_a_rule_is_found_and_named(agent: type[Any], rule: str, words: str) -> None:
+    found = broken(agent)
+    assert words in found[rule]
+    if agent in (Mixed, Halved, Advancing, Forgetful):
+        assert list(found) == [rule]
+
+
+def test_a_sound_agent_keeps_all() -> None:
+    assert broken(PPO) == {}
+    assert broken(PPO, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward") == {}
+
+
+@pytest.mark.parametrize(("agent", "env"), [("dqn", "CartPole-v1"), ("sarsa", "FrozenLake-v1"), ("td3", "Pendulum-v1")])
+def test_the_command_lets_agents_learn_soon(agent: str, env: str, command: Command) -> None:
+    outcome = command("rules", "--agent", agent, "--env", env, "--total-timesteps", "600")
+    assert outcome.status == 0, outcome.out
+    assert "BROKEN" not in outcome.out
+    assert outcome.out.count("kept") == 8  # once in a rule's name
+
+
+def test_what_never_learns_is_told(command: Command) -> None:
+    outcome = command("rules", "--agent", "dqn", "--learning-starts", "5000")
+    assert outcome.status == 1
+    assert "no update in 2,000 env steps" in outcome.out
+
+
+def test_one_seed_a_process_and_an_own_loop(command: Command) -> None:
+    settings = parse_train(["--agent", "ppo", "--seeds", "2", "--total-timesteps", "300", *SMALL])
+    assert isinstance(settings, Request)
+    found = {one.name: one for one in rules.check(dataclasses.replace(settings.settings, stackable=False))}
+    assert found["a seed learns the same alone"].kept is None
+    assert found["a seed learns the same alone"].told == "it trains one seed a process"
+    assert "owns its loop" in command("rules", "--agent", "sb3:ppo").problem
