@@ -18,6 +18,7 @@ import torch
 from rlrepro import checkpoint, loop, snapshot, worker
 from rlrepro.agent import Metrics, owns_loop
 from rlrepro.errors import Problem, one_line, place_of
+from rlrepro.flags import Parser
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.settings import Request, Settings, parse_train
@@ -96,6 +97,13 @@ class _Training:
 
 def main(arguments: Sequence[str]) -> int:
     """`rlrepro rules`; 0 where every rule that applies is kept."""
+    Parser(
+        prog="rlrepro rules",
+        usage="rlrepro rules --agent AGENT [--env ENV] [any flag of python -m rlrepro.train]",
+        description="Train an agent for a short while, twice with the same seeds, one seed alone, and once stopped and "
+        f"resumed: is all its state the same, bit for bit? ({SEEDS} seeds, {TIMESTEPS:,} env steps)",
+        allow_abbrev=False,
+    ).parse_known_args(arguments)
     named = {argument.partition("=")[0] for argument in arguments}
     given = list(arguments)
     if not named & {"--seeds", "--seed", "--settings"}:

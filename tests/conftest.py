@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import signal
 import sys
 import tempfile
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +133,39 @@ class Runs:
 @pytest.fixture
 def runs(tmp_path: Path, command: Command) -> Runs:
     return Runs(tmp_path / "runs", command)
+
+
+def in_a_fork(
+    arguments: Sequence[object], folder: Path, environment: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """`rlrepro ...` in `folder`, in a child of this process: its exit status, and what it printed.
+
+    What it imports is its own; torch is there already, which saves two seconds.
+    """
+    import torch  # noqa: F401
+
+    printed = folder / "printed.txt"
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            with printed.open("w") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+                sys.stdout = sys.stderr = file
+                os.environ.update(environment or {})
+                os.chdir(folder)
+                sys.path.insert(0, str(folder))
+                try:
+                    status = cli.main(list(map(str, arguments)))
+                except SystemExit as end:
+                    status = int(end.code or 0)
+                except BaseException:
+                    traceback.print_exc()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(ended), printed.read_text()
 
 
 class Site:

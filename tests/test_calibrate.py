@@ -1,5 +1,6 @@
 """Calibration: the shapes, the rates against the public tests, the guarded tests hold where the plain ones fail."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_wrong_verdicts_are_rare_everywhere(cells: list[dict[str, Any]]) -> None
     for cell in cells:
         assert cell["on margin"] <= LIMIT, cell
         assert cell["wrong side"] <= LIMIT, cell
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9])
+def test_few_seeds_of_a_wide_spread_beside_a_narrow_one_of_many(n: int) -> None:
+    """Where the paper's number is as good as known, all that is uncertain is what our few seeds show."""
+    for cell in calibrate.claim_cells(1, REPETITIONS, None, (n,), (10, 100), (0.01, 0.1, 0.2), stream=8):
+        assert cell["wrong side"] <= LIMIT, cell
+    generator = np.random.default_rng(n)
+    for m, ratio in itertools.product((3, 10, 100), (0.01, 0.1, 0.3, 1.0)):
+        x, y = generator.normal(size=(REPETITIONS, n)), ratio * generator.normal(size=(REPETITIONS, m))
+        for margin, found in calibrate.rates(x, y, True, (0.01, 0.1, 0.25)).items():  # too narrow to be a guard
+            assert found["wrong side"] <= LIMIT, (m, ratio, margin, found)
 
 
 def test_the_plain_tests_fail_where_the_guarded_hold(cells: list[dict[str, Any]]) -> None:
@@ -174,6 +187,10 @@ def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.Captu
     limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / committed["repetitions"])
     for row in committed["tests"]:
         assert max(row["on margin"], row["wrong side"]) <= limit, row
+        assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0
+    assert min(row["seeds"] for row in committed["tests"]) == 2
+    for row in committed["far"]:
+        assert row["ratio"] == 10 or row["wrong side"] <= limit, row
         assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0
     assert calibrate.main(["--show"]) == 0
     assert capsys.readouterr().out == calibrate.markdown(committed)

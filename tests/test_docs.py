@@ -7,12 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
 
-from rlrepro import cli
+from tests.conftest import in_a_fork
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
@@ -45,36 +44,8 @@ def run(line: str, folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def in_a_fork(arguments: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """The same in a child of this process, which has imported torch already: two seconds less for each command."""
-    printed = folder / "printed.txt"
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            with printed.open("w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-                sys.stdout = sys.stderr = file
-                os.environ.update(environment)
-                os.chdir(folder)
-                sys.path.insert(0, str(folder))
-                try:
-                    status = cli.main(arguments)
-                except SystemExit as end:
-                    status = int(end.code or 0)
-                except BaseException:
-                    traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(ended), printed.read_text()
-
-
 @pytest.mark.parametrize("page", WITH_COMMANDS)
 def test_the_commands_of_a_page_work(page: str, tmp_path: Path) -> None:
-    import torch  # noqa: F401 - for the forks
-
     ran = 0
     for language, title, body in blocks((DOCS / page).read_text(encoding="utf-8")):
         if title:

@@ -245,12 +245,15 @@ def test_predictions_that_are_no_actions_are_refused(action: Any, words: str) ->
 def test_an_action_that_comes_late_is_refused_too() -> None:
     env = VectorEnv(find_env("CartPole-v1").batch(2), (0, 1), 1)
     env.reset()
-    for action in (0, 1):
-        env.step(np.full((2, 1), action), {})
+    for action in range(64):
+        env.step(np.full((2, 1), action % 2), {})
     with pytest.raises(Problem, match="the agent's act gives the action 2"):
         env.step(np.array([[0], [2]]), {})
     with pytest.raises(Problem, match="the agent's act gives the action -1"):
         env.step(np.array([[0], [-1]]), {})
+    env.step(np.zeros((2, 1), int), {})
+    with pytest.raises(Problem, match=r"actions of shape \[1, 2\], not \[2, 1\]"):
+        env.step(np.zeros((1, 2), int), {})
 
 
 def one_by_one(

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rlrepro import own_code
+from rlrepro import loop, own_code
 from rlrepro.errors import Problem
 from rlrepro.papers import bundle
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.report import write_report
-from tests.conftest import Command
+from tests.conftest import Command, in_a_fork
 
-ROOT = Path(__file__).parent.parent
 AGENT = """
 import dataclasses
 from types import SimpleNamespace
@@ -113,8 +113,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reproduction of two seeds; its card and code, which were elsewhere, are gone."""
     place = tmp_path_factory.mktemp("finished")
-    done = reproduce(write_card(place / "paper"), "--seeds", 2, "--into", place / "made")
-    assert done.returncode == 0, done.stderr
+    assert reproduce(write_card(place / "paper"), "--seeds", 2, "--into", place / "made", folder=place)[0] == 0
     shutil.rmtree(place / "paper")
     return place / "made"
 
@@ -126,11 +125,9 @@ def made(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "moved"
 
 
-def reproduce(*arguments: object) -> subprocess.CompletedProcess[str]:
+def reproduce(*arguments: object, folder: Path) -> tuple[int, str]:
     """In a process of its own: a file that was edited is imported anew."""
-    command = [sys.executable, "-m", "rlrepro.reproduce", *map(str, arguments), "--processes", "1"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=env)
+    return in_a_fork(["reproduce", *arguments, "--processes", 1], folder)
 
 
 @pytest.mark.parametrize(
@@ -179,27 +176,27 @@ def test_a_card_s_code_lies_beside_it_and_both_can_be_moved(made: Path) -> None:
         "mine.py": own_code.digest(AGENT.encode()),
         "parts/late.py": own_code.digest(ENV.encode()),
     }
-    more = reproduce(made, "--seeds", 3, "--into", made)
-    assert more.returncode == 0, more.stderr
+    status, printed = reproduce(made, "--seeds", 3, "--into", made, folder=made.parent)
+    assert status == 0, printed
     assert sorted(write_report(made).results.units["mine-pole"].seeds) == [0, 1, 2]
 
 
 def test_runs_of_edited_code_are_not_pooled(folder: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
-    assert reproduce(folder, "--seeds", 2, "--into", made).returncode == 0
+    assert reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)[0] == 0
     (folder / "mine.py").write_text(AGENT.replace("self.bias, self.seeds = config.bias", "self.bias, self.seeds = 0"))
-    again = reproduce(folder, "--seeds", 3, "--into", made)
-    assert again.returncode == 2
-    (line,) = again.stderr.splitlines()
-    assert line.endswith("was made with another mine.py: put that back, or choose another --into")
+    status, line = reproduce(folder, "--seeds", 3, "--into", made, folder=tmp_path)
+    assert status == 2
+    assert line.endswith("was made with another mine.py: put that back, or choose another --into\n")
+    assert line.count("\n") == 1
     assert (made / "mine.py").read_text() == AGENT
     # a comment is another file too; the runs that were begun count as the results do
     (folder / "mine.py").write_text(AGENT + "# a comment\n")
     for file in (made / "results").iterdir():
         file.unlink()
-    again = reproduce(folder, "--seeds", 3, "--into", made)
-    assert again.returncode == 2
-    assert "was made with another mine.py" in again.stderr
+    status, line = reproduce(folder, "--seeds", 3, "--into", made, folder=tmp_path)
+    assert status == 2
+    assert "was made with another mine.py" in line
 
 
 def test_a_bundle_has_the_code_and_runs_it_when_trusted(made: Path, tmp_path: Path) -> None:
@@ -211,13 +208,9 @@ def test_a_bundle_has_the_code_and_runs_it_when_trusted(made: Path, tmp_path: Pa
     with pytest.raises(Problem, match="say --trust to run it"):
         bundle.open_bundle(file, tmp_path / "opened")
     shutil.rmtree(made)
-    script = "import sys; from rlrepro.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", script, "verify", str(file), "--trust"],
-        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "bit for bit" in done.stdout
+    status, printed = in_a_fork(["verify", file, "--trust"], tmp_path)
+    assert status == 0, printed
+    assert "bit for bit" in printed
 
 
 def test_code_that_lies_elsewhere_is_in_no_bundle(made: Path, tmp_path: Path, command: Command) -> None:
@@ -236,14 +229,22 @@ def test_a_card_without_its_code_says_where_it_is_looked_for(folder: Path) -> No
         load_card(str(folder / "card.toml"))
 
 
-def test_a_run_goes_on_with_the_code_that_it_began_with_alone(folder: Path, command: Command) -> None:
+def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
+    folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = itertools.count()
+    add = loop.EpisodeCounter.add
+
+    def stopped(self: loop.EpisodeCounter, reward: np.ndarray) -> None:
+        if next(steps) == 700:
+            os.kill(os.getpid(), signal.SIGTERM)
+        add(self, reward)
+
     agent = folder / "mine.py"
-    interrupted = subprocess.run(
-        [sys.executable, "-c", STOP, "--agent", f"{agent}:Mine", "--seeds", "2", "--processes", "1",
-         "--total-timesteps", "2000", "--checkpoint-every", "200", "--name", "one", "--run-dir", "runs"],
-        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert interrupted.returncode == 130, interrupted.stderr
+    brief = ("--agent", f"{agent}:Mine", "--seeds", "2", "--processes", "1", "--total-timesteps", "2000")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.EpisodeCounter, "add", stopped)
+        assert command("train", *brief, "--name", "one", "--run-dir", "runs").status == 130
     run = Path("runs/one")
     assert (run / "code" / "mine.py").read_text() == AGENT
     assert json.loads((run / "run.json").read_text())["code"] == {str(agent): own_code.digest(AGENT.encode())}
@@ -260,21 +261,3 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(folder: Path, comm
     told = command("evaluate", run, "--episodes", "2")
     assert told.status == 0
     assert f"warning: {agent} was changed since {run} was trained with it" in told.err
-
-
-STOP = """
-import sys
-from rlrepro import loop, train
-from rlrepro.errors import Interrupted
-add = loop.EpisodeCounter.add
-count = 0
-def stopping(self, reward):
-    global count
-    count += 1
-    if count == 700:
-        import os, signal
-        os.kill(os.getpid(), signal.SIGTERM)
-    add(self, reward)
-loop.EpisodeCounter.add = stopping
-sys.exit(train.main(sys.argv[1:]))
-"""

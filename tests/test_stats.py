@@ -170,6 +170,10 @@ def test_guarded_se_by_hand() -> None:
     assert float(df) == pytest.approx(2.7**2 / (1.0**2 / 4 + 1.4**2 / 4))
     # Fewer than ten of ours: a whole margin, and 4·7 − 3·4 = 16.
     assert stats.guarded_se(4.0, 9, 7.0, 5, 3.0)[2:] == pytest.approx((25, 16))
+    # And degrees of freedom of the larger, the paper's, on which both rest; of no more seeds than ours are.
+    assert float(stats.guarded_se(4.0, 9, 7.0, 5, 3.0)[1]) == 4
+    assert float(stats.guarded_se(4.0, 3, 7.0, 5, 3.0)[1]) == 2
+    assert float(stats.guarded_se(7.0, 3, 4.0, 50, 3.0)[1]) == 2
     # Unknown: three times ours, one and a quarter margins at least.
     assert stats.guarded_se(4.0, 10, None, 1, one)[2:] == pytest.approx((5, 36))
     assert stats.guarded_se(0.0, 10, None, 1, one)[2:] == pytest.approx((1, (1.25 * one) ** 2))

@@ -288,6 +288,17 @@ def test_a_smaller_scale_is_not_comparable_whatever_the_numbers(tmp_path: Path) 
     assert {v.word for v in judged(tmp_path, text, levels, 0.5).verdicts} == {"not comparable"}
 
 
+def test_a_smaller_scale_without_scores_is_not_comparable(tmp_path: Path) -> None:
+    """Not left open by too short a run: no run of that length could have answered."""
+    text = claim(id="one", environment="cart", reported=200.0) + order(environments=["cart"], at_least=1)
+    levels: Levels = {(name, "cart"): spread(200) for name in "ab"}
+    found = judged(tmp_path, text, levels, 0.5, episodes=np.empty((0, 2)))
+    assert [v.word for v in found.verdicts] == ["not comparable"] * 2
+    assert all(v.why.startswith("run at 0.5 of the paper's steps; no seed has a score (") for v in found.verdicts)
+    found = judged(tmp_path, text, levels, 1.0, episodes=np.empty((0, 2)))
+    assert [v.word for v in found.verdicts] == ["inconclusive"] * 2
+
+
 def test_agents_are_compared_over_the_tasks_that_both_have(tmp_path: Path) -> None:
     text = "".join(claim(id=e, environment=e, reported=1.0) for e in ("cart", "acro"))
     found = judged(tmp_path, text, {("a", "cart"): spread(260), ("a", "acro"): spread(-300)})

@@ -262,8 +262,9 @@ def guarded_se(
        freedom.
     3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as `ASSUMED_LEAST`
        margins at least.
-
-    Degrees of freedom are Satterthwaite's.
+    4. Degrees of freedom are Satterthwaite's. Where ours has fewer than `MIN_SEEDS` they are those of the larger
+       variance, on which both rest, at most ours, and those of what is estimated alone: where the paper's spread is far
+       smaller, or its seeds are many, Satterthwaite's would take what our few seeds show for known.
     """
     var_x = np.asarray(var_x, float)
     df_x = max(n_x - 1, 1)
@@ -281,7 +282,10 @@ def guarded_se(
     se, df = welch_se(seen_x, rests_x, n_x, seen_y, rests_y, n_y)
     whole = np.square(se) + floor * (1 / n_x + 1 / n_y)
     share = np.divide(np.square(se), whole, out=np.ones_like(whole), where=whole > 0)  # that is estimated
-    return np.sqrt(whole), df / np.maximum(np.square(share), 1e-9), seen_x + floor, seen_y + floor
+    df = df / np.maximum(np.square(share), 1e-9)
+    if n_x < MIN_SEEDS:
+        df = np.where(var_x < var_y, min(df_x, df_y), df_x).astype(float)
+    return np.sqrt(whole), df, seen_x + floor, seen_y + floor
 
 
 def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest:

@@ -344,7 +344,8 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
     if one.lack == "not run":
         return made
     if one.test is None:
-        return dataclasses.replace(made, word="inconclusive", why=f"no seed has a score ({one.lack})")
+        word, why = _at_scale("inconclusive", f"no seed has a score ({one.lack})", scale)
+        return dataclasses.replace(made, word=word, why=why)
     if isinstance(one.test, stats.Acceptance):
         word, why, notes = _accepted(one.test)
     elif isinstance(one.test, stats.ComputedTest):
@@ -369,9 +370,12 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
             word = "inconclusive"
         effect = {"below": "count against it", "reproduced": "count for it"}.get(one.confirmed, "leave it open")
         why = f"{why}; seeds without a score {effect} ({one.lack})"
-    if scale != 1:
-        word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
+    word, why = _at_scale(word, why, scale)
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
+
+
+def _at_scale(word: str, why: str, scale: float) -> tuple[str, str]:
+    return (word, why) if scale == 1 else ("not comparable", f"run at {scale:g} of the paper's steps; {why}")
 
 
 def _as_printed(test: stats.ComputedTest) -> str:
