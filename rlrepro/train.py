@@ -144,8 +144,8 @@ def _newest_checkpoint(
 
 def _check(settings: Settings) -> None:
     """`Problem` for what can be known before a run folder is made."""
+    from rlrepro.contract import check_contract, check_wrappers
     from rlrepro.plugins import find_env, wrapper_name
-    from rlrepro.vector import check_contract, check_wrappers
 
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     if settings.check_env and not source.is_batched:

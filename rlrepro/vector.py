@@ -6,8 +6,6 @@ every sub-environment, actions checked once, no reset step ever reaching a memor
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -324,123 +322,6 @@ def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None 
     bad = ~np.isfinite(obs).reshape(len(obs), -1).all(1) & counts if floats else bad
     if bad.any():
         raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
-
-
-def check_wrappers(make: Sequence[Callable[[], gymnasium.Env[Any, Any]]], names: Sequence[str]) -> None:
-    """Raise `Problem` naming the first wrapper that breaks what the loop relies on.
-
-    `make` has a form for the environment alone, and one more for each wrapper of `names` that is put around it.
-    """
-    for number, name in enumerate(names, 1):
-        if (rule := _broken_by_wrapper(make[number])) is not None:
-            if _broken_by_wrapper(make[number - 1]) is not None:
-                return  # not the wrapper's: the environment itself makes two of the same seed
-            raise Problem(f"the wrapper {name} breaks the Gymnasium contract: {rule}")
-
-
-def _broken_by_wrapper(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | None:
-    """The first rule that a few steps of two environments with the same seed break.
-
-    A wrapper may remember, as those that normalise do, so that Gymnasium's own check, which resets one environment
-    twice, would refuse what is sound.
-    """
-    from gymnasium.utils.env_checker import data_equivalence
-
-    pair = [make() for _ in range(2)]
-    try:
-        seen = []
-        for env in pair:
-            if (rule := _broken_rule(env, strict=False)) is not None:
-                return rule
-            obs = [env.reset(seed=1)[0]]
-            env.action_space.seed(1)
-            for _ in range(5):
-                given = env.step(env.action_space.sample())
-                obs.append(given[0])
-                if given[2] or given[3]:
-                    break
-            seen.append(obs)
-        if not data_equivalence(seen[0], seen[1]):
-            return "two of them that are reset with the same seed do not give the same observations"
-    except Exception as error:
-        return f"it raises {one_line(error)}{place_of(error)}"
-    finally:
-        for env in pair:
-            with contextlib.suppress(Exception):
-                env.close()
-    return None
-
-
-def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
-    """Raise `Problem` naming the first rule of the Gymnasium contract that `env` breaks."""
-    import warnings
-
-    from gymnasium.utils.env_checker import check_env
-
-    if type(env).step is gymnasium.Env.step:
-        raise Problem(f"{name} breaks the Gymnasium contract: it has no step()")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            rule = _broken_rule(env)
-            if rule is None:
-                check_env(env, skip_render_check=True, skip_close_check=True)
-        except Exception as error:
-            rule = one_line(error)
-    if rule is not None:
-        raise Problem(f"{name} breaks the Gymnasium contract: {rule}")
-
-
-def _broken_rule(env: Any, strict: bool = True) -> str | None:
-    """The first rule that a few steps break, where Gymnasium's own check says it badly or not at all.
-
-    Not `strict`: an observation must fit the space's shape, whatever its numbers are.
-    """
-    if not isinstance(env.observation_space, gymnasium.Space) or not isinstance(env.action_space, gymnasium.Space):
-        return None  # Gymnasium says this well
-    taken = inspect.signature(env.reset).parameters
-    if "seed" not in taken and not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
-        return "reset() takes no seed"
-    first = env.reset(seed=0)
-    if not isinstance(first, tuple) or len(first) != 2:
-        return f"reset() must give (observation, info), not a {type(first).__name__}"
-    wrong = _wrong_observation(first[0], env.observation_space, "reset()", strict)
-    env.action_space.seed(0)
-    for _ in range(10):
-        if wrong is not None:
-            return wrong
-        given = env.step(env.action_space.sample())
-        if not isinstance(given, tuple) or len(given) != 5:
-            count = len(given) if isinstance(given, tuple) else 1
-            return f"step() must give 5 values (observation, reward, terminated, truncated, info), not {count}"
-        obs, reward, terminated, truncated, info = given
-        wrong = _wrong_observation(obs, env.observation_space, "step()", strict)
-        is_number = isinstance(reward, int | float | np.number | np.bool_)
-        if not is_number and not (isinstance(reward, np.ndarray) and reward.shape == ()):
-            return f"step() gives a reward that is a {type(reward).__name__}, not a number"
-        if not np.isfinite(float(reward)):
-            return f"step() gives the reward {float(reward)}"
-        for what, value in (("terminated", terminated), ("truncated", truncated)):
-            if not isinstance(value, bool | np.bool_):
-                return f"step() gives {what} as a {type(value).__name__}, not a bool"
-        if not isinstance(info, dict):
-            return f"the info of step() is a {type(info).__name__}, not a dict"
-        if terminated or truncated:
-            env.reset()
-    return wrong
-
-
-def _wrong_observation(obs: Any, space: gymnasium.Space[Any], where: str, strict: bool) -> str | None:
-    if isinstance(space, Box) and isinstance(obs, np.ndarray):
-        if obs.shape != space.shape:
-            return f"{where} gives an observation of shape {obs.shape}, not {space.shape}"
-        if not strict:
-            return None
-        if not np.can_cast(obs.dtype, space.dtype):
-            return f"{where} gives an observation of {obs.dtype}, not {space.dtype}"
-        if np.issubdtype(obs.dtype, np.floating) and not np.isfinite(obs).all():
-            return f"{where} gives an observation with NaN or infinity"
-    return None if space.contains(obs) else f"{where} gives an observation outside the observation space"
 
 
 def _first(obs: Any) -> Any:

@@ -10,9 +10,10 @@ import pytest
 
 from rlrepro import snapshot
 from rlrepro.checkpoint import as_loaded
+from rlrepro.contract import check_contract
 from rlrepro.envs import minatar
 from rlrepro.plugins import find_env
-from rlrepro.vector import Singles, check_contract
+from rlrepro.vector import Singles
 from tests.conftest import Runs
 
 IDS = [f"MinAtar/{game.title().replace('_', '')}-v{version}" for game in minatar.GAMES for version in (0, 1)]

@@ -19,9 +19,9 @@ from rlrepro.agents.differential_sarsa import DifferentialSarsa
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
+from rlrepro.contract import check_contract
 from rlrepro.plugins import find_env
 from rlrepro.probe import probe, probes, read
-from rlrepro.vector import check_contract
 from tests.conftest import Command
 
 OF_VALUES = ["ProbeValue-v0", "ProbeObservation-v0", "ProbeDiscount-v0", "ProbeTermination-v0", "ProbeTruncation-v0"]

@@ -112,7 +112,7 @@ def test_a_sound_agent_keeps_all() -> None:
 
 @pytest.mark.parametrize(("agent", "env"), [("dqn", "CartPole-v1"), ("sarsa", "FrozenLake-v1"), ("td3", "Pendulum-v1")])
 def test_the_command_lets_agents_learn_soon(agent: str, env: str, command: Command) -> None:
-    outcome = command("rules", "--agent", agent, "--env", env, "--total-timesteps", "600")
+    outcome = command("rules", "--agent", agent, "--env", env, "--total-timesteps", "300")
     assert outcome.status == 0, outcome.out
     assert "BROKEN" not in outcome.out
     assert outcome.out.count("kept") == 8  # once in a rule's name

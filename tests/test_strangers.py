@@ -18,12 +18,12 @@ from rlrepro import checkpoint, train
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.agents.random import Random
 from rlrepro.agents.sb3 import ALGORITHMS
+from rlrepro.contract import check_contract
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
 from rlrepro.seeds import Streams
 from rlrepro.settings import parse_train
-from rlrepro.vector import check_contract
 from tests.conftest import Runs
 
 STRANGERS = """

@@ -16,12 +16,13 @@ from gymnasium.vector import AutoresetMode
 
 from rlrepro import checkpoint, snapshot
 from rlrepro.agent import Setup
+from rlrepro.contract import check_contract, check_wrappers
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.importing import installed
 from rlrepro.plugins import find_env
 from rlrepro.seeds import env_seed
 from rlrepro.trainer import RecordedEnv
-from rlrepro.vector import Batch, Singles, VectorEnv, check_contract, check_wrappers
+from rlrepro.vector import Batch, Singles, VectorEnv
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
 
