@@ -81,6 +81,39 @@ def test_check_names_every_fault_of_every_card(tmp_path: Path, command: Command)
     assert lines[2].endswith("cleanrl-dqn/card.toml: no faults: 3 claims, 3 runs of each seed")
 
 
+def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: Command) -> None:
+    text = load_card("cleanrl-ppo").text
+    file = tmp_path / "card.toml"
+
+    def warned(*changes: tuple[str, str]) -> list[str]:
+        changed = text
+        for old, new in changes:
+            assert old in changed
+            changed = changed.replace(old, new)
+        file.write_text(changed)
+        outcome = command("card", "check", file)
+        assert outcome.status == 0, outcome.out
+        return [line.removeprefix("  warning: ") for line in outcome.out.splitlines() if "warning: " in line]
+
+    control = next(
+        line for line in warned() if line.startswith("claim ppo-mountaincar: a random policy's return, -200, ")
+    )
+    assert warned() == [control]
+    exchanged = ("random = -499\nbest = -70", "random = -70\nbest = -499")
+    assert "Acrobot-v1: random -70 is above best -499: were they exchanged?" in warned(exchanged)
+    assert warned(("reported = 490.04", "reported = 4900.4")) == [
+        "claim ppo-cartpole: reported 4900.4 lies far outside CartPole-v1's random 22 to best 500",
+        control,
+    ]
+    both = (
+        '[[claim]]\nid = "ppo-cartpole"',
+        '[[claim]]\nid = "both"\nenvironments = ["CartPole-v1", "Acrobot-v1"]\naggregate = "mean"\nreported = 98.2\n'
+        'spread_kind = "none"\nmargin = 0.1\nmargin_why = "a tenth"\nwhere = "Table 1"\n\n'
+        '[[claim]]\nid = "ppo-cartpole"',
+    )
+    assert warned(both) == ["claim both: reported 98.2 lies far outside the scores 0 (random) to 1 (best)", control]
+
+
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:
     """A claim of two ways of evaluation is the card's fault; an environment that is not installed is not."""
     text = load_card("cleanrl-ppo").text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 from rlrepro.errors import Problem
 from rlrepro.papers import toml_lines
 from rlrepro.papers.card_reader import find_card, load_card, read_card
-from rlrepro.papers.card_tables import Fault
+from rlrepro.papers.card_tables import Fault, Reader, Table
 from rlrepro.papers.cards import Card
+from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.units import settings_of, units_of
 
 VALID = """\
@@ -301,6 +304,26 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         '"population sd"', '"population std"', ("spread_kind", 1), "claim[1].spread_kind", "mean 'population sd'?",
     ),
     "spread below zero": ("spread = 6.12", "spread = -6.12", ("spread", 1), "claim[1].spread", "at least 0"),
+    "an end of what is no interval": (
+        "spread = 6.12", "low = 480.0\nhigh = 500.0", ("low", 1), "claim[1].low", "spread_kind = 'population sd'",
+    ),
+    "one end of an interval": (
+        'spread = 6.12\nspread_kind = "population sd"', 'low = 480.0\nspread_kind = "interval 95"', ("[[claim]]", 1),
+        "claim[1].high", "both low and high",
+    ),
+    "an interval and half of it": (
+        'spread = 6.12\nspread_kind = "population sd"',
+        'spread = 6.12\nlow = 480.0\nhigh = 500.0\nspread_kind = "interval 95"', ("spread =", 1), "claim[1].spread",
+        "beside low and high",
+    ),
+    "an interval of something else": (
+        'spread = 6.12\nspread_kind = "population sd"', 'low = 480\nhigh = 490\nspread_kind = "interval 95"',
+        ("low", 1), "claim[1].low", "480 to 490 does not hold the 490.04",
+    ),
+    "an interval of no ends": (
+        'spread = 6.12\nspread_kind = "population sd"', 'spread_kind = "interval 95"', ("[[claim]]", 1),
+        "claim[1].spread", "or low and high",
+    ),
     "no seeds": ("seeds = 3", "seeds = 0", ("seeds", 1), "claim[1].seeds", "at least 1"),
     "per seed of another mean": (
         "reported = -86.0", "reported = -80.0", ("per_seed", 1), "claim[2].per_seed", "has the mean -86",
@@ -339,6 +362,41 @@ def test_each_rule_names_its_line_and_field(rule: str, tmp_path: Path) -> None:
     assert any(words in fault.text for fault in found), [str(fault) for fault in found]
     assert found[0].line == line_of(text, start, nth), str(found[0])
     assert found[0].file == str(tmp_path / "card.toml")
+
+
+def test_an_interval_is_given_by_half_its_width_or_its_ends(tmp_path: Path) -> None:
+    old = 'spread = 6.12\nspread_kind = "population sd"'
+    spreads = []
+    for spread in ("spread = 6.5", "low = 483.0\nhigh = 496.0"):
+        card, faults = read(tmp_path, VALID.replace(old, f'{spread}\nspread_kind = "interval 95"'))
+        assert card is not None, faults
+        spreads.append((card.claims[0].spread, card.claims[0].spread_kind))
+    assert spreads == [(6.5, "interval 95")] * 2
+
+
+def test_the_page_names_every_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, set[str]] = {"protocol": {field.name for field in dataclasses.fields(Protocol)}}
+    begin = Table.__init__
+
+    def told(table: Table, reader: Reader, values: Any, path: toml_lines.Path, fields: Sequence[str]) -> None:
+        begin(table, reader, values, path, fields)
+        if path[-1:] != ("hyperparameters",):
+            known.setdefault(str(path[0]) if path else "", set()).update(fields)
+
+    monkeypatch.setattr(Table, "__init__", told)
+    measured = '[measurement.m]\nfunction = "best_arm"\nwhat = "x"\nhyperparameters."ours: x" = { arms = 10 }\n\n'
+    card, faults = read(tmp_path, VALID.replace("[claim_defaults]", f"{measured}[claim_defaults]"))
+    assert card is not None, faults
+    assert known.pop("claim_defaults") == known["claim"]  # "any field of a claim", says the page
+    assert set(known) == known[""] - {"format", "deviations", "claim_defaults"} | {""}
+    page = (Path(__file__).resolve().parent.parent / "docs" / "read-a-paper.md").read_text(encoding="utf-8")
+    section = page.split("## Every field")[1]
+    rows = dict(re.findall(r"^\| (?:`\[+(\w+)|the card)[^|]* \| (.+) \|$", section, re.MULTILINE))
+    del rows["claim_defaults"]
+    tables = known[""] - {"format", "deviations"}
+    assert tables == {*rows, "claim_defaults"} - {""}
+    known[""] -= tables
+    assert {table: set(re.findall(r"`(\w+)`", row)) - {"other"} for table, row in rows.items()} == known
 
 
 def test_lengths_are_known_of_one_sub_environment_alone(tmp_path: Path) -> None:

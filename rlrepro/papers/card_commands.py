@@ -24,6 +24,7 @@ from rlrepro.papers.protocol import POLICIES, STATISTICS
 from rlrepro.papers.spreads import SPREADS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
+FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -213,7 +214,7 @@ def _check(asked: argparse.Namespace) -> int:
         runs = sum(not unit.is_measured for unit in units)
         measured = f", {_count(len(units) - runs, 'measurement')}" if runs < len(units) else ""
         print(f"{file}: no faults: {_count(claims, 'claim')}, {_count(runs, 'run')} of each seed{measured}")
-        for warning in env_warnings(card, units):
+        for warning in (*env_warnings(card, units), *doubts(card)):
             print(f"  warning: {warning}")
         for unit in units:
             try:
@@ -221,6 +222,35 @@ def _check(asked: argparse.Namespace) -> int:
             except Problem as problem:
                 print(f"  note: {unit.name} cannot run here: {problem}")
     return status
+
+
+def doubts(card: Card) -> Iterator[str]:
+    """What a card says of its numbers that is likelier a slip than meant."""
+    from rlrepro.papers.results import Results
+    from rlrepro.papers.verdict import judge, normalise
+
+    for name, environment in card.environments.items():
+        if environment.random is not None and environment.best is not None and environment.random > environment.best:
+            yield f"{name}: random {environment.random:g} is above best {environment.best:g}: were they exchanged?"
+    for verdict in judge(card, Results(1.0, {})).verdicts:
+        claim = verdict.claim
+        if not isinstance(claim, Claim) or claim.measurement or card.protocols[claim.protocol].of != "return":
+            continue
+        environment = card.environments[claim.environments[0]]
+        if verdict.is_control:
+            yield (
+                f"claim {claim.id}: a random policy's return, {environment.random:g}, lies within the margin of "
+                f"{claim.margin:g}: to be equal is not to have learnt"
+            )
+        if claim.aggregate:
+            place, score = "the scores 0 (random) to 1 (best)", claim.reported
+        elif environment.random is not None:
+            place = f"{environment.name}'s random {environment.random:g} to best {environment.best:g}"
+            score = normalise(environment, claim.reported)
+        else:
+            continue
+        if not -FAR <= score <= 1 + FAR:
+            yield f"claim {claim.id}: reported {claim.reported:g} lies far outside {place}"
 
 
 def _count(number: int, what: str) -> str:
