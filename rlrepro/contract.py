@@ -60,9 +60,10 @@ def _broken_by_wrapper(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | Non
             if (rule := _broken_rule(env, strict=False)) is not None:
                 return rule
             obs = [env.reset(seed=1)[0]]
-            env.action_space.seed(1)
+            space = env.action_space  # a wrapper may make a new one each time
+            space.seed(1)
             for _ in range(5):
-                given = env.step(env.action_space.sample())
+                given = env.step(space.sample())
                 obs.append(given[0])
                 if given[2] or given[3]:
                     break

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+
+_STDLIB = sysconfig.get_path("stdlib")
 
 
 class Problem(Exception):
@@ -51,10 +54,10 @@ def one_line(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Where the innermost code that is no installed package raised it, as ", walk.py:31"; "" where there is none.
+    """Where the innermost code that is nobody else's raised it, as ", walk.py:31"; "" where there is none.
 
     Frames are those below the one that caught it.
     """
     frames = traceback.extract_tb(error.__traceback__)[1:]
-    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    own = [f for f in frames if not f.filename.startswith(("<", _STDLIB)) and "site-packages" not in f.filename]
     return f", {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""

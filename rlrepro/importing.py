@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -32,8 +33,12 @@ def load_entry_point(point: EntryPoint, what: str) -> Any:
     return found
 
 
+#: the bytes of each file that `import_plugin` ran: what stands there now may be others
+ran: dict[Path, bytes] = {}
+
+
 def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
-    """Import a module by name, or a file under a name that depends on its path alone."""
+    """Import a module by name, or a file under a name that depends on its path alone; it finds what lies beside it."""
     try:
         if file is None:
             return importlib.import_module(name or "")
@@ -43,11 +48,15 @@ def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
             if spec is None or spec.loader is None:
                 raise ImportError(f"{file} is not a Python file")
             sys.modules[alias] = module = importlib.util.module_from_spec(spec)
+            if str(file.parent) not in sys.path:
+                sys.path.append(str(file.parent))
             try:
-                spec.loader.exec_module(module)
+                data = file.read_bytes()
+                exec(compile(data, str(file), "exec", dont_inherit=True), vars(module))
             except BaseException:
                 del sys.modules[alias]
                 raise
+            ran[file] = data
         return sys.modules[alias]
     except Problem:
         raise
@@ -66,7 +75,7 @@ def check_module(name: str, what: str, others: Collection[str] = ()) -> None:
 
 def existing_file(path: str) -> Path:
     try:
-        file = Path(path).expanduser().resolve()
+        file = Path(os.path.abspath(Path(path).expanduser()))
         is_file = file.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a loop of links
         raise Problem(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None

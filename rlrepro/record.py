@@ -157,12 +157,13 @@ class RunFolder:
         sources = own_code.sources(settings.named_code)
         for name, copy in own_code.copies(sources).items():
             checkpoint.make_folder(self.path / "code")
-            checkpoint.write_whole(self.path / "code" / copy, own_code.read(sources[name]))
-        return {"code": own_code.hashes(settings.named_code)} if sources else {}
+            checkpoint.write_whole(self.path / "code" / copy, sources[name])
+        return {"code": own_code.hashes(sources)} if sources else {}
 
     def changed_code(self, settings: Settings) -> list[str]:
         """Which of the code that the run names is not what it was when the run began."""
-        return own_code.changed(self.read_json("run.json").get("code", {}), own_code.hashes(settings.named_code))
+        now = own_code.hashes(own_code.sources(settings.named_code))
+        return own_code.changed(self.read_json("run.json").get("code", {}), now)
 
     def check_code(self, settings: Settings) -> None:
         """`Problem` where code of a person's own has changed since the run began: it would be two runs in one."""

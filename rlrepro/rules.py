@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro import checkpoint, loop, snapshot, worker
+from rlrepro import checkpoint, loop, snapshot, train, worker
 from rlrepro.agent import Metrics, owns_loop
 from rlrepro.errors import Problem, one_line, place_of
 from rlrepro.flags import Parser
@@ -51,12 +51,18 @@ class _Training:
     due = 1 << 62
 
     def __init__(self, settings: Settings, seeds: tuple[int, ...]) -> None:
+        """`Problem` where the agent cannot be built."""
         self.settings, self.seeds = settings, seeds
         source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
         self.evaluated = source.batch(len(seeds) * EPISODES)
         batch = source.batch(len(seeds) * settings.num_envs)
         self.statistics = Statistics.wanted(settings, batch.observation_space, len(seeds))
-        self.agent = worker.build_agent(settings, batch, seeds)
+        try:
+            self.agent = worker.build_agent(settings, batch, seeds)
+        except Problem:
+            raise
+        except Exception as error:
+            raise Problem(f"{settings.agent} raised {one_line(error)}{place_of(error)} when it was built") from error
         where = batch, seeds, settings.num_envs, settings.env
         self.env = VectorEnv(*where) if self.statistics is None else NormalisedEnv(self.statistics, *where)
         self.counter = loop.EpisodeCounter(len(seeds), settings.num_envs)
@@ -108,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     given = list(arguments)
     if not named & {"--seeds", "--seed", "--settings"}:
         given += ["--seeds", str(SEEDS)]
-    if not named & {"--total-timesteps", "--settings"}:
+    if "--total-timesteps" not in named:
         given += ["--total-timesteps", str(TIMESTEPS)]
     asked = parse_train(given)
     if not isinstance(asked, Request):
@@ -128,24 +134,28 @@ def _soon(settings: Settings, named: Collection[str]) -> Settings:
 
 
 def check(settings: Settings) -> list[Rule]:
-    """Every rule, for an agent with these settings. `Problem` where it cannot be built, or owns its loop."""
+    """Every rule, for an agent with these settings. `Problem` where it owns its loop, or the environment is unsound."""
     if owns_loop(find_agent(settings.agent).load()):
         raise Problem(f"{settings.agent} owns its loop: these rules are for agents of the common one")
+    if settings.compile:
+        raise Problem("rlrepro rules compares bits, and --compile changes them: leave it out")
+    train.check(settings)
     worker.use_device(settings.device)
-    seeds = settings.seeds if settings.stackable else settings.seeds[:1]
-    whole = _Training(settings, seeds)
+    whole = _Training(settings, settings.seeds if settings.stackable else settings.seeds[:1])
     learns = _rule("it learns", lambda: _learns(whole))
     if not learns.kept:
         return [learns]
+    first = _rule("state has the seeds first", lambda: _has_seeds_first(whole))
+    if not first.kept:
+        return [learns, first]
     rules: dict[str, Callable[[_Training], str]] = {
-        "state has the seeds first": _has_seeds_first,
         "the same seeds learn the same": _is_deterministic,
         "a seed learns the same alone": _is_independent,
         "an evaluation changes nothing": _evaluates_untouched,
         "the policy that is kept acts the same": _keeps_policy,
         "a resume goes on exactly": _resumes,
     }
-    return [learns, *(_rule(name, functools.partial(test, whole)) for name, test in rules.items())]
+    return [learns, first, *(_rule(name, functools.partial(test, whole)) for name, test in rules.items())]
 
 
 def _rule(name: str, test: Callable[[], str]) -> Rule:
@@ -162,7 +172,6 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
     whole.train(total)
-    whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     if whole.updates == 0:
         raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
     return f"{whole.updates:,} updates in {total:,} env steps"
@@ -171,6 +180,7 @@ def _learns(whole: _Training) -> str:
 def _has_seeds_first(whole: _Training) -> str:
     checkpoint.check_seeds(whole.learnt(), len(whole.seeds), "state")
     checkpoint.check_seeds(whole.agent.get_policy(), len(whole.seeds), "policy")
+    whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
 
 

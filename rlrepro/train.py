@@ -51,7 +51,7 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
     from rlrepro.record import RunFolder
 
     settings = request.settings
-    _check(settings)
+    check(settings)
     was_there = request.run_dir.exists()
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
@@ -91,7 +91,7 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     if folder.read_json("run.json").get("status") == "finished":
         raise Problem(f"{folder} is finished: there is nothing to resume (rlrepro evaluate {folder} scores it)")
     folder.check_code(settings)
-    _check(settings)
+    check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
     newest = [_newest_checkpoint(folder, settings, seeds) for seeds in settings.groups()]
     steps = {group: None if found is None else found[0] for group, (found, _) in enumerate(newest)}
@@ -142,7 +142,7 @@ def _newest_checkpoint(
     return chosen, newer
 
 
-def _check(settings: Settings) -> None:
+def check(settings: Settings) -> None:
     """`Problem` for what can be known before a run folder is made."""
     from rlrepro.contract import check_contract, check_wrappers
     from rlrepro.plugins import find_env, wrapper_name

@@ -188,6 +188,7 @@ class VectorEnv:
         self._all = np.arange(self._num)
         self._start = int(self.action_space.start) if isinstance(self.action_space, Discrete) else 0
         self._shape = (len(self.seeds), num_envs, *(self.action_space.shape or ()))
+        self._dtype: Any = None
         self._check_every = 64 * num_envs  # a look at each costs a tenth of a step of CartPole
         self._low = self._high = None
         if isinstance(self.action_space, Box):
@@ -219,8 +220,10 @@ class VectorEnv:
         reward and termination are those to learn from, where the environment tells them apart (`info["learn"]`).
         `Problem` where actions are not `[S, N, ...]` as the space has them; their numbers are looked at now and then.
         """
-        if self.num_steps % self._check_every == 0 or action.shape != self._shape:
+        is_due = self.num_steps % self._check_every == 0
+        if is_due or action.shape != self._shape or action.dtype is not self._dtype:
             check_actions(action, self._shape, self.action_space, "act")
+            self._dtype = action.dtype
         flat = action.reshape(self._num, *action.shape[2:])
         if self._low is not None and self._high is not None:
             flat = np.minimum(np.maximum(flat, self._low), self._high)
@@ -239,7 +242,8 @@ class VectorEnv:
                 check_finite(following, reward)
                 self.ended = self._fold(ended)
         except EnvironmentFailed as failure:
-            raise self._stopped(failure.index, failure.what) from failure
+            what = f"{failure.what}{_after(action.reshape(self._num, -1)[failure.index])}"
+            raise self._stopped(failure.index, what) from failure
         fold = self._fold
         self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
         told = self.reward, self.terminated, self.truncated
@@ -287,7 +291,10 @@ class VectorEnv:
 
 
 def check_actions(action: Any, shape: tuple[int, ...], space: gymnasium.Space[Any], method: str) -> None:
-    """`Problem` where an agent's `method` gave what is no array of `shape` with actions of `space`, from 0 on."""
+    """`Problem` where what an agent's `method` gave is no array of `shape` with actions of `space`.
+
+    Those of Discrete count from 0.
+    """
     what = f"the agent's {method} gives"
     if not isinstance(action, np.ndarray):
         raise Problem(f"{what} a {type(action).__name__}, not a NumPy array {list(shape)}")
@@ -300,12 +307,16 @@ def check_actions(action: Any, shape: tuple[int, ...], space: gymnasium.Space[An
         return
     if action.dtype.kind not in "iu":
         raise Problem(f"{what} actions of {action.dtype}, not whole numbers, for {space}")
-    count: Any = 2
-    if isinstance(space, Discrete | MultiDiscrete):
-        count = space.n if isinstance(space, Discrete) else space.nvec
-    outside = (action < 0) | (action >= count)
+    start: Any = space.start if isinstance(space, MultiDiscrete) else 0
+    count: Any = space.n if isinstance(space, Discrete) else getattr(space, "nvec", 2)  # MultiBinary has neither
+    outside = (action < start) | (action >= start + count)
     if outside.any():
         raise Problem(f"{what} the action {action[outside][0]}, which is not in {space}")
+
+
+def _after(action: np.ndarray) -> str:
+    """What an action has to do with the failure that followed it."""
+    return "" if np.isfinite(action).all() else ", after an action with NaN or infinity"
 
 
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:

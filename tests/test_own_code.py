@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 import shutil
 import signal
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rlrepro import loop, own_code
+from rlrepro import importing, loop, own_code
 from rlrepro.errors import Problem
 from rlrepro.papers import bundle
-from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.card_reader import load_card, read_card
 from rlrepro.papers.report import write_report
+from rlrepro.plugins import find_agent
 from tests.conftest import Command, in_a_fork
 
 AGENT = """
@@ -125,6 +129,17 @@ def made(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "moved"
 
 
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process imported, as if the next command had a process of its own."""
+    importing.ran.clear()
+    for name in [name for name in sys.modules if name.startswith("rlrepro_file_")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 def reproduce(*arguments: object, folder: Path) -> tuple[int, str]:
     """In a process of its own: a file that was edited is imported anew."""
     return in_a_fork(["reproduce", *arguments, "--processes", 1], folder)
@@ -136,7 +151,7 @@ def reproduce(*arguments: object, folder: Path) -> tuple[int, str]:
         ("mine.py:Mine", "mine.py", "/card/mine.py:Mine"),
         ("a/b.py", "a/b.py", "/card/a/b.py"),
         ('late.py:Late(by=3, of="x.py:y")', "late.py", '/card/late.py:Late(by=3, of="x.py:y")'),
-        ("../else.py:X", "../else.py", "/else.py:X"),
+        ("./mine.py:Mine", "./mine.py", "/card/mine.py:Mine"),
         ("/abs/mine.py:Mine", "/abs/mine.py", "/abs/mine.py:Mine"),
         ("ppo", None, "ppo"),
         ("package.py_things:Mine", None, "package.py_things:Mine"),
@@ -148,7 +163,7 @@ def test_names_of_files(name: str, file: str | None, whole: str) -> None:
     assert own_code.file_of(name) == file
     assert own_code.from_folder(name, Path("/card")) == whole
     if file is not None and own_code.is_inside(file):
-        assert own_code.to_folder(whole, Path("/card")) == name
+        assert own_code.to_folder(whole, Path("/card")) == name.removeprefix("./")
 
 
 def test_what_is_installed_has_a_version_and_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +171,7 @@ def test_what_is_installed_has_a_version_and_no_hash(tmp_path: Path, monkeypatch
     (tmp_path / "my_module.py").write_text(AGENT)
     monkeypatch.syspath_prepend(tmp_path)
     names = [f"{tmp_path}/mine.py:Mine", "my_module:Mine", "ppo", "sb3:ppo", "gymnasium.wrappers:ClipAction(a=1)"]
-    found = own_code.hashes(names)
+    found = own_code.hashes(own_code.sources(names))
     assert list(found) == [f"{tmp_path}/mine.py", "my_module"]
     assert len(set(found.values())) == 1
     assert list(own_code.copies([*found, "/other/mine.py"]).values()) == ["mine.py", "my_module.py", "mine-2.py"]
@@ -173,8 +188,8 @@ def test_a_card_s_code_lies_beside_it_and_both_can_be_moved(made: Path) -> None:
     assert len(judgement.verdicts[0].score.per_seed) == 2
     (run,) = judgement.results.units["mine-pole"].runs
     assert run["code"] == {
-        "mine.py": own_code.digest(AGENT.encode()),
-        "parts/late.py": own_code.digest(ENV.encode()),
+        "mine.py": digest(AGENT),
+        "parts/late.py": digest(ENV),
     }
     status, printed = reproduce(made, "--seeds", 3, "--into", made, folder=made.parent)
     assert status == 0, printed
@@ -199,10 +214,13 @@ def test_runs_of_edited_code_are_not_pooled(folder: Path, tmp_path: Path) -> Non
     assert "was made with another mine.py" in line
 
 
-def test_a_bundle_has_the_code_and_runs_it_when_trusted(made: Path, tmp_path: Path) -> None:
+def test_a_bundle_has_the_code_and_runs_it_when_trusted(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = bundle.pack(made, tmp_path / "mine.rlrepro.zip")
     assert {"mine.py", "parts/late.py"} <= set(bundle.read_files(file))
     (made / "mine.py").write_text(AGENT + "# edited\n")
+    forget(monkeypatch)
     with pytest.raises(Problem, match=r"is not the mine\.py that the results were made with"):
         bundle.pack(made, tmp_path / "other.rlrepro.zip")
     with pytest.raises(Problem, match="say --trust to run it"):
@@ -218,7 +236,7 @@ def test_code_that_lies_elsewhere_is_in_no_bundle(made: Path, tmp_path: Path, co
     for file in (made / "card.toml", made / "results" / "results.json"):
         file.write_text(file.read_text().replace("mine.py:Mine", f"{tmp_path}/mine.py:Mine"))
     outcome = command("bundle", made, "--into", tmp_path / "mine.rlrepro.zip")
-    assert f"note: {tmp_path}/mine.py is not packed, as it lies outside the card's folder" in outcome.out
+    assert f"note: {tmp_path}/mine.py is not packed: only files in the card's folder" in outcome.out
     assert "parts/late.py" in bundle.read_files(tmp_path / "mine.rlrepro.zip")
     assert not any(path.endswith("mine.py") for path in bundle.read_files(tmp_path / "mine.rlrepro.zip"))
 
@@ -247,8 +265,9 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
         assert command("train", *brief, "--name", "one", "--run-dir", "runs").status == 130
     run = Path("runs/one")
     assert (run / "code" / "mine.py").read_text() == AGENT
-    assert json.loads((run / "run.json").read_text())["code"] == {str(agent): own_code.digest(AGENT.encode())}
+    assert json.loads((run / "run.json").read_text())["code"] == {str(agent): digest(AGENT)}
     agent.write_text(AGENT + "# edited\n")
+    forget(monkeypatch)
     refused = command("train", "--resume", run)
     assert refused.status == 2
     assert refused.err == (
@@ -256,8 +275,101 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
         "or begin a new run\n"
     )
     agent.write_text(AGENT)
+    forget(monkeypatch)
     assert command("train", "--resume", run).status == 0
     agent.write_text(AGENT + "# edited\n")
+    forget(monkeypatch)
     told = command("evaluate", run, "--episodes", "2")
     assert told.status == 0
     assert f"warning: {agent} was changed since {run} was trained with it" in told.err
+
+
+def test_what_is_recorded_is_what_ran(folder: Path, command: Command) -> None:
+    """A file that is edited after it was imported is not the one that trains."""
+    agent = folder / "mine.py"
+    find_agent(f"{agent}:Mine").load()
+    agent.write_text("raise SystemExit\n")
+    brief = ("--agent", f"{agent}:Mine", "--seed", "0", "--total-timesteps", "60", "--name", "one", "--run-dir", "runs")
+    assert command("train", *brief).status == 0
+    assert Path("runs/one/code/mine.py").read_text() == AGENT
+    assert json.loads(Path("runs/one/run.json").read_text())["code"] == {str(agent): digest(AGENT)}
+
+
+def test_what_it_imports_from_its_folder_goes_with_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "helping").mkdir()
+    (folder / "helping" / "__init__.py").write_text("")
+    (folder / "helping" / "deep.py").write_text("import other_helper_of_mine\n")
+    (folder / "other_helper_of_mine.py").write_text("ONE = 1\n")
+    (folder / "unused.py").write_text("")
+    (folder / "mine.py").write_text("from helping import deep\nimport json\n" + AGENT)
+    made = tmp_path / "made"
+    status, printed = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    assert status == 0, printed
+    helpers = {"mine.py", "helping/__init__.py", "helping/deep.py", "other_helper_of_mine.py"}
+    assert {str(file.relative_to(made)) for file in made.rglob("*.py") if "runs" not in file.parts} == helpers | {
+        "parts/late.py"
+    }
+    packed = in_a_fork(["bundle", made, "--into", tmp_path / "mine.rlrepro.zip"], tmp_path)
+    assert packed[0] == 0, packed[1]
+    assert helpers < set(bundle.read_files(tmp_path / "mine.rlrepro.zip"))
+    (folder / "other_helper_of_mine.py").write_text("ONE = 2\n")
+    status, line = reproduce(folder, "--seeds", 3, "--into", made, folder=tmp_path)
+    assert status == 2
+    assert "was made with another other_helper_of_mine.py" in line
+
+
+def test_a_link_to_code_that_was_edited_is_noticed(folder: Path, tmp_path: Path) -> None:
+    (folder / "mine.py").rename(tmp_path / "shared.py")
+    (folder / "mine.py").symlink_to(tmp_path / "shared.py")
+    made = tmp_path / "made"
+    assert reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)[0] == 0
+    (tmp_path / "shared.py").write_text(AGENT + "# edited\n")
+    status, line = reproduce(folder, "--seeds", 3, "--into", made, folder=tmp_path)
+    assert status == 2
+    assert "was made with another mine.py" in line
+
+
+def test_a_refusal_changes_nothing(folder: Path, made: Path, tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in made.rglob("*") if file.is_file() and file.name != ".lock"}
+    (folder / "card.toml").write_text(CARD.replace("total_timesteps = 200", "total_timesteps = 300"))
+    status, line = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    assert status == 2
+    assert "total_timesteps = 200, and the card now says 300" in line
+    assert {file: file.read_bytes() for file in made.rglob("*") if file.is_file() and file.name != ".lock"} == before
+
+
+def test_what_is_unfinished_cannot_go_on_elsewhere(made: Path, tmp_path: Path) -> None:
+    about = next(made.glob("runs/*/*/run.json"))
+    about.write_text(about.read_text().replace('"finished"', '"running"'))
+    for file in (made / "results").iterdir():
+        file.unlink()
+    status, line = reproduce(made, "--seeds", 2, "--into", made, folder=tmp_path)
+    assert status == 2
+    assert "was begun elsewhere, as " in line
+
+
+def test_a_path_that_leads_out_of_the_card_s_folder_is_a_fault(folder: Path) -> None:
+    text = CARD.replace("mine.py:Mine", "../mine.py:Mine").replace("parts/late", "../late")
+    (folder / "card.toml").write_text(text)
+    card, faults = read_card(folder / "card.toml")
+    assert card is None
+    assert [fault.field for fault in faults] == ["environment.pole.wrappers", "implementation.mine.agent"]
+    assert all("leads out of the card's folder: lay it beside the card" in fault.text for fault in faults)
+
+
+def test_results_whose_code_is_another_are_no_bundle(made: Path, tmp_path: Path) -> None:
+    file = bundle.pack(made, tmp_path / "mine.rlrepro.zip")
+    with zipfile.ZipFile(file) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["mine.py"] += b"# doctored\n"
+    manifest = json.loads(files["manifest.json"])
+    manifest["files"]["mine.py"] = {
+        "sha256": hashlib.sha256(files["mine.py"]).hexdigest(),
+        "bytes": len(files["mine.py"]),
+    }
+    files["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    with pytest.raises(Problem, match=r"is not the mine\.py that the results were made with"):
+        bundle.open_bundle(file, tmp_path / "opened", trust=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,20 @@ class Shared(PPO):
         return {**super().get_state(), "average": torch.zeros(7)}
 
 
+class Pointless(PPO):
+    """Has a number without any axis among its tensors."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "average": torch.tensor(1.0)}
+
+
+class Unbuilt(PPO):
+    """Cannot be built."""
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        raise KeyError("no weights")
+
+
 class Scalar(PPO):
     """Gives a metric of all seeds together."""
 
@@ -94,6 +109,7 @@ def broken(agent: type[Any], *flags: str) -> dict[str, str]:
         (Forgetful, "a resume goes on exactly", "after a stop at env step 300, seed 0's agent."),
         (Halved, "the policy that is kept acts the same", "does not act as the greedy policy did"),
         (Shared, "state has the seeds first", "state.agent.average has the shape [7], and its first axis is not"),
+        (Pointless, "state has the seeds first", "state.agent.average has the shape [], and its first axis is not"),
         (Scalar, "it learns", "update gives the metric"),
         (Raising, "an evaluation changes nothing", "it raised KeyError: 'lost', test_rules.py:"),
     ],
@@ -131,3 +147,15 @@ def test_one_seed_a_process_and_an_own_loop(command: Command) -> None:
     assert found["a seed learns the same alone"].kept is None
     assert found["a seed learns the same alone"].told == "it trains one seed a process"
     assert "owns its loop" in command("rules", "--agent", "sb3:ppo").problem
+
+
+def test_what_is_not_the_agent_s_fault_is_told_before(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "import numpy as np\nimport gymnasium\nfrom gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Odd(CartPoleEnv):\n    def reset(self, *, seed=None, options=None):\n"
+        "        obs, info = super().reset()\n        return obs, info\n"
+    )
+    assert "breaks the Gymnasium contract" in command("rules", "--env", f"{tmp_path / 'odd.py'}:Odd").problem
+    assert "leave it out" in command("rules", "--agent", "ppo", "--compile").problem
+    problem = command("rules", "--agent", f"{__name__}:Unbuilt").problem
+    assert "raised KeyError: 'no weights', test_rules.py:" in problem

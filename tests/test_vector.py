@@ -22,7 +22,7 @@ from rlrepro.importing import installed
 from rlrepro.plugins import find_env
 from rlrepro.seeds import env_seed
 from rlrepro.trainer import RecordedEnv
-from rlrepro.vector import Batch, Singles, VectorEnv
+from rlrepro.vector import Batch, Singles, VectorEnv, check_actions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
 
@@ -584,6 +584,46 @@ def test_a_wrapper_that_breaks_the_contract_is_named(case: str) -> None:
 def test_a_sound_wrapper_passes(name: str) -> None:
     bare, wrapped = find_env("Pendulum-v1"), find_env("Pendulum-v1", wrappers=(name,))
     check_wrappers([bare.make, wrapped.make], [name])
+
+
+class Scaled(gym.ActionWrapper[Any, Any, Any]):
+    """Makes its space anew each time that it is asked for."""
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        return Box(-1, 1, (1,), np.float32)
+
+    def action(self, action: Any) -> Any:
+        return 2 * action
+
+
+def test_a_wrapper_that_makes_its_space_anew_passes() -> None:
+    make = find_env("Pendulum-v1").make
+    check_wrappers([make, lambda: Scaled(make())], ["Scaled"])
+
+
+@pytest.mark.parametrize(
+    ("space", "right", "wrong"),
+    [
+        (gym.spaces.MultiDiscrete([2, 3], start=[1, 1]), [1, 3], [0, 1]),
+        (gym.spaces.MultiDiscrete([2, 3]), [1, 2], [2, 0]),
+        (gym.spaces.MultiBinary(2), [1, 0], [2, 0]),
+        (Discrete(3, start=5), 2, 3),
+    ],
+    ids=str,
+)
+def test_actions_are_held_against_their_space(space: gym.Space[Any], right: Any, wrong: Any) -> None:
+    shape = (1, 1, *(space.shape or ()))
+    check_actions(np.array([[right]]), shape, space, "act")
+    with pytest.raises(Problem, match="the agent's act gives the action"):
+        check_actions(np.array([[wrong]]), shape, space, "act")
+
+
+def test_a_failure_after_an_action_that_is_not_finite_says_so() -> None:
+    env = VectorEnv(find_env("Pendulum-v1").batch(2), (3, 7), 1, "Pendulum-v1")
+    env.reset()
+    with pytest.raises(RunStopped, match=r"reward nan, after an action with NaN or infinity \(seed 7"):
+        env.step(np.array([[[0.0]], [[np.nan]]], np.float32), {})
 
 
 # --- snapshots

@@ -393,9 +393,22 @@ def crash(unit: UnitResults, count: int, **how: object) -> UnitResults:
 NO_FAULT = [
     {"steps": 1000},  # its one episode was as long as the two of others
     {"steps": 100, "stopped": "the process of seed 0 was killed (SIGKILL, out of memory?)"},
-    {"steps": 100, "stopped": "interrupted at env step 100"},
+    {"steps": 100, "stopped": "interrupted: stopped at env step 100"},
+    {"steps": 100, "stopped": "runs/a b could not be written: No space left on device"},
     {"steps": 100, "stopped": "the run is going on, or was killed"},
 ]
+
+
+def test_what_an_environment_says_does_not_excuse_it() -> None:
+    for text in (
+        "CartPole-v1 raised OSError: the file could not be written: disk full in step (seed 0, sub-environment 0)",
+        "Mine raised OSError: the simulator was interrupted: no licence in step (seed 0, sub-environment 0)",
+        "Mine raised KeyError: its wheel is not there",
+        "the process of seed 0 was killed (SIGSEGV)",
+        "the process of seed 0 ended without a word (exit code 1)",
+    ):
+        assert history(0, 1.0, stopped=text).broke, text
+    assert not history(0, 1.0).broke
 
 
 @pytest.mark.parametrize(

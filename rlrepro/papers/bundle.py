@@ -14,9 +14,11 @@ A bundle is data: nothing of it is executed, and a card that names code of its o
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import json
 import math
+import os
 import re
 import tempfile
 import tomllib
@@ -96,7 +98,10 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     manifest = {
         "format": BUNDLE_FORMAT,
         "name": name,
-        "files": {path: {"sha256": own_code.digest(data), "bytes": len(data)} for path, data in sorted(files.items())},
+        "files": {
+            path: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+            for path, data in sorted(files.items())
+        },
     }
     files[_MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
     into = into or Path(name + SUFFIX)
@@ -104,19 +109,18 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     return into
 
 
-def elsewhere(card: Card) -> list[str]:
-    """The files of code that the card names and that cannot be packed: they do not lie in its folder."""
-    return [file for file in card.files if not own_code.is_inside(file) or not _MEMBER.fullmatch(file)]
+def unpacked(card: Card) -> list[str]:
+    """The files of code that the card names and that cannot be packed."""
+    return [file for file in card.code(card.named) if file.endswith(".py") and not _MEMBER.fullmatch(file)]
 
 
 def _code(card: Card, results: Results) -> dict[str, bytes]:
     """The code beside the card that it names, by file. `Problem` where it is not what was run."""
-    files = {file: _read(card.folder / file) for file in card.files if file not in elsewhere(card)}
-    now = card.code_hashes(card.named)
+    code = card.code(card.named)
     for run in (run for unit in results.units.values() for run in unit.runs):
-        for file in own_code.changed(_table(run.get("code")), now):
+        for file in own_code.changed(_table(_table(run).get("code")), own_code.hashes(code)):
             raise Problem(f"{card.folder / file} is not the {file} that the results were made with: put that back")
-    return files
+    return {file: data for file, data in code.items() if file.endswith(".py") and _MEMBER.fullmatch(file)}
 
 
 def _read(file: Path) -> bytes:
@@ -148,8 +152,9 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise Problem(f"{file}: {_MANIFEST} gives it no name that a folder can have")
     named = _check_card(files["card.toml"], file, trust)
+    code = {path for one in named if one in files for path in own_code.with_helpers(one, files.get)}
     for path in sorted(path for path in files if path.endswith(".py")):
-        if path not in named:
+        if path not in code:
             raise Problem(f"{file} holds {path!r}, which is no file of a bundle: its card does not name it")
     about = _json(files["results/results.json"], f"{file}: results/results.json")
     units = {f"results/{unit}.csv.gz" for unit in _table(about.get("units"))}
@@ -168,6 +173,7 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
         card, results = load_card(str(folder / "card.toml")), read_results(folder / "results")
     except Problem as problem:
         raise Problem(str(problem).replace(f"{folder}/", f"{file}: ")) from None
+    _code(card, results)
     pages: dict[str, bytes] = {path: files[path] for path in ("report.html", "report.md") if path in files}
     return Bundle(name, card, results, _json(files["verdicts.json"], f"{file}: verdicts.json"), pages)
 
@@ -197,7 +203,7 @@ def read_files(file: Path) -> dict[str, bytes]:
     for path in sorted(set(files) - set(listed) - {_MANIFEST}):
         raise Problem(f"{file}: {path} is in it, but not in its {_MANIFEST}")
     for path in sorted(listed):
-        wanted, found = _table(listed[path]).get("sha256"), own_code.digest(files[path])
+        wanted, found = _table(listed[path]).get("sha256"), hashlib.sha256(files[path]).hexdigest()
         if wanted != found:
             raise Problem(f"{file}: {path} was changed: its SHA-256 is not the one that {_MANIFEST} states")
     return files
@@ -256,7 +262,7 @@ def _check_card(data: bytes, file: Path, trust: bool) -> set[str]:
             f"{file}: its card names {what} {name[:100]!r}, code that is no installed plug-in; "
             "read that code, and say --trust to run it"
         )
-    return {code for _, name in named if (code := own_code.file_of(name)) is not None}
+    return {os.path.normpath(code) for _, name in named if (code := own_code.file_of(name)) is not None}
 
 
 def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -574,8 +580,8 @@ def main(arguments: Sequence[str]) -> int:
     if not folder.exists():
         folder = find_card(asked.reproduction).parent
     file = pack(folder, asked.into)
-    for code in elsewhere(load_card(str(folder / "card.toml"))):
-        print(f"note: {code} is not packed, as it lies outside the card's folder: elsewhere nothing can be run again")
+    for code in unpacked(load_card(str(folder / "card.toml"))):
+        print(f"note: {code} is not packed: only files in the card's folder with plain names are")
     print(f"{file}  {file.stat().st_size:,} bytes; to check it: rlrepro verify {file}")
     return 0
 

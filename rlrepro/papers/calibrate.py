@@ -430,8 +430,9 @@ def markdown(found: dict[str, Any]) -> str:
         "## Spreads far apart",
         "",
         f"Both are known, one ten times the other; paper seeds {', '.join(map(str, FAR_PAPER_SEEDS))}, else as above. "
-        "What a paper's few seeds did not show of a wide spread no test can see, nor what ten of ours did not that all "
-        "met the cap: such rates are not held to 5 %. *Above* and *below* are where ours is the wide one.",
+        "Where ours is the wide one, *above* and *below* hold at any number of seeds. What a paper's few seeds did not "
+        "show of a wide spread no test can see, nor what ten of ours did not that all met the cap: those rates are not "
+        "held to 5 %.",
         "",
         "| seeds | returns | ours ten times: reproduced on the margin | ours ten times: above or below at equality "
         "| the paper's ten times: reproduced on the margin | the paper's ten times: above or below at equality |",

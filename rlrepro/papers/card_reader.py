@@ -189,6 +189,12 @@ def _environment(reader: Reader, name: str, values: Any) -> Environment:
         table.fault("differs", f'is missing: what differs between {paper} and {run} ("nothing" is an answer)')
     kwargs = table.get("kwargs", is_json, "a table of arguments: numbers, texts, truth values, lists", {})
     wrappers = table.texts("wrappers", "a list of wrappers, as --wrapper takes them")
+    for field, names in (("run", (run,)), ("wrappers", wrappers)):
+        try:
+            for one in names:
+                reader.whole(one)
+        except Problem as problem:
+            table.fault(field, str(problem))
     random, best = table.number("random", default=None), table.number("best", default=None)
     if (random is None) != (best is None):
         table.fault("best" if best is None else "random", "is missing: a normalised score needs both random and best")

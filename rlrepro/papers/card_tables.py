@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class Reader:
 
     def whole(self, name: str) -> str:
         """What the card names, a file's path taken from the card's folder."""
-        return own_code.from_folder(name, Path(self.file).resolve().parent)
+        return own_code.from_folder(name, Path(os.path.abspath(self.file)).parent)
 
     def fault(self, path: toml_lines.Path, text: str) -> None:
         near = path

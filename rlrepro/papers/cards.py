@@ -8,6 +8,7 @@ docs/read-a-paper.md says how to read a paper for its card; `rlrepro card new` w
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ class Card:
     @property
     def folder(self) -> Path:
         """Where code of its own lies: a file that the card names is read from there."""
-        return self.file.resolve().parent
+        return Path(os.path.abspath(self.file)).parent
 
     def whole(self, name: str) -> str:
         """An agent, an environment, a wrapper or a function that the card names, its file's path made whole."""
@@ -159,15 +160,10 @@ class Card:
             names += [environment.run, *environment.wrappers]
         return tuple(dict.fromkeys(names))
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files among these, as it names them."""
-        return tuple(dict.fromkeys(file for name in self.named if (file := own_code.file_of(name)) is not None))
-
-    def code_hashes(self, names: Iterable[str]) -> dict[str, str]:
-        """The SHA-256 of the code that these of `named` are, by file, named from the card's folder, or by module."""
-        found = own_code.hashes(map(self.whole, names))
-        return {own_code.to_folder(name, self.folder): digest for name, digest in found.items()}
+    def code(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The code that these of `named` are, by file (from the card's folder where it lies there) or by module."""
+        found = own_code.sources(map(self.whole, names))
+        return {own_code.to_folder(name, self.folder): data for name, data in found.items()}
 
     def protocol_of(self, claim: Claim | Order) -> Protocol:
         """How a claim's number is made."""

@@ -52,7 +52,8 @@ def _reason(about: Mapping[str, Any]) -> str:
     status = about.get("status")
     if status == "running":
         return "the run is going on, or was killed"
-    return str(about.get("reason") or status or "run.json does not say that it is finished")
+    reason = str(about.get("reason") or status or "run.json does not say that it is finished")
+    return f"interrupted: {reason}" if status == "interrupted" else reason
 
 
 def _lines(path: Path, *columns: str) -> tuple[bytes, list[int]]:

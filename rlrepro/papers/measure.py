@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rlrepro import own_code
 from rlrepro.errors import Problem, nearest, one_line
 from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 from rlrepro.papers.cards import Card
@@ -85,7 +86,7 @@ def measure(
     runs = list(have.runs) if have else []
     lacking = [seed for seed in seeds if seed not in histories]
     environment = card.environments[unit.environment]
-    code = card.code_hashes([settings["function"], environment.run, *environment.wrappers])
+    code = own_code.hashes(card.code([settings["function"], environment.run, *environment.wrappers]))
     begun = {**circumstances(command), "status": "finished", **({"code": code} if code else {})}
     done: list[int] = []
     for first in range(0, len(lacking), GROUP):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -168,9 +169,14 @@ def refuse(claimed: Protocol, scored: Protocol) -> str | None:
     return None
 
 
-#: in the reason of a seed that did not finish: nothing is said of its agent, and the run goes on when asked to
-RESUMABLE = ("was killed (SIGKILL", "was killed (SIGTERM", "could not be written")
-CUT_SHORT = (*RESUMABLE, "interrupted", "or was killed", "it ended by itself", "is not there")
+#: reasons of a seed that did not finish which say nothing of its agent: the run goes on when asked to …
+RESUMABLE = re.compile(
+    r"the process of seeds? [\d, ]+ was killed \(SIG(KILL|TERM)|(?!.* raised ).+ could not be written: "
+)
+#: … or was stopped from outside, as `rlrepro.papers.histories` words it
+CUT_SHORT = re.compile(
+    rf"{RESUMABLE.pattern}|interrupted: |the run is going on|it ended by itself$|its \S+ is not there$"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +194,7 @@ class History:
     @property
     def broke(self) -> bool:
         """Whether its training came to a bad end by itself, and was not only cut short from outside."""
-        return bool(self.stopped) and not any(words in self.stopped for words in CUT_SHORT)
+        return bool(self.stopped) and not CUT_SHORT.match(self.stopped)
 
     def points(self, returns: str) -> np.ndarray:
         return self.episodes if returns == "training" else self.evaluations

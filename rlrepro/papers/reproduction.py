@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -140,10 +141,11 @@ class Reproduction:
 
     def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
         results = self._results()
-        self._bring_card(results)
+        self._check_code(results)
+        for unit, seeds in units:
+            self._check_same(self._settings(unit, seeds), results.units.get(unit.name), self.folder / "results")
+        self._bring_card()
         plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
-        for unit, _, settings in plans:
-            self._check_same(settings, results.units.get(unit.name), self.folder / "results")
         failed = []
         for index, (unit, seeds, settings) in enumerate(plans, 1):
             title = f"\\[{index}/{len(plans)}] {unit.implementation} on {unit.environment}"
@@ -167,26 +169,27 @@ class Reproduction:
                 failed.append(unit.name)
         return failed
 
-    def _bring_card(self, results: Results) -> None:
-        """Copy the card here, with the code that lies beside it: from now on these are what runs.
-
-        `Problem` where that code is not what the runs that are there were made with.
-        """
-        now = self.card.code_hashes(self.card.named)
+    def _check_code(self, results: Results) -> None:
+        """`Problem` where the card's code is not what the runs that are there were made with."""
+        now = own_code.hashes(self.card.code(self.card.named))
         runs = [(self.folder / "results", run) for unit in results.units.values() for run in unit.runs]
         runs += [(run, self._about(run)) for run in sorted((self.folder / "runs").glob("*/*")) if run.is_dir()]
         for place, run in runs:
             for name in own_code.changed(run.get("code") or {}, now):
                 raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
-        for file in filter(own_code.is_inside, self.card.files):
-            make_folder((self.folder / file).parent)
-            write_whole(self.folder / file, own_code.read(self.card.folder / file))
+
+    def _bring_card(self) -> None:
+        """Copy the card here, with the code that lies beside it: from now on these are what runs."""
+        for file, data in self.card.code(self.card.named).items():
+            if file.endswith(".py") and own_code.is_inside(file):
+                make_folder((self.folder / file).parent)
+                write_whole(self.folder / file, data)
         write_whole(self.folder / "card.toml", self.card.text.encode())
         self.card = dataclasses.replace(self.card, file=self.folder / "card.toml")
 
     def _about(self, run: Path) -> dict[str, Any]:
         """What its run.json says, with the code in this folder named from here."""
-        about, here = RunFolder(run).read_json("run.json"), self.folder.resolve()
+        about, here = RunFolder(run).read_json("run.json"), Path(os.path.abspath(self.folder))
         if "code" in about:
             about["code"] = {own_code.to_folder(name, here): digest for name, digest in about["code"].items()}
         return about
@@ -220,6 +223,8 @@ class Reproduction:
             self._check_same(settings, found, path)
             if folder.read_json("run.json").get("status") == "finished":
                 continue
+            if found.named_code != settings.named_code:
+                raise Problem(f"{path} was begun elsewhere, as {found.agent}, and cannot go on here: move it away")
             problems += self._attempt(path, lambda path=path: train.resume(path, brief=True), settings, found.seeds)
         have = self._gather(runs, settings, have)
         lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
@@ -250,7 +255,7 @@ class Reproduction:
                 raise  # never began: the card asks for what cannot be
             if len(seeds) == 1:
                 return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
-            if any(words in str(problem) for words in RESUMABLE):
+            if RESUMABLE.search(str(problem)):
                 return [str(problem).split("; go on with")[0]]
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
             names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))

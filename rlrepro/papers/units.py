@@ -231,12 +231,18 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], folder: Pat
     """
     defaults = {one.name: one.default for one in dataclasses.fields(Settings)}
     for name, value in wanted.items():
+        if name in ("agent", "env", "function") and own_code.is_same_name(value, str(found.get(name, value))):
+            continue
         if name == "sources" or (name not in found and name in ("frames_per_step", "stackable")):  # told, not chosen
             continue
         if name not in found:
             default = defaults.get(name, dataclasses.MISSING)
             if value != default:
                 yield name, value, None if default is dataclasses.MISSING else default
+            continue
+        if name == "wrappers" and len(value) == len(found[name]):
+            if not all(map(own_code.is_same_name, value, found[name])):
+                yield name, value, found[name]
             continue
         if name != "hyperparameters" or "function" in wanted:
             if value != found[name]:
