@@ -385,7 +385,8 @@ def _test_rows(
     decision = verdict.decision
     tests = {
         "": "two one-sided t tests of equivalence (Schuirmann, 1987) and a t test of difference (Welch, 1947), "
-        "with guarded variances and Satterthwaite's degrees of freedom",
+        "with guarded variances and Satterthwaite's degrees of freedom "
+        f"(with fewer than {stats.MIN_SEEDS} seeds of ours, at most ours)",
         "about": "two one-sided t tests that our mean lies in the band (Schuirmann, 1987) and a t test of difference, "
         "with a guarded variance",
     }

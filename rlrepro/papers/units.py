@@ -248,7 +248,7 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], folder: Pat
             if value != found[name]:
                 yield name, value, found[name]
             continue
-        agent = own_code.from_folder(str(found.get("agent") or wanted["agent"]), folder)
+        agent = own_code.from_folder(str(wanted["agent"]), folder)
         fields = find_agent(agent).description()[0].__dataclass_fields__
         for key in {**value, **found[name]}:
             default = fields[key].default if key in fields else None
