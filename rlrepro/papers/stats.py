@@ -191,17 +191,8 @@ def one_sided(difference: Number, se: Number, df: Number) -> tuple[Array, Array]
     return special.stdtr(df, -t), special.stdtr(df, t)
 
 
-def tost(x: Values, y: Values, margin: float) -> float:
-    """p of two one-sided Welch tests (Schuirmann, 1987) against |mean(x) − mean(y)| ≥ margin.
-
-    As statsmodels' `ttost_ind(usevar="unequal")`.
-    """
-    plain = welch(x, y)
-    return float(equivalence_p(plain.difference, plain.se, plain.df, margin))
-
-
 def equivalence_p(difference: Number, se: Number, df: Number, margin: float) -> Array:
-    """The larger p of the two one-sided tests, elementwise."""
+    """p of the two one-sided tests (Schuirmann, 1987) against |difference| ≥ margin, the larger, elementwise."""
     _, below = one_sided(np.abs(difference) - margin, se, df)
     return below
 
