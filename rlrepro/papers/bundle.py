@@ -117,10 +117,15 @@ def unpacked(card: Card) -> list[str]:
 def _code(card: Card, results: Results) -> dict[str, bytes]:
     """The code beside the card that it names, by file. `Problem` where it is not what was run."""
     code = card.code(card.named)
-    for run in (run for unit in results.units.values() for run in unit.runs):
-        for file in own_code.changed(_table(_table(run).get("code")), own_code.hashes(code)):
-            raise Problem(f"{card.folder / file} is not the {file} that the results were made with: put that back")
+    _check_code(card, results, code)
     return {file: data for file, data in code.items() if file.endswith(".py") and _MEMBER.fullmatch(file)}
+
+
+def _check_code(card: Card, results: Results, code: Mapping[str, bytes]) -> None:
+    now = own_code.hashes(code)
+    for run in (run for unit in results.units.values() for run in unit.runs):
+        for file in own_code.changed(_table(_table(run).get("code")), now):
+            raise Problem(f"{card.folder / file} is not the {file} that the results were made with: put that back")
 
 
 def _read(file: Path) -> bytes:
@@ -173,7 +178,7 @@ def open_bundle(file: Path, place: Path, trust: bool = False) -> Bundle:
         card, results = load_card(str(folder / "card.toml")), read_results(folder / "results")
     except Problem as problem:
         raise Problem(str(problem).replace(f"{folder}/", f"{file}: ")) from None
-    _code(card, results)
+    _check_code(card, results, {path: data for path, data in files.items() if path.endswith(".py")})
     pages: dict[str, bytes] = {path: files[path] for path in ("report.html", "report.md") if path in files}
     return Bundle(name, card, results, _json(files["verdicts.json"], f"{file}: verdicts.json"), pages)
 
@@ -460,6 +465,7 @@ def _facts(results: Results, units: Sequence[Unit]) -> dict[str, set[str]]:
             git = _table(run.get("git"))
             values = {**_table(run.get("versions")), **_table(run.get("hardware")), "commit": git.get("commit")}
             values.pop("cores", None)
+            values |= {file: str(digest)[:10] for file, digest in _table(run.get("code")).items()}
             for name, value in values.items():
                 facts.setdefault(name, set()).add(str(value))
     return facts
