@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 _STDLIB = sysconfig.get_path("stdlib")
+INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")  #: in the paths of what pip, or a distribution, installed
 
 
 class Problem(Exception):
@@ -59,5 +61,5 @@ def place_of(error: BaseException) -> str:
     Frames are those below the one that caught it.
     """
     frames = traceback.extract_tb(error.__traceback__)[1:]
-    own = [f for f in frames if not f.filename.startswith(("<", _STDLIB)) and "site-packages" not in f.filename]
+    own = [f for f in frames if not f.filename.startswith(("<", _STDLIB)) and not INSTALLED.search(f.filename)]
     return f", {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""

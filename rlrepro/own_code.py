@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from rlrepro.errors import Problem
+from rlrepro.errors import INSTALLED, Problem
 from rlrepro.importing import ran
 
 _FILE = re.compile(r"(.+?\.py)(?=[:(]|$)(.*)", re.DOTALL)
@@ -76,7 +76,7 @@ def sources(names: Iterable[str]) -> dict[str, bytes]:
         except (ImportError, ValueError, AttributeError):  # `sb3:ppo` names a family
             continue
         origin = Path(spec.origin) if spec is not None and spec.origin else None
-        if origin is not None and origin.suffix == ".py" and "site-packages" not in origin.parts:
+        if origin is not None and origin.suffix == ".py" and not INSTALLED.search(str(origin)):
             found[module] = read(origin)
     return found
 

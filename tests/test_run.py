@@ -238,7 +238,7 @@ def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
         assert whole_state(folder, seed) == whole_state(whole, seed)
 
 
-@pytest.mark.parametrize("case", ["ppo", "dqn"])
+@pytest.mark.parametrize("case", [pytest.param("ppo", marks=pytest.mark.slow), "dqn"])
 def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_bytes(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
