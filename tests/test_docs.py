@@ -53,7 +53,8 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path) -> None:
         elif language == "bash":
             for line in body.splitlines():
                 trains = line.startswith("python -m rlrepro.train") and "--help" not in line
-                command = f"{line} {SHORT}" if trains else line
+                evaluates = line.startswith("rlrepro evaluate") and "--episodes" not in line
+                command = f"{line} {SHORT}" if trains else f"{line} --episodes 5" if evaluates else line
                 status, printed = run(command, tmp_path)
                 assert status == 0, f"{command}\n{printed}"
                 ran += 1
