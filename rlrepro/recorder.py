@@ -120,11 +120,19 @@ class Journal:
         losses = [v for tag, v in values.items() if tag.startswith("losses/") and tag != "losses/explained_variance"]
         if losses and not self._warned_not_finite and not np.isfinite(losses).all():
             bad = [seed for row, seed in enumerate(self.job.seeds) if not np.isfinite([v[row] for v in losses]).all()]
-            self._warned_not_finite = True
-            self.send(
-                "warn",
-                text=f"the losses of seed {bad[0]} are not finite since env step {env_step:,}: it diverged",
-            )
+            diverged = [seed for seed in bad if seed in self._not_finite()]  # others may just not have learnt
+            if diverged:
+                self._warned_not_finite = True
+                self.send(
+                    "warn",
+                    text=f"the losses of seed {diverged[0]} are not finite since env step {env_step:,}: it diverged",
+                )
+
+    def _not_finite(self) -> set[int]:
+        """The seeds whose policy holds NaN or infinity."""
+        values = loop.as_metrics(self.policy.get_policy()).values()
+        floats = [v.reshape(len(self.job.seeds), -1) for v in values if v.dtype.kind == "f"]
+        return {seed for row, seed in enumerate(self.job.seeds) if not all(np.isfinite(v[row]).all() for v in floats)}
 
     def _write_metrics(self, env_step: int, values: Mapping[str, np.ndarray]) -> None:
         wall_time = round(time.time(), 3)

@@ -329,6 +329,13 @@ def test_a_link_to_code_that_was_edited_is_noticed(folder: Path, tmp_path: Path)
     assert "was made with another mine.py" in line
 
 
+def test_the_page_of_a_card_that_is_not_the_kit_s_names_the_file_beside_it(made: Path, folder: Path) -> None:
+    """Whatever lies in the working directory."""
+    shutil.copytree(made, folder.parent / "elsewhere" / "moved")
+    write_report(made)
+    assert "python -m rlrepro.reproduce card.toml --seeds 2" in (made / "report.md").read_text()
+
+
 def test_a_refusal_changes_nothing(folder: Path, made: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in made.rglob("*") if file.is_file() and file.name != ".lock"}
     (folder / "card.toml").write_text(CARD.replace("total_timesteps = 200", "total_timesteps = 300"))

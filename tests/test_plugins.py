@@ -304,6 +304,19 @@ def test_a_metric_of_all_seeds_together_is_refused(runs: Runs, tmp_path: Path) -
     assert "the agent's update gives the metric 'losses/reward' of shape [], not [1]: [S]" in problem
 
 
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_losses_that_are_no_numbers_are_divergence_where_the_policy_is_broken_too(
+    is_broken: bool, runs: Runs, tmp_path: Path
+) -> None:
+    """NaN is also what an agent gives for a seed that had nothing to learn from."""
+    source = AGENT.replace("batch.reward.mean((1, 2))", "batch.reward.mean((1, 2)) * float('nan')")
+    if is_broken:
+        source = source.replace('return {"choice": self.choice}', 'return {"choice": self.choice / 0.0 * 0.0}')
+    outcome = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seeds", "2",
+                         "--log-every", "20")  # fmt: skip
+    assert outcome.out.count("the losses of seed 0 are not finite since env step 20: it diverged") == is_broken
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

@@ -9,9 +9,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlrepro.errors import Problem
 from rlrepro.papers import stats
-from rlrepro.papers.card_reader import find_card
+from rlrepro.papers.card_reader import own_cards
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.spreads import SHORT
 from rlrepro.papers.units import unit_name
@@ -136,11 +135,8 @@ def commands(judgement: Judgement, claim: str | None = None) -> str:
 
 def _card_name(card: Card) -> str:
     """What names it for a reader: the kit's own name, or the file that lies beside the page."""
-    try:
-        ours = find_card(card.name).resolve().read_text(encoding="utf-8") == card.text
-    except (Problem, OSError):
-        return "card.toml"
-    return card.name if ours else "card.toml"
+    own = (path.read_text(encoding="utf-8") for path in own_cards() if path.parent.name == card.name)
+    return card.name if card.text in own else "card.toml"
 
 
 def combined(claim: Claim) -> str:
