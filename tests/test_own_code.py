@@ -336,6 +336,11 @@ def test_the_page_of_a_card_that_is_not_the_kit_s_names_the_file_beside_it(made:
     assert "python -m rlrepro.reproduce card.toml --seeds 2" in (made / "report.md").read_text()
 
 
+def test_a_new_card_names_code_from_its_folder(folder: Path, command: Command) -> None:
+    assert command("card", "new", "--agent", folder / "mine.py:Mine", "--into", folder / "new.toml").status == 0
+    assert 'agent = "mine.py:Mine"' in (folder / "new.toml").read_text()
+
+
 def test_a_refusal_changes_nothing(folder: Path, made: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in made.rglob("*") if file.is_file() and file.name != ".lock"}
     (folder / "card.toml").write_text(CARD.replace("total_timesteps = 200", "total_timesteps = 300"))

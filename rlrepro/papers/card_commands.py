@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
@@ -31,7 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     """`rlrepro card`; the exit status."""
     parser = Parser(prog="rlrepro card", description="Begin a card, find its faults, or see how two cards differ.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="new|check|diff", parser_class=Parser)
-    new = commands.add_parser("new", help="write a commented skeleton of a card", description=skeleton.__doc__)
+    new = commands.add_parser(
+        "new", help="write a commented skeleton of a card", description=(skeleton.__doc__ or "").partition("\n")[0]
+    )
     new.add_argument("--agent", default="ppo", metavar="AGENT", help="as python -m rlrepro.train takes it (ppo)")
     new.add_argument("--env", default="CartPole-v1", metavar="ENV", help="likewise (CartPole-v1)")
     new.add_argument("--into", type=Path, metavar="FILE", help="where to write it (standard output)")
@@ -47,11 +52,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _new(asked: argparse.Namespace) -> int:
-    text = skeleton(asked.agent, asked.env)
     if asked.into is None:
-        print(text, end="")
+        print(skeleton(asked.agent, asked.env), end="")
         return 0
     into = asked.into / "card.toml" if asked.into.is_dir() else asked.into
+    text = skeleton(asked.agent, asked.env, into.parent)
     if into.exists():
         raise Problem(f"{into} is there already; choose another --into")
     make_folder(into.parent)
@@ -60,14 +65,18 @@ def _new(asked: argparse.Namespace) -> int:
     return 0
 
 
-def skeleton(agent: str, env: str) -> str:
-    """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault."""
+def skeleton(agent: str, env: str, folder: Path = Path()) -> str:
+    """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
+
+    Files are named from the card's `folder`.
+    """
     from rlrepro.plugins import find_agent
     from rlrepro.settings import Request, parse_train
 
     asked = parse_train(["--agent", agent, "--env", env, "--seeds", "0,"])
     assert isinstance(asked, Request)
     settings = asked.settings
+    named_from_there = functools.partial(own_code.to_folder, folder=Path(os.path.abspath(folder)))
     config_class, _, _ = find_agent(settings.agent).description()
     helps = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(config_class)}
     groups: dict[str, list[tuple[str, Any, str]]] = {}
@@ -87,10 +96,10 @@ def skeleton(agent: str, env: str) -> str:
         format=CARD_FORMAT,
         task=_toml(task),
         task_key=_key(task),
-        env=_toml(env),
+        env=_toml(named_from_there(settings.env)),
         name=_toml(name),
         key=_key(name),
-        agent=_toml(settings.agent),
+        agent=_toml(named_from_there(settings.agent)),
         hyperparameters=hyperparameters,
         spreads="\n".join(f"#   {_toml(kind)}: {text}" for kind, text in SPREADS.items()),
         statistics="\n".join(f"#   {_toml(kind)}: {text}" for kind, text in STATISTICS.items()),

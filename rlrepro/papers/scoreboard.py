@@ -15,7 +15,7 @@ from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.markdown import insert, md, table_row
 from rlrepro.papers.results import read_results
-from rlrepro.papers.rows import SYMBOLS, row_of
+from rlrepro.papers.rows import SYMBOLS, count_of, row_of
 from rlrepro.papers.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
@@ -109,7 +109,7 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     verdicts = [verdict for judgement in judgements for verdict in judgement.verdicts]
     reproduced = [verdict for verdict in verdicts if verdict.word == "reproduced"]
     papers = f"{len(judgements)} reproduction{'s' * (len(judgements) != 1)}"
-    lines = [f"{len(verdicts)} claims of {papers}: **{_counted(judgements)}**."]
+    lines = [f"{count_of(len(verdicts), 'claim')} of {papers}: **{_counted(judgements)}**."]
     if kinds := Counter(verdict.means for verdict in reproduced):
         lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
     if controls := sum(verdict.is_control for verdict in reproduced):
