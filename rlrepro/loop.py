@@ -127,6 +127,7 @@ def evaluate(
         high = action_space.high  # type: ignore[attr-defined]
     num_slots = evaluation_slots(num_episodes)
     shape = (num_seeds, num_slots)
+    wanted = (*shape, *(action_space.shape or ()))
     episode = np.tile(np.arange(num_slots), num_seeds)  # which episode each slot plays
     row = np.repeat(np.arange(num_seeds), num_slots)
 
@@ -145,7 +146,7 @@ def evaluate(
         obs = begin(np.arange(len(active)))
         while active.any():
             action = agent.predict(obs.reshape(*shape, *obs.shape[1:]), streams, deterministic)
-            check_actions(action, (*shape, *(action_space.shape or ())), action_space, "predict")
+            check_actions(action, wanted, action_space, "predict")
             flat = action.reshape(len(active), *action.shape[2:])
             flat = flat + start if low is None else np.clip(flat, low, high)
             obs, reward, terminated, truncated = batch.step(flat, active)

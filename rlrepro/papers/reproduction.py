@@ -142,10 +142,11 @@ class Reproduction:
     def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
         results = self._results()
         self._check_code(results)
-        for unit, seeds in units:
-            self._check_same(self._settings(unit, seeds), results.units.get(unit.name), self.folder / "results")
-        self._bring_card()
         plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
+        for unit, _, settings in plans:
+            self._check_same(settings, results.units.get(unit.name), self.folder / "results")
+        if self._bring_card():  # what runs is named from here
+            plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
         failed = []
         for index, (unit, seeds, settings) in enumerate(plans, 1):
             title = f"\\[{index}/{len(plans)}] {unit.implementation} on {unit.environment}"
@@ -178,14 +179,16 @@ class Reproduction:
             for name in own_code.changed(run.get("code") or {}, now):
                 raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
 
-    def _bring_card(self) -> None:
-        """Copy the card here, with the code that lies beside it: from now on these are what runs."""
-        for file, data in self.card.code(self.card.named).items():
-            if file.endswith(".py") and own_code.is_inside(file):
-                make_folder((self.folder / file).parent)
-                write_whole(self.folder / file, data)
+    def _bring_card(self) -> bool:
+        """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code."""
+        named = self.card.code(self.card.named).items()
+        code = {file: data for file, data in named if file.endswith(".py") and own_code.is_inside(file)}
+        for file, data in code.items():
+            make_folder((self.folder / file).parent)
+            write_whole(self.folder / file, data)
         write_whole(self.folder / "card.toml", self.card.text.encode())
         self.card = dataclasses.replace(self.card, file=self.folder / "card.toml")
+        return bool(code)
 
     def _about(self, run: Path) -> dict[str, Any]:
         """What its run.json says, with the code in this folder named from here."""
