@@ -13,7 +13,7 @@ from rlrepro.papers.measure import find_measurement
 from rlrepro.papers.published import load_book
 from rlrepro.papers.report import write_report
 from rlrepro.papers.results import read_results
-from rlrepro.papers.scoreboard import BEGIN, END, scoreboard
+from rlrepro.papers.scoreboard import BEGIN, END, judged, scoreboard
 from rlrepro.papers.units import check_unit, settings_of, units_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,11 +76,11 @@ def test_what_its_results_tell_of_where_they_were_made(folder: Path) -> None:
     assert all(not h.stopped for unit in units.values() for h in unit.histories)
 
 
-@pytest.mark.parametrize(("page", "summary"), [("README.md", True), ("docs/scoreboard.md", False)])
-def test_the_scoreboards_are_theirs(page: str, summary: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scoreboards_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    text = Path(page).read_text(encoding="utf-8")
-    shown = text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
-    folders = [Path("experiments") / folder.name for folder in DONE]
-    idle = [file.parent for file in sorted(Path("experiments").glob("*/card.toml")) if file.parent not in folders]
-    assert shown == scoreboard(folders, Path(page).parent, summary, idle).strip(), "make pages"
+    judgements = judged([Path("experiments") / folder.name for folder in DONE])
+    idle = [file.parent for file in sorted(Path("experiments").glob("*/card.toml")) if file.parent not in judgements]
+    for page, summary in ((Path("README.md"), True), (Path("docs/scoreboard.md"), False)):
+        text = page.read_text(encoding="utf-8")
+        shown = text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
+        assert shown == scoreboard(judgements, page.parent, summary, idle).strip(), f"{page}: make pages"

@@ -21,7 +21,7 @@ from rlrepro.papers.report import write_report
 from rlrepro.papers.reproduction import Reproduction
 from rlrepro.papers.reproduction import main as reproduce
 from rlrepro.papers.results import Results, read_results, write_results
-from rlrepro.papers.scoreboard import scoreboard
+from rlrepro.papers.scoreboard import judged, scoreboard
 from rlrepro.papers.units import choose, seeds_of, units_of
 from rlrepro.papers.verdict import Verdict, judge
 from tests.conftest import Command
@@ -462,7 +462,7 @@ def test_a_page_is_made_of_what_was_measured(functions: Path, tmp_path: Path) ->
     assert (rows["three"]["kind"], rows["three"]["values"]) == ("exact", [0.1, 0.2, 0.3])
     assert rows["three"]["measured"] == pytest.approx([0.1, 0.2, 0.3])
     assert (rows["bound"]["kind"], len(rows["bound"]["per_seed"])) == ("at most", 40)
-    assert "0.58580 (computed)" in scoreboard([tmp_path / "out"], tmp_path)
+    assert "0.58580 (computed)" in scoreboard(judged([tmp_path / "out"]), tmp_path)
 
 
 def test_the_card_s_change_is_noticed(functions: Path, tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ import pytest
 
 from rlrepro.errors import Problem
 from rlrepro.importing import installed
-from rlrepro.papers.proofs import HEAD, Learned, agreement, described, table
+from rlrepro.papers.proofs import (
+    HEAD,
+    LEARNING_HEAD,
+    Learned,
+    Shown,
+    agreement,
+    described,
+    learning_table,
+    reproductions,
+    table,
+)
 from tests.conftest import Command
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -22,8 +32,8 @@ def test_a_row_says_what_the_agent_serves() -> None:
     assert described("dqn")[1].startswith("Deep Q-networks (Mnih et al., 2015")
 
 
-def test_every_agent_has_a_row_and_no_cell_is_empty(tmp_path: Path) -> None:
-    lines = table(list(installed("agents")), tmp_path, {}, {}).splitlines()
+def test_every_agent_has_a_row_and_no_cell_is_empty() -> None:
+    lines = table(list(installed("agents")), {}, {}, {}).splitlines()
     assert len(lines) == 2 + len(installed("agents"))
     for line in lines:
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -31,18 +41,49 @@ def test_every_agent_has_a_row_and_no_cell_is_empty(tmp_path: Path) -> None:
         assert all(cells)
 
 
+def cells_of(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines()[2:]]
+
+
 def test_learning_and_claims_come_from_the_committed_results() -> None:
-    row = table(["dqn"], EXPERIMENTS, {"dqn": {"Stable-Baselines3's train()": 3.9e-6}}, {}).splitlines()[-1]
-    assert "Stable-Baselines3's train() (4e-06)" in row
-    assert re.search(r"MountainCar-v0 -1\d\d\.\d \[-1.*?, -1.*?\] \(\d+ seeds, rl-zoo3-dqn\), sb3 -1\d\d\.\d", row)
-    assert re.search(r"\d+ reproduced", row)
+    found = reproductions(EXPERIMENTS)
+    (row,) = cells_of(table(["dqn"], found, {"dqn": {"Stable-Baselines3's train()": 3.9e-6}}, {}))
+    assert row[HEAD.index("equal to")] == "Stable-Baselines3's train() (4e-06)"
+    assert re.fullmatch(r"\d+ tasks, \d+ beside Stable-Baselines3, none below", row[HEAD.index("learns")])
+    assert re.search(r"\d+ reproduced", row[HEAD.index("claims")])
+    rows = cells_of(learning_table(["dqn"], found, Path("docs")))
+    assert len({row[1] for row in rows}) == len(rows) >= 5
+    (car,) = [dict(zip(LEARNING_HEAD, row, strict=True)) for row in rows if row[1] == "MountainCar-v0"]
+    assert (car["env steps"], car["returns"]) == ("120,000", "evaluation")
+    assert re.fullmatch(r"−1\d\d\.\d \[−1\d\d\.\d, −1\d\d\.\d\] \(20\)", car["ours"])
+    assert re.fullmatch(r"−1\d\d\.\d \[−1\d\d\.\d, −1\d\d\.\d\] \(10\)", car["Stable-Baselines3"])
+    assert car["reproduction"].startswith("[rl-zoo3-dqn](")
 
 
-def test_probes_that_apply_are_counted_and_failures_named(tmp_path: Path) -> None:
+def test_a_task_has_one_row_with_the_peer_first_and_what_is_below_is_said() -> None:
+    good, bad = np.array([9.0, 9.5, 9.1]), np.array([1.0, 1.5, 1.2])
+    alone = Learned("CartPole-v1", Path("e/alone"), 5, "training", good, np.empty(0))
+    beside = Learned("CartPole-v1", Path("e/beside"), 5000, "evaluation", bad, good)
+    other = Learned("Acrobot-v1", Path("e/alone"), 5, "training", np.array([1.0]), np.array([1.0]))
+    found = {"dqn": [Shown("above", alone), Shown("below", beside), Shown("inconclusive", other)]}
+    rows = cells_of(learning_table(["dqn"], found, Path("e")))
+    # The interval is that of scipy.stats.ttest_ind(bad, good, equal_var=False).
+    assert rows == [
+        ["`dqn`", "Acrobot-v1", "5", "training", "1.000 (1)", "1.000 (1)", "0.000", "[alone](alone/report.md)"],
+        ["`dqn`", "CartPole-v1", "5,000", "evaluation", "1.233 [0.608, 1.858] (3)", "9.200 [8.543, 9.857] (3)",
+         "−7.967 [−8.553, −7.381] **below**", "[beside](beside/report.md)"],
+    ]  # fmt: skip
+    assert cells_of(table(["dqn"], found, {}, {}))[0][-2:] == [
+        "2 tasks, 2 beside Stable-Baselines3, **below** on 1",
+        "1 above, 1 below, 1 inconclusive",
+    ]
+
+
+def test_probes_that_apply_are_counted_and_failures_named() -> None:
     cells = {}
     for solved in ({}, {"A": True, "B": True, "C": None}, {"A": True, "B": False}, {"A": None}):
-        line = table(["dqn"], tmp_path, {}, {"dqn": solved}).splitlines()[-1]
-        cells[len(cells)] = line.strip("|").split(" | ")[HEAD.index("probes")]
+        ((*_, probes, _, _, _),) = cells_of(table(["dqn"], {}, {}, {"dqn": solved}))
+        cells[len(cells)] = probes
     assert cells == {0: "not probed yet", 1: "2 of 2", 2: "1 of 2 (**not** B)", 3: "none applies"}
 
 
@@ -58,7 +99,8 @@ def test_probes_that_apply_are_counted_and_failures_named(tmp_path: Path) -> Non
     ],
 )
 def test_below_its_peer_is_said_where_it_is_significant(ours: list[float], theirs: list[float], below: bool) -> None:
-    assert Learned("CartPole-v1", "a card", np.array(ours), np.array(theirs)).is_below is below
+    learned = Learned("CartPole-v1", Path("a card"), 5, "training", np.array(ours), np.array(theirs))
+    assert learned.is_below is below
 
 
 def test_agreement_that_is_no_record_is_one_line(tmp_path: Path) -> None:

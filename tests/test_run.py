@@ -273,7 +273,7 @@ def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_byte
 
 def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) -> None:
     """As a person meets it: the parent is killed, its workers end by themselves, and --resume goes on."""
-    arguments = ["--env", "CartPole-v1", "--seeds", "3", "--total-timesteps", "20000", "--eval-every", "0",
+    arguments = ["--env", "CartPole-v1", "--seeds", "3", "--total-timesteps", "12000", "--eval-every", "0",
                  "--final-eval-episodes", "2", "--checkpoint-every", "1500", "--processes", "2"]  # fmt: skip
     whole = run(tmp_path / "whole", *arguments)
     command = [sys.executable, "-m", "rlrepro.train"]
@@ -282,7 +282,7 @@ def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) 
     for kill in range(2):
         child = subprocess.Popen(first if kill == 0 else [*command, "--resume", str(folder)],
                                  stdout=subprocess.DEVNULL)  # fmt: skip
-        wanted = (kill + 1) * 4500
+        wanted = (kill + 1) * 3000
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and child.poll() is None:
             steps = [int(p.stem.removeprefix("step-")) for p in folder.glob("seeds/*/checkpoints/step-*.safetensors")]

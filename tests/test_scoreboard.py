@@ -10,7 +10,7 @@ from test_report import CLAIMS, HEAD, like, nasty, ten
 
 from rlrepro.errors import Problem
 from rlrepro.papers.markdown import insert
-from rlrepro.papers.scoreboard import BEGIN, END, scoreboard
+from rlrepro.papers.scoreboard import BEGIN, END, judged, scoreboard
 from tests.conftest import Command
 
 
@@ -70,7 +70,7 @@ def test_a_file_is_written_between_its_markers(
     folder = checkout / "experiments" / "one"
     assert "written" in command("scoreboard", folder, "--write", file).out
     text = file.read_text()
-    assert text == f"before\n{BEGIN}\n{scoreboard([folder], file.parent)}\n{END}\nafter\n"
+    assert text == f"before\n{BEGIN}\n{scoreboard(judged([folder]), file.parent)}\n{END}\nafter\n"
     assert "old" not in text
     assert "up to date" in command("scoreboard", folder, "--write", file).out
     assert file.read_text() == text

@@ -1,6 +1,6 @@
-"""`rlrepro proofs`: what has been shown of each agent, as one Markdown table.
+"""`rlrepro proofs`: what has been shown of each agent, and what each learns, as two Markdown tables.
 
-The table has no claim of its own: spaces are found by building the agent, learning and claims are read from the
+The tables have no claim of their own: spaces are found by building the agent, learning and claims are read from the
 committed results of reproductions, agreement with other code and probes from what was measured last.
 """
 
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -23,14 +25,17 @@ from rlrepro.flags import Parser
 from rlrepro.importing import installed
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim
-from rlrepro.papers.markdown import insert
-from rlrepro.papers.stats import mean_interval, welch
+from rlrepro.papers.markdown import insert, table_row
+from rlrepro.papers.rows import number
+from rlrepro.papers.stats import Welch, mean_interval, welch
 from rlrepro.papers.verdict import WORDS
 from rlrepro.plugins import find_agent
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")
+LEARNING_HEAD = ("agent", "task", "env steps", "returns", "ours", "Stable-Baselines3", "ours − theirs", "reproduction")
 _PEER = "sb3:"
+_NO_CLAIM = "no reproduction yet"
 _REFERENCE = ("nothing: it is the reference", "no claim is made of it")  #: of an agent that no probe applies to
 
 
@@ -39,21 +44,28 @@ class Learned:
     """What an agent reached on a task, and what its peer reached there with the same settings."""
 
     environment: str
-    card: str  #: the reproduction that it was learnt in
+    folder: Path  #: of the reproduction that it was learnt in
+    steps: int  #: env steps of a seed
+    returns: str  #: which of them count: "training" or "evaluation"
     values: np.ndarray  #: a number a seed
     peer: np.ndarray  #: empty where there is none
 
     @property
+    def test(self) -> Welch | None:
+        """Ours less its peer's; None without a peer, with a single seed, or where no seed differs."""
+        if min(len(self.values), len(self.peer)) < 2 or not (self.values.std() or self.peer.std()):
+            return None
+        return welch(self.values, self.peer)
+
+    @property
     def is_below(self) -> bool:
         """Whether it is below its peer with significance, 5 %, two-sided."""
-        if min(len(self.values), len(self.peer)) < 2 or not (self.values.std() or self.peer.std()):
-            return False
-        return bool(self.values.mean() < self.peer.mean() and welch(self.values, self.peer).p_difference < 0.05)
+        return self.test is not None and self.test.difference < 0 and self.test.p_difference < 0.05
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; the exit status."""
-    parser = Parser(prog="rlrepro proofs", description="What has been shown of each agent, as one table.")
+    parser = Parser(prog="rlrepro proofs", description="What has been shown of each agent, and what each learns.")
     add = parser.add_argument
     add("agents", nargs="*", metavar="AGENT", help="agents (all that are installed)")
     add("--experiments", type=Path, default=Path("experiments"), metavar="FOLDER", help="reproductions (experiments)")
@@ -67,7 +79,9 @@ def main(arguments: Sequence[str]) -> int:
         if not path.exists():
             raise Problem(f"there is no {path}: run this in a checkout after `make proofs`, or name another place")
     names = asked.agents or list(installed("agents"))
-    text = table(names, asked.experiments, agreement(asked.agreement), probe.read(asked.probes))
+    found = reproductions(asked.experiments)
+    shown = table(names, found, agreement(asked.agreement), probe.read(asked.probes))
+    text = f"{shown}\n\n{learning_table(names, found, asked.write.parent if asked.write else Path())}"
     if asked.write is None:
         print(text)
         return 0
@@ -77,21 +91,29 @@ def main(arguments: Sequence[str]) -> int:
 
 def table(
     names: Sequence[str],
-    experiments: Path,
+    found: Mapping[str, Sequence[Shown]],
     agreed: Mapping[str, Mapping[str, float]],
     probed: Mapping[str, Mapping[str, bool | None]],
 ) -> str:
-    """The table, a row an agent."""
-    found = reproductions(experiments)
+    """What has been shown of each agent, a row an agent."""
     rows = []
     for name in names:
         on_probes = probed.get(name, {})
         learns = not on_probes or any(solved is not None for solved in on_probes.values())
         otherwise = "not compared yet" if learns else "nothing: it computes nothing"
         proved = _probed(on_probes), _agreed(agreed.get(name, {})) or otherwise
-        rows.append([*described(name), *proved, *(_shown(found.get(name, [])) if learns else _REFERENCE)])
-    lines = [HEAD, ["---"] * len(HEAD), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        rows.append([*described(name), *proved, *(_counted(found.get(name, [])) if learns else _REFERENCE)])
+    return _markdown(HEAD, rows)
+
+
+def learning_table(names: Sequence[str], found: Mapping[str, Sequence[Shown]], beside: Path) -> str:
+    """What each agent learns, a row an agent and task; links relative to `beside`."""
+    rows = [_row(name, one, beside) for name in names for one in _a_task_each(found.get(name, []))]
+    return _markdown(LEARNING_HEAD, rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map(table_row, [head, ["---"] * len(head), *rows]))
 
 
 def described(name: str) -> list[str]:
@@ -180,7 +202,7 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
                 continue
             peers = [rows[other.id] for other in agents_own if other.id in rows and _is_peer(card, other, claim)]
             agent = card.implementations[claim.implementation].agent
-            learned = _learned(card, claim, row, peers) if card.protocols[claim.protocol].of == "return" else None
+            learned = _learned(file.parent, card, claim, row, peers)
             found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
     return found
 
@@ -199,36 +221,77 @@ def _is_peer(card: Card, other: Claim, claim: Claim) -> bool:
     )
 
 
-def _learned(card: Card, claim: Claim, row: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> Learned | None:
+def _learned(
+    folder: Path, card: Card, claim: Claim, row: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]
+) -> Learned | None:
     values, peer = _values(row), next(filter(len, map(_values, peers)), np.empty(0))
-    return Learned(", ".join(claim.environments), card.name, values, peer) if len(values) else None
+    protocol = card.protocol_of(claim)
+    if not len(values) or protocol.of != "return":
+        return None
+    steps = card.implementations[claim.implementation].hyperparameters["total_timesteps"].value
+    return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, peer)
 
 
 def _values(row: Mapping[str, Any]) -> np.ndarray:
     return np.array(list(row.get("per_seed", {}).values()), np.float64)
 
 
-def _shown(found: Sequence[Shown]) -> list[str]:
+def _counted(found: Sequence[Shown]) -> tuple[str, str]:
     """The cells of what it learns and of its claims."""
-    learned = [one.learned for one in found if one.learned is not None]
     counts = {word: sum(one.word == word for one in found) for word in WORDS}
     claims = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    is_decided = counts["not run"] < len(found)
-    otherwise = "what its claims say" if is_decided else "not measured yet"
-    measured = "; ".join(_best(learned)) or otherwise
-    return [measured, claims or "no reproduction yet"]
+    tasks = _a_task_each(found)
+    if not tasks:
+        return "not measured yet" if counts["not run"] == len(found) else "what its claims say", claims or _NO_CLAIM
+    tested = [one for one in tasks if len(one.peer)]
+    learns = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
+    if tested:
+        below = sum(one.is_below for one in tested)
+        learns += f", {len(tested)} beside Stable-Baselines3" + (f", **below** on {below}" if below else ", none below")
+    return learns, claims
 
 
-def _best(learned: Sequence[Learned]) -> Iterator[str]:
-    """A text a task: the results with a peer before those without, then the highest mean."""
-    tasks = sorted({one.environment for one in learned})
-    for task in tasks:
-        one = max((o for o in learned if o.environment == task), key=lambda o: (len(o.peer) > 0, o.values.mean()))
-        interval = mean_interval(one.values)
-        text = f"{task} {one.values.mean():.4g}"
-        if interval.low is not None and interval.high is not None:
-            text += f" [{interval.low:.4g}, {interval.high:.4g}]"
-        text += f" ({len(one.values)} seeds, {one.card})"
-        if len(one.peer):
-            text += f", sb3 {one.peer.mean():.4g}" + (" **below**" if one.is_below else "")
-        yield text
+def _a_task_each(found: Sequence[Shown]) -> list[Learned]:
+    """Of each task one: those with a peer before those without, then the highest mean."""
+    best: dict[str, Learned] = {}
+    learned = [shown.learned for shown in found if shown.learned is not None]
+    for one in sorted(learned, key=lambda one: (one.environment, len(one.peer) > 0, one.values.mean())):
+        best[one.environment] = one
+    return list(best.values())
+
+
+def _row(name: str, one: Learned, beside: Path) -> list[str]:
+    decimals = 3 if np.abs(one.values).max() < 10 else 1
+    page = quote(Path(os.path.relpath(one.folder / "report.md", beside or ".")).as_posix())
+    return [
+        f"`{name}`",
+        one.environment,
+        f"{one.steps:,}",
+        one.returns,
+        _estimate(one.values, decimals),
+        _estimate(one.peer, decimals),
+        _difference(one, decimals),
+        f"[{one.folder.name}]({page})",
+    ]
+
+
+def _difference(one: Learned, decimals: int) -> str:
+    """From its peer, with the 95 % interval where there is one."""
+    if not len(one.peer):
+        return "—"
+    text = number(one.values.mean() - one.peer.mean(), decimals)
+    if one.test is not None:
+        bounds = (one.test.difference + sign * one.test.half_width for sign in (-1, 1))
+        text += f" [{', '.join(number(bound, decimals) for bound in bounds)}]"
+    return text + " **below**" * one.is_below
+
+
+def _estimate(values: np.ndarray, decimals: int) -> str:
+    """Mean, 95 % interval and number of seeds."""
+    if not len(values):
+        return "—"
+    interval = mean_interval(values)
+    text = number(interval.value, decimals)
+    if interval.low is not None and interval.high is not None:
+        text += f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
+    return f"{text} ({len(values)})"

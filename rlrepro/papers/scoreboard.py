@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     if not folders:
         raise Problem("no reproduction is named, and no folder of experiments/ has results")
     idle = [] if asked.folders else [folder for folder in cards if folder not in folders]
-    text = scoreboard(folders, asked.write.parent if asked.write else Path(), asked.summary, idle)
+    text = scoreboard(judged(folders), asked.write.parent if asked.write else Path(), asked.summary, idle)
     if asked.write is None:
         print(text)
         return 0
@@ -42,23 +42,31 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def scoreboard(folders: Sequence[Path], beside: Path, summary: bool = False, idle: Sequence[Path] = ()) -> str:
+def judged(folders: Sequence[Path]) -> dict[Path, Judgement]:
+    """The verdicts of each reproduction."""
+    found = {}
+    for folder in folders:
+        if not (folder / "card.toml").is_file():
+            raise Problem(f"{folder} is no reproduction: it has no card.toml")
+        found[folder] = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+    return found
+
+
+def scoreboard(
+    judgements: Mapping[Path, Judgement], beside: Path, summary: bool = False, idle: Sequence[Path] = ()
+) -> str:
     """What these reproductions say, a row a claim (or a reproduction), then the totals; links relative to `beside`.
 
     Of the `idle` folders, whose cards have no results yet, the totals tell how many claims wait.
     """
-    rows, judgements = [], []
-    for folder in folders:
-        if not (folder / "card.toml").is_file():
-            raise Problem(f"{folder} is no reproduction: it has no card.toml")
-        judgement = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
-        judgements.append(judgement)
+    rows = []
+    for folder, judgement in judgements.items():
         link = quote(Path(os.path.relpath(folder / "report.md", beside or ".")).as_posix())
         rows += [_summary(judgement, link)] if summary else _rows(judgement, link)
     of_claims = ["card", "claim", "environment", "reported", "measured", "reproduced means", "verdict"]
     head = ["reproduction", "agents", "environments", "verdicts"] if summary else of_claims
     table = [head, ["---"] * len(head), *rows]
-    return "\n".join([*map(table_row, table), "", *_totals(judgements), *_waiting(idle)])
+    return "\n".join([*map(table_row, table), "", *_totals(list(judgements.values())), *_waiting(idle)])
 
 
 def _rows(judgement: Judgement, link: str) -> list[list[str]]:

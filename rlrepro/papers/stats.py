@@ -159,6 +159,11 @@ class Welch:
     p_above: float
     p_below: float
 
+    @property
+    def half_width(self) -> float:
+        """Half of the 95 % interval of the difference."""
+        return float(special.stdtrit(self.df, 0.5 + CONFIDENCE / 2)) * self.se
+
 
 def welch(x: Values, y: Values) -> Welch:
     """Welch's two-sample t test (Welch, 1947), x − y; as SciPy's `ttest_ind(equal_var=False)`."""
