@@ -4,12 +4,12 @@ N actors take t_max steps each, and then all of them learn by one gradient step 
 
     L = −E[ log π(a|s) (R − V(s)) ] − β E[ H(π(·|s)) ] + c E[ (R − V(s))² ]       (Section 4 and Algorithm S3)
 
-where R is the return of the rest of the rollout, R ← r + γ R from its last step back, begun with V of the state after
-it, or 0 where that was terminal; a truncated episode is bootstrapped from its last observation. That is GAE
-(`rlrepro.targets.gae`) with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's addition. The actors of OpenAI's
-baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their batch, once and with one RMSProp,
-where the paper's actors share their squared gradients and move the parameters each by itself. Means over the batch and
-c are theirs too: Algorithm S3 sums, and its c is 1.
+where R, and R − V(s) in the first term, are constants. R is the return of the rest of the rollout, R ← r + γ R from its
+last step back, begun with V of the state after it, or 0 where that was terminal; a truncated episode is bootstrapped
+from its last observation. That is GAE (`rlrepro.targets.gae`) with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's
+addition. The actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their
+batch, once and with one RMSProp, where the paper's actors share their squared gradients and move the parameters each by
+itself. Means over the batch and c are theirs too: Algorithm S3 sums, and its c is 1.
 """
 
 from __future__ import annotations
@@ -26,57 +26,58 @@ from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.schedules import linear, rollout_began
 from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
+from rlrepro.sources import MUSHROOM, SB3, ZOO
 from rlrepro.targets import explained_variance, normalised
 
-SB3 = "code: stable-baselines3 A2C"
-ZOO = "code: rl-zoo3 hyperparams/a2c.yml"
-MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark A2CBuilder.default"
+CODE = f"{SB3}/a2c/a2c.py"
+PRESET = f"{ZOO}/a2c.yml"
+BUILDER = f"{MUSHROOM} A2CBuilder.default"
 
 
 class A2C(ActorCritic):
-    """A2C for Discrete and Box actions, on vectors (two MLPs) or images (one Nature CNN with two heads)."""
+    """A2C for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     LOSSES = ("loss",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(7e-4, "the optimiser's step size (η)", SB3, low=0)
-        anneal: bool = hyper(False, "learning rate falls linearly to 0", f"{SB3} (the paper: true)")
+        learning_rate: float = hyper(7e-4, "the optimiser's step size (η)", CODE, low=0)
+        anneal: bool = hyper(False, "learning rate falls linearly to 0", f"{CODE} (the paper: true)")
         num_steps: int = hyper(5, "steps of a rollout (t_max)", "paper: Section 8", low=1)
         gamma: float = hyper(0.99, "discount factor", "paper: Section 8", low=0, high=1)
         gae_lambda: float = hyper(1.0, "λ of the advantage estimates", "paper: Algorithm S3 (λ = 1)", low=0, high=1)
         entropy_coef: float = hyper(0.01, "weight of the entropy (β)", "paper: Section 8", low=0)
-        value_coef: float = hyper(0.5, "weight of the value loss, which is not halved (c)", SB3, low=0)
-        max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient; 0: no limit", SB3, low=0)
-        normalise_advantage: bool = hyper(False, "advantages of a rollout to mean 0, std 1", SB3)
+        value_coef: float = hyper(0.5, "weight of the value loss, which is not halved (c)", CODE, low=0)
+        max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient; 0: no limit", CODE, low=0)
+        normalise_advantage: bool = hyper(False, "advantages of a rollout to mean 0, std 1", CODE)
         optimiser: str = hyper(
             "rmsprop_tf",
-            "rmsprop_tf has its ε inside the root, as TensorFlow's",
-            "code: openai/baselines a2c (stable-baselines3: rmsprop)",
+            "rmsprop_tf has its ε inside the root, and squares that begin at 1, as TensorFlow's",
+            f"paper: Section 4, Optimization (ε; no first squares are named); rmsprop: {CODE}",
             choices=("rmsprop", "rmsprop_tf", "adam"),
         )
-        eps: float = hyper(1e-5, "the optimiser's ε", SB3, low=1e-12)
+        eps: float = hyper(1e-5, "the optimiser's ε", CODE, low=1e-12)
         rms_alpha: float = hyper(0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1)
-        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", SB3, low=1)
-        activation: str = hyper("tanh", "between layers (not images)", SB3, choices=("tanh", "relu"))
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CODE, low=1)
+        activation: str = hyper("tanh", "between layers (not images)", CODE, choices=("tanh", "relu"))
         first_weights: str = hyper(
-            "orthogonal", "how weights are drawn", SB3, choices=("orthogonal", "uniform", "xavier")
+            "orthogonal", "how weights are drawn", CODE, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3)
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", CODE)
         separate: bool = hyper(
-            False, "the critic has an optimiser of its own and its gradient no limit", f"{SB3} (MushroomRL: true)"
+            False, "the critic has an optimiser of its own and its gradient no limit", f"{CODE} (MushroomRL: true)"
         )
-        value_learning_rate: float = hyper(7e-4, "the critic's step size, where separate", MUSHROOM, low=0)
-        value_eps: float = hyper(1e-5, "ε of the critic's optimiser, where separate", MUSHROOM, low=1e-12)
+        value_learning_rate: float = hyper(7e-4, "the critic's step size, where separate", BUILDER, low=0)
+        value_eps: float = hyper(1e-5, "ε of the critic's optimiser, where separate", BUILDER, low=1e-12)
 
     PRESETS = {
-        "*": {"num_envs": 8, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},
-        "CartPole-v1": {"entropy_coef": 0.0, "optimiser": "rmsprop", "source": ZOO},
+        "*": {"num_envs": 8, "total_timesteps": 400_000, "source": f"{PRESET}; the budget is PPO's"},
+        "CartPole-v1": {"entropy_coef": 0.0, "optimiser": "rmsprop", "source": PRESET},
         "Box": {
             "total_timesteps": 1_000_000,
             "entropy_coef": 0.0,
             "optimiser": "rmsprop",
-            "source": f"{SB3}; the budget is PPO's",
+            "source": f"{CODE}; the budget is PPO's",
         },
         "Pendulum-v1": {
             "num_steps": 8,
@@ -85,7 +86,7 @@ class A2C(ActorCritic):
             "gae_lambda": 0.9,
             "value_coef": 0.4,
             "optimiser": "rmsprop",
-            "source": f"{ZOO}, without its gSDE and what goes with it; give --normalise-obs --normalise-reward too",
+            "source": f"{PRESET}, without its gSDE and what goes with it; give --normalise-obs --normalise-reward too",
         },
     }
 

@@ -20,10 +20,12 @@ import torch
 
 from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.memory import Replay
-from rlrepro.seeds import Streams, descend
+from rlrepro.seeds import descend
+from rlrepro.sources import CLEANRL
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import of_action, value_network
+
+CODE = f"{CLEANRL}/c51.py"
 
 
 class C51(CategoricalActionValues):
@@ -33,32 +35,30 @@ class C51(CategoricalActionValues):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(2.5e-4, "Adam's step size", "code: CleanRL c51.py (the paper: same)", low=0)
-        gamma: float = hyper(0.99, "discount factor", "code: CleanRL c51.py", low=0, high=1)
-        num_atoms: int = hyper(101, "atoms of a distribution (N)", "code: CleanRL c51.py (the paper: 51)", low=2)
-        v_min: float = hyper(-100.0, "smallest atom", "code: CleanRL c51.py (the paper: -10)")
-        v_max: float = hyper(100.0, "largest atom", "code: CleanRL c51.py (the paper: 10)")
-        buffer_size: int = hyper(10_000, "transitions kept per seed", "code: CleanRL c51.py", low=1)
-        batch_size: int = hyper(128, "transitions of a batch", "code: CleanRL c51.py (the paper: 32)", low=1)
+        learning_rate: float = hyper(2.5e-4, "Adam's step size", f"{CODE} (the paper: same)", low=0)
+        gamma: float = hyper(0.99, "discount factor", CODE, low=0, high=1)
+        num_atoms: int = hyper(101, "atoms of a distribution (N)", f"{CODE} (the paper: 51)", low=2)
+        v_min: float = hyper(-100.0, "smallest atom", f"{CODE} (the paper: -10)")
+        v_max: float = hyper(100.0, "largest atom", f"{CODE} (the paper: 10)")
+        buffer_size: int = hyper(10_000, "transitions kept per seed", CODE, low=1)
+        batch_size: int = hyper(128, "transitions of a batch", f"{CODE} (the paper: 32)", low=1)
         learning_starts: int = hyper(
-            10_000, "env steps of random actions before learning", "code: CleanRL c51.py (by ε there)", low=0
+            10_000, "env steps of random actions before learning", f"{CODE} (by ε there)", low=0
         )
-        train_every: int = hyper(10, "env steps between gradient steps", "code: CleanRL c51.py", low=1)
-        target_every: int = hyper(500, "env steps between copies to the target network", "code: CleanRL c51.py", low=1)
-        epsilon_start: float = hyper(1.0, "initial ε", "code: CleanRL c51.py", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "final ε", "code: CleanRL c51.py", low=0, high=1)
-        exploration_fraction: float = hyper(
-            0.5, "part of the run in which ε falls", "code: CleanRL c51.py", low=0, high=1
-        )
+        train_every: int = hyper(10, "env steps between gradient steps", CODE, low=1)
+        target_every: int = hyper(500, "env steps between copies to the target network", CODE, low=1)
+        epsilon_start: float = hyper(1.0, "initial ε", CODE, low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", CODE, low=0, high=1)
+        exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", CODE, low=0, high=1)
         min_prob: float = hyper(
-            1e-5, "probabilities enter the loss clipped to [this, 1 − this]; 0: as they are", "code: CleanRL c51.py",
+            1e-5, "probabilities enter the loss clipped to [this, 1 − this]; 0: as they are", CODE,
             low=0, high=0.5,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        adam_eps: float = hyper(0.01 / 128, "Adam's ε", "code: CleanRL c51.py, 0.01 / batch size", low=1e-12)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL c51.py", low=1)
+        adam_eps: float = hyper(0.01 / 128, "Adam's ε", f"{CODE}, 0.01 / batch size", low=1e-12)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1)
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": "code: CleanRL c51.py"}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
@@ -70,14 +70,7 @@ class C51(CategoricalActionValues):
         super().__init__(setup, config)
         network = value_network(setup.observation_space, config.hidden, self.num_actions, config.num_atoms)
         self._build(network, config.adam_eps)
-        self.memory = Replay(
-            Streams(setup.seeds, "replay"),
-            config.buffer_size,
-            config.batch_size,
-            config.learning_starts,
-            config.train_every,
-            device=setup.device,
-        )
+        self.memory = self._replay()
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and a copy to the target network when it is due."""

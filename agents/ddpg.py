@@ -24,10 +24,12 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import GaussianNoise, OrnsteinUhlenbeck
 from rlrepro.off_policy import DeterministicPolicy
 from rlrepro.seeds import Stack, Streams, descend
+from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
 from rlrepro.targets import td_target
 
 PAPER = "paper: Section 7"
-MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a DDPGBuilder.default"
+CODE = f"{CLEANRL}/ddpg_continuous_action.py"
+BUILDER = f"{MUSHROOM} DDPGBuilder.default"
 
 
 class DDPG(DeterministicPolicy):
@@ -39,7 +41,7 @@ class DDPG(DeterministicPolicy):
     class Config:
         actor_learning_rate: float = hyper(1e-4, "step size of the actor's Adam", PAPER, low=0)
         critic_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", PAPER, low=0)
-        anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/ddpg/ddpg.py; true: lin_ of rl-zoo3")
         weight_decay: float = hyper(1e-2, "L2 decay of the critic: w ‖θ‖²/2 in its loss", PAPER, low=0)
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(0.001, "weight of the online parameters in the targets", PAPER, low=0, high=1)
@@ -54,33 +56,39 @@ class DDPG(DeterministicPolicy):
         train_every: int = hyper(1, "env steps between learning phases", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(
-            1, "critic updates per update of actor and targets", "paper: Algorithm 1; 2: code: CleanRL", low=1
+            1, "critic updates per update of actor and targets", f"paper: Algorithm 1; 2: {CODE}", low=1
         )
-        noise: str = hyper("ou", "exploration", f"{PAPER}; gaussian: code: CleanRL", choices=("ou", "gaussian"))
-        noise_std: float = hyper(0.2, "σ: the deviation of gaussian noise, the diffusion of ou", PAPER, low=0)
+        noise: str = hyper("ou", "exploration", f"{PAPER}; gaussian: {CODE}", choices=("ou", "gaussian"))
+        noise_std: float = hyper(0.2, "σ: the standard deviation of gaussian noise, the diffusion of ou", PAPER, low=0)
         noise_theta: float = hyper(0.15, "θ of the Ornstein–Uhlenbeck process", PAPER, low=0)
-        noise_dt: float = hyper(1.0, "its time step Δt", f"ours: the paper names none; 0.01: {MUSHROOM}", low=0)
+        noise_dt: float = hyper(
+            1.0, "time step Δt of the Ornstein–Uhlenbeck process", f"ours: the paper names none; 0.01: {BUILDER}", low=0
+        )
         hidden: tuple[int, ...] = hyper((400, 300), "units of the hidden layers", PAPER, low=1)
         action_layer: str = hyper(
-            "second", "layers of the critic that see the action", f"{PAPER}; first: code: CleanRL, Stable-Baselines3",
+            "second", "layers of the critic that see the action", f"{PAPER}; first: {SB3}/td3/policies.py",
             choices=("first", "second", "both"),
         )  # fmt: skip
         action_fan_in: str = hyper(
             "joint", "of a late action: its weights start by the fan-in of the whole layer, or of the action alone",
-            f"{PAPER}; own: {MUSHROOM}", choices=("joint", "own"),
+            f"{PAPER}; own: {BUILDER}", choices=("joint", "own"),
         )  # fmt: skip
         output_init: float = hyper(3e-3, "last layers start uniform in ± this; 0: ±1/√fan_in", PAPER, low=0)
         output_bias: str = hyper(
             "weights", "last layers' biases start as their weights do, or uniform in ±1/√fan_in",
-            f"{PAPER}; fan_in: {MUSHROOM}", choices=("weights", "fan_in"), addition=True,
+            f"{PAPER}; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
         )  # fmt: skip
         critic_units: str = hyper(
-            "unit", "units of the actions that the critic sees", f"code: Stable-Baselines3; env: {MUSHROOM}",
+            "unit", "units of the actions that the critic sees", f"{SB3}/td3/policies.py; env: {BUILDER}",
             choices=("unit", "env"),
         )  # fmt: skip
 
     PRESETS = {
-        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": "ours (the paper: up to 2.5 million)"},
+        "*": {
+            "num_envs": 1,
+            "total_timesteps": 1_000_000,
+            "source": "ours: TD3's budget (the paper: up to 2.5 million)",
+        },
         "Pendulum-v1": {
             "total_timesteps": 20_000,
             "actor_learning_rate": 1e-3,
@@ -96,7 +104,7 @@ class DDPG(DeterministicPolicy):
             "noise_std": 0.1,
             "action_layer": "first",
             "output_init": 0.0,
-            "source": "code: rl-zoo3 hyperparams/ddpg.yml, the rest of Stable-Baselines3",
+            "source": f"{ZOO}/ddpg.yml, the rest of Stable-Baselines3",
         },
     }
 

@@ -20,7 +20,6 @@ and more, is an agent of its own.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +27,14 @@ from torch.nn import functional
 
 from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
-from rlrepro.memory import Replay
 from rlrepro.replay import NStep, PrioritisedReplay
 from rlrepro.seeds import Streams, descend
+from rlrepro.sources import CLEANRL
 from rlrepro.targets import td_target
 from rlrepro.value_networks import of_action, value_network
 
-CLEANRL = "code: CleanRL dqn.py"
+CODE = f"{CLEANRL}/dqn.py"
+SCHAUL = "secondary: Schaul et al. (2016), Algorithm 1 and Section 4"
 
 
 class DQN(TargetedActionValues):
@@ -44,50 +44,45 @@ class DQN(TargetedActionValues):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(2.5e-4, "Adam's step size", f"{CLEANRL} (the paper: RMSProp's)", low=0)
+        learning_rate: float = hyper(2.5e-4, "Adam's step size", f"{CODE} (the paper: RMSProp's)", low=0)
         gamma: float = hyper(0.99, "discount factor", "paper: Extended Data Table 1", low=0, high=1)
-        buffer_size: int = hyper(10_000, "transitions kept per seed", f"{CLEANRL} (the paper: 1e6)", low=1)
-        batch_size: int = hyper(128, "transitions of a batch", f"{CLEANRL} (the paper: 32)", low=1)
+        buffer_size: int = hyper(10_000, "transitions kept per seed", f"{CODE} (the paper: 1e6)", low=1)
+        batch_size: int = hyper(128, "transitions of a batch", f"{CODE} (the paper: 32)", low=1)
         learning_starts: int = hyper(
-            10_000, "env steps before learning, of random actions", f"{CLEANRL} (the paper: 5e4 frames)", low=0
+            10_000, "env steps before learning, of random actions", f"{CODE} (the paper: 5e4 frames)", low=0
         )
-        train_every: int = hyper(10, "env steps between gradient steps", f"{CLEANRL} (the paper: 4)", low=1)
+        train_every: int = hyper(10, "env steps between gradient steps", f"{CODE} (the paper: 4)", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
-        target_every: int = hyper(500, "env steps between target updates", f"{CLEANRL} (the paper: 1e4 updates)", low=1)
+        target_every: int = hyper(500, "env steps between target updates", f"{CODE} (the paper: 1e4 updates)", low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: Algorithm 1", low=0, high=1)
         epsilon_start: float = hyper(1.0, "initial ε", "paper: Extended Data Table 1", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "final ε", f"{CLEANRL} (the paper: 0.1)", low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", f"{CODE} (the paper: 0.1)", low=0, high=1)
         exploration_fraction: float = hyper(
-            0.5, "part of the run in which ε falls", f"{CLEANRL} (the paper: 1e6 frames)", low=0, high=1
+            0.5, "fraction of the run in which ε falls", f"{CODE} (the paper: 1e6 frames)", low=0, high=1
         )
-        loss: str = hyper("squared", "regression loss", f"{CLEANRL} (the paper: huber)", choices=("huber", "squared"))
+        loss: str = hyper("squared", "regression loss", f"{CODE} (the paper: huber)", choices=("huber", "squared"))
         double: bool = hyper(
-            False, "the online network chooses the target's action", "van Hasselt et al. (2016), Double DQN"
+            False, "the online network chooses the target's action", "secondary: van Hasselt et al. (2016)"
         )
         epsilon_eval: float = hyper(
             0.0, "ε of evaluations that are not deterministic; 0: the last ε",
             "ours: as it explores last (the paper: 0.05)", low=0, high=1, addition=True,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CLEANRL, low=1)
-        dueling: bool = hyper(False, "a value and an advantage stream", "Wang et al. (2016), eq. 9", addition=True)
-        num_steps: int = hyper(1, "rewards in a target (n)", "Hessel et al. (2018), eq. 2", low=1, addition=True)
-        prioritised: bool = hyper(
-            False, "draw what was mispredicted more often", "Schaul et al. (2016), Algorithm 1", addition=True
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1)
+        dueling: bool = hyper(
+            False, "a value and an advantage stream", "secondary: Wang et al. (2016), eq. 9", addition=True
         )
-        alpha: float = hyper(
-            0.6, "prioritised: exponent of |δ|", "Schaul et al. (2016), Section 4", low=0, addition="prioritised"
+        num_steps: int = hyper(
+            1, "rewards in a target (n)", "secondary: Hessel et al. (2018), eq. 2", low=1, addition=True
         )
+        prioritised: bool = hyper(False, "draw what was mispredicted more often", SCHAUL, addition=True)
+        alpha: float = hyper(0.6, "prioritised: exponent of |δ|", SCHAUL, low=0, addition="prioritised")
         beta: float = hyper(
-            0.4,
-            "prioritised: initial β, which ends at 1",
-            "Schaul et al. (2016), Section 4",
-            low=0,
-            high=1,
-            addition="prioritised",
+            0.4, "prioritised: initial β, which ends at 1", SCHAUL, low=0, high=1, addition="prioritised"
         )
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CLEANRL}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,
@@ -98,14 +93,9 @@ class DQN(TargetedActionValues):
         super().__init__(setup, config)
         space = setup.observation_space
         self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
-        storage: tuple[Any, ...] = Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size
-        timing: tuple[Any, ...] = config.learning_starts, config.train_every, config.gradient_steps, setup.device
-        self.replay: Replay
+        self.replay = self._replay()
         if config.prioritised:
-            steps = setup.total_timesteps
-            self.replay = PrioritisedReplay(*storage, *timing, alpha=config.alpha, beta=config.beta, beta_steps=steps)
-        else:
-            self.replay = Replay(*storage, *timing)
+            self.replay = self._prioritised_replay(config.alpha, config.beta)
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)

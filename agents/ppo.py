@@ -8,8 +8,8 @@ with r = π(a|s) / π_old(a|s), A the advantages (GAE, eq. 11 and 12: `rlrepro.t
 the policy's entropy H. The first term is `rlrepro.targets.clipped_surrogate`. `value_coef` weighs half the squared
 error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut.
 
-The details that the paper leaves open follow Huang et al. (2022), "The 37 implementation details of PPO"; its four
-details outside the 37 are cited as "auxiliary".
+The details that the paper leaves open follow Huang et al. (2022), "The 37 Implementation Details of Proximal Policy
+Optimization"; its four details outside the 37 are cited as "auxiliary".
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
 from rlrepro.schedules import linear, rollout_began
 from rlrepro.seeds import Adam, Streams, clip_by_norm
+from rlrepro.sources import CLEANRL, DETAIL, ZOO
 from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
 
 
@@ -38,27 +39,29 @@ class PPO(ActorCritic):
         learning_rate: float = hyper(2.5e-4, "Adam's step size", "paper: Table 5", low=0)
         anneal: bool = hyper(True, "learning rate falls linearly to 0", "paper: Table 5 (α)")
         anneal_clip: bool = hyper(
-            False, "clip range falls linearly to 0 too", "37 details: auxiliary, 1; the paper: Table 5 (ε × α)"
+            False, "clip range falls linearly to 0 too", f"{DETAIL} 1 of the auxiliary; true: paper: Table 5 (ε × α)"
         )
         num_steps: int = hyper(128, "steps of a rollout (T)", "paper: Table 5", low=1)
-        num_epochs: int = hyper(4, "passes over a rollout (K)", "code: CleanRL ppo.py (the paper: 3)", low=1)
-        num_minibatches: int = hyper(4, "minibatches of a pass", "code: CleanRL ppo.py", low=1)
+        num_epochs: int = hyper(4, "passes over a rollout (K)", f"{CLEANRL}/ppo.py (the paper: 3)", low=1)
+        num_minibatches: int = hyper(4, "minibatches of a pass", f"{CLEANRL}/ppo.py", low=1)
         gamma: float = hyper(0.99, "discount factor", "paper: Table 5", low=0, high=1)
         gae_lambda: float = hyper(0.95, "λ of the advantage estimates", "paper: Table 5", low=0, high=1)
         clip_range: float = hyper(0.2, "ε of the clipped surrogate", "paper: Section 6.1", low=0)
         entropy_coef: float = hyper(0.01, "weight of the entropy bonus (c₂)", "paper: Table 5", low=0)
         value_coef: float = hyper(
-            0.5, "weight of the value loss, half the squared error (2 c₁)", "code: CleanRL ppo.py (the paper: 2)", low=0
+            0.5, "weight of the value loss, half the squared error (2 c₁)", f"{CLEANRL}/ppo.py (the paper: 2)", low=0
         )
-        max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient", "37 details: 11", low=0)
-        normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", "37 details: 7")
-        clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", "37 details: 9")
-        target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", "37 details: auxiliary, 3", low=0)
+        max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient; 0: no limit", f"{DETAIL} 11", low=0)
+        normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", f"{DETAIL} 7")
+        clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", f"{DETAIL} 9")
+        target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", f"{DETAIL} 3 of the auxiliary", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
-        ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", "37 details: 2")
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", "37 details: continuous, 2")
-        adam_eps: float = hyper(1e-5, "Adam's ε", "37 details: 3", low=1e-12)
+        ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", f"{DETAIL} 2")
+        log_std_init: float = hyper(
+            0.0, "initial log standard deviation of Box actions", f"{DETAIL} 2 of continuous actions"
+        )
+        adam_eps: float = hyper(1e-5, "Adam's ε", f"{DETAIL} 3", low=1e-12)
 
     PRESETS = {
         "*": {"num_envs": 4, "total_timesteps": 400_000, "source": "ours: CartPole-v1 and Acrobot-v1 within a minute"},
@@ -70,7 +73,7 @@ class PPO(ActorCritic):
         "Pendulum-v1": {
             "num_envs": 4, "total_timesteps": 200_000, "num_steps": 1024, "num_minibatches": 64, "gamma": 0.9,
             "learning_rate": 1e-3, "value_coef": 1.0,
-            "source": "code: rl-zoo3 hyperparams/ppo.yml, without its gSDE; twice its budget",
+            "source": f"{ZOO}/ppo.yml, without its gSDE; twice its budget",
         },
     }  # fmt: skip
 

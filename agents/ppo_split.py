@@ -23,13 +23,13 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.seeds import Adam, Streams, descend
+from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, TORCH
 from rlrepro.targets import approx_kl, clipped_surrogate, explained_variance, normalised
 
-BENCHMARK = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a"
-BUILDER = f"{BENCHMARK} PPOBuilder.default"
-NETWORK = f"{BENCHMARK} TRPONetwork"
-ENVIRONMENT = f"{BENCHMARK} cfg/env/Pendulum-v0.yaml"
-LIBRARY = "code: MushroomRL/mushroom-rl@01a0cb67e190fc1661ec8c5dd8f8be43ab95680a PPO.__init__"
+BUILDER = f"{MUSHROOM} PPOBuilder.default"
+NETWORK = f"{MUSHROOM} TRPONetwork"
+ENVIRONMENT = f"{MUSHROOM} cfg/env/Pendulum-v0.yaml"
+LIBRARY = f"{MUSHROOM_LIBRARY}/ppo.py"
 
 
 class PPOSplit(ActorCritic):
@@ -52,7 +52,7 @@ class PPOSplit(ActorCritic):
         hidden: tuple[int, ...] = hyper((32, 32), "units of the hidden layers", NETWORK, low=1)
         activation: str = hyper("relu", "between the layers", NETWORK, choices=("relu", "tanh"))
         log_std_init: float = hyper(0.0, "initial log standard deviation of a Box policy", BUILDER)
-        adam_eps: float = hyper(1e-8, "Adam's ε", "code: torch.optim.Adam", low=1e-12)
+        adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py", low=1e-12)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 300_000, "source": ENVIRONMENT}}
 

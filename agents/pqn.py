@@ -27,8 +27,11 @@ from rlrepro.memory import Rollout, minibatch_size, minibatches
 from rlrepro.networks import fan_in_uniform, orthogonal
 from rlrepro.schedules import linear, rollout_began
 from rlrepro.seeds import Adam, RAdam, Stack, Streams, descend
+from rlrepro.sources import CLEANRL
 from rlrepro.targets import lambda_return
 from rlrepro.value_networks import ValueNetwork, of_action
+
+CODE = f"{CLEANRL}/pqn.py"
 
 
 class PQN(ActionValues):
@@ -38,32 +41,26 @@ class PQN(ActionValues):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        learning_rate: float = hyper(2.5e-4, "RAdam's step size", "code: CleanRL pqn.py", low=0)
-        anneal: bool = hyper(True, "learning rate falls linearly to 0", "code: CleanRL pqn.py")
-        num_steps: int = hyper(128, "steps of a rollout (T)", "code: CleanRL pqn.py", low=1)
-        num_epochs: int = hyper(4, "passes over a rollout", "code: CleanRL pqn.py", low=1)
-        num_minibatches: int = hyper(4, "minibatches of a pass", "code: CleanRL pqn.py", low=1)
-        gamma: float = hyper(0.99, "discount factor", "code: CleanRL pqn.py", low=0, high=1)
-        q_lambda: float = hyper(0.65, "λ of the returns", "code: CleanRL pqn.py", low=0, high=1)
-        epsilon_start: float = hyper(1.0, "initial ε", "code: CleanRL pqn.py", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "final ε", "code: CleanRL pqn.py", low=0, high=1)
-        exploration_fraction: float = hyper(
-            0.5, "part of the run in which ε falls", "code: CleanRL pqn.py", low=0, high=1
-        )
-        max_grad_norm: float = hyper(
-            10.0, "largest norm of a seed's gradient; 0: no limit", "code: CleanRL pqn.py", low=0
-        )
+        learning_rate: float = hyper(2.5e-4, "RAdam's step size", CODE, low=0)
+        anneal: bool = hyper(True, "learning rate falls linearly to 0", CODE)
+        num_steps: int = hyper(128, "steps of a rollout (T)", CODE, low=1)
+        num_epochs: int = hyper(4, "passes over a rollout", CODE, low=1)
+        num_minibatches: int = hyper(4, "minibatches of a pass", CODE, low=1)
+        gamma: float = hyper(0.99, "discount factor", CODE, low=0, high=1)
+        q_lambda: float = hyper(0.65, "λ of the returns", CODE, low=0, high=1)
+        epsilon_start: float = hyper(1.0, "initial ε", CODE, low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", CODE, low=0, high=1)
+        exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", CODE, low=0, high=1)
+        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient; 0: no limit", CODE, low=0)
         layer_norm: bool = hyper(True, "normalise every hidden layer", "paper: Section 3")
-        optimiser: str = hyper("radam", "rectified Adam, or Adam", "code: CleanRL pqn.py", choices=("radam", "adam"))
-        ortho_init: bool = hyper(
-            True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", "code: CleanRL pqn.py"
-        )
+        optimiser: str = hyper("radam", "rectified Adam, or Adam", CODE, choices=("radam", "adam"))
+        ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", CODE)
         across_episodes: bool = hyper(
-            False, "returns flow over ends, where nothing is bootstrapped; NOT the paper's", "code: CleanRL pqn.py"
+            False, "returns flow over ends, where nothing is bootstrapped; NOT the paper's", CODE
         )
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", "code: CleanRL pqn.py", low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1)
 
-    PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": "code: CleanRL pqn.py"}}
+    PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": CODE}}
 
     PROBE = {"num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "learning_rate": 5e-3, "hidden": (32, 32)}
 

@@ -22,12 +22,13 @@ import torch
 
 from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
-from rlrepro.replay import NStep, PrioritisedReplay
+from rlrepro.replay import NStep
 from rlrepro.seeds import Streams, descend
+from rlrepro.sources import CLEANRL
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import ValueNetwork, of_action
 
-DUELING = "Wang et al. (2016), 4.2"
+DUELING = "secondary: Wang et al. (2016), 4.2"
 
 
 class Rainbow(CategoricalActionValues):
@@ -39,26 +40,28 @@ class Rainbow(CategoricalActionValues):
         gamma: float = hyper(0.99, "discount factor", "paper: appendix, as DQN", low=0, high=1)
         num_steps: int = hyper(3, "rewards in a target (n)", "paper: Table 1", low=1)
         num_atoms: int = hyper(51, "atoms of a distribution", "paper: Table 1", low=2)
-        v_min: float = hyper(-100.0, "smallest atom", "code: CleanRL c51.py (the paper: -10)")
-        v_max: float = hyper(100.0, "largest atom", "code: CleanRL c51.py (the paper: 10)")
+        v_min: float = hyper(-100.0, "smallest atom", f"{CLEANRL}/c51.py (the paper: -10)")
+        v_max: float = hyper(100.0, "largest atom", f"{CLEANRL}/c51.py (the paper: 10)")
         buffer_size: int = hyper(50_000, "transitions kept per seed", "ours: CartPole-v1 (the paper: 1e6)", low=1)
         batch_size: int = hyper(32, "transitions of a batch", "paper: as DQN", low=1)
         learning_starts: int = hyper(
             1_000,
             "env steps before learning, of random actions",
-            "ours (the paper: 20e3, acting by its noisy nets)",
+            "ours: CartPole-v1 (the paper: 20e3, acting by its noisy nets)",
             low=0,
         )
         train_every: int = hyper(4, "env steps between gradient steps", "paper: as DQN", low=1)
         target_every: int = hyper(
-            500, "env steps between copies to the target network", "ours (the paper: 8e3, 32e3 frames)", low=1
+            500, "env steps between target copies", "ours: CartPole-v1 (the paper: 8e3, 32e3 frames)", low=1
         )
         omega: float = hyper(0.5, "exponent of the priorities (ω)", "paper: Table 1", low=0)
         beta: float = hyper(0.4, "initial exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
         sigma: float = hyper(0.5, "initial σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
-        max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient", f"{DUELING} (the paper: none)", low=0)
+        max_grad_norm: float = hyper(
+            10.0, "largest norm of a seed's gradient; 0: no limit", f"{DUELING} (the paper: none)", low=0
+        )
         adam_eps: float = hyper(1.5e-4, "Adam's ε", "paper: Table 1", low=1e-12)
-        hidden: tuple[int, ...] = hyper((128, 128), "units of the hidden layers", "ours (images: as DQN)", low=1)
+        hidden: tuple[int, ...] = hyper((128, 128), "units of the hidden layers", "ours: CartPole-v1", low=1)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 200_000, "source": "ours: CartPole-v1"}}
 
@@ -80,17 +83,7 @@ class Rainbow(CategoricalActionValues):
         )
         self._build(self.network, config.adam_eps)
         self.layer_noise = Streams(setup.seeds, "noise")  # what the losses draw their noise from
-        self.replay = PrioritisedReplay(
-            Streams(setup.seeds, "replay"),
-            config.buffer_size,
-            config.batch_size,
-            config.learning_starts,
-            config.train_every,
-            device=setup.device,
-            alpha=config.omega,
-            beta=config.beta,
-            beta_steps=setup.total_timesteps,
-        )
+        self.replay = self._prioritised_replay(config.omega, config.beta)
         self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
 
     def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:

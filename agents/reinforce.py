@@ -32,9 +32,10 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Episodes
 from rlrepro.networks import is_image
 from rlrepro.seeds import SGD, Adam, Stack
+from rlrepro.sources import TORCH
 from rlrepro.targets import discounted_return
 
-BOOK = "Sutton & Barto (2018), Sections 13.3 and 13.4"
+BOOK = "secondary: Sutton & Barto (2018), Sections 13.3 and 13.4"
 
 
 class Reinforce(ActorCritic):
@@ -48,7 +49,7 @@ class Reinforce(ActorCritic):
         discount_gradient: bool = hyper(
             False, "the factor γ^t of the gradient", f"ours: as later policy gradients have it; true: {BOOK}"
         )
-        optimiser: str = hyper("adam", "sgd: the book's", "ours: networks", choices=("adam", "sgd"))
+        optimiser: str = hyper("adam", "of both networks", f"ours: networks; sgd: {BOOK}", choices=("adam", "sgd"))
         learning_rate: float = hyper(1e-3, "step size of the policy (α)", "ours: networks, with Adam", low=0)
         value_learning_rate: float = hyper(1e-3, "step size of the baseline (α_w)", "ours: networks, with Adam", low=0)
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers; none: linear", "ours: PPO's", low=1)
@@ -57,7 +58,7 @@ class Reinforce(ActorCritic):
             "orthogonal", "how weights are drawn", "ours: PPO's", choices=("orthogonal", "uniform", "xavier")
         )
         log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", "ours: PPO's")
-        adam_eps: float = hyper(1e-8, "Adam's ε", "code: torch.optim.Adam", low=1e-12)
+        adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py", low=1e-12)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 400_000, "source": "ours: the budget is PPO's"}}
 

@@ -33,10 +33,14 @@ from rlrepro.distributions import SquashedGaussian
 from rlrepro.networks import MLP, Constant, Ensemble, num_features, xavier_uniform
 from rlrepro.off_policy import BoxActions
 from rlrepro.seeds import Adam, Stack, Streams, descend
+from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
 from rlrepro.targets import ensemble_error, soft_value, td_target
 
 PAPER = "paper: Table 1"
-MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a SACBuilder.default"
+SOFTLEARNING = "code: rail-berkeley/softlearning@01cd86e softlearning/algorithms/sac.py"
+CODE = f"{CLEANRL}/sac_continuous_action.py"
+POLICY = f"{SB3}/sac/policies.py"
+BUILDER = f"{MUSHROOM} SACBuilder.default"
 
 
 class SAC(BoxActions):
@@ -49,56 +53,56 @@ class SAC(BoxActions):
     @dataclasses.dataclass(frozen=True)
     class Config:
         actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
-        critic_learning_rate: float = hyper(3e-4, "of the critics'", f"{PAPER}; 1e-3: code: CleanRL", low=0)
-        alpha_learning_rate: float = hyper(3e-4, "of the temperature's", PAPER, low=0)
-        anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
+        critic_learning_rate: float = hyper(3e-4, "step size of the critics'", f"{PAPER}; 1e-3: {CODE}", low=0)
+        alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0)
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/sac/sac.py; true: lin_ of rl-zoo3")
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", PAPER, low=0, high=1)
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
         batch_size: int = hyper(256, "transitions of a batch", PAPER, low=1)
-        learning_starts: int = hyper(
-            10_000, "env steps before learning", "code: rl-zoo3 hyperparams/sac.yml; the paper names none", low=0
-        )
-        random_start: bool = hyper(True, "before that, uniformly random actions", "code: Stable-Baselines3")
+        learning_starts: int = hyper(10_000, "env steps before learning", f"{ZOO}/sac.yml; the paper names none", low=0)
+        random_start: bool = hyper(True, "before that, uniformly random actions", f"{SB3}/sac/sac.py")
         random_steps: int = hyper(
-            0, "env steps of random actions, if learning starts sooner", "code: Spinning Up", low=0, addition=True
+            0,
+            "env steps of random actions, if learning starts sooner",
+            "ours: off; Spinning Up's start_steps",
+            low=0,
+            addition=True,
         )
         train_every: int = hyper(1, "env steps between learning phases", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         policy_delay: int = hyper(
             1,
             "critic updates before actor and α catch up, with as many of theirs",
-            "paper: Algorithm 1; 2: CleanRL",
+            f"paper: Algorithm 1; 2: {CODE}",
             low=1,
         )
         target_every: int = hyper(1, "gradient steps between updates of the targets", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
-        alpha_init: float = hyper(1.0, "initial temperature", "code: softlearning, log α = 0", low=1e-8)
+        alpha_init: float = hyper(1.0, "initial temperature", f"{SOFTLEARNING}, log α = 0", low=1e-8)
         alpha_loss: str = hyper(
-            "log_alpha", "what J(α) weighs log π + H̄ by", "code: softlearning, Stable-Baselines3; alpha: paper: eq. 18",
+            "log_alpha", "what J(α) weighs log π + H̄ by", f"{SOFTLEARNING}; alpha: paper: eq. 18",
             choices=("log_alpha", "alpha"),
         )  # fmt: skip
         target_entropy: float = hyper(-1.0, "H̄ for each dimension of the action", f"{PAPER}: −dim(A)")
-        log_std_range: tuple[float, ...] = hyper((-20.0, 2.0), "bounds of log σ", "code: softlearning; −5, 2: CleanRL")
+        log_std_range: tuple[float, ...] = hyper((-20.0, 2.0), "bounds of log σ", f"{POLICY}; −5, 2: {CODE}")
         log_std_bound: str = hyper(
-            "clamp", "how they are kept", "code: softlearning; tanh: code: CleanRL", choices=("clamp", "tanh")
+            "clamp", "how log σ is kept in its bounds", f"{POLICY}; tanh: {CODE}", choices=("clamp", "tanh")
         )
         hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers", PAPER, low=1)
-        separate_std: bool = hyper(False, "log σ has a network of its own", f"code: softlearning; true: {MUSHROOM}")
-        init: str = hyper(
-            "torch", "initial weights", f"code: Stable-Baselines3; xavier: {MUSHROOM}", choices=("torch", "xavier")
-        )
+        separate_std: bool = hyper(False, "log σ has a network of its own", f"{POLICY}; true: {BUILDER}")
+        init: str = hyper("torch", "initial weights", f"{POLICY}; xavier: {BUILDER}", choices=("torch", "xavier"))
         critic_units: str = hyper(
-            "unit", "units of the actions that critics see", f"code: softlearning; env: {MUSHROOM}, CleanRL",
+            "unit", "units of the actions that critics see", f"{POLICY}; env: {BUILDER}",
             choices=("unit", "env"),
         )  # fmt: skip
 
     PRESETS = {
-        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": "code: rl-zoo3 hyperparams/sac.yml"},
+        "*": {"num_envs": 1, "total_timesteps": 1_000_000, "source": f"{ZOO}/sac.yml"},
         "Pendulum-v1": {
             "total_timesteps": 20_000, "learning_starts": 100, "actor_learning_rate": 1e-3,
             "critic_learning_rate": 1e-3, "alpha_learning_rate": 1e-3,
-            "source": "code: rl-zoo3 hyperparams/sac.yml, and Stable-Baselines3's learning_starts",
+            "source": f"{ZOO}/sac.yml, and Stable-Baselines3's learning_starts",
         },
     }  # fmt: skip
 

@@ -9,9 +9,9 @@ Critics and actor give a number for every action, so that expectations over acti
     Q' ← τ Q + (1 − τ) Q'                                                                (Algorithm 1)
 
 The minimum of two critics in eq. 10 and 12 is Algorithm 1's; V' is 0 where an episode terminated. In the code of J(α)
-log α stands for α, as in SAC's. Weights start uniform in ±1/√fan_in, where CleanRL's are He's. CleanRL averages over
-actions where these equations sum, which divides its losses of actor and temperature by |A|. V and its gradient are
-`rlrepro.targets.soft_policy_value`'s.
+log α stands for α, as in the author's (p-christ, SAC.py), where CleanRL has eq. 11's α. Weights start uniform in
+±1/√fan_in, where CleanRL's are He's. CleanRL averages over actions where these equations sum, which divides its losses
+of actor and temperature by |A|. V and its gradient are `rlrepro.targets.soft_policy_value`'s.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from rlrepro.distributions import Categorical
 from rlrepro.networks import MLP, Constant, Ensemble, Network, image_network, num_features
 from rlrepro.off_policy import OffPolicy, TargetClock
 from rlrepro.seeds import Adam, Stack, Streams, descend
+from rlrepro.sources import CLEANRL, TORCH
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 from rlrepro.value_networks import of_action
 
 PAPER = "paper: Table 2"
-CLEANRL = "code: CleanRL sac_atari.py"
+CODE = f"{CLEANRL}/sac_atari.py"
 
 
 class SACDiscrete(OffPolicy):
-    """SAC for Discrete actions, on vectors (MLPs) or images (Nature CNNs)."""
+    """SAC for Discrete actions, on vectors (MLPs) or images (CNNs)."""
 
     STACKS = ("actor", "critic", "target_critic", "temperature")
     PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")
@@ -46,22 +47,22 @@ class SACDiscrete(OffPolicy):
     @dataclasses.dataclass(frozen=True)
     class Config:
         actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
-        critic_learning_rate: float = hyper(3e-4, "of the critics'", PAPER, low=0)
-        alpha_learning_rate: float = hyper(3e-4, "of the temperature's", PAPER, low=0)
+        critic_learning_rate: float = hyper(3e-4, "step size of the critics'", PAPER, low=0)
+        alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0)
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
-        tau: float = hyper(1.0, "weight of the online parameters in the targets", CLEANRL, low=0, high=1)
-        target_every: int = hyper(8000, "env steps between updates of the targets", f"{PAPER}; {CLEANRL}", low=1)
+        tau: float = hyper(1.0, "weight of the online parameters in the targets", CODE, low=0, high=1)
+        target_every: int = hyper(8000, "env steps between updates of the targets", f"{PAPER}; {CODE}", low=1)
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
         batch_size: int = hyper(64, "transitions of a batch", PAPER, low=1)
         learning_starts: int = hyper(20_000, "env steps before learning, of random actions", PAPER, low=0)
         train_every: int = hyper(4, "env steps between learning phases", PAPER, low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
-        alpha_init: float = hyper(1.0, "initial temperature", CLEANRL, low=1e-8)
+        alpha_init: float = hyper(1.0, "initial temperature", CODE, low=1e-8)
         target_entropy_scale: float = hyper(
-            0.98, "H̄ as a part of the largest entropy, log |A|", f"{PAPER}; 0.89: {CLEANRL}", low=0, high=1
+            0.98, "H̄ as a fraction of the largest entropy, log |A|", f"{PAPER}; 0.89: {CODE}", low=0, high=1
         )
-        adam_eps: float = hyper(1e-8, "Adam's ε", f"code: torch.optim.Adam; 1e-4: {CLEANRL}", low=1e-12)
+        adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py; 1e-4: {CODE}", low=1e-12)
         hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers (not images)", "ours: as of SAC", low=1)
 
     PRESETS = {

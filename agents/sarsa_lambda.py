@@ -36,7 +36,9 @@ class SarsaLambda:
         step_size: float = hyper(
             0.5, "α × the number of active features", "secondary: Sutton & Barto, Figure 12.10", low=0
         )
-        trace_decay: float = hyper(0.9, "λ", "secondary: Sutton & Barto, Figure 12.10", low=0, high=1)
+        trace_decay: float = hyper(
+            0.9, "λ", "ours: between .84 and .92 of Sutton & Barto's Figure 12.10", low=0, high=1
+        )
         traces: str = hyper(
             "replacing",
             "how they grow; dutch: True Online Sarsa(λ)",

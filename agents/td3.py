@@ -27,10 +27,11 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.networks import Ensemble
 from rlrepro.off_policy import DeterministicPolicy
 from rlrepro.seeds import Stack, Streams, descend
+from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, SB3, ZOO
 from rlrepro.targets import ensemble_error, td_target
 
-AUTHORS = "the authors' repository now has"
-MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c3974a59d6d0a3547136681efcfc7635ec74a TD3Builder.default"
+AUTHORS = "code: sfujim/TD3@34770cc"
+BUILDER = f"{MUSHROOM} TD3Builder.default"
 
 
 class TD3(DeterministicPolicy):
@@ -40,19 +41,21 @@ class TD3(DeterministicPolicy):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        actor_learning_rate: float = hyper(1e-3, "the actor's step size", f"paper: Section 6.1; {AUTHORS} 3e-4", low=0)
-        critic_learning_rate: float = hyper(1e-3, "the critics'", f"paper: Section 6.1; {AUTHORS} 3e-4", low=0)
-        anneal: bool = hyper(False, "step sizes fall linearly to 0", "code: rl-zoo3 lin_ schedules")
-        gamma: float = hyper(0.99, "discount factor", "code: the authors' repository", low=0, high=1)
+        actor_learning_rate: float = hyper(1e-3, "the actor's step size", f"paper: Section 6.1; 3e-4: {AUTHORS}", low=0)
+        critic_learning_rate: float = hyper(
+            1e-3, "the critics' step size", f"paper: Section 6.1; 3e-4: {AUTHORS}", low=0
+        )
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/td3/td3.py; true: lin_ of rl-zoo3")
+        gamma: float = hyper(0.99, "discount factor", AUTHORS, low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", "paper: Section 6.1", low=0, high=1)
         buffer_size: int = hyper(
             1_000_000, "transitions kept per seed", "paper: Section 6.1, the entire history", low=1
         )
-        batch_size: int = hyper(100, "transitions of a batch", f"paper: Section 6.1; {AUTHORS} 256", low=1)
+        batch_size: int = hyper(100, "transitions of a batch", f"paper: Section 6.1; 256: {AUTHORS}", low=1)
         learning_starts: int = hyper(
             10_000,
             "env steps before learning",
-            f"the paper's random steps on HalfCheetah and Ant (elsewhere 1000), in which it learns; {AUTHORS} 25 000",
+            f"paper: Section 6.1, its random steps on HalfCheetah and Ant; 25 000: {AUTHORS}",
             low=0,
         )
         random_start: bool = hyper(True, "before that, uniformly random actions", "paper: Section 6.1")
@@ -64,26 +67,30 @@ class TD3(DeterministicPolicy):
         gradient_steps: int = hyper(1, "gradient steps each time", "paper: Algorithm 1", low=1)
         policy_delay: int = hyper(2, "critic updates for one of actor and targets (d)", "paper: Section 6.1", low=1)
         target_delay: int = hyper(
-            0, "critic updates for one of the targets; 0: d", "paper: Algorithm 1; 1: code: MushroomRL ddpg.py",
+            0, "critic updates for one of the targets; 0: d", f"paper: Algorithm 1; 1: {MUSHROOM_LIBRARY}/ddpg.py",
             low=0, addition=True,
         )  # fmt: skip
-        exploration_noise: float = hyper(0.1, "deviation of the noise on actions (σ)", "paper: Section 6.1", low=0)
-        target_noise: float = hyper(0.2, "deviation of the noise on target actions (σ̃)", "paper: Section 6.1", low=0)
+        exploration_noise: float = hyper(
+            0.1, "standard deviation of the noise on actions (σ)", "paper: Section 6.1", low=0
+        )
+        target_noise: float = hyper(
+            0.2, "standard deviation of the noise on target actions (σ̃)", "paper: Section 6.1", low=0
+        )
         target_noise_clip: float = hyper(0.5, "largest such noise (c)", "paper: Section 6.1", low=0)
-        hidden: tuple[int, ...] = hyper((400, 300), "hidden layers", f"paper: Section 6.1; {AUTHORS} 256, 256", low=1)
+        hidden: tuple[int, ...] = hyper((400, 300), "hidden layers", f"paper: Section 6.1; 256, 256: {AUTHORS}", low=1)
         action_layer: str = hyper(
-            "first", "layers of the critics that see the action", f"paper: Section 6.1; both: {MUSHROOM}",
+            "first", "layers of the critics that see the action", f"paper: Section 6.1; both: {BUILDER}",
             choices=("first", "second", "both"),
         )  # fmt: skip
         output_init: float = hyper(
-            0.0, "last layers start uniform in ± this; 0: ±1/√fan_in", f"paper: none; 0.003: {MUSHROOM}", low=0
+            0.0, "last layers start uniform in ± this; 0: ±1/√fan_in", f"paper: none; 0.003: {BUILDER}", low=0
         )
         output_bias: str = hyper(
             "weights", "last layers' biases start as their weights do, or uniform in ±1/√fan_in",
-            f"paper: none; fan_in: {MUSHROOM}", choices=("weights", "fan_in"), addition=True,
+            f"paper: none; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
         )  # fmt: skip
         critic_units: str = hyper(
-            "unit", "units of the actions that critics see", "code: Stable-Baselines3; env: the authors' repository",
+            "unit", "units of the actions that critics see", f"{SB3}/td3/policies.py; env: {AUTHORS}",
             choices=("unit", "env"),
         )  # fmt: skip
 
@@ -95,7 +102,7 @@ class TD3(DeterministicPolicy):
             "buffer_size": 200_000,
             "learning_starts": 10_000,
             "batch_size": 256,
-            "source": "code: rl-zoo3 hyperparams/td3.yml, and Stable-Baselines3's batch size",
+            "source": f"{ZOO}/td3.yml, and Stable-Baselines3's batch size",
         },
     }
 

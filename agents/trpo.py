@@ -30,10 +30,11 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.seeds import Adam, Streams, descend
+from rlrepro.sources import SB3_CONTRIB, ZOO
 from rlrepro.targets import explained_variance, normalised
 
-CONTRIB = "code: sb3-contrib TRPO"
-ZOO = "code: rl-zoo3 hyperparams/trpo.yml"
+CODE = f"{SB3_CONTRIB}/trpo/trpo.py"
+PRESET = f"{ZOO}/trpo.yml"
 
 
 class TRPO(ActorCritic):
@@ -41,38 +42,40 @@ class TRPO(ActorCritic):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        num_steps: int = hyper(2048, "steps of a rollout (T)", CONTRIB, low=1)
+        num_steps: int = hyper(2048, "steps of a rollout (T)", CODE, low=1)
         gamma: float = hyper(0.99, "discount factor", "paper: Table 2", low=0, high=1)
-        gae_lambda: float = hyper(0.95, "λ of the advantage estimates", CONTRIB, low=0, high=1)
-        normalise_advantage: bool = hyper(True, "advantages of a rollout to mean 0, std 1", CONTRIB)
+        gae_lambda: float = hyper(0.95, "λ of the advantage estimates", CODE, low=0, high=1)
+        normalise_advantage: bool = hyper(True, "advantages of a rollout to mean 0, std 1", CODE)
         target_kl: float = hyper(0.01, "bound of the mean KL divergence (δ)", "paper: Table 2", low=0)
-        cg_steps: int = hyper(15, "most steps of conjugate gradient", f"{CONTRIB} (the paper: 10)", low=1)
-        cg_damping: float = hyper(0.1, "added to the diagonal of F", CONTRIB, low=0)
-        cg_tolerance: float = hyper(1e-10, "a residual whose square is less ends them", CONTRIB, low=0)
-        line_search_steps: int = hyper(10, "steps that the line search tries", CONTRIB, low=1)
-        line_search_factor: float = hyper(0.8, "from each of them to the next", CONTRIB, low=0, high=1)
-        kl_slack: float = hyper(1.0, "the line search's bound, in δ", "paper: Appendix C (MushroomRL: 1.5)", low=0)
-        value_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", CONTRIB, low=0)
-        num_value_epochs: int = hyper(10, "the critic's passes over a rollout", CONTRIB, low=1)
-        batch_size: int = hyper(128, "transitions of a minibatch of the critic's", CONTRIB, low=1)
-        adam_eps: float = hyper(1e-5, "Adam's ε", CONTRIB, low=1e-12)
-        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CONTRIB, low=1)
-        activation: str = hyper("tanh", "between layers", CONTRIB, choices=("tanh", "relu"))
-        first_weights: str = hyper(
-            "orthogonal", "how weights are drawn", CONTRIB, choices=("orthogonal", "uniform", "xavier")
+        cg_steps: int = hyper(15, "most steps of conjugate gradient", f"{CODE} (the paper: 10)", low=1)
+        cg_damping: float = hyper(0.1, "added to the diagonal of F", CODE, low=0)
+        cg_tolerance: float = hyper(1e-10, "conjugate gradient ends where the residual's square is less", CODE, low=0)
+        line_search_steps: int = hyper(10, "steps that the line search tries", CODE, low=1)
+        line_search_factor: float = hyper(
+            0.8, "factor from each step of the line search to the next", CODE, low=0, high=1
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", CONTRIB)
+        kl_slack: float = hyper(1.0, "the line search's bound, in δ", "paper: Appendix C (MushroomRL: 1.5)", low=0)
+        value_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", CODE, low=0)
+        num_value_epochs: int = hyper(10, "the critic's passes over a rollout", CODE, low=1)
+        batch_size: int = hyper(128, "transitions of a minibatch of the critic's", CODE, low=1)
+        adam_eps: float = hyper(1e-5, "Adam's ε", CODE, low=1e-12)
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CODE, low=1)
+        activation: str = hyper("tanh", "between layers", CODE, choices=("tanh", "relu"))
+        first_weights: str = hyper(
+            "orthogonal", "how weights are drawn", CODE, choices=("orthogonal", "uniform", "xavier")
+        )
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", CODE)
 
     PRESETS = {
-        "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{ZOO}; the budget is PPO's"},
-        "Box": {"num_envs": 1, "num_steps": 2048, "total_timesteps": 1_000_000, "source": CONTRIB},
+        "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{PRESET}; the budget is PPO's"},
+        "Box": {"num_envs": 1, "num_steps": 2048, "total_timesteps": 1_000_000, "source": CODE},
         "CartPole-v1": {
             "num_steps": 512, "batch_size": 512, "cg_damping": 1e-3, "gae_lambda": 0.98, "num_value_epochs": 20,
-            "total_timesteps": 100_000, "source": ZOO,
+            "total_timesteps": 100_000, "source": PRESET,
         },
         "Pendulum-v1": {
             "num_envs": 2, "num_steps": 1024, "gamma": 0.9, "num_value_epochs": 15, "total_timesteps": 200_000,
-            "source": f"{ZOO}, without its gSDE; twice its budget",
+            "source": f"{PRESET}, without its gSDE; twice its budget",
         },
     }  # fmt: skip
 

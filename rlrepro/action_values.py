@@ -10,8 +10,10 @@ import torch
 from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.memory import Replay
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
+from rlrepro.replay import PrioritisedReplay
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Network, Stack, Streams
 
@@ -64,7 +66,9 @@ class ActionValues:
         return self.online.q(self._inputs(obs))
 
     def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
-        if type(self).q_values is ActionValues.q_values and not self.image:
+        kind = type(self)
+        ours = kind.q_values is ActionValues.q_values and kind._inputs is ActionValues._inputs
+        if ours and not self.image:  # the same numbers, by NumPy
             return self.online.q.of_host(features_on_host(self.setup.observation_space, obs))
         with torch.no_grad():
             return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
@@ -102,7 +106,8 @@ class ActionValues:
 class TargetedActionValues(ActionValues):
     """Action values with a target network and a replay memory; until learning starts, actions are uniformly random.
 
-    The config has what a `TargetClock` needs too. A subclass calls `_build` with its network.
+    The config has what a `TargetClock` and a `Replay` need too. A subclass calls `_build` with its network, and sets
+    `memory`.
     """
 
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
@@ -111,6 +116,19 @@ class TargetedActionValues(ActionValues):
         self.target = self.online.target_copy()
         self.clock = TargetClock(self.config)
         self.optimiser = Adam(self.online, self.config.learning_rate, adam_eps)
+
+    def _replay(self) -> Replay:
+        """A replay memory that draws uniformly; `gradient_steps` is 1 where the config has none."""
+        return Replay(*self._of_memory())
+
+    def _prioritised_replay(self, alpha: float, beta: float) -> PrioritisedReplay:
+        """One that draws by priority; β ends at 1 with the run."""
+        return PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=self.setup.total_timesteps)
+
+    def _of_memory(self) -> tuple[Any, ...]:
+        config, setup = self.config, self.setup
+        times = config.learning_starts, config.train_every, getattr(config, "gradient_steps", 1)
+        return Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size, *times, setup.device
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """ε-greedy; uniformly random before learning starts."""

@@ -83,10 +83,12 @@ class ActorCritic:
 
     def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
         """`policy_outputs` for arrays of the host; a device is waited for once."""
-        own_outputs = type(self).policy_outputs is not ActorCritic.policy_outputs
-        if own_outputs or self.image or self.setup.device != "cpu":
+        kind = type(self)
+        ours = kind.policy_outputs is ActorCritic.policy_outputs and kind.inputs is ActorCritic.inputs
+        if not ours or self.image or self.setup.device != "cpu":
             with torch.no_grad():
                 return self.policy_outputs(self.inputs(torch.from_numpy(obs).to(self.setup.device))).cpu().numpy()
+        # The same numbers, by NumPy, which takes half the time of a step.
         means = self.stack.actor.of_host(features_on_host(self.setup.observation_space, obs))
         if not isinstance(self.policy, DiagonalGaussian):
             return means

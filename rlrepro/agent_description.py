@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro import agent as agent_module
+from rlrepro import sources
 
+_KNOWN = ("dataclasses", "rlrepro.agent", "rlrepro.sources")  #: modules whose names are found without torch
 _DESCRIBING = ("Config", "PRESETS", "stackable")
 
 Description = tuple[type[Any], Mapping[str, Mapping[str, Any]], bool]
@@ -45,7 +47,7 @@ def read_description(module: str | None, file: Path | None, attribute: str) -> D
     scope: dict[str, Any] = {
         "dataclasses": dataclasses,
         "dataclass": dataclasses.dataclass,
-        "__name__": "rlrepro._described",
+        **vars(sources),
         **vars(agent_module),
     }
     exec(compile(body, str(file), "exec"), scope)
@@ -77,10 +79,16 @@ def _core_names(tree: ast.Module) -> set[str]:
 
 
 def _texts(tree: ast.Module) -> list[ast.stmt]:
-    """The module's constants that are texts, plain or made of one another: sources that several fields share."""
+    """The module's constants that are texts, plain or made of one another and of `rlrepro.sources`."""
     kinds = (ast.Constant, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Load)
     found: list[ast.stmt] = []
-    names: set[str] = set()
+    names = {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module == "rlrepro.sources"
+        for alias in node.names
+        if not alias.asname
+    }
     for node in tree.body:
         if not isinstance(node, ast.Assign) or not all(isinstance(target, ast.Name) for target in node.targets):
             continue
@@ -93,13 +101,13 @@ def _texts(tree: ast.Module) -> list[ast.stmt]:
 
 
 def _own_names(tree: ast.Module) -> Iterator[str]:
-    """The names that a module binds, but for those from the two modules where `read_description` finds the same."""
+    """The names that a module binds, but for those from the modules where `read_description` finds the same."""
     waiting = list(tree.body)
     while waiting:
         node: ast.AST = waiting.pop()
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             waiting += list(ast.iter_child_nodes(node))  # type: ignore[arg-type]
-        if isinstance(node, ast.ImportFrom) and node.module in ("rlrepro.agent", "dataclasses"):
+        if isinstance(node, ast.ImportFrom) and node.module in _KNOWN:
             yield from (alias.asname for alias in node.names if alias.asname)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             yield from (

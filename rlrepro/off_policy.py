@@ -108,7 +108,7 @@ class BoxActions(OffPolicy):
         super().__init__(setup, config)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """As the policy explores; uniformly random at first, as long as it is to."""
+        """As the policy explores; uniformly random for the first `random_steps`, or until learning starts."""
         config = self.config
         if step < max(config.random_steps, config.learning_starts if config.random_start else 0):
             return self.box.scaled(self.box.uniform(self.exploration, obs.shape[1])), {}
@@ -126,7 +126,7 @@ class BoxActions(OffPolicy):
         return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
 
     def _rate(self, step: int) -> float:
-        """What is left of the step sizes."""
+        """The fraction of the step sizes that annealing leaves."""
         return linear(1.0, 0.0, self.setup.total_timesteps, step) if self.config.anneal else 1.0
 
 
@@ -166,8 +166,10 @@ class DeterministicPolicy(BoxActions):
         """Of every layer: `second` of the second one, `output_init` and `output_bias` of the last."""
         config = self.config
         last = uniform(config.output_init, config.output_bias == "fan_in") if config.output_init else fan_in_uniform
-        hidden = [fan_in_uniform] * len(config.hidden)
-        return [*hidden[:1], *[second] * len(hidden[1:2]), *hidden[2:], last]
+        hidden: list[Initialiser] = [fan_in_uniform] * len(config.hidden)
+        if len(hidden) > 1:
+            hidden[1] = second
+        return [*hidden, last]
 
     def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
         """μ(s) in [-1, 1], `[S, B, A]`."""
@@ -177,10 +179,10 @@ class DeterministicPolicy(BoxActions):
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
         return self.policy(self.actor, self._on_device(obs)).cpu().numpy()
 
-    def _noisy(self, obs: np.ndarray, streams: Streams, deviation: float) -> np.ndarray:
-        """μ(s) + N(0, deviation), cut off at the bounds, in [-1, 1]."""
+    def _noisy(self, obs: np.ndarray, streams: Streams, std: float) -> np.ndarray:
+        """μ(s) + N(0, std²), cut off at the bounds, in [-1, 1]."""
         unit = self._greedy(obs)
-        return np.clip(unit + deviation * streams.normal(*unit.shape[1:]), -1.0, 1.0)
+        return np.clip(unit + std * streams.normal(*unit.shape[1:]), -1.0, 1.0)
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "num_updates": self._num_updates, "actor_loss": self._actor_loss}

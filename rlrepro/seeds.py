@@ -366,7 +366,7 @@ class RMSProp:
     """RMSProp (Tieleman & Hinton, 2012, "Lecture 6.5") for S seeds, elementwise: v ← α v + (1 − α) g², and then
 
     θ ← θ − η g / (√v + ε), v = 0 at first (`torch.optim.RMSprop`), or with `inside`
-    θ ← θ − η g / √(v + ε), v = 1 at first (TensorFlow's, with which A2C was published).
+    θ ← θ − η g / √(v + ε) (Mnih et al., 2016, Section 4), v = 1 at first (TensorFlow's).
     """
 
     def __init__(

@@ -91,3 +91,20 @@ def test_a_policy_of_a_subclass_s_own_outputs_acts_by_them() -> None:
     setup = Setup(gymnasium.spaces.Box(-1, 1, (3,), np.float32), gymnasium.spaces.Discrete(3), SEEDS, 4, 1000)
     obs = np.random.default_rng(0).normal(size=(len(SEEDS), 4, 3)).astype(np.float32)
     assert (Shifted(setup, PPO.Config()).predict(obs, Streams(SEEDS, "other"), deterministic=True) == 1).all()
+
+
+def test_what_a_subclass_shows_its_networks_it_acts_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind(dqn.DQN):
+        def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+            return torch.ones_like(super()._inputs(obs))
+
+    class BlindPPO(PPO):
+        def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+            return torch.ones_like(super().inputs(obs))
+
+    monkeypatch.setitem(CLASSES, "dqn", Blind)
+    setup = Setup(gymnasium.spaces.Box(-1, 1, (3,), np.float32), gymnasium.spaces.Discrete(3), SEEDS, 9, 1000)
+    obs = 9 * np.random.default_rng(0).normal(size=(len(SEEDS), 9, 3)).astype(np.float32)
+    for agent in (built("dqn"), BlindPPO(setup, PPO.Config())):
+        actions = agent.predict(obs, Streams(SEEDS, "other"), deterministic=True)
+        assert (actions == actions[:, :1]).all()

@@ -15,6 +15,7 @@ import gymnasium
 import pytest
 
 from rlrepro.importing import installed
+from rlrepro.papers.card_reader import SOURCE
 from rlrepro.plugins import AgentSource, find_agent
 from rlrepro.record import read_rows
 from tests.conftest import Command, Runs, Site
@@ -444,6 +445,14 @@ def test_our_agents_are_described_without_torch_as_they_are(tmp_path: Path) -> N
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", installed("agents"))
+def test_every_value_of_our_agents_has_a_source_that_a_card_takes(name: str) -> None:
+    config, presets, _ = find_agent(name).description()
+    given = {field.name: field.metadata["source"] for field in dataclasses.fields(config)}
+    given |= {f"preset {task}": preset["source"] for task, preset in presets.items()}
+    assert {where: source for where, source in given.items() if not SOURCE.match(source)} == {}
 
 
 HEAD = """
