@@ -363,6 +363,10 @@ def test_a_published_number_is_met_by_its_own_protocol() -> None:
         (published(1, LAST, steps=1000), "it is of 1,000 env steps, the runs of 10"),
         (published(1, Protocol("evaluation", discount=0.9)), "discounted by 0.9"),
         (published(1, Protocol("evaluation", last=4)), "it has 1 of the 4 evaluations"),
+        (
+            published(1, Protocol("evaluation", "max of seed mean", eval_every=5)),
+            "every 5 env steps, the runs have one",
+        ),
     ],
 )
 def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> None:
@@ -371,6 +375,16 @@ def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> No
     assert beside.score is None
     assert why in beside.why
     assert "not comparable" in compare_command.as_markdown(comparison.compare([ended("a", [1.0, 2.0])], None, [one]))
+
+
+def test_a_maximum_over_time_is_of_as_many_evaluations() -> None:
+    """Of ten it is another number than of two hundred; the steps of imported evaluations tell it."""
+    measured = group("a", *(history(s, evaluations=[1.0 + s, 2.0, 3.0]) for s in range(3)))
+    for every, same in ((10, True), (5, False)):
+        one = published(2.0, Protocol("evaluation", "max of seed mean", eval_every=every), steps=30)
+        (beside,) = comparison.compare([measured], None, [one]).panels[0].beside
+        assert (beside.score is not None) == same
+        assert same or beside.why == "its evaluations are every 5 env steps, the runs' every 10"
 
 
 def test_a_number_that_nothing_can_be_held_against_is_not() -> None:

@@ -79,6 +79,16 @@ def test_a_task_has_one_row_with_the_peer_first_and_what_is_below_is_said() -> N
     ]
 
 
+def test_of_one_curve_the_latest_point_is_shown_and_not_the_best() -> None:
+    values = np.array([9.0, 9.5]), np.array([7.0, 7.5])
+    curve = [
+        Learned("Pendulum-v1", Path("e/card"), 1000 * at, "evaluation", values[at - 1], np.empty(0)) for at in (1, 2)
+    ]
+    for order in (curve, curve[::-1]):
+        (row,) = cells_of(learning_table(["td3"], {"td3": [Shown("reproduced", one) for one in order]}, Path()))
+        assert row[2:5] == ["2,000", "evaluation", "7.250 [4.073, 10.427] (2)"]
+
+
 def test_probes_that_apply_are_counted_and_failures_named() -> None:
     cells = {}
     for solved in ({}, {"A": True, "B": True, "C": None}, {"A": True, "B": False}, {"A": None}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
-from rlrepro.papers.protocol import History, Protocol, refuse, score
+from rlrepro.papers.protocol import History, Protocol, measured_score, refuse, score
 
 NONE = np.empty((0, 2))
 
@@ -172,6 +173,23 @@ def test_a_milestone_is_met_by_the_evaluation_that_was_due_then() -> None:
     assert score(protocol, [run]).mean == 5
     assert score(dataclasses.replace(protocol, to_step=3000), [run]).mean == 9
     assert score(dataclasses.replace(protocol, last=None, after_step=1000, to_step=3000), [run]).mean == 8
+
+
+def test_an_evaluation_after_a_milestone_is_not_that_of_the_milestone() -> None:
+    """Where a run was evaluated more often than the published one, or by another rhythm."""
+    protocol = Protocol("evaluation", last=1, to_step=10_000, eval_every=10_000)
+    often = history(0, [1.0, 2.0, 3.0, 4.0], every=5000)
+    assert score(protocol, [often]).mean == 2.0
+    late = history(0, [1.0, 2.0], every=14_000)
+    assert score(protocol, [late]).missing == {0: "it has no evaluation at env step 10,000"}
+
+
+def test_a_measured_seed_without_one_number_is_shown() -> None:
+    numbers = {0: [], 1: [0.5], 2: [0.25], 3: [1.0, 2.0], 4: [math.nan]}
+    histories = [dataclasses.replace(history(s, []), measured=np.array(found)) for s, found in numbers.items()]
+    found = measured_score(Protocol("evaluation", "other", note="a count"), histories)
+    assert found.per_seed == {1: 0.5, 2: 0.25}
+    assert found.missing == {0: "it has no number", 3: "it has 2 numbers, not one", 4: "its number is nan"}
 
 
 def test_a_milestone_without_its_evaluation_has_no_score() -> None:

@@ -553,6 +553,12 @@ def test_of_several_bounds_the_one_that_is_broken_furthest_is_named() -> None:
     assert (kept.outside, kept.worst, kept.verdict) == ((1, 2), 2, "below")
 
 
+def test_a_small_number_is_exact_by_its_own_size() -> None:
+    """The arithmetic's rounding is allowed relative to what is printed, not to 1."""
+    assert stats.ComputedTest((5e-10,), (1e-10,), 5e-12, "exact").verdict == "above"
+    assert stats.ComputedTest((0.1 + 0.2,), (0.3,), 0.0, "exact").verdict == "reproduced"
+
+
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_a_pair_is_no_more_certain_than_the_rarest_deal(count: int) -> None:
     """Two seeds a side with hardly any spread, or with none: one deal of C(2n, n) separates them so."""

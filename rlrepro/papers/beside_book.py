@@ -134,7 +134,7 @@ def compare(settings: Settings, histories: Sequence[History], limit: int = 5) ->
         return [f"nothing by {settings.agent} on {settings.env}; the book has {', '.join(there[:6])}"] if there else []
     found = sorted((comparable(row, settings) for row in rows), key=lambda one: _rank(one, settings))
     able = sum(not one.reasons for one in found)
-    shown = found[: min(limit, max(able, 3) if able < 3 else able)]
+    shown = found[: min(limit, max(able, 3))]
     lines = [_line(one, histories) for one in shown]
     if len(found) > len(shown):
         more = f"rlrepro published --env {settings.env} --agent {settings.agent.rsplit(':', 1)[-1]}"

@@ -392,7 +392,21 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
         protocol = dataclasses.replace(protocol, to_step=one.steps)
         caveats.append(f"scored at env step {one.steps:,}")
     if protocol.returns == "evaluation":
+        if other := _other_rhythm(protocol, group):
+            return protocol, other, []
         caveats.append(f"evaluations of the runs: {group.evaluation or 'not known how'}")
     elif protocol.to_step and (1 - SAME_LENGTH) * protocol.to_step <= group.steps < protocol.to_step:
         protocol = dataclasses.replace(protocol, to_step=group.steps)  # a record ends with its last whole episode
     return protocol, "", caveats
+
+
+def _other_rhythm(protocol: Protocol, group: Group) -> str:
+    """Where a protocol counts more than one evaluation: that the group's are not as many, or ""."""
+    if protocol.eval_every is None or protocol.last == 1 or protocol.statistic == "one agent":
+        return ""
+    between = [np.diff(history.evaluations[:, 0]) for history in group.histories if len(history.evaluations) > 1]
+    every = float(np.median(np.concatenate(between))) if between else math.inf
+    if abs(every - protocol.eval_every) <= SAME_LENGTH * protocol.eval_every:
+        return ""
+    ours = "the runs have one" if math.isinf(every) else f"the runs' every {every:,.0f}"
+    return f"its evaluations are every {protocol.eval_every:,} env steps, {ours}"

@@ -45,7 +45,7 @@ class Learned:
 
     environment: str
     folder: Path  #: of the reproduction that it was learnt in
-    steps: int  #: env steps of a seed
+    steps: int  #: env steps of a seed when it had reached it
     returns: str  #: which of them count: "training" or "evaluation"
     values: np.ndarray  #: a number a seed
     peer: np.ndarray  #: empty where there is none
@@ -228,7 +228,8 @@ def _learned(
     protocol = card.protocol_of(claim)
     if not len(values) or protocol.of != "return":
         return None
-    steps = card.implementations[claim.implementation].hyperparameters["total_timesteps"].value
+    total = card.implementations[claim.implementation].hyperparameters["total_timesteps"].value
+    steps = protocol.to_step or total
     return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, peer)
 
 
@@ -252,10 +253,13 @@ def _counted(found: Sequence[Shown]) -> tuple[str, str]:
 
 
 def _a_task_each(found: Sequence[Shown]) -> list[Learned]:
-    """Of each task one: those with a peer before those without, then the highest mean."""
-    best: dict[str, Learned] = {}
+    """Of each task one: of a reproduction the latest, then those with a peer before others, then the highest mean."""
+    latest: dict[tuple[str, Path], Learned] = {}
     learned = [shown.learned for shown in found if shown.learned is not None]
-    for one in sorted(learned, key=lambda one: (one.environment, len(one.peer) > 0, one.values.mean())):
+    for one in sorted(learned, key=lambda one: (one.steps, len(one.peer) > 0)):
+        latest[one.environment, one.folder] = one
+    best: dict[str, Learned] = {}
+    for one in sorted(latest.values(), key=lambda one: (one.environment, len(one.peer) > 0, one.values.mean())):
         best[one.environment] = one
     return list(best.values())
 

@@ -20,6 +20,7 @@ from rlrepro.errors import Problem, nearest
 RETURNS = ("training", "evaluation")
 QUANTITIES = ("return", "length")
 POLICIES = ("deterministic", "stochastic", "not stated")
+_LATE = 0.1  #: of an evaluation, see `_when_due`
 STATISTICS = {
     "mean": "the mean of what counts, then over seeds",
     "max of seed mean": "the highest point of the mean curve over seeds (TD3, Table 1)",
@@ -267,10 +268,17 @@ def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[Hist
 
 def measured_score(protocol: Protocol, histories: Sequence[History]) -> Score:
     """What a function measured, one number a seed, as a score by a protocol that only says so in words."""
-    per_seed = {h.seed: float(h.measured[0]) for h in histories if len(h.measured) == 1}
-    finite = {seed: value for seed, value in sorted(per_seed.items()) if math.isfinite(value)}
-    missing = {seed: f"its number is {value}" for seed, value in sorted(per_seed.items()) if seed not in finite}
-    return Score(protocol, finite, missing)
+    per_seed: dict[int, float] = {}
+    missing: dict[int, str] = {}
+    for history in sorted(histories, key=lambda h: h.seed):
+        found = history.measured
+        if len(found) != 1:
+            missing[history.seed] = f"it has {len(found)} numbers, not one" if len(found) else "it has no number"
+        elif not math.isfinite(found[0]):
+            missing[history.seed] = f"its number is {found[0]}"
+        else:
+            per_seed[history.seed] = float(found[0])
+    return Score(protocol, per_seed, missing)
 
 
 def window(protocol: Protocol, histories: Sequence[History]) -> tuple[float, float] | None:
@@ -291,9 +299,7 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     points = history.points(protocol.returns)
     if history.steps < (protocol.to_step or 0) or (history.stopped and protocol.to_step is None):
         return points, f"it stopped at env step {history.steps:,}" + (history.stopped and f" ({history.stopped})")
-    steps = points[:, 0]
-    if protocol.eval_every:  # an evaluation stands at the end of the step of all sub-environments in which it was due
-        steps = steps // protocol.eval_every * protocol.eval_every
+    steps = _when_due(points[:, 0], protocol.eval_every) if protocol.eval_every else points[:, 0]
     inside = np.ones(len(points), bool)
     if protocol.to_step is not None:
         inside &= steps <= protocol.to_step
@@ -310,6 +316,17 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
             return points, f"it has {len(points)} of the {protocol.last} {kind}s that count"
         points = points[-protocol.last :]
     return points, "" if len(points) else f"it has no {kind} that counts"
+
+
+def _when_due(steps: np.ndarray, every: int) -> np.ndarray:
+    """The env steps of evaluations, those that were due a little earlier at the multiple of `every`.
+
+    An evaluation stands at the end of the step of all sub-environments in which it was due: it is the first at or after
+    the multiple, and less than `_LATE` of the way to the next.
+    """
+    due = steps // every * every
+    before = np.concatenate([[-1.0], steps[:-1]])
+    return np.where((before < due) & (steps - due < _LATE * every), due, steps)
 
 
 def _max_of_seed_mean(protocol: Protocol, histories: Sequence[History]) -> Score:
