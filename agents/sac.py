@@ -30,8 +30,8 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import SquashedGaussian
-from rlrepro.networks import MLP, Constant, Ensemble, num_features, xavier_uniform
-from rlrepro.off_policy import BoxActions
+from rlrepro.networks import MLP, Ensemble, num_features, xavier_uniform
+from rlrepro.off_policy import BoxActions, Temperature
 from rlrepro.seeds import Adam, Stack, Streams, descend
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
 from rlrepro.targets import ensemble_error, soft_value, td_target
@@ -130,7 +130,7 @@ class SAC(BoxActions):
             self.actor = Stack(setup.seeds, setup.device, actor=both)
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
         self.target_critic = self.critic.target_copy()
-        self.temperature = Stack(setup.seeds, setup.device, log_alpha=Constant(1, math.log(config.alpha_init)))
+        self.temperature = Temperature(setup, config.alpha_init)
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
@@ -171,11 +171,6 @@ class SAC(BoxActions):
         """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
         return critic.critics(self._pairs(obs, unit))[..., 0]
 
-    @property
-    def alpha(self) -> torch.Tensor:
-        """The temperature α, `[S, 1]`: without gradient, a constant to J_Q and J_π."""
-        return self.temperature.named()["log_alpha.value"][:, 0].exp()
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
         config, obs = self.config, self._inputs(batch.obs)
@@ -189,7 +184,9 @@ class SAC(BoxActions):
         if self._num_updates % config.target_every == 0:
             self.target_critic.polyak_update(self.critic, config.tau)
         metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1), **self._last}
-        return {f"losses/{name}": value for name, value in metrics.items()} | {"charts/alpha": self.alpha[:, 0]}
+        return {f"losses/{name}": value for name, value in metrics.items()} | {
+            "charts/alpha": self.temperature.alpha[:, 0]
+        }
 
     def _improve(self, obs: torch.Tensor, rate: float) -> None:
         actor_loss, log_prob = self.actor_loss(obs)
@@ -204,7 +201,9 @@ class SAC(BoxActions):
         with torch.no_grad():
             next_obs = self._inputs(batch.next_obs)
             next_action, next_log_prob = self.draw(next_obs)
-            next_value = soft_value(self.q(self.target_critic, next_obs, next_action), next_log_prob, self.alpha)
+            next_value = soft_value(
+                self.q(self.target_critic, next_obs, next_action), next_log_prob, self.temperature.alpha
+            )
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
         q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
         return 0.5 * ensemble_error(q, target), q
@@ -213,12 +212,12 @@ class SAC(BoxActions):
         """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`."""
         action, log_prob = self.draw(obs)
         with self.critic.frozen():
-            value = soft_value(self.q(self.critic, obs, action), log_prob, self.alpha)
+            value = soft_value(self.q(self.critic, obs, action), log_prob, self.temperature.alpha)
         return -value.mean(1), log_prob.detach()
 
     def alpha_loss(self, log_prob: torch.Tensor) -> torch.Tensor:
         """−α E[log π + H̄] `[S]` (eq. 18), or with log α in α's place."""
-        log_alpha = self.temperature.log_alpha(log_prob)[:, 0, 0]  # a constant: whatever the argument
+        log_alpha = self.temperature.log()
         weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
         return -weight * (log_prob.mean(1) + self.target_entropy)
 

@@ -27,8 +27,8 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import Categorical
-from rlrepro.networks import MLP, Constant, Ensemble, Network, image_network, num_features
-from rlrepro.off_policy import OffPolicy, TargetClock
+from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
+from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
 from rlrepro.seeds import Adam, Stack, Streams, descend
 from rlrepro.sources import CLEANRL, TORCH
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
@@ -96,7 +96,7 @@ class SACDiscrete(OffPolicy):
         self.actor = Stack(setup.seeds, setup.device, actor=self._network())
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(self._network(), 2))
         self.target_critic = self.critic.target_copy()
-        self.temperature = Stack(setup.seeds, setup.device, log_alpha=Constant(1, math.log(config.alpha_init)))
+        self.temperature = Temperature(setup, config.alpha_init)
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate, eps=config.adam_eps)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, eps=config.adam_eps)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate, eps=config.adam_eps)
@@ -126,11 +126,6 @@ class SACDiscrete(OffPolicy):
         """max_a min_m Q_m(s, a), `[S, B]`, for `rlrepro probe`."""
         return self.critic.critics(self._on_device(obs)).amin(1).amax(-1).cpu().numpy()
 
-    @property
-    def alpha(self) -> torch.Tensor:
-        """The temperature α, `[S, 1]`: without gradient, a constant to J_Q and J_π."""
-        return self.temperature.named()["log_alpha.value"][:, 0].exp()
-
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets when due."""
         config = self.config
@@ -146,7 +141,7 @@ class SACDiscrete(OffPolicy):
             "losses/actor_loss": actor_loss.detach(),
             "losses/q_values": q.detach()[:, 0].mean(1),
             "losses/entropy": entropy.detach().mean(1),
-            "charts/alpha": self.alpha[:, 0],
+            "charts/alpha": self.temperature.alpha[:, 0],
         }
 
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,7 +150,7 @@ class SACDiscrete(OffPolicy):
             next_obs = self._inputs(batch.next_obs)
             next_log_probs = torch.log_softmax(self.actor.actor(next_obs), -1)
             next_q = self.target_critic.critics(next_obs).amin(1)
-            next_value, _ = soft_policy_value(next_q, next_log_probs, self.alpha)  # eq. 10
+            next_value, _ = soft_policy_value(next_q, next_log_probs, self.temperature.alpha)  # eq. 10
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
         q = of_action(self.critic.critics(self._inputs(batch.obs)), batch.action.unsqueeze(1).expand(-1, 2, -1))
         return 0.5 * ensemble_error(q, target), q
@@ -164,13 +159,12 @@ class SACDiscrete(OffPolicy):
         """E[πᵀ (α log π − min_m Q_m)] `[S]` (eq. 12), and the entropy `[S, B]`."""
         with torch.no_grad():
             q = self.critic.critics(obs).amin(1)
-        value, entropy = soft_policy_value(q, torch.log_softmax(self.actor.actor(obs), -1), self.alpha)
+        value, entropy = soft_policy_value(q, torch.log_softmax(self.actor.actor(obs), -1), self.temperature.alpha)
         return -value.mean(1), entropy
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
         """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same zero, other steps, as in SAC's code."""
-        log_alpha = self.temperature.log_alpha(entropy)[:, 0, 0]  # a constant: whatever the argument
-        return log_alpha * (entropy.mean(1) - self.target_entropy)
+        return self.temperature.log() * (entropy.mean(1) - self.target_entropy)
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "target_period": self.clock.period}

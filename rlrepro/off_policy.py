@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,17 @@ import torch
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.distributions import UnitBox
 from rlrepro.memory import Replay
-from rlrepro.networks import MLP, Initialiser, apart, fan_in_uniform, features, is_image, num_features, uniform
+from rlrepro.networks import (
+    MLP,
+    Constant,
+    Initialiser,
+    apart,
+    fan_in_uniform,
+    features,
+    is_image,
+    num_features,
+    uniform,
+)
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams
 
@@ -93,6 +104,22 @@ class OffPolicy:
 
     def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
         self.actor.load_named(policy)
+
+
+class Temperature(Stack):
+    """The temperature α of soft actor-critics, one a seed; its logarithm is what is learnt."""
+
+    def __init__(self, setup: Setup, start: float) -> None:
+        super().__init__(setup.seeds, setup.device, log_alpha=Constant(1, math.log(start)))
+
+    @property
+    def alpha(self) -> torch.Tensor:
+        """α, `[S, 1]`: without gradient, a constant to the losses of critics and actor."""
+        return self.named()["log_alpha.value"][:, 0].exp()
+
+    def log(self) -> torch.Tensor:
+        """log α, `[S]`, with its gradient."""
+        return self.log_alpha(self.matrix)[:, 0, 0]  # whatever the argument
 
 
 class BoxActions(OffPolicy):
@@ -193,4 +220,4 @@ class DeterministicPolicy(BoxActions):
         self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
 
 
-__all__ = ["BoxActions", "DeterministicPolicy", "OffPolicy", "TargetClock"]
+__all__ = ["BoxActions", "DeterministicPolicy", "OffPolicy", "TargetClock", "Temperature"]

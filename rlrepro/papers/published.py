@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, nearest, one_line
 from rlrepro.papers.protocol import Protocol
 
@@ -294,16 +295,21 @@ def _load(path: Path) -> Book:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         texts = json.loads(_texts_path(path).read_text(encoding="utf-8"))
-        protocols = {key: Protocol.from_table(table) for key, table in texts["protocols"].items()}
+        protocols = {key: Protocol.from_table(table) for key, table in dict(texts["protocols"]).items()}
         return Book(tuple(_read_row(json.loads(line), texts, protocols) for line in lines))
     except OSError as error:
         raise Problem(f"{error.filename}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise Problem(f"{path} is not a book of published results: {one_line(error)}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, Problem) as error:
+        said = str(error) if isinstance(error, Problem) else one_line(error)
+        raise Problem(f"{path} is not a book of published results: {said}") from None
 
 
 def _read_row(row: dict[str, Any], texts: Mapping[str, Any], protocols: Mapping[str, Protocol]) -> Published:
     source, place = texts["sources"][row["source"]], texts["places"][row["place"]]
+    traps = row.get("traps", [])
+    for name in traps if isinstance(traps, list) else [traps]:
+        if not isinstance(name, str) or name not in load_traps().cautions or name is traps:
+            raise Problem(f"{row['id']}: no caution is called {name!r}")
     return Published(
         id=row["id"],
         paper=source["paper"],
@@ -325,7 +331,7 @@ def _read_row(row: dict[str, Any], texts: Mapping[str, Any], protocols: Mapping[
         where=place["where"],
         read_from=place["read_from"],
         hyperparameters=texts["hyperparameters"].get(row.get("hyperparameters"), ""),
-        traps=tuple(row.get("traps", ())),
+        traps=tuple(traps),
     )
 
 
@@ -334,7 +340,10 @@ def _texts_path(path: Path) -> Path:
 
 
 def write_book(rows: Iterable[Published], path: Path) -> None:
-    """Write a book: one row a line in the order of ids, and the texts that rows share beside it."""
+    """Write a book: one row a line in the order of ids, and the texts that rows share beside it.
+
+    Between the two writes the texts are those of the old rows and of the new, so that a kill leaves a whole book.
+    """
     texts: dict[str, dict[str, Any]] = {
         name: {} for name in ("sources", "protocols", "env_notes", "places", "hyperparameters")
     }
@@ -372,13 +381,26 @@ def write_book(rows: Iterable[Published], path: Path) -> None:
         }
         kept = {name: value for name, value in table.items() if value is not None}
         lines.append(json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n")
-    ordered = {kind: dict(sorted(entries.items())) for kind, entries in texts.items()}
-    try:
-        path.write_text("".join(lines), encoding="utf-8")
-        _texts_path(path).write_text(json.dumps(ordered, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Problem(f"{error.filename}: {error.strerror}") from None
+    both = {kind: {**old, **texts[kind]} for kind, old in _texts_of(path, texts).items()}
+    if both != texts:
+        write_whole(_texts_path(path), _texts_bytes(both))
+    write_whole(path, "".join(lines).encode())
+    write_whole(_texts_path(path), _texts_bytes(texts))
     _load.cache_clear()
+
+
+def _texts_of(path: Path, kinds: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The texts of the book that is there, by kind; none where there is no such book."""
+    try:
+        texts = json.loads(_texts_path(path).read_text(encoding="utf-8"))
+        return {kind: dict(texts[kind]) for kind in kinds}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {kind: {} for kind in kinds}
+
+
+def _texts_bytes(texts: Mapping[str, Mapping[str, Any]]) -> bytes:
+    ordered = {kind: dict(sorted(entries.items())) for kind, entries in texts.items()}
+    return (json.dumps(ordered, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _plain(value: float | None) -> float | int | None:

@@ -21,7 +21,7 @@ from typing import Any
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.published import Published, Traps
-from rlrepro.papers.spreads import SPREADS
+from rlrepro.papers.spreads import SPREADS, spread_faults
 
 Table = Mapping[str, Any]
 Made = tuple[Protocol, tuple[str, ...]]
@@ -84,8 +84,10 @@ def _row(table: Table, place: str, traps: Traps) -> Published:
     if protocol.statistic == "other" and seeds is None:
         per_seed = []  # the values of states, not of seeds
     given = table.get("traps", [])
-    for name in given if isinstance(given, list) else [given]:
-        if name not in traps.cautions:
+    if not isinstance(given, list):
+        raise Problem(f"{place}: traps: {given!r} is not a list of texts")
+    for name in given:
+        if not isinstance(name, str) or name not in traps.cautions:
             raise Problem(f"{place}: traps: no caution is called {name!r}{nearest(str(name), traps.cautions)}")
     env, env_note = _env(text("env_id"), text("env_version_note", needed=False))
     row = Published(
@@ -119,16 +121,8 @@ def _check(row: Published, place: str) -> None:
     """Rows whose numbers contradict each other."""
     if row.spread is not None and row.spread < 0:
         raise Problem(f"{place}: spread: {row.spread} is below 0")
-    if (row.low is None) != (row.high is None):
-        raise Problem(f"{place}: {'low' if row.low is None else 'high'}: missing, an interval has both ends")
-    if row.low is not None and row.high is not None and not row.low <= row.mean <= row.high:
-        raise Problem(f"{place}: mean: {row.mean} is not between low {row.low} and high {row.high}")
-    if row.spread_kind == "interval 95" and row.low is None:
-        raise Problem(f"{place}: low: missing, the spread is an interval")
-    if row.spread is None and row.spread_kind not in ("none", "interval 95"):
-        raise Problem(f"{place}: spread: missing, but there is a spread_kind")
-    if row.spread is not None and row.spread_kind in ("none", "interval 95"):
-        raise Problem(f"{place}: spread_kind: missing, but there is a spread")
+    for field, text in spread_faults(row.spread_kind, row.mean, row.spread, row.low, row.high, bool(row.per_seed)):
+        raise Problem(f"{place}: {field}: {text}")
     if not row.per_seed:
         return
     if row.seeds != len(row.per_seed):
