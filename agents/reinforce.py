@@ -76,7 +76,6 @@ class Reinforce(ActorCritic):
         self.optimiser = self._optimiser(self.stack, config.learning_rate)
         self.critic_optimiser = self._optimiser(self.critic_stack, config.value_learning_rate)
         self.memory = Episodes(config.num_episodes, setup.device)
-        self._metrics: dict[str, torch.Tensor] = {}  # of each seed's own last update
 
     def _optimiser(self, stack: Stack, learning_rate: float) -> Adam | SGD:
         if self.config.optimiser == "sgd":
@@ -93,10 +92,7 @@ class Reinforce(ActorCritic):
         self.optimiser.step(active=ready.tolist())
         if self.config.baseline:
             self.critic_optimiser.step(active=ready.tolist())
-        self._metrics = {
-            tag: torch.where(ready, value, self._metrics.get(tag, torch.nan)) for tag, value in metrics.items()
-        }
-        return self._metrics
+        return {tag: value.where(ready, torch.nan) for tag, value in metrics.items()}
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """The losses `[S]` of the policy and of the baseline on episodes `[S, E, T, ...]`, and their metrics."""
@@ -130,11 +126,9 @@ class Reinforce(ActorCritic):
 
     def get_state(self) -> dict[str, Any]:
         state = {"optimiser": self.optimiser.get_state(), "critic_optimiser": self.critic_optimiser.get_state()}
-        return {**super().get_state(), **state, "metrics": self._metrics}
+        return {**super().get_state(), **state}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         super().set_state(state)
         self.optimiser.set_state(state["optimiser"])
         self.critic_optimiser.set_state(state["critic_optimiser"])
-        device = self.setup.device
-        self._metrics = {tag: torch.as_tensor(value).to(device) for tag, value in state["metrics"].items()}

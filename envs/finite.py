@@ -236,10 +236,10 @@ def policy_values(env: FiniteMDP, policy: Floats, gamma: float) -> Floats:
     return np.linalg.solve(np.eye(len(moves)) - gamma * moves, (policy * rewards).sum(1))
 
 
-def best_values(env: FiniteMDP, gamma: float, tolerance: float = 1e-12) -> Floats:
-    """q* `[states, actions]` by value iteration (4.10), until no value changes by more than `tolerance`."""
+def best_values(env: FiniteMDP, gamma: float) -> Floats:
+    """q* `[states, actions]` by value iteration (4.10), until no value changes by more than 1e-12."""
     follows, rewards = model(env)
-    return _iterate(lambda q: rewards + gamma * follows @ q.max(1), rewards, tolerance)
+    return _iterate(lambda q: rewards + gamma * follows @ q.max(1), rewards, 1e-12)
 
 
 def best_average(env: FiniteMDP, epsilon: float = 0.0, tolerance: float = 1e-10) -> float:

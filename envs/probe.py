@@ -1,9 +1,9 @@
 """Probe environments: the smallest tasks with a known answer, each of which one thing in an agent can spoil.
 
 A probe is told by the agent's own value estimate (`asked` and `error`) or by the return of its policy
-(`solved_at`). `discount` is the γ to probe with: 0 where nothing is to be bootstrapped. `python -m rlrepro.probe`, or
-`rlrepro probe --agent NAME`, trains an agent on all of them. With `continuous=True` the action is a number, of which
-the sign may count, instead of a choice; with `finite=True` the observation is a number of a state.
+(`solved_at`). `discount` is the γ to probe with: 0 where nothing is to be bootstrapped. `rlrepro probe --agent NAME`
+trains an agent on all of them. With `continuous=True` the action is a number, of which the sign may count, instead of
+a choice; with `finite=True` the observation is a number of a state.
 """
 
 from typing import Any

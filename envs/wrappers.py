@@ -25,6 +25,8 @@ class TimeFraction(gym.ObservationWrapper[Obs, Any, Obs], gym.utils.RecordConstr
             raise ValueError(f"TimeFraction needs a flat Box of floats, not {box}")
         if max_episode_steps is None and env.spec is not None:
             max_episode_steps = env.spec.max_episode_steps
+        if max_episode_steps is None and env.has_wrapper_attr("_max_episode_steps"):
+            max_episode_steps = env.get_wrapper_attr("_max_episode_steps")  # of a TimeLimit around what has no spec
         if max_episode_steps is None:
             raise ValueError("TimeFraction needs max_episode_steps: the environment has no time limit of its own")
         self.limit = max_episode_steps

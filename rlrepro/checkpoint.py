@@ -156,6 +156,9 @@ def _encode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_encode(item, tensors) for item in value]
     if isinstance(value, (dict, Mapping)):
+        for key in value:
+            if not isinstance(key, str):  # JSON would make a text of it: another key, or the same as another's
+                raise NotPlain(f"a checkpoint holds tables with texts as keys, not {key!r}")
         return {key: _encode(item, tensors) for key, item in value.items()}
     if _is_array(value):
         key = str(len(tensors))

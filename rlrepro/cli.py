@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import Interrupted, Problem, nearest
 from rlrepro.flags import Parser
 
 #: name: (where its function is, what it does)
@@ -25,7 +25,7 @@ COMMANDS = {
     "report": ("rlrepro.papers.report:main", "write a reproduction's page from its card and results"),
     "scoreboard": ("rlrepro.papers.scoreboard:main", "one table of the claims of several reproductions"),
     "bundle": ("rlrepro.papers.bundle:main", "pack a reproduction into one file"),
-    "verify": ("rlrepro.papers.bundle:main_verify", "check a bundle, and run a claim of it again"),
+    "verify": ("rlrepro.papers.verify:main", "check a bundle, and run a claim of it again"),
     "proofs": ("rlrepro.papers.proofs:main", "what has been shown of each agent, as one table"),
     "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
     "rules": ("rlrepro.rules:main", "check that an agent is the same alone, twice and after a resume"),
@@ -66,6 +66,9 @@ def _main(arguments: list[str]) -> int:
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
         return problem.exit_status
+    except KeyboardInterrupt:
+        print("rlrepro: interrupted", file=sys.stderr)
+        return Interrupted.exit_status
 
 
 def list_main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,7 @@
-"""What the loop relies on: environments and wrappers are held against the Gymnasium contract before a run begins."""
+"""What the loop relies on, looked at before a run begins.
+
+Environments and wrappers are held against the Gymnasium contract, an agent's state against what a checkpoint can hold.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from rlrepro.errors import Problem, one_line, place_of
+from rlrepro import checkpoint
+from rlrepro.agent import Agent
+from rlrepro.errors import Problem, close_quietly, one_line, place_of
 
 
 def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -74,9 +79,26 @@ def _broken_by_wrapper(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | Non
         return f"it raises {one_line(error)}{place_of(error)}"
     finally:
         for env in pair:
-            with contextlib.suppress(Exception):
-                env.close()
+            close_quietly(env)
     return None
+
+
+def check_state(agent: Agent, name: str, num_seeds: int) -> None:
+    """`Problem` naming what of the state of a new agent no checkpoint can hold, before it has trained in vain.
+
+    A state that can be had only after the first step is left to the first checkpoint.
+    """
+    held: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        held["agent"] = agent.get_state()
+        held["memory"] = agent.memory.get_state()
+    for part, state in held.items():
+        where = f"the state of {name}: {part}"
+        checkpoint.check_seeds(state, num_seeds, where)
+        try:
+            checkpoint.check_plain(state)
+        except checkpoint.NotPlain as error:
+            raise Problem(f"{where} cannot be saved: {error}") from None
 
 
 def _broken_rule(env: Any, strict: bool = True) -> str | None:

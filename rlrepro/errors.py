@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 _STDLIB = sysconfig.get_path("stdlib")
 INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")  #: in the paths of what pip, or a distribution, installed
@@ -40,6 +42,12 @@ class Interrupted(RunStopped):
     """Ctrl-C or SIGTERM, after the checkpoint that it asked for was written."""
 
     exit_status = 130
+
+
+def close_quietly(thing: Any) -> None:
+    """Close what is no longer needed, whatever its `close` raises."""
+    with contextlib.suppress(Exception, SystemExit):
+        thing.close()
 
 
 def nearest(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str:

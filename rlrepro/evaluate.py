@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rlrepro.errors import Problem, one_line
+from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.settings import Settings
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--salt", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="another number, other episodes (0)"
     )
-    parser.add_argument("--capture-video", action="store_true", help="record an episode of each seed")
+    parser.add_argument("--capture-video", action="store_true", help="record an episode of each seed as well")
     parser.add_argument("--device", type=device_name, metavar="DEVICE", help="cpu, cuda or cuda:1 (that of the run)")
     asked = parser.parse_args(arguments)
 
@@ -44,9 +44,12 @@ def main(arguments: Sequence[str]) -> int:
             f"{folder} has no policy of seed {missing[0]} yet; finish it with: "
             f"python -m rlrepro.train --resume {folder}"
         )
-    returns, lengths = evaluate_run(
-        folder.path, settings, asked.episodes, not asked.stochastic, asked.salt, asked.capture_video
-    )
+    from rlrepro.plugins import find_env
+    from rlrepro.train import check_film
+
+    if asked.capture_video:
+        check_film(find_env(settings.env, settings.env_kwargs, settings.wrappers))
+    returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt)
     _show(settings, returns, lengths, asked.stochastic)
     file = folder.path / f"evaluation-{'stochastic' if asked.stochastic else 'deterministic'}-{asked.salt}.json"
     folder.write_json(
@@ -59,17 +62,19 @@ def main(arguments: Sequence[str]) -> int:
         },
     )
     print(f"every episode is in {file}")
+    if asked.capture_video:
+        film_run(folder, settings, not asked.stochastic)
+        print(f"videos are in {folder.videos}")
     return 0
 
 
 def evaluate_run(
-    path: Path, settings: Settings, num_episodes: int, deterministic: bool, salt: int, capture_video: bool
+    path: Path, settings: Settings, num_episodes: int, deterministic: bool, salt: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns and lengths `[S, num_episodes]` of the run's policies."""
     from rlrepro import loop, worker
     from rlrepro.plugins import find_env
     from rlrepro.record import RunFolder
-    from rlrepro.recorder import film
 
     worker.use_device(settings.device)
     folder = RunFolder(path)
@@ -80,16 +85,32 @@ def evaluate_run(
     patience = loop.Patience(lambda text: print(f"warning: {text}", file=sys.stderr))
     for seeds in [settings.seeds] if settings.stackable else [(seed,) for seed in settings.seeds]:
         batch = source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
-        policy = load_policy(folder, settings, seeds, batch)
-        outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt), patience)
+        try:
+            policy = load_policy(folder, settings, seeds, batch)
+            outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt), patience)
+        finally:
+            close_quietly(batch)
         returns.append(outcome.episode_return)
         lengths.append(outcome.episode_length)
-        for seed in seeds if capture_video else ():
-            one = load_policy(folder, settings, (seed,), batch)
-            film(one, source, (seed,), folder.videos, f"seed-{seed}-evaluation")
-    if capture_video:
-        print(f"videos are in {folder.videos}")
     return np.concatenate(returns), np.concatenate(lengths)
+
+
+def film_run(folder: RunFolder, settings: Settings, deterministic: bool) -> None:
+    """An episode of each seed as a video; one that cannot be made is a warning, since all else is done."""
+    from rlrepro.plugins import find_env
+    from rlrepro.recorder import film
+
+    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+    for seed in settings.seeds:
+        batch = source.batch(1)
+        try:
+            policy = load_policy(folder, settings, (seed,), batch)
+            film(policy, source, (seed,), folder.videos, f"seed-{seed}-evaluation", deterministic)
+        except Exception as error:
+            why = error if isinstance(error, Problem) else one_line(error)
+            print(f"warning: no video of seed {seed}: {why}", file=sys.stderr)
+        finally:
+            close_quietly(batch)
 
 
 def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:
@@ -103,7 +124,7 @@ def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], s
     try:
         files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
         policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
-    except (safetensors.SafetensorError, KeyError, RuntimeError, OSError) as error:
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise Problem(f"the policies in {folder} do not fit {settings.agent} ({one_line(error)})") from None
     return policy
 

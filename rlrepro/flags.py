@@ -49,11 +49,13 @@ def train_parser(
     add = run.add_argument
     add(
         "--env",
+        type=_not_empty,
         metavar="ENV",
         help="Gymnasium id, module:Id-v0, module:Class, or file.py:Class (CartPole-v1)",
     )
     add(
         "--agent",
+        type=_not_empty,
         metavar="AGENT",
         help=f"{', '.join([*installed('agents'), *(f'{name}:…' for name in installed('agent_families'))])}, "
         "module:Class, or file.py:Class (ppo)",
@@ -176,24 +178,33 @@ def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any)
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     text = f"{meta.get('help', '')} ({shown}) [{meta.get('source', 'no source given')}]".replace("%", "%%")
     options: dict[str, Any] = {"dest": f"hyper_{field.name}", "help": text, "default": None}
-    low, high = meta.get("low"), meta.get("high")
-    if isinstance(default, bool):
+    low, high, kind = meta.get("low"), meta.get("high"), _kind(field)
+    if kind == "bool":
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     elif meta.get("choices"):
         group.add_argument(flag, type=_one_of(meta["choices"]), metavar="|".join(meta["choices"]), **options)
-    elif isinstance(default, int):
-        group.add_argument(
-            flag,
-            type=whole_number(low if low is not None else -MAX_STEPS, high or MAX_STEPS),
-            metavar="N",
-            **options,
-        )
-    elif isinstance(default, float):
+    elif kind == "int":
+        group.add_argument(flag, type=_whole(low, high), metavar="N", **options)
+    elif kind == "float":
         group.add_argument(flag, type=_real(low, high), metavar="X", **options)
-    elif isinstance(default, tuple):
-        group.add_argument(flag, type=_whole_list(low), metavar="N,N", **options)
+    elif kind == "tuple of int":
+        group.add_argument(flag, type=_list(_whole(low, 10**9 if high is None else high)), metavar="N,N", **options)
+    elif kind == "tuple of float":
+        group.add_argument(flag, type=_list(_real(low, high)), metavar="X,X", **options)
     else:
         group.add_argument(flag, metavar="TEXT", **options)
+
+
+def _kind(field: dataclasses.Field[Any]) -> str:
+    """What a hyperparameter takes, as it is declared; where that says nothing that is known here, as its default is."""
+    declared = getattr(field.type, "__name__", "") if isinstance(field.type, type) else str(field.type)
+    if declared in ("bool", "int", "float", "str"):
+        return declared
+    if isinstance(field.default, tuple):
+        item = re.match(r"(?:typing\.)?[tT]uple\[(int|float)\b", declared)
+        has_float = any(isinstance(one, float) for one in field.default)
+        return f"tuple of {item[1] if item else 'float' if has_float else 'int'}"
+    return next((kind.__name__ for kind in (bool, int, float) if isinstance(field.default, kind)), "str")
 
 
 def whole_number(low: float, high: float) -> Callable[[str], int]:
@@ -229,8 +240,11 @@ def _real(low: float | None, high: float | None) -> Callable[[str], float]:
     return parse
 
 
-def _whole_list(low: float | None) -> Callable[[str], tuple[int, ...]]:
-    parse_one = whole_number(low if low is not None else -MAX_STEPS, 10**9)
+def _whole(low: float | None, high: float | None) -> Callable[[str], int]:
+    return whole_number(-MAX_STEPS if low is None else low, MAX_STEPS if high is None else high)
+
+
+def _list(parse_one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     return lambda text: tuple(parse_one(part) for part in text.split(",")) if text else ()
 
 
@@ -241,6 +255,12 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    return text
 
 
 def seed_list(text: str) -> int | tuple[int, ...]:

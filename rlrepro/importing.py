@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import itertools
 import os
 import sys
 from collections.abc import Collection, Mapping
@@ -65,12 +66,16 @@ def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
 
 
 def check_module(name: str, what: str, others: Collection[str] = ()) -> None:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        found = None
-    if found is None:
-        raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, [*others, *sys.modules])}")
+    """`Problem` where there is no such module, or where a package that it lies in cannot be imported."""
+    for part in itertools.accumulate(name.split("."), "{}.{}".format):
+        try:
+            found = importlib.util.find_spec(part)
+        except (ImportError, ValueError):
+            found = None
+        if found is None:
+            raise Problem(f"{what}: there is no module {name!r} to import{nearest(name, [*others, *sys.modules])}")
+        if part != name:
+            import_plugin(part, None, what)  # or the next find_spec would, and raise what that raises
 
 
 def existing_file(path: str) -> Path:

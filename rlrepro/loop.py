@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed, Problem
 from rlrepro.seeds import Streams, env_seed
-from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_actions, check_finite
+from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
 
 LONG_EPISODE = 100_000  #: env steps; an evaluation warns of an episode that lasts so long
 
@@ -121,10 +120,6 @@ def evaluate(
     num_seeds = len(seeds)
     action_space = batch.action_space
     streams = Streams(seeds, *purpose, "policy")
-    start = int(action_space.start) if isinstance(action_space, Discrete) else 0
-    low, high = getattr(action_space, "low", None), None
-    if low is not None:
-        high = action_space.high  # type: ignore[attr-defined]
     num_slots = evaluation_slots(num_episodes)
     shape = (num_seeds, num_slots)
     wanted = (*shape, *(action_space.shape or ()))
@@ -147,8 +142,7 @@ def evaluate(
         while active.any():
             action = agent.predict(obs.reshape(*shape, *obs.shape[1:]), streams, deterministic)
             check_actions(action, wanted, action_space, "predict")
-            flat = action.reshape(len(active), *action.shape[2:])
-            flat = flat + start if low is None else np.clip(flat, low, high)
+            flat = to_env(action.reshape(len(active), *action.shape[2:]), action_space)
             obs, reward, terminated, truncated = batch.step(flat, active)
             check_finite(obs, reward, active)
             running_return[active] += reward[active]
@@ -211,6 +205,12 @@ def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
         shape = list(getattr(value, "shape", ()))
         if shape != [num_seeds]:
             raise Problem(f"the agent's update gives the metric {tag!r} of shape {shape}, not [{num_seeds}]: [S]")
+
+
+def took_no_part(metrics: Mapping[str, np.ndarray], num_seeds: int) -> np.ndarray:
+    """The seeds `[S]` that an update left out: all their losses (of an agent that names none so, metrics) are NaN."""
+    losses = [value for tag, value in metrics.items() if tag.startswith("losses/")] or list(metrics.values())
+    return np.logical_and.reduce(np.isnan(losses)) if losses else np.zeros(num_seeds, bool)
 
 
 def as_metrics(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -288,7 +288,7 @@ class Convolutions:
     def __init__(self, obs_shape: tuple[int, ...], layers: Sequence[tuple[int, int, int]]) -> None:
         """`layers` are (channels, kernel, stride)."""
         first, middle, last = obs_shape
-        self.channels_last = last <= 4 < first or (first == middle and first <= _SMALL)
+        self.channels_last = has_channels_last(obs_shape)
         channels, height, width = (last, first, middle) if self.channels_last else obs_shape
         self.layers, self.shapes = tuple(layers), dict[str, tuple[int, ...]]()
         self.sizes: list[tuple[int, int, int]] = []  # of each layer's output
@@ -369,6 +369,27 @@ def image_network(space: gymnasium.Space[Any], out: int, heads: Sequence[tuple[i
 def is_small(shape: tuple[int, ...]) -> bool:
     """Whether an image is one of a grid, such as MinAtar's 10 × 10, not of a screen."""
     return sorted(shape)[1] <= _SMALL
+
+
+def has_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether the last axis of an image is its channels, not the first; `UnsupportedSpace` where either may be.
+
+    Rows and columns are a square, or both at least 5 and more than there are channels. On a small grid, a square of the
+    first two axes counts before all.
+    """
+    first, middle, last = shape
+    if first == middle <= _SMALL:
+        return True
+    if min(first, middle) < 3 or min(middle, last) < 3:  # no room for a convolution: it can only be the other
+        return min(first, middle) >= 3
+    may_be_last = first == middle or min(first, middle) > max(last, 4)
+    may_be_first = middle == last or min(middle, last) > max(first, 4)
+    if may_be_last == may_be_first:
+        raise UnsupportedSpace(
+            f"images whose channels can be told from rows and columns, not {shape}: {first} channels of {middle} × "
+            f"{last}, or {last} channels of {first} × {middle} (--wrapper FlattenObservation makes a vector of them)"
+        )
+    return may_be_last
 
 
 def conv2d(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int) -> torch.Tensor:

@@ -215,25 +215,32 @@ class EnvSource:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
         from rlrepro.vector import Singles
 
-        point = installed("batched_envs").get(self.gym_id or "")
-        if point is not None and not self.wrappers:
-            import gymnasium
-
-            kwargs = dict(self.kwargs)
-            limit = kwargs.pop("max_episode_steps", None)  # as gymnasium.make takes it
-            if limit is None:
-                limit = gymnasium.spec(self.gym_id or "").max_episode_steps
-            elif type(limit) is not int or (limit < 1 and limit != -1):
-                raise Problem(f"max_episode_steps {limit!r} is neither a whole number of at least 1 nor -1, for none")
-            try:
-                return point.load()(num, None if limit == -1 else limit, **kwargs)
-            except TypeError:
-                pass  # an argument that only Gymnasium's own form serves
-        return Singles(self.make, num)
+        form = self._vector_form(num)
+        return Singles(self.make, num) if form is None else form
 
     @property
     def is_batched(self) -> bool:
-        return self.gym_id in installed("batched_envs") and not self.wrappers
+        """Whether `batch` gives a vector form; one is made to know it."""
+        return self._vector_form(1) is not None
+
+    def _vector_form(self, num: int) -> Batch | None:
+        """None where no vector form is known, or an argument is one that only Gymnasium's own form serves."""
+        point = installed("batched_envs").get(self.gym_id or "")
+        if point is None or self.wrappers:
+            return None
+        import gymnasium
+
+        kwargs = dict(self.kwargs)
+        limit = kwargs.pop("max_episode_steps", None)  # as gymnasium.make takes it
+        if limit is None:
+            limit = gymnasium.spec(self.gym_id or "").max_episode_steps
+        elif type(limit) is not int or (limit < 1 and limit != -1):
+            raise Problem(f"max_episode_steps {limit!r} is neither a whole number of at least 1 nor -1, for none")
+        try:
+            made: Batch = point.load()(num, None if limit == -1 else limit, **kwargs)
+        except TypeError:
+            return None
+        return made
 
 
 def find_env(name: str, kwargs: Mapping[str, Any] | None = None, wrappers: tuple[str, ...] = ()) -> EnvSource:

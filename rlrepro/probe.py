@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, UnsupportedSpace, owns_loop
-from rlrepro.errors import Problem, nearest, one_line, place_of
+from rlrepro.checkpoint import write_whole
+from rlrepro.errors import Problem, close_quietly, nearest, one_line, place_of
 from rlrepro.flags import Parser, whole_number
 from rlrepro.importing import installed
 from rlrepro.plugins import EnvSource, find_agent, find_env
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in chosen:
         if name not in probes():
             raise Problem(f"no probe is called {name!r}{nearest(name, probes())} ({', '.join(probes())})")
+    if asked.write is not None:
+        _check_writable(asked.write)
     kept = read(asked.write) if asked.write is not None else {}
     failed = False
     for agent in installed("agents") if asked.agent == "all" else [asked.agent]:
@@ -71,8 +75,19 @@ def main(arguments: Sequence[str]) -> int:
         failed |= any(one.solved is False for one in outcomes)
         kept.setdefault(agent, {}).update({one.probe: one.solved for one in outcomes})
     if asked.write is not None:
-        asked.write.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_whole(asked.write, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     return int(failed)
+
+
+def _check_writable(file: Path) -> None:
+    """`Problem` for what can be known before all that is to be kept was trained."""
+    folder = file.parent
+    if file.is_dir():
+        raise Problem(f"--write {file}: it is a folder, not a file")
+    if not folder.is_dir():
+        raise Problem(f"--write {file}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise Problem(f"--write {file}: nothing can be written in the folder {folder}")
 
 
 def read(file: Path) -> dict[str, dict[str, bool | None]]:
@@ -91,7 +106,7 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     source = find_env(name)
     env = source.make()
     task: Any = env.unwrapped
-    env.close()
+    close_quietly(env)
     try:
         return _probe(agent_class, name, task, seeds)
     except Exception as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,10 @@ class Board:
         self.results: dict[int, dict[str, Any]] = {}
         self.errors: list[tuple[str, int]] = []
         self.began = False
-        self._curves = Curves(
-            folder.tensorboard,
-            settings.seeds,
-            _shown(settings),
-            {"env": settings.env, "agent": settings.agent, **_scalar(settings.hyperparameters)},
-        )
-        self._pending: dict[int, dict[int, dict[str, float]]] = defaultdict(dict)
+        self._curves: Curves | None = None
+        self._pending: dict[int, tuple[float, dict[int, dict[str, float]]]] = {}  # env step -> wall time, points
         self._steps: dict[int, int] = {}  # group -> env step
+        self._over: set[int] = set()  # groups that send no more points
         self._phases: dict[int, str] = {}
         self._returns: dict[int, float] = {}
         self._lock = threading.RLock()
@@ -46,6 +43,7 @@ class Board:
         self._groups = settings.groups()
         self._one_by_one = len(self._groups) > settings.processes
         self._told: set[str] = set()
+        self._blind = False  # the curves could not be written
         self._decile = 0
         self._shown = False
         self._live: Live | None = None
@@ -59,6 +57,7 @@ class Board:
             )
             self._task = self._bar.add_task(f"{settings.agent} on {settings.env}", total=settings.total_timesteps)
             self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+        self._view(self._open_curves)
 
     def __enter__(self) -> Board:
         if self._live:
@@ -68,9 +67,8 @@ class Board:
     def __exit__(self, *error: object) -> None:
         if self._live:
             self._live.stop()
-        for env_step in sorted(self._pending):
-            self._draw(env_step, None)
-        self._curves.close()
+        self._draw_before(math.inf)
+        self._view(lambda curves: curves.close())
 
     # Events
 
@@ -81,7 +79,7 @@ class Board:
 
     def replay(self, env_step: int, seed: int, wall_time: float, values: Mapping[str, float]) -> None:
         """A point of the curves that an earlier process had recorded."""
-        self._point(env_step, wall_time, {seed: dict(values)})
+        self._point(env_step, wall_time, {seed: dict(values)})  # drawn with the first event: more of them may come
 
     def begin(self, group: int, env_step: int) -> None:
         """A group begins, or goes on, at this env step."""
@@ -94,7 +92,8 @@ class Board:
             show_settings(self.settings, self.folder, self.console)
 
     def _on_progress(self, group: int, env_step: int, phase: str) -> None:
-        self._steps[group], self._phases[group] = max(env_step, self._steps.get(group, 0)), phase
+        self._phases[group] = phase
+        self._reached(group, env_step)
         tenth = self._facts()[0] * 10 // self.settings.total_timesteps
         if self._live is None and tenth > self._decile and len(self._steps) == len(self._groups):
             self._decile = tenth
@@ -102,32 +101,64 @@ class Board:
 
     def _on_point(self, group: int, env_step: int, wall_time: float, values: Mapping[int, dict[str, float]]) -> None:
         self._point(env_step, wall_time, values)
+        self._reached(group, env_step)
 
     def _point(self, env_step: int, wall_time: float, values: Mapping[int, dict[str, float]]) -> None:
-        waiting = self._pending[env_step]
+        _, waiting = self._pending.get(env_step, (0.0, {}))
+        self._pending[env_step] = wall_time, waiting
         for seed, point in values.items():
             waiting.setdefault(seed, {}).update(point)
             if _RETURN in point:
                 self._returns[seed] = point[_RETURN]
         if self._one_by_one:
             self._add(env_step, values, wall_time, ("seeds",))
-        if len(waiting) == len(self.settings.seeds):
-            self._draw(env_step, wall_time)
 
-    def _draw(self, env_step: int, wall_time: float | None) -> None:
+    def _reached(self, group: int, env_step: int) -> None:
+        """A group tells of this env step: all that it has to say of the steps before was said."""
+        self._steps[group] = max(env_step, self._steps.get(group, 0))
+        self._draw_complete()
+
+    def _draw_complete(self) -> None:
+        """Draw the steps of which every group has said all: a step may have several points of a seed."""
+        steps = (math.inf if one in self._over else self._steps.get(one, 0) for one in range(len(self._groups)))
+        self._draw_before(min(steps))
+
+    def _draw_before(self, limit: float) -> None:
         of = ("mean",) if self._one_by_one else ("seeds", "mean")
-        self._add(env_step, self._pending.pop(env_step), wall_time, of)
+        for env_step in sorted(step for step in self._pending if step < limit):
+            wall_time, points = self._pending.pop(env_step)
+            self._add(env_step, points, wall_time, of)
 
     def _add(
-        self, env_step: int, points: Mapping[int, Mapping[str, float]], wall_time: float | None, of: tuple[str, ...]
+        self, env_step: int, points: Mapping[int, Mapping[str, float]], wall_time: float, of: tuple[str, ...]
     ) -> None:
         tags = {tag: None for point in points.values() for tag in point}
         values = {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags}
-        self._curves.add(env_step, values, wall_time, of)
-        self._curves.flush()
 
-    def _on_checkpoint(self, group: int, env_step: int) -> None:
-        """Nothing to show: the phase said it."""
+        def draw(curves: Curves) -> None:
+            curves.add(env_step, values, wall_time, of)
+            curves.flush()
+
+        self._view(draw)
+
+    def _open_curves(self, none: None) -> None:
+        settings = self.settings
+        hparams = {"env": settings.env, "agent": settings.agent, **_scalar(settings.hyperparameters)}
+        self._curves = Curves(self.folder.tensorboard, settings.seeds, _shown(settings), hparams)
+
+    def _view(self, draw: Callable[[Any], None]) -> None:
+        """Do something to the curves, unless they could not be written before: the CSV files have all of it."""
+        if self._blind:
+            return
+        try:
+            draw(self._curves)
+        except OSError as error:
+            self._blind = True
+            with contextlib.suppress(OSError):  # what is left in its buffers
+                if self._curves is not None:
+                    self._curves.close()
+            what = f"TensorBoard's files could not be written ({error.strerror or error})"
+            self._on_warn(0, f"{what}: the run goes on without them, and its CSV files have every point")
 
     def _on_warn(self, group: int, text: str) -> None:
         if text not in self._told:  # other seeds may say the same
@@ -136,11 +167,15 @@ class Board:
 
     def _on_done(self, group: int, results: Mapping[int, dict[str, Any]]) -> None:
         self.results.update(results)
+        self._over.add(group)
+        self._draw_complete()
         if len(self.results) == len(self.settings.seeds):
             order = [self.results[seed] for seed in self.settings.seeds]
-            self._curves.finish({"evaluation/mean_return": [one["eval_return"] for one in order]})
+            self._view(lambda curves: curves.finish({"evaluation/mean_return": [one["eval_return"] for one in order]}))
 
     def _on_ended(self, group: int, error: tuple[str, int] | None) -> None:
+        self._over.add(group)
+        self._draw_complete()
         if error is not None:
             self.errors.append(error)
 

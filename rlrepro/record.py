@@ -179,7 +179,10 @@ class RunFolder:
 
     def lock(self, patience: float = 10.0) -> None:
         """Hold the run for this process; `Problem` while another one writes to it."""
-        self._lock = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+        try:
+            self._lock = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise Problem(f"{self.path} cannot be written to ({error.strerror}: {self.path / '.lock'})") from None
         deadline = time.monotonic() + patience
         while True:
             try:

@@ -15,16 +15,17 @@ import safetensors.numpy
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Metrics, Policy
-from rlrepro.errors import EvaluationFailed, Interrupted, Problem, one_line
+from rlrepro.errors import EvaluationFailed, Interrupted, Problem, close_quietly, one_line
 from rlrepro.normalise import NormalisedPolicy, Statistics
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
 from rlrepro.settings import Job
-from rlrepro.vector import VectorEnv
+from rlrepro.vector import VectorEnv, to_env
 
 Send = Callable[..., None]
 LAST_EPISODES = 100  # what `rollout/ep_rew_mean` averages over, as in Stable-Baselines3
 KEPT_CHECKPOINTS = 2
+LONGEST_FILM = 3_000  # frames; they are held in memory until the video is written
 
 
 class Journal:
@@ -44,10 +45,11 @@ class Journal:
         self.due = 0
         self.stop_signal = 0
         self._told_of_stop = False
-        self._metrics: Metrics = {}
+        self._metrics: Mapping[str, Any] = {}
+        self._updates: list[Metrics] = []  # since `_metrics`
         self._clock = time.perf_counter()
         self._clock_step = 0
-        self._warned_not_finite = False
+        self._diverged: set[int] = set()
         self._phase = ""
 
     @property
@@ -58,9 +60,29 @@ class Journal:
     # What the loop tells
 
     def updated(self, env_step: int, metrics: Metrics) -> None:
-        if not self._metrics:  # the first
+        if not self._metrics and not self._updates:  # the first
             loop.check_metrics(metrics, len(self.logs))
-        self._metrics = metrics
+        self._updates.append(metrics)
+        if len(self._updates) == 100:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Of each seed the metrics of its own last update, whatever its neighbours did since."""
+        if not self._updates:
+            return
+        newest = loop.as_metrics(self._updates[-1])
+        absent = loop.took_no_part(newest, len(self.logs))
+        if absent.any():  # or diverged: such a seed has none
+            diverged = self._not_finite()
+            absent &= np.array([seed not in diverged for seed in self.job.seeds])
+        for update in [*reversed(self._updates[:-1]), self._metrics]:
+            if not absent.any():
+                break
+            older = loop.as_metrics(update)
+            for tag in newest.keys() & older.keys():
+                newest[tag] = np.where(absent & np.isnan(newest[tag]), older[tag], newest[tag])
+            absent &= loop.took_no_part(older, len(self.logs))
+        self._metrics, self._updates = newest, []
 
     def ended(self, env_step: int, episodes: list[loop.Episode]) -> None:
         for e in episodes:
@@ -110,6 +132,7 @@ class Journal:
         values["charts/episodic_return"], values["charts/episodic_length"] = np.array(means, np.float64).T
         means = [np.mean(episodes, 0) if episodes else (np.nan, np.nan) for episodes in self.last]
         values["rollout/ep_rew_mean"], values["rollout/ep_len_mean"] = np.array(means, np.float64).T
+        self._merge()
         values |= loop.as_metrics(self._metrics)
         now = time.perf_counter()
         rate = (env_step - self._clock_step) / max(now - self._clock, 1e-9)
@@ -118,14 +141,12 @@ class Journal:
         self.since_log = [[] for _ in self.logs]
         self._write_metrics(env_step, values)
         losses = [v for tag, v in values.items() if tag.startswith("losses/") and tag != "losses/explained_variance"]
-        if losses and not self._warned_not_finite and not np.isfinite(losses).all():
-            bad = [seed for row, seed in enumerate(self.job.seeds) if not np.isfinite([v[row] for v in losses]).all()]
-            diverged = [seed for seed in bad if seed in self._not_finite()]  # others may just not have learnt
-            if diverged:
-                self._warned_not_finite = True
+        bad = {seed for row, seed in enumerate(self.job.seeds) if not np.isfinite([v[row] for v in losses]).all()}
+        if bad - self._diverged:
+            for seed in sorted(bad & self._not_finite() - self._diverged):  # others may just not have learnt
+                self._diverged.add(seed)
                 self.send(
-                    "warn",
-                    text=f"the losses of seed {diverged[0]} are not finite since env step {env_step:,}: it diverged",
+                    "warn", text=f"the losses of seed {seed} are not finite since env step {env_step:,}: it diverged"
                 )
 
     def _not_finite(self) -> set[int]:
@@ -178,7 +199,7 @@ class Journal:
                 deterministic = self.settings.eval_deterministic
                 outcome = loop.evaluate(self.policy, batch, seeds, num_episodes, deterministic, purpose, watch)
             finally:
-                _close(batch)
+                close_quietly(batch)
             for row, log in enumerate(self.logs):
                 for episode in range(num_episodes):
                     log.add(
@@ -190,20 +211,24 @@ class Journal:
                     )
             self._write_metrics(env_step, loop.mean_returns(outcome))
             if self.settings.capture_video and self.job.is_first:
-                self.film(env_step)
+                self.film(env_step, watch)
         self._clock += time.perf_counter() - started
         return outcome
 
-    def film(self, env_step: int) -> None:
+    def film(self, env_step: int, watch: Callable[[int, int], None]) -> None:
         """One episode of the first seed as a video; a failure to film is told and does no harm."""
+
+        def watch_film(length: int, seed: int) -> None:
+            watch(length, seed)
+            if self.stop_signal:
+                raise Problem("the run stops")
+
+        name = f"seed-{self.job.seeds[0]}-step-{env_step}"
+        deterministic = self.settings.eval_deterministic
         try:
-            film(
-                self.policy,
-                self.source,
-                self.job.seeds,
-                self.folder.videos,
-                f"seed-{self.job.seeds[0]}-step-{env_step}",
-            )
+            film(self.policy, self.source, self.job.seeds, self.folder.videos, name, deterministic, watch_film)
+        except Interrupted:
+            raise
         except Problem as problem:
             self.send("warn", text=f"no video: {problem}")
         except Exception as error:
@@ -271,6 +296,7 @@ class Recorder(Journal):
         if env_step == self._checkpointed:
             return
         with self.phase("writing a checkpoint"):
+            self._merge()
             sizes = [log.flush(durable=True) for log in self.logs]
             env_state = None
             if self.keeps_env_state and not env_lost:
@@ -316,7 +342,6 @@ class Recorder(Journal):
             for seed in self.job.seeds:
                 for path in sorted(self.folder.checkpoints(seed).glob("step-*.safetensors"))[:-KEPT_CHECKPOINTS]:
                     path.unlink(missing_ok=True)
-        self.send("checkpoint", env_step=env_step)
 
     def restore(self, env_step: int) -> None:
         """Go on from a checkpoint, its files cut back to it already."""
@@ -374,16 +399,27 @@ def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:
     return folder.checkpoints(seed) / f"step-{env_step:012d}.safetensors"
 
 
-def film(policy: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path, name: str) -> None:
-    """Record one deterministic episode of the first seed as `folder/name-episode-0.mp4`."""
+def film(
+    policy: Policy,
+    source: EnvSource,
+    seeds: tuple[int, ...],
+    folder: Path,
+    name: str,
+    deterministic: bool,
+    watch: Callable[[int, int], None] | None = None,
+) -> None:
+    """Record one episode of the first seed, or its first `LONGEST_FILM` frames, as `folder/name-episode-0.mp4`.
+
+    `watch` is called after every step, as in `loop.evaluate`.
+    """
     import gymnasium
 
     from rlrepro.seeds import Streams, env_seed
 
     env = source.make(render_mode="rgb_array")
-    if env.render_mode != "rgb_array":
-        raise Problem(f"{source.name} does not render as rgb_array")
     try:
+        if env.render_mode != "rgb_array":
+            raise Problem(f"{source.name} does not render as rgb_array")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the folder is there already when a run is filmed again
             env = gymnasium.wrappers.RecordVideo(
@@ -391,23 +427,19 @@ def film(policy: Policy, source: EnvSource, seeds: tuple[int, ...], folder: Path
             )
         streams = Streams(seeds, "video")
         obs, _ = env.reset(seed=env_seed(seeds[0], "video"))
-        over = False
-        while not over:
+        for length in range(1, LONGEST_FILM):  # the first frame is the reset's
             rows = np.broadcast_to(np.asarray(obs), (len(seeds), 1, *np.shape(obs))).copy()
-            action = policy.predict(rows, streams, True)[0, 0]
-            if isinstance(env.action_space, gymnasium.spaces.Box):
-                action = np.clip(action, env.action_space.low, env.action_space.high)
-            elif isinstance(env.action_space, gymnasium.spaces.Discrete):
-                action = int(action) + int(env.action_space.start)
+            action: Any = to_env(policy.predict(rows, streams, deterministic)[0, 0], env.action_space)
+            if isinstance(env.action_space, gymnasium.spaces.Discrete):
+                action = int(action)
             obs, _, terminated, truncated, _ = env.step(action)
-            over = bool(terminated or truncated)
+            if terminated or truncated:
+                break
+            if watch is not None:
+                watch(length, seeds[0])
+        if env.recording:
+            env.stop_recording()
     except gymnasium.error.DependencyNotInstalled:
         raise Problem("recording needs the 'video' extra: pip install 'rlrepro[video]'") from None
     finally:
-        env.close()
-
-
-def _close(batch: Any) -> None:
-    close = getattr(batch, "close", None)
-    if close is not None:
-        close()
+        close_quietly(env)

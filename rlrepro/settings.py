@@ -15,11 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, train_parser
 from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name
 
 SETTINGS_FORMAT = 1
+_STEPS = ("total_timesteps", "num_envs")
+#: settings that follow from others unless they are chosen: what is said in `sources` of one that does, and from which
+_DERIVED = {
+    "log_every": ("a 200th of total_timesteps", _STEPS),
+    "eval_every": ("a tenth of total_timesteps", _STEPS),
+    "checkpoint_every": ("a tenth of total_timesteps", _STEPS),
+    "processes": ("one a core", ("seeds", "seed", "device")),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Settings:
     processes: int
     check_env: bool
     hyperparameters: Mapping[str, Any]
-    sources: Mapping[str, str]  #: where each hyperparameter's value came from
+    sources: Mapping[str, str]  #: where each hyperparameter's value came from, and which settings were derived
     # These came later: a file without them is read as if it had the default.
     normalise_obs: bool = False
     normalise_reward: bool = False
@@ -131,13 +139,19 @@ def parse_train(arguments: Sequence[str]) -> Request | Path:
             raise Problem(f"--resume goes alone, since a run keeps its settings; leave out {others[0]}")
         return Path(known.resume)
     saved = _saved(known.settings)
-    agent = find_agent(known.agent or saved.get("agent") or "ppo")
+    agent = find_agent(known.agent or saved.get("agent", "ppo"))
     config_class, presets, stackable = agent.description()
     agent.check(config_class, presets, [flag for action in first._actions for flag in action.option_strings])
     parser = train_parser(agent, config_class, presets)
+    presets = {
+        key: {**preset, **_taken(parser, preset, f"agent {agent.name!r}: its preset {key!r}")}
+        for key, preset in presets.items()
+    }
     values, unknown = parser.parse_known_args(arguments)
     if saved.get("agent") in (None, agent.name):
-        _check_hyperparameters(saved.get("hyperparameters", {}), parser, f"--settings {known.settings}")
+        kept = saved.get("hyperparameters", {})
+        taken = _taken(parser, kept, f"--settings {known.settings}", are_hyperparameters=True)
+        saved["hyperparameters"] = {**kept, **taken}
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise Problem(f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], flags)}")
@@ -165,13 +179,13 @@ def _is_kept(value: Any) -> bool:
 
 def _resolve(
     values: argparse.Namespace,
-    saved: Mapping[str, Any],
+    saved: dict[str, Any],
     agent: AgentSource,
     config_class: type[Any],
     presets: Mapping[str, Mapping[str, Any]],
     stackable: bool,
 ) -> Settings:
-    env_name = values.env or saved.get("env") or "CartPole-v1"
+    env_name = values.env or saved.get("env", "CartPole-v1")
     env_kwargs = values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {})
     env_kwargs = _kept(env_kwargs)
     wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
@@ -179,7 +193,7 @@ def _resolve(
     probe = source.make()
     kind = type(probe.action_space).__name__
     frames = frames_per_step(probe)
-    probe.close()
+    close_quietly(probe)
     layers = [(key, presets[key]) for key in ("*", kind, source.gym_id or env_name) if key in presets]
 
     def pick(name: str, fallback: Any) -> Any:
@@ -218,13 +232,27 @@ def _resolve(
             f"{nearest(sorted(stale)[0], hyperparameters)}"
         )
 
+    was_derived = set(saved.get("sources", {})) & set(_DERIVED)
+
+    def derive(name: str, fallback: int) -> int:
+        """As `pick`; a file's value that was derived is derived anew where a flag changes what it follows from."""
+        told, inputs = _DERIVED[name]
+        if getattr(values, name) is None:
+            is_stale = any(getattr(values, one) is not None for one in inputs)
+            if name in was_derived and is_stale:
+                saved.pop(name, None)
+            is_chosen = name in saved or any(name in preset for _, preset in layers)
+            if not is_chosen or (name in was_derived and not is_stale):
+                sources[name] = told
+        return int(pick(name, fallback))
+
     seeds = _seeds(values, saved)
     total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = pick("processes", min(cores, len(seeds)) if device == "cpu" else 1)
+    processes = derive("processes", min(cores, len(seeds)) if device == "cpu" else 1)
     tenth = max(num_envs, total // 10)
     return Settings(
         env=source.name,
@@ -235,11 +263,11 @@ def _resolve(
         device=device,
         env_kwargs=dict(env_kwargs),
         wrappers=wrappers,
-        log_every=pick("log_every", max(num_envs, total // 200)),
-        eval_every=pick("eval_every", tenth),
+        log_every=derive("log_every", max(num_envs, total // 200)),
+        eval_every=derive("eval_every", tenth),
         eval_episodes=pick("eval_episodes", 10),
         final_eval_episodes=pick("final_eval_episodes", 100),
-        checkpoint_every=pick("checkpoint_every", tenth),
+        checkpoint_every=derive("checkpoint_every", tenth),
         capture_video=bool(pick("capture_video", False)),
         processes=min(processes, len(seeds)),
         check_env=bool(pick("check_env", True)),
@@ -336,28 +364,47 @@ def _check_values(values: dict[str, Any], place: str) -> None:
                 raise Problem(f"{place}: {name}: {error}") from None
 
 
-def _check_hyperparameters(kept: Mapping[str, Any], parser: argparse.ArgumentParser, place: str) -> None:
+def _taken(
+    parser: argparse.ArgumentParser, values: Mapping[str, Any], place: str, are_hyperparameters: bool = False
+) -> dict[str, Any]:
+    """Values of hyperparameters, and else of settings too, as their flags take them; `Problem` names a wrong one.
+
+    What is no flag is left out: it is told elsewhere.
+    """
     known = {action.dest for action in parser._actions}
-    for name, value in kept.items():
-        fault = fault_of(parser, name, value) if f"hyper_{name}" in known else None  # unknown ones are told elsewhere
-        if fault is not None:
-            raise Problem(f"{place}: {name}: {fault}")
+    found = {}
+    for name, value in values.items():
+        is_setting = f"hyper_{name}" not in known
+        if is_setting and (are_hyperparameters or name not in known):
+            continue
+        try:
+            found[name] = _as_flag(parser, name, value, is_setting)
+        except argparse.ArgumentTypeError as error:
+            raise Problem(f"{place}: {name}: {error}") from None
+    return found
 
 
 def fault_of(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> str | None:
     """Why a hyperparameter (or a setting of every run) cannot have this value, by its flag; None where it can."""
-    flags = {action.dest: action for action in parser._actions}
-    action = flags.get(name if is_run_setting else f"hyper_{name}")
-    if action is None:
-        return "is no flag of this agent"
-    if isinstance(action, argparse.BooleanOptionalAction):
-        return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
-    if isinstance(value, bool) or not isinstance(value, int | float | str | list | tuple):
-        return f"cannot be {value!r}"
-    parse: Any = action.type
     try:
-        if parse is not None:
-            parse(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+        _as_flag(parser, name, value, is_run_setting)
     except argparse.ArgumentTypeError as error:
         return str(error)
     return None
+
+
+def _as_flag(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool) -> Any:
+    """What the flag of a hyperparameter (or of a setting of every run) makes of a value."""
+    flags = {action.dest: action for action in parser._actions}
+    action = flags.get(name if is_run_setting else f"hyper_{name}")
+    if action is None:
+        raise argparse.ArgumentTypeError("is no flag of this agent")
+    if isinstance(action, argparse.BooleanOptionalAction):
+        if not isinstance(value, bool):
+            raise argparse.ArgumentTypeError(f"{value!r} is neither true nor false")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str | list | tuple):
+        raise argparse.ArgumentTypeError(f"cannot be {value!r}")
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    parse: Any = action.type
+    return text if parse is None else parse(text)

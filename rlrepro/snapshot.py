@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 
 from rlrepro import checkpoint
+from rlrepro.errors import close_quietly
 
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _WORLD = "__mujoco__"
@@ -79,8 +80,8 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
     except Exception as error:
         return f"restoring it raised {type(error).__name__}"
     finally:
-        first.close()
-        second.close()
+        close_quietly(first)
+        close_quietly(second)
     return None
 
 

@@ -153,32 +153,6 @@ def lambda_return(
     return _backward_sum(torch.addcmul(reward, discount * (1.0 - inside), next_value), discount * inside)
 
 
-def n_step_return(
-    reward: torch.Tensor,
-    next_value: torch.Tensor,
-    terminated: torch.Tensor,
-    truncated: torch.Tensor,
-    gamma: float,
-    num_steps: int,
-) -> torch.Tensor:
-    """n-step returns (Sutton & Barto, 2018, eq. 7.1), `[S, T, N]`.
-
-    Σ_{k<m} γ^k r_{t+k} + γ^m (1 − terminated) V(s'_{t+m−1}), where m is `num_steps`, or less where the episode or
-    the rollout ends before.
-    """
-    length = reward.shape[1]
-    discount = gamma * (~terminated)
-    ended = terminated | truncated
-    target = torch.addcmul(reward, discount, next_value)  # m = 1
-    for _ in range(num_steps - 1):
-        longer = target.clone()
-        if length > 1:
-            continued = reward[:, :-1] + discount[:, :-1] * target[:, 1:]
-            longer[:, :-1] = torch.where(ended[:, :-1], target[:, :-1], continued)
-        target = longer
-    return target
-
-
 def categorical_projection(
     probs: torch.Tensor, reward: torch.Tensor, discount: torch.Tensor, v_min: float, v_max: float
 ) -> torch.Tensor:

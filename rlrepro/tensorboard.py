@@ -123,10 +123,6 @@ class Curves:
             events.append((self._mean, _scalars(now, env_step, points.items())))
         self._write([(file, event) for file, event in events if event.summary.value])
 
-    def text(self, tag: str, markdown: str) -> None:
-        """Write Markdown to the Text page, under `tag` of the mean run."""
-        self._write([(self._mean, _text(time.time(), tag, markdown, self._step))])
-
     def finish(self, metrics: Mapping[str, Sequence[float] | np.ndarray]) -> None:
         """Write the final metrics, S values per tag, at the last step and mark every seed as successful."""
         self.add(self._step, metrics)
@@ -194,9 +190,9 @@ def _tensor(now: float, step: int, tag: str, plugin: str, content: bytes, tensor
     return event
 
 
-def _text(now: float, tag: str, markdown: str, step: int = 0) -> Event:
+def _text(now: float, tag: str, markdown: str) -> Event:
     tensor = TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[markdown.encode()])
-    return _tensor(now, step, tag, "text", b"", tensor)
+    return _tensor(now, 0, tag, "text", b"", tensor)
 
 
 def _settings(now: float, settings: Mapping[str, Any]) -> Event:

@@ -20,13 +20,16 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import Interrupted, Problem, RunStopped
+from rlrepro.errors import Interrupted, Problem, RunStopped, close_quietly
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
 
 if TYPE_CHECKING:
+    from rlrepro.plugins import EnvSource
     from rlrepro.progress import Board
     from rlrepro.record import RunFolder
+
+STOPPED_AT_ONCE = "stopped at once, with what was saved before"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +63,12 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
+                folder.note(status="interrupted", reason="interrupted")
                 raise Interrupted(f"interrupted; go on with: {_way_on(folder)}") from None
+            folder.note(
+                status="interrupted" if stopped.exit_status == Interrupted.exit_status else "failed",
+                reason=str(stopped),
+            )
             raise
         shutil.rmtree(folder.path, ignore_errors=True)
         if not was_there:
@@ -104,8 +112,13 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
         print(f"{settings.agent} cannot go on in the middle: from their start again begin the seeds {', '.join(again)}")
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
-    folder.note(status="running", resumed=[*folder.read_json("run.json").get("resumed", []), time.time()])
-    _train(folder, settings, steps, brief)
+    before = folder.read_json("run.json")
+    folder.note(status="running", resumed=[*before.get("resumed", []), time.time()])
+    try:
+        _train(folder, settings, steps, brief)
+    except (NeverBegan, KeyboardInterrupt):
+        folder.write_json("run.json", before)  # nothing was done to the run
+        raise
 
 
 def _newest_checkpoint(
@@ -152,14 +165,19 @@ def check(settings: Settings) -> None:
         layers = [dataclasses.replace(source, wrappers=source.wrappers[:k]) for k in range(len(source.wrappers) + 1)]
         env = layers[0].make()
         check_contract(env, settings.env)
-        env.close()
+        close_quietly(env)
         check_wrappers([layer.make for layer in layers], list(map(wrapper_name, source.wrappers)))
     if settings.capture_video:
-        try:
-            import moviepy  # noqa: F401
-        except ImportError:
-            raise Problem("--capture-video needs the 'video' extra: pip install 'rlrepro[video]'") from None
-        source.make(render_mode="rgb_array").close()
+        check_film(source)
+
+
+def check_film(source: EnvSource) -> None:
+    """`Problem` where it can be known that the environment cannot be filmed."""
+    try:
+        import moviepy  # noqa: F401
+    except ImportError:
+        raise Problem("--capture-video needs the 'video' extra: pip install 'rlrepro[video]'") from None
+    close_quietly(source.make(render_mode="rgb_array"))
 
 
 def _train(
@@ -190,7 +208,7 @@ def _train(
         else:
             _in_processes(jobs, board)
     if board.errors:
-        message, status = max(board.errors, key=lambda e: e[1] != Interrupted.exit_status)
+        message, status = max(board.errors, key=lambda e: (e[1] != Interrupted.exit_status, e[0] == STOPPED_AT_ONCE))
         if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
             never = NeverBegan(message)
             never.exit_status = status
@@ -264,11 +282,14 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     processes[group].join()
                     seeds = ", ".join(map(str, jobs[group].seeds))
                     kind = "ended"
-                    if asked and processes[group].exitcode == -signal.SIGTERM:  # while it still got ready
+                    code = processes[group].exitcode
+                    if len(asked) > 1 and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+                        error = STOPPED_AT_ONCE, Interrupted.exit_status
+                    elif asked and code == -signal.SIGTERM:  # while it still got ready
                         error = "interrupted before training began", Interrupted.exit_status
                     else:
                         plural = "s" * (len(jobs[group].seeds) > 1)
-                        how = _how_it_died(processes[group].exitcode)
+                        how = _how_it_died(code)
                         error = f"the process of seed{plural} {seeds} {how}", 1
                     values = {"error": error}
                 board.handle(group, kind, values)

@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup, Trainer
-from rlrepro.errors import EvaluationFailed, RunStopped, one_line, place_of
+from rlrepro.errors import EvaluationFailed, RunStopped, close_quietly, one_line, place_of
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
@@ -144,8 +144,7 @@ class RecordedTraining:
 
     def close(self) -> None:
         for env in self._envs:
-            with contextlib.suppress(Exception):  # whatever it does now, the results are there
-                env.close()
+            close_quietly(env)
 
 
 class TrainerJournal(Journal):

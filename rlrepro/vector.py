@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlrepro import snapshot
 from rlrepro.agent import Transition
-from rlrepro.errors import Problem, RunStopped, one_line, place_of
+from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.seeds import env_seed
 
 
@@ -101,7 +101,7 @@ class Singles:
 
     def close(self) -> None:
         for env in self.envs:
-            env.close()
+            close_quietly(env)
 
 
 class TupleAsArray(gymnasium.ObservationWrapper[np.ndarray, Any, Any]):
@@ -186,13 +186,9 @@ class VectorEnv:
         self.observation_space, self.action_space = batch.observation_space, batch.action_space
         self._num = len(seeds) * num_envs
         self._all = np.arange(self._num)
-        self._start = int(self.action_space.start) if isinstance(self.action_space, Discrete) else 0
         self._shape = (len(self.seeds), num_envs, *(self.action_space.shape or ()))
         self._dtype: Any = None
         self._check_every = 64 * num_envs  # a look at each costs a tenth of a step of CartPole
-        self._low = self._high = None
-        if isinstance(self.action_space, Box):
-            self._low, self._high = self.action_space.low, self.action_space.high
         self.obs = np.zeros(0)
         self.num_steps = 0  #: env steps of each seed
         self.reward = np.zeros((len(seeds), num_envs))  #: the environment's own rewards of the last step
@@ -224,11 +220,7 @@ class VectorEnv:
         if is_due or action.shape != self._shape or action.dtype is not self._dtype:
             check_actions(action, self._shape, self.action_space, "act")
             self._dtype = action.dtype
-        flat = action.reshape(self._num, *action.shape[2:])
-        if self._low is not None and self._high is not None:
-            flat = np.minimum(np.maximum(flat, self._low), self._high)
-        elif self._start:
-            flat = flat + self._start
+        flat = to_env(action.reshape(self._num, *action.shape[2:]), self.action_space)
         try:
             next_obs, reward, terminated, truncated = self.batch.step(flat)
             check_finite(next_obs, reward)
@@ -312,6 +304,16 @@ def check_actions(action: Any, shape: tuple[int, ...], space: gymnasium.Space[An
     outside = (action < start) | (action >= start + count)
     if outside.any():
         raise Problem(f"{what} the action {action[outside][0]}, which is not in {space}")
+
+
+def to_env(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:
+    """Actions as agents give them, `[..., *space.shape]`, as the environment takes them.
+
+    Those of a Box are clipped to it; those of Discrete, which agents count from 0, are counted from its start.
+    """
+    if isinstance(space, Box):
+        return np.minimum(np.maximum(action, space.low), space.high)
+    return action + int(space.start) if isinstance(space, Discrete) and space.start else action
 
 
 def _after(action: np.ndarray) -> str:

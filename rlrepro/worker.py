@@ -10,12 +10,13 @@ import contextlib
 import multiprocessing.util
 import os
 import signal
+import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -24,12 +25,22 @@ from threadpoolctl import threadpool_limits
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.compiled import try_losses
-from rlrepro.errors import EvaluationFailed, Interrupted, Problem, RunStopped, WriteFailed, one_line
+from rlrepro.contract import check_state
+from rlrepro.errors import (
+    EvaluationFailed,
+    Interrupted,
+    Problem,
+    RunStopped,
+    WriteFailed,
+    close_quietly,
+    one_line,
+)
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
+from rlrepro.train import STOPPED_AT_ONCE
 from rlrepro.trainer import OneSeed, RecordedTraining, TrainerJournal, tell_finished
 from rlrepro.vector import VectorEnv
 
@@ -43,8 +54,13 @@ _BY_FLAG = {
 def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Any:
     """The agent or trainer for these seeds, by the settings; `Problem` where it cannot serve the environment."""
     agent_class = find_agent(settings.agent).load()
+    try:
+        config = settings.config(agent_class.Config)
+    except TypeError as error:  # of a run's settings: a command line was looked at before
+        text = str(error).split("() ", 1)[-1]
+        raise Problem(f"{settings.agent} takes other hyperparameters than it did in these settings: {text}") from error
     with _problems_of(settings):
-        return agent_class(_setup(settings, env_spaces, seeds), settings.config(agent_class.Config))
+        return agent_class(_setup(settings, env_spaces, seeds), config)
 
 
 def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
@@ -116,6 +132,8 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     statistics = Statistics.wanted(settings, space, len(job.seeds))
     _check_observations(settings, space)
     agent: Agent = build_agent(settings, batch, job.seeds)
+    if job.resume_step is None:
+        check_state(agent, settings.agent, len(job.seeds))
     where = batch, job.seeds, settings.num_envs, settings.env
     env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
     recorder = Recorder(job, agent, env, source, send, statistics)
@@ -162,7 +180,7 @@ def run(job: Job, send: Send) -> None:
             recorder.finish()
     finally:
         recorder.close()
-        env.close()
+        close_quietly(env)
 
 
 def _run_trainer(job: Job, send: Send) -> None:
@@ -178,7 +196,7 @@ def _run_trainer(job: Job, send: Send) -> None:
         return
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     spaces = source.make()
-    spaces.close()
+    close_quietly(spaces)
     _check_observations(settings, spaces.observation_space)
     trainer: Trainer = build_agent(settings, spaces, job.seeds)
     journal = TrainerJournal(job, OneSeed(trainer, spaces.action_space), source, send)
@@ -240,8 +258,8 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
             recorder.checkpoint(env.num_steps)  # without that evaluation, but with all that was trained
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
-        # The environment broke. The agent is as it was after its last whole step; the episodes that were running
-        # are lost with the environment.
+        # The environment broke. The agent has learnt from its last whole step, and has drawn the action of the one
+        # that failed; the episodes that were running are lost with the environment.
         recorder.checkpoint(env.num_steps, env_lost=True)
         recorder.save_policy()
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
@@ -250,10 +268,15 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
 @contextlib.contextmanager
 def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a checkpoint after the present step and an end; asked twice, an end at once."""
+    at_once = False
 
     def stop(signum: int, frame: object) -> None:
+        nonlocal at_once
+        if at_once:  # what it runs took the exception for its own
+            _exit(128 + signum)
         if recorder.stop_signal:
-            os._exit(128 + signum)
+            at_once = True
+            raise AskedAgain
         recorder.stop_signal = signum
         recorder.due = 0
 
@@ -265,6 +288,18 @@ def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+class AskedAgain(KeyboardInterrupt):
+    """A second signal: the run ends where it is."""
+
+
+def _exit(status: int) -> NoReturn:
+    """End this process at once, with what it printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or in use where a signal came
+            stream.flush()
+    os._exit(status)
 
 
 def _beat(recorder: Journal, over: threading.Event) -> None:
@@ -301,7 +336,7 @@ def process_main(job: Job, pipe: Any) -> None:
         # What torch's compiler imports has semaphores, which os._exit would leave behind.
         multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
     with lock:
-        os._exit(0)
+        _exit(0)
 
 
 def guarded(job: Job, send: Send) -> tuple[str, int] | None:
@@ -319,17 +354,32 @@ def guarded(job: Job, send: Send) -> tuple[str, int] | None:
         return str(stopped), stopped.exit_status
     except Problem as problem:
         return str(problem), problem.exit_status if began else Problem.exit_status
+    except AskedAgain:
+        return STOPPED_AT_ONCE, Interrupted.exit_status
     except KeyboardInterrupt:
-        return "interrupted before training began", Interrupted.exit_status
+        return "interrupted" if began else "interrupted before training began", Interrupted.exit_status
     except Exception as error:
-        text = traceback.format_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
-        folder = job.run if began else Path(tempfile.gettempdir())
-        file = folder / f"rlrepro-error-seed-{job.seeds[0]}.txt"
-        with contextlib.suppress(RunStopped):
-            checkpoint.write_whole(file, text.encode())
+        file = _keep_traceback(job, began, traceback.format_exc())
+        kept = "" if file is None else f"; the traceback is in {file}"
         return (
-            f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}; the traceback is in {file})",
+            f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}{kept})",
             1 if began else Problem.exit_status,
         )
     return None
+
+
+def _keep_traceback(job: Job, began: bool, text: str) -> Path | None:
+    """Where a traceback was written, if it could be: in the run folder, which is gone where training never began."""
+    name = f"rlrepro-error-seed-{job.seeds[0]}"
+    try:
+        if began:
+            file = job.run / f"{name}.txt"
+            checkpoint.write_whole(file, text.encode())
+            return file
+        number, path = tempfile.mkstemp(".txt", f"{name}-")  # a name of its own: others use that folder too
+        with open(number, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        return Path(path)
+    except (RunStopped, OSError):
+        return None

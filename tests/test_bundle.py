@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
-from rlrepro.papers import bundle
+from rlrepro.papers import bundle, verify
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.report import markdown
 from rlrepro.papers.reproduction import Reproduction
@@ -150,6 +150,16 @@ def test_verdicts_of_other_results_are_not_packed(reproduction: Path, tmp_path: 
     assert not (tmp_path / "x.zip").exists()
 
 
+@pytest.mark.parametrize("text", ["", '{"verdicts": [', "[]", "3"])
+def test_verdicts_that_are_cut_are_not_packed(reproduction: Path, tmp_path: Path, text: str, command: Command) -> None:
+    copy = tmp_path / "made-up"
+    shutil.copytree(reproduction, copy)
+    (copy / "verdicts.json").write_text(text)
+    problem = command("bundle", copy, "--into", tmp_path / "x.zip").problem
+    assert problem.startswith(f"{copy / 'verdicts.json'} is no")
+    assert not (tmp_path / "x.zip").exists()
+
+
 def test_a_file_that_was_changed(packed: Path, tmp_path: Path) -> None:
     def edit(files: dict[str, bytes]) -> None:
         files["report.md"] += b"reproduced!"
@@ -249,9 +259,9 @@ def test_strange_documents_are_never_a_traceback(packed: Path, data: st.DataObje
         opened = bundle.open_bundle(edited, Path(place))
         bundle.contradictions(opened.verdicts, opened.card, opened.results)
         units = units_of(opened.card, *choose(opened.card, []))
-        seeds = bundle._seeds(edited, opened.results, units, None)
-        bundle.compare(opened.card, opened.card.claims, units, opened.results, opened.results, seeds)
-        bundle.circumstances(opened.results, opened.results, units)
+        seeds = verify._seeds(edited, opened.card, opened.results, units, None)
+        verify.compare_reruns(opened.card, opened.card.claims, units, opened.results, opened.results, seeds)
+        verify.circumstances(opened.results, opened.results, units)
 
 
 def test_a_number_of_steps_that_is_none(packed: Path, tmp_path: Path) -> None:
@@ -344,7 +354,7 @@ def test_a_page_that_says_something_else_is_told_of(packed: Path, command: Comma
         files.update(pages)
 
     honest = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "again")
-    assert bundle._note_on_pages(honest) == ""
+    assert verify._note_on_pages(honest) == ""
 
 
 def test_a_claim_is_run_again_as_it_was_reproduced(tmp_path: Path, command: Command) -> None:
@@ -375,7 +385,7 @@ def test_seeds_that_the_bundle_has_not(packed: Path, command: Command) -> None:
     assert "no claim 'poel'; did you mean 'pole'?" in command("verify", packed, "--claims", "poel").problem
 
 
-def _again(reproduction: Path, shift: float, seeds: tuple[int, ...] = (3, 5)) -> tuple[list[bundle.Rerun], list[str]]:
+def _again(reproduction: Path, shift: float, seeds: tuple[int, ...] = (3, 5)) -> tuple[list[verify.Rerun], list[str]]:
     """The reproduction against itself with every return moved."""
     card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
     units = units_of(card, *choose(card, ["pole"]))
@@ -383,14 +393,16 @@ def _again(reproduction: Path, shift: float, seeds: tuple[int, ...] = (3, 5)) ->
     moved = [dataclasses.replace(h, episodes=h.episodes + np.array([0.0, shift])) for h in unit.histories]
     runs = tuple({**run, "versions": {**run["versions"], "torch": "0.1"}} for run in unit.runs)
     ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=tuple(moved), runs=runs)})
-    return bundle.compare(card, card.claims[:1], units, theirs, ours, seeds), bundle.circumstances(theirs, ours, units)
+    return verify.compare_reruns(card, card.claims[:1], units, theirs, ours, seeds), verify.circumstances(
+        theirs, ours, units
+    )
 
 
 def test_other_bits_that_are_statistically_the_same(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reruns, different = _again(reproduction, 0.125)
     assert reruns[0].other_bits == (3, 5)
     assert reruns[0].tests["pole"].difference == pytest.approx(0.125)
-    assert bundle.report(reruns, different) == 0
+    assert verify.report(reruns, different) == 0
     shown = capsys.readouterr().out
     assert "statistically the same" in shown
     assert "torch: " in shown
@@ -399,7 +411,7 @@ def test_other_bits_that_are_statistically_the_same(reproduction: Path, capsys: 
 
 def test_other_bits_that_differ(reproduction: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reruns, different = _again(reproduction, 400.0)
-    assert bundle.report(reruns, different) == 1
+    assert verify.report(reruns, different) == 1
     assert "DIFFERENT" in capsys.readouterr().out
 
 
@@ -411,8 +423,8 @@ def test_seeds_that_have_lost_their_score_differ(reproduction: Path, capsys: pyt
     first, second = unit.histories
     lost = dataclasses.replace(first, episodes=first.episodes * np.array([1.0, np.nan]))
     ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=(lost, second))})
-    reruns = bundle.compare(card, card.claims[:1], units, theirs, ours, (3, 5))
-    assert bundle.report(reruns, []) == 1
+    reruns = verify.compare_reruns(card, card.claims[:1], units, theirs, ours, (3, 5))
+    assert verify.report(reruns, []) == 1
     assert (
         "pole: DIFFERENT: no score of seed 3: its return is nan, which has one in the bundle" in capsys.readouterr().out
     )

@@ -13,6 +13,7 @@ from statsmodels.stats.weightstats import ttost_ind
 from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, calibrate, stats
 from rlrepro.papers.stats import MIN_SEEDS, Reported
+from tests.conftest import Command
 
 REPETITIONS = 4000
 # Three standard errors over 5 %.
@@ -217,6 +218,12 @@ def test_the_command_writes_tables_and_numbers_and_is_the_same_again(
     assert set(json.loads(texts[0][1])["coverage"]) >= {"mean", "difference", "acceptance"}
 
 
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "file").write_text("")
+    assert "could not be made" in command("calibrate", "--show", "--out", tmp_path / "file" / "x.md").problem
+    assert "could not be written" in command("calibrate", "--show", "--json", tmp_path).problem
+
+
 def test_bad_flags_are_one_line() -> None:
     with pytest.raises(Problem, match="repetitions"):
         calibrate.main(["--repetitions", "3"])
@@ -226,3 +233,23 @@ def test_the_page_of_the_docs_is_that_of_the_committed_numbers(capsys: pytest.Ca
     assert calibrate.main(["--show"]) == 0
     page = Path(__file__).resolve().parent.parent / "docs" / "calibration.md"
     assert page.read_text(encoding="utf-8") == capsys.readouterr().out
+
+
+def test_rules_are_simulated_by_the_tests_that_judge_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rate is that of `bound_test` and `band_test` over the very draws."""
+    drawn = []
+
+    def kept(generator: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        drawn.append(calibrate.SHAPES["capped (80 % at the cap)"](generator, size))
+        return drawn[-1]
+
+    monkeypatch.setattr(calibrate, "SHAPES", {**calibrate.SHAPES, "kept": kept})
+    row = next(row for row in calibrate.rule_rows(3, 200) if row["shape"] == "kept")
+    x = drawn[0]
+    for rule in ("at least", "at most"):
+        found = [stats.bound_test(seeds, 0.0, rule, 1e-9).p_equivalence <= stats.ALPHA for seeds in x]
+        assert row[rule] == np.mean(found)
+    for margin in calibrate.MARGINS:
+        sides = (-margin, margin)
+        found = [np.mean([stats.band_test(s, side, margin).p_equivalence <= stats.ALPHA for s in x]) for side in sides]
+        assert row[f"about, margin {margin:g} sd"] == max(found)

@@ -170,6 +170,17 @@ def test_diff_of_claims_that_only_one_card_has() -> None:
     assert hyper["buffer_size"][0] == "–"
 
 
+def test_diff_of_measurements_has_every_field(tmp_path: Path) -> None:
+    card = load_card("sutton-barto")
+    name, one = next((name, m) for name, m in card.measurements.items() if m.agent and m.seeds)
+    other = dataclasses.replace(one, agent="dqn", seeds=7, what="Something else")
+    changed = dataclasses.replace(card, measurements={**card.measurements, name: other})
+    found = {(field, left, right) for place, field, left, right in differences(card, changed)}
+    assert found == {
+        ("agent", one.agent, "dqn"), ("seeds", str(one.seeds), "7"), ("what", one.what, "Something else"),
+    }  # fmt: skip
+
+
 def test_diff_of_a_card_and_itself(command: Command) -> None:
     outcome = command("card", "diff", "cleanrl-ppo", "cleanrl-ppo")
     assert outcome.status == 0

@@ -408,6 +408,33 @@ def test_lengths_are_known_of_one_sub_environment_alone(tmp_path: Path) -> None:
     assert "known for num_envs = 1, not 4" in faults[0].text
 
 
+def test_no_measurement_is_an_empty_one(tmp_path: Path) -> None:
+    """As a claim says that has one by default; the agent's are then asked for."""
+    card, faults = read(tmp_path, VALID.replace('id = "pole"', 'id = "pole"\nmeasurement = ""', 1))
+    assert card is not None, faults
+    assert (card.claims[0].implementation, card.claims[0].measurement) == ("dqn", "")
+    bare = VALID.replace('id = "pole"', 'id = "pole"\nmeasurement = ""', 1).replace('implementation = "dqn"\n', "", 1)
+    assert {fault.field for fault in read(tmp_path, bare)[1]} == {f"claim[{k}].implementation" for k in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("window", "there"),
+    [
+        ("after_step = 48_000", None),
+        ("after_step = 45_000", None),
+        ("after_step = 4_999\nto_step = 5_000", None),
+        ("after_step = 48_000\nlast = 1", None),
+        ("after_step = 40_001\nlast = 3", "counts 3 evaluations, and there are 2"),
+        ("after_step = 45_000\nlast = 2", "counts 2 evaluations, and there are 1"),
+        ("last = 11", "counts 11 evaluations, and there are 10"),
+    ],
+)
+def test_a_window_has_the_evaluations_that_count(tmp_path: Path, window: str, there: str | None) -> None:
+    """After the one and up to the other env step; a window shorter than the way between two may hold one."""
+    _, faults = read(tmp_path, VALID.replace("eval_every = 5_000", f"eval_every = 5_000\n{window}"))
+    assert [fault.text for fault in faults] == ([there] if there else [])
+
+
 def test_additions_are_off_unless_named(tmp_path: Path) -> None:
     """Somebody's extensions of the algorithm need no place on the card of a paper without them."""
     card, faults = read(tmp_path, VALID)

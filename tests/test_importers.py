@@ -209,13 +209,16 @@ MONITOR = '#{"t_start": 100.0, "env_id": "E-v0"}\nr,l,t\n'
         (MONITOR + "1,0,1\n", ":3: an episode of length 0"),
         (MONITOR + "1,nan,1\n", ":3: an episode of length nan"),
         ('#{"t_start": 1.0}\n', ":2: it has no column 'r'"),
+        (MONITOR + '1,1,1\n"' + "1,1,1\n" * 30_000, ": field larger than field limit"),
+        ('#{"t_start": 1.0}\n"' + "r,l,t\n" * 30_000, ": field larger than field limit"),
     ],
 )
 def test_faults_of_monitor_files_name_file_and_line(text: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "monitor.csv"
     file.write_text(text)
     found = problem(file)
-    assert found.startswith(f"{file}{said}" if said.startswith(":") else f"{file} {said}")
+    assert found.startswith(f"{file}{said}" if re.match(r":\d", said) else str(file))
+    assert said in found
 
 
 def test_sub_environments_stand_in_order_of_time_and_a_half_written_line_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from rlrepro.errors import Problem
-from rlrepro.papers import bundle, stats
+from rlrepro.papers import bundle, stats, verify
 from rlrepro.papers.card_reader import load_card, read_card
 from rlrepro.papers.cards import Card
 from rlrepro.papers.measure import find_measurement
@@ -503,17 +503,17 @@ def test_a_bundle_of_measurements(
     file = bundle.pack(tmp_path / "out", tmp_path / "printed.rlrepro.zip")
     assert file.read_bytes() == bundle.pack(tmp_path / "out", tmp_path / "again.rlrepro.zip").read_bytes()
     with pytest.raises(Problem, match="names the function"):
-        bundle.verify(file, tmp_path / "closed")
-    assert bundle.verify(file, tmp_path / "opened", trust=True) == 0  # the cheapest is computed
+        verify.verify(file, tmp_path / "closed")
+    assert verify.verify(file, tmp_path / "opened", trust=True) == 0  # the cheapest is computed
     assert "three-pole: the same bit for bit" in capsys.readouterr().out
-    assert bundle.verify(file, tmp_path / "more", ["about"], seeds=3, trust=True) == 0
+    assert verify.verify(file, tmp_path / "more", ["about"], seeds=3, trust=True) == 0
     assert "drawn-pole: the same bit for bit, 3 of 3 seeds" in capsys.readouterr().out
     functions.write_text(FUNCTIONS.replace("gamma * n", "gamma * n * (1 + 1e-12)").replace("normal()", "normal() + 3"))
     for name in [name for name in sys.modules if name.startswith("rlrepro_file_")]:
         monkeypatch.delitem(sys.modules, name)
-    assert bundle.verify(file, tmp_path / "close", ["three"], trust=True) == 0
+    assert verify.verify(file, tmp_path / "close", ["three"], trust=True) == 0
     assert "three-pole: the same to nine digits" in capsys.readouterr().out
-    assert bundle.verify(file, tmp_path / "other", ["about"], trust=True) == 1
+    assert verify.verify(file, tmp_path / "other", ["about"], trust=True) == 1
     printed = capsys.readouterr().out
     assert "DIFFERENT" in printed
     assert f"{functions}: " in printed  # another SHA-256 than that of the bundle's runs

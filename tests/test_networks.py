@@ -15,6 +15,7 @@ from rlrepro.agent import UnsupportedSpace
 from rlrepro.networks import (
     MLP,
     Constant,
+    Convolutions,
     NatureCNN,
     Stacked,
     fan_in_uniform,
@@ -283,6 +284,24 @@ def test_nature_cnn_equals_a_torch_network_per_seed(shape: tuple[int, ...]) -> N
         close(out[row].detach(), expected.detach())
         for name, parameter in matching(network).items():
             close(as_torch_has_it(name, gradient[name][row], parameter.shape), parameter.grad)
+
+
+FIRST = [(4, 84, 84), (1, 36, 40), (3, 210, 160), (2, 84, 84), (4, 10, 10), (20, 7, 7), (40, 64, 64), (1, 5, 3),
+         (6, 8, 10)]  # fmt: skip
+LAST = [(84, 84, 4), (84, 84, 6), (36, 44, 3), (36, 36, 1), (210, 160, 3), (8, 10, 2), (7, 7, 20), (4, 4, 3),
+        (8, 10, 6), (12, 10, 5), (6, 9, 5), (64, 64, 40), *((10, 10, planes) for planes in range(1, 15))]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [*FIRST, *LAST], ids=str)
+def test_the_channels_of_an_image_are_told_by_its_shape(shape: tuple[int, ...]) -> None:
+    assert Convolutions(shape, ((16, 3, 1),)).channels_last == (shape in LAST)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (5, 4, 3), (10, 12, 10), (64, 64, 64), (10, 6, 10)], ids=str)
+def test_an_image_that_can_be_read_in_two_ways_is_refused_with_both(shape: tuple[int, ...]) -> None:
+    a, b, c = shape
+    with pytest.raises(UnsupportedSpace, match=f"{a} channels of {b} × {c}, or {c} channels of {a} × {b}"):
+        Convolutions(shape, ((16, 3, 1),))
 
 
 def test_nature_cnn_names_the_smallest_image() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,6 +168,26 @@ def test_seeds_of_a_one_sided_claim(card: Card) -> None:
         "one-sided: 3 of 14 seeds that reach it, or 19 that miss it",
     )
     assert plan.seeds_for(card, claim, 6, "difference")[0] == "19"
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        (["6.5-sarsa"], r"sutton-barto: 1 unit to train, with 10 seeds each, on this machine"),
+        (
+            [],
+            r"sutton-barto: 1 unit to train, with 10 seeds each, and \d+ units that functions measure, on this machine",
+        ),
+        (["2.2-best"], r"sutton-barto: 1 unit that functions measure, on this machine"),
+    ],
+)
+def test_how_many_units_and_seeds(
+    claims: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A measurement has seeds of its own, or none."""
+    monkeypatch.setattr(plan, "probe_run", lambda settings: PROBE)
+    assert main(["sutton-barto", "--plan", *(["--claims", *claims] if claims else [])]) == 0
+    assert re.match(said, capsys.readouterr().out)
 
 
 def test_a_unit_that_fails_has_a_line_and_the_others_a_plan(

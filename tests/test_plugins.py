@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from rlrepro.importing import installed
 from rlrepro.papers.card_reader import SOURCE
-from rlrepro.plugins import AgentSource, find_agent
+from rlrepro.plugins import AgentSource, find_agent, find_env
 from rlrepro.record import read_rows
 from tests.conftest import Command, Runs, Site
 
@@ -572,3 +573,32 @@ def test_list_into_a_pipe_that_is_closed_is_quiet() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("flag", ["--env", "--agent"])
+@pytest.mark.parametrize("error", ["RuntimeError", "ValueError", "ImportError"])
+def test_a_package_that_cannot_be_imported_says_why(flag: str, error: str, site: Site, runs: Runs) -> None:
+    package = site.folder / "brokenpkg"
+    package.mkdir()
+    write(package / "__init__.py", f"raise {error}('the licence is missing')")
+    write(package / "envs.py", "X = 1")
+    problem = runs.begin("r", flag, "brokenpkg.envs:X").problem
+    assert f"could not be imported: {error}: the licence is missing" in problem
+    assert "there is no module 'brokenpkg.env'" not in problem
+    (package / "__init__.py").write_text("")
+    assert "there is no module 'brokenpkg.env'" in runs.begin("r", flag, "brokenpkg.env:X").problem
+
+
+class FewArguments:
+    """A vector form that knows none of the environment's own arguments."""
+
+    def __init__(self, num: int, limit: int | None) -> None:
+        self.num = num
+
+
+def test_an_environment_is_batched_where_batch_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = importlib.metadata.EntryPoint("MountainCar-v0", f"{__name__}:FewArguments", "rlrepro.batched_envs")
+    monkeypatch.setattr("rlrepro.plugins.installed", lambda group: {form.name: form} if "batched" in group else {})
+    for kwargs, is_batched in (({}, True), ({"goal_velocity": 0.01}, False)):
+        source = find_env("MountainCar-v0", kwargs)
+        assert source.is_batched == is_batched == isinstance(source.batch(2), FewArguments)

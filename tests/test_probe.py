@@ -186,6 +186,16 @@ def test_the_command_tells_and_keeps_what_was_solved(command: Command, tmp_path:
     assert "is no record of probes" in command("probe", "--agent", "q_learning", *few).problem
 
 
+@pytest.mark.parametrize(
+    ("file", "words"), [("nowhere/probes.json", "there is no folder"), ("", "it is a folder, not a file")]
+)
+def test_where_nothing_can_be_kept_nothing_is_trained(
+    file: str, words: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlrepro.probe.probe", None)  # it would be called
+    assert words in command("probe", "--agent", "q_learning", "--write", tmp_path / file).problem
+
+
 def test_an_agent_that_cannot_be_stacked_is_trained_seed_by_seed() -> None:
     class Alone(DQN):
         stackable = False

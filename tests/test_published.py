@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.papers import beside_book, published
 from rlrepro.papers.beside_book import comparable, compare
@@ -530,8 +531,9 @@ def test_the_book_is_what_it_would_be_written_as(tmp_path: Path) -> None:
         ("mean = 2.0\n", "", "b: mean: missing"),
         ("spread = 1.0", "spread = -1.0", "b: spread: -1.0 is below 0"),
         ("spread = 1.0", "spread = 1.41", "b: spread: the population sd of per_seed is 1, not 1.41"),
-        ("spread = 1.0\n", "", "b: spread: missing"),
-        ('spread_kind = "population sd"\n', "", "b: spread_kind: missing"),
+        ('spread = 1.0\nspread_kind = "population sd"\nper_seed = [1.0, 3.0]', 'spread_kind = "population sd"',
+         "b: spread: is missing"),
+        ('spread_kind = "population sd"\n', "", "b: spread_kind: is missing: what is ± 1?"),
         ('"population sd"', '"population s"', "did you mean 'population sd'?"),
         ("seeds = 2", "seeds = 3", "b: per_seed: 2 values of 3 seeds"),
         ("seeds = 2", "seeds = 0", "b: seeds: 0 is not a whole number above 0"),
@@ -539,15 +541,22 @@ def test_the_book_is_what_it_would_be_written_as(tmp_path: Path) -> None:
         ("last = 100", "lost = 100", "b: protocol: a protocol has no 'lost'; did you mean 'last'?"),
         ("[1.0, 3.0]", '[1.0, "3"]', "b: per_seed: not a list of finite numbers"),
         ("steps = 1000", "frames = 1", "b: frames: 1 is neither true nor false"),
-        ("steps = 1000", "low = 1.0", "b: high: missing"),
-        ("steps = 1000", "low = 2.5\nhigh = 3.0", "b: mean: 2.0 is not between"),
+        ("steps = 1000", "low = 1.0\nhigh = 3.0", "b: low: is an end of an 'interval 95'"),
+        ('spread = 1.0\nspread_kind = "population sd"', 'low = 1.0\nspread_kind = "interval 95"',
+         "b: high: is missing"),
+        ('spread = 1.0\nspread_kind = "population sd"', 'low = 2.5\nhigh = 3.0\nspread_kind = "interval 95"',
+         "b: low: the interval 2.5 to 3 does not hold the 2"),
+        ('spread_kind = "population sd"', 'low = 1.0\nhigh = 3.0\nspread_kind = "interval 95"',
+         "b: spread: is there beside low and high"),
         ('"average return over', '"some return over', "a: metric: 'some return over"),
         ('paper = "A paper"\ncitation', 'paper = ""\ncitation', "b: paper: '' is not a text"),
         ('["best-of-settings"]', '["best-of-setting"]', "did you mean 'best-of-settings'?"),
+        ('["best-of-settings"]', '"best-of-settings"', "a: traps: 'best-of-settings' is not a list of texts"),
+        ('["best-of-settings"]', '[["best-of-settings"]]', "a: traps: no caution is called ['best-of-settings']"),
         ("[[result]]", "[result]", "mine.toml"),
         ("mean = 2.0", "mean = ", "is not TOML"),
     ],
-)
+)  # fmt: skip
 def test_faults_name_file_row_and_field(tmp_path: Path, command: Command, old: str, new: str, said: str) -> None:
     assert old in GOOD
     file, book = tmp_path / "mine.toml", tmp_path / "mine.jsonl"
@@ -556,6 +565,89 @@ def test_faults_name_file_row_and_field(tmp_path: Path, command: Command, old: s
     assert "mine.toml" in problem
     assert said in problem
     assert not book.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ('spread = 1.0\nspread_kind = "population sd"\nper_seed = [1.0, 3.0]',
+         'spread = 0.5\nspread_kind = "interval 95"', "2 ± 0.5"),
+        ('spread = 1.0\nspread_kind = "population sd"\nper_seed = [1.0, 3.0]',
+         'low = 1.5\nhigh = 3\nspread_kind = "interval 95"', "2 [1.5, 3]"),
+        ("spread = 1.0\n", "", "2"),
+    ],
+)  # fmt: skip
+def test_the_spreads_that_cards_take(tmp_path: Path, command: Command, old: str, new: str, value: str) -> None:
+    """Half an interval's width, its ends, or the values of the seeds alone."""
+    file, book = tmp_path / "mine.toml", tmp_path / "mine.jsonl"
+    file.write_text(GOOD.replace(old, new, 1))
+    assert command("published", "convert", file, "--into", book).status == 0
+    row = load_book(book).get("b")
+    assert row.value() == value
+    told = command("published", "b", "--book", book).out
+    assert (SPREADS["none"] in told) == (value == "2")
+    assert (row.spread_kind in command("published", "--env", "CartPole", "--book", book).out) == (value != "2")
+
+
+@pytest.mark.parametrize("dies_before", ["texts", "rows", "tidying"])
+def test_a_kill_between_the_writes_leaves_a_whole_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_before: str
+) -> None:
+    """Before, or after: every key of it has its text."""
+    first, second = BOOKS.rows[:3], BOOKS.rows[-3:]
+    book = tmp_path / "mine.jsonl"
+    write_book(first, book)
+    writes = 0
+
+    def dies(path: Path, data: bytes) -> None:
+        nonlocal writes
+        if writes == ("texts", "rows", "tidying").index(dies_before):
+            raise KeyboardInterrupt
+        writes += 1
+        write_whole(path, data)
+
+    monkeypatch.setattr(published, "write_whole", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write_book(second, book)
+    published._load.cache_clear()
+    assert load_book(book).rows == (second if dies_before == "tidying" else first)
+    monkeypatch.undo()
+    write_book(second, book)
+    assert load_book(book).rows == second
+    whole = book.with_suffix(".texts.json").read_bytes()
+    write_book(second, tmp_path / "other.jsonl")
+    assert whole == (tmp_path / "other.texts.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("row", "texts", "said"),
+    [
+        ({"traps": ["n"]}, {}, "a: traps: no caution is called 'n'"),
+        ({"traps": "name"}, {}, "a: traps: 'name' is not a list of texts"),
+        ({"traps": [{}]}, {}, "a: traps: no caution is called {}"),
+        ({}, {"protocols": []}, "KeyError"),
+        ({}, {"protocols": 3}, "is not a book"),
+        ({}, {"protocols": {"x": []}}, "is not a book"),
+        ({}, {"protocols": {"x": {"lost": 1}}}, "a protocol has no 'lost'"),
+        ({}, {"env_notes": []}, "is not a book"),
+        ([], {}, "is not a book"),
+    ],
+)
+def test_a_damaged_book_is_one_line(
+    tmp_path: Path, command: Command, row: Any, texts: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD)
+    book = tmp_path / "mine.jsonl"
+    assert command("published", "convert", tmp_path / "mine.toml", "--into", book).status == 0
+    first, *others = book.read_text().splitlines()
+    changed = {**json.loads(first), **row} if isinstance(row, dict) else row
+    book.write_text("\n".join([json.dumps(changed), *others]))
+    beside = book.with_suffix(".texts.json")
+    beside.write_text(json.dumps({**json.loads(beside.read_text()), **texts}))
+    published._load.cache_clear()
+    problem = command("published", "--env", "Hopper", "--book", book).problem
+    assert f"{book} is not a book of published results: " in problem
+    assert said in problem
 
 
 def test_every_metric_pattern_is_one(tmp_path: Path) -> None:

@@ -384,6 +384,34 @@ def test_runs_at_a_smaller_scale_are_marked_everywhere(tmp_path: Path, capsys: p
     assert "--scale 0.5" in (folder / "report.md").read_text()
 
 
+def test_axes_of_lengths_say_so(tmp_path: Path) -> None:
+    """And a caption is no label."""
+    text = some("equal").replace("num_envs = 2", "num_envs = 1").replace("last = 10", 'last = 10\nof = "length"')
+    folder = like(tmp_path, text, ten)
+    write_report(folder)
+    curve, strip = ((folder / "figures" / f"equal{end}.svg").read_text() for end in ("", "-seeds"))
+    assert ">episode length<" in curve
+    assert ">episode length, by the protocol<" in strip
+    assert "return" not in curve + strip
+    assert "Episode length in training: the mean of episodes in bins of" in (folder / "report.html").read_text()
+
+
+def test_axes_of_returns_say_whose(written: Path) -> None:
+    labels = {"equal": "training return", "highest": "evaluation return", "together": "normalised score"}
+    for name, label in labels.items():
+        assert f">{label}<" in (written / "figures" / f"{name}.svg").read_text()
+    assert ">return, by the protocol<" in (written / "figures" / "equal-seeds.svg").read_text()
+
+
+def test_a_spread_is_apart_from_what_it_is(written: Path) -> None:
+    judgement = judge_of(written)
+    found = {verdict.claim.id: rows.row_of(judgement.card, verdict) for verdict in judgement.verdicts}
+    assert (found["equal"].spread, found["equal"].spread_kind) == ("± 6", "population sd, 10 seeds")
+    assert found["equal"].spread_text == "± 6 (population sd, 10 seeds)"
+    assert (found["bare"].spread, found["bare"].spread_text) == ("", "(no spread printed, 30 seeds)")
+    assert found["a over b"].spread_text == ""
+
+
 @pytest.mark.parametrize(
     "histories",
     [

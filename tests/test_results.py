@@ -12,7 +12,7 @@ import pytest
 
 from rlrepro.errors import Problem
 from rlrepro.papers.protocol import History
-from rlrepro.papers.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.results import Results, UnitResults, open_reproduction, read_results, write_results
 
 NONE = np.empty((0, 2))
 EPISODES = np.array([[10.0, 1.5], [20.0, -np.inf]])
@@ -56,3 +56,37 @@ def test_a_row_that_is_none_is_one_line(tmp_path: Path, row: str) -> None:
     with pytest.raises(Problem, match="is damaged") as problem:
         read_results(tmp_path)
     assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("versions", None), ("versions", []), ("versions", {"torch": 2}), ("versions", {"torch": ["2"]}), ("code", 3),
+     ("code", ["mine.py"]), ("git", "0123"), ("hardware", None), ("seeds", 3)],
+)  # fmt: skip
+def test_what_is_told_of_a_run_is_as_it_is_written(tmp_path: Path, name: str, value: object) -> None:
+    written(tmp_path, WHOLE)
+    file = tmp_path / "results.json"
+    about = json.loads(file.read_text())
+    about["units"]["unit"]["runs"] = [{"seeds": [3], "versions": {"torch": "2"}, "code": None, "git": None}]
+    file.write_text(json.dumps(about))
+    read_results(tmp_path)
+    about["units"]["unit"]["runs"][0][name] = value
+    file.write_text(json.dumps(about))
+    with pytest.raises(Problem, match=f"results.json is damaged: ValueError a run whose {name} are no"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize("settings", [[], "agent", None, {"hyperparameters": 3}])
+def test_settings_that_are_no_table(tmp_path: Path, settings: object) -> None:
+    written(tmp_path, WHOLE)
+    file = tmp_path / "results.json"
+    about = json.loads(file.read_text())
+    about["units"]["unit"]["settings"] = settings
+    file.write_text(json.dumps(about))
+    with pytest.raises(Problem, match="settings that are no table"):
+        read_results(tmp_path)
+
+
+def test_a_folder_without_a_card_is_no_reproduction(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"is no reproduction: it has no card\.toml"):
+        open_reproduction(tmp_path)

@@ -109,7 +109,8 @@ def test_a_settings_file_beats_presets_and_a_flag_beats_a_settings_file(layered:
     settings = parse("--settings", file, "--star", "20", "--num-envs", "7")
     assert settings.agent == layered
     assert settings.hyperparameters == {**base.hyperparameters, **kept, "star": 20}
-    assert settings.sources == {**base.sources, **dict.fromkeys(kept, "settings file"), "star": "flag"}
+    of_values = {name: source for name, source in base.sources.items() if name in base.hyperparameters}
+    assert settings.sources == {**of_values, **dict.fromkeys(kept, "settings file"), "star": "flag"}
     assert settings.num_envs == 7
     assert parse("--settings", file).num_envs == 5
     assert settings.total_timesteps == 400  # in neither: the preset
@@ -174,6 +175,107 @@ def test_help_and_the_closing_list_show_where_each_value_came_from(layered: str,
     text = " ".join(shown.getvalue().split())
     assert "set by * alone (1) [paper]" in text
     assert "CartPole-v1: env_ = 3, total_timesteps = 400 [the environment's source]" in text
+
+
+# --- values as their flags take them
+
+WHOLE_DEFAULTS = """
+import dataclasses
+from rlrepro.agent import hyper
+from rlrepro.agents.random import Random
+
+class Odd(Random):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        alpha: float = hyper(1, "a float whose default is whole", "ours", low=0)
+        norm: float = hyper(0.5, "a float whose preset is whole", "ours", low=0)
+        none: int = hyper(0, "whole, at most 0", "ours", high=0)
+        range: tuple[float, ...] = hyper((-20.0, 2.0), "numbers", "ours")
+        epochs: int = hyper(4, "whole", "ours", low=1)
+        layers: tuple[int, ...] = hyper((8,), "whole numbers", "ours", low=1)
+
+    PRESETS = {"*": PRESET}
+"""
+
+
+def odd(folder: Path, preset: Mapping[str, Any]) -> str:
+    """An agent with a preset for all."""
+    (folder / "odd.py").write_text(WHOLE_DEFAULTS.replace("PRESET}", f"{preset!r}}}"), encoding="utf-8")
+    return f"{folder / 'odd.py'}:Odd"
+
+
+def test_a_hyperparameter_takes_what_it_is_declared_as_not_what_its_default_looks_like(tmp_path: Path) -> None:
+    name = odd(tmp_path, {"norm": 10})
+    settings = parse("--agent", name, "--alpha", "0.5", "--norm", "0.25", "--range", "-4.5,2")
+    assert [settings.hyperparameters[one] for one in ("alpha", "norm", "range")] == [0.5, 0.25, (-4.5, 2.0)]
+    assert type(parse("--agent", name).hyperparameters["norm"]) is float
+    with pytest.raises(Problem, match="--none: 1 is not from"):
+        parse("--agent", name, "--none", "1")
+    with pytest.raises(Problem, match=r"'1\.5' is not a whole number"):
+        parse("--agent", name, "--epochs", "1.5")
+
+
+def test_values_of_presets_and_settings_files_are_what_their_flags_make_of_them(tmp_path: Path) -> None:
+    settings = parse("--agent", odd(tmp_path, {"total_timesteps": 6e2, "epochs": 3.0, "layers": [4, 5.0]}))
+    found = settings.total_timesteps, settings.hyperparameters["epochs"], settings.hyperparameters["layers"]
+    assert repr(found) == "(600, 3, (4, 5))"
+    assert Settings.from_json(settings.to_json(), "a file") == settings
+    file = changed(settings, tmp_path / "s.json", hyperparameters={"norm": "1e-3", "epochs": 4.0, "range": [-1, 2]})
+    values = parse("--settings", file).hyperparameters
+    assert repr((values["norm"], values["epochs"], values["range"])) == "(0.001, 4, (-1.0, 2.0))"
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ({"total_timesteps": 0.5}, "its preset '*': total_timesteps: '0.5' is not a whole number"),
+        ({"normalise_obs": 1}, "its preset '*': normalise_obs: 1 is neither true nor false"),
+        ({"epochs": 0}, "its preset '*': epochs: 0 is not from 1"),
+        ({"alpha": None}, "its preset '*': alpha: cannot be None"),
+    ],
+)
+def test_a_preset_that_no_flag_would_take_is_refused(
+    preset: Mapping[str, Any], words: str, runs: Runs, tmp_path: Path
+) -> None:
+    assert words in runs.begin("r", "--agent", odd(tmp_path, preset)).problem
+    assert runs.left() == []
+
+
+@pytest.mark.parametrize("flag", ["--env", "--agent"])
+def test_an_empty_name_is_not_the_default(flag: str, runs: Runs) -> None:
+    assert runs.begin("r", flag, "").problem.startswith(f"{flag}: '' is no name")
+
+
+# --- settings that follow from others
+
+
+def derived(settings: Settings) -> tuple[int, ...]:
+    return settings.log_every, settings.eval_every, settings.checkpoint_every, settings.processes
+
+
+def test_what_was_derived_is_derived_anew_where_a_flag_changes_what_it_follows_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    small = parse("--agent", "random", "--seeds", "1", "--total-timesteps", "6000", "--eval-every", "0")
+    assert derived(small) == (30, 0, 600, 1)
+    file = changed(small, tmp_path / "s.json")
+    assert parse("--settings", file) == small
+    large = parse("--settings", file, "--total-timesteps", "1000000", "--seeds", "10")
+    assert derived(large) == (5000, 0, 100_000, 2)
+    again = changed(large, tmp_path / "again.json")
+    assert derived(parse("--settings", again, "--num-envs", "9000", "--seed", "3")) == (9000, 0, 100_000, 1)
+    assert derived(parse("--settings", again, "--log-every", "7", "--total-timesteps", "100")) == (7, 0, 10, 2)
+
+
+def test_what_a_file_chooses_stays_and_so_does_all_of_an_older_one(tmp_path: Path) -> None:
+    chosen = parse("--agent", "random", "--seeds", "1", "--total-timesteps", "6000", "--log-every", "30",
+                   "--processes", "1", "--eval-every", "600", "--checkpoint-every", "600")  # fmt: skip
+    more = "--total-timesteps", "1000000", "--seeds", "10"
+    assert derived(parse("--settings", changed(chosen, tmp_path / "s.json"), *more)) == (30, 600, 600, 1)
+    base = parse("--agent", "random", "--seeds", "1", "--total-timesteps", "6000")
+    older = changed(base, tmp_path / "older.json", sources={}, processes=1)
+    assert derived(parse("--settings", older, *more)) == (30, 600, 600, 1)
 
 
 # --- seeds and processes
@@ -256,6 +358,20 @@ def test_env_kwargs_are_names_with_python_values_or_plain_text_or_json(text: str
 def test_env_kwargs_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(Problem, match="--env-kwargs: "):
         train_parser(None).parse_args(["--env-kwargs", text])
+
+
+def test_an_environment_that_cannot_be_closed_is_no_problem(tmp_path: Path) -> None:
+    source = """
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+
+class Stuck(CartPoleEnv):
+    max_episode_steps = 20
+
+    def close(self):
+        raise RuntimeError("stuck")
+"""
+    (tmp_path / "stuck.py").write_text(source, encoding="utf-8")
+    assert parse("--env", f"{tmp_path / 'stuck.py'}:Stuck", "--agent", "random").num_envs >= 1
 
 
 def test_env_kwargs_reach_the_environment(runs: Runs) -> None:

@@ -18,7 +18,7 @@ from rlrepro import checkpoint, train
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.agents.random import Random
 from rlrepro.agents.sb3 import ALGORITHMS
-from rlrepro.contract import check_contract
+from rlrepro.contract import check_contract, check_state
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
@@ -368,3 +368,41 @@ def test_stable_baselines3_takes_spaces_that_begin_at_0() -> None:
         with pytest.raises(UnsupportedSpace, match="that begin at 0"):
             ALGORITHMS["ppo"](Setup(observations, actions, (0,), 1, 100), ALGORITHMS["ppo"].Config())
     assert find_agent("sb3:ppo").name == "sb3:ppo"
+
+
+def test_a_table_whose_keys_are_no_texts_is_not_saved_as_another() -> None:
+    for state in ({"a": {1: 2, "1": 3}}, {"a": [{"b": {(0, 1): 2.0}}]}, {None: 1}):
+        with pytest.raises(checkpoint.NotPlain, match="texts as keys"):
+            checkpoint.check_plain(state)
+
+
+class Holding(Random):
+    """Acts at random, and holds what it is told to."""
+
+    def __init__(self, setup: Setup, held: Any) -> None:
+        super().__init__(setup, Random.Config())
+        self.held = held
+
+    def get_state(self) -> dict[str, Any]:
+        if self.held is None:
+            raise AttributeError("not before the first step")
+        return {**super().get_state(), "held": self.held}
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ({1: 2}, "the state of mine: agent cannot be saved: a checkpoint holds tables with texts as keys, not 1"),
+        (object(), "the state of mine: agent cannot be saved: a checkpoint holds arrays and plain data, not object"),
+        (np.zeros(5), "the state of mine: agent.held has the shape"),
+        (np.zeros(2), None),
+        (None, None),
+    ],
+)
+def test_a_state_that_cannot_be_saved_is_known_before_training(held: Any, words: str | None) -> None:
+    agent = Holding(Setup(Box(-1, 1, (1,), np.float32), Discrete(2), (0, 1), 1, 100), held)
+    if words is None:
+        check_state(agent, "mine", 2)
+    else:
+        with pytest.raises(Problem, match=words):
+            check_state(agent, "mine", 2)

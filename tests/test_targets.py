@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.distributions import Categorical, DiagonalGaussian
-from rlrepro.targets import clipped_surrogate, clipped_value_error, gae, lambda_return, n_step_return, td_target
+from rlrepro.targets import clipped_surrogate, clipped_value_error, gae, lambda_return, td_target
 
 PROPERTY = settings(deadline=None, derandomize=True)
 CATEGORICAL = Categorical(gymnasium.spaces.Discrete(5))
@@ -56,17 +56,6 @@ def test_lambda_return_by_hand(terminated: torch.Tensor, truncated: torch.Tensor
     torch.testing.assert_close(lambda_return(REWARD, NEXT_VALUE, terminated, truncated, 0.5, 0.5), column(*expected))
 
 
-# Two steps: 1 + 2/2 + 4/4 = 3; 2 + 3/2 + 6/4 = 5; the last has one step: 3 + 6/2 = 6.
-# An end in the middle leaves the middle one step: truncated 2 + 4/2 = 4, terminated 2; before it 3, or 1 + 2/2 = 2.
-@pytest.mark.parametrize(
-    ("terminated", "truncated", "expected"),
-    [(NEVER, NEVER, (3, 5, 6)), (NEVER, MIDDLE, (3, 4, 6)), (MIDDLE, NEVER, (2, 2, 6))],
-    ids=["no end", "truncated", "terminated"],
-)
-def test_n_step_return_by_hand(terminated: torch.Tensor, truncated: torch.Tensor, expected: tuple[float, ...]) -> None:
-    torch.testing.assert_close(n_step_return(REWARD, NEXT_VALUE, terminated, truncated, 0.5, 2), column(*expected))
-
-
 def test_td_target_by_hand() -> None:
     torch.testing.assert_close(td_target(REWARD, NEXT_VALUE, MIDDLE, 0.5), column(1 + 2 / 2, 2, 3 + 6 / 2))
 
@@ -79,12 +68,10 @@ def every_target(
     truncated: torch.Tensor,
     gamma: float = 0.9,
     lam: float = 0.8,
-    num_steps: int = 3,
 ) -> dict[str, torch.Tensor]:
     return {
         "gae": gae(reward, value, next_value, terminated, truncated, gamma, lam),
         "lambda_return": lambda_return(reward, next_value, terminated, truncated, gamma, lam),
-        "n_step_return": n_step_return(reward, next_value, terminated, truncated, gamma, num_steps),
     }
 
 
@@ -125,17 +112,17 @@ def rollouts(draw: st.DrawFn) -> Rollout:
     numbers = {"reward": rng.normal(0, 1, shape), "value": value, "next_value": next_value}
     rollout: Rollout = {name: torch.from_numpy(array.astype(np.float32)) for name, array in numbers.items()}
     rollout |= {"terminated": torch.from_numpy(terminated), "truncated": torch.from_numpy(truncated)}
-    rollout |= {"gamma": draw(st.floats(0, 1)), "lam": draw(st.floats(0, 1)), "num_steps": draw(st.integers(1, 14))}
+    rollout |= {"gamma": draw(st.floats(0, 1)), "lam": draw(st.floats(0, 1))}
     return rollout
 
 
 def loops(rollout: Rollout) -> dict[str, np.ndarray]:
     """The definitions as sums forward in time, in float64."""
-    gamma, lam, num_steps = rollout["gamma"], rollout["lam"], rollout["num_steps"]
+    gamma, lam = rollout["gamma"], rollout["lam"]
     reward, value, next_value = (rollout[name].double().numpy() for name in ("reward", "value", "next_value"))
     terminated, truncated = rollout["terminated"].numpy(), rollout["truncated"].numpy()
     num_seeds, length, num_envs = reward.shape
-    out = {name: np.zeros(reward.shape) for name in ("gae", "lambda_return", "n_step_return")}
+    out = {name: np.zeros(reward.shape) for name in ("gae", "lambda_return")}
     for s in range(num_seeds):
         for n in range(num_envs):
             for t in range(length):
@@ -152,7 +139,6 @@ def loops(rollout: Rollout) -> dict[str, np.ndarray]:
                     out["gae"][s, t, n] += (gamma * lam) ** (k - t) * delta
                     weight = lam ** (k - t) * (1.0 if k == end else 1.0 - lam)
                     out["lambda_return"][s, t, n] += weight * n_step[k]
-                out["n_step_return"][s, t, n] = n_step[min(end, t + num_steps - 1)]
     return out
 
 
@@ -169,8 +155,7 @@ def test_targets_equal_their_definitions(rollout: Rollout) -> None:
 def test_targets_agree_with_one_another(rollout: Rollout) -> None:
     reward, next_value, terminated = rollout["reward"], rollout["next_value"], rollout["terminated"]
     one_step = td_target(reward, next_value, terminated, rollout["gamma"])
-    shortest = every_target(**rollout | {"lam": 0.0, "num_steps": 1})
-    longest = every_target(**rollout | {"lam": 1.0, "num_steps": reward.shape[1]})
+    shortest = every_target(**rollout | {"lam": 0.0})
     between = every_target(**rollout)
 
     def same(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -178,9 +163,6 @@ def test_targets_agree_with_one_another(rollout: Rollout) -> None:
 
     same(shortest["gae"], one_step - rollout["value"])
     same(shortest["lambda_return"], one_step)
-    same(shortest["n_step_return"], one_step)
-    same(longest["lambda_return"], longest["n_step_return"])
-    same(longest["gae"], longest["n_step_return"] - rollout["value"])  # λ = 1: discounted sum minus the value
     same(between["gae"] + rollout["value"], between["lambda_return"])
 
 

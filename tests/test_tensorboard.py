@@ -80,7 +80,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with closing(Curves(folder / "tensorboard", SEEDS, SETTINGS, HPARAMS)) as curves:
         for i, step in enumerate(STEPS):
             curves.add(step, {tag: values[i] for tag, values in POINTS.items()})
-        curves.text("finding", "It **learns**.")
         curves.finish({METRIC: FINAL})
 
     with socket.socket() as probe:
@@ -140,14 +139,12 @@ def test_mean_and_band(server: Server, tag: str) -> None:
 
 
 def test_text(server: Server) -> None:
-    assert server.get("plugin/text/tags")["mean"] == ["settings", "finding"]
+    assert server.get("plugin/text/tags")["mean"] == ["settings"]
     for run in server.get("runs"):
         (shown,) = server.get("plugin/text/text", run=run, tag="settings")
         cells = re.findall("<td>(.*?)</td>", shown["text"])
         values = ["<code>ppo</code>", "<code>[64, 64]</code>", "<code>a|b 'c' d</code>", ""]
         assert cells == [cell for pair in zip(SETTINGS, values, strict=True) for cell in pair]
-    (finding,) = server.get("plugin/text/text", run="mean", tag="finding")
-    assert (finding["step"], finding["text"]) == (STEPS[-1], "<p>It <strong>learns</strong>.</p>")
 
 
 def test_hparams(server: Server) -> None:

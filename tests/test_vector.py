@@ -22,7 +22,7 @@ from rlrepro.importing import installed
 from rlrepro.plugins import find_env
 from rlrepro.seeds import env_seed
 from rlrepro.trainer import RecordedEnv
-from rlrepro.vector import Batch, Singles, VectorEnv, check_actions
+from rlrepro.vector import Batch, Singles, VectorEnv, check_actions, to_env
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
 
@@ -323,6 +323,16 @@ def test_box_actions_are_clipped_for_the_environment_and_kept_as_chosen() -> Non
     told, kept = tell(space, chosen)
     np.testing.assert_array_equal(told, np.array([[2, 1e9], [-1, 0.5]], np.float32))
     np.testing.assert_array_equal(kept, [[[5, 1e9]], [[-3, 0.5]]])
+
+
+def test_one_function_makes_an_agent_s_actions_the_environment_s() -> None:
+    box = Box(np.array([-1, 0], np.float32), np.array([2, np.inf], np.float32))
+    chosen = np.array([[5, -9], [-3, 0.5]], np.float32)
+    for given in (chosen[0], chosen, chosen[None]):  # of one environment, or with axes before
+        np.testing.assert_array_equal(to_env(given, box), np.clip(given, box.low, box.high))
+    assert to_env(np.array(2), Discrete(3, start=-7)) == -5
+    few = gym.spaces.MultiDiscrete([2, 3], start=[1, 1])
+    assert to_env(np.array([1, 3]), few).tolist() == [1, 3]  # these are counted as the space counts them
 
 
 def test_discrete_actions_are_counted_from_the_start_of_the_space() -> None:

@@ -13,10 +13,12 @@ from rlrepro.errors import Problem
 from rlrepro.papers import aggregates
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim
+from rlrepro.papers.page import render
 from rlrepro.papers.power import seeds_needed
 from rlrepro.papers.protocol import History
+from rlrepro.papers.report import markdown
 from rlrepro.papers.results import Results, UnitResults
-from rlrepro.papers.units import settings_of, shared, units_of
+from rlrepro.papers.units import measured_settings, settings_of, shared, units_of
 from rlrepro.papers.verdict import Judgement, Verdict, as_json, judge, normalise, reported
 
 CARD = """
@@ -286,6 +288,42 @@ def test_a_smaller_scale_is_not_comparable_whatever_the_numbers(tmp_path: Path) 
     text = claim(id="equal", environment="cart", reported=200.0) + order(environments=["cart"], at_least=1)
     levels: Levels = {("a", "cart"): spread(200), ("b", "cart"): spread(100)}
     assert {v.word for v in judged(tmp_path, text, levels, 0.5).verdicts} == {"not comparable"}
+
+
+MEASURED = """
+[measurement.arm]
+function = "best_arm"
+what = "The best arm's value"
+hyperparameters."paper: Table 3" = { arms = 10 }
+[[claim]]
+id = "arm"
+measurement = "arm"
+environment = "cart"
+where = "Table 1"
+reported = 1.54
+rule = "exact"
+"""
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_function_measures_is_of_no_scale(tmp_path: Path, alone: bool) -> None:
+    text = MEASURED + ("" if alone else claim(id="trained", environment="cart", reported=200.0))
+    (tmp_path / "card.toml").write_text(CARD + text)
+    card = load_card(str(tmp_path / "card.toml"))
+    made = {} if alone else units(card, {("a", "cart"): spread(200)}, 0.1)
+    (unit,) = (unit for unit in units_of(card, card.claims, []) if unit.is_measured)
+    number = History(0, np.empty((0, 2)), np.empty((0, 2)), np.empty(0), 0, measured=np.array([1.5388]))
+    made[unit.name] = UnitResults(measured_settings(card, unit), (), (number,))
+    found = judge(card, Results(0.1, made))
+    assert word(found, "arm") == "reproduced"
+    assert "of the paper's steps" not in verdict(found, "arm").why
+    assert found.scale == (1.0 if alone else 0.1)
+    assert ("NOT COMPARABLE" in markdown(found)) is not alone
+    page = render(found)[0]
+    assert ("NOT COMPARABLE" in page) is not alone
+    assert ("reproduced, but for what functions measure." in page) is not alone
+    if not alone:
+        assert word(found, "trained") == "not comparable"
 
 
 def test_a_smaller_scale_without_scores_is_not_comparable(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.envs.wrappers import DelayedReward, TimeFraction
+from rlrepro.plugins import find_env
 
 
 class Given(gym.Env[np.ndarray, int]):
@@ -51,6 +52,16 @@ def rewards_of(env: gym.Env[Any, Any]) -> list[float]:
 @pytest.mark.parametrize("wrap", [TimeFraction, lambda env: DelayedReward(env, 5)])
 def test_keeps_gymnasium_s_contract(id: str, wrap: Any) -> None:
     check_env(wrap(gym.make(id)), skip_render_check=True)
+
+
+@pytest.mark.parametrize("wrapped", ["TimeFraction", "DelayedReward(every=2)"])
+def test_time_fraction_finds_the_limit_of_a_class_that_is_not_registered(wrapped: str) -> None:
+    outside = () if wrapped == "TimeFraction" else ("TimeFraction",)
+    env = find_env("ShortCorridor-v0", {"max_episode_steps": 40}, (wrapped, *outside)).make()
+    assert env.get_wrapper_attr("limit") == 40
+    assert find_env("ShortCorridor-v0", {}, ("TimeFraction",)).make().get_wrapper_attr("limit") == 1000
+    with pytest.raises(ValueError, match="no time limit of its own"):
+        TimeFraction(Given([1.0]))
 
 
 def test_time_fraction_grows_to_one_and_starts_anew() -> None:

@@ -1,9 +1,10 @@
-"""From a paper's card to a verdict: nothing of training itself is here.
+"""From a paper's card to a verdict and its page. Training itself is `rlrepro.train`'s; here it is asked for.
 
-cards     `cards`, read by `card_reader` from `card_tables`; `card_commands`
-numbers   `published` (the book), `published_convert`, `beside_book`; `protocol`, by which a number is scored
+cards     `cards`, read by `card_reader` from `card_tables` and `toml_lines`; `card_commands`
+numbers   `published` (the book), `published_command`, `published_convert`, `beside_book`; `protocol`, which scores
 runs      `plan`, `units`, `reproduction`; `measure` and `measured_training` for what no return tells; `results`
 others'   `importers`, `histories`, `score`, `comparison`
 judging   `stats`, `spreads`, `power`, `aggregates`, `calibrate`, `verdict`
-showing   `page`, `rows`, `figures`, `report`, `scoreboard`, `markdown`, `compare_command`, `proofs`, `bundle`
+showing   `page`, `rows`, `figures`, `report`, `scoreboard`, `markdown`, `compare_command`, `compare_figure`, `proofs`
+sharing   `bundle` packs a reproduction, `verify` runs somebody's again
 """

@@ -345,7 +345,7 @@ def _sections(card: Card) -> dict[str, dict[str, str]]:
     for name, protocol in card.protocols.items():
         sections[f"protocol {name}"] = _texts(protocol.to_table())
     for name, measurement in card.measurements.items():
-        own = {"function": measurement.function} | _texts({"what": measurement.what, "seeds": measurement.seeds})
+        own = _texts(dataclasses.asdict(measurement), "name", "hyperparameters", "takes_seeds")
         own |= {k: f"{_toml_any(v.value)}{_FROM}{v.source}" for k, v in measurement.hyperparameters.items()}
         sections[f"measurement {name}"] = own
     everything: list[Claim | Order] = [*card.claims, *card.orders]

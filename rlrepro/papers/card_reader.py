@@ -29,7 +29,7 @@ from rlrepro.papers.cards import (
     Value,
 )
 from rlrepro.papers.protocol import Protocol, near
-from rlrepro.papers.spreads import SPREADS
+from rlrepro.papers.spreads import SPREADS, spread_faults
 
 CARD_FORMAT = 1
 SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
@@ -118,7 +118,8 @@ def _read(reader: Reader, values: Mapping[str, Any], file: Path, text: str) -> C
     implementations = _implementations(reader, values)
     protocols = {name: _protocol(reader, name, v) for name, v in _named(reader, values, "protocol")}
     measurements = _measurements(reader, values)
-    claims = list(_claims(reader, values, environments, implementations, protocols, measurements))
+    parts = _Parts(environments, implementations, protocols, measurements)
+    claims = list(_claims(reader, values, parts))
     orders = list(_orders(reader, values, environments, implementations, protocols))
     if not claims and not orders and not reader.faults:
         top.fault("claim", "is missing: a card needs at least one [[claim]]")
@@ -356,121 +357,128 @@ def _is_on(values: Mapping[str, Value], switch: str) -> bool:
     return switch in values and bool(values[switch].value)
 
 
-def _claims(
-    reader: Reader,
-    values: Mapping[str, Any],
-    environments: dict[str, Environment],
-    implementations: Mapping[str, Implementation | None],
-    protocols: Mapping[str, Protocol | None],
-    measurements: Mapping[str, Measurement | None],
-) -> Iterator[tuple[int, Claim]]:
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """What the claims of a card refer to, by name; None: it has a fault of its own."""
+
+    environments: dict[str, Environment]
+    implementations: Mapping[str, Implementation | None]
+    protocols: Mapping[str, Protocol | None]
+    measurements: Mapping[str, Measurement | None]
+
+
+def _claims(reader: Reader, values: Mapping[str, Any], parts: _Parts) -> Iterator[tuple[int, Claim]]:
     known = ["environment", "low", "high", *(field.name for field in dataclasses.fields(Claim))]
     defaults = values.get("claim_defaults", {})
     Table(reader, defaults, ("claim_defaults",), known)
     for index, (one, path) in enumerate(_listed(reader, values, "claim")):
         merged = {**(defaults if isinstance(defaults, dict) else {}), **one}
-        table = Table(reader, merged, path, known)
-        identity = table.get("id", is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
-        measurement = table.one_of("measurement", list(measurements), "")
-        if measurement == "" and "measurement" not in merged:
-            implementation = table.one_of("implementation", list(implementations))
-            protocol = table.one_of("protocol", list(protocols))
-        else:
-            implementation = protocol = ""
-            for field in ("implementation", "protocol", "aggregate"):
-                if field in one:
-                    table.fault(field, "is there beside `measurement`, a function: one of the two")
-        names = _environments(table, environments)
-        reported = table.number("reported", "the number that the paper prints")
-        rule, printed, margin, margin_why = _rule(table, reported, measurements.get(measurement or ""))
-        where = table.text("where", "where in the paper: a table or figure")
-        kind = table.one_of("spread_kind", list(SPREADS), "none")
-        spread = _spread(table, kind, reported)
-        seeds = table.count("seeds", "a whole number of at least 1", None)
-        per_seed = tuple(
-            float(v) if is_number(v) else math.nan
-            for v in table.get(
-                "per_seed", lambda v: isinstance(v, list) and all(map(is_number, v)), "a list of numbers", []
-            )
-        )
-        aggregate = "" if measurement else table.one_of("aggregate", ("mean", "median", "iqm"), "")
-        published, note = table.text("published", default=""), table.text("note", default="")
-        _check_published(table, published)
-        if kind in ("none",) and spread is not None:
-            table.fault("spread_kind", f"is missing: what is ± {spread:g}? one of {', '.join(list(SPREADS)[:-1])}")
-        if kind not in ("none", None) and not {"spread", "low", "high"} & set(merged) and not per_seed:
-            ends = ", or low and high" * (kind == "interval 95")
-            table.fault("spread", f"is missing: a number of the kind {kind!r}{ends}")
-        if per_seed and seeds is not None and len(per_seed) != seeds:
-            table.fault("per_seed", f"has {len(per_seed)} values, but seeds = {seeds}")
-        if per_seed and reported is not None and not aggregate:
-            mean = math.fsum(per_seed) / len(per_seed)
-            if abs(mean - reported) > 0.01 * max(abs(mean), abs(reported), 1e-9) + 0.01:
-                table.fault("per_seed", f"has the mean {mean:g}, but reported = {reported:g}")
-        if len(names) > 1 and measurement:
-            table.fault("environments", "a function measures on one environment")
-        elif len(names) > 1 and not aggregate:
-            table.fault("aggregate", "is missing: how several environments become one number: mean, median or iqm")
-        if aggregate:
-            for name in names:
-                if environments[name].random is None:
-                    table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
-        known_protocol = protocols.get(protocol or "")
-        _check_protocol(table, known_protocol, [implementations.get(implementation or "")])
-        if known_protocol and known_protocol.is_one_sided(kind) and known_protocol.of == "length":
-            table.fault("protocol", "of lengths is not known which is better: an agent cannot reach one")
-        if rule and not measurement and (aggregate or (known_protocol and known_protocol.is_one_sided(kind))):
-            table.fault("rule", "is for a mean over seeds, or a number that a function measures")
-        if measurement and kind == "over episodes":
-            table.fault("spread_kind", "is of an agent's episodes: a function's number is no agent that others reach")
-        if None in (identity, implementation, protocol, reported, margin, margin_why, where, kind, measurement, rule):
-            continue
-        if not names:
-            continue
-        yield (
-            index,
-            Claim(
-                id=identity,
-                implementation=implementation,
-                environments=names,
-                protocol=protocol,
-                reported=reported,
-                margin=float(margin),
-                margin_why=margin_why,
-                where=where,
-                spread=spread,
-                spread_kind=kind,
-                seeds=len(per_seed) or seeds,
-                per_seed=per_seed,
-                published=published,
-                aggregate=aggregate,
-                note=note,
-                measurement=measurement,
-                rule=rule,
-                values=printed,
-            ),
-        )
+        claim = _claim(Table(reader, merged, path, known), one, parts)
+        if claim is not None:
+            yield index, claim
 
 
-def _spread(table: Table, kind: str | None, reported: float | None) -> float | None:
+def _claim(table: Table, own: Mapping[str, Any], parts: _Parts) -> Claim | None:
+    """One claim, of its table (the defaults in it) and its `own` fields; None where it cannot be made."""
+    identity = table.get("id", is_id, "a short name of the claim, of letters, digits and . _ + @ = ( ) / : , -")
+    implementation, protocol, measurement = _whose(table, own, parts)
+    names = _environments(table, parts.environments)
+    reported = table.number("reported", "the number that the paper prints")
+    rule, printed, margin, margin_why = _rule(table, reported, parts.measurements.get(measurement or ""))
+    where = table.text("where", "where in the paper: a table or figure")
+    kind = table.one_of("spread_kind", list(SPREADS), "none")
+    aggregate = "" if measurement else table.one_of("aggregate", ("mean", "median", "iqm"), "")
+    seeds, per_seed = _per_seed(table, None if aggregate else reported)
+    spread = _spread(table, kind, reported, bool(per_seed))
+    published, note = table.text("published", default=""), table.text("note", default="")
+    _check_published(table, published)
+    _check_aggregate(table, names, aggregate, measurement, parts.environments)
+    known = parts.protocols.get(protocol or "")
+    _check_protocol(table, known, [parts.implementations.get(implementation or "")])
+    is_one_sided = known is not None and known.is_one_sided(kind)
+    if known is not None and is_one_sided and known.of == "length":
+        table.fault("protocol", "of lengths is not known which is better: an agent cannot reach one")
+    if rule and not measurement and (aggregate or is_one_sided):
+        table.fault("rule", "is for a mean over seeds, or a number that a function measures")
+    if measurement and kind == "over episodes":
+        table.fault("spread_kind", "is of an agent's episodes: a function's number is no agent that others reach")
+    needed = (identity, implementation, protocol, reported, margin, margin_why, where, kind, measurement, rule)
+    if None in needed or not names:
+        return None
+    return Claim(
+        id=identity,
+        implementation=implementation,
+        environments=names,
+        protocol=protocol,
+        reported=reported,
+        margin=float(margin),
+        margin_why=margin_why,
+        where=where,
+        spread=spread,
+        spread_kind=kind,
+        seeds=seeds,
+        per_seed=per_seed,
+        published=published,
+        aggregate=aggregate,
+        note=note,
+        measurement=measurement,
+        rule=rule,
+        values=printed,
+    )
+
+
+def _whose(table: Table, own: Mapping[str, Any], parts: _Parts) -> tuple[Any, Any, Any]:
+    """A claim's implementation and protocol, or its measurement; "" is none, None has a fault."""
+    measurement = table.one_of("measurement", list(parts.measurements), "")
+    if measurement == "":
+        return (
+            table.one_of("implementation", list(parts.implementations)),
+            table.one_of("protocol", list(parts.protocols)),
+            measurement,
+        )
+    for field in ("implementation", "protocol", "aggregate"):
+        if field in own:
+            table.fault(field, "is there beside `measurement`, a function: one of the two")
+    return "", "", measurement
+
+
+def _per_seed(table: Table, reported: float | None) -> tuple[int | None, tuple[float, ...]]:
+    """How many seeds a number has, and each one's value where published: their mean is what is `reported`."""
+    seeds = table.count("seeds", "a whole number of at least 1", None)
+    given = table.get("per_seed", lambda v: isinstance(v, list) and all(map(is_number, v)), "a list of numbers", [])
+    values = tuple(map(float, given))
+    if values and seeds is not None and len(values) != seeds:
+        table.fault("per_seed", f"has {len(values)} values, but seeds = {seeds}")
+    if values and reported is not None:
+        mean = math.fsum(values) / len(values)
+        if abs(mean - reported) > 0.01 * max(abs(mean), abs(reported), 1e-9) + 0.01:
+            table.fault("per_seed", f"has the mean {mean:g}, but reported = {reported:g}")
+    return len(values) or seeds, values
+
+
+def _spread(table: Table, kind: str | None, reported: float | None, has_per_seed: bool) -> float | None:
     """A claim's spread as it is given, or half the width of its interval from `low` to `high`."""
     spread = table.number("spread", "a number, at least 0", None, low=0.0)
     low, high = (table.number(end, "an end of the 95 % interval", None) for end in ("low", "high"))
-    given = [end for end in ("low", "high") if end in table.values]
-    if not given or kind is None:
-        return spread
-    if kind != "interval 95":
-        table.fault(given[0], f"is an end of an 'interval 95', but spread_kind = {kind!r}")
-        return spread
-    if "spread" in table.values:
-        table.fault("spread", "is there beside low and high: half the interval's width, or its two ends")
-    if len(given) < 2:
-        table.fault("high" if given == ["low"] else "low", "is missing: an interval has both low and high")
-    if None in (low, high):
-        return None
-    if reported is not None and not low <= reported <= high:
-        table.fault("low", f"the interval {low:g} to {high:g} does not hold the {reported:g} that is reported")
-    return (high - low) / 2
+    given = {"spread": spread, "low": low, "high": high}
+    if kind is None or any(name in table.values and value is None for name, value in given.items()):
+        return None  # it has a fault already
+    for field, text in spread_faults(kind, reported, spread, low, high, has_per_seed):
+        table.fault(field, text)
+    return spread if None in (low, high) else (high - low) / 2
+
+
+def _check_aggregate(
+    table: Table, names: Sequence[str], aggregate: str | None, measurement: str | None,
+    environments: Mapping[str, Environment],
+) -> None:  # fmt: skip
+    if len(names) > 1 and measurement:
+        table.fault("environments", "a function measures on one environment")
+    elif len(names) > 1 and not aggregate:
+        table.fault("aggregate", "is missing: how several environments become one number: mean, median or iqm")
+    for name in names if aggregate else ():
+        if environments[name].random is None:
+            table.fault("aggregate", f"environment {name} needs random and best, to normalise its score")
 
 
 def _rule(
@@ -594,8 +602,8 @@ def _check_protocol(table: Table, protocol: Protocol | None, implementations: Se
             table.fault(
                 "protocol", f"evaluates every {every:,} env steps, and never at env step {end:,}, where it ends"
             )
-        elif every and (protocol.last or 1) * every > end - (protocol.after_step or 0):
-            table.fault("protocol", f"counts {protocol.last:,} evaluations, and there are fewer")
+        elif every and (protocol.last or 1) > (there := end // every - (protocol.after_step or 0) // every):
+            table.fault("protocol", f"counts {protocol.last or 1:,} evaluations, and there are {there:,}")
 
 
 def _environments(table: Table, environments: dict[str, Environment]) -> tuple[str, ...]:

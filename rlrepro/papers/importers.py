@@ -476,15 +476,14 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
         except (ValueError, TypeError, KeyError):
             raise Problem(f'{file}:1: not a monitor file: its first line is no #{{"t_start": …}}') from None
         envs.setdefault("" if env in (None, "None") else str(env))  # the library writes None as a text
-        reader = csv.reader(io.StringIO(body))
-        names = next(reader, [])
+        lines = _csv_rows(body, file, above=1)
+        _, names = next(lines, (0, []))
         lacking = [name for name in "rlt" if name not in names]
         if lacking:
             raise Problem(f"{file}:2: it has no column {lacking[0]!r}, but {', '.join(names) or 'none'}")
         r, length, t = (names.index(name) for name in "rlt")
         session, latest = 0, -math.inf
-        for cells in reader:
-            line = reader.line_num + 1
+        for line, cells in lines:
             values = [_float(cells, at, file, line, what) for at, what in ((t, "t"), (length, "l"), (r, "r"))]
             if not values[1] >= 1 or not math.isfinite(values[0] + values[1]):
                 raise Problem(f"{file}:{line}: an episode of length {cells[length]} at time {cells[t]}")
@@ -603,27 +602,23 @@ def _points(events: Any, tag: str, path: Path) -> np.ndarray:
 def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed]:
     """The seeds of a CSV file: a row for each episode or evaluation, or for each time that a logger wrote."""
     text, notes = _text(path)
-    reader = csv.reader(io.StringIO(text))
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        places, returns = _roles(path, names, columns)
-        rows: dict[tuple[str, str, int | None], dict[str, list[tuple[float, float, int]]]] = {}
-        for cells in reader:
-            line = reader.line_num
-            filled = [one for one in returns if not one.may_lack or "".join(cells[one.place : one.place + 1]).strip()]
-            if not cells or not filled:
-                continue
-            step = _float(cells, places["step"], path, line, "env step")
-            if not (0 <= step < 1e15 and step == int(step)):
-                raise Problem(f"{path}:{line}: env step {cells[places['step']]!r} is not a whole number from 0 up")
-            seed = _seed_cell(cells, places, path, line)
-            env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
-            for one in filled:
-                value = _float(cells, one.place, path, line, "return")
-                kind = one.kind or _kind_cell(cells, places, path, line)
-                rows.setdefault((agent, env, seed), {}).setdefault(kind, []).append((step, value, line))
-    except csv.Error as error:
-        raise Problem(f"{path}:{reader.line_num}: {error}") from None
+    lines = _csv_rows(text, path)
+    names = [name.strip() for name in next(lines, (0, []))[1]]
+    places, returns = _roles(path, names, columns)
+    rows: dict[tuple[str, str, int | None], dict[str, list[tuple[float, float, int]]]] = {}
+    for line, cells in lines:
+        filled = [one for one in returns if not one.may_lack or "".join(cells[one.place : one.place + 1]).strip()]
+        if not cells or not filled:
+            continue
+        step = _float(cells, places["step"], path, line, "env step")
+        if not (0 <= step < 1e15 and step == int(step)):
+            raise Problem(f"{path}:{line}: env step {cells[places['step']]!r} is not a whole number from 0 up")
+        seed = _seed_cell(cells, places, path, line)
+        env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
+        for one in filled:
+            value = _float(cells, one.place, path, line, "return")
+            kind = one.kind or _kind_cell(cells, places, path, line)
+            rows.setdefault((agent, env, seed), {}).setdefault(kind, []).append((step, value, line))
     if not rows:
         raise Problem(f"{path} has no rows" + " with a return" * any(one.may_lack for one in returns))
     column = names[returns[0].place]
@@ -762,6 +757,19 @@ def _kind_cell(cells: Sequence[str], places: Mapping[str, int], path: Path, line
     if found not in _ROW_KINDS:
         raise Problem(f"{path}:{line}: kind {found!r} is none of {', '.join(_ROW_KINDS)}")
     return _ROW_KINDS[found]
+
+
+def _csv_rows(text: str, path: Path, above: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV text, each with the line that it ends in; `above` it the file has so many lines more."""
+    reader = csv.reader(io.StringIO(text))
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise Problem(f"{path}:{reader.line_num + above}: {error}") from None
+        if cells is None:
+            return
+        yield reader.line_num + above, cells
 
 
 def _float(cells: Sequence[str], place: int, path: Path, line: int, what: str) -> float:

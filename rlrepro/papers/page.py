@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import math
 import re
@@ -21,7 +20,17 @@ from rlrepro.papers.published import load_traps
 from rlrepro.papers.results import Results, UnitResults
 from rlrepro.papers.rows import SYMBOLS, Row, combined, commands, count_of, counts, decimals_for, exact, number, row_of
 from rlrepro.papers.units import unit_name
-from rlrepro.papers.verdict import MOST_LISTED, WORDS, Judgement, Verdict, normalise, p_text, reported, scaled
+from rlrepro.papers.verdict import (
+    MOST_LISTED,
+    WORDS,
+    Judgement,
+    Verdict,
+    is_scaled,
+    normalise,
+    p_text,
+    reported,
+    scaled,
+)
 
 #: an aggregate's name: as `coverage_note` knows it, as the page does
 _AGGREGATES = {
@@ -35,6 +44,7 @@ _NO_RETURNS = {"above": "higher than the paper's number", "below": "lower than t
 _MANY = 40
 #: beyond so many rows or tasks a figure says less than the table
 _MOST_ROWS, _MOST_TASKS = 60, 12
+_QUANTITIES = {"return": "return", "length": "episode length"}  # of a protocol, on an axis
 
 
 # --- the page
@@ -80,7 +90,8 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         "paper_url": card.paper.url if re.match(r"https?://", card.paper.url) else "",
         "counts": counts(judgement),
         "total": len(judgement.verdicts),
-        "scale": judgement.results.scale,
+        "scale": judgement.scale,
+        "unscaled": not all(is_scaled(verdict.claim) for verdict in judgement.verdicts),
         "sections": sections,
         "folded": len(sections) > _MANY,
         "overview": overview,
@@ -203,8 +214,8 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     protocol = scaled(card.protocols[claim.protocol], results.scale)
     if claim.aggregate:
         section.seeds += [(name, _seed_rows(score(protocol, unit.histories), None)) for name, unit in there.items()]
-    curve, what = _claim_curve(card, claim, protocol, there)
-    unit_of_return = "normalised score" if claim.aggregate else "return"
+    curve, label, what = _claim_curve(card, claim, protocol, there)
+    quantity = "normalised score" if claim.aggregate else _QUANTITIES[protocol.of]
     if len(curve.x) and not np.isnan(curve.y).all():
         counted = None
         if not claim.aggregate and protocol.statistic != "one agent":
@@ -219,10 +230,9 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
             + (f"the tolerance, {exact(claim.margin)}" if mark.one_sided else f"± the margin, {exact(claim.margin)}")
             + ("; shaded down: what the protocol counts." if counted else ".")
         )
-        label = f"{what.split(' return')[0].lower()} {unit_of_return}" if not claim.aggregate else unit_of_return
         drawer.add("", figures.learning_curve(curve, mark, counted, label), (5.2, 3.0), caption)
     if verdict.score is not None and verdict.score.per_seed and verdict.interval is not None:
-        paint = figures.strip(verdict.score.per_seed, verdict.interval, mark, f"{unit_of_return}, by the protocol")
+        paint = figures.strip(verdict.score.per_seed, verdict.interval, mark, f"{quantity}, by the protocol")
         missing = f" {count_of(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
         text = f"What each seed scores by the claim's protocol, their mean, and the paper's number.{missing}"
         drawer.add("-seeds", paint, (5.2, 1.45), text)
@@ -271,14 +281,17 @@ def mark_of(claim: Claim, one_sided: bool) -> Mark:
     return Mark(claim.reported, error, half, claim.margin)
 
 
-def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[str, UnitResults]) -> tuple[Curve, str]:
+def _claim_curve(
+    card: Card, claim: Claim, protocol: Protocol, units: Mapping[str, UnitResults]
+) -> tuple[Curve, str, str]:
+    """The curve of a claim, the label of its axis, and what it is, in a sentence."""
     if not claim.aggregate:
         return _curve(next(iter(units.values())).histories, protocol)
     seeds = sorted({seed for unit in units.values() for seed in unit.seeds})
     grid = np.linspace(0.5, 99.5, 100)
     y = np.full((len(units), len(seeds), len(grid)), np.nan)
     for task, (name, unit) in enumerate(units.items()):
-        curve, _ = _curve(unit.histories, protocol)
+        curve, *_ = _curve(unit.histories, protocol)
         total = max((h.steps for h in unit.histories), default=1)
         for history, row in zip(unit.histories, curve.y, strict=True):
             known = ~np.isnan(row)
@@ -287,21 +300,23 @@ def _claim_curve(card: Card, claim: Claim, protocol: Protocol, units: Mapping[st
                 y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
     together = [[aggregates.over_tasks(claim.aggregate, column) for column in y[:, s].T] for s in range(len(seeds))]
     text = f"Each seed's {combined(claim)} of normalised scores over {len(units)} environments."
-    return Curve(grid, np.array(together, np.float64), "% of training"), text
+    return Curve(grid, np.array(together, np.float64), "% of training"), "normalised score", text
 
 
-def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str]:
-    """What the protocol looks at over training; training returns where no evaluations were made."""
-    if protocol.of == "length":
-        curve, what = _curve([h.lengths() for h in histories], dataclasses.replace(protocol, of="return"))
-        return curve, what.replace("Training return", "Episode length in training")
+def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str, str]:
+    """What the protocol looks at over training, the label of its axis, and a sentence.
+
+    These are training returns where no evaluations were made.
+    """
     if protocol.returns == "evaluation" and any(len(h.evaluations) > 1 for h in histories):
-        return figures.evaluation_curve(histories), "Evaluation return."
+        return figures.evaluation_curve(histories), "evaluation return", "Evaluation return."
     total = max((h.steps for h in histories), default=0)
+    what = "Episode length in training" if protocol.of == "length" else "Training return"
+    label = _QUANTITIES["length"] if protocol.of == "length" else "training return"
     if not total or not any(len(h.episodes) for h in histories):
-        return Curve(np.empty(0), np.empty((len(histories), 0))), "Training return."
-    curve = figures.training_curve(histories, total)
-    return curve, f"Training return: the mean of episodes in bins of {total / curve.bins:,.0f} env steps."
+        return Curve(np.empty(0), np.empty((len(histories), 0))), label, f"{what}."
+    curve = figures.training_curve(looked_at(protocol, histories), total)
+    return curve, label, f"{what}: the mean of episodes in bins of {total / curve.bins:,.0f} env steps."
 
 
 def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:

@@ -24,6 +24,7 @@ from rich.table import Table
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.papers import power, stats
 from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.rows import count_of
 from rlrepro.papers.units import Unit, env_warnings, settings_of
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import KEPT_CHECKPOINTS
@@ -312,9 +313,13 @@ def show_plan(
     """Probe each unit and print what the claims take, unit by unit and claim by claim."""
     console = Console(highlight=False)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about = f"{len(units)} units with {len(seeds)} seeds each, on this machine ({cores} cores)"
-    console.print(f"[bold]{escape(card.name)}[/]: {about}", soft_wrap=True)
-    if scale != 1:
+    trained = sum(not unit.is_measured for unit in units)
+    about = [f"{count_of(trained, 'unit')} to train, with {count_of(len(seeds), 'seed')} each"] if trained else []
+    if len(units) > trained:
+        about.append(f"{count_of(len(units) - trained, 'unit')} that functions measure")
+    here = f"on this machine ({cores} cores)"
+    console.print(f"[bold]{escape(card.name)}[/]: {', and '.join(about)}, {here}", soft_wrap=True)
+    if scale != 1 and trained:
         console.print(f"[yellow]NOT comparable[/]: {scale:g} of the paper's env steps", soft_wrap=True)
     plans = []
     for index, unit in enumerate(units, 1):

@@ -186,6 +186,11 @@ class Published:
         """Whose number it is."""
         return f"{self.paper}, {self.variant}" if self.variant else self.paper
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether a spread was printed; of values of every seed there may be none."""
+        return self.spread is not None or self.low is not None
+
     def value(self) -> str:
         """The number as it was printed, with its spread."""
         if self.low is not None and self.high is not None:
@@ -307,9 +312,11 @@ def _load(path: Path) -> Book:
 def _read_row(row: dict[str, Any], texts: Mapping[str, Any], protocols: Mapping[str, Protocol]) -> Published:
     source, place = texts["sources"][row["source"]], texts["places"][row["place"]]
     traps = row.get("traps", [])
-    for name in traps if isinstance(traps, list) else [traps]:
-        if not isinstance(name, str) or name not in load_traps().cautions or name is traps:
-            raise Problem(f"{row['id']}: no caution is called {name!r}")
+    if not isinstance(traps, list):
+        raise Problem(f"{row['id']}: traps: {traps!r} is not a list of texts")
+    for name in traps:
+        if not isinstance(name, str) or name not in load_traps().cautions:
+            raise Problem(f"{row['id']}: traps: no caution is called {name!r}")
     return Published(
         id=row["id"],
         paper=source["paper"],

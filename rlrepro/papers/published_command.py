@@ -116,7 +116,7 @@ def _show(rows: Sequence[Published], env: str | None, limit: int) -> None:
     else:
         for row in shown:
             console.print(f"{row.value()}  {row.algorithm} on {row.env}", style="bold", markup=False)
-            spread = "" if row.spread_kind == "none" else f"; ± {row.spread_kind}"
+            spread = f"; ± {row.spread_kind}" if row.has_spread else ""
             for text in (row.label, f"{row.size()}{spread}", row.protocol.describe(), row.id):
                 for line in textwrap.wrap(text, max(20, console.width - 4), break_on_hyphens=False):
                     console.print(f"    {line}", markup=False, soft_wrap=True)
@@ -134,7 +134,7 @@ def _show_table(rows: Sequence[Published], console: Console) -> None:
     for column in ("algorithm", "env", "steps", "mean ± spread", "seeds", "protocol", "source, id"):
         table.add_column(column, justify="right" if column in ("steps", "seeds") else "left")
     for row in rows:
-        kind = "" if row.spread_kind == "none" else f"\n({row.spread_kind})"
+        kind = f"\n({row.spread_kind})" if row.has_spread else ""
         cells = (
             f"{row.algorithm}\n{row.variant}" if row.variant else row.algorithm,
             row.env,
@@ -166,7 +166,7 @@ def _version_notes(rows: Sequence[Published], env: str | None) -> list[str]:
 def _show_one(row: Published) -> None:
     console = _console()
     seeds = ", ".join(f"{value:g}" for value in row.per_seed)
-    spread = SPREADS[row.spread_kind]
+    kind = row.spread_kind if row.has_spread else "none"
     facts = {
         "id": row.id,
         "paper": row.paper,
@@ -177,7 +177,7 @@ def _show_one(row: Published) -> None:
         "steps": "not stated" if row.steps is None else f"{row.steps:,}{' frames' * row.frames}",
         "seeds": "not stated" if row.seeds is None else str(row.seeds),
         "value": row.value(),
-        "spread": spread if row.spread_kind == "none" else f"{row.spread_kind}: {spread}",
+        "spread": SPREADS[kind] if kind == "none" else f"{kind}: {SPREADS[kind]}",
         "per seed": seeds,
         "protocol": row.protocol.describe(),
         "of which": row.protocol.note if row.protocol.statistic != "other" else "",

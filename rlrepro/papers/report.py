@@ -20,9 +20,9 @@ from pathlib import Path
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.papers.card_reader import find_card, load_card
+from rlrepro.papers.card_reader import find_card
 from rlrepro.papers.markdown import fenced, md
-from rlrepro.papers.results import read_results
+from rlrepro.papers.results import open_reproduction
 from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
 from rlrepro.papers.verdict import Judgement, as_json, judge
 
@@ -39,9 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pdf", action="store_true", help="write every figure as PDF too")
     asked = parser.parse_args(arguments)
     folder, into = Path(asked.folder), asked.into
-    if not (folder / "card.toml").is_file():
-        if folder.exists():
-            raise Problem(f"{folder} is no reproduction: it has no card.toml")
+    if not folder.exists():
         folder = find_card(asked.folder).parent
         into = into or Path("reports") / folder.name
     write_report(folder, show=True, into=into, pdf=asked.pdf)
@@ -55,9 +53,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
     """
     from rlrepro.papers import page
 
-    if not (folder / "card.toml").is_file():
-        raise Problem(f"{folder} is no reproduction: it has no card.toml")
-    judgement = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+    judgement = judge(*open_reproduction(folder))
     html, drawings = page.render(judgement, pdf)
     into = into or folder
     files = {
@@ -86,7 +82,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
 
 def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     """The verdicts as a table, for a README; with the figure of all claims where there is one."""
-    card, scale = judgement.card, judgement.results.scale
+    card, scale = judgement.card, judgement.scale
     paper = card.paper
     link = f"[{md(paper.title)}](<{paper.url}>)" if re.match(r"https?://[^\s<>]+$", paper.url) else md(paper.title)
     total = ", ".join(f"{count} {word}" for word, count in counts(judgement))
@@ -104,7 +100,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
         measured = " ".join(filter(None, (row.measured, row.interval, f"({row.seeds})" if row.seeds else "")))
         star = " \\*" if row.qualified else ""
         word = f"**{SYMBOLS[row.word]} {row.word}**{star}: {md(row.why)}" + "; a control" * verdict.is_control
-        cells = [row.id, row.environment, f"{row.reported} {row.spread}".strip(), measured, row.margin]
+        cells = [row.id, row.environment, f"{row.reported} {row.spread_text}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
     claims = [verdict.claim for verdict in judgement.verdicts]
@@ -162,8 +158,8 @@ def _show(judgement: Judgement, into: Path) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    if judgement.results.scale != 1:
-        console.print(f"NOT COMPARABLE: run at {judgement.results.scale:g} of the paper's steps", style="bold red")
+    if judgement.scale != 1:
+        console.print(f"NOT COMPARABLE: run at {judgement.scale:g} of the paper's steps", style="bold red")
     table = Table(show_edge=False, pad_edge=False, box=None, header_style="bold")
     table.add_column("claim", overflow="fold", max_width=28)
     table.add_column("reported", overflow="fold")
@@ -172,10 +168,9 @@ def _show(judgement: Judgement, into: Path) -> None:
     rows = [row_of(judgement.card, verdict) for verdict in judgement.verdicts]
     for row in rows:
         word = Text(f"{SYMBOLS[row.word]} {row.word}{' *' if row.qualified else ''}", _STYLES.get(row.word, "dim"))
-        spread = row.spread.split(" (")[0] if row.spread.startswith("±") else ""
         first = f"{row.measured} {row.interval}".strip()
         measured = Text("\n".join(filter(None, (first, row.seeds))))
-        table.add_row(Text(row.id), Text(f"{row.reported} {spread}".strip()), measured, word)
+        table.add_row(Text(row.id), Text(f"{row.reported} {row.spread}".strip()), measured, word)
     console.print(table)
     told = [row for row in rows if row.word in ("above", "below", "inconclusive") or row.qualified]
     if told:

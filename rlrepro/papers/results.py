@@ -21,6 +21,8 @@ import numpy as np
 
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Card
 from rlrepro.papers.protocol import History
 from rlrepro.record import cell
 
@@ -105,7 +107,16 @@ def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
         raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None
 
 
+def open_reproduction(folder: Path) -> tuple[Card, Results]:
+    """A reproduction's card and its results. `Problem` where either is not there, or damaged."""
+    file = folder / "card.toml"
+    if not file.is_file():
+        raise Problem(f"{folder} is no reproduction: it has no card.toml")
+    return load_card(str(file)), read_results(folder / "results")
+
+
 def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
+    _check_about(about)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -136,6 +147,22 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1]
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
+
+
+def _check_about(about: Mapping[str, Any]) -> None:
+    """`ValueError` where the settings of a unit, or what is told of a run, are not as they are written."""
+    settings = about["settings"]
+    if not isinstance(settings, dict) or not isinstance(settings.get("hyperparameters", {}), dict):
+        raise ValueError("settings that are no table")
+    for run in about["runs"]:
+        for name in ("versions", "hardware", "code", "git"):
+            told = run.get(name, {})
+            if not isinstance(told, dict) and not (told is None and name in ("code", "git")):
+                raise ValueError(f"a run whose {name} are no table")
+        if not all(isinstance(version, str) for version in run.get("versions", {}).values()):
+            raise ValueError("a run whose versions are no texts")
+        if not isinstance(run.get("seeds", []), list):
+            raise ValueError("a run whose seeds are no list")
 
 
 _EMPTY = np.empty((0, 2)), np.empty((0, 2)), np.empty(0)

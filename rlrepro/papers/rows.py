@@ -46,7 +46,8 @@ class Row:
     id: str
     environment: str
     reported: str
-    spread: str
+    spread: str  #: "± 6.12", or "" where none was printed
+    spread_kind: str  #: what the spread is, and of how many seeds
     measured: str
     interval: str
     seeds: str
@@ -54,6 +55,11 @@ class Row:
     word: str
     qualified: str
     why: str
+
+    @property
+    def spread_text(self) -> str:
+        """The spread with what it is."""
+        return f"{self.spread} ({self.spread_kind})".strip() if self.spread_kind else self.spread
 
 
 def row_of(card: Card, verdict: Verdict) -> Row:
@@ -64,7 +70,7 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         measured = f"ahead on {test.wins} of {test.tasks}" if isinstance(test, stats.OrderTest) else "—"
         wanted = f"{claim.better} above {claim.worse} on at least {claim.at_least} of {len(claim.environments)}"
         where = listed(claim.environments)
-        return Row(claim.id, where, wanted, "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
+        return Row(claim.id, where, wanted, "", "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
     about = [SHORT[claim.spread_kind] if claim.spread is not None else "no spread printed"]
@@ -96,7 +102,8 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         id=claim.id,
         environment=listed(claim.environments) + (f" ({combined(claim)})" if claim.aggregate else ""),
         reported={"at most": "≤ ", "at least": "≥ ", "about": "~ "}.get(claim.rule, "") + exact(claim.reported) + more,
-        spread=f"{spread} ({', '.join(filter(None, about))})".strip(),
+        spread=spread,
+        spread_kind=", ".join(filter(None, about)),
         measured=measured,
         interval=interval,
         seeds=seeds,

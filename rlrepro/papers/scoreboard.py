@@ -14,7 +14,7 @@ from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.markdown import insert, md, table_row
-from rlrepro.papers.results import read_results
+from rlrepro.papers.results import open_reproduction
 from rlrepro.papers.rows import SYMBOLS, count_of, row_of
 from rlrepro.papers.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
@@ -44,12 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def judged(folders: Sequence[Path]) -> dict[Path, Judgement]:
     """The verdicts of each reproduction."""
-    found = {}
-    for folder in folders:
-        if not (folder / "card.toml").is_file():
-            raise Problem(f"{folder} is no reproduction: it has no card.toml")
-        found[folder] = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
-    return found
+    return {folder: judge(*open_reproduction(folder)) for folder in folders}
 
 
 def scoreboard(
@@ -73,13 +68,12 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
     made = []
     for verdict in judgement.verdicts:
         row = row_of(judgement.card, verdict)
-        spread = row.spread.split(" (")[0] if row.spread.startswith("±") else ""
         seeds = f"({row.seeds})" if row.seeds else ""
         cells = [
             judgement.card.name,
             row.id,
             row.environment,
-            f"{row.reported} {spread}".strip(),
+            f"{row.reported} {row.spread}".strip(),
             " ".join(filter(None, (row.measured, row.interval, seeds))),
             _meaning(verdict, row.margin),
         ]

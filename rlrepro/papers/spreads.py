@@ -25,7 +25,7 @@ SHORT = {
 
 
 def spread_faults(
-    kind: str, mean: float, spread: float | None, low: float | None, high: float | None, has_per_seed: bool
+    kind: str, mean: float | None, spread: float | None, low: float | None, high: float | None, has_per_seed: bool
 ) -> Iterator[tuple[str, str]]:
     """Field and fault where a printed number's spread, its interval's ends and their kind do not go together."""
     if kind == "none" and spread is not None:
@@ -41,5 +41,5 @@ def spread_faults(
         yield "spread", "is there beside low and high: half the interval's width, or its two ends"
     if low is None or high is None:
         yield "low" if low is None else "high", "is missing: an interval has both low and high"
-    elif not low <= mean <= high:
+    elif mean is not None and not low <= mean <= high:
         yield "low", f"the interval {low:g} to {high:g} does not hold the {mean:g} that is reported"

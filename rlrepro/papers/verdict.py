@@ -97,6 +97,11 @@ class Judgement:
     improvements: tuple[Improvement, ...]
     notes: tuple[str, ...]  #: of the runs as a whole
 
+    @property
+    def scale(self) -> float:
+        """At which its claims were run; 1 where functions alone measure them, whatever the results say."""
+        return self.results.scale if any(is_scaled(verdict.claim) for verdict in self.verdicts) else 1.0
+
     def count(self, word: str) -> int:
         return sum(verdict.word == word for verdict in self.verdicts)
 
@@ -329,6 +334,8 @@ def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
 
 
 def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: float) -> Verdict:
+    if not is_scaled(one.claim):
+        scale = 1.0
     interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
     made = Verdict(
         one.claim,
@@ -372,6 +379,11 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
         why = f"{why}; seeds without a score {effect} ({one.lack})"
     word, why = _at_scale(word, why, scale)
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
+
+
+def is_scaled(claim: Claim | Order) -> bool:
+    """Whether `--scale` makes its runs shorter: a function measures as it always does."""
+    return isinstance(claim, Order) or not claim.measurement
 
 
 def _at_scale(word: str, why: str, scale: float) -> tuple[str, str]:

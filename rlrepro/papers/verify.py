@@ -1,0 +1,273 @@
+"""`rlrepro verify`: a bundle's verdicts held against its results, and a claim of it run again."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rlrepro.errors import Problem
+from rlrepro.flags import Parser, seed_list
+from rlrepro.papers import stats
+from rlrepro.papers.bundle import SUFFIX, Bundle, alike, contradictions, open_bundle
+from rlrepro.papers.card_tables import printable
+from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.protocol import History, Score, measured_score, score
+from rlrepro.papers.report import markdown
+from rlrepro.papers.results import Results, UnitResults, read_results
+from rlrepro.papers.units import Unit, choose, units_of
+from rlrepro.papers.verdict import judge, scaled
+
+_ALIKE = "statistically the same"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rerun:
+    """One unit run again: the same, or how it differs."""
+
+    unit: str
+    same_bits: tuple[int, ...]
+    other_bits: tuple[int, ...]
+    tests: Mapping[str, stats.ClaimTest]  #: by claim, where bits differ
+    lost: Mapping[str, str]  #: by claim, the seeds that have a score in the bundle and none here, and why
+    alpha: float
+    is_close: bool = False  #: computed numbers that are the same to nine digits
+
+    @property
+    def differs(self) -> bool:
+        """Whether bits differ, and no test finds the two alike."""
+        return (
+            bool(self.other_bits)
+            and not self.is_close
+            and (bool(self.lost) or not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
+        )
+
+    def word(self, test: stats.ClaimTest) -> str:
+        """What a test of other bits says."""
+        if test.reported_sd is None:
+            return "NOT DECIDED: the bundle has one seed, which shows no spread"
+        if test.measured_seeds < 2:
+            return "NOT DECIDED: one seed was run again, which shows no spread"
+        return "DIFFERENT" if test.p_difference <= self.alpha else _ALIKE
+
+
+def compare_reruns(
+    card: Card, claims: Sequence[Claim | Order], units: Sequence[Unit], theirs: Results, ours: Results,
+    seeds: Sequence[int],
+) -> list[Rerun]:  # fmt: skip
+    """Each unit's seeds held against the bundle's: bit for bit, else by the guarded test of their scores.
+
+    The difference is ours − theirs, tested against all of the bundle's seeds, at 5 % shared by the tests that are
+    made.
+    """
+    found = []
+    for unit in units:
+        there = {h.seed: h for h in theirs.units[unit.name].histories}
+        here = {h.seed: h for h in ours.units[unit.name].histories}
+        own = seeds if _takes_seeds(card, unit) else (0,)
+        same = tuple(seed for seed in own if seed in here and _same_bits(there[seed], here[seed]))
+        other = tuple(seed for seed in own if seed not in same)
+        found.append((unit, same, other))
+    tested = [(unit, claim) for unit, _, other in found if other for claim in claims if claim.id in unit.claims]
+    alpha = stats.ALPHA / max(1, len(tested))
+    reruns = []
+    for unit, same, other in found:
+        tests: dict[str, stats.ClaimTest] = {}
+        lost: dict[str, str] = {}
+        if not _takes_seeds(card, unit):
+            pair = (results.units[unit.name].histories[0].measured.tolist() for results in (theirs, ours))
+            reruns.append(Rerun(unit.name, same, other, tests, lost, alpha, is_close=alike(*pair)))
+            continue
+        for claim in (claim for one, claim in tested if one is unit):
+            of_bundle, of_rerun = (
+                _score(card, claim, one.units[unit.name], among, theirs.scale)
+                for one, among in ((theirs, None), (ours, seeds))
+            )
+            gone = {seed: why for seed, why in of_rerun.missing.items() if seed in of_bundle.per_seed}
+            if gone:
+                lost[claim.id] = dataclasses.replace(of_rerun, missing=gone).missing_text
+            if of_bundle.per_seed and of_rerun.per_seed:
+                tests[claim.id] = _test(claim, of_bundle.values, of_rerun.values)
+        reruns.append(Rerun(unit.name, same, other, tests, lost, alpha))
+    return reruns
+
+
+def _takes_seeds(card: Card, unit: Unit) -> bool:
+    """Whether there is something to repeat: what is computed stands once, as seed 0."""
+    return not unit.is_measured or card.measurements[unit.implementation].takes_seeds
+
+
+def _same_bits(one: History, other: History) -> bool:
+    names = ("episodes", "evaluations", "final", "measured")
+    pairs = [(getattr(one, name), getattr(other, name)) for name in names]
+    return one.steps == other.steps and all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def _score(card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[int] | None, scale: float) -> Score:
+    """A claim's score of these seeds of a unit; None: of all."""
+    protocol = scaled(card.protocol_of(claim), scale)
+    of = measured_score if isinstance(claim, Claim) and claim.measurement else score
+    return of(protocol, [h for h in unit.histories if seeds is None or h.seed in seeds])
+
+
+def _test(claim: Claim | Order, there: np.ndarray, here: np.ndarray) -> stats.ClaimTest:
+    """Ours against theirs."""
+    margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else float(np.std(there))
+    margin = max(margin, 1e-9, 1e-6 * abs(float(there.mean())))
+    return stats.claim_test(here, stats.Reported(float(there.mean()), per_seed=tuple(there.tolist())), margin)
+
+
+def circumstances(theirs: Results, ours: Results, units: Sequence[Unit]) -> list[str]:
+    """Versions and hardware that differ between two sets of runs of the same units, of what both record."""
+    lines = []
+    sides = [_facts(results, units) for results in (theirs, ours)]
+    for name in sorted({*sides[0]} & {*sides[1]}):
+        there, here = (", ".join(sorted(side[name])) for side in sides)
+        if there != here:
+            lines.append(f"{name}: {there} in the bundle, {here} here")
+    return lines
+
+
+def _facts(results: Results, units: Sequence[Unit]) -> dict[str, set[str]]:
+    facts: dict[str, set[str]] = {}
+    for unit in units:
+        for run in results.units[unit.name].runs:
+            commit = (run.get("git") or {}).get("commit")
+            values = {**run.get("versions", {}), **run.get("hardware", {}), "commit": commit}
+            values.pop("cores", None)
+            values |= {file: str(digest)[:10] for file, digest in (run.get("code") or {}).items()}
+            for name, value in values.items():
+                facts.setdefault(name, set()).add(str(value))
+    return facts
+
+
+def cheapest(card: Card) -> Claim | Order:
+    """The claim whose runs take the fewest env steps."""
+
+    def steps(claim: Claim | Order) -> int:
+        if isinstance(claim, Claim) and claim.measurement:
+            return 0 if card.is_computed(claim) else 10**12  # what it takes is not known
+        own = units_of(card, *(([claim], []) if isinstance(claim, Claim) else ([], [claim])))
+        return sum(int(card.implementations[u.implementation].hyperparameters["total_timesteps"].value) for u in own)
+
+    everything: list[Claim | Order] = [*card.claims, *card.orders]
+    return min(everything, key=steps)
+
+
+def verify(
+    file: Path, place: Path, patterns: Sequence[str] = (), seeds: int | tuple[int, ...] | None = None,
+    trust: bool = False, into: Path | None = None,
+) -> int:  # fmt: skip
+    """Check a bundle and run a claim of it again, telling what comes out; 0: the same, 1: not."""
+    from rlrepro.papers.reproduction import Reproduction
+
+    bundle = open_bundle(file, place, trust)
+    card, theirs = bundle.card, bundle.results
+    print(f"{bundle.name}: every file is as its manifest states", flush=True)
+    lines = contradictions(bundle.verdicts, card, theirs)
+    if lines:
+        print("its verdicts are NOT those that its results give:", *map(printable, lines), sep="\n  ")
+        return 1
+    print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
+    if note := _note_on_pages(bundle):
+        print(note, flush=True)
+    claims, orders = choose(card, patterns or [cheapest(card).id])
+    wanted = {claim.id for claim in claims} | {order.id for order in orders}
+    # what runs for a claim depends on the others that share its runs, as when they were reproduced
+    units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
+    chosen = _seeds(file, card, theirs, units, seeds)
+    reproduction = Reproduction(into or place / "again", card, theirs.scale, ["rlrepro", "verify", str(file)])
+    failed = []
+    for takes_seeds, own in ((False, (0,)), (True, chosen)):
+        if some := [unit for unit in units if _takes_seeds(card, unit) is takes_seeds]:
+            failed += reproduction.run(some, own, exactly=True)
+    if failed:
+        print(f"could not be run again: {', '.join(failed)}")
+        return 1
+    ours = read_results(reproduction.folder / "results")
+    reruns = compare_reruns(card, [*claims, *orders], units, theirs, ours, chosen)
+    return report(reruns, circumstances(theirs, ours, units))
+
+
+def _note_on_pages(bundle: Bundle) -> str:
+    """What to know of the pages in a bundle, which are texts of whoever packed it."""
+    if not bundle.pages:
+        return ""
+    judgement = judge(bundle.card, bundle.results)
+    ours = [markdown(judgement, has_overview).encode() for has_overview in (False, True)]
+    if bundle.pages.get("report.md", ours[0]) not in ours:
+        return "its report.md is NOT what this version writes of its results: `rlrepro report` writes the page anew"
+    return "its report.html was not compared: `rlrepro report` writes the page anew" * ("report.html" in bundle.pages)
+
+
+def _seeds(
+    file: Path, card: Card, theirs: Results, units: Sequence[Unit], asked: int | tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """The seeds to run again: among those that the bundle has finished for every unit that takes seeds."""
+    for unit in units:
+        if unit.name not in theirs.units:
+            raise Problem(f"{file} has no runs of {unit.name}: choose another claim")
+    finished = {unit.name: {h.seed for h in theirs.units[unit.name].histories if not h.stopped} for unit in units}
+    for unit in units:
+        if not _takes_seeds(card, unit) and 0 not in finished.pop(unit.name):
+            raise Problem(f"{file} has no number that {unit.name} computed")
+    if not finished:
+        return ()
+    there = sorted(set.intersection(*finished.values()))
+    if isinstance(asked, tuple):
+        absent = [seed for seed in asked if seed not in there]
+        if absent:
+            raise Problem(f"{file} has no finished run of seed {absent[0]} (it has {', '.join(map(str, there))})")
+        return asked
+    if not there:
+        raise Problem(f"{file} has no seed that finished {', '.join(finished)}")
+    if asked is not None and asked > len(there):
+        raise Problem(f"{file} has {len(there)} finished seeds, not {asked}")
+    return tuple(there[:asked])
+
+
+def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
+    """Print what came out; the exit status."""
+    for one in reruns:
+        count = len(one.same_bits) + len(one.other_bits)
+        if one.other_bits and one.is_close:
+            print(f"{one.unit}: the same to nine digits")
+            continue
+        if not one.other_bits:
+            print(f"{one.unit}: the same bit for bit, {count} of {count} seeds")
+            continue
+        print(f"{one.unit}: {len(one.same_bits)} of {count} seeds are the same bit for bit")
+        for claim, seeds in one.lost.items():
+            print(f"  {claim}: DIFFERENT: no score of {printable(seeds)}, which has one in the bundle")
+        for claim, test in one.tests.items():
+            print(
+                f"  {claim}: {one.word(test)}: {test.measured_mean:.6g} here, {test.reported_mean:.6g} in the bundle; "
+                f"difference {test.difference:+.4g}, 95 % interval {test.low:.4g} to {test.high:.4g} "
+                f"(p = {test.p_difference:.2g}, guarded Welch test)"
+            )
+        if not one.tests and not one.lost:
+            print("  no score can be made of them: nothing can be compared")
+    if any(one.other_bits for one in reruns):
+        why = "; ".join(different) or "none that the bundle records: the same versions and hardware"
+        print(f"likely reason for other bits: {printable(why)}")
+    return 1 if any(one.differs for one in reruns) else 0
+
+
+# --- the command
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`rlrepro verify`; the exit status: 0 the same, bit for bit or statistically, 1 not."""
+    parser = Parser(prog="rlrepro verify", description="Check a bundle's verdicts and run a claim of it again.")
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", type=Path, help=f"NAME{SUFFIX}")
+    add("--claims", nargs="+", default=[], metavar="ID", help="run these again; * and ? fit any letters (the cheapest)")
+    add("--seeds", type=seed_list, metavar="N|LIST", help="so many of the bundle's seeds, or these (all)")
+    add("--into", type=Path, metavar="DIR", help="keep the new runs there, and go on with them (a temporary folder)")
+    add("--trust", action="store_true", help="run a card that names code which is no installed plug-in")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="rlrepro-verify-") as place:
+        return verify(asked.bundle, Path(place), asked.claims, asked.seeds, asked.trust, asked.into)

@@ -1,0 +1,128 @@
+"""What TensorBoard gets of a run whose seeds train in several processes: a whole view, which costs the run nothing."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rlrepro import progress
+from rlrepro.progress import Board
+from rlrepro.record import RunFolder, metric_points
+from rlrepro.settings import Request, Settings, parse_train
+from tests.conftest import Runs
+from tests.test_tensorboard import read
+
+Event = tuple[int, str, dict[str, Any]]
+
+
+def settings_of(*arguments: str) -> Settings:
+    asked = parse_train(["--agent", "random", "--env", "CartPole-v1", "--total-timesteps", "80", *arguments])
+    assert isinstance(asked, Request)
+    return asked.settings
+
+
+def board(folder: Path, settings: Settings, said: io.StringIO | None = None) -> Board:
+    return Board(RunFolder(folder), settings, Console(file=said or io.StringIO(), width=500), brief=True)
+
+
+def told_by(group: int, seeds: tuple[int, ...]) -> list[Event]:
+    """A group's events: at each step a log, at every other an evaluation too."""
+    events: list[Event] = [(group, "ready", {})]
+    for step in range(10, 81, 10):
+        events.append((group, "progress", {"env_step": step, "phase": "training"}))
+        for tag in ("losses/entropy", "eval/mean_reward")[: 1 + (step % 20 == 0)]:
+            values = {seed: {tag: float(step * (seed + 1) ** 2 + len(tag))} for seed in seeds}
+            events.append((group, "point", {"env_step": step, "wall_time": 1.0, "values": values}))
+    result = {"eval_return": 1.0}
+    return [*events, (group, "done", {"results": dict.fromkeys(seeds, result)}), (group, "ended", {"error": None})]
+
+
+def means(events: list[Event]) -> dict[str, list[tuple[int, float]]]:
+    """What the mean's curves are to be, each point once."""
+    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for _, kind, values in events:
+        for point in values["values"].values() if kind == "point" else ():
+            for tag, value in point.items():
+                found[tag, values["env_step"]].append(value)
+    curves = defaultdict(list)
+    for (tag, step), values in sorted(found.items()):
+        curves[tag].append((step, float(np.float32(np.mean(values)))))
+    return curves
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+@pytest.mark.parametrize("order", range(5))
+def test_the_mean_has_each_step_once_in_whatever_order_groups_tell(order: int, stacked: bool, tmp_path: Path) -> None:
+    settings = settings_of("--seeds", "5", "--processes", "2")
+    if not stacked:
+        settings = settings_of("--seeds", "5", "--processes", "1")
+        object.__setattr__(settings, "stackable", False)
+    groups = settings.groups()
+    assert len(groups) == (2 if stacked else 5)
+    queues = [told_by(group, seeds) for group, seeds in enumerate(groups)]
+    expected = means([event for queue in queues for event in queue])
+    draw = random.Random(order)
+    weights = [draw.random() ** 3 + 0.01 for _ in queues]  # some lag far behind
+    with board(tmp_path, settings) as it:
+        for group in range(len(groups)):
+            it.begin(group, 0)
+        while any(queues):
+            group = draw.choices(range(len(queues)), [w * bool(q) for w, q in zip(weights, queues, strict=True)])[0]
+            it.handle(*queues[group].pop(0))
+    found = read(tmp_path / "tensorboard" / "mean")
+    for tag, points in expected.items():
+        assert found[tag] == points
+    assert [step for step, _ in found["spread/eval/mean_reward_lower"]] == [20, 40, 60, 80]
+    for seed in range(5):
+        assert [step for step, _ in read(tmp_path / f"tensorboard/seed-{seed}")["eval/mean_reward"]] == [20, 40, 60, 80]
+
+
+def test_a_seed_that_ended_early_is_waited_for_no_longer(tmp_path: Path) -> None:
+    settings = settings_of("--seeds", "2", "--processes", "2")
+    first, second = (told_by(group, seeds) for group, seeds in enumerate(settings.groups()))
+    with board(tmp_path, settings) as it:
+        for event in [*second[:2], (1, "ended", {"error": ("it broke", 1)}), *first[:-2]]:
+            it.handle(*event)
+        assert [step for step, _ in read(tmp_path / "tensorboard/mean")["eval/mean_reward"]] == [20, 40, 60]
+
+
+def test_the_mean_of_a_run_in_two_processes_is_that_of_its_csv_files(runs: Runs) -> None:
+    run = runs.finish(
+        "r", "--env", "Acrobot-v1", "--agent", "random", "--seeds", "3", "--processes", "2",
+        "--total-timesteps", "1000", "--eval-every", "200", "--eval-episodes", "2", "--log-every", "100",
+    )  # fmt: skip
+    points: dict[int, list[float]] = defaultdict(list)
+    for step, _, _, values in metric_points(RunFolder(run), range(3)):
+        points[step] += [values["eval/mean_reward"]] if "eval/mean_reward" in values else []
+    expected = [(step, pytest.approx(np.mean(values))) for step, values in points.items() if values]
+    assert len(expected) == 5
+    assert read(run / "tensorboard/mean")["eval/mean_reward"] == expected
+
+
+@pytest.mark.parametrize("broken", ["open", "add", "flush", "finish", "close"])
+def test_a_full_disk_costs_the_curves_and_not_the_run(broken: str, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard's files are a view; those that count are written by the workers, who tell of a full disk."""
+
+    class Full(progress.Curves):
+        def __init__(self, *arguments: Any) -> None:
+            if broken == "open":
+                raise OSError(28, "No space left on device")
+            super().__init__(*arguments)
+
+    def fail(self: object, *arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    if broken != "open":
+        monkeypatch.setattr(Full, broken, fail, raising=False)
+    monkeypatch.setattr(progress, "Curves", Full)
+    outcome = runs.begin("r", "--agent", "random", "--seeds", "2")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.count("No space left on device") == 1
+    assert RunFolder(runs.folder / "r").read_json("run.json")["status"] == "finished"

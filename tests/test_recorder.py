@@ -1,0 +1,368 @@
+"""What the record of a run keeps where seeds, environments, films or disks do not do as they should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlrepro import recorder, worker
+from rlrepro.record import RunFolder, read_rows
+from rlrepro.settings import Job, Settings
+from tests.conftest import BRIEF, Runs
+from tests.test_run import curves
+
+# Its seed s learns in every (s + 1)-th update, and in no other has a loss.
+AGENT = """
+import dataclasses
+from types import SimpleNamespace
+import numpy as np
+import torch
+from rlrepro.agent import hyper
+
+class Rarely:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        NAME: int = hyper(0, "from env step 60 on nothing is finite of seeds below it", "ours")
+
+    def __init__(self, setup, config):
+        self.setup, self.spoilt = setup, config.NAME
+        self.weight = torch.zeros(setup.num_seeds)
+        self.memory = SimpleNamespace(
+            add=lambda transition: None, ready=lambda step: iter([None]), cut=lambda: None,
+            get_state=dict, set_state=lambda state: None,
+        )
+
+    def act(self, obs, step):
+        return np.zeros(obs.shape[:2], int), {}
+
+    def predict(self, obs, streams, deterministic):
+        return np.full(obs.shape[:2], int(deterministic))
+
+    def update(self, batch, step):
+        seeds = torch.tensor(self.setup.seeds)
+        ready = step // self.setup.num_envs % (seeds + 1) == 0
+        if step >= 60:
+            self.weight[seeds < self.spoilt] = torch.nan
+        loss = torch.full_like(self.weight, float(step)) + self.weight
+        rate = torch.full_like(self.weight, 0.1)
+        return {"losses/loss": loss.where(ready, torch.nan), "charts/learning_rate": rate}
+
+    def get_policy(self):
+        return {"weight": self.weight[:, None]}
+
+    def set_policy(self, policy):
+        if "weight" not in policy:
+            raise TypeError("a weight\\nis missing")
+        if policy["weight"].shape[1:] != (1,):
+            raise ValueError("another shape")
+
+    def get_state(self):
+        return {"weight": self.weight}
+
+    def set_state(self, state):
+        self.weight[:] = torch.as_tensor(state["weight"])
+"""
+# As `how` says. Every step of an episode pays the action; it never ends by itself.
+ENV = """
+import os
+import signal
+import time
+import gymnasium as gym
+import numpy as np
+
+class Odd(gym.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
+    observation_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    steps = 0
+
+    def __init__(self, render_mode=None, how="", length=20):
+        self.render_mode, self.how, self.length = render_mode, how, length
+        if how == "print":
+            print("the simulator is here")
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        Odd.steps += 1
+        if self.how in ("interrupt", "terminate") and Odd.steps == 250:
+            for _ in range(2):
+                if self.how == "interrupt":
+                    os.kill(os.getpid(), signal.SIGINT)
+                else:
+                    os.kill(os.getppid(), signal.SIGTERM)
+                time.sleep(1)
+        return np.zeros(1, np.float32), float(action), False, self.render_mode is None and self.count >= self.length, {}
+
+    def render(self):
+        return np.zeros((16, 16, 3), np.uint8)
+
+    def close(self):
+        if self.how == "close":
+            raise RuntimeError("it does not close")
+"""
+
+
+@pytest.fixture
+def flags(tmp_path: Path, site: object) -> Callable[..., list[str]]:
+    """The flags of that agent and that environment."""
+    (tmp_path / "rarely.py").write_text(AGENT.replace("NAME", "spoilt"), encoding="utf-8")
+    (tmp_path / "odd.py").write_text(ENV, encoding="utf-8")
+
+    def given(**kwargs: Any) -> list[str]:
+        env = ["--env", f"{tmp_path / 'odd.py'}:Odd", "--env-kwargs", json.dumps(kwargs)]
+        return [*env, "--agent", f"{tmp_path / 'rarely.py'}:Rarely", "--num-envs", "2"]
+
+    return given
+
+
+def status(run: Path) -> str:
+    return RunFolder(run).read_json("run.json")["status"]
+
+
+# --- metrics
+
+
+def test_a_seed_that_took_no_part_keeps_its_metrics_whoever_did(flags: Callable[..., list[str]], runs: Runs) -> None:
+    brief = ["--log-every", "18", "--total-timesteps", "600", "--checkpoint-every", "70"]
+    among = runs.finish("among", *flags(), *brief, "--seeds", "3")
+    for seed in (1, 2):
+        alone = runs.finish(f"alone-{seed}", *flags(), *brief, "--seed", str(seed))
+        assert curves(among / f"seeds/{seed}") == curves(alone / f"seeds/{seed}")
+        rows = [row for row in read_rows(among / f"seeds/{seed}/metrics.csv") if row["metric"] == "losses/loss"]
+        assert len(rows) == 600 // 18
+        for row in rows:  # the last update of its own
+            last = int(row["env_step"]) - 2
+            assert int(row["value"]) == max(s for s in range(0, last + 1, 2) if s // 2 % (seed + 1) == 0)
+
+
+def test_every_seed_that_diverged_is_told_once_and_has_no_loss(flags: Callable[..., list[str]], runs: Runs) -> None:
+    outcome = runs.begin("r", *flags(), "--log-every", "10", "--seeds", "3", "--spoilt", "2")
+    assert outcome.status == 0
+    told = [line for line in outcome.out.splitlines() if "it diverged" in line]
+    assert [line.split(" are ")[0] for line in told] == [
+        "note: the losses of seed 0",
+        "note: the losses of seed 1",
+    ]
+    for seed in (0, 1):
+        rows = list(read_rows(runs.folder / f"r/seeds/{seed}/metrics.csv"))
+        assert max(int(row["env_step"]) for row in rows if row["metric"] == "losses/loss") <= 60
+
+
+# --- films
+
+
+def test_a_film_without_an_end_is_cut(
+    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "LONGEST_FILM", 40)
+    run = runs.finish("r", *flags(), "--capture-video", "--seed", "0")
+    assert [film.name for film in (run / "videos").iterdir()] == ["seed-0-step-120-episode-0.mp4"]
+
+
+@pytest.mark.parametrize("flag", ["--eval-deterministic", "--no-eval-deterministic"])
+def test_a_film_shows_the_policy_that_is_evaluated(
+    flag: str, flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmed: list[float] = []
+    monkeypatch.setattr(recorder, "LONGEST_FILM", 5)
+    import gymnasium
+
+    step = gymnasium.wrappers.RecordVideo.step
+
+    def noted(self: Any, action: Any) -> Any:
+        filmed.append(int(action))
+        return step(self, action)
+
+    monkeypatch.setattr(gymnasium.wrappers.RecordVideo, "step", noted)
+    run = runs.finish("r", *flags(), "--capture-video", "--seed", "0", flag)
+    assert filmed == [int(flag == "--eval-deterministic")] * 4
+    filmed.clear()
+    assert runs.command("evaluate", run, "--episodes", "1", "--capture-video", "--stochastic").status == 0
+    assert filmed == [0] * 4
+
+
+def test_ctrl_c_stops_a_film(flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gymnasium
+
+    step, count = gymnasium.wrappers.RecordVideo.step, 0
+
+    def interrupts(self: Any, action: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert count < 6
+        return step(self, action)
+
+    brief = [*flags(), "--seed", "0", "--capture-video", "--eval-every", "40", "--eval-episodes", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(gymnasium.wrappers.RecordVideo, "step", interrupts)
+        outcome = runs.begin("r", *brief)
+    assert (outcome.status, status(runs.folder / "r")) == (130, "interrupted")
+    assert outcome.problem.startswith("stopped at env step 40; go on with: ")
+    assert "no video: the run stops" in outcome.out
+
+
+def test_a_film_that_fails_costs_no_evaluation(
+    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.finish("r", *flags(), "--seeds", "2")
+
+    def fails(*arguments: Any) -> None:
+        raise RuntimeError("no codec")
+
+    monkeypatch.setattr(recorder, "film", fails)
+    outcome = runs.command("evaluate", run, "--episodes", "3", "--capture-video")
+    assert outcome.status == 0
+    assert outcome.err.splitlines() == [f"warning: no video of seed {seed}: RuntimeError: no codec" for seed in (0, 1)]
+    returns = json.loads((run / "evaluation-deterministic-0.json").read_text())["episode_returns"]
+    assert returns == {"0": [20.0] * 3, "1": [20.0] * 3}
+
+
+def test_films_that_cannot_be_made_are_refused_before_the_evaluation(
+    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.finish("r", *flags(), "--seed", "0")
+    monkeypatch.setitem(sys.modules, "moviepy", None)
+    assert "rlrepro[video]" in runs.command("evaluate", run, "--capture-video").problem
+
+
+# --- what ends badly
+
+
+def test_an_environment_that_does_not_close_costs_nothing(flags: Callable[..., list[str]], runs: Runs) -> None:
+    run = runs.finish("r", *flags(how="close"), "--seeds", "2")
+    assert status(run) == "finished"
+    assert runs.command("evaluate", run, "--episodes", "2").status == 0
+
+
+@pytest.mark.parametrize(("how", "processes"), [("interrupt", "1"), ("terminate", "2")])
+def test_asked_twice_a_run_stops_at_once_and_says_how_to_go_on(
+    how: str, processes: str, flags: Callable[..., list[str]], runs: Runs
+) -> None:
+    brief = ["--seeds", "2", "--total-timesteps", "600", "--checkpoint-every", "40", "--processes", processes]
+    outcome = runs.begin("r", *flags(how=how), *brief)
+    run = runs.folder / "r"
+    assert outcome.status == 130
+    assert outcome.problem == (
+        f"stopped at once, with what was saved before; go on with: python -m rlrepro.train --resume {run}"
+    )
+    assert status(run) == "interrupted"
+    if how == "interrupt":
+        assert runs.resume("r").status == 0  # it has had its 250th step
+
+
+@pytest.mark.parametrize(
+    "before", [{"status": "interrupted", "reason": "stopped at env step 100"}, {"status": "failed"}]
+)
+def test_a_resume_that_never_begins_leaves_the_run_as_it_was(
+    before: dict[str, str], flags: Callable[..., list[str]], runs: Runs
+) -> None:
+    run = runs.finish("r", *flags(), "--seed", "0")
+    folder = RunFolder(run)
+    folder.note(**before)
+    for path in folder.checkpoints(0).iterdir():  # they name the settings
+        path.unlink()
+    (run / "settings.json").write_text((run / "settings.json").read_text().replace('"cpu"', '"cuda:77"'))
+    held = folder.read_json("run.json")
+    assert "cuda:77" in runs.resume("r").problem
+    assert folder.read_json("run.json") == held
+
+
+def test_a_run_folder_of_somebody_else_is_one_line(
+    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.finish("r", *flags(), "--seed", "0")
+    RunFolder(run).note(status="running")
+    (run / ".lock").unlink()
+    (run / ".lock").mkdir()  # which root cannot write to either
+    assert f"{run} cannot be written to (Is a directory: " in runs.resume("r").problem
+
+
+@pytest.mark.parametrize("name", ["evaluate", "list"])
+def test_ctrl_c_is_one_line_of_every_command(
+    name: str, flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"rlrepro.{'evaluate.main' if name == 'evaluate' else 'cli.list_main'}", interrupted)
+    outcome = runs.command(name)
+    assert (outcome.status, outcome.problem) == (130, "interrupted")
+
+
+def test_a_policy_of_other_shapes_is_one_line(flags: Callable[..., list[str]], runs: Runs, tmp_path: Path) -> None:
+    import safetensors.numpy
+
+    run = runs.finish("r", *flags(), "--seed", "0")
+    for wrong, words in (({"weight": np.zeros((1, 3))}, "another shape"), ({"bias": np.zeros(1)}, "a weight")):
+        (run / "seeds/0/policy.safetensors").write_bytes(safetensors.numpy.save(wrong))
+        assert words in runs.command("evaluate", run, "--episodes", "2").problem
+
+
+def test_a_hyperparameter_that_was_renamed_is_one_line(
+    flags: Callable[..., list[str]], runs: Runs, tmp_path: Path
+) -> None:
+    run = runs.finish("r", *flags(), "--seed", "0")
+    (tmp_path / "rarely.py").write_text(AGENT.replace("NAME", "ruined"), encoding="utf-8")
+    settings = RunFolder.open(run)[1]
+    assert "spoilt" in settings.hyperparameters
+    arguments = [sys.executable, "-m", "rlrepro.cli", "evaluate", str(run), "--episodes", "2"]
+    code = "import sys; from rlrepro.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", code, *arguments[3:]], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("rlrepro: ")
+    assert "'spoilt'" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_what_a_worker_prints_is_not_lost(flags: Callable[..., list[str]], runs: Runs, tmp_path: Path) -> None:
+    """Into a file it is held back until the process ends."""
+    arguments = [*BRIEF, *flags(how="print"), "--seeds", "2", "--processes", "2", "--no-check-env"]
+    command = [sys.executable, "-m", "rlrepro.train", *arguments, "--run-dir", str(runs.folder), "--name", "r"]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with (tmp_path / "out.txt").open("w") as file:
+        assert subprocess.run(command, stdout=file, env=env).returncode == 0
+    # Each worker makes 2 environments to train and 2 to evaluate, and 2 to try a restore.
+    assert (tmp_path / "out.txt").read_text().count("the simulator is here") >= 12
+
+
+def guarded(job: Job, *kinds: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    def fails(job: Job, send: Callable[..., None]) -> None:
+        for kind in kinds:
+            send(kind)
+        raise ZeroDivisionError("0")
+
+    monkeypatch.setattr(worker, "run", fails)
+    outcome = worker.guarded(job, lambda kind, **_: None)
+    assert outcome is not None
+    return outcome[0]
+
+
+def test_a_traceback_is_named_only_where_it_is(
+    runs: Runs, tmp_path: Path, flags: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: Settings = RunFolder.open(runs.finish("r", *flags(), "--seed", "0"))[1]
+    job = Job(settings, tmp_path, (0,), None, True)
+    in_run = tmp_path / "rlrepro-error-seed-0.txt"
+    assert f"the traceback is in {in_run})" in guarded(job, "ready", monkeypatch=monkeypatch)
+    assert "ZeroDivisionError" in in_run.read_text()
+    nowhere = Job(settings, tmp_path / "nowhere" / "at" / "all", (0,), None, True)
+    assert "traceback" not in guarded(nowhere, "ready", monkeypatch=monkeypatch)
+    first, second = (guarded(job, monkeypatch=monkeypatch).split("is in ")[1][:-1] for _ in range(2))
+    assert first != second
+    assert "ZeroDivisionError" in Path(second).read_text()

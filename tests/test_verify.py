@@ -1,0 +1,98 @@
+"""`rlrepro verify` of a card whose numbers are trained, drawn and computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlrepro.papers import bundle
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.reproduction import Reproduction
+from rlrepro.papers.units import choose, units_of
+from tests.conftest import Command
+
+FUNCTIONS = """
+def one():
+    return 0.5858
+
+def drawn(seeds):
+    import numpy as np
+    return np.array([np.random.default_rng(seed).normal() for seed in seeds])
+"""
+CARD = """
+format = 1
+[paper]
+title = "Made up"
+authors = "Nobody"
+year = 2020
+url = "https://example.org"
+[implementation.random]
+agent = "random"
+hyperparameters."ours: small" = { total_timesteps = 400, num_envs = 2 }
+[protocol.training]
+returns = "training"
+last = 5
+[measurement.one]
+function = "numbers_of.py:one"
+what = "One number"
+[measurement.drawn]
+function = "numbers_of.py:drawn"
+what = "A number a seed"
+[claim_defaults]
+environment = "CartPole-v1"
+where = "nowhere"
+[[claim]]
+id = "pole"
+implementation = "random"
+protocol = "training"
+reported = 22
+margin = 10
+margin_why = "made up"
+[[claim]]
+id = "one"
+measurement = "one"
+rule = "exact"
+reported = 0.59
+[[claim]]
+id = "drawn"
+measurement = "drawn"
+rule = "at most"
+reported = 8.0
+"""
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seeds of what takes seeds."""
+    folder = tmp_path_factory.mktemp("made") / "mixed"
+    folder.mkdir()
+    (folder / "card.toml").write_text(CARD)
+    (folder / "numbers_of.py").write_text(FUNCTIONS)
+    card = load_card(str(folder / "card.toml"))
+    assert Reproduction(folder, card, 1.0, ["test"], 1).run(units_of(card, *choose(card, [])), (2, 3, 5)) == []
+    return bundle.pack(folder, folder.parent / "mixed.rlrepro.zip")
+
+
+def test_what_is_computed_stands_once_beside_the_seeds_of_the_others(packed: Path, command: Command) -> None:
+    """Its one seed is not what all have in common."""
+    outcome = command("verify", packed, "--trust", "--claims", "*")
+    assert outcome.status == 0, outcome.out
+    assert "random-CartPole-v1: the same bit for bit, 3 of 3 seeds" in outcome.out
+    assert "drawn-CartPole-v1: the same bit for bit, 3 of 3 seeds" in outcome.out
+    assert "one-CartPole-v1: the same bit for bit, 1 of 1 seeds" in outcome.out
+
+
+def test_seeds_are_those_of_what_takes_seeds(packed: Path, command: Command) -> None:
+    outcome = command("verify", packed, "--trust", "--claims", "one", "drawn", "--seeds", "2")
+    assert outcome.status == 0, outcome.out
+    assert "drawn-CartPole-v1: the same bit for bit, 2 of 2 seeds" in outcome.out
+    assert "no finished run of seed 0 (it has 2, 3, 5)" in command(
+        "verify", packed, "--trust", "--claims", "one", "drawn", "--seeds", "0,"
+    ).problem  # fmt: skip
+
+
+def test_what_is_computed_alone_takes_no_seeds(packed: Path, command: Command) -> None:
+    outcome = command("verify", packed, "--trust", "--seeds", "2")
+    assert outcome.status == 0, outcome.out
+    assert "one-CartPole-v1: the same bit for bit, 1 of 1 seeds" in outcome.out
