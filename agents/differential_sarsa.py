@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.sources import CONSTANT
+from rlrepro.sources import CONSTANT_STEP_SIZE
 from rlrepro.tabular import DrawnAhead, one_env
 
 
@@ -29,7 +29,7 @@ class DifferentialSarsa(DrawnAhead):
     @dataclasses.dataclass(frozen=True)
     class Config:
         step_size: float = hyper(0.01, "α", "secondary: Sutton & Barto, Figure 10.5", low=0, high=1)
-        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT, low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         average_step_size: float = hyper(0.01, "β, of R̄", "secondary: Sutton & Barto, Figure 10.5", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Figure 10.5", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, p. 251")

@@ -19,7 +19,7 @@ import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.seeds import Streams
-from rlrepro.sources import CONSTANT
+from rlrepro.sources import CONSTANT_STEP_SIZE
 from rlrepro.tabular import Tabular, one_env
 
 
@@ -32,7 +32,7 @@ class DynaQ(Tabular):
             5, "planning steps after each real one (n)", "secondary: Sutton & Barto, Example 8.1", low=0
         )
         step_size: float = hyper(0.1, "α", "secondary: Sutton & Barto, Example 8.1", low=0, high=1)
-        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT, low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(0.95, "discount factor", "secondary: Sutton & Barto, Example 8.1", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 8.1", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, Example 8.1")

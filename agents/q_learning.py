@@ -18,7 +18,7 @@ import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.seeds import Streams
-from rlrepro.sources import CONSTANT
+from rlrepro.sources import CONSTANT_STEP_SIZE
 from rlrepro.tabular import Tabular, epsilon_greedy, one_env
 
 
@@ -28,7 +28,7 @@ class QLearning(Tabular):
     @dataclasses.dataclass(frozen=True)
     class Config:
         step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5 (6.6: none)", low=0, high=1)
-        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT, low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "ours: the box on p. 131 leaves it open")
@@ -50,7 +50,7 @@ class DoubleQLearning(Tabular):
     @dataclasses.dataclass(frozen=True)
     class Config:
         step_size: float = hyper(0.1, "α", "secondary: Sutton & Barto, Figure 6.5", low=0, high=1)
-        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT, low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Figure 6.5", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Figure 6.5", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, Figure 6.5")

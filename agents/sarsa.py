@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.sources import CONSTANT
+from rlrepro.sources import CONSTANT_STEP_SIZE
 from rlrepro.tabular import DrawnAhead, Tabular, expectation, one_env
 
 
@@ -32,7 +32,7 @@ class ExpectedSarsa(Tabular):
     @dataclasses.dataclass(frozen=True)
     class Config:
         step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5 (6.6: none)", low=0, high=1)
-        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT, low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "ours: the box on p. 130 leaves it open")
@@ -55,7 +55,7 @@ class Sarsa(DrawnAhead):
     class Config:
         num_steps: int = hyper(1, "rewards in a target (n)", "secondary: Sutton & Barto, section 7.2", low=1, high=1000)
         step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
-        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT, low=0, high=1)
+        step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.5", low=0, high=1)
         initial_value: float = hyper(0.0, "Q before the first update", "secondary: Sutton & Barto, Example 6.5")

@@ -38,6 +38,9 @@ class EvaluationFailed(RunStopped):
     """An environment broke in an evaluation: those of training are well."""
 
 
+STOPPED_AT_ONCE = "stopped at once, with what was saved before"  #: what is said of a run that was asked twice
+
+
 class Interrupted(RunStopped):
     """Ctrl-C or SIGTERM, after the checkpoint that it asked for was written."""
 

@@ -20,7 +20,7 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import Interrupted, Problem, RunStopped, close_quietly
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, close_quietly
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from rlrepro.plugins import EnvSource
     from rlrepro.progress import Board
     from rlrepro.record import RunFolder
-
-STOPPED_AT_ONCE = "stopped at once, with what was saved before"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
 from rlrepro.errors import (
+    STOPPED_AT_ONCE,
     EvaluationFailed,
     Interrupted,
     Problem,
@@ -40,7 +41,6 @@ from rlrepro.plugins import find_agent, find_env
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
-from rlrepro.train import STOPPED_AT_ONCE
 from rlrepro.trainer import OneSeed, RecordedTraining, TrainerJournal, tell_finished
 from rlrepro.vector import VectorEnv
 
