@@ -38,6 +38,7 @@ class A2C(ActorCritic):
     """A2C for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     LOSSES = ("loss",)
+    GRAPHED = ("gradient_step", "policy_outputs")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -113,6 +114,16 @@ class A2C(ActorCritic):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a rollout `[S, T, N, ...]`."""
+        config, fraction_left = self.config, 1.0
+        if config.anneal:
+            began = rollout_began(step, self.setup.num_envs, config.num_steps)
+            fraction_left = linear(1.0, 0.0, self.setup.total_timesteps, began)
+        metrics = self.gradient_step(batch, fraction_left)
+        rate = torch.full((self.setup.num_seeds,), fraction_left * config.learning_rate)
+        return {**metrics, "charts/learning_rate": rate}
+
+    def gradient_step(self, batch: Transition, fraction_left: float) -> dict[str, torch.Tensor]:
+        """One step of `fraction_left` of the step sizes."""
         config = self.config
         loss, metrics = self.loss(batch)
         self.stack.gradient.zero_()
@@ -120,14 +131,10 @@ class A2C(ActorCritic):
         loss.sum().backward()
         if config.max_grad_norm:
             clip_by_norm(self.stack.gradient, config.max_grad_norm)
-        fraction_left = 1.0
-        if config.anneal:
-            began = rollout_began(step, self.setup.num_envs, config.num_steps)
-            fraction_left = linear(1.0, 0.0, self.setup.total_timesteps, began)
         self.optimiser.step(fraction_left * config.learning_rate)
         if config.separate:
             self.critic_optimiser.step(fraction_left * config.value_learning_rate)
-        return {**metrics, "charts/learning_rate": torch.full((len(loss),), fraction_left * config.learning_rate)}
+        return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a rollout `[S, T, N, ...]`, and its metrics."""

@@ -20,7 +20,6 @@ import torch
 
 from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.seeds import descend
 from rlrepro.sources import CLEANRL
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import of_action, value_network
@@ -32,6 +31,7 @@ class C51(CategoricalActionValues):
     """C51 for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     LOSSES = ("loss",)
+    GRAPHED = ("gradient_step", "q_values")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -74,8 +74,7 @@ class C51(CategoricalActionValues):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, and a copy to the target network when it is due."""
-        loss, metrics = self.loss(batch)
-        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        metrics = self.gradient_step(batch)
         self.clock.follow(self.target, self.online, step)
         return metrics
 

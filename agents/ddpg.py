@@ -35,6 +35,7 @@ BUILDER = f"{MUSHROOM} DDPGBuilder.default"
 class DDPG(DeterministicPolicy):
     """DDPG for bounded Box actions, on vectors."""
 
+    GRAPHED = ("gradient_step", "policy")
     PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "noise")
 
     @dataclasses.dataclass(frozen=True)
@@ -146,19 +147,25 @@ class DDPG(DeterministicPolicy):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critic on a batch `[S, B, ...]`, then of the actor, then the targets."""
+        self._num_updates += 1
+        improve = self._num_updates % self.config.policy_delay == 0
+        metrics = self.gradient_step(batch, self._rate(step), improve=improve)
+        self._actor_loss = metrics.setdefault("losses/actor_loss", self._actor_loss)
+        return metrics
+
+    def gradient_step(self, batch: Transition, rate: float, *, improve: bool) -> dict[str, torch.Tensor]:
+        """Of the critic; of the actor and the targets, where they are to `improve`."""
         config = self.config
-        rate = self._rate(step)
         loss, q = self.critic_loss(batch)
         descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
-        self._num_updates += 1
-        if self._num_updates % config.policy_delay == 0:
+        metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
+        if improve:
             actor_loss = self.actor_loss(self._inputs(batch.obs))
             descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
-            self._actor_loss = actor_loss.detach()
+            metrics["losses/actor_loss"] = actor_loss.detach()
             self.target_critic.polyak_update(self.critic, config.tau)
             self.target_actor.polyak_update(self.actor, config.tau)
-        metrics = {"critic_loss": loss.detach(), "actor_loss": self._actor_loss, "q_values": q.detach().mean(1)}
-        return {f"losses/{name}": value for name, value in metrics.items()}
+        return metrics
 
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """E[(Q(s, a) − y)²] `[S]` (eq. 4), and Q `[S, B]`."""

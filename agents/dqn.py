@@ -28,7 +28,7 @@ from torch.nn import functional
 from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.seeds import Streams, descend
+from rlrepro.seeds import Streams
 from rlrepro.sources import CLEANRL
 from rlrepro.targets import td_target
 from rlrepro.value_networks import of_action, value_network
@@ -41,6 +41,7 @@ class DQN(TargetedActionValues):
     """DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     LOSSES = ("loss",)
+    GRAPHED = ("gradient_step", "q_values")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -113,8 +114,7 @@ class DQN(TargetedActionValues):
         gradient steps: the same where `target_every` is at most `train_every` (and `tau` is 1); where it is more, one
         phase earlier than here.
         """
-        loss, metrics = self.loss(batch)
-        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        metrics = self.gradient_step(batch)
         error = metrics.pop("error")
         if isinstance(self.replay, PrioritisedReplay):
             self.replay.update_priorities(batch.extras["index"], error.abs())

@@ -33,6 +33,7 @@ class PPO(ActorCritic):
     """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     LOSSES: tuple[str, ...] = ("loss",)
+    GRAPHED = ("gradient_step", "policy_outputs")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -115,19 +116,27 @@ class PPO(ActorCritic):
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
             for minibatch in minibatches(order[:, epoch], self.minibatch_size, *rollout):
-                loss, latest = self.loss(*minibatch, clip_range=clip_range)
+                going = tuple(active) if config.target_kl else None
+                latest = self.gradient_step(*minibatch, rate=learning_rate, clip_range=clip_range, active=going)
                 parts = latest if all(active) else _of_active(active, latest, parts)
-                self.stack.gradient.zero_()
-                loss.sum().backward()
-                if config.max_grad_norm:
-                    clip_by_norm(self.stack.gradient, config.max_grad_norm)
-                self.optimiser.step(learning_rate, active if config.target_kl else None)
             if config.target_kl:
                 kl = approx_kl(parts["log_ratio"]).tolist()
                 active = [go and one <= config.target_kl for go, one in zip(active, kl, strict=True)]
                 if not any(active):
                     break
         return self._metrics(parts, old_value, value_target, learning_rate, clip_range)
+
+    def gradient_step(
+        self, *minibatch: torch.Tensor, rate: float, clip_range: float, active: tuple[bool, ...] | None
+    ) -> dict[str, torch.Tensor]:
+        """One step of the `active` seeds, or of all, down the gradient of `loss`; the parts of that."""
+        loss, parts = self.loss(*minibatch, clip_range=clip_range)
+        self.stack.gradient.zero_()
+        loss.sum().backward()
+        if self.config.max_grad_norm:
+            clip_by_norm(self.stack.gradient, self.config.max_grad_norm)
+        self.optimiser.step(rate, active)
+        return {name: part.detach() for name, part in parts.items()}
 
     def _annealed(self, step: int) -> tuple[float, float]:
         """Learning rate and clip range of the update at `step`: as they were when its rollout began (37 details: 4).
@@ -157,7 +166,7 @@ class PPO(ActorCritic):
         log_ratio = parts.pop("log_ratio")
         outside = (log_ratio.exp() - 1).abs() > clip_range
         return {
-            **{f"losses/{name}": part.detach() for name, part in parts.items()},
+            **{f"losses/{name}": part for name, part in parts.items()},
             "losses/approx_kl": approx_kl(log_ratio),
             "losses/clipfrac": outside.float().mean(1),
             "losses/explained_variance": explained_variance(value, value_target),
@@ -211,7 +220,4 @@ def _of_active(
 ) -> dict[str, torch.Tensor]:
     """The parts of each seed's own last minibatch: a seed that has ended its epochs keeps those it had."""
     go = torch.tensor(active, device=latest["log_ratio"].device)
-    return {
-        name: torch.where(go.view(-1, *[1] * (part.dim() - 1)), part.detach(), parts[name].detach())
-        for name, part in latest.items()
-    }
+    return {name: torch.where(go.view(-1, *[1] * (part.dim() - 1)), part, parts[name]) for name, part in latest.items()}

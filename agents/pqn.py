@@ -38,6 +38,7 @@ class PQN(ActionValues):
     """PQN for Discrete actions, on vectors (dense layers) or images (a CNN)."""
 
     LOSSES = ("loss",)
+    GRAPHED = ("gradient_step", "q_values")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -90,9 +91,14 @@ class PQN(ActionValues):
         rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
         for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
             for minibatch in minibatches(order, self.minibatch_size, *rollout):
-                loss, metrics = self.loss(*minibatch)
-                descend(loss, self.online, self.optimiser, learning_rate, config.max_grad_norm)
-        return {**metrics, "charts/learning_rate": torch.full((len(loss),), learning_rate)}
+                metrics = self.gradient_step(*minibatch, rate=learning_rate)
+        return {**metrics, "charts/learning_rate": torch.full((self.setup.num_seeds,), learning_rate)}
+
+    def gradient_step(self, *minibatch: torch.Tensor, rate: float) -> dict[str, torch.Tensor]:
+        """One step down the gradient of `loss`; its metrics."""
+        loss, metrics = self.loss(*minibatch)
+        descend(loss, self.online, self.optimiser, rate, self.config.max_grad_norm)
+        return metrics
 
     @torch.no_grad()
     def returns(self, batch: Transition) -> torch.Tensor:

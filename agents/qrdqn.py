@@ -18,7 +18,7 @@ import torch
 
 from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.seeds import Stack, descend
+from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL
 from rlrepro.targets import quantile_huber, td_target
 from rlrepro.value_networks import of_action, value_network
@@ -30,6 +30,7 @@ class QRDQN(TargetedActionValues):
     """QR-DQN for Discrete actions, on vectors (an MLP) or images (a CNN)."""
 
     LOSSES = ("loss",)
+    GRAPHED = ("gradient_step", "q_values")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -80,8 +81,7 @@ class QRDQN(TargetedActionValues):
         It is due after the last gradient step of the learning phase in which the env step passes a multiple of
         `target_every`.
         """
-        loss, metrics = self.loss(batch)
-        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        metrics = self.gradient_step(batch)
         self.clock.follow(self.target, self.online, step)
         return metrics
 

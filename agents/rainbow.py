@@ -23,7 +23,7 @@ import torch
 from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep
-from rlrepro.seeds import Streams, descend
+from rlrepro.seeds import Streams
 from rlrepro.sources import CLEANRL
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import ValueNetwork, of_action
@@ -101,8 +101,7 @@ class Rainbow(CategoricalActionValues):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""
-        loss, metrics = self.loss(batch)
-        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        metrics = self.gradient_step(batch)
         self.replay.update_priorities(batch.extras["index"], metrics.pop("kl"))
         self.clock.follow(self.target, self.online, step)
         return metrics

@@ -32,7 +32,7 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import SquashedGaussian
 from rlrepro.networks import MLP, Ensemble, num_features, xavier_uniform
 from rlrepro.off_policy import BoxActions, Temperature
-from rlrepro.seeds import Adam, Stack, Streams, descend
+from rlrepro.seeds import Adam, Stack, Streams, descend, streams_for
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
 from rlrepro.targets import ensemble_error, soft_value, td_target
 
@@ -48,6 +48,7 @@ class SAC(BoxActions):
 
     STACKS = ("actor", "critic", "target_critic", "temperature")
     PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "action_noise")
+    GRAPHED = ("gradient_step", "policy_outputs")
     OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
 
     @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ class SAC(BoxActions):
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
         self.target_entropy = config.target_entropy * num_actions
-        self.action_noise = Streams(setup.seeds, "learning")
+        self.action_noise = streams_for(setup.device, setup.seeds, "learning")
         self._num_updates = 0
         self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in self.OF_ACTOR}
 
@@ -162,10 +163,9 @@ class SAC(BoxActions):
             return torch.cat([self.actor.mean(obs), self.actor.log_std(obs)], -1)
         return self.actor.actor(obs)
 
-    def draw(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """a ~ π(·|s) in [-1, 1] `[S, B, A]`, and log π(a|s) `[S, B]`."""
-        noise = torch.from_numpy(self.action_noise.normal(obs.shape[1], self.box.num_actions)).to(obs.device)
-        return self.gaussian.sample_and_log_prob(self.policy_outputs(obs), noise)
+    def draw(self, obs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """a ~ π(·|s) in [-1, 1] `[S, B, A]` by standard normal `noise` of that shape, and log π(a|s) `[S, B]`."""
+        return self.gaussian.sample_and_log_prob(self.policy_outputs(obs), noise.to(obs.device))
 
     def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
@@ -173,34 +173,41 @@ class SAC(BoxActions):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
-        config, obs = self.config, self._inputs(batch.obs)
-        rate = self._rate(step)
-        loss, q = self.critic_loss(batch)
-        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        config = self.config
         self._num_updates += 1
-        if self._num_updates % config.policy_delay == 0:
-            for _ in range(config.policy_delay):
-                self._improve(obs, rate)
-        if self._num_updates % config.target_every == 0:
+        num_improvements = 0 if self._num_updates % config.policy_delay else config.policy_delay
+        shape = batch.reward.shape[1], self.box.num_actions
+        noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_improvements)]
+        follow = self._num_updates % config.target_every == 0
+        metrics = self.gradient_step(batch, *noise, rate=self._rate(step), follow=follow)
+        alpha = metrics.pop("alpha")
+        self._last = {name: metrics.get(name, last) for name, last in self._last.items()}
+        return {f"losses/{name}": value for name, value in (metrics | self._last).items()} | {"charts/alpha": alpha}
+
+    def gradient_step(
+        self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, rate: float, follow: bool
+    ) -> dict[str, torch.Tensor]:
+        """Of the critics; of the actor and α, once for each `noise`; and of the targets, where they `follow`."""
+        config, obs = self.config, self._inputs(batch.obs)
+        loss, q = self.critic_loss(batch, next_noise)
+        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1)}
+        for each in noise:
+            actor_loss, log_prob = self.actor_loss(obs, each)
+            descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
+            metrics |= {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
+            if config.learn_alpha:
+                alpha_rate = rate * config.alpha_learning_rate
+                descend(self.alpha_loss(log_prob), self.temperature, self.alpha_optimiser, alpha_rate)
+        if follow:
             self.target_critic.polyak_update(self.critic, config.tau)
-        metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1), **self._last}
-        return {f"losses/{name}": value for name, value in metrics.items()} | {
-            "charts/alpha": self.temperature.alpha[:, 0]
-        }
+        return metrics | {"alpha": self.temperature.alpha[:, 0]}
 
-    def _improve(self, obs: torch.Tensor, rate: float) -> None:
-        actor_loss, log_prob = self.actor_loss(obs)
-        descend(actor_loss, self.actor, self.actor_optimiser, rate * self.config.actor_learning_rate)
-        self._last = {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
-        if self.config.learn_alpha:
-            rate *= self.config.alpha_learning_rate
-            descend(self.alpha_loss(log_prob), self.temperature, self.alpha_optimiser, rate)
-
-    def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
-        """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`."""
+    def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`; a' by standard normal `noise` `[S, B, A]`."""
         with torch.no_grad():
             next_obs = self._inputs(batch.next_obs)
-            next_action, next_log_prob = self.draw(next_obs)
+            next_action, next_log_prob = self.draw(next_obs, noise)
             next_value = soft_value(
                 self.q(self.target_critic, next_obs, next_action), next_log_prob, self.temperature.alpha
             )
@@ -208,9 +215,9 @@ class SAC(BoxActions):
         q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
         return 0.5 * ensemble_error(q, target), q
 
-    def actor_loss(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`."""
-        action, log_prob = self.draw(obs)
+    def actor_loss(self, obs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`; `noise` as for the critics."""
+        action, log_prob = self.draw(obs, noise)
         with self.critic.frozen():
             value = soft_value(self.q(self.critic, obs, action), log_prob, self.temperature.alpha)
         return -value.mean(1), log_prob.detach()

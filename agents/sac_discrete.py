@@ -41,6 +41,7 @@ CODE = f"{CLEANRL}/sac_atari.py"
 class SACDiscrete(OffPolicy):
     """SAC for Discrete actions, on vectors (MLPs) or images (CNNs)."""
 
+    GRAPHED = ("gradient_step", "logits")
     STACKS = ("actor", "critic", "target_critic", "temperature")
     PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")
 
@@ -118,8 +119,12 @@ class SACDiscrete(OffPolicy):
     @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """The likeliest action, or a sample."""
-        logits = self.actor.actor(self._on_device(obs)).cpu().numpy()
+        logits = self.logits(self._on_device(obs)).cpu().numpy()
         return self.policy.mode(logits) if deterministic else self.policy.sample(logits, streams)
+
+    def logits(self, obs: torch.Tensor) -> torch.Tensor:
+        """Of π(·|s), `[S, B, num_actions]`."""
+        return self.actor.actor(obs)
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -128,14 +133,18 @@ class SACDiscrete(OffPolicy):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets when due."""
-        config = self.config
+        metrics = self.gradient_step(batch)
+        self.clock.follow(self.target_critic, self.critic, step)
+        return metrics
+
+    def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
+        """Of the critics, of the actor and of α."""
         critic_loss, q = self.critic_loss(batch)
         descend(critic_loss, self.critic, self.critic_optimiser)
         actor_loss, entropy = self.actor_loss(self._inputs(batch.obs))
         descend(actor_loss, self.actor, self.actor_optimiser)
-        if config.learn_alpha:
+        if self.config.learn_alpha:
             descend(self.alpha_loss(entropy.detach()), self.temperature, self.alpha_optimiser)
-        self.clock.follow(self.target_critic, self.critic, step)
         return {
             "losses/critic_loss": critic_loss.detach(),
             "losses/actor_loss": actor_loss.detach(),
@@ -148,7 +157,7 @@ class SACDiscrete(OffPolicy):
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 4), and Q(s, a) `[S, 2, B]`."""
         with torch.no_grad():
             next_obs = self._inputs(batch.next_obs)
-            next_log_probs = torch.log_softmax(self.actor.actor(next_obs), -1)
+            next_log_probs = torch.log_softmax(self.logits(next_obs), -1)
             next_q = self.target_critic.critics(next_obs).amin(1)
             next_value, _ = soft_policy_value(next_q, next_log_probs, self.temperature.alpha)  # eq. 10
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
@@ -159,7 +168,7 @@ class SACDiscrete(OffPolicy):
         """E[πᵀ (α log π − min_m Q_m)] `[S]` (eq. 12), and the entropy `[S, B]`."""
         with torch.no_grad():
             q = self.critic.critics(obs).amin(1)
-        value, entropy = soft_policy_value(q, torch.log_softmax(self.actor.actor(obs), -1), self.temperature.alpha)
+        value, entropy = soft_policy_value(q, torch.log_softmax(self.logits(obs), -1), self.temperature.alpha)
         return -value.mean(1), entropy
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.networks import Ensemble
 from rlrepro.off_policy import DeterministicPolicy
-from rlrepro.seeds import Stack, Streams, descend
+from rlrepro.seeds import Stack, Streams, descend, streams_for
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, SB3, ZOO
 from rlrepro.targets import ensemble_error, td_target
 
@@ -37,6 +37,7 @@ BUILDER = f"{MUSHROOM} TD3Builder.default"
 class TD3(DeterministicPolicy):
     """TD3 for bounded Box actions, on vectors."""
 
+    GRAPHED = ("gradient_step", "policy")
     PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")
 
     @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ class TD3(DeterministicPolicy):
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
         self._build({"critics": Ensemble(self._critic_network(own_fan_in=True), 2)})
-        self.target_noise = Streams(setup.seeds, "target policy")
+        self.target_noise = streams_for(setup.device, setup.seeds, "target policy")
 
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """a = μ(s) + N(0, σ), cut off at the bounds."""
@@ -139,26 +140,36 @@ class TD3(DeterministicPolicy):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`; every `policy_delay`-th, actor and targets."""
-        config, obs = self.config, self._inputs(batch.obs)
-        rate = self._rate(step)
-        loss, q = self.critic_loss(batch)
-        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        config = self.config
         self._num_updates += 1
-        if self._num_updates % config.policy_delay == 0:
-            actor_loss = self.actor_loss(obs)
+        noise = torch.from_numpy(self.target_noise.normal(batch.reward.shape[1], self.box.num_actions))
+        improve = self._num_updates % config.policy_delay == 0
+        follow = self._num_updates % (config.target_delay or config.policy_delay) == 0
+        metrics = self.gradient_step(batch, noise, self._rate(step), improve=improve, follow=follow)
+        self._actor_loss = metrics.setdefault("losses/actor_loss", self._actor_loss)
+        return metrics
+
+    def gradient_step(
+        self, batch: Transition, noise: torch.Tensor, rate: float, *, improve: bool, follow: bool
+    ) -> dict[str, torch.Tensor]:
+        """Of the critics; of the actor, where it is to `improve`; and of the targets, where they `follow`."""
+        config = self.config
+        loss, q = self.critic_loss(batch, noise)
+        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
+        if improve:
+            actor_loss = self.actor_loss(self._inputs(batch.obs))
             descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
-            self._actor_loss = actor_loss.detach()
-        if self._num_updates % (config.target_delay or config.policy_delay) == 0:
+            metrics["losses/actor_loss"] = actor_loss.detach()
+        if follow:
             self.target_critic.polyak_update(self.critic, config.tau)
             self.target_actor.polyak_update(self.actor, config.tau)
-        metrics = {"critic_loss": loss.detach(), "actor_loss": self._actor_loss, "q_values": q.detach()[:, 0].mean(1)}
-        return {f"losses/{name}": value for name, value in metrics.items()}
+        return metrics
 
-    def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
-        """Σ_m E[(Q_m(s, a) − y)²] `[S]`, and Q `[S, 2, B]`."""
+    def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Σ_m E[(Q_m(s, a) − y)²] `[S]`, and Q `[S, 2, B]`; `noise` on a' is standard normal, `[S, B, A]`."""
         config, next_obs = self.config, self._inputs(batch.next_obs)
         with torch.no_grad():
-            noise = torch.from_numpy(self.target_noise.normal(next_obs.shape[1], self.box.num_actions))
             noise = (config.target_noise * noise.to(next_obs.device)).clamp_(
                 -config.target_noise_clip, config.target_noise_clip
             )

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.memory import Replay
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
 from rlrepro.replay import PrioritisedReplay
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Network, Stack, Streams
+from rlrepro.seeds import Adam, Network, Stack, Streams, descend
+from rlrepro.upload import Upload
 
 
 class ActionValues:
@@ -35,6 +36,7 @@ class ActionValues:
         self.num_actions = int(setup.action_space.n)
         self.image = is_image(setup.observation_space)
         self.exploration = Streams(setup.seeds, "policy")
+        self._upload = Upload(setup.device)
 
     def epsilon(self, step: int) -> float:
         """ε falls linearly over `exploration_fraction` of the run."""
@@ -68,10 +70,10 @@ class ActionValues:
     def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
         kind = type(self)
         ours = kind.q_values is ActionValues.q_values and kind._inputs is ActionValues._inputs
-        if ours and not self.image:  # the same numbers, by NumPy
+        if ours and not self.image and self.setup.device == "cpu":  # the same numbers, by NumPy
             return self.online.q.of_host(features_on_host(self.setup.observation_space, obs))
         with torch.no_grad():
-            return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
+            return self.q_values(self._upload(obs), *noise).cpu().numpy()
 
     def _greedy_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
         """argmax_a Q(s, a), `[S, N]`; `noise` where `q_values` takes it."""
@@ -129,6 +131,16 @@ class TargetedActionValues(ActionValues):
         config, setup = self.config, self.setup
         times = config.learning_starts, config.train_every, getattr(config, "gradient_steps", 1)
         return Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size, *times, setup.device
+
+    def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
+        """One step down the gradient of `loss`, which a subclass has; its metrics."""
+        loss, metrics = self.loss(batch)
+        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        return metrics
+
+    def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss `[S]` of a batch `[S, B, ...]`, and metrics."""
+        raise NotImplementedError
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """ε-greedy; uniformly random before learning starts."""

@@ -81,11 +81,17 @@ def train(
 ) -> None:
     """Train from `first_step` until each seed has seen `total_timesteps` env steps; `env` has been reset."""
     obs = env.obs
+    early = getattr(agent.memory, "early", None)
     for step in range(first_step, total_timesteps, env.num_envs):
+        batches = early(step, env.num_envs) if early else iter(())
+        batch = next(batches, None)  # brought on its way while the device is still busy with the update before
         action, extras = agent.act(obs, step)
+        env_step = step + env.num_envs
+        while batch is not None:
+            record.updated(env_step, agent.update(batch, step))
+            batch = next(batches, None)
         transition, obs = env.step(action, extras)
         agent.memory.add(transition)
-        env_step = step + env.num_envs
         counter.add(env.reward)
         if env.ended is not None:
             record.ended(env_step, counter.take(env.ended, env.terminated, env.truncated))

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Transition
+from rlrepro.graphs import lasting
 from rlrepro.seeds import Streams
+from rlrepro.upload import Upload
 
 _FIELDS = Transition._fields[:-1]
 
@@ -81,8 +83,10 @@ class Replay:
         self.learning_starts, self.learn_every, self.num_batches = learning_starts, learn_every, num_batches
         self.device, self._on_host = device, device == "cpu"
         self._store: dict[str, torch.Tensor] = {}
-        self._rows: dict[str, Any] = {}  # the same memory, as arrays on the host
-        self._flat: dict[str, Any] = {}  # the same again, all seeds' transitions in one row
+        self._rows: dict[str, np.ndarray] = {}  # the same memory, as arrays on the host
+        self._flat: dict[str, np.ndarray] = {}  # the same again, all seeds' transitions in one row
+        self._words: _Words | None = None  # the same memory on a device
+        self._early: tuple[int, list[np.ndarray]] = -1, []  # a step, and the places of its batches that wait for it
         self._next = 0  # where the next transition goes
         self._size = 0  # how many a seed holds
         self._added = 0  # how many the last step brought
@@ -95,22 +99,46 @@ class Replay:
         count = self._added = values["reward"].shape[1]
         self._ended = transition.terminated | transition.truncated
         start, end = self._next, self._next + count
-        if end <= self.capacity:
-            for name, value in values.items():
-                self._rows[name][:, start:end] = value if self._on_host else torch.from_numpy(value)
-        else:
-            columns = np.arange(start, end) % self.capacity
-            for name, value in values.items():
-                self._rows[name][:, columns] = value if self._on_host else torch.from_numpy(value)
+        whole = end <= self.capacity
+        columns: Any = slice(start, end) if whole else np.arange(start, end) % self.capacity
+        if self._words is not None:
+            self._words.put(values, columns)
+        for name, rows in self._rows.items():
+            rows[:, columns] = values[name]
         self._next = end % self.capacity
         self._size = min(self._size + count, self.capacity)
 
     def ready(self, step: int) -> Iterator[Transition]:
         """`step` counts the env steps before those just added, so that N sub-environments make N updates due."""
-        after = step + self._added
-        due = after // self.learn_every - max(step, self.learning_starts) // self.learn_every
-        for _ in range(due * self.num_batches):
+        begun, waiting = self._early
+        if begun == step:
+            self._early = -1, []
+            for places in waiting:
+                yield as_transition(self._gather(places))
+            return
+        for _ in range(self._num_due(step, self._added)):
             yield self.sample()
+
+    def early(self, step: int, count: int) -> Iterator[Transition]:
+        """Of the batches that `ready` will give after the coming step of `count` sub-environments, those without it.
+
+        They are the same, earlier: a device can learn from them while the environments take that step. `ready` gives
+        the others. None on the host.
+        """
+        if self._words is None:
+            return
+        size, waiting = min(self._size + count, self.capacity), list[np.ndarray]()
+        self._early = step, waiting
+        for _ in range(self._num_due(step, count)):
+            places = self._streams.integers(size, self.batch_size)
+            if waiting or ((places - self._next) % self.capacity < count).any():
+                waiting.append(places)  # and so do those behind it
+            else:
+                yield as_transition(self._gather(places))
+
+    def _num_due(self, step: int, count: int) -> int:
+        phases = (step + count) // self.learn_every - max(step, self.learning_starts) // self.learn_every
+        return max(phases, 0) * self.num_batches
 
     @property
     def ended(self) -> np.ndarray | None:
@@ -126,8 +154,8 @@ class Replay:
         index = places + self._offsets
         if self._on_host:  # NumPy takes a sixth of the time of index_select
             return {name: torch.from_numpy(rows.take(index, 0)) for name, rows in self._flat.items()}
-        chosen = torch.from_numpy(index).view(-1).to(self.device, non_blocking=True)
-        return {name: rows.index_select(0, chosen).unflatten(0, index.shape) for name, rows in self._flat.items()}
+        assert self._words is not None
+        return self._words.take(index)
 
     def cut(self) -> None:
         """Transitions stand alone here; but `ended` says that new episodes begin."""
@@ -151,14 +179,64 @@ class Replay:
 
     def _allocate(self, values: Mapping[str, np.ndarray]) -> None:
         """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""
+        num_seeds = len(next(iter(values.values())))
+        self._offsets = np.arange(num_seeds)[:, None] * self.capacity
+        if not self._on_host:
+            self._words = _Words(values, self.capacity, self.device)
+            self._store = self._words.fields(self._words.rows)
+            return
         for name, value in values.items():
-            dtype = torch.from_numpy(np.zeros(0, _stored(value.dtype))).dtype
-            self._store[name] = torch.zeros(
-                len(value), self.capacity, *value.shape[2:], dtype=dtype, device=self.device
-            )
-            self._rows[name] = self._store[name].numpy() if self._on_host else self._store[name]
-            self._flat[name] = self._rows[name].reshape(len(value) * self.capacity, *value.shape[2:])
-        self._offsets = np.arange(len(value))[:, None] * self.capacity
+            rows = self._rows[name] = np.zeros((num_seeds, self.capacity, *value.shape[2:]), _stored(value.dtype))
+            self._store[name] = torch.from_numpy(rows)
+            self._flat[name] = rows.reshape(num_seeds * self.capacity, *value.shape[2:])
+
+
+class _Words:
+    """Transitions `[S, capacity]` on a device, each a row of words: one copy brings a step, another takes a batch."""
+
+    _ALIGNED = 16  # bytes: where a field may begin, for the device's matrix products
+
+    def __init__(self, values: Mapping[str, np.ndarray], capacity: int, device: str) -> None:
+        self._places: dict[str, tuple[slice, torch.dtype, tuple[int, ...]]] = {}
+        end = 0
+        for name, value in values.items():
+            empty = np.zeros(value.shape[2:], _stored(value.dtype))
+            self._places[name] = slice(end, end + empty.nbytes), torch.from_numpy(empty).dtype, empty.shape
+            end += -(-empty.nbytes // self._ALIGNED) * self._ALIGNED
+        self.rows = torch.zeros(len(value), capacity, end // 8, dtype=torch.int64, device=device)
+        self._upload = Upload(device)
+        self._host = torch.zeros(len(value), 0, end // 8, dtype=torch.int64)
+        self._host_fields: dict[str, np.ndarray] = {}
+        self._batch = torch.empty(0, end // 8, dtype=torch.int64, device=device)
+        self._batch_fields: dict[str, torch.Tensor] = {}
+
+    def fields(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Rows `[S, n, words]` as what they hold, `[S, n, ...]`: views."""
+        parts = rows.view(torch.uint8)
+        return {
+            name: parts[..., place].view(dtype).view(*rows.shape[:2], *shape)
+            for name, (place, dtype, shape) in self._places.items()
+        }
+
+    def put(self, values: Mapping[str, np.ndarray], columns: slice | np.ndarray) -> None:
+        """Store `[S, n, ...]` in these columns."""
+        count = values["reward"].shape[1]
+        if self._host.shape[1] != count:
+            self._host = torch.zeros(len(self.rows), count, self.rows.shape[2], dtype=torch.int64)
+            self._host_fields = {name: field.numpy() for name, field in self.fields(self._host).items()}
+        for name, field in self._host_fields.items():
+            field[...] = values[name]
+        self.rows[:, columns] = self._upload(self._host)
+
+    def take(self, index: np.ndarray) -> dict[str, torch.Tensor]:
+        """What lies at places `[S, B]` of all seeds' rows, one after another; it is good until the next call."""
+        chosen = self._upload(index.reshape(-1))
+        if len(self._batch) != len(chosen):
+            self._batch = self._batch.new_empty(len(chosen), self.rows.shape[2])
+            parts = self.fields(self._batch.unflatten(0, index.shape))
+            self._batch_fields = {name: lasting(part) for name, part in parts.items()}
+        torch.index_select(self.rows.flatten(0, 1), 0, chosen, out=self._batch)
+        return dict(self._batch_fields)
 
 
 class Episodes:

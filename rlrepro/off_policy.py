@@ -25,6 +25,7 @@ from rlrepro.networks import (
 )
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.upload import Upload
 
 
 class TargetClock:
@@ -77,6 +78,7 @@ class OffPolicy:
     def __init__(self, setup: Setup, config: Any) -> None:
         self.config, self.setup = config, setup
         self.image = is_image(setup.observation_space)
+        self._upload = Upload(setup.device)
         self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
         times = config.learning_starts, config.train_every, config.gradient_steps
         self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
@@ -85,7 +87,7 @@ class OffPolicy:
         return obs if self.image else features(self.setup.observation_space, obs)
 
     def _on_device(self, obs: np.ndarray) -> torch.Tensor:
-        return self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        return self._inputs(self._upload(obs))
 
     def get_state(self) -> dict[str, Any]:
         return {

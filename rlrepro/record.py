@@ -41,7 +41,7 @@ from typing import IO, Any
 
 from rlrepro import checkpoint, own_code
 from rlrepro.errors import Problem, WriteFailed, nearest
-from rlrepro.settings import Settings, read_settings
+from rlrepro.settings import Settings, num_cores, read_settings
 
 CSV_COLUMNS = {
     "episodes": ("env_step", "env", "episode_return", "episode_length", "terminated", "truncated"),
@@ -309,7 +309,7 @@ def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
             "machine": platform.machine(),
             "system": platform.system(),
             "cpu": _cpu(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": num_cores(),
         },
     }, diff
 

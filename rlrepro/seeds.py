@@ -13,6 +13,7 @@ import functools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.radam import radam
 
+Rate = float | torch.Tensor  # a step size; a number on the device, inside of a CUDA graph
 ROW_MULTIPLE = 32  # floats: two AVX-512 vectors, the stride of torch's unrolled elementwise loops
 _FEW = 16  # inputs of a seed for which NumPy's calls are cheaper than torch's
 _BLOCK = 4096  # numbers drawn at once from a seed's stream: one call for many steps
@@ -70,10 +72,13 @@ class Streams:
         key = f"{kind}{shape}"
         block, cursor = self._blocks.get(key, _EMPTY)
         if cursor == len(block):
-            size = (max(1, _BLOCK // max(1, math.prod(shape))), *shape)
-            block, cursor = np.stack([draw(generator, size) for generator in self.generators], axis=1), 0
+            block, cursor = self._next(key, (max(1, _BLOCK // max(1, math.prod(shape))), *shape), draw), 0
         self._blocks[key] = block, cursor + 1
         return block[cursor]
+
+    def _next(self, key: str, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> np.ndarray:
+        """The next block of a kind of draw, `[n, S, ...]`."""
+        return np.stack([draw(generator, size) for generator in self.generators], axis=1)
 
     def get_state(self) -> dict[str, Any]:
         blocks = {key: block[cursor:].swapaxes(0, 1) for key, (block, cursor) in self._blocks.items()}
@@ -88,6 +93,51 @@ class Streams:
         self._blocks = {
             key: (np.asarray(rows).swapaxes(0, 1).copy(), 0) for key, rows in state.get("blocks", {}).items()
         }
+
+
+class SteadyStreams(Streams):
+    """Streams that give draws of one kind and shape alone: other threads draw the next block while one is used.
+
+    For a device: what is drawn for it would take as long as what it does with it. The numbers are those of `Streams`.
+    """
+
+    _BLOCKS = 8  # of `Streams` in one of these
+
+    def __init__(self, seeds: Sequence[int], *purpose: str | int) -> None:
+        super().__init__(seeds, *purpose)
+        self._key = ""
+        self._ahead: list[Future[np.ndarray]] = []
+        self._threads = ThreadPoolExecutor(4, "streams")
+
+    def _next(self, key: str, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> np.ndarray:
+        if self._key not in ("", key):
+            raise ValueError(f"steady streams give draws of one kind: {self._key}, not {key} too")
+        self._key, size = key, (self._BLOCKS * size[0], *size[1:])
+        drawn = self._ahead or self._begin(size, draw)
+        block = np.stack([one.result() for one in drawn], axis=1)
+        self._ahead = self._begin(size, draw)
+        return block
+
+    def _begin(self, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> list[Future[np.ndarray]]:
+        return [self._threads.submit(draw, generator, size) for generator in self.generators]
+
+    def get_state(self) -> dict[str, Any]:
+        ahead = [one.result() for one in self._ahead]  # the generators have gone on by these
+        state = super().get_state()
+        if ahead:
+            state["blocks"] = {key: np.concatenate([rows, ahead], 1) for key, rows in state["blocks"].items()}
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for one in self._ahead:
+            one.result()
+        self._ahead = []
+        super().set_state(state)
+
+
+def streams_for(device: str, seeds: Sequence[int], *purpose: str | int) -> Streams:
+    """Streams for draws of one kind and shape that are brought to a device."""
+    return (Streams if device == "cpu" else SteadyStreams)(seeds, *purpose)
 
 
 _EMPTY = (np.empty(0), 0)
@@ -141,7 +191,7 @@ class Bound:
             with np.errstate(all="ignore"):  # as torch: a policy that diverged is told of by its losses
                 return self._by_numpy(self, np.ascontiguousarray(x))  # other layouts are summed in other orders
         with torch.no_grad():
-            return self(torch.from_numpy(x).to(self.matrix.device)).cpu().numpy()
+            return self(torch.from_numpy(x).to(self.matrix.device, non_blocking=True)).cpu().numpy()
 
     @functools.cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -288,7 +338,7 @@ class Adam:
     PyTorch's functional form: to construct a `torch.optim.Optimizer` imports its compiler, seconds in every process.
     """
 
-    FUSED = True  #: the kernel counts its steps on the device of the parameters, single operations on the host
+    FUSED = True  #: the kernel counts its steps on the device of the parameters, single operations on the host or CUDA
 
     def __init__(
         self,
@@ -303,13 +353,13 @@ class Adam:
         self.learning_rate, self._num_seeds, self._independent = learning_rate, len(matrix), independent
         self._eps, self._betas, self._weight_decay = eps, betas, weight_decay
         self._moments = torch.zeros_like(matrix), torch.zeros_like(matrix)
-        count_on = matrix.device if self.FUSED else "cpu"
+        count_on = matrix.device if self.FUSED or matrix.is_cuda else "cpu"
         self._count = torch.zeros(self._num_seeds if independent else 1, device=count_on)
         whole = matrix, stack.gradient, *self._moments
         self._rows = _Rows._make([*(list(one) if independent else [one] for one in whole), list(self._count)])
 
     @torch.no_grad()
-    def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
+    def step(self, learning_rate: Rate | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
         rows = self._rows
         if active is not None:
@@ -319,7 +369,7 @@ class Adam:
         if rows.parameters:
             self._step(rows, self.learning_rate if learning_rate is None else learning_rate)
 
-    def _step(self, rows: _Rows, learning_rate: float) -> None:
+    def _step(self, rows: _Rows, learning_rate: Rate) -> None:
         adam(
             rows.parameters, rows.gradients, rows.first, rows.second, [], rows.counts, fused=self.FUSED, foreach=False,
             amsgrad=False, maximize=False, lr=learning_rate, beta1=self._betas[0], beta2=self._betas[1],
@@ -345,9 +395,9 @@ class SGD:
         self.learning_rate, self._matrix, self._gradient = learning_rate, stack.matrix.detach(), stack.gradient
 
     @torch.no_grad()
-    def step(self, learning_rate: float | None = None, active: Sequence[bool] | None = None) -> None:
+    def step(self, learning_rate: Rate | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
-        rate = self.learning_rate if learning_rate is None else learning_rate
+        rate: Any = self.learning_rate if learning_rate is None else learning_rate
         if active is None:
             self._matrix.sub_(self._gradient, alpha=rate)
             return
@@ -377,13 +427,16 @@ class RMSProp:
         self._mean_square = torch.full_like(self._matrix, float(inside))
 
     @torch.no_grad()
-    def step(self, learning_rate: float | None = None) -> None:
+    def step(self, learning_rate: Rate | None = None) -> None:
         """One step with the gradients in the stack."""
         self._mean_square.mul_(self.alpha).addcmul_(self._gradient, self._gradient, value=1 - self.alpha)
         squares = self._mean_square
         root = squares.add(self.eps).sqrt_() if self.inside else squares.sqrt().add_(self.eps)
         rate = self.learning_rate if learning_rate is None else learning_rate
-        self._matrix.addcdiv_(self._gradient, root, value=-rate)
+        if isinstance(rate, torch.Tensor):
+            self._matrix.sub_(root.reciprocal_().mul_(self._gradient).mul_(rate))
+        else:
+            self._matrix.addcdiv_(self._gradient, root, value=-rate)
 
     def get_state(self) -> dict[str, Any]:
         """The running mean of squares `[S, P]`."""
@@ -398,10 +451,12 @@ class RAdam(Adam):
 
     FUSED = False
 
-    def _step(self, rows: _Rows, learning_rate: float) -> None:
+    def _step(self, rows: _Rows, learning_rate: Rate) -> None:
         radam(
-            rows.parameters, rows.gradients, rows.first, rows.second, rows.counts, foreach=False, lr=learning_rate,
-            beta1=self._betas[0], beta2=self._betas[1], weight_decay=self._weight_decay, eps=self._eps,
+            rows.parameters, rows.gradients, rows.first, rows.second, rows.counts, foreach=False,
+            capturable=self._count.is_cuda, lr=learning_rate,  # type: ignore[arg-type]  # or a tensor
+            beta1=self._betas[0], beta2=self._betas[1],
+            weight_decay=self._weight_decay, eps=self._eps,
         )  # fmt: skip
 
 
@@ -416,7 +471,7 @@ def descend(
     loss: torch.Tensor,
     stack: Stack,
     optimiser: Adam | SGD | RMSProp,
-    learning_rate: float | None = None,
+    learning_rate: Rate | None = None,
     max_norm: float = 0.0,
 ) -> None:
     """One step of a stack's optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`."""

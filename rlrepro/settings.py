@@ -30,6 +30,11 @@ _DERIVED = {
 }
 
 
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Everything that decides what a run does. `to_json` is enough to start it again."""
@@ -251,8 +256,7 @@ def _resolve(
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = derive("processes", min(cores, len(seeds)) if device == "cpu" else 1)
+    processes = derive("processes", min(num_cores(), len(seeds)) if device == "cpu" else 1)
     tenth = max(num_envs, total // 10)
     return Settings(
         env=source.name,

@@ -22,7 +22,7 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from threadpoolctl import threadpool_limits
 
-from rlrepro import checkpoint, loop, snapshot
+from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
@@ -137,9 +137,13 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     where = batch, job.seeds, settings.num_envs, settings.env
     env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
     recorder = Recorder(job, agent, env, source, send, statistics)
-    if settings.compile:
+    if settings.compile and settings.device != "cpu":
+        send("warn", text="--compile: on CUDA whole updates are graphs, which gains more: losses train as they are")
+    elif settings.compile:
         whose = "" if len(settings.groups()) == 1 else f" (seeds {', '.join(map(str, job.seeds))})"
         try_losses(agent, settings.agent, lambda text: send("warn", text=text + whose))
+    if settings.device != "cpu":
+        graphs.capture(agent, settings.device, lambda text: send("warn", text=f"{settings.agent}: {text}"))
     for wrapper in settings.wrappers if job.is_first else ():
         if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
             send("warn", text=f"{wrapper} {flag}")

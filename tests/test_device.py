@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.importing import installed
+from rlrepro.memory import Rollout
 from rlrepro.networks import MLP
 from rlrepro.plugins import find_agent
 from rlrepro.probe import preset
@@ -70,6 +71,11 @@ def transitions(agent: Any) -> Iterator[tuple[Transition, int]]:
         ends = generator.random((2, *obs.shape[:2])) < 0.05
         yield Transition(obs, action, reward, next_obs, *ends, extras), step
         obs = next_obs
+
+
+def learns_once(agent: Any) -> bool:
+    """Whether an update is one gradient step, not hundreds."""
+    return not isinstance(agent.memory, Rollout) or not hasattr(agent, "order")
 
 
 @pytest.fixture(autouse=True)

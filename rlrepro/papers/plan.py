@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -28,7 +27,7 @@ from rlrepro.papers.rows import count_of
 from rlrepro.papers.units import Unit, env_warnings, settings_of
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import KEPT_CHECKPOINTS
-from rlrepro.settings import Request, Settings
+from rlrepro.settings import Request, Settings, num_cores
 
 _LEAST_STEPS = 2_000
 _ROLLOUTS = 4
@@ -312,12 +311,11 @@ def show_plan(
 ) -> None:  # fmt: skip
     """Probe each unit and print what the claims take, unit by unit and claim by claim."""
     console = Console(highlight=False)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     trained = sum(not unit.is_measured for unit in units)
     about = [f"{count_of(trained, 'unit')} to train, with {count_of(len(seeds), 'seed')} each"] if trained else []
     if len(units) > trained:
         about.append(f"{count_of(len(units) - trained, 'unit')} that functions measure")
-    here = f"on this machine ({cores} cores)"
+    here = f"on this machine ({num_cores()} cores)"
     console.print(f"[bold]{escape(card.name)}[/]: {', and '.join(about)}, {here}", soft_wrap=True)
     if scale != 1 and trained:
         console.print(f"[yellow]NOT comparable[/]: {scale:g} of the paper's env steps", soft_wrap=True)

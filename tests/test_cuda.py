@@ -1,0 +1,110 @@
+"""On a CUDA device, where there is one: the same runs as on the CPU to rounding, and updates that wait for nothing.
+
+`make cuda` runs this alone; docs/speed.md has its last result.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_device import WAITS, built, cases, learns_once, transitions
+
+from rlrepro import graphs, train
+from rlrepro.agent import Transition
+from rlrepro.memory import Replay
+from rlrepro.seeds import Streams
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+NUM_UPDATES = graphs.WARM_UP + 3
+
+
+@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
+def test_updates_are_those_of_the_cpu(agent_class: Any, observation: Any, action: Any) -> None:
+    """Parameters after a few updates, some of them replayed graphs, to 1e-3 of the largest."""
+    here, there = (built(agent_class, observation, action, device) for device in ("cpu", "cuda"))
+    told: list[str] = []
+    graphs.capture(there, "cuda", told.append)
+    learnt = 0
+    for transition, step in transitions(here):
+        for agent in (here, there):
+            if agent is there:
+                agent.act(transition.obs, step)
+            agent.memory.add(transition)
+        for expected, batch in zip(here.memory.ready(step), there.memory.ready(step), strict=True):
+            metrics, found = here.update(expected, step), there.update(batch, step)
+            for tag, value in metrics.items():
+                torch.testing.assert_close(found[tag].cpu(), value, rtol=1e-2, atol=1e-3, equal_nan=True, msg=tag)
+            learnt += 1
+        if learnt >= (NUM_UPDATES if learns_once(there) else 2):
+            break
+    assert not told
+    for name, value in here.get_policy().items():
+        found = there.get_policy()[name].cpu()
+        largest = max(1.0, float(value.abs().max()))
+        torch.testing.assert_close(found, value, rtol=0.0, atol=1e-3 * largest, msg=name)
+
+
+@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
+def test_updates_wait_for_nothing(
+    agent_class: Any, observation: Any, action: Any, request: pytest.FixtureRequest
+) -> None:
+    if request.node.callspec.id.partition("-")[0] in WAITS:
+        pytest.skip("it asks for values: see WAITS")
+    here, there = (built(agent_class, observation, action, device) for device in ("cpu", "cuda"))
+    graphs.capture(there, "cuda", pytest.fail)
+    learnt = 0
+    for transition, step in transitions(here):
+        there.memory.add(transition)
+        for batch in there.memory.ready(step):
+            if learnt > (graphs.WARM_UP if learns_once(there) else 1):  # a capture waits for what is under way
+                torch.cuda.set_sync_debug_mode("error")
+            try:
+                there.update(batch, step)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            learnt += 1
+        if learnt >= (NUM_UPDATES if learns_once(there) else 3):
+            return
+
+
+def test_memory_on_the_device_gives_what_that_on_the_host_gives() -> None:
+    generator = np.random.default_rng(0)
+    memories = [Replay(Streams((1, 2), "replay"), 50, 8, 20, 1, 1, device) for device in ("cpu", "cuda")]
+    compared = 0
+    for step in range(0, 400, 4):
+        obs, next_obs = generator.normal(size=(2, 2, 4, 3)).astype(np.float32)
+        ends = generator.random((2, 2, 4)) < 0.1
+        transition = Transition(obs, generator.integers(0, 5, (2, 4)), obs[..., 0].astype(float), next_obs, *ends,
+                                {"image": generator.integers(0, 255, (2, 4, 5, 5, 2)).astype(np.uint8)})  # fmt: skip
+        early = [[part.clone() for part in (*b[:-1], b.extras["image"])] for b in memories[1].early(step, 4)]
+        assert not list(memories[0].early(step, 4))
+        for memory in memories:
+            memory.add(transition)
+        here = [[*b[:-1], b.extras["image"]] for b in memories[0].ready(step)]
+        there = early + [[part.clone() for part in (*b[:-1], b.extras["image"])] for b in memories[1].ready(step)]
+        assert len(here) == len(there)
+        for one, other in zip(here, there, strict=True):
+            for part, expected in zip(other, one, strict=True):
+                assert torch.equal(part.cpu(), expected)
+            compared += 1
+    assert compared > 300
+
+
+ARGUMENTS = ["--seeds", "2", "--processes", "1", "--device", "cuda", "--total-timesteps", "1200", "--eval-every", "0",
+             "--final-eval-episodes", "2", "--learning-starts", "200"]  # fmt: skip
+
+
+@pytest.mark.parametrize("agent", ["sac", "td3"])
+def test_a_run_that_goes_on_is_the_run_without_a_stop(agent: str, tmp_path: Path) -> None:
+    """To the bit: kernels and their order are the same."""
+    common = ["--agent", agent, "--env", "Pendulum-v1", *ARGUMENTS]
+    assert train.main([*common, "--run-dir", str(tmp_path), "--name", "whole"]) == 0
+    assert train.main([*common, "--run-dir", str(tmp_path), "--name", "parts", "--checkpoint-every", "600"]) == 0
+    whole, parts = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts"))
+    assert whole["seeds"] == parts["seeds"]
