@@ -82,6 +82,12 @@ def train_parser(
         help="processes that the seeds are dealt to (one a core)",
     )
     add(
+        "--env-processes",
+        type=whole_number(1, 1024),
+        metavar="N",
+        help="processes that step environments without a vector form (1; with --device cuda those of the spare cores)",
+    )
+    add(
         "--env-kwargs",
         type=_kwargs,
         metavar="K=V,…",

@@ -27,6 +27,7 @@ _DERIVED = {
     "eval_every": ("a tenth of total_timesteps", _STEPS),
     "checkpoint_every": ("a tenth of total_timesteps", _STEPS),
     "processes": ("one a core", ("seeds", "seed", "device")),
+    "env_processes": ("of the cores beside a CUDA device", ("seeds", "seed", "device", "num_envs", "processes")),
 }
 
 
@@ -63,6 +64,7 @@ class Settings:
     eval_deterministic: bool = True
     stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
     compile: bool = False
+    env_processes: int = 1  #: which step environments that have no vector form; 1: the process that trains
     frames_per_step: int = 1  #: told by the environment: what papers count in frames is env steps × this
 
     def to_json(self) -> str:
@@ -257,6 +259,11 @@ def _resolve(
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
     processes = derive("processes", min(num_cores(), len(seeds)) if device == "cpu" else 1)
+    alone = stackable and processes == 1
+    pairs = len(seeds) * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
+    env_processes = derive("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
+    if env_processes > 1 and not alone:
+        raise Problem("--env-processes is for agents whose seeds train in one process: give --processes 1")
     tenth = max(num_envs, total // 10)
     return Settings(
         env=source.name,
@@ -282,6 +289,7 @@ def _resolve(
         eval_deterministic=bool(pick("eval_deterministic", True)),
         stackable=stackable,
         compile=bool(pick("compile", False)),
+        env_processes=env_processes,
         frames_per_step=frames,
     )
 

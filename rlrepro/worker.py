@@ -26,6 +26,7 @@ from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
+from rlrepro.env_processes import Asked, InProcesses
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
     EvaluationFailed,
@@ -127,7 +128,12 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     settings = job.settings
     use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
-    batch = source.batch(len(job.seeds) * settings.num_envs)
+    num = len(job.seeds) * settings.num_envs
+    if settings.env_processes == 1 or source.is_batched:
+        batch = source.batch(num)
+    else:
+        asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
+        batch = InProcesses(asked, num, settings.env_processes)
     space = batch.observation_space
     statistics = Statistics.wanted(settings, space, len(job.seeds))
     _check_observations(settings, space)

@@ -205,7 +205,16 @@ def shared(settings: Settings, folder: Path | None = None) -> dict[str, Any]:
     if folder is not None:
         values |= {name: own_code.to_folder(values[name], folder) for name in ("agent", "env")}
         values["wrappers"] = [own_code.to_folder(one, folder) for one in values["wrappers"]]
-    for name in ("seeds", "processes", "checkpoint_every", "log_every", "capture_video", "check_env", "device"):
+    for name in (
+        "seeds",
+        "processes",
+        "env_processes",
+        "checkpoint_every",
+        "log_every",
+        "capture_video",
+        "check_env",
+        "device",
+    ):
         values.pop(name)
     return dict(values)
 

@@ -1,0 +1,136 @@
+"""Environments in other processes: those of one process, number for number, and their ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlrepro.env_processes import Asked, InProcesses
+from rlrepro.plugins import find_env
+from rlrepro.vector import EnvironmentFailed, Singles
+from tests.conftest import Runs
+
+NUM = 5
+TOLD = """
+import gymnasium
+
+class Told(gymnasium.Env):
+    \"\"\"Learning is told another reward in every third step; it breaks where the action is 3.\"\"\"
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (2, 3), "float32")
+    action_space = gymnasium.spaces.Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self.obs(), {}
+
+    def obs(self):
+        return self.np_random.uniform(-1, 1, (2, 3)).astype("float32")
+
+    def step(self, action):
+        if action == 3:
+            raise RuntimeError("out of order")
+        self.count += 1
+        told = {"learn": (-1.0, self.count % 2 == 0)} if self.count % 3 == 0 else {}
+        return self.obs(), float(action), self.count >= 7, False, told
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("told") / "told.py"
+    file.write_text(TOLD)
+    return f"{file}:Told"
+
+
+@pytest.fixture(scope="module")
+def batches(told: str) -> Iterator[dict[str, tuple[Singles, InProcesses]]]:
+    asked = {"told": Asked(told, {}, ()), "pendulum": Asked("Pendulum-v1", {"g": 9.0}, ("FlattenObservation",))}
+    made = {name: (Singles(find_env(*one).make, NUM), InProcesses(one, NUM, 2)) for name, one in asked.items()}
+    yield made
+    for _, batch in made.values():
+        batch.close()
+
+
+def actions(name: str, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 3, NUM) if name == "told" else rng.uniform(-2, 2, (NUM, 1)).astype(rng.choice(["f4", "f8"]))
+
+
+@pytest.mark.parametrize("name", ["told", "pendulum"])
+def test_steps_resets_and_states_are_those_of_one_process(name: str, batches: Any) -> None:
+    here, there = batches[name]
+    rng = np.random.default_rng(0)
+    assert (there.observation_space, there.action_space) == (here.observation_space, here.action_space)
+    both = [batch.reset(np.arange(NUM), [10, 11, 12, 13, 14]) for batch in (here, there)]
+    assert np.array_equal(*both)
+    steps = []
+    for step in range(40):
+        action = actions(name, rng)
+        active = None if step % 4 else rng.random(NUM) < 0.6
+        one, other = (batch.step(action, active) for batch in (here, there))
+        rows = np.ones(NUM, bool) if active is None else active
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine.dtype == theirs.dtype
+            assert np.array_equal(mine[rows], theirs[rows])
+        assert (here.learnt is None) == (there.learnt is None)
+        if here.learnt is not None and there.learnt is not None:
+            for mine, theirs in zip(here.learnt, there.learnt, strict=True):
+                assert np.array_equal(mine[rows], theirs[rows])
+        steps.append((other, [part.copy() for part in other]))
+        if step % 7 == 3:
+            index = np.array([4, 0, 2])
+            assert np.array_equal(*[batch.reset(index, [None, 5, None]) for batch in (here, there)])
+        if step == 20:
+            state = here.get_state(1)
+            assert np.array_equal(there.set_state(4, state), here.set_state(4, there.get_state(1)))
+    for given, kept in steps:  # nobody's later step changed it
+        assert all(map(np.array_equal, given, kept))
+
+
+def test_the_first_that_breaks_is_named_and_the_others_go_on(batches: Any) -> None:
+    _, batch = batches["told"]
+    batch.reset(np.arange(NUM), [0] * NUM)
+    with pytest.raises(EnvironmentFailed, match="raised RuntimeError: out of order in step") as failure:
+        batch.step(np.array([0, 0, 3, 0, 3]))
+    assert failure.value.index == 2
+    batch.reset(np.arange(NUM), [0] * NUM)
+    assert batch.step(np.ones(NUM, np.int64))[1].tolist() == [1.0] * NUM
+
+
+def test_a_process_that_is_gone_is_told_by_its_first_environment(told: str) -> None:
+    batch = InProcesses(Asked(told, {}, ()), 4, 2)
+    batch.reset(np.arange(4), [0] * 4)
+    os.kill(batch._processes[1].pid, signal.SIGKILL)
+    batch._processes[1].join()
+    with pytest.raises(EnvironmentFailed, match="ended with the process that stepped it") as failure:
+        batch.step(np.zeros(4, np.int64))
+    assert failure.value.index == 2
+    batch.close()
+    assert not any(process.is_alive() for process in batch._processes)
+
+
+def test_a_run_is_the_same_to_the_byte_and_goes_on_in_other_processes(runs: Runs) -> None:
+    brief = ["--env", "Pendulum-v1", "--wrapper", "FlattenObservation", "--agent", "ppo", "--num-steps", "32",
+             "--num-epochs", "1", "--seeds", "3", "--processes", "1", "--total-timesteps", "1024",
+             "--checkpoint-every", "256"]  # fmt: skip
+    whole = runs.finish("whole", *brief)
+    spread = runs.finish("spread", *brief, "--env-processes", "2")
+
+    def left(folder: Path) -> dict[str, bytes]:
+        names = "episodes.csv", "evaluations.csv", "policy.safetensors"
+        return {str(file.relative_to(folder)): file.read_bytes() for name in names for file in folder.rglob(name)}
+
+    assert left(spread) == left(whole)
+    assert left(whole)
+
+
+def test_seeds_in_several_processes_have_no_processes_of_environments(runs: Runs) -> None:
+    outcome = runs.begin("r", "--env", "Pendulum-v1", "--agent", "ppo", "--processes", "2", "--env-processes", "2")
+    assert "--env-processes is for agents whose seeds train in one process: give --processes 1" in outcome.problem
