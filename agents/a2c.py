@@ -38,7 +38,7 @@ class A2C(ActorCritic):
     """A2C for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     LOSSES = ("loss",)
-    GRAPHED = ("gradient_step", "policy_outputs")
+    GRAPHED = ("gradient_step", "outputs")
 
     @dataclasses.dataclass(frozen=True)
     class Config:

@@ -35,7 +35,6 @@ BUILDER = f"{MUSHROOM} DDPGBuilder.default"
 class DDPG(DeterministicPolicy):
     """DDPG for bounded Box actions, on vectors."""
 
-    GRAPHED = ("gradient_step", "policy")
     PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "noise")
 
     @dataclasses.dataclass(frozen=True)

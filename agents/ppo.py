@@ -33,7 +33,7 @@ class PPO(ActorCritic):
     """PPO for Discrete and Box actions, on vectors (two MLPs) or images (one CNN with two heads)."""
 
     LOSSES: tuple[str, ...] = ("loss",)
-    GRAPHED = ("gradient_step", "policy_outputs")
+    GRAPHED = ("gradient_step", "outputs")
 
     @dataclasses.dataclass(frozen=True)
     class Config:

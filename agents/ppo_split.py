@@ -36,6 +36,7 @@ class PPOSplit(ActorCritic):
     """PPO for Discrete and Box actions on vectors: two MLPs, the critic fitted first, then the policy."""
 
     LOSSES = ("policy_loss",)
+    GRAPHED = ("fit_value", "improve", "outputs")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -85,21 +86,30 @@ class PPOSplit(ActorCritic):
             advantage = normalised(advantage)
 
         for minibatch_obs, minibatch_target in self._minibatches(config.num_value_epochs, obs, value_target):
-            value_loss = (self.value(minibatch_obs) - minibatch_target).square().mean(1)
-            descend(value_loss, self.critic_stack, self.critic_optimiser)
+            value_loss = self.fit_value(minibatch_obs, minibatch_target)
         for minibatch in self._minibatches(config.num_epochs, obs, action, old_log_prob, advantage):
-            policy_loss, entropy, log_ratio = self.policy_loss(*minibatch)
-            descend(policy_loss - config.entropy_coef * entropy, self.stack, self.optimiser)
+            policy_loss, entropy, log_ratio = self.improve(*minibatch)
 
-        log_ratio = log_ratio.detach()
         return {
-            "losses/policy_loss": policy_loss.detach(),  # like all but the last: of the last minibatch
-            "losses/value_loss": value_loss.detach(),
-            "losses/entropy": entropy.detach(),
+            "losses/policy_loss": policy_loss,  # like all but the last: of the last minibatch
+            "losses/value_loss": value_loss,
+            "losses/entropy": entropy,
             "losses/approx_kl": approx_kl(log_ratio),
             "losses/clipfrac": ((log_ratio.exp() - 1).abs() > config.clip_range).float().mean(1),
             "losses/explained_variance": explained_variance(value, value_target),
         }
+
+    def fit_value(self, obs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """One step of the critic on a minibatch `[S, B, ...]`; its loss, E[(V(s) − target)²] `[S]`."""
+        value_loss = (self.value(obs) - target).square().mean(1)
+        descend(value_loss, self.critic_stack, self.critic_optimiser)
+        return value_loss.detach()
+
+    def improve(self, *minibatch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """One step of the policy; what `policy_loss` gives."""
+        policy_loss, entropy, log_ratio = self.policy_loss(*minibatch)
+        descend(policy_loss - self.config.entropy_coef * entropy, self.stack, self.optimiser)
+        return policy_loss.detach(), entropy.detach(), log_ratio.detach()
 
     def policy_loss(
         self, obs: torch.Tensor, action: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor

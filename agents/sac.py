@@ -30,6 +30,7 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import SquashedGaussian
+from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, num_features, xavier_uniform
 from rlrepro.off_policy import BoxActions, Temperature
 from rlrepro.seeds import Adam, Stack, Streams, descend, streams_for
@@ -48,7 +49,6 @@ class SAC(BoxActions):
 
     STACKS = ("actor", "critic", "target_critic", "temperature")
     PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "action_noise")
-    GRAPHED = ("gradient_step", "policy_outputs")
     OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
 
     @dataclasses.dataclass(frozen=True)
@@ -144,10 +144,9 @@ class SAC(BoxActions):
         """a ~ π(·|s)."""
         return self.predict(obs, self.exploration, deterministic=False)
 
-    @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """tanh(μ(s)), or a sample."""
-        outputs = self.policy_outputs(self._on_device(obs)).cpu().numpy()
+        outputs = of_host(self.outputs, obs, self.setup.device)
         return self.box.scaled(self.gaussian.mode(outputs) if deterministic else self.gaussian.sample(outputs, streams))
 
     @torch.no_grad()
@@ -156,6 +155,9 @@ class SAC(BoxActions):
         inputs = self._on_device(obs)
         unit = self.gaussian.mode(self.policy_outputs(inputs).cpu().numpy())
         return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
+
+    def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return self.policy_outputs(self._inputs(obs))
 
     def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`."""

@@ -27,6 +27,7 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import Categorical
+from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
 from rlrepro.seeds import Adam, Stack, Streams, descend
@@ -41,7 +42,6 @@ CODE = f"{CLEANRL}/sac_atari.py"
 class SACDiscrete(OffPolicy):
     """SAC for Discrete actions, on vectors (MLPs) or images (CNNs)."""
 
-    GRAPHED = ("gradient_step", "logits")
     STACKS = ("actor", "critic", "target_critic", "temperature")
     PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")
 
@@ -116,15 +116,14 @@ class SACDiscrete(OffPolicy):
             return self.exploration.integers(self.policy.num_actions, obs.shape[1]), {}
         return self.predict(obs, self.exploration, deterministic=False), {}
 
-    @torch.no_grad()
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """The likeliest action, or a sample."""
-        logits = self.logits(self._on_device(obs)).cpu().numpy()
+        logits = of_host(self.outputs, obs, self.setup.device)
         return self.policy.mode(logits) if deterministic else self.policy.sample(logits, streams)
 
-    def logits(self, obs: torch.Tensor) -> torch.Tensor:
-        """Of π(·|s), `[S, B, num_actions]`."""
-        return self.actor.actor(obs)
+    def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """The logits of π(·|s), `[S, B, num_actions]`."""
+        return self.actor.actor(self._inputs(obs))
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -157,7 +156,7 @@ class SACDiscrete(OffPolicy):
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 4), and Q(s, a) `[S, 2, B]`."""
         with torch.no_grad():
             next_obs = self._inputs(batch.next_obs)
-            next_log_probs = torch.log_softmax(self.logits(next_obs), -1)
+            next_log_probs = torch.log_softmax(self.actor.actor(next_obs), -1)
             next_q = self.target_critic.critics(next_obs).amin(1)
             next_value, _ = soft_policy_value(next_q, next_log_probs, self.temperature.alpha)  # eq. 10
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
@@ -168,7 +167,7 @@ class SACDiscrete(OffPolicy):
         """E[πᵀ (α log π − min_m Q_m)] `[S]` (eq. 12), and the entropy `[S, B]`."""
         with torch.no_grad():
             q = self.critic.critics(obs).amin(1)
-        value, entropy = soft_policy_value(q, torch.log_softmax(self.logits(obs), -1), self.temperature.alpha)
+        value, entropy = soft_policy_value(q, torch.log_softmax(self.actor.actor(obs), -1), self.temperature.alpha)
         return -value.mean(1), entropy
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:

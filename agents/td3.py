@@ -37,7 +37,6 @@ BUILDER = f"{MUSHROOM} TD3Builder.default"
 class TD3(DeterministicPolicy):
     """TD3 for bounded Box actions, on vectors."""
 
-    GRAPHED = ("gradient_step", "policy")
     PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")
 
     @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch
 from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.graphs import of_host
 from rlrepro.memory import Replay
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
 from rlrepro.replay import PrioritisedReplay
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Network, Stack, Streams, descend
-from rlrepro.upload import Upload
 
 
 class ActionValues:
@@ -36,7 +36,6 @@ class ActionValues:
         self.num_actions = int(setup.action_space.n)
         self.image = is_image(setup.observation_space)
         self.exploration = Streams(setup.seeds, "policy")
-        self._upload = Upload(setup.device)
 
     def epsilon(self, step: int) -> float:
         """ε falls linearly over `exploration_fraction` of the run."""
@@ -72,8 +71,10 @@ class ActionValues:
         ours = kind.q_values is ActionValues.q_values and kind._inputs is ActionValues._inputs
         if ours and not self.image and self.setup.device == "cpu":  # the same numbers, by NumPy
             return self.online.q.of_host(features_on_host(self.setup.observation_space, obs))
+        if not noise:
+            return of_host(self.q_values, obs, self.setup.device)
         with torch.no_grad():
-            return self.q_values(self._upload(obs), *noise).cpu().numpy()
+            return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
 
     def _greedy_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
         """argmax_a Q(s, a), `[S, N]`; `noise` where `q_values` takes it."""

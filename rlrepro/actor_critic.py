@@ -11,6 +11,7 @@ import torch
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.distributions import DiagonalGaussian, policy_for
+from rlrepro.graphs import of_host
 from rlrepro.networks import (
     MLP,
     Constant,
@@ -27,7 +28,6 @@ from rlrepro.networks import (
 )
 from rlrepro.seeds import Stack, Streams
 from rlrepro.targets import gae
-from rlrepro.upload import Upload
 
 
 class ActorCritic:
@@ -74,7 +74,6 @@ class ActorCritic:
         else:
             self.stack = self.critic_stack = Stack(setup.seeds, setup.device, **networks, **critic, **log_std)
         self.exploration = Streams(setup.seeds, "policy")
-        self._upload = Upload(setup.device)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         return self.policy.sample(self._policy_on_host(obs), self.exploration), {}
@@ -88,14 +87,17 @@ class ActorCritic:
         kind = type(self)
         ours = kind.policy_outputs is ActorCritic.policy_outputs and kind.inputs is ActorCritic.inputs
         if not ours or self.image or self.setup.device != "cpu":
-            with torch.no_grad():
-                return self.policy_outputs(self.inputs(self._upload(obs))).cpu().numpy()
+            return of_host(self.outputs, obs, self.setup.device)
         # The same numbers, by NumPy, which takes half the time of a step.
         means = self.stack.actor.of_host(features_on_host(self.setup.observation_space, obs))
         if not isinstance(self.policy, DiagonalGaussian):
             return means
         log_std = self.stack.log_std.of_host(means)
         return np.concatenate([means, np.broadcast_to(log_std, means.shape)], -1)
+
+    def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """`policy_outputs` for observations."""
+        return self.policy_outputs(self.inputs(obs))
 
     def inputs(self, obs: torch.Tensor) -> torch.Tensor:
         """What the networks take for observations `[S, B, ...]`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import pickle
 import signal
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
@@ -21,8 +20,13 @@ from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.plugins import find_env
 from rlrepro.vector import EnvironmentFailed, Singles
 
-_STEP, _DONE, _TOLD, _FAILED, _GAVE = b"s", b"d", b"t", b"f", b"g"
+_STEP, _CLOSED = "step", ("close", ())
+_GAVE, _FAILED = "gave", "failed"
+_DONE, _TOLD, _BROKE = range(3)  # how a step went
 _LARGEST = 8  # bytes of a number
+# To wake a process that sleeps takes longer than a step: for some milliseconds each looks again and again.
+_LOOKS, _ANSWERED = 20_000, 100  # looks for a step, and those between two for another order
+_NAP = 0.001  # seconds between looks after that
 
 
 class Asked(NamedTuple):
@@ -38,14 +42,19 @@ class _Shared:
 
     def __init__(self, memory: Mapping[str, Any], num: int, observation: np.ndarray, action_shape: Any) -> None:
         self._memory, self._action_shape = memory, action_shape
+        self.outcome = memory["outcome"]  # of each process
         self.obs = np.frombuffer(memory["obs"], observation.dtype).reshape(num, *observation.shape)
         self.reward, self.told_reward = (np.frombuffer(memory[name]) for name in ("reward", "told_reward"))
         flags = np.frombuffer(memory["flags"], bool).reshape(4, num)
         self.terminated, self.truncated, self.active, self.told_end = flags
 
-    def action(self, dtype: Any) -> np.ndarray:
-        """The actions `[M, ...]`, as numbers of this kind."""
-        num = len(self.obs)
+    def put_action(self, action: np.ndarray) -> None:
+        self._memory["dtype"].value = action.dtype.str.encode()
+        self.action()[...] = action
+
+    def action(self) -> np.ndarray:
+        """The actions `[M, ...]`, as numbers of the kind that was put."""
+        num, dtype = len(self.obs), np.dtype(self._memory["dtype"].value.decode())
         size = num * math.prod(self._action_shape)
         return np.frombuffer(self._memory["action"], dtype, size).reshape(num, *self._action_shape)
 
@@ -66,6 +75,8 @@ class InProcesses:
             "reward": context.RawArray("d", num),
             "told_reward": context.RawArray("d", num),
             "flags": context.RawArray("b", 4 * num),
+            "dtype": context.RawArray("c", 16),
+            "outcome": context.RawArray("b", num),
         }
         if not example.nbytes:
             raise Problem(f"{asked.name} has observations without numbers")
@@ -73,12 +84,14 @@ class InProcesses:
         self._shared = _Shared(*layout)
         self._shares = np.array_split(np.arange(num), min(num_processes, num))
         self._place = {int(i): (k, j) for k, share in enumerate(self._shares) for j, i in enumerate(share)}
-        self._pipes, self._processes = [], []
+        self._pipes, self._processes, self._bells = [], [], []
         self.learnt: tuple[np.ndarray, np.ndarray] | None = None
-        for share in self._shares:
+        for worker, share in enumerate(self._shares):
             ours, theirs = context.Pipe()
+            bells = context.Semaphore(0), context.Semaphore(0)  # for a step, and after it
+            self._bells.append(bells)
             rows = slice(int(share[0]), int(share[-1]) + 1)
-            process = context.Process(target=_main, args=(asked, layout, rows, theirs), daemon=True)
+            process = context.Process(target=_main, args=(asked, layout, worker, rows, theirs, bells), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -104,18 +117,30 @@ class InProcesses:
         self, action: np.ndarray, active: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         shared = self._shared
-        shared.action(action.dtype)[...] = action
+        shared.put_action(action)
         shared.active[...] = True if active is None else active
-        order = _STEP + action.dtype.str.encode()
+        for begin, _ in self._bells:
+            begin.release()
         every = range(len(self._pipes))
-        for worker in every:
-            with contextlib.suppress(OSError):  # its answer tells
-                self._pipes[worker].send_bytes(order)
-        told = self._answers(every)
+        gone = [worker for worker in every if not self._stepped(worker)]
+        broke = [worker for worker in every if worker not in gone and shared.outcome[worker] == _BROKE]
+        if gone or broke:
+            self._answers([*gone, *broke])
         self.learnt = None
-        if any(told):
+        if any(shared.outcome[worker] == _TOLD for worker in every):
             self.learnt = shared.told_reward.copy(), shared.told_end.copy()
         return shared.obs.copy(), shared.reward.copy(), shared.terminated.copy(), shared.truncated.copy()
+
+    def _stepped(self, worker: int) -> bool:
+        """Wait for a step of one process; False where that is gone."""
+        over = self._bells[worker][1]
+        for _ in range(_LOOKS):
+            if over.acquire(False):
+                return True
+        while not over.acquire(True, _NAP):
+            if not self._processes[worker].is_alive():
+                return bool(over.acquire(False))
+        return True
 
     def get_state(self, i: int) -> Any:
         worker, place = self._place[i]
@@ -141,14 +166,13 @@ class InProcesses:
             self._pipes[worker].send((method, args))
 
     def _answers(self, workers: Sequence[int] | range) -> list[Any]:
-        """What each of them gives back, all of them waited for; the first failure is raised."""
+        """What each of them gives back through its pipe, all of them waited for; the first failure is raised."""
         given: list[Any] = []
         failures: list[EnvironmentFailed] = []
         for worker in workers:
             first = int(self._shares[worker][0])
             try:
-                kind = self._pipes[worker].recv_bytes()
-                value: Any = kind == _TOLD if kind in (_DONE, _TOLD) else self._pipes[worker].recv()
+                kind, value = self._pipes[worker].recv()
             except (EOFError, OSError):
                 failures.append(EnvironmentFailed(first, "ended with the process that stepped it"))
                 continue
@@ -161,41 +185,54 @@ class InProcesses:
         return given
 
 
-def _main(asked: Asked, layout: tuple[Any, ...], rows: slice, pipe: Any) -> None:
-    """The main function of one of the processes: it does what comes through the pipe until that closes."""
+def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe: Any, bells: tuple[Any, Any]) -> None:
+    """The main function of one of the processes: it does what it is told until its pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that trains closes the pipe
-    shared = _Shared(*layout)
+    shared, (begin, over) = _Shared(*layout), bells
     envs: Singles | None = None
     while True:
-        try:
-            order = pipe.recv_bytes()
-        except (EOFError, OSError):
+        order = _order(pipe, begin)
+        if order == _CLOSED:
             if envs is not None:
                 envs.close()
             os._exit(0)
+        method, args = order
         try:
             if envs is None:
                 envs = Singles(find_env(*asked).make, rows.stop - rows.start)
-            if order[:1] == _STEP:
-                pipe.send_bytes(_TOLD if _step(envs, shared, rows, np.dtype(order[1:].decode())) else _DONE)
-                continue
-            method, args = pickle.loads(order)
-            value = getattr(envs, method)(*args)
+            answer = _GAVE, _step(envs, shared, rows) if method == _STEP else getattr(envs, method)(*args)
         except EnvironmentFailed as failure:
-            pipe.send_bytes(_FAILED)
-            pipe.send((failure.index, failure.what))
+            answer = _FAILED, (failure.index, failure.what)
         except (Exception, SystemExit) as error:
-            pipe.send_bytes(_FAILED)
-            pipe.send((0, f"raised {one_line(error)}"))
-        else:
-            pipe.send_bytes(_GAVE)
-            pipe.send(value)
+            answer = _FAILED, (0, f"raised {one_line(error)}")
+        kind, value = answer
+        if method == _STEP:
+            shared.outcome[worker] = _BROKE if kind == _FAILED else value
+        if method != _STEP or kind == _FAILED:
+            pipe.send(answer)
+        if method == _STEP:
+            over.release()
 
 
-def _step(envs: Singles, shared: _Shared, rows: slice, dtype: Any) -> bool:
-    """One step of these rows; whether anything but the environment's own rewards is to be learnt from."""
-    obs, reward, terminated, truncated = envs.step(shared.action(dtype)[rows], shared.active[rows])
+def _order(pipe: Any, begin: Any) -> tuple[str, tuple[Any, ...]]:
+    """What is to be done next: a method of `Singles` and its arguments."""
+    looks = 0
+    while True:
+        if begin.acquire(False) if looks < _LOOKS else begin.acquire(True, _NAP):
+            return _STEP, ()
+        looks += 1
+        try:
+            if (looks >= _LOOKS or looks % _ANSWERED == 0) and pipe.poll():
+                order: tuple[str, tuple[Any, ...]] = pipe.recv()
+                return order
+        except (EOFError, OSError):
+            return _CLOSED
+
+
+def _step(envs: Singles, shared: _Shared, rows: slice) -> int:
+    """One step of these rows, and whether anything but the environment's own rewards is to be learnt from."""
+    obs, reward, terminated, truncated = envs.step(shared.action()[rows], shared.active[rows])
     shared.obs[rows], shared.reward[rows] = obs, reward
     shared.terminated[rows], shared.truncated[rows] = terminated, truncated
     shared.told_reward[rows], shared.told_end[rows] = envs.learnt or (reward, terminated)
-    return envs.learnt is not None
+    return _DONE if envs.learnt is None else _TOLD

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Transition
-from rlrepro.graphs import lasting
+from rlrepro.graphs import Graphed, lasting
 from rlrepro.seeds import Streams
-from rlrepro.upload import Upload
 
 _FIELDS = Transition._fields[:-1]
 
@@ -102,7 +101,7 @@ class Replay:
         whole = end <= self.capacity
         columns: Any = slice(start, end) if whole else np.arange(start, end) % self.capacity
         if self._words is not None:
-            self._words.put(values, columns)
+            self._words.put(values, np.arange(start, end) % self.capacity)
         for name, rows in self._rows.items():
             rows[:, columns] = values[name]
         self._next = end % self.capacity
@@ -163,6 +162,8 @@ class Replay:
             self._ended = np.ones_like(self._ended)
 
     def get_state(self) -> dict[str, Any]:
+        if self._words is not None:
+            self._words.flush()
         store = {name: rows[:, : self._size] for name, rows in self._store.items()}
         return {
             "next": self._next, "size": self._size, "ended": self._ended, "store": store,
@@ -192,9 +193,13 @@ class Replay:
 
 
 class _Words:
-    """Transitions `[S, capacity]` on a device, each a row of words: one copy brings a step, another takes a batch."""
+    """Transitions `[S, capacity]` on a device, each a row of words: one launch brings steps there and takes a batch.
+
+    Steps are held on the host until a batch is taken, or some have come together.
+    """
 
     _ALIGNED = 16  # bytes: where a field may begin, for the device's matrix products
+    _HELD = 64  # transitions of a seed
 
     def __init__(self, values: Mapping[str, np.ndarray], capacity: int, device: str) -> None:
         self._places: dict[str, tuple[slice, torch.dtype, tuple[int, ...]]] = {}
@@ -204,11 +209,20 @@ class _Words:
             self._places[name] = slice(end, end + empty.nbytes), torch.from_numpy(empty).dtype, empty.shape
             end += -(-empty.nbytes // self._ALIGNED) * self._ALIGNED
         self.rows = torch.zeros(len(value), capacity, end // 8, dtype=torch.int64, device=device)
-        self._upload = Upload(device)
-        self._host = torch.zeros(len(value), 0, end // 8, dtype=torch.int64)
-        self._host_fields: dict[str, np.ndarray] = {}
+        self._held = torch.zeros(len(value), min(self._HELD, capacity), end // 8, dtype=torch.int64)
+        self._held_fields = {name: field.numpy() for name, field in self.fields(self._held).items()}
+        self._columns: list[int] = []  # where they belong
         self._batch = torch.empty(0, end // 8, dtype=torch.int64, device=device)
         self._batch_fields: dict[str, torch.Tensor] = {}
+        self._exchange = Graphed(self._bring_and_fetch, device) if self.rows.is_cuda else self._bring_and_fetch
+
+    def _bring_and_fetch(
+        self, held: torch.Tensor, columns: torch.Tensor, index: torch.Tensor, batch: torch.Tensor
+    ) -> None:
+        device = self.rows.device
+        if len(columns):
+            self.rows.index_copy_(1, columns.to(device), held.to(device))
+        torch.index_select(self.rows.flatten(0, 1), 0, index.to(device), out=batch)
 
     def fields(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """Rows `[S, n, words]` as what they hold, `[S, n, ...]`: views."""
@@ -218,24 +232,35 @@ class _Words:
             for name, (place, dtype, shape) in self._places.items()
         }
 
-    def put(self, values: Mapping[str, np.ndarray], columns: slice | np.ndarray) -> None:
+    def put(self, values: Mapping[str, np.ndarray], columns: np.ndarray) -> None:
         """Store `[S, n, ...]` in these columns."""
-        count = values["reward"].shape[1]
-        if self._host.shape[1] != count:
-            self._host = torch.zeros(len(self.rows), count, self.rows.shape[2], dtype=torch.int64)
-            self._host_fields = {name: field.numpy() for name, field in self.fields(self._host).items()}
-        for name, field in self._host_fields.items():
-            field[...] = values[name]
-        self.rows[:, columns] = self._upload(self._host)
+        most = self._held.shape[1]
+        for start in range(0, len(columns), most):
+            some = columns[start : start + most]
+            if len(self._columns) + len(some) > most:
+                self.flush()
+            begin = len(self._columns)
+            for name, field in self._held_fields.items():
+                field[:, begin : begin + len(some)] = values[name][:, start : start + most]
+            self._columns += some.tolist()
+
+    def flush(self) -> None:
+        """Bring what is held to the device."""
+        held, columns = self._take_held()
+        self.rows.index_copy_(1, columns.to(self.rows.device), held.to(self.rows.device))
+
+    def _take_held(self) -> tuple[torch.Tensor, torch.Tensor]:
+        columns, self._columns = torch.tensor(self._columns, dtype=torch.int64), []
+        return self._held[:, : len(columns)], columns
 
     def take(self, index: np.ndarray) -> dict[str, torch.Tensor]:
         """What lies at places `[S, B]` of all seeds' rows, one after another; it is good until the next call."""
-        chosen = self._upload(index.reshape(-1))
-        if len(self._batch) != len(chosen):
-            self._batch = self._batch.new_empty(len(chosen), self.rows.shape[2])
+        if len(self._batch) != index.size:
+            self._batch = self._batch.new_empty(index.size, self.rows.shape[2])
+            lasting(self._batch)
             parts = self.fields(self._batch.unflatten(0, index.shape))
             self._batch_fields = {name: lasting(part) for name, part in parts.items()}
-        torch.index_select(self.rows.flatten(0, 1), 0, chosen, out=self._batch)
+        self._exchange(*self._take_held(), torch.from_numpy(index.reshape(-1)), self._batch)
         return dict(self._batch_fields)
 
 

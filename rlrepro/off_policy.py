@@ -11,6 +11,7 @@ import torch
 
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.distributions import UnitBox
+from rlrepro.graphs import of_host
 from rlrepro.memory import Replay
 from rlrepro.networks import (
     MLP,
@@ -25,7 +26,6 @@ from rlrepro.networks import (
 )
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack, Streams
-from rlrepro.upload import Upload
 
 
 class TargetClock:
@@ -73,12 +73,12 @@ class OffPolicy:
 
     STACKS: tuple[str, ...]
     PARTS: tuple[str, ...]
+    GRAPHED = ("gradient_step", "outputs")
     actor: Stack
 
     def __init__(self, setup: Setup, config: Any) -> None:
         self.config, self.setup = config, setup
         self.image = is_image(setup.observation_space)
-        self._upload = Upload(setup.device)
         self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
         times = config.learning_starts, config.train_every, config.gradient_steps
         self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
@@ -86,8 +86,12 @@ class OffPolicy:
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return obs if self.image else features(self.setup.observation_space, obs)
 
+    def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """What actions follow from, `[S, B, ...]`, for observations."""
+        raise NotImplementedError
+
     def _on_device(self, obs: np.ndarray) -> torch.Tensor:
-        return self._inputs(self._upload(obs))
+        return self._inputs(torch.from_numpy(obs).to(self.setup.device))
 
     def get_state(self) -> dict[str, Any]:
         return {
@@ -204,9 +208,11 @@ class DeterministicPolicy(BoxActions):
         """μ(s) in [-1, 1], `[S, B, A]`."""
         return torch.tanh(actor.actor(obs))
 
-    @torch.no_grad()
+    def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return self.policy(self.actor, self._inputs(obs))
+
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        return self.policy(self.actor, self._on_device(obs)).cpu().numpy()
+        return of_host(self.outputs, obs, self.setup.device)
 
     def _noisy(self, obs: np.ndarray, streams: Streams, std: float) -> np.ndarray:
         """μ(s) + N(0, std²), cut off at the bounds, in [-1, 1]."""

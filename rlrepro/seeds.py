@@ -101,37 +101,54 @@ class SteadyStreams(Streams):
     For a device: what is drawn for it would take as long as what it does with it. The numbers are those of `Streams`.
     """
 
-    _BLOCKS = 8  # of `Streams` in one of these
+    _BLOCKS = 32  # of `Streams` in one of these
 
     def __init__(self, seeds: Sequence[int], *purpose: str | int) -> None:
         super().__init__(seeds, *purpose)
         self._key = ""
-        self._ahead: list[Future[np.ndarray]] = []
+        self._ahead: tuple[np.ndarray, list[Future[None]]] | None = None
         self._threads = ThreadPoolExecutor(4, "streams")
 
     def _next(self, key: str, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> np.ndarray:
         if self._key not in ("", key):
             raise ValueError(f"steady streams give draws of one kind: {self._key}, not {key} too")
         self._key, size = key, (self._BLOCKS * size[0], *size[1:])
-        drawn = self._ahead or self._begin(size, draw)
-        block = np.stack([one.result() for one in drawn], axis=1)
-        self._ahead = self._begin(size, draw)
+        if self._ahead is None:
+            self._begin(size, draw)
+        block = self._finished()
+        assert block is not None
+        self._begin(size, draw)
         return block
 
-    def _begin(self, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> list[Future[np.ndarray]]:
-        return [self._threads.submit(draw, generator, size) for generator in self.generators]
+    def _begin(self, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> None:
+        kind = draw(self.generators[0], (0,)).dtype
+        block = np.empty((size[0], len(self.generators), *size[1:]), kind)
+
+        def fill(row: int) -> None:
+            block[:, row] = draw(self.generators[row], size)
+
+        self._ahead = block, [self._threads.submit(fill, row) for row in range(len(self.generators))]
+
+    def _finished(self) -> np.ndarray | None:
+        """The block that is drawn ahead, whole."""
+        if self._ahead is None:
+            return None
+        block, parts = self._ahead
+        for part in parts:
+            part.result()
+        return block
 
     def get_state(self) -> dict[str, Any]:
-        ahead = [one.result() for one in self._ahead]  # the generators have gone on by these
+        ahead = self._finished()  # by which the generators have gone on
         state = super().get_state()
-        if ahead:
-            state["blocks"] = {key: np.concatenate([rows, ahead], 1) for key, rows in state["blocks"].items()}
+        if ahead is not None:
+            rest = ahead.swapaxes(0, 1)
+            state["blocks"] = {key: np.concatenate([rows, rest], 1) for key, rows in state["blocks"].items()}
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        for one in self._ahead:
-            one.result()
-        self._ahead = []
+        self._finished()
+        self._ahead = None
         super().set_state(state)
 
 

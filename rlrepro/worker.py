@@ -116,6 +116,7 @@ def use_device(device: str) -> None:
         torch.set_num_threads(1)
         threadpool_limits(1)
         return
+    torch.backends.cudnn.allow_tf32 = False  # as of matrix products: convolutions in whole float32
     if not torch.cuda.is_available():
         raise Problem(f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu")
     index = int(device.partition(":")[2] or 0)

@@ -84,6 +84,11 @@ def plain_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Adam, "FUSED", False)
 
 
+def test_what_waits_for_nothing_is_captured() -> None:
+    captured = {case.id.partition("-")[0] for case in cases() if hasattr(case.values[0], "GRAPHED")}
+    assert captured == {case.id.partition("-")[0] for case in cases()} - {*WAITS}
+
+
 class OneDevice(TorchDispatchMode):
     """Refuses operations on tensors of two devices, as a GPU does: all but copies, and numbers on the host."""
 

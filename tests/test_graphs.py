@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_device import WAITS, built, cases, learns_once, transitions
+from test_device import built, cases, learns_once, transitions
 from torch.utils._pytree import tree_map
 
 from rlrepro import graphs
@@ -34,6 +34,12 @@ def graph_of(agent: Any) -> type[graphs.Graph]:
             agent.set_state(tree_map(lambda leaf: leaf.numpy() if isinstance(leaf, torch.Tensor) else leaf, held))
             return self.out
 
+        def buffer(self, like: torch.Tensor) -> torch.Tensor:
+            return torch.empty_like(like)
+
+        def wait(self) -> None:
+            """Nothing goes on after a replay."""
+
         def replay(self) -> None:
             inside = getattr(agent, agent.GRAPHED[0])._inside  # a GPU's replay calls no methods
             inside.now = True
@@ -46,10 +52,11 @@ def graph_of(agent: Any) -> type[graphs.Graph]:
     return OnHost
 
 
-@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
-def test_a_captured_update_is_the_update(
-    agent_class: Any, observation: Any, action: Any, request: pytest.FixtureRequest
-) -> None:
+GRAPHED = [case for case in cases() if hasattr(case.values[0], "GRAPHED")]
+
+
+@pytest.mark.parametrize(("agent_class", "observation", "action"), GRAPHED)
+def test_a_captured_update_is_the_update(agent_class: Any, observation: Any, action: Any) -> None:
     plain, captured = (built(agent_class, observation, action) for _ in range(2))
     graph, told = graph_of(captured), list[str]()
     graphs.capture(captured, "cpu", told.append, graph)
@@ -68,7 +75,7 @@ def test_a_captured_update_is_the_update(
         if replayed >= (3 if learns_once(plain) else 1) or learnt >= NUM_UPDATES:
             break
     assert not told
-    assert (graph.captured > 0) == (request.node.callspec.id.partition("-")[0] not in {*WAITS, "ppo_split"})
+    assert graph.captured > 0
     for name, value in plain.get_policy().items():
         torch.testing.assert_close(captured.get_policy()[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
@@ -138,8 +145,14 @@ def test_what_cannot_be_captured_runs_as_it_is_and_one_line_says_so() -> None:
         def capture(self, function: Any) -> Any:
             raise RuntimeError("operation not permitted when stream is capturing")
 
+        def buffer(self, like: torch.Tensor) -> torch.Tensor:
+            return torch.empty_like(like)
+
         def replay(self) -> None:
             pytest.fail("nothing was captured")
+
+        def wait(self) -> None:
+            """There is nothing."""
 
     sums, told = Sums(), list[str]()
     graphs.capture(sums, "cpu", told.append, Refuses)
@@ -162,7 +175,7 @@ def test_kinds_without_end_are_not_all_captured() -> None:
     assert graph.captured == 0 or graph.captured <= graphs.MOST_KINDS
 
 
-@pytest.mark.parametrize("cut", [0, 1, 20, 21, 50])
+@pytest.mark.parametrize("cut", [0, 1, 191, 192, 193, 400])
 def test_steady_streams_give_the_numbers_of_streams_whenever_they_are_saved(cut: int) -> None:
     seeds, shape = (3, 11), (100, 6)
     plain, steady = Streams(seeds, "noise"), SteadyStreams(seeds, "noise")
@@ -173,7 +186,7 @@ def test_steady_streams_give_the_numbers_of_streams_whenever_they_are_saved(cut:
     again.set_state(steady.get_state())
     as_plain = Streams(seeds, "noise")
     as_plain.set_state(steady.get_state())
-    for _ in range(80):
+    for _ in range(400):
         expected = plain.normal(*shape)
         for streams in (steady, again, as_plain):
             assert np.array_equal(streams.normal(*shape), expected)
