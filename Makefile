@@ -34,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" > $@ && rm .venv/.unfinished
 
-.PHONY: help setup train reproduce pages proofs calibrate test fuzz slow check benchmark lock clean .FORCE
+.PHONY: help setup train reproduce pages proofs calibrate test fuzz slow cuda check benchmark lock clean .FORCE
 .FORCE:
 
 help:  ## Lists these targets
@@ -67,6 +67,9 @@ test: $(READY)  ## Runs the tests; ARGS="-k ppo" picks some, WORKERS=0 runs them
 
 fuzz: $(READY)  ## Runs the tests that draw examples, on new ones
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 -m hypothesis --hypothesis-profile default $(ARGS)
+
+cuda: $(READY)  ## Runs the tests that need a CUDA device
+	$(BIN)/python -m pytest tests/test_cuda.py $(ARGS)
 
 slow: $(READY)  ## Runs the slow tests
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)

@@ -2,8 +2,8 @@
 
 An agent names in `GRAPHED` methods that are functions of their arguments and of what lies on the device (parameters,
 moments): they draw no random numbers, ask for no value, and change nothing else of the agent. The first calls of each
-kind run as they are, then one is captured, and from there on replayed: the same kernels on the same numbers, but that
-a float comes as a float32.
+kind run as they are, then one is captured, and from there on replayed: the same kernels on the same numbers. A float
+comes as a tensor of the device.
 
 Tensors and floats among the arguments may differ from call to call, the rest makes calls of another kind; so do other
 shapes. Tensors of the host are brought to the device by the graph itself. What is given back is a copy, and stays.
@@ -11,6 +11,7 @@ shapes. Tensors of the host are brought to the device by the graph itself. What 
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -55,8 +56,15 @@ class CudaGraph:
         self._graph, self._last = torch.cuda.CUDAGraph(), 0
 
     def capture(self, function: Callable[[], Any]) -> Any:
-        with torch.cuda.graph(self._graph):
-            return function()
+        gc.collect()
+        was_on = gc.isenabled()
+        gc.disable()  # to let go of an older graph in the midst of it would end the process
+        try:
+            with torch.cuda.graph(self._graph):
+                return function()
+        finally:
+            if was_on:
+                gc.enable()
 
     def buffer(self, like: torch.Tensor) -> torch.Tensor:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
@@ -127,8 +135,11 @@ class Graphed:
             captured.replay(inputs)
             return captured.given()
         self._inside.now = True
-        try:
-            return self.method(*args, **options)
+        try:  # with floats as the graph will have them, so that nothing tells the one from the other
+            own = iter(
+                [one if isinstance(one, torch.Tensor) else torch.tensor(one, device=self._device) for one in inputs]
+            )
+            return self.method(*_replaced(args, own), **_replaced(options, own))
         finally:
             self._inside.now = False
 
@@ -206,7 +217,8 @@ class _Captured:
         self._form, self._stacks = graph.capture(whole)
 
     def replay(self, inputs: list[torch.Tensor | float]) -> None:
-        self._graph.wait()  # it may still read what is to be written over
+        if any(host is not None for host in self._hosts):
+            self._graph.wait()  # it may still read what is to be written over
         self._fill(inputs)
         self._graph.replay()
 

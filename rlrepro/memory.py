@@ -369,7 +369,9 @@ def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[
 
     Each part of a minibatch has storage of its own, so that a seed's bits do not depend on where it stands.
     """
-    rows = torch.from_numpy(order + order.shape[1] * np.arange(len(order))[:, None]).to(parts[0].device)
+    rows = torch.from_numpy(order + order.shape[1] * np.arange(len(order))[:, None]).to(
+        parts[0].device, non_blocking=True
+    )
     for index in rows.split(size, 1):
         flat = index.reshape(-1)  # of the seeds' parts, one after another
         yield [part.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape) for part in parts]
