@@ -47,7 +47,11 @@ class Memory(Protocol):
         """Store one step `[S, N, ...]`."""
 
     def ready(self, step: int) -> Iterator[Transition]:
-        """The batches to learn from now: none, one or several. `step` counts env steps of one seed."""
+        """The batches to learn from now: none, one or several. `step` counts env steps of one seed.
+
+        A batch is good until the next one is asked for. A memory may have `early(step, count)` too, see
+        `rlrepro.memory.Replay`: the loop learns from what that gives while the environments take the coming step.
+        """
 
     def cut(self) -> None:
         """The episodes that were running are lost: nothing flows back over the last step stored."""

@@ -6,15 +6,19 @@ Numbers go through memory that all of them share, and words through pipes.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
 from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.plugins import find_env
@@ -84,8 +88,15 @@ class InProcesses:
         self._shared = _Shared(*layout)
         self._shares = np.array_split(np.arange(num), min(num_processes, num))
         self._place = {int(i): (k, j) for k, share in enumerate(self._shares) for j, i in enumerate(share)}
-        self._pipes, self._processes, self._bells = [], [], []
+        self._pipes: list[Any] = []
+        self._processes: list[Any] = []
+        self._bells: list[tuple[Any, Any]] = []
         self.learnt: tuple[np.ndarray, np.ndarray] | None = None
+        atexit.register(self.close)  # before multiprocessing's own way, which waits for them
+        with _without_ctrl_c():
+            self._begin(context, asked, layout)
+
+    def _begin(self, context: Any, asked: Asked, layout: tuple[Any, ...]) -> None:
         for worker, share in enumerate(self._shares):
             ours, theirs = context.Pipe()
             bells = context.Semaphore(0), context.Semaphore(0)  # for a step, and after it
@@ -154,6 +165,7 @@ class InProcesses:
         return obs
 
     def close(self) -> None:
+        atexit.unregister(self.close)
         for pipe in self._pipes:
             pipe.close()
         for process in self._processes:
@@ -185,9 +197,25 @@ class InProcesses:
         return given
 
 
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes that are started inside begin deaf to Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe: Any, bells: tuple[Any, Any]) -> None:
     """The main function of one of the processes: it does what it is told until its pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that trains closes the pipe
+    for number in (signal.SIGINT, signal.SIGTERM):  # the process that trains closes the pipe when it is done
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)  # as where an agent learns on the CPU
+    threadpool_limits(1)
     shared, (begin, over) = _Shared(*layout), bells
     envs: Singles | None = None
     while True:
@@ -209,7 +237,8 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
         if method == _STEP:
             shared.outcome[worker] = _BROKE if kind == _FAILED else value
         if method != _STEP or kind == _FAILED:
-            pipe.send(answer)
+            with contextlib.suppress(OSError):  # it is gone, as the next order tells
+                pipe.send(answer)
         if method == _STEP:
             over.release()
 
@@ -231,7 +260,7 @@ def _order(pipe: Any, begin: Any) -> tuple[str, tuple[Any, ...]]:
 
 def _step(envs: Singles, shared: _Shared, rows: slice) -> int:
     """One step of these rows, and whether anything but the environment's own rewards is to be learnt from."""
-    obs, reward, terminated, truncated = envs.step(shared.action()[rows], shared.active[rows])
+    obs, reward, terminated, truncated = envs.step(shared.action()[rows].copy(), shared.active[rows])
     shared.obs[rows], shared.reward[rows] = obs, reward
     shared.terminated[rows], shared.truncated[rows] = terminated, truncated
     shared.told_reward[rows], shared.told_end[rows] = envs.learnt or (reward, terminated)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -47,7 +48,8 @@ class Graph(Protocol):
 class CudaGraph:
     """Kernels and copies that are launched together.
 
-    Replays are counted, so that one wait for all of them is enough: to ask for each takes as long as to launch it.
+    Replays are counted, so that one wait for all of them is enough: to ask for each takes as long as to launch it. So
+    all of a process are of one device and stream.
     """
 
     _begun = _over = 0  # replays of all graphs, which come in one order
@@ -109,7 +111,7 @@ class Graphed:
         self,
         method: Method,
         device: str,
-        tell: Tell = lambda text: None,
+        tell: Tell = warnings.warn,
         inside: Inside | None = None,
         graph: type[Graph] = CudaGraph,
     ) -> None:
@@ -119,7 +121,7 @@ class Graphed:
         self._gave_up = False
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        if self._inside.now or self._gave_up:
+        if self._inside.now:
             return self.method(*args, **options)
         inputs: list[torch.Tensor | float] = []
         kind = torch.is_grad_enabled(), _kind((args, options), inputs)
@@ -130,7 +132,7 @@ class Graphed:
 
             return _Captured(function, inputs, self._device, self._graph())
 
-        captured = self._captured(kind, capture)
+        captured = None if self._gave_up else self._captured(kind, capture)
         if captured is not None:
             captured.replay(inputs)
             return captured.given()
@@ -172,6 +174,8 @@ class Graphed:
         self._inside.now = True
         try:
             captured = self._calls[kind] = capture()
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:  # what is captured is not run: nothing was done yet
             self._gave_up = True
             name = getattr(self.method, "__name__", "a method").replace("_", " ")

@@ -61,11 +61,14 @@ class Rollout:
             self._store[name][:, : self._filled] = array
 
 
+_NONE_EARLY: tuple[int, list[np.ndarray]] = -1, []
+
+
 class Replay:
     """The last `capacity` transitions of each seed, sampled uniformly: batches `[S, B, ...]`.
 
     Learns every `learn_every` env steps from `learning_starts` on, `num_batches` batches each time. Every seed
-    samples with its own stream.
+    samples with its own stream. On a device a batch is good until the next one.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class Replay:
         self._rows: dict[str, np.ndarray] = {}  # the same memory, as arrays on the host
         self._flat: dict[str, np.ndarray] = {}  # the same again, all seeds' transitions in one row
         self._words: _Words | None = None  # the same memory on a device
-        self._early: tuple[int, list[np.ndarray]] = -1, []  # a step, and the places of its batches that wait for it
+        self._early = _NONE_EARLY  # a step, and the places of its batches that wait for it
         self._next = 0  # where the next transition goes
         self._size = 0  # how many a seed holds
         self._added = 0  # how many the last step brought
@@ -111,7 +114,7 @@ class Replay:
         """`step` counts the env steps before those just added, so that N sub-environments make N updates due."""
         begun, waiting = self._early
         if begun == step:
-            self._early = -1, []
+            self._early = _NONE_EARLY
             for places in waiting:
                 yield as_transition(self._gather(places))
             return
@@ -122,9 +125,10 @@ class Replay:
         """Of the batches that `ready` will give after the coming step of `count` sub-environments, those without it.
 
         They are the same, earlier: a device can learn from them while the environments take that step. `ready` gives
-        the others. None on the host.
+        the others. None on the host, of a subclass that has a `ready` or `sample` of its own, or a second time.
         """
-        if self._words is None:
+        ours = type(self).sample is Replay.sample and type(self).ready is Replay.ready
+        if self._words is None or not ours or self._early[0] == step:
             return
         size, waiting = min(self._size + count, self.capacity), list[np.ndarray]()
         self._early = step, waiting
@@ -165,13 +169,20 @@ class Replay:
         if self._words is not None:
             self._words.flush()
         store = {name: rows[:, : self._size] for name, rows in self._store.items()}
-        return {
+        state = {
             "next": self._next, "size": self._size, "ended": self._ended, "store": store,
             "streams": self._streams.get_state(),
         }  # fmt: skip
+        begun, waiting = self._early
+        if begun >= 0:  # the step did not come about
+            state |= {"early": begun, "waiting": np.stack(waiting, 1) if waiting else None}
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._streams.set_state(state["streams"])
+        self._store, self._rows, self._flat, self._words = {}, {}, {}, None
+        waiting = state.get("waiting")
+        self._early = state.get("early", -1), [] if waiting is None else list(np.asarray(waiting).swapaxes(0, 1))
         if state.get("store"):
             self._allocate({name: np.asarray(rows) for name, rows in state["store"].items()})
             for name, rows in state["store"].items():

@@ -20,7 +20,7 @@ from rlrepro.normalise import NormalisedPolicy, Statistics
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
 from rlrepro.settings import Job
-from rlrepro.vector import VectorEnv, to_env
+from rlrepro.vector import EnvironmentFailed, VectorEnv, to_env
 
 Send = Callable[..., None]
 LAST_EPISODES = 100  # what `rollout/ep_rew_mean` averages over, as in Stable-Baselines3
@@ -304,10 +304,8 @@ class Recorder(Journal):
                     held = self.env.get_state()
                     checkpoint.check_plain(held)
                     env_state = held
-                except (
-                    snapshot.Unrestorable,
-                    checkpoint.NotPlain,
-                ) as error:  # it holds more than it did
+                # It holds more than it did, or is gone with the process that stepped it.
+                except (snapshot.Unrestorable, checkpoint.NotPlain, EnvironmentFailed) as error:
                     self.keeps_env_state = False
                     self.send("warn", text=f"{error}: a resume begins new episodes")
             state = {

@@ -149,10 +149,6 @@ class PrioritisedReplay(Replay):
         self._beta = linear(self.beta, 1.0, self.beta_steps, step)
         return super().ready(step)
 
-    def early(self, step: int, count: int) -> Iterator[Transition]:
-        """None: what the coming step brings is the likeliest of all."""
-        return iter(())
-
     def sample(self) -> Transition:
         parts = self._streams.uniform(self.batch_size) + np.arange(self.batch_size)
         places = self._tree.find(parts * (self._tree.total[:, None] / self.batch_size))

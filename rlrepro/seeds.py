@@ -101,7 +101,7 @@ class SteadyStreams(Streams):
     For a device: what is drawn for it would take as long as what it does with it. The numbers are those of `Streams`.
     """
 
-    _BLOCKS = 32  # of `Streams` in one of these
+    _LENGTH = 131_072  # numbers of a seed in a block: two of them are in each checkpoint
 
     def __init__(self, seeds: Sequence[int], *purpose: str | int) -> None:
         super().__init__(seeds, *purpose)
@@ -112,7 +112,7 @@ class SteadyStreams(Streams):
     def _next(self, key: str, size: tuple[int, ...], draw: Callable[..., np.ndarray]) -> np.ndarray:
         if self._key not in ("", key):
             raise ValueError(f"steady streams give draws of one kind: {self._key}, not {key} too")
-        self._key, size = key, (self._BLOCKS * size[0], *size[1:])
+        self._key, size = key, (max(1, self._LENGTH // math.prod(size[1:])), *size[1:])
         if self._ahead is None:
             self._begin(size, draw)
         block = self._finished()
@@ -415,6 +415,9 @@ class SGD:
     def step(self, learning_rate: Rate | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
         rate: Any = self.learning_rate if learning_rate is None else learning_rate
+        if active is None and isinstance(rate, torch.Tensor):
+            self._matrix.sub_(self._gradient * rate)
+            return
         if active is None:
             self._matrix.sub_(self._gradient, alpha=rate)
             return

@@ -27,7 +27,10 @@ _DERIVED = {
     "eval_every": ("a tenth of total_timesteps", _STEPS),
     "checkpoint_every": ("a tenth of total_timesteps", _STEPS),
     "processes": ("one a core", ("seeds", "seed", "device")),
-    "env_processes": ("of the cores beside a CUDA device", ("seeds", "seed", "device", "num_envs", "processes")),
+    "env_processes": (
+        "of the cores beside a CUDA device",
+        ("seeds", "seed", "device", "num_envs", "processes", "agent"),
+    ),
 }
 
 
@@ -263,7 +266,8 @@ def _resolve(
     pairs = len(seeds) * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
     env_processes = derive("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
     if env_processes > 1 and not alone:
-        raise Problem("--env-processes is for agents whose seeds train in one process: give --processes 1")
+        why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
+        raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
     tenth = max(num_envs, total // 10)
     return Settings(
         env=source.name,

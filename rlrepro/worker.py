@@ -38,12 +38,12 @@ from rlrepro.errors import (
     one_line,
 )
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins import EnvSource, find_agent, find_env
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.trainer import OneSeed, RecordedTraining, TrainerJournal, tell_finished
-from rlrepro.vector import VectorEnv
+from rlrepro.vector import Batch, VectorEnv
 
 # Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
 _BY_FLAG = {
@@ -107,14 +107,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def use_device(device: str) -> None:
-    """`Problem` where the device is not there; on the CPU, one thread, of torch's and of NumPy's BLAS.
+    """`Problem` where the device is not there; on the host one thread, of torch's and of NumPy's BLAS.
 
     The cores are taken by processes (Settings.processes), and with two threads MKL gives a lone seed other bits than
     one among several.
     """
+    torch.set_num_threads(1)
+    threadpool_limits(1)
     if device == "cpu":
-        torch.set_num_threads(1)
-        threadpool_limits(1)
         return
     torch.backends.cudnn.allow_tf32 = False  # as of matrix products: convolutions in whole float32
     if not torch.cuda.is_available():
@@ -122,6 +122,7 @@ def use_device(device: str) -> None:
     index = int(device.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
         raise Problem(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
+    torch.cuda.set_device(index)  # on which graphs are captured
 
 
 def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
@@ -131,10 +132,18 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     num = len(job.seeds) * settings.num_envs
     if settings.env_processes == 1 or source.is_batched:
-        batch = source.batch(num)
-    else:
-        asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
-        batch = InProcesses(asked, num, settings.env_processes)
+        return _prepare(job, send, source, source.batch(num))
+    asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
+    batch = InProcesses(asked, num, settings.env_processes)
+    try:
+        return _prepare(job, send, source, batch)
+    except BaseException:
+        batch.close()
+        raise
+
+
+def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> tuple[Agent, VectorEnv, Recorder]:
+    settings = job.settings
     space = batch.observation_space
     statistics = Statistics.wanted(settings, space, len(job.seeds))
     _check_observations(settings, space)
@@ -270,7 +279,8 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
         # The environment broke. The agent has learnt from its last whole step, and has drawn the action of the one
-        # that failed; the episodes that were running are lost with the environment.
+        # that failed; on a device it may have learnt from batches of that step, which the memory knows. The episodes
+        # that were running are lost with the environment.
         recorder.checkpoint(env.num_steps, env_lost=True)
         recorder.save_policy()
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
@@ -310,6 +320,8 @@ def _exit(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # closed, or in use where a signal came
             stream.flush()
+    with contextlib.suppress(Exception):  # semaphores, of processes of environments and of torch's compiler
+        multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
     os._exit(status)
 
 
@@ -343,9 +355,6 @@ def process_main(job: Job, pipe: Any) -> None:
     threading.Thread(target=watch, daemon=True).start()
     outcome = guarded(job, send)
     send("ended", error=outcome)
-    if job.settings.compile:
-        # What torch's compiler imports has semaphores, which os._exit would leave behind.
-        multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
     with lock:
         _exit(0)
 

@@ -9,15 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from test_device import STEPS, WAITS, built, cases, learns_once, transitions
+from test_device_memory import compare_memories
 
 from rlrepro import graphs, train
-from rlrepro.agent import Transition
-from rlrepro.memory import Replay
-from rlrepro.seeds import Streams
 
 torch.backends.cudnn.allow_tf32 = False  # as in a run
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -76,26 +73,7 @@ def test_updates_wait_for_nothing(
 
 
 def test_memory_on_the_device_gives_what_that_on_the_host_gives() -> None:
-    generator = np.random.default_rng(0)
-    memories = [Replay(Streams((1, 2), "replay"), 50, 8, 20, 1, 1, device) for device in ("cpu", "cuda")]
-    compared = 0
-    for step in range(0, 400, 4):
-        obs, next_obs = generator.normal(size=(2, 2, 4, 3)).astype(np.float32)
-        ends = generator.random((2, 2, 4)) < 0.1
-        transition = Transition(obs, generator.integers(0, 5, (2, 4)), obs[..., 0].astype(float), next_obs, *ends,
-                                {"image": generator.integers(0, 255, (2, 4, 5, 5, 2)).astype(np.uint8)})  # fmt: skip
-        early = [[part.clone() for part in (*b[:-1], b.extras["image"])] for b in memories[1].early(step, 4)]
-        assert not list(memories[0].early(step, 4))
-        for memory in memories:
-            memory.add(transition)
-        here = [[*b[:-1], b.extras["image"]] for b in memories[0].ready(step)]
-        there = early + [[part.clone() for part in (*b[:-1], b.extras["image"])] for b in memories[1].ready(step)]
-        assert len(here) == len(there)
-        for one, other in zip(here, there, strict=True):
-            for part, expected in zip(other, one, strict=True):
-                assert torch.equal(part.cpu(), expected)
-            compared += 1
-    assert compared > 300
+    assert compare_memories("cuda") > 300
 
 
 BRIEF = ["--env", "Pendulum-v1", "--seeds", "2", "--processes", "1", "--total-timesteps", "1200", "--eval-every", "0",

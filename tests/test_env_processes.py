@@ -40,6 +40,22 @@ class Told(gymnasium.Env):
         self.count += 1
         told = {"learn": (-1.0, self.count % 2 == 0)} if self.count % 3 == 0 else {}
         return self.obs(), float(action), self.count >= 7, False, told
+
+
+class Keeps(gymnasium.Env):
+    \"\"\"Pays how far the action is from the one before, which it keeps as it was given.\"\"\"
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,), "float32")
+    action_space = gymnasium.spaces.Box(-2, 2, (1,), "float32")
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.last = self.action_space.low
+        return self.observation_space.high, {}
+
+    def step(self, action):
+        reward, self.last = float(abs(action - self.last).sum()), action
+        return self.observation_space.high, reward, False, False, {}
 """
 
 
@@ -52,7 +68,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def batches(told: str) -> Iterator[dict[str, tuple[Singles, InProcesses]]]:
-    asked = {"told": Asked(told, {}, ()), "pendulum": Asked("Pendulum-v1", {"g": 9.0}, ("FlattenObservation",))}
+    keeps = told.replace(":Told", ":Keeps")
+    asked = {
+        "told": Asked(told, {}, ()),
+        "keeps": Asked(keeps, {}, ()),
+        "pendulum": Asked("Pendulum-v1", {"g": 9.0}, ("FlattenObservation",)),
+    }
     made = {name: (Singles(find_env(*one).make, NUM), InProcesses(one, NUM, 2)) for name, one in asked.items()}
     yield made
     for _, batch in made.values():
@@ -63,7 +84,7 @@ def actions(name: str, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 3, NUM) if name == "told" else rng.uniform(-2, 2, (NUM, 1)).astype(rng.choice(["f4", "f8"]))
 
 
-@pytest.mark.parametrize("name", ["told", "pendulum"])
+@pytest.mark.parametrize("name", ["told", "keeps", "pendulum"])
 def test_steps_resets_and_states_are_those_of_one_process(name: str, batches: Any) -> None:
     here, there = batches[name]
     rng = np.random.default_rng(0)
@@ -114,6 +135,49 @@ def test_a_process_that_is_gone_is_told_by_its_first_environment(told: str) -> N
     assert failure.value.index == 2
     batch.close()
     assert not any(process.is_alive() for process in batch._processes)
+
+
+def test_a_signal_to_all_processes_ends_none_of_those_with_environments(told: str) -> None:
+    batch = InProcesses(Asked(told, {}, ()), 4, 2)
+    batch.reset(np.arange(4), [0] * 4)  # by then they do not listen
+    for process in batch._processes:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(process.pid, number)
+    assert batch.step(np.zeros(4, np.int64))[1].tolist() == [0.0] * 4
+    batch.close()
+    assert [process.exitcode for process in batch._processes] == [0, 0]
+
+
+DIES = """
+import os, signal, gymnasium
+
+class Dies(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,), "float32")
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self.observation_space.high, {}
+
+    def step(self, action):
+        self.count += 1
+        if self.count == 100 and not os.path.exists(__file__ + ".died"):
+            open(__file__ + ".died", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.observation_space.high, 1.0, False, self.count >= 200, {}
+"""
+
+
+def test_a_run_whose_environments_die_keeps_what_it_learnt_and_goes_on(runs: Runs, tmp_path: Path) -> None:
+    file = tmp_path / "dies.py"
+    file.write_text(DIES)
+    outcome = runs.begin("r", "--env", f"{file}:Dies", "--agent", "random", "--seeds", "4", "--processes", "1",
+                         "--env-processes", "2", "--total-timesteps", "400", "--num-envs", "1", "--no-check-env",
+                         "--final-eval-episodes", "1")  # fmt: skip
+    assert "ended with the process that stepped it (seed " in outcome.problem
+    assert "env step 99" in outcome.problem, outcome.problem
+    assert runs.resume("r").status == 0
 
 
 def test_a_run_is_the_same_to_the_byte_and_goes_on_in_other_processes(runs: Runs) -> None:
