@@ -157,6 +157,7 @@ class SAC(BoxActions):
         return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """`policy_outputs` for observations."""
         return self.policy_outputs(self._inputs(obs))
 
     def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:

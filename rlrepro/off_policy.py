@@ -209,6 +209,7 @@ class DeterministicPolicy(BoxActions):
         return torch.tanh(actor.actor(obs))
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """μ(s) in [-1, 1]."""
         return self.policy(self.actor, self._inputs(obs))
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
