@@ -23,8 +23,9 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import GaussianNoise, OrnsteinUhlenbeck
 from rlrepro.off_policy import DeterministicPolicy
-from rlrepro.seeds import Stack, Streams, descend
+from rlrepro.seeds import Stack, descend
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
+from rlrepro.streams import Streams
 from rlrepro.targets import td_target
 
 PAPER = "paper: Section 7"

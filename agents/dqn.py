@@ -28,8 +28,8 @@ from torch.nn import functional
 from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep, PrioritisedReplay
-from rlrepro.seeds import Streams
 from rlrepro.sources import CLEANRL
+from rlrepro.streams import Streams
 from rlrepro.targets import td_target
 from rlrepro.value_networks import of_action, value_network
 

@@ -24,8 +24,9 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
 from rlrepro.schedules import linear, rollout_began
-from rlrepro.seeds import Adam, Streams, clip_by_norm
+from rlrepro.seeds import Adam, clip_by_norm
 from rlrepro.sources import CLEANRL, DETAIL, ZOO
+from rlrepro.streams import Streams
 from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
 
 

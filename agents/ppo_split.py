@@ -22,8 +22,9 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.seeds import Adam, Streams, descend
+from rlrepro.seeds import Adam, descend
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, TORCH
+from rlrepro.streams import Streams
 from rlrepro.targets import approx_kl, clipped_surrogate, explained_variance, normalised
 
 BUILDER = f"{MUSHROOM} PPOBuilder.default"

@@ -26,8 +26,9 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches
 from rlrepro.networks import fan_in_uniform, orthogonal
 from rlrepro.schedules import linear, rollout_began
-from rlrepro.seeds import Adam, RAdam, Stack, Streams, descend
+from rlrepro.seeds import Adam, RAdam, Stack, descend
 from rlrepro.sources import CLEANRL
+from rlrepro.streams import Streams
 from rlrepro.targets import lambda_return
 from rlrepro.value_networks import ValueNetwork, of_action
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.seeds import Streams
 from rlrepro.sources import CONSTANT_STEP_SIZE
+from rlrepro.streams import Streams
 from rlrepro.tabular import Tabular, epsilon_greedy, one_env
 
 

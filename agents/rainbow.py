@@ -23,8 +23,8 @@ import torch
 from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
 from rlrepro.replay import NStep
-from rlrepro.seeds import Streams
 from rlrepro.sources import CLEANRL
+from rlrepro.streams import Streams
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import ValueNetwork, of_action
 

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 
 class Forget:

@@ -33,8 +33,9 @@ from rlrepro.distributions import SquashedGaussian
 from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, num_features, xavier_uniform
 from rlrepro.off_policy import BoxActions, Temperature
-from rlrepro.seeds import Adam, Stack, Streams, descend, streams_for
+from rlrepro.seeds import Adam, Stack, descend
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
+from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, soft_value, td_target
 
 PAPER = "paper: Table 1"

@@ -30,8 +30,9 @@ from rlrepro.distributions import Categorical
 from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
-from rlrepro.seeds import Adam, Stack, Streams, descend
+from rlrepro.seeds import Adam, Stack, descend
 from rlrepro.sources import CLEANRL, TORCH
+from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 from rlrepro.value_networks import of_action
 

@@ -26,8 +26,9 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.networks import Ensemble
 from rlrepro.off_policy import DeterministicPolicy
-from rlrepro.seeds import Stack, Streams, descend, streams_for
+from rlrepro.seeds import Stack, descend
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, SB3, ZOO
+from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, td_target
 
 AUTHORS = "code: sfujim/TD3@34770cc"

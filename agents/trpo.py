@@ -29,8 +29,9 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.seeds import Adam, Streams, descend
+from rlrepro.seeds import Adam, descend
 from rlrepro.sources import SB3_CONTRIB, ZOO
+from rlrepro.streams import Streams
 from rlrepro.targets import explained_variance, normalised
 
 CODE = f"{SB3_CONTRIB}/trpo/trpo.py"

@@ -16,7 +16,8 @@ from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
 from rlrepro.replay import PrioritisedReplay
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Network, Stack, Streams, descend
+from rlrepro.seeds import Adam, Network, Stack, descend
+from rlrepro.streams import Streams
 
 
 class ActionValues:

@@ -26,7 +26,8 @@ from rlrepro.networks import (
     orthogonal,
     xavier_uniform,
 )
-from rlrepro.seeds import Stack, Streams
+from rlrepro.seeds import Stack
+from rlrepro.streams import Streams
 from rlrepro.targets import gae
 
 

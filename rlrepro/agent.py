@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from rlrepro.seeds import Streams
+    from rlrepro.streams import Streams
 
 Metrics = Mapping[str, "torch.Tensor"]
 

@@ -16,7 +16,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from rlrepro.agent import UnsupportedSpace
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 
 class Categorical:

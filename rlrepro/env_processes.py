@@ -11,13 +11,13 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from threadpoolctl import threadpool_limits
 
 from rlrepro.errors import Problem, close_quietly, one_line
@@ -214,8 +214,9 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
     """The main function of one of the processes: it does what it is told until its pipe closes."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the process that trains closes the pipe when it is done
         signal.signal(number, signal.SIG_IGN)
-    torch.set_num_threads(1)  # as where an agent learns on the CPU
-    threadpool_limits(1)
+    threadpool_limits(1)  # as in the process that trains
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     shared, (begin, over) = _Shared(*layout), bells
     envs: Singles | None = None
     while True:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed, Problem
-from rlrepro.seeds import Streams, env_seed
+from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
 
 LONG_EPISODE = 100_000  #: env steps; an evaluation warns of an episode that lasts so long

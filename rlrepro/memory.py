@@ -13,7 +13,7 @@ import torch
 
 from rlrepro.agent import Transition
 from rlrepro.graphs import Graphed, lasting
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 _FIELDS = Transition._fields[:-1]
 

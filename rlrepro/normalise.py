@@ -24,8 +24,8 @@ from gymnasium.spaces import Box
 from rlrepro.agent import Policy, Transition
 from rlrepro.errors import Problem
 from rlrepro.networks import is_image
-from rlrepro.seeds import Streams
 from rlrepro.settings import Settings
+from rlrepro.streams import Streams
 from rlrepro.vector import Batch, VectorEnv
 
 EPSILON = 1e-8

@@ -25,7 +25,8 @@ from rlrepro.networks import (
     uniform,
 )
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack, Streams
+from rlrepro.seeds import Adam, Stack
+from rlrepro.streams import Streams
 
 
 class TargetClock:

@@ -412,7 +412,7 @@ def film(
     """
     import gymnasium
 
-    from rlrepro.seeds import Streams, env_seed
+    from rlrepro.streams import Streams, env_seed
 
     env = source.make(render_mode="rgb_array")
     try:

@@ -265,7 +265,9 @@ def _resolve(
     alone = stackable and processes == 1
     pairs = len(seeds) * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
     env_processes = derive("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
-    if env_processes > 1 and not alone:
+    if env_processes == 1:
+        sources.pop("env_processes", None)  # as it is without the setting
+    elif not alone:
         why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
         raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
     tenth = max(num_envs, total // 10)

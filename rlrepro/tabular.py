@@ -17,7 +17,7 @@ import torch
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 
 class LastStep:

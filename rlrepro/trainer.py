@@ -23,8 +23,8 @@ from rlrepro.errors import EvaluationFailed, RunStopped, close_quietly, one_line
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
-from rlrepro.seeds import Streams, env_seed
 from rlrepro.settings import Job
+from rlrepro.streams import Streams, env_seed
 
 
 class OneSeed:

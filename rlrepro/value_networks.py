@@ -30,7 +30,8 @@ from rlrepro.networks import (
     num_features,
     padded,
 )
-from rlrepro.seeds import Bound, Network, Streams
+from rlrepro.seeds import Bound, Network
+from rlrepro.streams import Streams
 
 
 def value_network(

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 from rlrepro import snapshot
 from rlrepro.agent import Transition
 from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_of
-from rlrepro.seeds import env_seed
+from rlrepro.streams import env_seed
 
 
 class Batch(Protocol):

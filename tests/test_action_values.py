@@ -12,7 +12,7 @@ import torch
 from rlrepro.agent import Setup
 from rlrepro.agents import c51, dqn, pqn, qrdqn
 from rlrepro.agents.ppo import PPO
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 from rlrepro.value_networks import of_action
 
 SEEDS, BATCH, ACTIONS = (1, 2), 4000, 4

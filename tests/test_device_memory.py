@@ -12,7 +12,7 @@ from rlrepro.agent import Transition
 from rlrepro.checkpoint import as_loaded
 from rlrepro.memory import Replay
 from rlrepro.replay import PrioritisedReplay
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 SEEDS, NUM_ENVS = (1, 2), 4
 DEVICE = "cpu:0"  # which is not "cpu": what is on it is brought there

@@ -15,7 +15,7 @@ from test_device import built, cases, learns_once, transitions
 from torch.utils._pytree import tree_map
 
 from rlrepro import graphs
-from rlrepro.seeds import SteadyStreams, Streams
+from rlrepro.streams import SteadyStreams, Streams
 
 NUM_UPDATES = graphs.WARM_UP + 4
 

@@ -16,7 +16,7 @@ from rlrepro.agent import Setup, Transition
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.record import read_rows
-from rlrepro.seeds import Streams, env_seed
+from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import Batch, Singles, VectorEnv
 from tests.conftest import Runs
 

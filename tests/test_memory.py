@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rlrepro.agent import Memory, Transition
 from rlrepro.checkpoint import join, load, save, split
 from rlrepro.memory import Episodes, Replay, Rollout
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 SEEDS = (5, 0, 123)
 PROPERTY = settings(deadline=None, derandomize=True)

@@ -25,8 +25,8 @@ from rlrepro.normalise import Moments, NormalisedEnv, NormalisedPolicy, Statisti
 from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
-from rlrepro.seeds import Streams, env_seed
 from rlrepro.settings import Settings
+from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import Batch, Singles
 from tests.conftest import BRIEF, Command, Runs
 
@@ -401,7 +401,15 @@ def test_a_settings_file_from_before_these_settings_is_read_as_it_was(runs: Runs
     folder = runs.finish("r", *PPO, "--seeds", "1")
     text = (folder / "settings.json").read_text()
     values = json.loads(text)
-    for name in ("normalise_obs", "normalise_reward", "eval_deterministic", "stackable", "compile", "frames_per_step"):
+    for name in (
+        "normalise_obs",
+        "normalise_reward",
+        "eval_deterministic",
+        "stackable",
+        "compile",
+        "env_processes",
+        "frames_per_step",
+    ):
         del values[name]
     old = json.dumps(values, indent=2) + "\n"
     was, now = Settings.from_json(old, "old"), Settings.from_json(text, "new")

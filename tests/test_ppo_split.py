@@ -14,7 +14,8 @@ from torch import nn
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.agents.ppo_split import PPOSplit
 from rlrepro.networks import xavier_uniform
-from rlrepro.seeds import Stack, Streams
+from rlrepro.seeds import Stack
+from rlrepro.streams import Streams
 from tests.agreement import close
 
 SEEDS = (1, 2, 3)

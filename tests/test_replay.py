@@ -14,7 +14,7 @@ from rlrepro.agent import Transition
 from rlrepro.checkpoint import join, load, save, split
 from rlrepro.memory import Rollout
 from rlrepro.replay import NStep, PrioritisedReplay, Replay, SumTree
-from rlrepro.seeds import Streams
+from rlrepro.streams import Streams
 
 SEEDS = (5, 0, 123)
 GAMMA = 0.9

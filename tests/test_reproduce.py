@@ -243,7 +243,7 @@ class Crashes(CartPoleEnv):
 def test_a_crashed_seed_takes_no_other_with_it_and_is_counted(make: Make, tmp_path: Path) -> None:
     import gymnasium
 
-    from rlrepro.seeds import env_seed
+    from rlrepro.streams import env_seed
 
     starts = []
     for seed in range(3):

@@ -31,8 +31,9 @@ from rlrepro.agent import Setup
 from rlrepro.networks import image_network
 from rlrepro.plugins import find_agent, variants
 from rlrepro.record import RunFolder, read_rows
-from rlrepro.seeds import Stack, env_seed
+from rlrepro.seeds import Stack
 from rlrepro.settings import Settings, parse_train
+from rlrepro.streams import env_seed
 from tests.conftest import Command, Runs
 
 SEED = 3

@@ -130,6 +130,7 @@ def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path
         "final_eval_episodes": ("--final-eval-episodes", "14", 14),
         "checkpoint_every": ("--checkpoint-every", "0", 0),
         "processes": ("--processes", "2", 2),
+        "env_processes": ("--env-processes", "2", 2),
         "capture_video": ("--capture-video", "", True),
         "check_env": ("--no-check-env", "", False),
         "compile": ("--compile", "", True),

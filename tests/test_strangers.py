@@ -22,8 +22,8 @@ from rlrepro.contract import check_contract, check_state
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
-from rlrepro.seeds import Streams
 from rlrepro.settings import parse_train
+from rlrepro.streams import Streams
 from tests.conftest import Runs
 
 STRANGERS = """

@@ -16,7 +16,8 @@ from rlrepro.agent import Setup, Transition
 from rlrepro.agents import c51, dqn, qrdqn, rainbow, sac_discrete
 from rlrepro.memory import Replay
 from rlrepro.off_policy import TargetClock
-from rlrepro.seeds import Stack, Streams
+from rlrepro.seeds import Stack
+from rlrepro.streams import Streams
 
 TIMING = {"target_every": 3, "train_every": 4, "gradient_steps": 2, "learning_starts": 5, "tau": 0.25}
 

@@ -20,7 +20,7 @@ from rlrepro.contract import check_contract, check_wrappers
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.importing import installed
 from rlrepro.plugins import find_env
-from rlrepro.seeds import env_seed
+from rlrepro.streams import env_seed
 from rlrepro.trainer import RecordedEnv
 from rlrepro.vector import Batch, Singles, VectorEnv, check_actions, to_env
 
