@@ -72,9 +72,11 @@ class InProcesses:
         close_quietly(one)
         space: Any = self.observation_space
         example, action_shape = np.zeros(space.shape or (), space.dtype), self.action_space.shape or ()
+        if not example.nbytes:
+            raise Problem(f"{asked.name} has observations without numbers")
         context = get_context("spawn")
         memory = {
-            "obs": context.RawArray("b", max(1, num * example.nbytes)),
+            "obs": context.RawArray("b", num * example.nbytes),
             "action": context.RawArray("b", max(1, num * math.prod(action_shape) * _LARGEST)),
             "reward": context.RawArray("d", num),
             "told_reward": context.RawArray("d", num),
@@ -82,8 +84,6 @@ class InProcesses:
             "dtype": context.RawArray("c", 16),
             "outcome": context.RawArray("b", num),
         }
-        if not example.nbytes:
-            raise Problem(f"{asked.name} has observations without numbers")
         layout = memory, num, example, action_shape
         self._shared = _Shared(*layout)
         self._shares = np.array_split(np.arange(num), min(num_processes, num))

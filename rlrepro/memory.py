@@ -101,12 +101,12 @@ class Replay:
         count = self._added = values["reward"].shape[1]
         self._ended = transition.terminated | transition.truncated
         start, end = self._next, self._next + count
-        whole = end <= self.capacity
-        columns: Any = slice(start, end) if whole else np.arange(start, end) % self.capacity
         if self._words is not None:
             self._words.put(values, np.arange(start, end) % self.capacity)
-        for name, rows in self._rows.items():
-            rows[:, columns] = values[name]
+        else:
+            columns: Any = slice(start, end) if end <= self.capacity else np.arange(start, end) % self.capacity
+            for name, value in values.items():
+                self._rows[name][:, columns] = value
         self._next = end % self.capacity
         self._size = min(self._size + count, self.capacity)
 

@@ -24,8 +24,12 @@ NUM_UPDATES = graphs.WARM_UP + 3
 
 @pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
 def test_updates_are_those_of_the_cpu(agent_class: Any, observation: Any, action: Any) -> None:
-    """Some of them replayed: parameters to 1 % of their norm, since Adam makes whole steps of small differences."""
+    """Some of them replayed: parameters to 1e-3 of the largest.
+
+    On images to 1 % of their norm: many gradients are nearly nothing there, and Adam makes whole steps of them.
+    """
     here, there = (built(agent_class, observation, action, device) for device in ("cpu", "cuda"))
+    is_image = len(observation.shape) == 3
     told: list[str] = []
     graphs.capture(there, "cuda", told.append)
     learnt = 0
@@ -37,23 +41,28 @@ def test_updates_are_those_of_the_cpu(agent_class: Any, observation: Any, action
         for expected, batch in zip(here.memory.ready(step), there.memory.ready(step), strict=True):
             metrics, found = here.update(expected, step), there.update(batch, step)
             for tag, value in metrics.items():
-                if tag != "losses/explained_variance":  # a ratio of what may be nearly nothing
-                    torch.testing.assert_close(found[tag].cpu(), value, rtol=1e-2, atol=1e-3, equal_nan=True, msg=tag)
+                if is_image and tag == "losses/explained_variance":  # a ratio of what may be nearly nothing
+                    continue
+                torch.testing.assert_close(found[tag].cpu(), value, rtol=1e-2, atol=1e-3, equal_nan=True, msg=tag)
             learnt += 1
         if learnt >= (NUM_UPDATES if learns_once(there) else 2):
             break
     assert not told
     for name, value in here.get_policy().items():
-        distance = torch.linalg.vector_norm(there.get_policy()[name].cpu() - value)
-        assert distance <= 1e-2 * torch.linalg.vector_norm(value) + 1e-6, name
+        found = there.get_policy()[name].cpu()
+        if is_image:
+            distance = torch.linalg.vector_norm(found - value)
+            assert distance <= 1e-2 * torch.linalg.vector_norm(value) + 1e-6, name
+        else:
+            largest = max(1.0, float(value.abs().max()))
+            torch.testing.assert_close(found, value, rtol=0.0, atol=1e-3 * largest, msg=name)
 
 
-@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
-def test_updates_wait_for_nothing(
-    agent_class: Any, observation: Any, action: Any, request: pytest.FixtureRequest
-) -> None:
-    if request.node.callspec.id.partition("-")[0] in WAITS:
-        pytest.skip("it asks for values: see WAITS")
+WAIT_FOR_NOTHING = [case for case in cases() if case.id.partition("-")[0] not in WAITS]
+
+
+@pytest.mark.parametrize(("agent_class", "observation", "action"), WAIT_FOR_NOTHING)
+def test_updates_wait_for_nothing(agent_class: Any, observation: Any, action: Any) -> None:
     here, there = (built(agent_class, observation, action, device) for device in ("cpu", "cuda"))
     graphs.capture(there, "cuda", pytest.fail)
     learnt = 0
