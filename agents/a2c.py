@@ -15,8 +15,6 @@ itself. Means over the batch and c are theirs too: Algorithm S3 sums, and its c 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -24,7 +22,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.schedules import linear, rollout_began
+from rlrepro.schedules import annealed
 from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
 from rlrepro.sources import MUSHROOM, SB3, ZOO
 from rlrepro.targets import explained_variance, normalised
@@ -39,6 +37,7 @@ class A2C(ActorCritic):
 
     LOSSES = ("loss",)
     GRAPHED = ("gradient_step", "outputs")
+    STATE = ("optimiser", "critic_optimiser")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -103,8 +102,11 @@ class A2C(ActorCritic):
         super().__init__(setup, *networks, separate=config.separate)
         self.config = config
         self.optimiser = self._optimiser(self.stack, config.learning_rate, config.eps)
-        if config.separate:
-            self.critic_optimiser = self._optimiser(self.critic_stack, config.value_learning_rate, config.value_eps)
+        self.critic_optimiser = (
+            self._optimiser(self.critic_stack, config.value_learning_rate, config.value_eps)
+            if config.separate
+            else None
+        )
         self.memory = Rollout(config.num_steps, setup.device)
 
     def _optimiser(self, stack: Stack, learning_rate: float, eps: float) -> Adam | RMSProp:
@@ -114,10 +116,8 @@ class A2C(ActorCritic):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a rollout `[S, T, N, ...]`."""
-        config, fraction_left = self.config, 1.0
-        if config.anneal:
-            began = rollout_began(step, self.setup.num_envs, config.num_steps)
-            fraction_left = linear(1.0, 0.0, self.setup.total_timesteps, began)
+        config = self.config
+        fraction_left = annealed(1.0, self.setup, config.num_steps, step) if config.anneal else 1.0
         metrics = self.gradient_step(batch, fraction_left)
         rate = torch.full((self.setup.num_seeds,), fraction_left * config.learning_rate)
         return {**metrics, "charts/learning_rate": rate}
@@ -132,7 +132,7 @@ class A2C(ActorCritic):
         if config.max_grad_norm:
             clip_by_norm(self.stack.gradient, config.max_grad_norm)
         self.optimiser.step(fraction_left * config.learning_rate)
-        if config.separate:
+        if self.critic_optimiser is not None:
             self.critic_optimiser.step(fraction_left * config.value_learning_rate)
         return metrics
 
@@ -155,15 +155,3 @@ class A2C(ActorCritic):
             "losses/entropy": mean_entropy.detach(),
             "losses/explained_variance": explained_variance(old_value, value_target),
         }
-
-    def get_state(self) -> dict[str, Any]:
-        state = {**super().get_state(), "optimiser": self.optimiser.get_state()}
-        if self.config.separate:
-            state["critic_optimiser"] = self.critic_optimiser.get_state()
-        return state
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.optimiser.set_state(state["optimiser"])
-        if self.config.separate:
-            self.critic_optimiser.set_state(state["critic_optimiser"])

@@ -36,7 +36,7 @@ BUILDER = f"{MUSHROOM} DDPGBuilder.default"
 class DDPG(DeterministicPolicy):
     """DDPG for bounded Box actions, on vectors."""
 
-    PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "noise")
+    STATE = ("noise",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -147,10 +147,10 @@ class DDPG(DeterministicPolicy):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critic on a batch `[S, B, ...]`, then of the actor, then the targets."""
-        self._num_updates += 1
-        improve = self._num_updates % self.config.policy_delay == 0
+        self.num_updates += 1
+        improve = self.num_updates % self.config.policy_delay == 0
         metrics = self.gradient_step(batch, self._rate(step), improve=improve)
-        self._actor_loss = metrics.setdefault("losses/actor_loss", self._actor_loss)
+        self.last_actor_loss = metrics.setdefault("losses/actor_loss", self.last_actor_loss)
         return metrics
 
     def gradient_step(self, batch: Transition, rate: float, *, improve: bool) -> dict[str, torch.Tensor]:

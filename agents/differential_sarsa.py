@@ -10,8 +10,6 @@ A task that terminates is not one of these: what follows a terminal state is nev
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +21,8 @@ from rlrepro.tabular import DrawnAhead, one_env
 
 class DifferentialSarsa(DrawnAhead):
     """Average-reward Sarsa for tasks that go on; a clock may cut them into episodes."""
+
+    STATE = ("average_reward",)
 
     value_of = None  # type: ignore[assignment]  # its values are relative to R̄, and not discounted
 
@@ -50,10 +50,3 @@ class DifferentialSarsa(DrawnAhead):
             self.average_reward = self.average_reward + self.config.average_step_size * error
         average = torch.from_numpy(self.average_reward)
         return self.metrics(error, self.first_values().max(-1)) | {"values/average_reward": average}
-
-    def get_state(self) -> dict[str, Any]:
-        return super().get_state() | {"average_reward": self.average_reward}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.average_reward = np.array(state["average_reward"])

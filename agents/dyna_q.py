@@ -12,8 +12,6 @@ where the book draws a state and then one of its actions: the same once every ac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +23,8 @@ from rlrepro.tabular import Tabular, one_env
 
 class DynaQ(Tabular):
     """Q-learning from real steps and from `planning_steps` remembered ones after each."""
+
+    STATE = ("model", "known", "num_known", "draws")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -87,14 +87,3 @@ class DynaQ(Tabular):
             pair = self.rows, state, action
             reward, next_state, terminated = (self.model[name][pair] for name in ("reward", "next_state", "terminated"))
             self._learn(state, action, reward, next_state, terminated)
-
-    def get_state(self) -> dict[str, Any]:
-        own = {"model": dict(self.model), "known": self.known, "num_known": self.num_known}
-        return super().get_state() | own | {"draws": self.draws.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        for name, table in self.model.items():
-            table[...] = state["model"][name]
-        self.known, self.num_known = np.array(state["known"]), np.array(state["num_known"])
-        self.draws.set_state(state["draws"])

@@ -6,7 +6,8 @@ N actors collect T steps each; then K epochs of minibatches maximise
 
 with r = π(a|s) / π_old(a|s), A the advantages (GAE, eq. 11 and 12: `rlrepro.targets.gae`), V_target = A + V_old, and
 the policy's entropy H. The first term is `rlrepro.targets.clipped_surrogate`. `value_coef` weighs half the squared
-error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut.
+error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut,
+unless `truncated_as_terminated`, as in code from before Gymnasium told the two apart, and CleanRL's still.
 
 The details that the paper leaves open follow Huang et al. (2022), "The 37 Implementation Details of Proximal Policy
 Optimization"; its four details outside the 37 are cited as "auxiliary".
@@ -15,16 +16,14 @@ Optimization"; its four details outside the 37 are cited as "auxiliary".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
-from rlrepro.schedules import linear, rollout_began
-from rlrepro.seeds import Adam, clip_by_norm
+from rlrepro.schedules import annealed
+from rlrepro.seeds import Adam, descend
 from rlrepro.sources import CLEANRL, DETAIL, ZOO
 from rlrepro.streams import Streams
 from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
@@ -35,6 +34,7 @@ class PPO(ActorCritic):
 
     LOSSES: tuple[str, ...] = ("loss",)
     GRAPHED = ("gradient_step", "outputs")
+    STATE: tuple[str, ...] = ("optimiser", "order")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -56,6 +56,9 @@ class PPO(ActorCritic):
         max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient; 0: no limit", f"{DETAIL} 11", low=0)
         normalise_advantage: bool = hyper(True, "advantages of a minibatch to mean 0, std 1", f"{DETAIL} 7")
         clip_value_loss: bool = hyper(True, "clip the value loss too; NOT the paper's", f"{DETAIL} 9")
+        truncated_as_terminated: bool = hyper(
+            False, "an episode that was cut is not bootstrapped", f"ours: it is; true: {CLEANRL}/ppo.py", addition=True
+        )
         target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", f"{DETAIL} 3 of the auxiliary", low=0)
         hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
@@ -102,7 +105,13 @@ class PPO(ActorCritic):
     def update(self, batch: Transition, step: int) -> Metrics:
         """K epochs of minibatches on one rollout `[S, T, N, ...]`."""
         config = self.config
-        learning_rate, clip_range = self._annealed(step)
+        if config.truncated_as_terminated:
+            batch = batch._replace(terminated=batch.terminated | batch.truncated)
+        learning_rate, clip_range = config.learning_rate, config.clip_range
+        if config.anneal:
+            learning_rate = annealed(learning_rate, self.setup, config.num_steps, step)
+        if config.anneal_clip:
+            clip_range = annealed(clip_range, self.setup, config.num_steps, step)
         obs = self.inputs(batch.obs.flatten(1, 2))
         action = batch.action.flatten(1, 2)
         with torch.no_grad():  # the parameters are those that acted
@@ -132,27 +141,8 @@ class PPO(ActorCritic):
     ) -> dict[str, torch.Tensor]:
         """One step of the `active` seeds, or of all, down the gradient of `loss`; the parts of that."""
         loss, parts = self.loss(*minibatch, clip_range=clip_range)
-        self.stack.gradient.zero_()
-        loss.sum().backward()
-        if self.config.max_grad_norm:
-            clip_by_norm(self.stack.gradient, self.config.max_grad_norm)
-        self.optimiser.step(rate, active)
+        descend(loss, self.stack, self.optimiser, rate, self.config.max_grad_norm, active)
         return {name: part.detach() for name, part in parts.items()}
-
-    def _annealed(self, step: int) -> tuple[float, float]:
-        """Learning rate and clip range of the update at `step`: as they were when its rollout began (37 details: 4).
-
-        So the first update has the whole of both. Stable-Baselines3 counts the rollout's own steps first: its update k
-        has what our update k + 1 has, and its last one has 0.
-        """
-        config, total = self.config, self.setup.total_timesteps
-        first_step = rollout_began(step, self.setup.num_envs, config.num_steps)
-        learning_rate, clip_range = config.learning_rate, config.clip_range
-        if config.anneal:
-            learning_rate = linear(learning_rate, 0.0, total, first_step)
-        if config.anneal_clip:
-            clip_range = linear(clip_range, 0.0, total, first_step)
-        return learning_rate, clip_range
 
     @torch.no_grad()
     def _metrics(
@@ -206,14 +196,6 @@ class PPO(ActorCritic):
         loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * mean_entropy
         parts = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "log_ratio": log_ratio}
         return loss, parts
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "adam": self.optimiser.get_state(), "order": self.order.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.optimiser.set_state(state["adam"])
-        self.order.set_state(state["order"])
 
 
 def _of_active(

@@ -13,8 +13,7 @@ al., 2021) does so; the values here are those of its benchmark.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
@@ -38,6 +37,7 @@ class PPOSplit(ActorCritic):
 
     LOSSES = ("policy_loss",)
     GRAPHED = ("fit_value", "improve", "outputs")
+    STATE = ("optimiser", "critic_optimiser", "order")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -125,15 +125,3 @@ class PPOSplit(ActorCritic):
         for _ in range(num_epochs):
             order = self.order.permutations(1, rollout[0].shape[1])[:, 0]
             yield from minibatches(order, self.config.batch_size, *rollout)
-
-    def get_state(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name).get_state() for name in _PARTS}
-        return {**super().get_state(), **parts}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        for name in _PARTS:
-            getattr(self, name).set_state(state.get(name, {}))
-
-
-_PARTS = ("optimiser", "critic_optimiser", "order")

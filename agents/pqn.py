@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -25,7 +23,7 @@ from rlrepro.action_values import ActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches
 from rlrepro.networks import fan_in_uniform, orthogonal
-from rlrepro.schedules import linear, rollout_began
+from rlrepro.schedules import annealed
 from rlrepro.seeds import Adam, RAdam, Stack, descend
 from rlrepro.sources import CLEANRL
 from rlrepro.streams import Streams
@@ -40,6 +38,7 @@ class PQN(ActionValues):
 
     LOSSES = ("loss",)
     GRAPHED = ("gradient_step", "q_values")
+    STATE = ("order",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -87,8 +86,7 @@ class PQN(ActionValues):
         config = self.config
         learning_rate = config.learning_rate
         if config.anneal:
-            began = rollout_began(step, self.setup.num_envs, config.num_steps)
-            learning_rate = linear(learning_rate, 0.0, self.setup.total_timesteps, began)
+            learning_rate = annealed(learning_rate, self.setup, config.num_steps, step)
         rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
         for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
             for minibatch in minibatches(order, self.minibatch_size, *rollout):
@@ -118,10 +116,3 @@ class PQN(ActionValues):
         q = of_action(self.q_values(obs), action)
         loss = (q - value_target).square().mean(1)
         return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "order": self.order.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.order.set_state(state["order"])

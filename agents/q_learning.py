@@ -12,7 +12,6 @@ on a deterministic task and `step_size` 1, it is value iteration in the order in
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -47,6 +46,8 @@ class QLearning(Tabular):
 class DoubleQLearning(Tabular):
     """Sutton & Barto, p. 136: one table chooses, the other values. Behaves ε-greedily by their mean."""
 
+    STATE = ("coin",)
+
     @dataclasses.dataclass(frozen=True)
     class Config:
         step_size: float = hyper(0.1, "α", "secondary: Sutton & Barto, Figure 6.5", low=0, high=1)
@@ -80,10 +81,3 @@ class DoubleQLearning(Tabular):
             both[learnt] += self.step_size(self.visits, learnt) * error
             self.q[pair] = both[(slice(None), *pair)].mean(0)
         return self.metrics(error, self.first_values().max(-1))
-
-    def get_state(self) -> dict[str, Any]:
-        return super().get_state() | {"coin": self.coin.get_state()}
-
-    def set_state(self, state: Any) -> None:
-        super().set_state(state)
-        self.coin.set_state(state["coin"])

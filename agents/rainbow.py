@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +32,8 @@ DUELING = "secondary: Wang et al. (2016), 4.2"
 
 class Rainbow(CategoricalActionValues):
     """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN)."""
+
+    STATE = ("layer_noise",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -122,10 +123,3 @@ class Rainbow(CategoricalActionValues):
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
         q_values = self.expected(log_probs.detach().exp())
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "layer_noise": self.layer_noise.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.layer_noise.set_state(state["layer_noise"])

@@ -11,10 +11,11 @@ import gymnasium
 import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
-class Forget:
+class Forget(Stateful):
     """A memory that keeps nothing and is never ready."""
 
     def add(self, transition: Transition) -> None:
@@ -26,15 +27,11 @@ class Forget:
     def cut(self) -> None:
         """Nothing to do."""
 
-    def get_state(self) -> dict[str, Any]:
-        return {}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Nothing to do."""
-
-
-class Random:
+class Random(Stateful):
     """Actions drawn uniformly from a Discrete or a bounded Box space, each seed from a stream of its own."""
+
+    STATE = ("streams",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -67,12 +64,6 @@ class Random:
 
     def update(self, batch: Transition, step: int) -> Metrics:
         return {}
-
-    def get_state(self) -> dict[str, Any]:
-        return {"streams": self.streams.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.streams.set_state(state["streams"])
 
     def get_policy(self) -> dict[str, Any]:
         return {}

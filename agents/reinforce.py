@@ -22,8 +22,6 @@ without one there is nothing that could stand for it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -40,6 +38,8 @@ BOOK = "secondary: Sutton & Barto (2018), Sections 13.3 and 13.4"
 
 class Reinforce(ActorCritic):
     """REINFORCE for Discrete and Box actions on vectors: an MLP for the policy, another for the baseline."""
+
+    STATE = ("optimiser", "critic_optimiser")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -123,12 +123,3 @@ class Reinforce(ActorCritic):
             reward = reward + self.config.gamma * rest * (batch.truncated & ~batch.terminated)
         ended = (batch.terminated | batch.truncated).transpose(1, 2)
         return discounted_return(reward.transpose(1, 2), ended, self.config.gamma).transpose(1, 2)
-
-    def get_state(self) -> dict[str, Any]:
-        state = {"optimiser": self.optimiser.get_state(), "critic_optimiser": self.critic_optimiser.get_state()}
-        return {**super().get_state(), **state}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.optimiser.set_state(state["optimiser"])
-        self.critic_optimiser.set_state(state["critic_optimiser"])

@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +46,10 @@ BUILDER = f"{MUSHROOM} SACBuilder.default"
 class SAC(BoxActions):
     """SAC for bounded Box actions, on vectors."""
 
-    STACKS = ("actor", "critic", "target_critic", "temperature")
-    PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration", "action_noise")
+    STATE = (
+        "critic", "target_critic", "temperature", "actor_optimiser", "critic_optimiser", "alpha_optimiser",
+        "action_noise", "num_updates", "last",
+    )  # fmt: skip
     OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
 
     @dataclasses.dataclass(frozen=True)
@@ -65,20 +65,15 @@ class SAC(BoxActions):
         learning_starts: int = hyper(10_000, "env steps before learning", f"{ZOO}/sac.yml; the paper names none", low=0)
         random_start: bool = hyper(True, "before that, uniformly random actions", f"{SB3}/sac/sac.py")
         random_steps: int = hyper(
-            0,
-            "env steps of random actions, if learning starts sooner",
-            "ours: off; Spinning Up's start_steps",
-            low=0,
-            addition=True,
-        )
+            0, "env steps of random actions, if learning starts sooner", "ours: off; Spinning Up's start_steps",
+            low=0, addition=True,
+        )  # fmt: skip
         train_every: int = hyper(1, "env steps between learning phases", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         policy_delay: int = hyper(
-            1,
-            "critic updates before actor and α catch up, with as many of theirs",
-            f"paper: Algorithm 1; 2: {CODE}",
+            1, "critic updates before actor and α catch up, with as many of theirs", f"paper: Algorithm 1; 2: {CODE}",
             low=1,
-        )
+        )  # fmt: skip
         target_every: int = hyper(1, "gradient steps between updates of the targets", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
         alpha_init: float = hyper(1.0, "initial temperature", f"{SOFTLEARNING}, log α = 0", low=1e-8)
@@ -138,15 +133,11 @@ class SAC(BoxActions):
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
         self.target_entropy = config.target_entropy * num_actions
         self.action_noise = streams_for(setup.device, setup.seeds, "learning")
-        self._num_updates = 0
-        self._last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in self.OF_ACTOR}
-
-    def explore(self, obs: np.ndarray) -> np.ndarray:
-        """a ~ π(·|s)."""
-        return self.predict(obs, self.exploration, deterministic=False)
+        self.num_updates = 0
+        self.last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in self.OF_ACTOR}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """tanh(μ(s)), or a sample."""
+        """tanh(μ(s)), or a ~ π(·|s)."""
         outputs = of_host(self.outputs, obs, self.setup.device)
         return self.box.scaled(self.gaussian.mode(outputs) if deterministic else self.gaussian.sample(outputs, streams))
 
@@ -178,15 +169,15 @@ class SAC(BoxActions):
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
         config = self.config
-        self._num_updates += 1
-        num_improvements = 0 if self._num_updates % config.policy_delay else config.policy_delay
+        self.num_updates += 1
+        num_improvements = 0 if self.num_updates % config.policy_delay else config.policy_delay
         shape = batch.reward.shape[1], self.box.num_actions
         noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_improvements)]
-        follow = self._num_updates % config.target_every == 0
+        follow = self.num_updates % config.target_every == 0
         metrics = self.gradient_step(batch, *noise, rate=self._rate(step), follow=follow)
         alpha = metrics.pop("alpha")
-        self._last = {name: metrics.get(name, last) for name, last in self._last.items()}
-        return {f"losses/{name}": value for name, value in (metrics | self._last).items()} | {"charts/alpha": alpha}
+        self.last = {name: metrics.get(name, last) for name, last in self.last.items()}
+        return {f"losses/{name}": value for name, value in (metrics | self.last).items()} | {"charts/alpha": alpha}
 
     def gradient_step(
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, rate: float, follow: bool
@@ -231,11 +222,3 @@ class SAC(BoxActions):
         log_alpha = self.temperature.log()
         weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
         return -weight * (log_prob.mean(1) + self.target_entropy)
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "num_updates": self._num_updates, "last": self._last}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self._num_updates = state["num_updates"]
-        self._last = {name: torch.as_tensor(state["last"][name]).to(self.setup.device) for name in self.OF_ACTOR}

@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -43,8 +42,9 @@ CODE = f"{CLEANRL}/sac_atari.py"
 class SACDiscrete(OffPolicy):
     """SAC for Discrete actions, on vectors (MLPs) or images (CNNs)."""
 
-    STACKS = ("actor", "critic", "target_critic", "temperature")
-    PARTS = ("actor_optimiser", "critic_optimiser", "alpha_optimiser", "exploration")
+    STATE = (
+        "critic", "target_critic", "temperature", "actor_optimiser", "critic_optimiser", "alpha_optimiser", "clock",
+    )  # fmt: skip
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -174,10 +174,3 @@ class SACDiscrete(OffPolicy):
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
         """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same zero, other steps, as in SAC's code."""
         return self.temperature.log() * (entropy.mean(1) - self.target_entropy)
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "target_period": self.clock.period}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.clock.period = state["target_period"]

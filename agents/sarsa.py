@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -50,6 +49,8 @@ class ExpectedSarsa(Tabular):
 
 class Sarsa(DrawnAhead):
     """Sutton & Barto, p. 130, and with `num_steps` n > 1 the n-step form, p. 147."""
+
+    STATE = ("waiting", "pairs", "rewards")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -101,12 +102,3 @@ class Sarsa(DrawnAhead):
         pairs[due, :-1], rewards[due, :-1] = pairs[due, 1:], rewards[due, 1:]
         waiting -= due
         return error
-
-    def get_state(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("waiting", "pairs", "rewards")}
-        return super().get_state() | {"steps": own}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        for name, value in state["steps"].items():
-            setattr(self, name, np.array(value))

@@ -23,13 +23,16 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 from rlrepro.tabular import LastStep, States, epsilon_greedy
 from rlrepro.tiles import TileCoder
 
 
-class SarsaLambda:
+class SarsaLambda(Stateful):
     """Sarsa(λ) with accumulating, replacing or dutch traces; the last are True Online Sarsa(λ)."""
+
+    STATE = ("w", "z", "q_old", "next_action", "exploration")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -123,15 +126,6 @@ class SarsaLambda:
                 self.w += (alpha * delta)[:, None, None] * z
                 z *= fades
         return {"losses/td_error": torch.from_numpy(abs(delta)), "losses/q_values": torch.from_numpy(q)}
-
-    def get_state(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("w", "z", "q_old", "next_action")}
-        return own | {"exploration": self.exploration.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in ("w", "z", "q_old", "next_action"):
-            setattr(self, name, np.array(state[name]))
-        self.exploration.set_state(state["exploration"])
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"w": torch.from_numpy(self.w.copy())}

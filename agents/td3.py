@@ -38,7 +38,7 @@ BUILDER = f"{MUSHROOM} TD3Builder.default"
 class TD3(DeterministicPolicy):
     """TD3 for bounded Box actions, on vectors."""
 
-    PARTS = ("actor_optimiser", "critic_optimiser", "exploration", "target_noise")
+    STATE = ("target_noise",)
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -118,12 +118,8 @@ class TD3(DeterministicPolicy):
         self._build({"critics": Ensemble(self._critic_network(own_fan_in=True), 2)})
         self.target_noise = streams_for(setup.device, setup.seeds, "target policy")
 
-    def explore(self, obs: np.ndarray) -> np.ndarray:
-        """a = μ(s) + N(0, σ), cut off at the bounds."""
-        return self.predict(obs, self.exploration, deterministic=False)
-
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """μ(s), or as it explores."""
+        """μ(s), or as it explores: μ(s) + N(0, σ²), cut off at the bounds."""
         return self.box.scaled(
             self._greedy(obs) if deterministic else self._noisy(obs, streams, self.config.exploration_noise)
         )
@@ -141,12 +137,12 @@ class TD3(DeterministicPolicy):
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`; every `policy_delay`-th, actor and targets."""
         config = self.config
-        self._num_updates += 1
+        self.num_updates += 1
         noise = torch.from_numpy(self.target_noise.normal(batch.reward.shape[1], self.box.num_actions))
-        improve = self._num_updates % config.policy_delay == 0
-        follow = self._num_updates % (config.target_delay or config.policy_delay) == 0
+        improve = self.num_updates % config.policy_delay == 0
+        follow = self.num_updates % (config.target_delay or config.policy_delay) == 0
         metrics = self.gradient_step(batch, noise, self._rate(step), improve=improve, follow=follow)
-        self._actor_loss = metrics.setdefault("losses/actor_loss", self._actor_loss)
+        self.last_actor_loss = metrics.setdefault("losses/actor_loss", self.last_actor_loss)
         return metrics
 
     def gradient_step(

@@ -20,8 +20,7 @@ in sb3-contrib and MushroomRL. Every seed has its own direction, its own number 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
@@ -40,6 +39,8 @@ PRESET = f"{ZOO}/trpo.yml"
 
 class TRPO(ActorCritic):
     """TRPO for Discrete and Box actions on vectors: two MLPs, learnt apart."""
+
+    STATE = ("critic_optimiser", "order")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -171,14 +172,6 @@ class TRPO(ActorCritic):
             "losses/kl": torch.where(accepted, kl, 0.0),
             "losses/step_length": torch.where(accepted, length, 0.0),
         }
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "adam": self.critic_optimiser.get_state(), "order": self.order.get_state()}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.critic_optimiser.set_state(state["adam"])
-        self.order.set_state(state["order"])
 
 
 def conjugate_gradient(

@@ -17,16 +17,18 @@ from rlrepro.off_policy import TargetClock
 from rlrepro.replay import PrioritisedReplay
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Network, Stack, descend
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
-class ActionValues:
+class ActionValues(Stateful):
     """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
 
     The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`, unless the agent acts in another way. A
     subclass sets `optimiser`; one whose network gives more than Q(s, ·) has its own `q_values`.
     """
 
+    STATE: tuple[str, ...] = ("online", "optimiser", "exploration")
     online: Stack
     optimiser: Adam
 
@@ -88,18 +90,6 @@ class ActionValues:
     def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
         return obs if self.image else features(self.setup.observation_space, obs)
 
-    def get_state(self) -> dict[str, Any]:
-        return {
-            "online": self.online.matrix.detach(),
-            "adam": self.optimiser.get_state(),
-            "exploration": self.exploration.get_state(),
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.online.load(state["online"])
-        self.optimiser.set_state(state["adam"])
-        self.exploration.set_state(state["exploration"])
-
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.online.named()
 
@@ -113,6 +103,8 @@ class TargetedActionValues(ActionValues):
     The config has what a `TargetClock` and a `Replay` need too. A subclass calls `_build` with its network, and sets
     `memory`.
     """
+
+    STATE = ("target", "clock")
 
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
         """The online network, its target, when that follows, and Adam for the one."""
@@ -148,14 +140,6 @@ class TargetedActionValues(ActionValues):
         """ε-greedy; uniformly random before learning starts."""
         epsilon = self.epsilon(step) if step >= self.config.learning_starts else 1.0
         return self._epsilon_greedy(obs, self.exploration, epsilon), {}
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "target": self.target.matrix, "target_period": self.clock.period}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.target.load(state["target"])
-        self.clock.period = state["target_period"]
 
 
 class CategoricalActionValues(TargetedActionValues):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +26,12 @@ from rlrepro.networks import (
     xavier_uniform,
 )
 from rlrepro.seeds import Stack
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 from rlrepro.targets import gae
 
 
-class ActorCritic:
+class ActorCritic(Stateful):
     """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
 
     On vectors they are two MLPs, `actor` and `critic`; on images one CNN with both heads, `shared`. A Box
@@ -40,6 +40,8 @@ class ActorCritic:
     `stack` has all parameters of the policy. The value function's are there too, or in a stack of their own,
     `critic_stack`, where the two are `separate`: learnt by optimisers of their own.
     """
+
+    STATE = ("stack", "critic_stack", "exploration")
 
     def __init__(
         self,
@@ -144,19 +146,6 @@ class ActorCritic:
         shape, next_value = batch.reward.shape, self.value(self.inputs(batch.next_obs.flatten(1, 2)))
         values, ends = (value.view(shape), next_value.view(shape)), (batch.terminated, batch.truncated)
         return gae(batch.reward, *values, *ends, gamma, gae_lambda).flatten(1)
-
-    def get_state(self) -> dict[str, Any]:
-        """The parameters and the noise; agents add their optimisers and other streams."""
-        state = {"parameters": self.stack.matrix.detach(), "exploration": self.exploration.get_state()}
-        if self.critic_stack is not self.stack:
-            state["critic"] = self.critic_stack.matrix.detach()
-        return state
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.stack.load(state["parameters"])
-        self.exploration.set_state(state["exploration"])
-        if self.critic_stack is not self.stack:
-            self.critic_stack.load(state["critic"])
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.stack.named()

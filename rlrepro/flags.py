@@ -18,6 +18,7 @@ from rlrepro.plugins import AgentSource
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 10**12
 DEFAULT_SEEDS = 5
+NORMALISERS = ("vecnormalize", "gymnasium")  #: whose rules, see `rlrepro.normalise`; the first is the default
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,6 +116,13 @@ def train_parser(
         action=argparse.BooleanOptionalAction,
         help="rewards divided by the running std of the discounted return, clipped to ±10; records keep "
         "the environment's own (off)",
+    )
+    add(
+        "--normalise-as",
+        type=_one_of(NORMALISERS),
+        metavar="|".join(NORMALISERS),
+        help="what the two count: as Stable-Baselines3's VecNormalize, or as Gymnasium's wrappers, which CleanRL uses "
+        "and whose return goes on over truncations (vecnormalize)",
     )
     kept = parser.add_argument_group("what is kept")
     add = kept.add_argument

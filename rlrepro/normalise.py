@@ -1,10 +1,17 @@
 """Observations and rewards normalised by running statistics, every seed by its own.
 
-What Stable-Baselines3's VecNormalize does, and Gymnasium's NormalizeObservation and NormalizeReward, with a seed axis.
-Each step of the N sub-environments of a seed updates its statistics once, with the observations to act on next (those
-after an autoreset), and then
+Each step of the N sub-environments of a seed updates its statistics, and then
 
-    obs ← clip((obs − mean) / √(var + ε), ±10)        reward ← clip(reward / √(var of the discounted return + ε), ±10)
+    obs ← clip((obs − mean) / √(var + ε), ±10)        reward ← clip(reward / √(var of the discounted return R + ε), ±10)
+
+What is counted differs (`--normalise-as`), and with it the scale of rewards:
+
+- `vecnormalize`, as Stable-Baselines3's VecNormalize: the observations to act on next, those after an autoreset; and
+  R ← γ R + r, which is 0 again after the last step of an episode.
+- `gymnasium`, as its NormalizeObservation and NormalizeReward around one sub-environment, with CleanRL's clipping: the
+  last observation of an episode too, before the first of the next; and R ← γ R (1 − terminated) + r, which goes on over
+  a truncation and takes the last reward of an episode into the next. Several sub-environments share their statistics
+  here, where CleanRL's have some each.
 
 `next_obs` is normalised by the same statistics as the observation of its time. A transition keeps the numbers of the
 time when it was taken: a replay memory does not normalise anew what it samples, as Gymnasium's wrappers do not (and
@@ -25,6 +32,7 @@ from rlrepro.agent import Policy, Transition
 from rlrepro.errors import Problem
 from rlrepro.networks import is_image
 from rlrepro.settings import Settings
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 from rlrepro.vector import Batch, VectorEnv
 
@@ -34,46 +42,51 @@ _FIRST_COUNT = 1e-4  # how much the mean 0 and the variance 1 of the beginning w
 OBS_MEAN, OBS_VAR = "normalise/obs_mean", "normalise/obs_var"  #: their names in policy.safetensors
 
 
-class Moments:
+class Moments(Stateful):
     """Mean and variance `[S, ...]` of the values that each seed has met, in float64.
 
     Batches are joined by Chan, Golub & LeVeque (1979), "Updating formulae and a pairwise algorithm for computing
     sample variances".
     """
 
+    STATE = ("mean", "var", "count")
+
     def __init__(self, num_seeds: int, shape: tuple[int, ...]) -> None:
         self.mean, self.var = np.zeros((num_seeds, *shape)), np.ones((num_seeds, *shape))
-        self.count = _FIRST_COUNT  #: of each seed
+        self.count = np.full((num_seeds, *[1] * len(shape)), _FIRST_COUNT)
 
-    def update(self, values: np.ndarray) -> None:
-        """Count `values` `[S, N, ...]` in."""
+    def update(self, values: np.ndarray, seeds: Any = slice(None)) -> None:
+        """Count `values` `[S, N, ...]` in; where `seeds` are given, those of these alone."""
         values = np.ascontiguousarray(values, np.float64)  # one layout: sums run in one order, whatever stands beside
         num = values.shape[1]
         mean = np.add.reduce(values, 1) / num
         var = np.add.reduce(np.square(values - mean[:, None]), 1) / num
-        total, delta = self.count + num, mean - self.mean
-        self.mean = self.mean + delta * (num / total)
-        self.var = (self.var * self.count + var * num + np.square(delta) * (self.count * num / total)) / total
-        self.count = total
-
-    def get_state(self) -> dict[str, Any]:
-        return {"mean": self.mean, "var": self.var, "count": self.count}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.mean, self.var, self.count = state["mean"], state["var"], state["count"]
+        count = self.count[seeds]
+        total, delta = count + num, mean - self.mean[seeds]
+        self.mean[seeds] += delta * (num / total)
+        self.var[seeds] = (self.var[seeds] * count + var * num + np.square(delta) * (count * num / total)) / total
+        self.count[seeds] = total
 
 
-class Statistics:
+class Statistics(Stateful):
     """What a group of seeds is normalised by: moments of observations (`obs`), of discounted returns (`returns`)."""
 
+    STATE = ("obs", "returns", "running")
+
     def __init__(
-        self, num_seeds: int, num_envs: int, obs_shape: tuple[int, ...] | None, reward_gamma: float | None
+        self,
+        num_seeds: int,
+        num_envs: int,
+        obs_shape: tuple[int, ...] | None,
+        reward_gamma: float | None,
+        normalise_as: str = "vecnormalize",
     ) -> None:
         """None for `obs_shape` leaves observations as they are; None for `reward_gamma`, the discount, rewards."""
+        self.across_episodes = normalise_as == "gymnasium"
         self.obs = None if obs_shape is None else Moments(num_seeds, obs_shape)
         self.returns = None if reward_gamma is None else Moments(num_seeds, ())
         self.gamma = reward_gamma or 0.0
-        self.running = np.zeros((num_seeds, num_envs))  #: discounted returns of the running episodes
+        self.running = np.zeros((num_seeds, num_envs))  #: R
 
     @staticmethod
     def wanted(settings: Settings, space: Space[Any], num_seeds: int) -> Statistics | None:
@@ -83,50 +96,55 @@ class Statistics:
         obs_shape = seen(space).shape if settings.normalise_obs else None
         gamma = settings.hyperparameters.get("gamma", 0.99)
         gamma = float(gamma) if isinstance(gamma, int | float) else 0.99
-        return Statistics(num_seeds, settings.num_envs, obs_shape, gamma if settings.normalise_reward else None)
+        reward_gamma = gamma if settings.normalise_reward else None
+        return Statistics(num_seeds, settings.num_envs, obs_shape, reward_gamma, settings.normalise_as)
 
     def begin(self, obs: np.ndarray) -> np.ndarray:
         """New episodes of all sub-environments; their first observations `[S, N, ...]`, counted and normalised."""
         self.running = np.zeros_like(self.running)
-        return self.next(obs)
-
-    def next(self, obs: np.ndarray) -> np.ndarray:
-        """The observations to act on next `[S, N, ...]`, counted and normalised."""
         if self.obs is not None:
             self.obs.update(obs)
         return self.normalised(obs)
+
+    def observations(
+        self, next_obs: np.ndarray, obs: np.ndarray, ended: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The successors `[S, N, ...]` and the observations to act on next, counted and normalised.
+
+        The two differ where episodes `ended` `[S, N]`; None says that none did.
+        """
+        if self.obs is None:
+            return next_obs, obs
+        self.obs.update(next_obs if self.across_episodes else obs)
+        successors = self.normalised(next_obs)
+        if ended is None:
+            return successors, successors
+        if not self.across_episodes:
+            return successors, self.normalised(obs)
+        for n in range(ended.shape[1]):
+            seeds = np.flatnonzero(ended[:, n])
+            self.obs.update(obs[seeds, n : n + 1], seeds)
+        where = ended.reshape(*ended.shape, *[1] * (obs.ndim - 2))
+        return successors, np.where(where, self.normalised(obs), successors)
 
     def normalised(self, obs: np.ndarray) -> np.ndarray:
         """Observations `[S, B, ...]` by the statistics as they are."""
         return obs if self.obs is None else normalised(obs, self.obs.mean, self.obs.var)
 
-    def reward(self, reward: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
-        """Rewards `[S, N]`, counted and normalised; `ended` says which episodes they were the last of."""
+    def reward(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
+        """Rewards `[S, N]`, counted and normalised; `terminated`, or `ended`, which episodes they were the last of."""
         if self.returns is None:
             return reward
-        self.running = self.running * self.gamma + reward
+        past = self.running * ~terminated if self.across_episodes else self.running
+        self.running = past * self.gamma + reward
         self.returns.update(self.running)
-        if ended is not None:
+        if ended is not None and not self.across_episodes:
             self.running[ended] = 0.0
         return _clipped(reward / np.sqrt(self.returns.var + EPSILON)[:, None])
 
     def named(self) -> dict[str, np.ndarray]:
         """What of them a finished policy needs, by name, `[S, ...]`."""
         return {} if self.obs is None else {OBS_MEAN: self.obs.mean, OBS_VAR: self.obs.var}
-
-    def get_state(self) -> dict[str, Any]:
-        moments = {"obs": self.obs, "returns": self.returns}
-        return {
-            "running": self.running,
-            **{name: one.get_state() for name, one in moments.items() if one is not None},
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.running = state["running"]
-        if self.obs is not None:
-            self.obs.set_state(state["obs"])
-        if self.returns is not None:
-            self.returns.set_state(state["returns"])
 
 
 class NormalisedEnv(VectorEnv):
@@ -146,9 +164,8 @@ class NormalisedEnv(VectorEnv):
 
     def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
         transition, obs = super().step(action, extras)  # its `obs` was ours already
-        self.obs = self.statistics.next(obs)
-        next_obs = self.obs if self.ended is None else self.statistics.normalised(transition.next_obs)
-        reward = self.statistics.reward(transition.reward, self.ended)
+        next_obs, self.obs = self.statistics.observations(transition.next_obs, obs, self.ended)
+        reward = self.statistics.reward(transition.reward, transition.terminated, self.ended)
         return transition._replace(reward=reward, next_obs=next_obs), self.obs
 
     def set_state(self, state: Mapping[str, Any]) -> None:

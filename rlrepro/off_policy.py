@@ -26,6 +26,7 @@ from rlrepro.networks import (
 )
 from rlrepro.schedules import linear
 from rlrepro.seeds import Adam, Stack
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
@@ -57,6 +58,12 @@ class TargetClock:
         if left == 0 and (moves := self._moves(step, phases)):
             target.polyak_update(online, self.tau if moves == 1 else 1 - (1 - self.tau) ** moves)
 
+    def get_state(self) -> dict[str, Any]:
+        return {"period": self.period}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.period = state["period"]
+
     def _moves(self, step: int, phase: int) -> int:
         """How many are due after the `phase`-th learning phase, from 1, in the loop's `step`."""
         before = max(step, self.learning_starts) // self.train_every
@@ -65,15 +72,13 @@ class TargetClock:
         return moves
 
 
-class OffPolicy:
+class OffPolicy(Stateful):
     """An actor and critics that learn from a replay memory; an agent adds its networks and its update.
 
-    `STACKS` names what of it is a `Stack`, and `PARTS` what else has a state: the optimisers and streams.
     The config has `buffer_size`, `batch_size`, `learning_starts`, `train_every` and `gradient_steps`.
     """
 
-    STACKS: tuple[str, ...]
-    PARTS: tuple[str, ...]
+    STATE: tuple[str, ...] = ("actor", "exploration")
     GRAPHED = ("gradient_step", "outputs")
     actor: Stack
 
@@ -93,18 +98,6 @@ class OffPolicy:
 
     def _on_device(self, obs: np.ndarray) -> torch.Tensor:
         return self._inputs(torch.from_numpy(obs).to(self.setup.device))
-
-    def get_state(self) -> dict[str, Any]:
-        return {
-            **{name: getattr(self, name).matrix.detach() for name in self.STACKS},
-            **{name: getattr(self, name).get_state() for name in self.PARTS},
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        for name in self.STACKS:
-            getattr(self, name).load(state[name])
-        for name in self.PARTS:
-            getattr(self, name).set_state(state.get(name, {}))
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.actor.named()
@@ -149,8 +142,8 @@ class BoxActions(OffPolicy):
         return self.explore(obs), {}
 
     def explore(self, obs: np.ndarray) -> np.ndarray:
-        """Actions `[S, N, ...]` of the policy that learns."""
-        raise NotImplementedError
+        """Actions `[S, N, ...]` of the policy that learns: where a subclass says nothing else, as it predicts."""
+        return self.predict(obs, self.exploration, deterministic=False)
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         raise NotImplementedError
@@ -170,7 +163,10 @@ class DeterministicPolicy(BoxActions):
     The config has `hidden`, `action_layer`, `output_init`, `output_bias` and the two step sizes too.
     """
 
-    STACKS = ("actor", "critic", "target_actor", "target_critic")
+    STATE = (
+        "critic", "target_actor", "target_critic", "actor_optimiser", "critic_optimiser",
+        "num_updates", "last_actor_loss",
+    )  # fmt: skip
 
     def _build(self, critic: Mapping[str, Any], weight_decay: float = 0.0) -> None:
         """The actor, the critic of these networks, their copies and optimisers."""
@@ -182,8 +178,8 @@ class DeterministicPolicy(BoxActions):
         self.target_actor, self.target_critic = self.actor.target_copy(), self.critic.target_copy()
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
-        self._num_updates = 0
-        self._actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
+        self.num_updates = 0
+        self.last_actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
 
     def _critic_network(self, own_fan_in: bool) -> MLP:
         """Q(s, a), the action in the layers that the config says; `own_fan_in`: where it is late, see `apart`."""
@@ -220,14 +216,6 @@ class DeterministicPolicy(BoxActions):
         """μ(s) + N(0, std²), cut off at the bounds, in [-1, 1]."""
         unit = self._greedy(obs)
         return np.clip(unit + std * streams.normal(*unit.shape[1:]), -1.0, 1.0)
-
-    def get_state(self) -> dict[str, Any]:
-        return {**super().get_state(), "num_updates": self._num_updates, "actor_loss": self._actor_loss}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self._num_updates = state["num_updates"]
-        self._actor_loss = torch.as_tensor(state["actor_loss"]).to(self.setup.device)
 
 
 __all__ = ["BoxActions", "DeterministicPolicy", "OffPolicy", "TargetClock", "Temperature"]

@@ -189,6 +189,13 @@ class Stack:
         """Take over every row of another matrix `[S, P]`."""
         self.matrix.copy_(torch.as_tensor(matrix))
 
+    def get_state(self) -> dict[str, Any]:
+        """The parameters `[S, P]`."""
+        return {"parameters": self.matrix.detach()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.load(state["parameters"])
+
     def named(self) -> dict[str, torch.Tensor]:
         """Every parameter as `network.name`, `[S, ...]`: views of the matrix, padding left out."""
         return {f"{net}.{name}": view for net, bound in self._bound.items() for name, view in bound.parameters.items()}
@@ -312,8 +319,10 @@ class RMSProp:
         self._mean_square = torch.full_like(self._matrix, float(inside))
 
     @torch.no_grad()
-    def step(self, learning_rate: Rate | None = None) -> None:
-        """One step with the gradients in the stack."""
+    def step(self, learning_rate: Rate | None = None, active: Sequence[bool] | None = None) -> None:
+        """One step with the gradients in the stack, of all seeds: it cannot leave any out."""
+        if active is not None:
+            raise ValueError("RMSProp steps all seeds")
         self._mean_square.mul_(self.alpha).addcmul_(self._gradient, self._gradient, value=1 - self.alpha)
         squares = self._mean_square
         root = squares.add(self.eps).sqrt_() if self.inside else squares.sqrt().add_(self.eps)
@@ -358,13 +367,17 @@ def descend(
     optimiser: Adam | SGD | RMSProp,
     learning_rate: Rate | None = None,
     max_norm: float = 0.0,
+    active: Sequence[bool] | None = None,
 ) -> None:
-    """One step of a stack's optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`."""
+    """One step of a stack's optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`.
+
+    `active` `[S]` leaves the other seeds as they are, with an optimiser that can.
+    """
     stack.gradient.zero_()
     loss.sum().backward()
     if max_norm:
         clip_by_norm(stack.gradient, max_norm)
-    optimiser.step(learning_rate)
+    optimiser.step(learning_rate, active)
 
 
 def width(network: Network) -> int:

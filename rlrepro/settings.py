@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.errors import Problem, close_quietly, nearest
-from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, train_parser
+from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, train_parser
 from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name
 
 SETTINGS_FORMAT = 1
@@ -68,6 +68,7 @@ class Settings:
     stackable: bool = True  #: False: each seed has a process of its own, `processes` of them at a time
     compile: bool = False
     env_processes: int = 1  #: which step environments that have no vector form; 1: the process that trains
+    normalise_as: str = "vecnormalize"  #: whose rules, see `rlrepro.normalise`
     frames_per_step: int = 1  #: told by the environment: what papers count in frames is env steps × this
 
     def to_json(self) -> str:
@@ -77,7 +78,7 @@ class Settings:
         """What tells these settings from others; a setting that came later tells nothing by its default."""
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         values = dataclasses.asdict(self)
-        told = {name: value for name, value in values.items() if value is not defaults[name]}
+        told = {name: value for name, value in values.items() if value != defaults[name]}
         return hashlib.sha256(_to_json(told).encode()).hexdigest()
 
     @staticmethod
@@ -270,6 +271,10 @@ def _resolve(
     elif not alone:
         why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
         raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
+    normalise_obs, normalise_reward = (bool(pick(name, False)) for name in ("normalise_obs", "normalise_reward"))
+    normalise_as = pick("normalise_as", NORMALISERS[0])
+    if normalise_as != NORMALISERS[0] and not (normalise_obs or normalise_reward):
+        raise Problem(f"--normalise-as {normalise_as} needs --normalise-obs or --normalise-reward, or both")
     tenth = max(num_envs, total // 10)
     return Settings(
         env=source.name,
@@ -290,12 +295,13 @@ def _resolve(
         check_env=bool(pick("check_env", True)),
         hyperparameters=hyperparameters,
         sources=sources,
-        normalise_obs=bool(pick("normalise_obs", False)),
-        normalise_reward=bool(pick("normalise_reward", False)),
+        normalise_obs=normalise_obs,
+        normalise_reward=normalise_reward,
         eval_deterministic=bool(pick("eval_deterministic", True)),
         stackable=stackable,
         compile=bool(pick("compile", False)),
         env_processes=env_processes,
+        normalise_as=normalise_as,
         frames_per_step=frames,
     )
 
@@ -363,6 +369,7 @@ def _check_values(values: dict[str, Any], place: str) -> None:
         "check_env": lambda v: isinstance(v, bool),
         "normalise_obs": lambda v: isinstance(v, bool),
         "normalise_reward": lambda v: isinstance(v, bool),
+        "normalise_as": lambda v: isinstance(v, str),
         "eval_deterministic": lambda v: isinstance(v, bool),
         "stackable": lambda v: isinstance(v, bool),
         "compile": lambda v: isinstance(v, bool),

@@ -17,11 +17,14 @@ import torch
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
-class LastStep:
+class LastStep(Stateful):
     """The step that was just taken, `[S, N, ...]`, as NumPy arrays: what is learnt from at once and then forgotten."""
+
+    STATE = ("begins",)
 
     def __init__(self, num_seeds: int, num_envs: int) -> None:
         self.begins = np.ones((num_seeds, num_envs), bool)  #: whether the next step is the first of an episode
@@ -38,12 +41,6 @@ class LastStep:
 
     def cut(self) -> None:
         self.begins = np.ones_like(self.begins)
-
-    def get_state(self) -> dict[str, Any]:
-        return {"begins": self.begins}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.begins = np.array(state["begins"])
 
 
 class States:
@@ -94,12 +91,14 @@ def epsilon_greedy(q: np.ndarray, streams: Streams, epsilon: float) -> np.ndarra
     return np.where(draw[..., 0] < epsilon, (draw[..., 1] * q.shape[-1]).astype(np.int64), chosen)
 
 
-class Tabular:
+class Tabular(Stateful):
     """Action values in a table, ε-greedy behaviour. A subclass has `Config` and `update`; its tables are `tables`.
 
     The config has `step_size` α, `step_size_decay` ω (α / N(s, a)^ω at the N-th update of a pair), `gamma`, `epsilon`
     and `initial_value`.
     """
+
+    STATE: tuple[str, ...] = ("tables", "exploration", "first_state")
 
     def __init__(self, setup: Setup, config: Any) -> None:
         if not isinstance(setup.action_space, Discrete):
@@ -167,19 +166,6 @@ class Tabular:
         """The action values `[S, A]` of the first state seen."""
         return self.q[self.rows, self.first_state]
 
-    def get_state(self) -> dict[str, Any]:
-        return {
-            "tables": dict(self.tables),
-            "exploration": self.exploration.get_state(),
-            "first_state": self.first_state,
-        }
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        for name, table in self.tables.items():
-            table[...] = state["tables"][name]
-        self.exploration.set_state(state["exploration"])
-        self.first_state = np.array(state["first_state"])
-
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"q": torch.from_numpy(self.q.copy())}
 
@@ -189,6 +175,8 @@ class Tabular:
 
 class DrawnAhead(Tabular):
     """Tables whose updates need A', the action that is then taken: it is drawn with each update, for the next step."""
+
+    STATE = ("next_action",)
 
     def __init__(self, setup: Setup, config: Any) -> None:
         super().__init__(setup, config)
@@ -203,13 +191,6 @@ class DrawnAhead(Tabular):
         """A' `[S, N]` for the successors, ε-greedy; the actions of the next step."""
         self.next_action = epsilon_greedy(self.values_of(next_state), self.exploration, self.config.epsilon)
         return self.next_action
-
-    def get_state(self) -> dict[str, Any]:
-        return super().get_state() | {"next_action": self.next_action}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self.next_action = np.array(state["next_action"])
 
 
 def one_env(batch: Transition, n: int) -> tuple[np.ndarray, ...]:

@@ -285,9 +285,9 @@ def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
         for name in ("log_probs", "advantages", "returns", "values")
     }
     loss, parts = agent.loss(batch.obs.flatten(1, 2), batch.action.flatten(1, 2), *old.values())
-    gradients = Gradients(monkeypatch, ppo)
+    gradients = Gradients(monkeypatch, seeds)
     loss.sum().backward()
-    ppo.clip_by_norm(agent.stack.gradient, max_grad_norm)
+    seeds.clip_by_norm(agent.stack.gradient, max_grad_norm)
     agent.optimiser.step()
     monkeypatch.setattr(np.random, "permutation", np.arange)
     for row, model in enumerate(models):
@@ -394,6 +394,40 @@ def test_the_clipped_value_loss_has_the_annealed_clip_range_too() -> None:
     for name in ("policy_loss", "value_loss"):
         assert torch.equal(found[0][name], found[1][name])
         assert not torch.equal(found[0][name], found[2][name])
+
+
+@pytest.mark.parametrize("as_terminated", [True, False])
+def test_ppo_s_advantages_at_a_truncation_are_those_of_a_plain_loop(
+    as_terminated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As code has it that knows one kind of end: nothing comes after it. Else V of the true successor does."""
+    spaces, (steps, envs) = (gymnasium.spaces.Box(-9, 9, (2,)), gymnasium.spaces.Discrete(2)), (8, 3)
+    options: dict[str, Any] = {"num_steps": steps, "num_minibatches": 1, "num_epochs": 1, "normalise_advantage": False}
+    config = ppo.PPO.Config(**options, gamma=0.9, gae_lambda=0.8, truncated_as_terminated=as_terminated)
+    agent = ppo.PPO(Setup(*spaces, SEEDS, envs, 10_000), config)
+    generator = torch.Generator().manual_seed(1)
+    shape = len(SEEDS), steps, envs
+    obs, next_obs = torch.randn(2, *shape, 2, generator=generator)
+    terminated, truncated = torch.rand(2, *shape, generator=generator) < 0.2
+    reward, action = torch.randn(shape, generator=generator), torch.randint(2, shape, generator=generator)
+    value, after = (agent.value(x.flatten(1, 2)).detach().view(shape).double().numpy() for x in (obs, next_obs))
+    ends = (terminated | truncated).numpy()
+    gone = ends if as_terminated else terminated.numpy()
+    expected, following = np.zeros(shape), np.zeros((len(SEEDS), envs))
+    for t in reversed(range(steps)):
+        delta = reward[:, t].double().numpy() + 0.9 * ~gone[:, t] * after[:, t] - value[:, t]
+        following = expected[:, t] = delta + 0.9 * 0.8 * ~ends[:, t] * following
+
+    met = []
+    real = agent.loss
+    monkeypatch.setattr(agent, "loss", lambda *parts, **options: met.append(parts) or real(*parts, **options))
+    agent.update(Transition(obs, action, reward, next_obs, terminated, truncated, {}), 0)
+    seen, _, _, advantage, value_target, _ = met[0]
+    for row in range(len(SEEDS)):
+        place = [(obs[row].flatten(0, 1) == one).all(1).nonzero().item() for one in seen[row]]
+        np.testing.assert_allclose(advantage[row], expected[row].ravel()[place], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(value_target[row], (expected + value)[row].ravel()[place], rtol=1e-5, atol=1e-5)
+    assert (truncated & ~terminated).any()
 
 
 def test_ppo_starts_from_sb3_s_distributions() -> None:

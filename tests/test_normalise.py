@@ -73,9 +73,80 @@ def test_every_step_of_every_seed_is_vec_normalize_s(env_id: str, num_envs: int,
             for moments, rms in ((ours.statistics.obs, env.obs_rms), (ours.statistics.returns, env.ret_rms)):
                 close(moments.mean[row], rms.mean)
                 close(moments.var[row], rms.var)
-                assert moments.count == rms.count
+                assert moments.count[row].item() == rms.count
     assert num_ended > 10
     assert transition.obs.dtype == obs.dtype == transition.next_obs.dtype == np.float32
+
+
+# --- against Gymnasium's wrappers, each around one sub-environment
+
+
+@pytest.mark.parametrize(("env_id", "limit"), [("CartPole-v1", 12), ("Pendulum-v1", 40)])
+def test_every_step_of_every_seed_is_that_of_gymnasium_s_wrappers(env_id: str, limit: int) -> None:
+    def roughly(found: Any, expected: Any) -> None:
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)  # their statistics are in float32
+
+    seeds, gamma = (3, 7), 0.97
+    source = find_env(env_id, {"max_episode_steps": limit})
+    batch = source.batch(len(seeds))
+    statistics = Statistics(len(seeds), 1, batch.observation_space.shape, gamma, "gymnasium")
+    ours = NormalisedEnv(statistics, batch, seeds, 1)
+    theirs = [
+        gym.wrappers.NormalizeReward(
+            gym.wrappers.NormalizeObservation(gym.make(env_id, max_episode_steps=limit)), gamma=gamma
+        )
+        for _ in seeds
+    ]
+    first = ours.reset()
+    for row, env in enumerate(theirs):
+        roughly(first[row, 0], np.clip(env.reset(seed=env_seed(seeds[row], "env", 0))[0], -10, 10))
+
+    rng, ends = np.random.default_rng(0), {"terminated": 0, "truncated": 0}
+    for _ in range(400):
+        discrete = env_id == "CartPole-v1"
+        action = rng.integers(2, size=(2, 1)) if discrete else rng.uniform(-2, 2, (2, 1, 1)).astype(np.float32)
+        transition, obs = ours.step(action, {})
+        for row, env in enumerate(theirs):
+            expected, reward, terminated, truncated, _ = env.step(action[row, 0])
+            roughly(transition.next_obs[row, 0], np.clip(expected, -10, 10))
+            roughly(transition.reward[row, 0], np.clip(reward, -10, 10))
+            if terminated or truncated:
+                expected = env.reset()[0]
+            roughly(obs[row, 0], np.clip(expected, -10, 10))
+            ends["terminated"] += terminated
+            ends["truncated"] += truncated
+    assert ends["truncated"] >= 20
+    assert (ends["terminated"] > 0) == discrete
+
+
+def test_several_sub_environments_share_what_gymnasium_s_rules_count() -> None:
+    """Two of them: 1 and 5, then 2 and 6, where the second ends and begins again at 9."""
+    statistics = Statistics(1, 2, (1,), None, "gymnasium")
+    statistics.begin(np.array([[[1.0], [5.0]]]))
+    ended = np.array([[False, True]])
+    next_obs, obs = statistics.observations(np.array([[[2.0], [6.0]]]), np.array([[[2.0], [9.0]]]), ended)
+
+    def by(values: list[float], x: float) -> float:
+        count = len(values) + 1e-4
+        mean = sum(values) / count
+        return (x - mean) / np.sqrt((1e-4 + sum(v * v for v in values)) / count - mean**2 + 1e-8)
+
+    close(next_obs.ravel(), [by([1, 5, 2, 6], 2), by([1, 5, 2, 6], 6)])
+    close(obs.ravel(), [by([1, 5, 2, 6], 2), by([1, 5, 2, 6, 9], 9)])
+
+
+def test_seeds_count_apart_where_gymnasium_s_rules_count_more_of_one() -> None:
+    together, alone = (Statistics(num, 1, (2,), 0.9, "gymnasium") for num in (2, 1))
+    rng = np.random.default_rng(1)
+    for step in range(30):
+        obs, following, reward = rng.normal(size=(2, 1, 2)), rng.normal(size=(2, 1, 2)), rng.normal(size=(2, 1))
+        ended = np.array([[step % 3 == 0], [step % 4 == 0]])
+        seen = [
+            (*one.observations(obs[:n], following[:n], ended[:n]), one.reward(reward[:n], ended[:n], ended[:n]))
+            for one, n in ((together, 2), (alone, 1))
+        ]
+        for both, first in zip(*seen, strict=True):
+            assert np.array_equal(both[:1], first)
 
 
 # --- by hand
@@ -127,17 +198,18 @@ def test_what_lies_far_out_is_clipped_at_ten() -> None:
     statistics = Statistics(1, 1, (1,), 0.0)
     assert np.array_equal(statistics.normalised(np.array([[[-1e3], [9.0], [1e9]]])), [[[-10.0], [9.0], [10.0]]])
     assert statistics.returns is not None
-    statistics.returns.count = 1e12  # so that a reward leaves the variance where it is
-    assert np.array_equal(statistics.reward(np.array([[1e3]]), None), [[10.0]])
+    statistics.returns.count[:] = 1e12  # so that a reward leaves the variance where it is
+    assert np.array_equal(statistics.reward(np.array([[1e3]]), np.array([[False]]), None), [[10.0]])
 
 
 def test_only_what_is_asked_for_is_normalised() -> None:
     values = np.full((2, 3, 4), 5.0), np.full((2, 3), 5.0)
     rewards, observations = Statistics(2, 3, None, 0.9), Statistics(2, 3, (4,), None)
-    assert rewards.next(values[0]) is values[0]
-    assert not np.array_equal(rewards.reward(values[1], None), values[1])
-    assert not np.array_equal(observations.next(values[0]), values[0])
-    assert observations.reward(values[1], None) is values[1]
+    none = np.zeros((2, 3), bool)
+    assert rewards.observations(values[0], values[0], None)[0] is values[0]
+    assert not np.array_equal(rewards.reward(values[1], none, None), values[1])
+    assert not np.array_equal(observations.observations(values[0], values[0], None)[0], values[0])
+    assert observations.reward(values[1], none, None) is values[1]
     assert (rewards.named(), set(observations.named())) == ({}, {"normalise/obs_mean", "normalise/obs_var"})
 
 
@@ -207,8 +279,10 @@ def killed_at(folder: Path, step: int, arguments: list[str]) -> None:
     assert os.WIFSIGNALED(status)
 
 
-def test_a_run_goes_on_with_its_statistics_to_the_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("normaliser", ["vecnormalize", "gymnasium"])
+def test_a_run_goes_on_with_its_statistics_to_the_byte(normaliser: str, tmp_path: Path) -> None:
     arguments = [*NORMALISED, *BRIEF, "--seeds", "2", "--total-timesteps", "1500", "--checkpoint-every", "400"]
+    arguments += ["--normalise-as", normaliser]
     whole = run(tmp_path / "whole", *arguments)
     killed_at(tmp_path / "killed", 801, arguments)  # in an episode and in a rollout
     assert train.main(["--resume", str(tmp_path / "killed")]) == 0
@@ -408,6 +482,7 @@ def test_a_settings_file_from_before_these_settings_is_read_as_it_was(runs: Runs
         "stackable",
         "compile",
         "env_processes",
+        "normalise_as",
         "frames_per_step",
     ):
         del values[name]

@@ -47,7 +47,7 @@ class Forgetful(PPO):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         fresh = checkpoint.as_loaded(self.optimiser.get_state())
-        super().set_state({**state, "adam": fresh})
+        super().set_state({**state, "optimiser": fresh})
 
 
 class Halved(PPO):

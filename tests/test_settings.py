@@ -136,6 +136,7 @@ def test_each_flag_of_a_run_beats_its_settings_file(layered: str, tmp_path: Path
         "compile": ("--compile", "", True),
         "normalise_obs": ("--normalise-obs", "", True),
         "normalise_reward": ("--no-normalise-reward", "", False),  # which the preset sets
+        "normalise_as": ("--normalise-as", "gymnasium", "gymnasium"),
         "eval_deterministic": ("--no-eval-deterministic", "", False),
         "env": ("--env", "Acrobot-v1", "Acrobot-v1"),
     }

@@ -23,7 +23,7 @@ RULES = {
     "at least": "a bound: ours is not below it",
 }
 ABOUT = 0.05  #: the band of a number that a text calls "about", as a part of it
-RUN_SETTINGS = ("total_timesteps", "num_envs", "normalise_obs", "normalise_reward")
+RUN_SETTINGS = ("total_timesteps", "num_envs", "normalise_obs", "normalise_reward", "normalise_as")
 
 
 @dataclasses.dataclass(frozen=True)
