@@ -25,43 +25,69 @@ _ALIKE = "statistically the same"
 
 
 @dataclasses.dataclass(frozen=True)
+class Likeness:
+    """A claim's scores here and in the bundle, one a seed: alike within ± margin, different, or neither is shown.
+
+    Both sides are runs of the same thing, so that nothing need be guarded against but chance: Welch's test of a
+    difference, and the two one-sided tests on the margin with its standard error.
+    """
+
+    here: np.ndarray
+    there: np.ndarray
+    margin: float
+
+    @property
+    def test(self) -> stats.Welch | None:
+        """Here − there; None where a side has one seed, which shows no spread."""
+        return stats.welch(self.here, self.there) if min(len(self.here), len(self.there)) > 1 else None
+
+    def word(self, alpha: float) -> str:
+        if (test := self.test) is None:
+            lone = "was run again" if len(self.here) < 2 else "is in the bundle"
+            return f"NOT DECIDED: one seed {lone}, which shows no spread"
+        if stats.equivalence_p(test.difference, test.se, test.df, self.margin) <= alpha:
+            return f"{_ALIKE} within ± {self.margin:.4g}"
+        if test.p_difference <= alpha:
+            return "DIFFERENT"
+        return f"NOT DECIDED: neither the same within ± {self.margin:.4g} nor different, more seeds can tell"
+
+    def sentence(self, alpha: float) -> str:
+        """The word, and what it rests on."""
+        text = f"{self.word(alpha)}: {self.here.mean():.6g} here, {self.there.mean():.6g} in the bundle"
+        if (test := self.test) is None:
+            return text
+        low, high = test.difference - test.half_width, test.difference + test.half_width
+        return f"{text}; difference {test.difference:+.4g}, 95 % interval {low:.4g} to {high:.4g} (Welch)"
+
+
+@dataclasses.dataclass(frozen=True)
 class Rerun:
     """One unit run again: the same, or how it differs."""
 
     unit: str
     same_bits: tuple[int, ...]
     other_bits: tuple[int, ...]
-    tests: Mapping[str, stats.ClaimTest]  #: by claim, where bits differ
+    tests: Mapping[str, Likeness]  #: by claim, where bits differ
     lost: Mapping[str, str]  #: by claim, the seeds that have a score in the bundle and none here, and why
     alpha: float
     is_close: bool = False  #: computed numbers that are the same to nine digits
 
     @property
     def differs(self) -> bool:
-        """Whether bits differ, and no test finds the two alike."""
-        return (
-            bool(self.other_bits)
-            and not self.is_close
-            and (bool(self.lost) or not self.tests or any(self.word(t) != _ALIKE for t in self.tests.values()))
-        )
-
-    def word(self, test: stats.ClaimTest) -> str:
-        """What a test of other bits says."""
-        if test.reported_sd is None:
-            return "NOT DECIDED: the bundle has one seed, which shows no spread"
-        if test.measured_seeds < 2:
-            return "NOT DECIDED: one seed was run again, which shows no spread"
-        return "DIFFERENT" if test.p_difference <= self.alpha else _ALIKE
+        """Whether bits differ, and not every claim's scores are shown to be alike."""
+        if not self.other_bits or self.is_close:
+            return False
+        alike = [test.word(self.alpha).startswith(_ALIKE) for test in self.tests.values()]
+        return bool(self.lost) or not alike or not all(alike)
 
 
 def compare_reruns(
     card: Card, claims: Sequence[Claim | Order], units: Sequence[Unit], theirs: Results, ours: Results,
     seeds: Sequence[int],
 ) -> list[Rerun]:  # fmt: skip
-    """Each unit's seeds held against the bundle's: bit for bit, else by the guarded test of their scores.
+    """Each unit's seeds held against the bundle's: bit for bit, else their scores against all of the bundle's.
 
-    The difference is ours − theirs, tested against all of the bundle's seeds, at 5 % shared by the tests that are
-    made.
+    At 5 %, shared by the claims that are tested.
     """
     found = []
     for unit in units:
@@ -75,7 +101,7 @@ def compare_reruns(
     alpha = stats.ALPHA / max(1, len(tested))
     reruns = []
     for unit, same, other in found:
-        tests: dict[str, stats.ClaimTest] = {}
+        tests: dict[str, Likeness] = {}
         lost: dict[str, str] = {}
         if not _takes_seeds(card, unit):
             pair = (results.units[unit.name].histories[0].measured.tolist() for results in (theirs, ours))
@@ -90,7 +116,7 @@ def compare_reruns(
             if gone:
                 lost[claim.id] = dataclasses.replace(of_rerun, missing=gone).missing_text
             if of_bundle.per_seed and of_rerun.per_seed:
-                tests[claim.id] = _test(claim, of_bundle.values, of_rerun.values)
+                tests[claim.id] = Likeness(of_rerun.values, of_bundle.values, _margin(claim, of_bundle.values))
         reruns.append(Rerun(unit.name, same, other, tests, lost, alpha))
     return reruns
 
@@ -113,11 +139,10 @@ def _score(card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[
     return of(protocol, [h for h in unit.histories if seeds is None or h.seed in seeds])
 
 
-def _test(claim: Claim | Order, there: np.ndarray, here: np.ndarray) -> stats.ClaimTest:
-    """Ours against theirs."""
-    margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else float(np.std(there))
-    margin = max(margin, 1e-9, 1e-6 * abs(float(there.mean())))
-    return stats.claim_test(here, stats.Reported(float(there.mean()), per_seed=tuple(there.tolist())), margin)
+def _margin(claim: Claim | Order, there: np.ndarray) -> float:
+    """Within which scores count as the same: the claim's margin, or where it has none the bundle's own spread."""
+    margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else 0.0
+    return max(margin or float(np.std(there)), 1e-9, 1e-6 * abs(float(there.mean())))
 
 
 def circumstances(theirs: Results, ours: Results, units: Sequence[Unit]) -> list[str]:
@@ -243,11 +268,7 @@ def report(reruns: Sequence[Rerun], different: Sequence[str]) -> int:
         for claim, seeds in one.lost.items():
             print(f"  {claim}: DIFFERENT: no score of {printable(seeds)}, which has one in the bundle")
         for claim, test in one.tests.items():
-            print(
-                f"  {claim}: {one.word(test)}: {test.measured_mean:.6g} here, {test.reported_mean:.6g} in the bundle; "
-                f"difference {test.difference:+.4g}, 95 % interval {test.low:.4g} to {test.high:.4g} "
-                f"(p = {test.p_difference:.2g}, guarded Welch test)"
-            )
+            print(f"  {claim}: {test.sentence(one.alpha)}")
         if not one.tests and not one.lost:
             print("  no score can be made of them: nothing can be compared")
     if any(one.other_bits for one in reruns):
