@@ -58,7 +58,7 @@ class A2C(ActorCritic):
         )
         eps: float = hyper(1e-5, "the optimiser's ε", CODE, low=1e-12)
         rms_alpha: float = hyper(0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1)
-        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers (not images)", CODE, low=1)
         activation: str = hyper("tanh", "between layers (not images)", CODE, choices=("tanh", "relu"))
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", CODE, choices=("orthogonal", "uniform", "xavier")

@@ -19,7 +19,7 @@ import math
 import torch
 
 from rlrepro.action_values import CategoricalActionValues
-from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.agent import Setup, Transition, hyper
 from rlrepro.sources import CLEANRL
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import of_action, value_network
@@ -56,7 +56,7 @@ class C51(CategoricalActionValues):
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         adam_eps: float = hyper(0.01 / 128, "Adam's ε", f"{CODE}, 0.01 / batch size", low=1e-12)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}
 
@@ -71,12 +71,6 @@ class C51(CategoricalActionValues):
         network = value_network(setup.observation_space, config.hidden, self.num_actions, config.num_atoms)
         self._build(network, config.adam_eps)
         self.memory = self._replay()
-
-    def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step on a batch `[S, B, ...]`, and a copy to the target network when it is due."""
-        metrics = self.gradient_step(batch)
-        self.clock.follow(self.target, self.online, step)
-        return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a batch, and its metrics: Algorithm 1."""

@@ -132,7 +132,7 @@ class DDPG(DeterministicPolicy):
         return self.box.scaled(np.clip(unit + self.noise.sample(self.exploration, unit.shape, ended), -1.0, 1.0))
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """μ(s), or with independent noise of `noise_std` (OU's own deviation is larger)."""
+        """μ(s), or with independent noise of `noise_std` (with Δt = 1, OU's own standard deviation is larger)."""
         return self.box.scaled(self._greedy(obs) if deterministic else self._noisy(obs, streams, self.config.noise_std))
 
     @torch.no_grad()

@@ -7,14 +7,14 @@ Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
     y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Hessel et al., 2018, eq. 2)
 
 and on y = r alone where an episode terminated; n-step targets are not corrected for the policy that has changed since
-(`rlrepro.replay.NStep` makes the sums and γ^n). Until `learning_starts` actions are random, as in the paper;
-CleanRL's already follow ε there.
+(`rlrepro.replay.NStep` makes the sums and γ^n). ε falls linearly from the first step on
+(`rlrepro.action_values.ActionValues.epsilon`); until `learning_starts` actions are random, as in the paper, where
+CleanRL's already follow ε.
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients;
 `rlrepro.value_networks`). Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is
 weighted by (N P)^−β, divided by the batch's largest (Schaul et al., 2016, Algorithm 1;
-`rlrepro.replay.PrioritisedReplay`). Rainbow, with all of these
-and more, is an agent of its own.
+`rlrepro.replay.PrioritisedReplay`). Rainbow, with all of these and more, is an agent of its own.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class DQN(TargetedActionValues):
             "ours: as it explores last (the paper: 0.05)", low=0, high=1, addition=True,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
         dueling: bool = hyper(
             False, "a value and an advantage stream", "secondary: Wang et al. (2016), eq. 9", addition=True
         )

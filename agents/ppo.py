@@ -60,7 +60,7 @@ class PPO(ActorCritic):
             False, "an episode that was cut is not bootstrapped", f"ours: it is; true: {CLEANRL}/ppo.py", addition=True
         )
         target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", f"{DETAIL} 3 of the auxiliary", low=0)
-        hidden: int = hyper(64, "units of each of the two hidden layers", "paper: Section 6.1", low=1)
+        hidden: int = hyper(64, "units of each of the two hidden layers (not images)", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
         ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", f"{DETAIL} 2")
         log_std_init: float = hyper(

@@ -59,7 +59,7 @@ class PQN(ActionValues):
         across_episodes: bool = hyper(
             False, "returns flow over ends, where nothing is bootstrapped; NOT the paper's", CODE
         )
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
 
     PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": CODE}}
 

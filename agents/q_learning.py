@@ -6,7 +6,7 @@
     exchanged                                                                     (6.10)
 
 With γ = 0, `step_size` 1 and `step_size_decay` 1, Q-learning is the sample-average method of ch. 2 (2.1). With ε = 1
-on a deterministic task and `step_size` 1, it is value iteration in the order in which the pairs come.
+on a deterministic task and `step_size` 1, it is asynchronous value iteration, in the order in which the pairs come.
 """
 
 from __future__ import annotations

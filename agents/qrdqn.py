@@ -17,7 +17,7 @@ import dataclasses
 import torch
 
 from rlrepro.action_values import TargetedActionValues
-from rlrepro.agent import Metrics, Setup, Transition, hyper
+from rlrepro.agent import Setup, Transition, hyper
 from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL
 from rlrepro.targets import quantile_huber, td_target
@@ -52,7 +52,7 @@ class QRDQN(TargetedActionValues):
         exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", DQN, low=0, high=1)
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         adam_eps: float = hyper(0.01 / 32, "Adam's ε", "paper: on Atari 2600", low=1e-12)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", DQN, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", DQN, low=1)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": DQN}}
 
@@ -74,16 +74,6 @@ class QRDQN(TargetedActionValues):
     def q_values(self, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, a): the mean of the quantiles."""
         return self.quantiles(self.online, obs).mean(-1)
-
-    def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
-
-        It is due after the last gradient step of the learning phase in which the env step passes a multiple of
-        `target_every`.
-        """
-        metrics = self.gradient_step(batch)
-        self.clock.follow(self.target, self.online, step)
-        return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a batch, and its metrics: Algorithm 1."""

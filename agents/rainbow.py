@@ -27,7 +27,7 @@ from rlrepro.streams import Streams
 from rlrepro.targets import categorical_projection
 from rlrepro.value_networks import ValueNetwork, of_action
 
-DUELING = "secondary: Wang et al. (2016), 4.2"
+CLIPPING = "secondary: Wang et al. (2016), 4.2"
 
 
 class Rainbow(CategoricalActionValues):
@@ -59,10 +59,10 @@ class Rainbow(CategoricalActionValues):
         beta: float = hyper(0.4, "initial exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
         sigma: float = hyper(0.5, "initial σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
         max_grad_norm: float = hyper(
-            10.0, "largest norm of a seed's gradient; 0: no limit", f"{DUELING} (the paper: none)", low=0
+            10.0, "largest norm of a seed's gradient; 0: no limit", f"{CLIPPING} (the paper: none)", low=0
         )
         adam_eps: float = hyper(1.5e-4, "Adam's ε", "paper: Table 1", low=1e-12)
-        hidden: tuple[int, ...] = hyper((128, 128), "units of the hidden layers", "ours: CartPole-v1", low=1)
+        hidden: tuple[int, ...] = hyper((128, 128), "hidden layers (not images)", "ours: CartPole-v1", low=1)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 200_000, "source": "ours: CartPole-v1"}}
 

@@ -10,7 +10,7 @@ As in Sutton & Barto, 2nd ed., ch. 6 and 7.
 (6.7) is (7.4) and (7.5) with n = 1. A' is drawn before the update, and is the action that is then taken. Where the
 time limit ends an episode, it is drawn for the true successor and bootstrapped from.
 
-With ε = 1 on a deterministic task and α = 1, Expected Sarsa is iterative policy evaluation of the random policy.
+With ε = 1 on a deterministic task and α = 1, Expected Sarsa is asynchronous policy evaluation of the random policy.
 """
 
 from __future__ import annotations

@@ -58,7 +58,9 @@ class SarsaLambda(Stateful):
             low=2,
             high=1024,
         )
-        unbounded: float = hyper(3.0, "taken for a bound that the space does not have", "ours: it must end", low=0.001)
+        unbounded: float = hyper(
+            3.0, "taken for a bound that the space lacks; twice it from one beyond it", "ours: it must end", low=0.001
+        )
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: about 500 episodes of MountainCar"}}
 
@@ -138,7 +140,9 @@ def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | 
     if not isinstance(space, gymnasium.spaces.Box):
         return States(space)
     far = config.unbounded
-    low, high = (np.where(abs(bound) < 1e6, bound, sign * far) for bound, sign in ((space.low, -1), (space.high, 1)))
+    has_low, has_high = abs(space.low) < 1e6, abs(space.high) < 1e6
+    low = np.where(has_low, space.low, np.where(has_high & (space.high <= -far), space.high - 2 * far, -far))
+    high = np.where(has_high, space.high, np.where(has_low & (space.low >= far), space.low + 2 * far, far))
     if config.num_tiles**low.size > 10**7:
         raise UnsupportedSpace(f"a Box of few dimensions, which {config.num_tiles} tiles each can cover, not {space}")
     return TileCoder(low, high, config.num_tilings, config.num_tiles)

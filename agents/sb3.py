@@ -5,8 +5,8 @@ environments are ours, so that episodes are counted, and the policies evaluated,
 the library's names and defaults. Its `learn()` stops where it stops: on-policy algorithms end a whole rollout, so they
 may take more env steps than were asked for.
 
-Its metrics keep their values under our tags: `train/x` is `losses/x`, but for those in `TAGS`. (Its value loss is not
-halved, so it is twice ours.)
+Its metrics keep their values under our tags: `train/x` is `losses/x`, but for those in `TAGS`. (PPO's value loss is not
+halved, so it is twice our PPO's.)
 
 Nothing here imports the library before it is used, so that `--help` is quick.
 """
@@ -245,7 +245,10 @@ class StableBaselines3:
             raise ValueError(str(error)) from error
 
     def predict(self, obs: np.ndarray, generator: np.random.Generator, deterministic: bool) -> np.ndarray:
-        """Actions `[E, ...]`; ε-greedy with the last ε, or drawn from the policy, where not deterministic."""
+        """Actions `[E, ...]`; where not deterministic, ε-greedy with the last ε, or drawn from the policy.
+
+        DDPG's and TD3's are deterministic all the same: the library's policies know nothing of the exploration noise.
+        """
         import torch
 
         if self.normalizer is not None:

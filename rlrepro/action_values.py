@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Discrete
 
-from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
 from rlrepro.graphs import of_host
 from rlrepro.memory import Replay
 from rlrepro.networks import features, features_on_host, is_image
@@ -125,6 +125,12 @@ class TargetedActionValues(ActionValues):
         config, setup = self.config, self.setup
         times = config.learning_starts, config.train_every, getattr(config, "gradient_steps", 1)
         return Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size, *times, setup.device
+
+    def update(self, batch: Transition, step: int) -> Metrics:
+        """One gradient step on a batch `[S, B, ...]`, and the target network where it is due, see `TargetClock`."""
+        metrics = self.gradient_step(batch)
+        self.clock.follow(self.target, self.online, step)
+        return metrics
 
     def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`, which a subclass has; its metrics."""

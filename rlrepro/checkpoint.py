@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 
 from rlrepro.errors import Problem, WriteFailed
 
-FORMAT = "rlrepro-checkpoint-1"
+FORMAT = "rlrepro-checkpoint-2"
+UNFINISHED = ".*.tmp"  #: what `write_whole` leaves where the process is killed in it
 AS_IT_IS = frozenset({type(None), bool, int, float, str})
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -99,7 +100,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise Damaged(f"{path} cannot be read ({error})") from None
     there, is_whole = metadata.get("format", ""), {"about", "tree", "sha256"} <= set(metadata)
     matches = is_whole and _digest(metadata["about"], metadata["tree"], tensors) == metadata["sha256"]
-    if there != FORMAT and not matches and re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there):  # sums in its own way
+    if there != FORMAT and not matches and re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there):  # its sum is of its own
         raise Problem(f"{path} is a checkpoint of another version ({there}, here {FORMAT})")
     if there != FORMAT or not is_whole:
         raise Damaged(f"{path} is not a whole checkpoint")
@@ -187,7 +188,7 @@ def _decode(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:
 
 
 def _digest(about: str, tree: str, tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(f"{about}\n{tree}".encode())
+    digest = hashlib.sha256(f"{FORMAT}\n{about}\n{tree}".encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())

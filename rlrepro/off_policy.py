@@ -30,7 +30,7 @@ from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
-class TargetClock:
+class TargetClock(Stateful):
     """Moves a target network every `target_every` env steps: target ← (1 − τ) target + τ online.
 
     The env steps are those at which a learning phase is due: every `train_every`, `gradient_steps` at once. Where N
@@ -41,28 +41,24 @@ class TargetClock:
     the phase before, or since learning starts, these are k moves at once, of weight 1 − (1 − τ)^k.
     """
 
+    STATE = ("period", "step", "count")
+
     def __init__(self, config: Any) -> None:
         """The config has `target_every`, `train_every`, `learning_starts`, and may have `tau`, `gradient_steps`."""
         self.target_every, self.train_every = config.target_every, config.train_every
         self.learning_starts = config.learning_starts
         self.gradient_steps, self.tau = getattr(config, "gradient_steps", 1), getattr(config, "tau", 1.0)
-        #: multiples of `target_every` passed so far: all that a resume needs; before learning the networks are the same
+        #: multiples of `target_every` passed so far; before learning the networks are the same
         self.period = config.learning_starts // config.target_every
-        self._step, self._count = -1, 0  # of the loop, and the gradient steps in it
+        self.step, self.count = -1, 0  # of the loop, and the gradient steps in it
 
     def follow(self, target: Stack, online: Stack, step: int) -> None:
         """Called after every gradient step, in the loop's `step`: move the target where it is due."""
-        self._count = self._count + 1 if step == self._step else 1
-        self._step = step
-        phases, left = divmod(self._count, self.gradient_steps)
+        self.count = self.count + 1 if step == self.step else 1
+        self.step = step
+        phases, left = divmod(self.count, self.gradient_steps)
         if left == 0 and (moves := self._moves(step, phases)):
             target.polyak_update(online, self.tau if moves == 1 else 1 - (1 - self.tau) ** moves)
-
-    def get_state(self) -> dict[str, Any]:
-        return {"period": self.period}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self.period = state["period"]
 
     def _moves(self, step: int, phase: int) -> int:
         """How many are due after the `phase`-th learning phase, from 1, in the loop's `step`."""

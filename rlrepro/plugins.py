@@ -13,6 +13,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import re
 import sys
 import warnings
@@ -236,10 +237,12 @@ class EnvSource:
             limit = gymnasium.spec(self.gym_id or "").max_episode_steps
         elif type(limit) is not int or (limit < 1 and limit != -1):
             raise Problem(f"max_episode_steps {limit!r} is neither a whole number of at least 1 nor -1, for none")
+        form, arguments = point.load(), (num, None if limit == -1 else limit)
         try:
-            made: Batch = point.load()(num, None if limit == -1 else limit, **kwargs)
+            inspect.signature(form).bind(*arguments, **kwargs)
         except TypeError:
             return None
+        made: Batch = form(*arguments, **kwargs)
         return made
 
 

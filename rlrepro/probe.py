@@ -169,7 +169,8 @@ def _mean_return(agent: Any, source: EnvSource, seeds: tuple[int, ...]) -> np.nd
     """Of the greedy policy, `[S]`."""
     from rlrepro.loop import evaluate
 
-    return evaluate(agent, source.batch(len(seeds) * EPISODES), seeds, EPISODES, True).episode_return.mean(1)
+    with contextlib.closing(source.batch(len(seeds) * EPISODES)) as batch:
+        return evaluate(agent, batch, seeds, EPISODES, True).episode_return.mean(1)
 
 
 def _forms(name: str, task: Any) -> list[EnvSource]:
@@ -192,12 +193,11 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
         config, values = preset(agent_class, env.action_space, further)
     num_envs, total = values["num_envs"], values["total_timesteps"]
     batch = source.batch(len(seeds) * num_envs)
-    vector = VectorEnv(batch, seeds, num_envs, source.name)
-    setup = Setup(batch.observation_space, batch.action_space, seeds, num_envs, total)
-    agent = agent_class(setup, config)
-    vector.reset()
-    train(agent, vector, total, _Nobody(), EpisodeCounter(len(seeds), num_envs))
-    vector.close()
+    with contextlib.closing(VectorEnv(batch, seeds, num_envs, source.name)) as vector:
+        setup = Setup(batch.observation_space, batch.action_space, seeds, num_envs, total)
+        agent = agent_class(setup, config)
+        vector.reset()
+        train(agent, vector, total, _Nobody(), EpisodeCounter(len(seeds), num_envs))
     return agent
 
 

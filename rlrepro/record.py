@@ -139,14 +139,31 @@ class RunFolder:
         return self.path / "videos"
 
     def read_json(self, name: str) -> dict[str, Any]:
+        """A table of the run's; {} where it is not there yet. `Problem` where it is damaged: it is not written over."""
+        path = self.path / name
         try:
-            values = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
             return {}
-        return values if isinstance(values, dict) else {}
+        except OSError as error:
+            raise Problem(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise Problem(f"{path} is damaged: {error}") from None
+        kinds = {"code": dict, "resumed": list, "versions": dict, "hardware": dict, "results": dict}
+        if not isinstance(values, dict):
+            raise Problem(f"{path} is damaged: it is no table")
+        for key, kind in kinds.items():
+            if not isinstance(values.get(key), (kind, type(None))):
+                raise Problem(f"{path} is damaged: {key} cannot be {values[key]!r}")
+        return values
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         checkpoint.write_whole(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
+
+    def clear_unfinished(self) -> None:
+        """Remove what is left of files whose writing was cut off; for who holds the lock."""
+        for path in self.path.rglob(checkpoint.UNFINISHED):
+            path.unlink(missing_ok=True)
 
     def note(self, **changes: Any) -> None:
         """Change entries of run.json."""
@@ -261,9 +278,13 @@ def metric_points(folder: RunFolder, seeds: Sequence[int]) -> Iterator[tuple[int
     """`(env_step, seed, wall_time, {metric: value})` of metrics.csv, in the order of env steps."""
     points: dict[tuple[int, int], tuple[float, dict[str, float]]] = {}
     for seed in seeds:
-        for row in read_rows(folder.seed(seed) / "metrics.csv"):
-            key = int(row["env_step"]), seed
-            points.setdefault(key, (float(row["wall_time"]), {}))[1][row["metric"]] = float(row["value"])
+        path = folder.seed(seed) / "metrics.csv"
+        for row in read_rows(path):
+            try:
+                key, wall_time, value = (int(row["env_step"]), seed), float(row["wall_time"]), float(row["value"])
+            except (KeyError, TypeError, ValueError):
+                raise Problem(f"{path} is damaged: {','.join(map(str, row.values()))!r} is no row of it") from None
+            points.setdefault(key, (wall_time, {}))[1][row["metric"]] = value
     for (env_step, seed), (wall_time, values) in sorted(points.items()):
         yield env_step, seed, wall_time, values
 

@@ -7,6 +7,7 @@ those of the class's `PROBE`, where it has one, so that it learns soon.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ import torch
 
 from rlrepro import checkpoint, loop, snapshot, train, worker
 from rlrepro.agent import Metrics, owns_loop
-from rlrepro.errors import Problem, one_line, place_of
+from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import Parser
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics
 from rlrepro.plugins import find_agent, find_env
@@ -70,12 +71,15 @@ class _Training:
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
 
-    def train(self, until: int) -> _Training:
+    def train(self, until: int) -> None:
         if self.step == 0:
             self.env.reset()
         loop.train(self.agent, self.env, until, self, self.counter, self.step)
         self.step = until
-        return self
+
+    def close(self) -> None:
+        close_quietly(self.env)
+        close_quietly(self.evaluated)
 
     def updated(self, env_step: int, metrics: Metrics) -> None:
         self.updates += 1
@@ -141,7 +145,11 @@ def check(settings: Settings) -> list[Rule]:
         raise Problem("rlrepro rules compares bits, and --compile changes them: leave it out")
     train.check(settings)
     worker.use_device(settings.device)
-    whole = _Training(settings, settings.seeds if settings.stackable else settings.seeds[:1])
+    with contextlib.closing(_Training(settings, settings.seeds if settings.stackable else settings.seeds[:1])) as whole:
+        return _check(whole)
+
+
+def _check(whole: _Training) -> list[Rule]:
     learns = _rule("it learns", lambda: _learns(whole))
     if not learns.kept:
         return [learns]
@@ -185,9 +193,10 @@ def _has_seeds_first(whole: _Training) -> str:
 
 
 def _is_deterministic(whole: _Training) -> str:
-    again = _Training(whole.settings, whole.seeds).train(whole.step)
-    for seed in whole.seeds:
-        _same(whole.trained[seed], again.row(seed), f"in a second run with the same seeds, seed {seed}'s")
+    with contextlib.closing(_Training(whole.settings, whole.seeds)) as again:
+        again.train(whole.step)
+        for seed in whole.seeds:
+            _same(whole.trained[seed], again.row(seed), f"in a second run with the same seeds, seed {seed}'s")
     return f"seeds {', '.join(map(str, whole.seeds))}, twice"
 
 
@@ -196,8 +205,9 @@ def _is_independent(whole: _Training) -> str:
         one = "it trains one seed a process" if not whole.settings.stackable else "one seed is asked for"
         raise _Inapplicable(one)
     seed = whole.seeds[-1]
-    alone = _Training(whole.settings, (seed,)).train(whole.step)
-    _same(whole.trained[seed], alone.row(seed), f"of seed {seed} alone,")
+    with contextlib.closing(_Training(whole.settings, (seed,))) as alone:
+        alone.train(whole.step)
+        _same(whole.trained[seed], alone.row(seed), f"of seed {seed} alone,")
     return f"seed {seed} alone and among {len(whole.seeds)}"
 
 
@@ -210,13 +220,14 @@ def _evaluates_untouched(whole: _Training) -> str:
 
 
 def _keeps_policy(whole: _Training) -> str:
-    other = _Training(whole.settings, whole.seeds)
-    other.agent.set_policy({name: torch.as_tensor(value).clone() for name, value in whole.agent.get_policy().items()})
-    for deterministic in (True, False):
-        mine, theirs = (_evaluate(whole, agent, deterministic) for agent in (whole.agent, other.agent))
-        if not np.array_equal(mine, theirs):
-            kind = "greedy" if deterministic else "exploring"
-            raise _Broken(f"a new agent that is given get_policy() does not act as the {kind} policy did")
+    policy = {name: torch.as_tensor(value).clone() for name, value in whole.agent.get_policy().items()}
+    with contextlib.closing(_Training(whole.settings, whole.seeds)) as other:
+        other.agent.set_policy(policy)
+        for deterministic in (True, False):
+            mine, theirs = (_evaluate(whole, agent, deterministic) for agent in (whole.agent, other.agent))
+            if not np.array_equal(mine, theirs):
+                kind = "greedy" if deterministic else "exploring"
+                raise _Broken(f"a new agent that is given get_policy() does not act as the {kind} policy did")
     return ""
 
 
@@ -226,9 +237,16 @@ def _evaluate(whole: _Training, agent: Any, deterministic: bool) -> np.ndarray:
 
 
 def _resumes(whole: _Training) -> str:
+    two = [_Training(whole.settings, whole.seeds) for _ in range(2)]
+    with contextlib.closing(two[0]) as first, contextlib.closing(two[1]) as second:
+        return _resumes_by(whole, first, second)
+
+
+def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
+    """One is stopped half-way, and the other goes on with its state."""
     num_envs = whole.settings.num_envs
     half = whole.step // 2 // num_envs * num_envs
-    first = _Training(whole.settings, whole.seeds).train(half)
+    first.train(half)
     try:
         env = first.env.get_state()
         checkpoint.check_plain(env)
@@ -237,7 +255,6 @@ def _resumes(whole: _Training) -> str:
     counts = {"return": first.counter.episode_return, "length": first.counter.episode_length}
     state = {**first.learnt(), **env, "counts": counts}
     kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(len(whole.seeds))])
-    second = _Training(whole.settings, whole.seeds)
     second.agent.set_state(kept["agent"])
     second.agent.memory.set_state(kept["memory"])
     if second.statistics:

@@ -101,7 +101,14 @@ class Settings:
         return (self.agent, self.env, *self.wrappers)
 
     def config(self, config_class: type[Any]) -> Any:
-        """The agent's `Config` with these hyperparameters."""
+        """The agent's `Config` with these hyperparameters; `Problem` where one is none that its flag takes."""
+        parser = train_parser(find_agent(self.agent), config_class)
+        defaults = {field.name: field.default for field in dataclasses.fields(config_class)}
+        for name, value in self.hyperparameters.items():
+            if value == defaults.get(name, value):  # or a name that `config_class` refuses
+                continue
+            if (why := fault_of(parser, name, value)) is not None:
+                raise Problem(f"{self.agent}: {name}: {why}")
         return config_class(**self.hyperparameters)
 
     def groups(self) -> list[tuple[int, ...]]:

@@ -110,6 +110,7 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
         print(f"{settings.agent} cannot go on in the middle: from their start again begin the seeds {', '.join(again)}")
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
+    folder.clear_unfinished()
     before = folder.read_json("run.json")
     folder.note(status="running", resumed=[*before.get("resumed", []), time.time()])
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing.util
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -102,8 +103,8 @@ def _problems_of(settings: Settings) -> Iterator[None]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Sizes beyond 64 bits count too."""
-    words = ("memory", "overflow", "too large")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+    words = r"(not enough|out of) memory|allocate|overflow|too large"
+    return isinstance(error, MemoryError) or re.search(words, str(error).lower()) is not None
 
 
 def use_device(device: str) -> None:

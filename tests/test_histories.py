@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from rlrepro.errors import Problem
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.protocol import Protocol, score
+from rlrepro.papers.results import Results, UnitResults, read_results, write_results
 from rlrepro.record import read_rows
 from tests.conftest import Runs
 
@@ -102,7 +104,7 @@ def test_lost_records_are_not_a_finished_seed(like: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("episodes", "env_step,env,episode_return\n1,0,what\n", "episodes.csv: not the episodes"),
+        ("episodes", "env_step,env,episode_return,episode_length\n1,0,what,3\n", "episodes.csv: not the episodes"),
         ("episodes", "step,return\n1,0\n", "episodes.csv:1: it has no column 'env_step'"),
         ("evaluations", "env_step,episode,episode_return\n5,0,1\n5\n", "evaluations.csv:3"),
         ("evaluations", "env_step,episode,episode_return\nfive,0,1\n", "evaluations.csv:2"),
@@ -131,3 +133,19 @@ def test_ten_seeds_of_six_thousand_episodes_are_read_quickly(like: Path, tmp_pat
             assert len(read_run(path)[1][0].episodes) == 6000
         best = min(best, time.perf_counter() - began)
     assert best < 1.0
+
+
+def test_a_length_ends_where_a_resume_began_anew(like: Path, tmp_path: Path) -> None:
+    """At env step 20 a run stopped in an episode, 10 steps old, that it could not restore: 40 − 20, not 40 − 10."""
+    rows = "10,0,1.0,10,True,False\n40,0,2.0,20,True,False\n45,0,3.0,5,True,False\n"
+    header = "env_step,env,episode_return,episode_length,terminated,truncated\n"
+    folder = run_by_hand(tmp_path / "run", like, {"status": "finished"}, episodes=header + rows)
+    text = (folder / "settings.json").read_text()
+    (folder / "settings.json").write_text(re.sub('"num_envs": \\d+', '"num_envs": 1', text))
+    _, (history,) = read_run(folder)
+    assert history.gaps == (20,)
+    unit = UnitResults({}, (), (history,))
+    write_results(tmp_path / "results", Results(1.0, {"unit": unit}))
+    (again,) = read_results(tmp_path / "results").units["unit"].histories
+    for one in (history, again):
+        assert one.lengths().episodes.tolist() == [[10, 10], [40, 20], [45, 5]]

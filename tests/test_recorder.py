@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from rlrepro import recorder, worker
-from rlrepro.record import RunFolder, read_rows
+from rlrepro.errors import Problem
+from rlrepro.record import RunFolder, metric_points, read_rows
 from rlrepro.settings import Job, Settings
-from tests.conftest import BRIEF, Runs
+from tests.conftest import BRIEF, Command, Runs
 from tests.test_run import curves
 
 # Its seed s learns in every (s + 1)-th update, and in no other has a loss.
@@ -312,6 +314,50 @@ def test_a_policy_of_other_shapes_is_one_line(flags: Callable[..., list[str]], r
     for wrong, words in (({"weight": np.zeros((1, 3))}, "another shape"), ({"bias": np.zeros(1)}, "a weight")):
         (run / "seeds/0/policy.safetensors").write_bytes(safetensors.numpy.save(wrong))
         assert words in runs.command("evaluate", run, "--episodes", "2").problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("hidden", "abc", "hidden: 'abc' is not a"),
+        ("num_steps", None, "num_steps: "),
+        ("learning_rate", "x", "'x' is not"),
+    ],
+)
+def test_a_hyperparameter_of_a_settings_file_is_checked(
+    name: str, value: Any, words: str, runs: Runs, command: Command
+) -> None:
+    run = runs.finish("r", "--agent", "ppo", "--seeds", "1", "--total-timesteps", "600")
+    values = json.loads((run / "settings.json").read_text())
+    values["hyperparameters"][name] = value
+    (run / "settings.json").write_text(json.dumps(values))
+    problem = command("evaluate", run, "--episodes", "2").problem
+    assert problem.startswith("ppo: ")
+    assert words in problem
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"code": []}', '{"resumed": 5}'])
+def test_a_damaged_run_json_is_told_and_not_written_over(text: str, runs: Runs) -> None:
+    run = runs.finish("r", "--agent", "ppo", "--seeds", "1", "--total-timesteps", "600")
+    (run / "run.json").write_text(text)
+    assert "run.json is damaged: " in runs.resume("r").problem
+    assert (run / "run.json").read_text() == text
+
+
+def test_a_damaged_row_of_metrics_is_told(runs: Runs) -> None:
+    run = runs.finish("r", "--agent", "ppo", "--seeds", "1", "--total-timesteps", "1200")
+    file = run / "seeds" / "0" / "metrics.csv"
+    file.write_text(re.sub(r"^(\d+),", r"what,", file.read_text(), count=1, flags=re.MULTILINE))
+    with pytest.raises(Problem, match=r"metrics.csv is damaged: 'what,.*' is no row of it"):
+        list(metric_points(RunFolder(run), [0]))
+
+
+def test_a_resume_clears_what_a_killed_process_left_half_written(runs: Runs) -> None:
+    run = runs.finish("r", "--agent", "ppo", "--seeds", "1", "--total-timesteps", "600")
+    RunFolder(run).note(status="interrupted")
+    (run / "seeds" / "0" / "checkpoints" / ".step-000000000400.safetensors.77.tmp").write_bytes(b"half")
+    assert runs.resume("r").status == 0
+    assert not list(run.rglob(".*.tmp"))
 
 
 def test_a_hyperparameter_that_was_renamed_is_one_line(

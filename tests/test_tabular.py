@@ -271,3 +271,20 @@ def test_tilings_that_coincide_are_refused(tilings: int, dims: int, refused: boo
     coder = TileCoder(np.zeros(dims), np.ones(dims), tilings, 4)
     for dim in range(dims):
         assert len(set(coder.offset[:, dim])) == tilings
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "covered"),
+    [
+        (10, np.inf, (10, 16)),
+        (-np.inf, -5, (-11, -5)),
+        (0, np.inf, (0, 3)),
+        (-np.inf, np.inf, (-3, 3)),
+        (-2, 7, (-2, 7)),
+    ],
+)
+def test_tiles_cover_a_box_that_lacks_a_bound(low: float, high: float, covered: tuple[float, float]) -> None:
+    space = gymnasium.spaces.Box(low, high, (1,))
+    learner = find_agent("sarsa_lambda").load()
+    made = learner(Setup(space, gymnasium.spaces.Discrete(2), (0,), 1, 100), learner.Config())
+    assert (made.coder.low.item(), made.coder.high.item()) == covered

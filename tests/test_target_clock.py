@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlrepro import checkpoint
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import c51, dqn, qrdqn, rainbow, sac_discrete
 from rlrepro.memory import Replay
@@ -32,8 +33,11 @@ class Number:
         self.value, self.moves = self.value + tau * (online.value - self.value), self.moves + 1
 
 
-def met(num_envs: int, total: int, timing: dict[str, Any]) -> list[float]:
-    """The target that each gradient step meets, where the k-th one sets the online number to k."""
+def met(num_envs: int, total: int, timing: dict[str, Any], resumed: bool = False) -> list[float]:
+    """The target that each gradient step meets, where the k-th one sets the online number to k.
+
+    `resumed`: before each, in the middle of a phase too, a new clock takes over the state of the one before.
+    """
     config = SimpleNamespace(**timing)
     clock, target, online = TargetClock(config), Number(), Number()
     memory = Replay(
@@ -46,6 +50,9 @@ def met(num_envs: int, total: int, timing: dict[str, Any]) -> list[float]:
         for _ in memory.ready(step):
             found.append(target.value)
             online.value += 1
+            if resumed:
+                before, clock = clock, TargetClock(config)
+                clock.set_state(checkpoint.as_loaded(before.get_state()))
             clock.follow(target, online, step)  # type: ignore[arg-type]
     return found
 
@@ -135,3 +142,11 @@ def test_agents_of_many_sub_environments_move_their_targets_as_often_as_of_one(
             agent.update(batch, step)
     assert updates == 16
     assert moves == [2, 4, 6, 8, 10, 12, 14, 16]
+
+
+@pytest.mark.parametrize("num_envs", [1, 8, 13])
+def test_a_resume_between_two_gradient_steps_moves_the_target_when_it_would_have(num_envs: int) -> None:
+    timing = {"target_every": 100, "train_every": 8, "gradient_steps": 4, "learning_starts": 20, "tau": 1.0}
+    whole = met(num_envs, 520, timing)
+    assert len(set(whole)) == 6
+    assert met(num_envs, 520, timing, resumed=True) == whole

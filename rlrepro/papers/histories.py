@@ -30,7 +30,7 @@ def read_run(path: str | Path) -> tuple[Settings, list[History]]:
 
 def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], seed: int) -> History:
     files = {name: folder.seed(seed) / f"{name}.csv" for name in ("episodes", "evaluations", "metrics")}
-    episodes = _episodes(files["episodes"])
+    episodes, lengths = _episodes(files["episodes"])
     evaluations, final, final_step = _evaluations(files["evaluations"])
     num_envs = settings.num_envs
     end = -(-settings.total_timesteps // num_envs) * num_envs  # the loop takes whole steps of all sub-environments
@@ -44,7 +44,14 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         stopped, reached = "", max(end, final_step)
     else:
         stopped = _reason(about)
-    return History(seed, episodes, evaluations, final, reached, stopped)
+    gaps = _gaps(episodes[:, 0], lengths) if num_envs == 1 else ()
+    return History(seed, episodes, evaluations, final, reached, stopped, gaps=gaps)
+
+
+def _gaps(ends: np.ndarray, lengths: np.ndarray) -> tuple[int, ...]:
+    """The env steps at which an episode began that does not follow on the one before."""
+    begins = ends - lengths
+    return tuple(int(step) for step in begins[begins != np.concatenate([[0.0], ends[:-1]])])
 
 
 def _reason(about: Mapping[str, Any]) -> str:
@@ -70,15 +77,16 @@ def _lines(path: Path, *columns: str) -> tuple[bytes, list[int]]:
     return rows, [names.index(name) for name in columns if header]
 
 
-def _episodes(path: Path) -> np.ndarray:
-    """`[n, 2]`: env step at the end, return."""
-    rows, columns = _lines(path, "env_step", "episode_return")
+def _episodes(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """`[n, 2]`: env step at the end, return; and the lengths `[n]`."""
+    rows, columns = _lines(path, "env_step", "episode_return", "episode_length")
     if not rows:
-        return _NONE
+        return _NONE, np.empty(0)
     try:
-        return np.loadtxt(io.BytesIO(rows), delimiter=",", usecols=columns, ndmin=2, comments=None, encoding="utf-8")
+        table = np.loadtxt(io.BytesIO(rows), delimiter=",", usecols=columns, ndmin=2, comments=None, encoding="utf-8")
     except ValueError as error:
         raise Problem(f"{path}: not the episodes of a run: {error}") from None
+    return table[:, :2], table[:, 2]
 
 
 def _evaluations(path: Path) -> tuple[np.ndarray, np.ndarray, int]:

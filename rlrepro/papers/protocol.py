@@ -191,6 +191,9 @@ class History:
     steps: int  #: env steps trained
     stopped: str = ""  #: why it stopped early; empty where it is finished
     measured: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  #: `[k]`: what a function measured
+    #: with one sub-environment: env steps at which an episode began that does not follow on the one before, as where a
+    #: resume could not restore the environment
+    gaps: tuple[int, ...] = ()
 
     @property
     def broke(self) -> bool:
@@ -203,10 +206,12 @@ class History:
     def lengths(self) -> History:
         """The same with each episode's length in place of its return, told by where it ended: of one sub-environment.
 
-        Episodes of one sub-environment follow one another without a gap.
+        Its episodes follow one another, but at the `gaps`.
         """
         ends = self.episodes[:, 0]
-        return dataclasses.replace(self, episodes=np.column_stack([ends, np.diff(ends, prepend=0.0)]))
+        begins = np.concatenate([[0.0], ends[:-1]])
+        begins[np.searchsorted(ends, self.gaps, side="right")] = self.gaps
+        return dataclasses.replace(self, episodes=np.column_stack([ends, ends - begins]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,13 +70,18 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
         about["units"][name] = {
             "settings": dict(unit.settings),
             "runs": [dict(run) for run in unit.runs],
-            "seeds": {str(h.seed): {"steps": h.steps, "stopped": h.stopped} for h in unit.histories},
+            "seeds": {str(h.seed): _of_seed(h) for h in unit.histories},
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         if _is_measured(unit.settings):  # of thousands of seeds, which have no more to tell
             about["units"][name]["seeds"] = _ranges(unit.seeds)
             about["units"][name]["runs"] = [{**run, "seeds": _ranges(run["seeds"])} for run in unit.runs]
     write_whole(folder / "results.json", (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _of_seed(history: History) -> dict[str, Any]:
+    gaps = {"gaps": list(history.gaps)} if history.gaps else {}
+    return {"steps": history.steps, "stopped": history.stopped, **gaps}
 
 
 def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
@@ -144,7 +149,7 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
         episodes, evaluations, final, measured = (points[mine & (of_kind == kind)] for kind in _KINDS)
-        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1]
+        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1], tuple(one.get("gaps", ()))
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
 

@@ -229,7 +229,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     notes = (_CONTROL,) if control else ()
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of == "return" and not claim.measurement and scored.broken >= set(scored.missing)
-    confirmed = "below" if worst else ""
+    confirmed = ("reproduced" if claim.rule == "at most" else "below") if worst else ""
     return _Open(claim, kind, scored, test, scored.missing_text, notes, control, confirmed)
 
 
