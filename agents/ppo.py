@@ -34,7 +34,7 @@ class PPO(ActorCritic):
 
     LOSSES: tuple[str, ...] = ("loss",)
     GRAPHED = ("gradient_step", "outputs")
-    STATE: tuple[str, ...] = ("optimiser", "order")
+    STATE = ("optimiser", "order")
 
     @dataclasses.dataclass(frozen=True)
     class Config:

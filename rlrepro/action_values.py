@@ -104,7 +104,7 @@ class TargetedActionValues(ActionValues):
     `memory`.
     """
 
-    STATE = ("target", "clock")
+    STATE: tuple[str, ...] = ("target", "clock")
 
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
         """The online network, its target, when that follows, and Adam for the one."""

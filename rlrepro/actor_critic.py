@@ -41,7 +41,7 @@ class ActorCritic(Stateful):
     `critic_stack`, where the two are `separate`: learnt by optimisers of their own.
     """
 
-    STATE = ("stack", "critic_stack", "exploration")
+    STATE: tuple[str, ...] = ("stack", "critic_stack", "exploration")
 
     def __init__(
         self,

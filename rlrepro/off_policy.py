@@ -159,7 +159,7 @@ class DeterministicPolicy(BoxActions):
     The config has `hidden`, `action_layer`, `output_init`, `output_bias` and the two step sizes too.
     """
 
-    STATE = (
+    STATE: tuple[str, ...] = (
         "critic", "target_actor", "target_critic", "actor_optimiser", "critic_optimiser",
         "num_updates", "last_actor_loss",
     )  # fmt: skip

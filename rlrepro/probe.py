@@ -169,8 +169,11 @@ def _mean_return(agent: Any, source: EnvSource, seeds: tuple[int, ...]) -> np.nd
     """Of the greedy policy, `[S]`."""
     from rlrepro.loop import evaluate
 
-    with contextlib.closing(source.batch(len(seeds) * EPISODES)) as batch:
+    batch = source.batch(len(seeds) * EPISODES)
+    try:
         return evaluate(agent, batch, seeds, EPISODES, True).episode_return.mean(1)
+    finally:
+        close_quietly(batch)
 
 
 def _forms(name: str, task: Any) -> list[EnvSource]:

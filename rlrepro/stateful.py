@@ -28,7 +28,7 @@ class Stateful:
             setattr(self, name, _restored(part, state[name]))
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        seen = []
+        seen: list[Any] = []
         for kind in reversed(type(self).__mro__):
             for name in vars(kind).get("STATE", ()):
                 part = getattr(self, name)

@@ -176,7 +176,7 @@ class Tabular(Stateful):
 class DrawnAhead(Tabular):
     """Tables whose updates need A', the action that is then taken: it is drawn with each update, for the next step."""
 
-    STATE = ("next_action",)
+    STATE: tuple[str, ...] = ("next_action",)
 
     def __init__(self, setup: Setup, config: Any) -> None:
         super().__init__(setup, config)

@@ -846,8 +846,15 @@ def wait_for(found: Callable[[], Any], process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "processes"),
+    [
+        pytest.param(signal.SIGINT, "1", id="SIGINT-1"),
+        pytest.param(signal.SIGTERM, "2", id="SIGTERM-2"),
+        pytest.param(signal.SIGINT, "2", id="SIGINT-2", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "1", id="SIGTERM-1", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_saves_a_checkpoint_and_resumes_to_the_same_bytes(
     processes: str, number: signal.Signals, runs: Runs
 ) -> None:

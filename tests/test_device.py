@@ -50,8 +50,8 @@ def cases() -> Iterator[Any]:
 
 
 def built(agent_class: Any, observation: Any, action: Any, device: str = "cpu") -> Any:
-    """An agent with the hyperparameters of its probes."""
-    config, values = preset(agent_class, action, getattr(agent_class, "PROBE", {}))
+    """An agent with the hyperparameters of its probes, and few gradient steps."""
+    config, values = preset(agent_class, action, {**getattr(agent_class, "PROBE", {}), "num_epochs": 2})
     return agent_class(Setup(observation, action, SEEDS, values.get("num_envs", 4), STEPS, device), config)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,11 +118,11 @@ def whole_state(run: Path, seed: int) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_a_seed_alone_and_among_ten_is_the_same_run(case: str, tmp_path: Path) -> None:
     among = run(tmp_path / "among", *CASES[case], *BRIEF, "--seeds", "10")
-    for seed in (3, 9):
-        alone = run(tmp_path / f"alone-{seed}", *CASES[case], *BRIEF, "--seed", str(seed))
-        assert outcome(alone, seed) == outcome(among, seed)
-        assert whole_state(alone, seed) == whole_state(among, seed)
-    assert outcome(among, 3) != outcome(among, 9)
+    seed = 1 + zlib.crc32(case.encode()) % 9  # each of the places in some case
+    alone = run(tmp_path / "alone", *CASES[case], *BRIEF, "--seed", str(seed))
+    assert outcome(alone, seed) == outcome(among, seed)
+    assert whole_state(alone, seed) == whole_state(among, seed)
+    assert outcome(among, 0) != outcome(among, seed)
 
 
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
@@ -238,9 +239,12 @@ def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
         assert whole_state(folder, seed) == whole_state(whole, seed)
 
 
-@pytest.mark.parametrize("case", [pytest.param("ppo", marks=pytest.mark.slow), "dqn"])
+@pytest.mark.parametrize(
+    ("case", "every"),
+    [pytest.param("ppo", 1, marks=pytest.mark.slow), pytest.param("dqn", 1, marks=pytest.mark.slow), ("dqn", 3)],
+)
 def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_bytes(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [*OFTEN, *RESUMED[case], "--total-timesteps", "700"]
     whole = run(tmp_path / "whole", *arguments)
@@ -256,7 +260,7 @@ def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_byte
 
         monkeypatch.setattr(os, name, maybe)
 
-    for name, call in [*(("fsync", n) for n in range(4, 40, 5)), *(("replace", n) for n in range(3, 15))]:
+    for name, call in [*(("fsync", n) for n in range(4, 40, 5)), *(("replace", n) for n in range(3, 15))][::every]:
         folder = tmp_path / f"{name}-{call}"
 
         def work(folder: Path = folder, name: str = name, call: int = call) -> None:
@@ -279,7 +283,7 @@ def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) 
     command = [sys.executable, "-m", "rlrepro.train"]
     folder = tmp_path / "killed"
     first = [*command, *arguments, "--run-dir", str(tmp_path), "--name", "killed"]
-    for kill in range(2):
+    for kill in range(2):  # one of a run that began, one of a run that was resumed
         child = subprocess.Popen(first if kill == 0 else [*command, "--resume", str(folder)],
                                  stdout=subprocess.DEVNULL)  # fmt: skip
         wanted = (kill + 1) * 3000
