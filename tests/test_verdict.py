@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,35 @@ def test_results_that_are_older_than_a_setting_did_what_its_default_does(tmp_pat
     (tmp_path / "card.toml").write_text(normalised, encoding="utf-8")
     with pytest.raises(Problem, match="normalise_obs = False, but the card says True"):
         judge(load_card(str(tmp_path / "card.toml")), older("normalise_obs"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, ""),
+        ({"total_timesteps": 7}, "total_timesteps = 7"),
+        ({"num_envs": 99}, "num_envs = 99"),
+        ({"env": "Other-v0"}, "env = 'Other-v0'"),
+        ({"env_kwargs": {"gravity": 1}}, "env_kwargs = {'gravity': 1}"),
+        ({"normalise_obs": True}, ""),  # of which the card says nothing
+    ],
+)
+def test_where_its_environment_is_not_installed_what_a_card_states_is_held_against_its_results(
+    changed: dict[str, object], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*_: object) -> None:
+        raise Problem("no such environment")
+
+    (tmp_path / "card.toml").write_text(CARD + claim(id="near", environment="cart", reported=200), encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    (name, unit), *_ = units(card, {("a", "cart"): spread(200)}, 1.0).items()
+    other = Results(1.0, {name: dataclasses.replace(unit, settings={**unit.settings, **changed})})
+    monkeypatch.setattr("rlrepro.papers.verdict.settings_of", nowhere)
+    if told:
+        with pytest.raises(Problem, match=re.escape(told)):
+            judge(card, other)
+    else:
+        judge(card, other)
 
 
 def test_a_claim_over_several_tasks_is_of_each_seeds_normalised_scores(tmp_path: Path) -> None:

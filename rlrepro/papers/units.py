@@ -12,7 +12,7 @@ from typing import Any
 
 from rlrepro import own_code
 from rlrepro.errors import Problem, nearest
-from rlrepro.papers.cards import Card, Claim, Order
+from rlrepro.papers.cards import RUN_SETTINGS, Card, Claim, Order
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.published import load_traps
 from rlrepro.plugins import EnvSource, find_agent, find_env
@@ -147,8 +147,7 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
     named = ["--env", card.whole(environment.run), "--agent", card.whole(implementation.agent)]
     arguments = [*named, "--seeds", "".join(f"{s}," for s in seeds)]
     values = {name: one.value for name, one in implementation.hyperparameters.items()}
-    if scale != 1.0:
-        values["total_timesteps"] = max(int(values["num_envs"]), round(values["total_timesteps"] * scale))
+    values["total_timesteps"] = _scaled(values, scale)
     for name, value in values.items():
         arguments += _flag(name, value)
     if environment.kwargs:
@@ -160,6 +159,30 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
     assert isinstance(asked, Request)
     sources = {name: implementation.hyperparameters[name].source for name in asked.settings.hyperparameters}
     return dataclasses.replace(asked.settings, sources=sources)
+
+
+def stated(card: Card, unit: Unit, found: Mapping[str, Any], scale: float = 1.0) -> dict[str, Any]:
+    """What a card says of a unit's settings without a look at its environment: of those that `found` has too."""
+    implementation, environment = card.implementations[unit.implementation], card.environments[unit.environment]
+    values = {
+        name: list(one.value) if isinstance(one.value, tuple) else one.value
+        for name, one in implementation.hyperparameters.items()
+    }
+    values["total_timesteps"] = _scaled(values, scale)
+    return {
+        "agent": implementation.agent,
+        "env": environment.run,
+        "env_kwargs": dict(environment.kwargs),
+        **{name: value for name, value in values.items() if name in RUN_SETTINGS},
+        "hyperparameters": {name: value for name, value in values.items() if name in found["hyperparameters"]},
+    }
+
+
+def _scaled(values: Mapping[str, Any], scale: float) -> int:
+    """The env steps of a run, fewer by `scale`."""
+    if scale == 1.0:
+        return int(values["total_timesteps"])
+    return max(int(values["num_envs"]), round(values["total_timesteps"] * scale))
 
 
 def env_warnings(card: Card, units: Sequence[Unit]) -> list[str]:

@@ -15,7 +15,17 @@ from rlrepro.papers import aggregates, power, stats
 from rlrepro.papers.cards import Card, Claim, Environment, Order
 from rlrepro.papers.protocol import Protocol, Score, measured_score, refuse, score
 from rlrepro.papers.results import Results, UnitResults
-from rlrepro.papers.units import Unit, differences, measured_settings, settings_of, shared, unit_name, unit_of, units_of
+from rlrepro.papers.units import (
+    Unit,
+    differences,
+    measured_settings,
+    settings_of,
+    shared,
+    stated,
+    unit_name,
+    unit_of,
+    units_of,
+)
 
 WORDS = {
     "reproduced": "equal to the paper's number within the margin",
@@ -177,15 +187,8 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
             if unit.is_measured
             else shared(settings_of(card, unit, found.seeds or (0,), scale), card.folder)
         )
-    except Problem:  # its environment is not installed here: the hyperparameters alone can be held against the card
-        implementation = card.implementations[unit.implementation]
-        known = {
-            k: v.value for k, v in implementation.hyperparameters.items() if k in found.settings["hyperparameters"]
-        }
-        wanted = {
-            "agent": implementation.agent,
-            "hyperparameters": {k: list(v) if isinstance(v, tuple) else v for k, v in known.items()},
-        }
+    except Problem:  # its environment is not installed here: what the card itself states is held against the runs
+        wanted = stated(card, unit, found.settings, scale)
     for name, value, theirs in differences(wanted, found.settings, card.folder):
         raise Problem(
             f"the results of {unit.name} were run with {name} = {theirs!r}, but the card says {value!r}: "
