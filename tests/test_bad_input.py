@@ -252,8 +252,12 @@ def smallest(agent: str) -> Iterator[tuple[str, str]]:
     source = find_agent(agent)
     actions = train_parser(source, *source.description()[:2])._actions
     for flag in numeric_flags(agent):
-        parse: Any = next(action.type for action in actions if flag in action.option_strings)
+        action = next(action for action in actions if flag in action.option_strings)
+        parse: Any = action.type
         if flag in ("--seeds", "--seed", "--total-timesteps", "--processes"):
+            continue
+        is_of_runs = not action.dest.startswith("hyper_") and flag != "--num-envs"
+        if is_of_runs and agent not in ("ppo", "dqn"):  # one that learns from rollouts, one from a replay memory
             continue
         for value in ("0", "1"):
             try:

@@ -253,3 +253,31 @@ def test_rules_are_simulated_by_the_tests_that_judge_them(monkeypatch: pytest.Mo
         sides = (-margin, margin)
         found = [np.mean([stats.band_test(s, side, margin).p_equivalence <= stats.ALPHA for s in x]) for side in sides]
         assert row[f"about, margin {margin:g} sd"] == max(found)
+
+
+def test_pairs_are_simulated_by_the_test_that_compares_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rate is that of `pair_test`, and of Welch's, over the very draws."""
+    drawn = []
+
+    def kept(generator: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        drawn.append(calibrate.SHAPES["bimodal (30 % fail)"](generator, size))
+        return drawn[-1]
+
+    monkeypatch.setattr(calibrate, "SHAPES", {"kept": kept, **calibrate.SHAPES})
+    monkeypatch.setattr(calibrate, "GROUPS", ((3, 10),))
+    row = calibrate.pair_rows(3, 200)[0]
+    assert (row["shape"], row["seeds"], row["other seeds"]) == ("kept", 3, 10)
+    pairs = list(zip(drawn[::2], drawn[1::2], calibrate.GROUP_RATIOS, strict=True))
+    for name, test in (("", stats.pair_test), (", plain", stats.welch)):
+        found = []
+        for x, y, ratio in pairs:
+            told = [test(one, ratio * other) for one, other in zip(x, y, strict=True)]
+            found.append(np.mean([2 * min(one.p_above, one.p_below) <= stats.ALPHA for one in told]))
+        assert row[f"told apart{name}"] == max(found)
+
+
+def test_the_committed_rates_of_two_groups_are_below_those_of_welch_s_test() -> None:
+    rows = calibrate.committed()["pairs"]
+    assert len(rows) == len(calibrate.SHAPES) * len(calibrate.GROUPS)
+    assert all(row["told apart"] <= row["told apart, plain"] for row in rows)
+    assert all(row["told apart"] <= 0.05 for row in rows if row["shape"] == "normal")

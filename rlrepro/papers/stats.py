@@ -243,7 +243,7 @@ class ClaimTest:
 
 
 def guarded_se(
-    var_x: npt.ArrayLike, n_x: int, var_y: npt.ArrayLike | None, n_y: int, margin: float
+    var_x: npt.ArrayLike, n_x: int, var_y: npt.ArrayLike | None, n_y: int, margin: npt.ArrayLike
 ) -> tuple[Array, Array, Array, Array]:
     """Standard error of the difference, its degrees of freedom, and the two guarded variances, elementwise.
 
@@ -265,6 +265,7 @@ def guarded_se(
     var_x = np.asarray(var_x, float)
     df_x = max(n_x - 1, 1)
     df_y = n_y - 1 if n_y > 1 else df_x
+    margin = np.asarray(margin, float)
     floor = (margin * (IMAGINED if n_x >= MIN_SEEDS else 1)) ** 2
     if var_y is None:
         used_x, used_y = var_x + floor, np.maximum(ASSUMED_SPREAD**2 * var_x, (ASSUMED_LEAST * margin) ** 2)
@@ -631,16 +632,23 @@ def pair_test(x: Values, y: Values) -> PairTest:
     the seeds that separate them so: a few can have a small spread by chance beyond what any guard makes good.
     """
     x, y = as_values(x, "the first group", 2), as_values(y, "the second group", 2)
-    of_x, of_y = _sd(x), _sd(y)
     difference = _mean(x) - _mean(y)
-    sides = (of_x**2, len(x)), (of_y**2, len(y))
-    ways = [guarded_se(*ours, *theirs, max(of_x, of_y))[:2] for ours, theirs in (sides, sides[::-1])]
-    se, df = (np.array([float(way[part]) for way in ways]) for part in (0, 1))
-    above, below = (float(p.max()) for p in one_sided(difference, se, df))
-    rarest = 1 / math.comb(len(x) + len(y), len(x))
-    half = float((special.stdtrit(df, 0.5 + CONFIDENCE / 2) * se).max())
+    above, below, half = (float(one) for one in pair_p(difference, _sd(x) ** 2, len(x), _sd(y) ** 2, len(y)))
     low, high = (difference - half, difference + half) if half > 0 else (None, None)
-    return PairTest(difference, low, high, max(above, rarest), max(below, rarest))
+    return PairTest(difference, low, high, above, below)
+
+
+def pair_p(
+    difference: npt.ArrayLike, var_x: npt.ArrayLike, n_x: int, var_y: npt.ArrayLike, n_y: int
+) -> tuple[Array, Array, Array]:
+    """`pair_test` elementwise: p for "x is above" and for "below", and half of the 95 % interval."""
+    difference, scale = np.asarray(difference, float), np.sqrt(np.maximum(var_x, var_y))
+    sides = (var_x, n_x), (var_y, n_y)
+    ways = [guarded_se(*ours, *theirs, scale)[:2] for ours, theirs in (sides, sides[::-1])]
+    above, below = (np.maximum(*p) for p in zip(*(one_sided(difference, *way) for way in ways), strict=True))
+    half = np.maximum(*(special.stdtrit(df, 0.5 + CONFIDENCE / 2) * se for se, df in ways))
+    rarest = 1 / math.comb(n_x + n_y, n_x)
+    return np.maximum(above, rarest), np.maximum(below, rarest), half
 
 
 def order_test(a: Sequence[Values], b: Sequence[Values], at_least: int) -> OrderTest:
