@@ -106,7 +106,7 @@ def test_without_a_guard_wrong_verdicts_are_many(guard: str, monkeypatch: pytest
     elif guard == "the floor":
         monkeypatch.setattr(stats, "guarded_se", lambda a, n, b, m, margin: whole(a, n, b, m, 1e-9 * margin))
     else:
-        monkeypatch.setattr(stats, "ASSUMED_SPREAD", 1.0)
+        monkeypatch.setattr("rlrepro.papers.stats.claims.ASSUMED_SPREAD", 1.0)
     shapes = ("capped (80 % at the cap)", "bimodal (30 % fail)")
     found = [
         cell
