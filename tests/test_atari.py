@@ -196,6 +196,6 @@ def test_any_screen_shrinks_to_the_mean_of_its_areas() -> None:
 
 def test_settings_name_the_protocol(runs: Runs) -> None:
     folder = runs.finish("named", "--env", GAME, "--wrapper", "Atari2018(max_frames=200)", "--agent", "random",
-                         "--seeds", "1")  # fmt: skip
+                         "--seeds", "1", "--num-envs", "1", "--no-check-env")  # fmt: skip
     saved = Settings.from_json((folder / "settings.json").read_text(), "settings.json")
     assert saved.wrappers == ("Atari2018(max_frames=200)",)

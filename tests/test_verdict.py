@@ -472,6 +472,7 @@ def test_what_an_environment_says_does_not_excuse_it() -> None:
         "CartPole-v1 raised OSError: the file could not be written: disk full in step (seed 0, sub-environment 0)",
         "Mine raised OSError: the simulator was interrupted: no licence in step (seed 0, sub-environment 0)",
         "Mine raised KeyError: its wheel is not there",
+        "RuntimeError: replay could not be written: index 7 (mine.py:31; the traceback is in runs/a/e.txt)",
         "the process of seed 0 was killed (SIGSEGV)",
         "the process of seed 0 ended without a word (exit code 1)",
     ):

@@ -170,9 +170,10 @@ def refuse(claimed: Protocol, scored: Protocol) -> str | None:
     return None
 
 
-#: reasons of a seed that did not finish which say nothing of its agent: the run goes on when asked to …
+#: reasons of a seed that did not finish which say nothing of its agent: the run goes on when asked to. What an agent
+#: or an environment raised names itself, or the line of code …
 RESUMABLE = re.compile(
-    r"the process of seeds? [\d, ]+ was killed \(SIG(KILL|TERM)|(?!.* raised ).+ could not be written: "
+    r"the process of seeds? [\d, ]+ was killed \(SIG(KILL|TERM)|(?!.* raised |.*\.py:\d).+ could not be written: "
 )
 #: … or was stopped from outside, as `rlrepro.papers.histories` words it
 CUT_SHORT = re.compile(
