@@ -40,7 +40,7 @@ def _const32(value: float) -> npt.NDArray[np.float32]:
 def _plain_number(name: str, value: Any) -> float:
     """`value` if it is a Python number: NumPy's own scalars would change the type of what they meet."""
     if type(value) not in (int, float):
-        raise TypeError(f"{name} must be an int or a float, not {value!r}")
+        raise NotImplementedError(f"{name} must be an int or a float, not {value!r}")
     return value
 
 
@@ -71,7 +71,7 @@ class BatchedEnv:
     """`num` sub-environments stepped together, each with its own random stream and its own clock.
 
     `max_episode_steps` truncates as Gymnasium's `TimeLimit` does. There is no autoreset: the caller resets
-    what has ended. Options that a form does not serve raise TypeError.
+    what has ended. Options that a form does not serve raise NotImplementedError: Gymnasium's own is taken then.
 
     A subclass gives the spaces of one sub-environment, `_draw`, `_advance` and `_state` `[D, width]`, a row
     for each of Gymnasium's state variables in their order. `width` is `num`, but 2 for a lone one, which gets
@@ -84,7 +84,7 @@ class BatchedEnv:
 
     def __init__(self, num: int, max_episode_steps: int | None) -> None:
         if np.lib.NumpyVersion(np.__version__) < "2.0.0":
-            raise TypeError("the batched forms follow the promotion rules of NumPy 2")
+            raise NotImplementedError("the batched forms follow the promotion rules of NumPy 2")
         self.num, self._width = num, max(num, 2)
         self.np_random: list[np.random.Generator | None] = [None] * num
         self._clock = 0  # steps taken by the batch
@@ -308,7 +308,7 @@ class MountainCarContinuous(BatchedEnv):
     def __init__(self, num: int, max_episode_steps: int | None, goal_velocity: float = 0) -> None:
         super().__init__(num, max_episode_steps)
         if _plain_number("goal_velocity", goal_velocity) > self.MAX_SPEED:
-            raise TypeError(f"goal_velocity {goal_velocity} is above the highest speed, {self.MAX_SPEED}")
+            raise NotImplementedError(f"goal_velocity {goal_velocity} is above the highest speed, {self.MAX_SPEED}")
         low, high = np.array([[-1.2, -0.07], [0.6, 0.07]], np.float32)
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)

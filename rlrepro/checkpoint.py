@@ -100,7 +100,9 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise Damaged(f"{path} cannot be read ({error})") from None
     there, is_whole = metadata.get("format", ""), {"about", "tree", "sha256"} <= set(metadata)
     matches = is_whole and _digest(metadata["about"], metadata["tree"], tensors) == metadata["sha256"]
-    if there != FORMAT and not matches and re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there):  # its sum is of its own
+    if (
+        there != FORMAT and not matches and re.fullmatch(r"rlrepro-checkpoint-\d{1,3}", there)
+    ):  # which counts its name in too
         raise Problem(f"{path} is a checkpoint of another version ({there}, here {FORMAT})")
     if there != FORMAT or not is_whole:
         raise Damaged(f"{path} is not a whole checkpoint")

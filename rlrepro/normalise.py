@@ -168,10 +168,13 @@ class NormalisedEnv(VectorEnv):
         reward = self.statistics.reward(transition.reward, transition.terminated, self.ended)
         return transition._replace(reward=reward, next_obs=next_obs), self.obs
 
+    def get_state(self) -> dict[str, Any]:
+        """The environments, and the observations as they were seen: statistics may have gone on since."""
+        return {**super().get_state(), "seen": self.obs}
+
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restore `get_state`; the statistics have been restored already."""
         super().set_state(state)
-        self.obs = self.statistics.normalised(self.obs)
+        self.obs = np.array(state["seen"])
 
 
 class NormalisedPolicy:

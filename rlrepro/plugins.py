@@ -225,7 +225,10 @@ class EnvSource:
         return self._vector_form(1) is not None
 
     def _vector_form(self, num: int) -> Batch | None:
-        """None where no vector form is known, or an argument is one that only Gymnasium's own form serves."""
+        """None where no vector form is known, or an argument is one that only Gymnasium's own form serves.
+
+        A form refuses a value by `NotImplementedError`, and a name by its signature.
+        """
         point = installed("batched_envs").get(self.gym_id or "")
         if point is None or self.wrappers:
             return None
@@ -242,7 +245,10 @@ class EnvSource:
             inspect.signature(form).bind(*arguments, **kwargs)
         except TypeError:
             return None
-        made: Batch = form(*arguments, **kwargs)
+        try:
+            made: Batch = form(*arguments, **kwargs)
+        except NotImplementedError:
+            return None
         return made
 
 

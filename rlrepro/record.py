@@ -147,13 +147,13 @@ class RunFolder:
             return {}
         except OSError as error:
             raise Problem(f"{path}: {error.strerror}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Problem(f"{path} is damaged: {error}") from None
         kinds = {"code": dict, "resumed": list, "versions": dict, "hardware": dict, "results": dict}
         if not isinstance(values, dict):
             raise Problem(f"{path} is damaged: it is no table")
         for key, kind in kinds.items():
-            if not isinstance(values.get(key), (kind, type(None))):
+            if key in values and not isinstance(values[key], kind):
                 raise Problem(f"{path} is damaged: {key} cannot be {values[key]!r}")
         return values
 
@@ -163,7 +163,8 @@ class RunFolder:
     def clear_unfinished(self) -> None:
         """Remove what is left of files whose writing was cut off; for who holds the lock."""
         for path in self.path.rglob(checkpoint.UNFINISHED):
-            path.unlink(missing_ok=True)
+            if path.is_file():
+                path.unlink(missing_ok=True)
 
     def note(self, **changes: Any) -> None:
         """Change entries of run.json."""

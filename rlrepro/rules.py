@@ -237,8 +237,10 @@ def _evaluate(whole: _Training, agent: Any, deterministic: bool) -> np.ndarray:
 
 
 def _resumes(whole: _Training) -> str:
-    two = [_Training(whole.settings, whole.seeds) for _ in range(2)]
-    with contextlib.closing(two[0]) as first, contextlib.closing(two[1]) as second:
+    with (
+        contextlib.closing(_Training(whole.settings, whole.seeds)) as first,
+        contextlib.closing(_Training(whole.settings, whole.seeds)) as second,
+    ):
         return _resumes_by(whole, first, second)
 
 

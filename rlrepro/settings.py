@@ -103,13 +103,16 @@ class Settings:
     def config(self, config_class: type[Any]) -> Any:
         """The agent's `Config` with these hyperparameters; `Problem` where one is none that its flag takes."""
         parser = train_parser(find_agent(self.agent), config_class)
-        defaults = {field.name: field.default for field in dataclasses.fields(config_class)}
-        for name, value in self.hyperparameters.items():
-            if value == defaults.get(name, value):  # or a name that `config_class` refuses
-                continue
-            if (why := fault_of(parser, name, value)) is not None:
-                raise Problem(f"{self.agent}: {name}: {why}")
-        return config_class(**self.hyperparameters)
+        values = dict(self.hyperparameters)
+        for field in dataclasses.fields(config_class):
+            value = values.get(field.name, field.default)
+            if value is field.default or (type(value), value) == (type(field.default), field.default):
+                continue  # which may be anything, if no flag gave it
+            try:
+                values[field.name] = _as_flag(parser, field.name, value, is_run_setting=False)
+            except argparse.ArgumentTypeError as error:
+                raise Problem(f"{self.agent}: {field.name}: {error}") from None
+        return config_class(**values)
 
     def groups(self) -> list[tuple[int, ...]]:
         """The seeds of each process; at most `processes` run at the same time."""

@@ -13,28 +13,33 @@ class Stateful:
     """What its class and the bases name in `STATE` is its state: all that a resume needs.
 
     A part is an attribute: something with `get_state` and `set_state` of its own (a `Stack`, an optimiser, `Streams`),
-    a tensor or an array, which keeps its place in memory, a number, or a dict of these. None has no state, and an
-    object that has two names is kept once. A class may do without this and write both methods by hand.
+    a tensor, an array, a number, or a dict of these; it keeps its place in memory, unless a tensor or an array comes
+    back in another shape or type. None has no state, and what two names stand for is kept once. A class may do without
+    this and write both methods by hand.
     """
 
     STATE: tuple[str, ...] = ()
 
     def get_state(self) -> dict[str, Any]:
-        return {name: _state_of(part) for name, part in self._parts()}
+        return {name: _state_of(part) for name, part in self._parts() if part is not None}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """The inverse of `get_state`, with arrays where that gave tensors. Raises `KeyError` for a part left out."""
         for name, part in self._parts():
-            setattr(self, name, _restored(part, state[name]))
+            if part is None and name not in state:
+                continue
+            restored = _restored(part, state[name])
+            if restored is not part:
+                setattr(self, name, restored)
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         seen: list[Any] = []
         for kind in reversed(type(self).__mro__):
             for name in vars(kind).get("STATE", ()):
                 part = getattr(self, name)
-                if part is None or any(part is other for other in seen):
+                if any(part is other for other in seen):
                     continue
-                if hasattr(part, "get_state"):
+                if part is not None and not isinstance(part, (bool, int, float, str)):
                     seen.append(part)
                 yield name, part
 
@@ -50,12 +55,20 @@ def _state_of(part: Any) -> Any:
 @torch.no_grad()
 def _restored(part: Any, saved: Any) -> Any:
     """The part with what `_state_of` gave of it."""
-    if isinstance(part, Mapping):
-        return {name: _restored(one, saved[name]) for name, one in part.items()}
+    if isinstance(part, dict):
+        for name in part:
+            saved[name]  # a KeyError where it is left out
+        part.update({name: _restored(part.get(name), one) for name, one in saved.items()})
+        return part
     if isinstance(part, torch.Tensor):
-        return part.copy_(torch.as_tensor(saved))
+        tensor = torch.as_tensor(saved)
+        same = (tensor.shape, tensor.dtype) == (part.shape, part.dtype)
+        return part.copy_(tensor) if same else tensor.to(part.device, copy=True)
     if isinstance(part, np.ndarray):
-        part[...] = saved
+        array = np.asarray(saved)
+        if (array.shape, array.dtype) != (part.shape, part.dtype):
+            return array.copy()
+        part[...] = array
         return part
     if hasattr(part, "set_state"):
         part.set_state(saved)

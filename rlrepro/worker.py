@@ -103,7 +103,7 @@ def _problems_of(settings: Settings) -> Iterator[None]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Sizes beyond 64 bits count too."""
-    words = r"(not enough|out of) memory|allocate|overflow|too large"
+    words = r"(not enough|out of) memory|(can't|cannot|unable to|tried to) allocate|memoryallocation|overflow"
     return isinstance(error, MemoryError) or re.search(words, str(error).lower()) is not None
 
 

@@ -436,7 +436,7 @@ def test_what_is_shown_neither_to_be_the_same_nor_to_differ_is_not_the_same(
 ) -> None:
     reruns, different = _again(reproduction, 0.125, margin=0.5)
     assert verify.report(reruns, different) == 1
-    assert "NOT DECIDED: neither the same within ± 0.5 nor different" in capsys.readouterr().out
+    assert "NOT DECIDED: neither shown to be the same within ± 0.5, nor different" in capsys.readouterr().out
 
 
 def test_one_seed_that_was_run_again_decides_nothing(reproduction: Path) -> None:
@@ -453,12 +453,27 @@ def test_one_seed_that_was_run_again_decides_nothing(reproduction: Path) -> None
         ([120.0, 120.1], np.linspace(99.9, 100.1, 10), "statistically the same within ± 50"),  # apart, but within
         ([100.0, 100.0], [100.0, 100.0], "statistically the same within ± 50"),
         ([40.0, 40.0], [100.0, 100.0], "DIFFERENT"),
-        ([0.0, 200.0, 90.0], [10.0, 120.0, 170.0], "NOT DECIDED: neither"),
+        ([0.0, 200.0, 90.0], [10.0, 120.0, 170.0], "NOT DECIDED: neither shown to be the same within ± 50"),
         ([100.0, 100.0], [100.0], "NOT DECIDED: one seed is in the bundle"),
     ],
 )
 def test_a_rerun_is_the_same_where_that_is_shown(here: Any, there: Any, word: str) -> None:
     assert verify.Likeness(np.asarray(here), np.asarray(there), 50.0).word(0.05).startswith(word)
+
+
+def test_equal_scores_are_the_same_and_a_claim_without_a_margin_has_the_spread_of_the_bundle() -> None:
+    there = np.arange(10.0)  # a standard deviation of 2.87
+    assert verify.Likeness(there, there, 0.0, same_scores=True).word(0.001).startswith("statistically the same: every")
+    assert (
+        verify.Likeness(there[:2], there, 0.0, same_scores=True).word(0.001).startswith("statistically the same: ever")
+    )
+    rng, words = np.random.default_rng(0), []
+    for shift in (0.0, 6.0):
+        pairs = [verify.Likeness(rng.normal(shift, 3, 10), rng.normal(0, 3, 10), 0.0) for _ in range(200)]
+        words.append([pair.word(0.05 / 3)[:9] for pair in pairs])
+    assert words[0].count("statistic") > 180
+    assert words[1].count("DIFFERENT") > 180
+    assert words[1].count("statistic") <= 4  # two standard deviations apart
 
 
 def test_bundle_says_where_it_wrote(reproduction: Path, command: Command, tmp_path: Path) -> None:

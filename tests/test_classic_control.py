@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rlrepro.envs import classic_control as cc
+from rlrepro.plugins import find_env
 
 Obs = np.ndarray
 Policy = Callable[[np.random.Generator, Obs], np.ndarray]
@@ -275,9 +276,13 @@ def test_without_a_limit_nothing_is_truncated() -> None:
         (cc.Acrobot, {"torque_noise_max": 1.0}),
     ],
 )
-def test_options_it_does_not_serve_raise_type_error(form: type[cc.BatchedEnv], options: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
+def test_options_it_does_not_serve_are_refused_and_gymnasium_s_form_takes_them(
+    form: type[cc.BatchedEnv], options: dict[str, Any]
+) -> None:
+    with pytest.raises((TypeError, NotImplementedError)):
         form(2, 100, **options)
+    gym_id = next(name for name, case in CASES.items() if case.form is form)
+    assert find_env(gym_id, options)._vector_form(2) is None
 
 
 def test_seeds_are_checked_as_gymnasium_checks_them() -> None:

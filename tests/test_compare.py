@@ -308,7 +308,7 @@ def test_samples_to_a_threshold() -> None:
     running = group("running", history(0, episodes=[1, 5, 2]), running=100)
     assert comparison.samples_to_threshold(running, Protocol("training", last=100), 2) == {0: 20}
     page = compare_command.as_markdown(comparison.compare([rises], protocol, threshold=2))
-    assert "| rises | 2 of 4 | half never did | 30 | 40 |" in page
+    assert "| rises | 2 of 4 | half or more never did | 30 | 40 |" in page
     assert "| rises | 0 of 4 | never |  |  |" in compare_command.as_markdown(
         comparison.compare([rises], protocol, threshold=99)
     )

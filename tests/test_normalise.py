@@ -149,6 +149,26 @@ def test_seeds_count_apart_where_gymnasium_s_rules_count_more_of_one() -> None:
             assert np.array_equal(both[:1], first)
 
 
+@pytest.mark.parametrize("normaliser", ["vecnormalize", "gymnasium"])
+def test_whenever_it_is_restored_it_is_seen_as_it_was(normaliser: str) -> None:
+    seeds, num_envs = (3, 7), 3
+
+    def made() -> NormalisedEnv:
+        batch = find_env("CartPole-v1").batch(len(seeds) * num_envs)
+        return NormalisedEnv(Statistics(2, num_envs, (4,), 0.99, normaliser), batch, seeds, num_envs)
+
+    env, rng = made(), np.random.default_rng(0)
+    env.reset()
+    for _ in range(80):
+        env.step(rng.integers(2, size=(2, num_envs)), {})
+        state = {**env.get_state(), "statistics": env.statistics.get_state()}
+        kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(2)])
+        again = made()
+        again.statistics.set_state(kept["statistics"])
+        again.set_state(kept)
+        assert np.array_equal(again.obs, env.obs)
+
+
 # --- by hand
 
 
@@ -279,10 +299,13 @@ def killed_at(folder: Path, step: int, arguments: list[str]) -> None:
     assert os.WIFSIGNALED(status)
 
 
-@pytest.mark.parametrize("normaliser", ["vecnormalize", "gymnasium"])
-def test_a_run_goes_on_with_its_statistics_to_the_byte(normaliser: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("env", "normaliser"),
+    [("Pendulum-v1", "vecnormalize"), ("CartPole-v1", "gymnasium")],  # whose episodes end apart
+)
+def test_a_run_goes_on_with_its_statistics_to_the_byte(env: str, normaliser: str, tmp_path: Path) -> None:
     arguments = [*NORMALISED, *BRIEF, "--seeds", "2", "--total-timesteps", "1500", "--checkpoint-every", "400"]
-    arguments += ["--normalise-as", normaliser]
+    arguments += ["--env", env, "--normalise-as", normaliser]
     whole = run(tmp_path / "whole", *arguments)
     killed_at(tmp_path / "killed", 801, arguments)  # in an episode and in a rollout
     assert train.main(["--resume", str(tmp_path / "killed")]) == 0

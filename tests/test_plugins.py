@@ -15,13 +15,10 @@ from typing import Any
 import gymnasium
 import pytest
 
-from rlrepro import worker
-from rlrepro.envs.classic_control import CartPole
 from rlrepro.importing import installed
 from rlrepro.papers.card_reader import SOURCE
 from rlrepro.plugins import AgentSource, find_agent, find_env
 from rlrepro.record import read_rows
-from rlrepro.vector import Singles
 from tests.conftest import Command, Runs, Site
 
 # Rewards are the action times a number; episodes last seven steps.
@@ -605,31 +602,3 @@ def test_an_environment_is_batched_where_batch_says_so(site: Site, monkeypatch: 
     for kwargs, is_batched in (({}, True), ({"goal_velocity": 0.01}, False)):
         source = find_env("MountainCar-v0", kwargs)
         assert source.is_batched == is_batched == isinstance(source.batch(2), FewArguments)
-
-
-def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_takes_gymnasium_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert isinstance(find_env("CartPole-v1").batch(2), CartPole)
-    assert isinstance(find_env("CartPole-v1", {"render_mode": "rgb_array"}).batch(2), Singles)
-
-    def broken(self: Any, num: int, max_episode_steps: int | None = None) -> None:
-        raise TypeError("a bug")
-
-    monkeypatch.setattr(CartPole, "__init__", broken)
-    with pytest.raises(TypeError, match="a bug"):
-        find_env("CartPole-v1").batch(2)
-
-
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 8000000000000 bytes"), True),
-        (TypeError("Overflow when unpacking long"), True),
-        (TypeError("EpisodicMemory.__init__() missing 1 required positional argument"), False),
-        (RuntimeError("the memory module is not what it was"), False),
-    ],
-)
-def test_what_does_not_fit_into_memory_is_told_by_what_allocation_says(error: Exception, is_memory: bool) -> None:
-    assert worker._is_out_of_memory(error) is is_memory

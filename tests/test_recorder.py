@@ -322,6 +322,7 @@ def test_a_policy_of_other_shapes_is_one_line(flags: Callable[..., list[str]], r
         ("hidden", "abc", "hidden: 'abc' is not a"),
         ("num_steps", None, "num_steps: "),
         ("learning_rate", "x", "'x' is not"),
+        ("num_steps", 64.5, "64.5"),
     ],
 )
 def test_a_hyperparameter_of_a_settings_file_is_checked(

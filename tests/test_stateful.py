@@ -75,16 +75,38 @@ def test_a_part_that_a_state_lacks_is_named() -> None:
         Own().set_state(state)
 
 
-def test_the_wrong_way_is_found() -> None:
-    """Of two agents that forgot a part, one goes on otherwise."""
+class Odd(Stateful):
+    """Parts that came, grew, and changed their type; and one that cannot be set anew."""
 
-    class Forgets(Own):
-        def get_state(self) -> dict[str, Any]:
-            return super().get_state() | {"optimiser": Adam(self.stack, 0.1).get_state()}
+    STATE = ("later", "grows", "table", "shape", "tensor", "fixed", "twice", "again")
 
-    one, other = Forgets(), Forgets()
-    one.live()
+    def __init__(self) -> None:
+        self.later: Any = None
+        self.grows: dict[str, Any] = {}
+        self.table, self.shape, self.tensor = np.zeros(2, np.int64), np.zeros((2, 3)), torch.zeros(2)
+        self._fixed = np.zeros(2)
+        self.twice = self.again = np.zeros(2)
+
+    @property
+    def fixed(self) -> np.ndarray:
+        return self._fixed
+
+
+def test_nothing_is_lost_where_a_part_came_later_grew_or_has_another_shape_or_type() -> None:
+    one, other = Odd(), Odd()
+    one.later = np.array([1.0, 2.0])
+    one.grows["x"] = np.array([3, 4])
+    one.table, one.shape, one.tensor = np.array([0.75, 0.25]), np.ones((2, 1)), torch.ones(2, 3)
+    one._fixed += 5.0
+    one.twice += 6.0
+    grows = other.grows
+    assert list(one.get_state()) == ["later", "grows", "table", "shape", "tensor", "fixed", "twice"]
     other.set_state(through_a_file(one.get_state()))
-    one.live()
-    other.live()
-    assert not torch.equal(one.stack.matrix, other.stack.matrix)
+    for name in ("later", "table", "shape", "fixed", "twice"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+        assert getattr(one, name).dtype == getattr(other, name).dtype
+    assert torch.equal(one.tensor, other.tensor)
+    assert other.grows is grows
+    assert np.array_equal(grows["x"], [3, 4])
+    other.table += 1.0  # it may be written to
+    assert other.again is other.twice

@@ -14,9 +14,10 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
-from rlrepro import checkpoint, snapshot
+from rlrepro import checkpoint, snapshot, worker
 from rlrepro.agent import Setup
 from rlrepro.contract import check_contract, check_wrappers
+from rlrepro.envs.classic_control import CartPole
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.importing import installed
 from rlrepro.plugins import find_env
@@ -853,3 +854,31 @@ def test_a_state_taken_does_not_move_on_with_its_environment() -> None:
     assert [env.step(action)[0].tolist() for action in (0, 1, 1)] == expected
     snapshot.put_back(env, state)
     assert [env.step(action)[0].tolist() for action in (0, 1, 1)] == expected
+
+
+def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_takes_gymnasium_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert isinstance(find_env("CartPole-v1").batch(2), CartPole)
+    assert isinstance(find_env("CartPole-v1", {"render_mode": "rgb_array"}).batch(2), Singles)
+
+    def broken(self: Any, num: int, max_episode_steps: int | None = None) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(CartPole, "__init__", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        find_env("CartPole-v1").batch(2)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 8000000000000 bytes"), True),
+        (TypeError("Overflow when unpacking long"), True),
+        (TypeError("EpisodicMemory.__init__() missing 1 required positional argument"), False),
+        (RuntimeError("the memory module is not what it was"), False),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_told_by_what_allocation_says(error: Exception, is_memory: bool) -> None:
+    assert worker._is_out_of_memory(error) is is_memory

@@ -149,7 +149,10 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
         episodes, evaluations, final, measured = (points[mine & (of_kind == kind)] for kind in _KINDS)
-        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1], tuple(one.get("gaps", ()))
+        gaps = tuple(int(step) for step in one.get("gaps", ()))
+        if list(gaps) != sorted(set(gaps)) or (gaps and not gaps[-1] < max(episodes[:, 0], default=0)):
+            raise ValueError(f"gaps of seed {name} that lie between no episodes")
+        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1], gaps
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
 

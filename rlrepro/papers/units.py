@@ -154,7 +154,8 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
         arguments += ["--env-kwargs", json.dumps(dict(environment.kwargs))]
     for wrapper in environment.wrappers:
         arguments += ["--wrapper", card.whole(wrapper)]
-    arguments += _evaluation_flags(unit, scale)
+    for name, value in _evaluation(unit, scale).items():
+        arguments += _flag(name, value)
     asked = parse_train(arguments)
     assert isinstance(asked, Request)
     sources = {name: implementation.hyperparameters[name].source for name in asked.settings.hyperparameters}
@@ -173,6 +174,8 @@ def stated(card: Card, unit: Unit, found: Mapping[str, Any], scale: float = 1.0)
         "agent": implementation.agent,
         "env": environment.run,
         "env_kwargs": dict(environment.kwargs),
+        "wrappers": [card.whole(wrapper) for wrapper in environment.wrappers],
+        **_evaluation(unit, scale),
         **{name: value for name, value in values.items() if name in RUN_SETTINGS},
         "hyperparameters": {name: value for name, value in values.items() if name in found["hyperparameters"]},
     }
@@ -197,19 +200,19 @@ def _warnings_of(card: Card, name: str) -> list[str]:
     return load_traps().warnings(one.paper, one.run, one.kwargs, one.wrappers)
 
 
-def _evaluation_flags(unit: Unit, scale: float) -> list[str]:
+def _evaluation(unit: Unit, scale: float) -> dict[str, Any]:
+    """The settings of evaluations that a unit's protocols ask for."""
     evaluated = [p for p in unit.protocols if p.returns == "evaluation"]
     curves = [p for p in evaluated if p.statistic != "one agent"]
     single = [p.eval_episodes or _ONE_AGENT_EPISODES for p in evaluated if p.statistic == "one agent"]
     every = max(1, round((curves[0].eval_every or 0) * scale)) if curves else 0
     episodes = curves[0].eval_episodes if curves else None
-    flags = ["--eval-every", str(every)]
-    flags += ["--final-eval-episodes", str(max(single) if single else episodes or _FINAL_EPISODES)]
+    asked = {"eval_every": every, "final_eval_episodes": max(single) if single else episodes or _FINAL_EPISODES}
     if episodes:
-        flags += ["--eval-episodes", str(episodes)]
+        asked["eval_episodes"] = episodes
     if any(p.policy == "stochastic" for p in evaluated):
-        flags += ["--no-eval-deterministic"]
-    return flags
+        asked["eval_deterministic"] = False
+    return asked
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,12 +30,16 @@ class Likeness:
     """A claim's scores here and in the bundle, one a seed: alike within ± margin, different, or neither is shown.
 
     Both sides are runs of the same thing, so that nothing need be guarded against but chance: Welch's test of a
-    difference, and the two one-sided tests on the margin with its standard error.
+    difference, and the two one-sided tests on the margin with its standard error. A claim without a margin of its own
+    has `SPREADS` standard deviations of the bundle's scores, within which what differs with significance differs.
     """
+
+    SPREADS: ClassVar = 2.0
 
     here: np.ndarray
     there: np.ndarray
-    margin: float
+    margin: float  #: the claim's; 0: it has none
+    same_scores: bool = False  #: every seed has the very score that it has in the bundle
 
     @property
     def test(self) -> stats.Welch | None:
@@ -42,14 +47,20 @@ class Likeness:
         return stats.welch(self.here, self.there) if min(len(self.here), len(self.there)) > 1 else None
 
     def word(self, alpha: float) -> str:
+        """`alpha` is for *DIFFERENT*: all claims must be alike, which needs no correction for their number."""
+        if self.same_scores:
+            return f"{_ALIKE}: every seed has the same score"
         if (test := self.test) is None:
             lone = "was run again" if len(self.here) < 2 else "is in the bundle"
             return f"NOT DECIDED: one seed {lone}, which shows no spread"
-        if stats.equivalence_p(test.difference, test.se, test.df, self.margin) <= alpha:
-            return f"{_ALIKE} within ± {self.margin:.4g}"
-        if test.p_difference <= alpha:
+        margin = self.margin or max(self.SPREADS * float(np.std(self.there)), 1e-6 * abs(float(self.there.mean())))
+        differs = test.p_difference <= alpha
+        alike = stats.equivalence_p(test.difference, test.se, test.df, margin) <= stats.ALPHA
+        if alike and (self.margin or not differs):
+            return f"{_ALIKE} within ± {margin:.4g}"
+        if differs:
             return "DIFFERENT"
-        return f"NOT DECIDED: neither the same within ± {self.margin:.4g} nor different, more seeds can tell"
+        return f"NOT DECIDED: neither shown to be the same within ± {margin:.4g}, nor different"
 
     def sentence(self, alpha: float) -> str:
         """The word, and what it rests on."""
@@ -87,7 +98,7 @@ def compare_reruns(
 ) -> list[Rerun]:  # fmt: skip
     """Each unit's seeds held against the bundle's: bit for bit, else their scores against all of the bundle's.
 
-    At 5 %, shared by the claims that are tested.
+    At 5 %, which the claims that are tested share where they are called different.
     """
     found = []
     for unit in units:
@@ -116,7 +127,8 @@ def compare_reruns(
             if gone:
                 lost[claim.id] = dataclasses.replace(of_rerun, missing=gone).missing_text
             if of_bundle.per_seed and of_rerun.per_seed:
-                tests[claim.id] = Likeness(of_rerun.values, of_bundle.values, _margin(claim, of_bundle.values))
+                equal = all(of_bundle.per_seed.get(seed) == value for seed, value in of_rerun.per_seed.items())
+                tests[claim.id] = Likeness(of_rerun.values, of_bundle.values, _margin(card, claim), equal)
         reruns.append(Rerun(unit.name, same, other, tests, lost, alpha))
     return reruns
 
@@ -139,10 +151,12 @@ def _score(card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[
     return of(protocol, [h for h in unit.histories if seeds is None or h.seed in seeds])
 
 
-def _margin(claim: Claim | Order, there: np.ndarray) -> float:
-    """Within which scores count as the same: the claim's margin, or where it has none the bundle's own spread."""
-    margin = claim.margin if isinstance(claim, Claim) and not claim.aggregate else 0.0
-    return max(margin or float(np.std(there)), 1e-9, 1e-6 * abs(float(there.mean())))
+def _margin(card: Card, claim: Claim | Order) -> float:
+    """Within which scores count as the same; 0 where a claim has none: one of order, a bound, one agent's."""
+    if not isinstance(claim, Claim) or claim.aggregate or claim.rule in ("at least", "at most"):
+        return 0.0
+    is_one_agents = not claim.measurement and card.protocol_of(claim).is_one_sided(claim.spread_kind)
+    return 0.0 if is_one_agents else claim.margin
 
 
 def circumstances(theirs: Results, ours: Results, units: Sequence[Unit]) -> list[str]:
