@@ -158,7 +158,7 @@ def test_a_wrong_agent_fails_what_its_fault_spoils_and_nothing_else(wrong: type[
 
 def test_what_never_learns_fails() -> None:
     for name in (*OF_VALUES, "ProbeAction-v0", "ProbeCredit-v0"):
-        assert probe(NeverLearns, name, (0, 1, 2)).solved is False
+        assert probe(NeverLearns, name, (0,)).solved is False
 
 
 def test_what_does_not_apply_says_why(command: Command, tmp_path: Path) -> None:

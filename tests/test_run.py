@@ -158,8 +158,8 @@ RESUMED = {
     "ppo": [*CASES["ppo-discrete"], "--seeds", "3"],
     "dqn": [*CASES["dqn"], "--seeds", "3"],
     "rainbow": [*CASES["rainbow"], "--seeds", "2", *SHORTER],
-    "pqn": [*CASES["pqn"], "--seeds", "2"],
-    "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2"],
+    "pqn": [*CASES["pqn"], "--seeds", "2", *SHORTER],
+    "ppo-single-environments": [*CASES["ppo-single-environments"], "--seeds", "2", *SHORTER],
     "ppo-split": [*CASES["ppo-split-continuous"], "--seeds", "2"],
     "a2c": [*CASES["a2c-normalised"], "--seeds", "2"],
     "trpo": [*CASES["trpo-discrete"], "--seeds", "2"],
@@ -168,7 +168,7 @@ RESUMED = {
     "td3": [*CASES["td3"], "--seeds", "2", *SHORTER],
     "sac": [*CASES["sac"], "--seeds", "2", *SHORTER],
     "sac-discrete": [*CASES["sac-discrete"], "--seeds", "2", *SHORTER],
-    "sarsa-n-step": [*CASES["sarsa-n-step"], "--seeds", "2"],
+    "sarsa-n-step": [*CASES["sarsa-n-step"], "--seeds", "2", *SHORTER],
     "true-online-sarsa-lambda": [*CASES["true-online-sarsa-lambda"], "--seeds", "2"],
 }
 OFTEN = ["--total-timesteps", "3000", "--eval-every", "700", "--eval-episodes", "2", "--final-eval-episodes", "2",
@@ -275,7 +275,8 @@ def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_byte
             assert outcome(folder, seed) == outcome(whole, seed)
 
 
-def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow)])  # the second is of a resumed run
+def test_the_real_command_with_two_processes_killed_and_resumed(kills: int, tmp_path: Path) -> None:
     """As a person meets it: the parent is killed, its workers end by themselves, and --resume goes on."""
     arguments = ["--env", "CartPole-v1", "--seeds", "3", "--total-timesteps", "12000", "--eval-every", "0",
                  "--final-eval-episodes", "2", "--checkpoint-every", "1500", "--processes", "2"]  # fmt: skip
@@ -283,7 +284,7 @@ def test_the_real_command_with_two_processes_killed_and_resumed(tmp_path: Path) 
     command = [sys.executable, "-m", "rlrepro.train"]
     folder = tmp_path / "killed"
     first = [*command, *arguments, "--run-dir", str(tmp_path), "--name", "killed"]
-    for kill in range(2):  # one of a run that began, one of a run that was resumed
+    for kill in range(kills):
         child = subprocess.Popen(first if kill == 0 else [*command, "--resume", str(folder)],
                                  stdout=subprocess.DEVNULL)  # fmt: skip
         wanted = (kill + 1) * 3000

@@ -482,7 +482,7 @@ def test_a_problem_of_the_settings_stops_all(runs: Runs, forks: None) -> None:
     assert runs.left() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_stopped_at_a_random_moment_a_run_resumes_to_the_same_bytes(
     number: signal.Signals, runs: Runs, tmp_path: Path, forks: None
 ) -> None:
