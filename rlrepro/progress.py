@@ -292,7 +292,7 @@ def _shown(settings: Settings) -> dict[str, Any]:
         rows["wrappers"] = ", ".join(settings.wrappers)
     normalised = [what for what in ("obs", "reward") if getattr(settings, f"normalise_{what}")]
     if normalised:
-        rows["normalise"] = ", ".join(normalised)
+        rows["normalise"] = f"{', '.join(normalised)}, as {settings.normalise_as}"
     if not settings.eval_deterministic:
         rows["evaluations"] = "stochastic"
     rows["every"] = (
