@@ -6,8 +6,8 @@ N actors collect T steps each; then K epochs of minibatches maximise
 
 with r = π(a|s) / π_old(a|s), A the advantages (GAE, eq. 11 and 12: `rlrepro.targets.gae`), V_target = A + V_old, and
 the policy's entropy H. The first term is `rlrepro.targets.clipped_surrogate`. `value_coef` weighs half the squared
-error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut,
-unless `truncated_as_terminated`, as in code from before Gymnasium told the two apart, and CleanRL's still.
+error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut, unless
+`truncated_as_terminated`, as in code from before Gymnasium told the two apart, and in CleanRL's still.
 
 The details that the paper leaves open follow Huang et al. (2022), "The 37 Implementation Details of Proximal Policy
 Optimization"; its four details outside the 37 are cited as "auxiliary".

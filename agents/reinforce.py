@@ -15,8 +15,8 @@ With several sub-environments an update comes in the middle of the others' episo
 older parameters, yet are learnt from as if with the new ones, without a correction: such episodes are a little
 off-policy. One sub-environment a seed is the book's algorithm.
 
-A truncated episode has no more rewards to sum. With a baseline the rest is v of its last successor;
-without one there is nothing that could stand for it.
+A truncated episode has no more rewards to sum. With a baseline the rest is v of its last successor; without one there
+is nothing that could stand for it.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Stateful:
 
 
 def _state_of(part: Any) -> Any:
-    if isinstance(part, Mapping):
+    if isinstance(part, dict):
         return {name: _state_of(one) for name, one in part.items()}
     if isinstance(part, torch.Tensor):
         return part.detach()
@@ -56,8 +56,8 @@ def _state_of(part: Any) -> Any:
 def _restored(part: Any, saved: Any) -> Any:
     """The part with what `_state_of` gave of it."""
     if isinstance(part, dict):
-        for name in part:
-            saved[name]  # a KeyError where it is left out
+        if lacking := part.keys() - saved.keys():
+            raise KeyError(sorted(lacking)[0])
         part.update({name: _restored(part.get(name), one) for name, one in saved.items()})
         return part
     if isinstance(part, torch.Tensor):

@@ -173,10 +173,10 @@ def _read(path: Path, files: Sequence[Path], kind: str | None, columns: Mapping[
             wanted = KINDS[kind] if kind else "no run"
             raise Problem(f"{path} holds {'not ' if kind else ''}{wanted} that can be read: {_expected()}")
         yield from seeds
-    elif path.exists() and not is_file:
-        raise Problem(f"{path} is neither a file nor a folder")
     elif is_file:
         yield from _file(path, files, kind or _sniff(path), columns)
+    elif path.exists():
+        raise Problem(f"{path} is neither a file nor a folder")
     else:
         beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise Problem(f"there is no {path}{nearest(str(path), beside)}")
