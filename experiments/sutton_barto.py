@@ -1,7 +1,6 @@
 """Numbers that Sutton & Barto's text gives of learning agents and that no return tells: one for each seed.
 
-The agents are the kit's own, on its loop, all seeds of a call stacked in one: `train_agent` of
-`rlrepro.papers.measured_training`.
+The agents are the kit's own, on its loop, all seeds of a call stacked in one: `train_agent` of `rlrepro.unrecorded`.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import numpy.typing as npt
 
 from rlrepro.agent import Transition
 from rlrepro.experiments.exact import fewest_steps
-from rlrepro.papers.measured_training import train_agent
 from rlrepro.plugins import EnvSource, find_agent
+from rlrepro.unrecorded import train_agent
 
 Floats = npt.NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro.agent import Metrics, Setup, UnsupportedSpace, owns_loop
+from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, close_quietly, nearest, one_line, place_of
 from rlrepro.flags import Parser, whole_number
@@ -185,8 +185,7 @@ def _forms(name: str, task: Any) -> list[EnvSource]:
 
 def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], discount: float) -> Any:
     """An agent after its training on a probe."""
-    from rlrepro.loop import EpisodeCounter, train
-    from rlrepro.vector import VectorEnv
+    from rlrepro.unrecorded import train_agent
     from rlrepro.worker import use_device
 
     use_device("cpu")
@@ -194,26 +193,8 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
     further = {**sizes, **getattr(agent_class, "PROBE", {}), "gamma": discount}
     with contextlib.closing(source.make()) as env:
         config, values = preset(agent_class, env.action_space, further)
-    num_envs, total = values["num_envs"], values["total_timesteps"]
-    batch = source.batch(len(seeds) * num_envs)
-    with contextlib.closing(VectorEnv(batch, seeds, num_envs, source.name)) as vector:
-        setup = Setup(batch.observation_space, batch.action_space, seeds, num_envs, total)
-        agent = agent_class(setup, config)
-        vector.reset()
-        train(agent, vector, total, _Nobody(), EpisodeCounter(len(seeds), num_envs))
-    return agent
-
-
-class _Nobody:
-    """A record that keeps nothing."""
-
-    due = 1 << 62
-
-    def updated(self, env_step: int, metrics: Metrics) -> None: ...
-
-    def ended(self, env_step: int, episodes: list[Any]) -> None: ...
-
-    def tick(self, env_step: int) -> None: ...
+    steps, num_envs = values["total_timesteps"], values["num_envs"]
+    return train_agent(agent_class, dataclasses.asdict(config), source, seeds, steps, num_envs=num_envs)
 
 
 def _show(agent: str, outcomes: Sequence[Outcome], seeds: int) -> None:

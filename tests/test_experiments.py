@@ -9,7 +9,7 @@ import pytest
 
 from rlrepro.papers import figures
 from rlrepro.papers.card_reader import load_card, read_card
-from rlrepro.papers.measure import find_measurement
+from rlrepro.papers.measurements import find_measurement
 from rlrepro.papers.published import load_book
 from rlrepro.papers.report import write_report
 from rlrepro.papers.results import read_results

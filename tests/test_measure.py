@@ -15,7 +15,7 @@ from rlrepro.errors import Problem
 from rlrepro.papers import bundle, stats, verify
 from rlrepro.papers.card_reader import load_card, read_card
 from rlrepro.papers.cards import Card
-from rlrepro.papers.measure import find_measurement
+from rlrepro.papers.measurements import find_measurement
 from rlrepro.papers.protocol import History, Protocol, score
 from rlrepro.papers.report import write_report
 from rlrepro.papers.reproduction import Reproduction

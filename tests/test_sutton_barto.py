@@ -14,9 +14,9 @@ from rlrepro.envs.finite import best_values, policy_values
 from rlrepro.envs.short_corridor import true_value
 from rlrepro.experiments import exact, sutton_barto
 from rlrepro.importing import installed
-from rlrepro.papers.measure import find_measurement
-from rlrepro.papers.measured_training import train_agent
+from rlrepro.papers.measurements import find_measurement
 from rlrepro.plugins import find_agent, find_env
+from rlrepro.unrecorded import train_agent
 
 
 def test_every_installed_function_is_one() -> None:

@@ -2,7 +2,7 @@
 
 cards     `cards`, read by `card_reader` from `card_tables` and `toml_lines`; `card_commands`
 numbers   `published` (the book), `published_command`, `published_convert`, `beside_book`; `protocol`, which scores
-runs      `plan`, `units`, `reproduction`; `measure` and `measured_training` for what no return tells; `results`
+runs      `plan`, `units`, `reproduction`; `measure` calls `measurements`, for what no return tells; `results`
 others'   `importers`, `histories`, `score`, `comparison`
 judging   `stats`, `spreads`, `power`, `aggregates`, `calibrate`, `verdict`
 showing   `page`, `rows`, `figures`, `report`, `scoreboard`, `markdown`, `compare_command`, `compare_figure`, `proofs`

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import Problem, one_line
 from rlrepro.papers.protocol import History, Protocol, score
-from rlrepro.papers.published import Published, load_book, load_traps, version, version_distance
+from rlrepro.papers.published import Published, load_book, load_traps, unversioned, version, version_distance
 from rlrepro.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _compare_envs(row: Published, settings: Settings, reasons: list[str], caveat
     if env == row.env:
         return
     here, there = version(env), version(row.env)
-    if here is None or there is None or re.sub(r"-v\d+$", "", env) != re.sub(r"-v\d+$", "", row.env):
+    if here is None or there is None or unversioned(env) != unversioned(row.env):
         reasons.append(f"it is of {row.env}, not {env}")
         return
     same, changes = load_traps().between(env, here, there)

@@ -28,6 +28,7 @@ from rlrepro.papers.cards import (
     Paper,
     Value,
 )
+from rlrepro.papers.measurements import find_measurement
 from rlrepro.papers.protocol import Protocol, near
 from rlrepro.papers.spreads import SPREADS, spread_faults
 
@@ -257,7 +258,6 @@ def _sourced(reader: Reader, one: Mapping[str, Any], path: toml_lines.Path) -> d
 
 
 def _measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
-    from rlrepro.papers.measure import find_measurement
     from rlrepro.plugins import find_agent
 
     found: dict[str, Measurement | None] = {}

@@ -71,7 +71,7 @@ class Measurement:
     """A function that measures numbers which are no returns of an agent, with every hyperparameter and its source."""
 
     name: str
-    function: str  #: as `rlrepro.papers.measure.find_measurement` takes it
+    function: str  #: as `rlrepro.papers.measurements.find_measurement` takes it
     what: str  #: what it measures, in words
     hyperparameters: Mapping[str, Value]
     takes_seeds: bool  #: False: it computes, and there is nothing to repeat

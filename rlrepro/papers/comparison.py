@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from rlrepro.papers import aggregates, stats
 from rlrepro.papers.beside_book import barred, comparable
 from rlrepro.papers.importers import SAME_LENGTH, Group, apart
 from rlrepro.papers.protocol import Protocol, Score
-from rlrepro.papers.published import load_book
+from rlrepro.papers.published import load_book, unversioned
 from rlrepro.papers.score import LAST_EPISODES, score_group
 
 
@@ -140,7 +139,7 @@ def compare(
 def _meant(one: PublishedNumber, envs: Iterable[str]) -> list[str]:
     """The environments that a published number is held against: its own, else its other versions, else all."""
     exact = [env for env in envs if env in (one.env, "")]
-    versions = [env for env in envs if re.sub(r"-v\d+$", "", env) == re.sub(r"-v\d+$", "", one.env)]
+    versions = [env for env in envs if unversioned(env) == unversioned(one.env)]
     return exact or versions or list(envs)
 
 

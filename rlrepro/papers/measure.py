@@ -7,72 +7,21 @@ the function's to keep, as it is an agent's.
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rlrepro import own_code
-from rlrepro.errors import Problem, nearest, one_line
-from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
+from rlrepro.errors import Problem
 from rlrepro.papers.cards import Card
+from rlrepro.papers.measurements import MeasurementSource, call, find_measurement
 from rlrepro.papers.protocol import History
 from rlrepro.papers.results import UnitResults
 from rlrepro.papers.units import Unit, env_of
 from rlrepro.record import circumstances, now
 
 GROUP = 1_000  #: seeds that a function is given at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class MeasurementSource:
-    """A function that measures a number of a paper. `env` and `seeds` are given to it, all else are hyperparameters.
-
-    With a parameter `seeds` it gives a float for each seed, `[S]`, a seed's alone the same as among others; without
-    one it computes, and gives a number or several.
-    """
-
-    name: str  #: as it was asked for
-    function: Callable[..., Any]
-    parameters: Mapping[str, str]  #: its hyperparameters, each with its annotation, "" where it has none
-    takes_seeds: bool
-    takes_env: bool
-
-
-def find_measurement(name: str) -> MeasurementSource:
-    """A measurement by the name of an entry point, as `package.module:function`, or `file.py:function`."""
-    points, what = installed("measurements"), f"measurement {name!r}"
-    place, colon, attribute = name.rpartition(":")
-    if name in points:
-        found = load_entry_point(points[name], what)
-    elif name.endswith(".py"):
-        raise Problem(f"{what}: which function of the file? write {name}:function")
-    elif colon:
-        file = existing_file(place) if place.endswith(".py") else None
-        if file is None:
-            check_module(place, what)
-        module = import_plugin(place, file, what)
-        found = getattr(module, attribute, None)
-        if found is None:
-            there = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-            raise Problem(f"{what}: {place} has no {attribute!r}{nearest(attribute, there)}")
-    else:
-        known = ", ".join(points) or "none is installed"
-        raise Problem(
-            f"unknown {what}{nearest(name, points)} (installed: {known}; or package.module:function, file.py:function)"
-        )
-    if not inspect.isfunction(found):
-        raise Problem(f"{what} is a {type(found).__name__}, not a function")
-    named = inspect.signature(found).parameters
-    odd = next((p.name for p in named.values() if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY)), None)
-    if odd is not None:
-        raise Problem(f"{what} must name each of its parameters, and has {odd!r}")
-    kinds = {key: "" if p.annotation is p.empty else p.annotation for key, p in named.items()}
-    texts = {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in kinds.items()}
-    own = {key: text for key, text in texts.items() if key not in ("env", "seeds")}
-    return MeasurementSource(name, found, own, "seeds" in named, "env" in named)
 
 
 def measure(
@@ -101,28 +50,6 @@ def measure(
             histories[seed] = History(seed, np.empty((0, 2)), np.empty((0, 2)), np.empty(0), 0, measured=own)
         made = [*runs, {**begun, "seeds": list(done), "ended": now()}]
         yield UnitResults(settings, tuple(made), tuple(histories[s] for s in sorted(histories))), []
-
-
-def call(source: MeasurementSource, arguments: Mapping[str, Any], seeds: Sequence[int]) -> np.ndarray:
-    """`[S, k]`: what the function gives for these seeds; of one that takes none, S is 1. `Problem` where it fails."""
-    own = {"seeds": tuple(seeds)} if source.takes_seeds else {}
-    try:
-        given = source.function(**own, **arguments)
-    except Problem:
-        raise
-    except Exception as error:
-        raise Problem(f"{source.name} raised {one_line(error)}") from error
-    try:
-        values = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
-        raise Problem(f"{source.name} gave a {type(given).__name__}, not numbers") from None
-    if source.takes_seeds:
-        if values.shape != (len(seeds),):
-            raise Problem(f"{source.name} gave numbers of shape {values.shape}, not one for each of {len(seeds)} seeds")
-        return values[:, None]
-    if values.ndim > 1 or values.size == 0:
-        raise Problem(f"{source.name} gave numbers of shape {values.shape}, not one or a row of them")
-    return values.reshape(1, -1)
 
 
 def _arguments(card: Card, unit: Unit, source: MeasurementSource) -> dict[str, Any]:

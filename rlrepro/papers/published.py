@@ -268,8 +268,13 @@ def base_name(env: str) -> str:
 
 def _bare(env: str) -> str:
     env = env.rsplit(":", 1)[-1] if re.search(r"[\w.]:\w", env) else env  # package.module:Id-v0
-    env = re.sub(r"^ALE/", "", re.sub(r"-v\d+$", "", re.sub(r" \(.*\)$", "", env.strip())))
+    env = re.sub(r"^ALE/", "", unversioned(re.sub(r" \(.*\)$", "", env.strip())))
     return re.sub(r"(NoFrame[sS]kip|Deterministic)$", "", env)
+
+
+def unversioned(env: str) -> str:
+    """An id without its version: what `HalfCheetah-v4` and `-v5` share."""
+    return re.sub(r"-v\d+$", "", env)
 
 
 def version(env: str) -> int | None:

@@ -1,7 +1,8 @@
-"""Training inside of a measurement, for functions that measure what no return tells."""
+"""Training that leaves no run folder: for probes, and for functions that measure what no return tells."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,23 +22,20 @@ def train_agent(
     steps: int,
     before: Callable[[Any, np.ndarray], None] | None = None,
     after: Callable[[Any, Transition], None] | None = None,
+    num_envs: int = 1,
 ) -> Any:
-    """Train an agent for `steps` env steps of each seed, on the common loop with one sub-environment; the agent.
+    """Train an agent for `steps` env steps of each seed, of `num_envs` sub-environments, on the common loop; the agent.
 
     `before(agent, obs)` sees what is acted on, with all learnt that came before, and `after(agent, transition)` what
-    came of it, not learnt yet. Both see `[S, 1, ...]`.
+    came of it, not learnt yet. Both see `[S, N, ...]`.
     """
-    batch = env.batch(len(seeds))
-    setup = Setup(batch.observation_space, batch.action_space, tuple(seeds), 1, steps)
-    agent = agent_class(setup, agent_class.Config(**config))
-    watched = _Watched(batch, seeds, 1, env.name)
-    watched.tell_before, watched.tell_after = before, after
-    watched.agent = agent
-    watched.reset()
-    try:
-        train(agent, watched, steps, _Unheard(), EpisodeCounter(len(seeds), 1))
-    finally:
-        watched.close()
+    batch = env.batch(len(seeds) * num_envs)
+    with contextlib.closing(_Watched(batch, seeds, num_envs, env.name)) as watched:
+        setup = Setup(batch.observation_space, batch.action_space, tuple(seeds), num_envs, steps)
+        watched.agent = agent = agent_class(setup, agent_class.Config(**config))
+        watched.tell_before, watched.tell_after = before, after
+        watched.reset()
+        train(agent, watched, steps, _Unheard(), EpisodeCounter(len(seeds), num_envs))
     return agent
 
 
@@ -60,7 +58,7 @@ class _Watched(VectorEnv):
 class _Unheard:
     """A record that keeps nothing."""
 
-    due = 2**62
+    due = 1 << 62
 
     def updated(self, env_step: int, metrics: Metrics) -> None: ...
 
