@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import re
 import sysconfig
@@ -19,6 +20,7 @@ class Problem(Exception):
     """What was wrong, what was expected and, where there is one, the nearest valid choice, in one line."""
 
     exit_status = 2
+    from_outside = False  #: it says nothing of what ran, which goes on when asked to: a signal, a kill, a full disk
 
     def __init__(self, text: str) -> None:
         super().__init__(" ".join(text.splitlines()))
@@ -33,6 +35,8 @@ class RunStopped(Problem):
 class WriteFailed(RunStopped):
     """A file of the run folder could not be written."""
 
+    from_outside = True
+
 
 class EvaluationFailed(RunStopped):
     """An environment broke in an evaluation: those of training are well."""
@@ -45,6 +49,16 @@ class Interrupted(RunStopped):
     """Ctrl-C or SIGTERM, after the checkpoint that it asked for was written."""
 
     exit_status = 130
+    from_outside = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Stop:
+    """Why a job ended before its end, as its process tells it."""
+
+    message: str
+    exit_status: int
+    from_outside: bool = False  #: as of a `Problem`
 
 
 def close_quietly(thing: Any) -> None:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from rlrepro.errors import Stop
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.tensorboard import Curves
@@ -29,7 +30,7 @@ class Board:
     def __init__(self, folder: RunFolder, settings: Settings, console: Console, brief: bool = False) -> None:
         self.folder, self.settings, self.console, self._brief = folder, settings, console, brief
         self.results: dict[int, dict[str, Any]] = {}
-        self.errors: list[tuple[str, int]] = []
+        self.stops: list[Stop] = []
         self.began = False
         self._curves: Curves | None = None
         self._pending: dict[int, tuple[float, dict[int, dict[str, float]]]] = {}  # env step -> wall time, points
@@ -173,11 +174,11 @@ class Board:
             order = [self.results[seed] for seed in self.settings.seeds]
             self._view(lambda curves: curves.finish({"evaluation/mean_return": [one["eval_return"] for one in order]}))
 
-    def _on_ended(self, group: int, error: tuple[str, int] | None) -> None:
+    def _on_ended(self, group: int, stop: Stop | None) -> None:
         self._over.add(group)
         self._draw_complete()
-        if error is not None:
-            self.errors.append(error)
+        if stop is not None:
+            self.stops.append(stop)
 
     # What is shown
 

@@ -20,7 +20,7 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, close_quietly
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
 
@@ -206,18 +206,19 @@ def _train(
             _here(jobs[0], board)
         else:
             _in_processes(jobs, board)
-    if board.errors:
-        message, status = max(board.errors, key=lambda e: (e[1] != Interrupted.exit_status, e[0] == STOPPED_AT_ONCE))
+    if board.stops:
+        told = max(board.stops, key=lambda s: (s.exit_status != Interrupted.exit_status, s.message == STOPPED_AT_ONCE))
+        message, status = told.message, told.exit_status
         if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
             never = NeverBegan(message)
             never.exit_status = status
             raise never
         status = RunStopped.exit_status if status == Problem.exit_status else status
-        folder.note(status="interrupted" if status == Interrupted.exit_status else "failed", reason=message)
-        stop = (Interrupted if status == Interrupted.exit_status else RunStopped)(
-            f"{message}; go on with: {_way_on(folder)}"
-        )
-        stop.exit_status = status
+        interrupted = status == Interrupted.exit_status
+        ended = "interrupted" if interrupted else "failed"
+        folder.note(status=ended, reason=message, from_outside=told.from_outside)
+        stop = (Interrupted if interrupted else RunStopped)(f"{message}; go on with: {_way_on(folder)}")
+        stop.exit_status, stop.from_outside = status, told.from_outside
         raise stop
     folder.note(status="finished", ended=now(), results={str(seed): one for seed, one in sorted(board.results.items())})
     if not brief:
@@ -238,7 +239,7 @@ def _here(job: Job, board: Board) -> None:
     def send(kind: str, **values: Any) -> None:
         board.handle(0, kind, values)
 
-    send("ended", error=worker.guarded(job, send))
+    send("ended", stop=worker.guarded(job, send))
 
 
 def _in_processes(jobs: Sequence[Job], board: Board) -> None:
@@ -283,29 +284,28 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     kind = "ended"
                     code = processes[group].exitcode
                     if len(asked) > 1 and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
-                        error = STOPPED_AT_ONCE, Interrupted.exit_status
+                        died = Stop(STOPPED_AT_ONCE, Interrupted.exit_status, from_outside=True)
                     elif asked and code == -signal.SIGTERM:  # while it still got ready
-                        error = "interrupted before training began", Interrupted.exit_status
+                        died = Stop("interrupted before training began", Interrupted.exit_status, from_outside=True)
                     else:
-                        plural = "s" * (len(jobs[group].seeds) > 1)
-                        how = _how_it_died(code)
-                        error = f"the process of seed{plural} {seeds} {how}", 1
-                    values = {"error": error}
+                        text = f"the process of seed{'s' * (len(jobs[group].seeds) > 1)} {seeds} {_how_it_died(code)}"
+                        died = Stop(text, 1, from_outside=code in (-signal.SIGKILL, -signal.SIGTERM))
+                    values = {"stop": died}
                 board.handle(group, kind, values)
                 if kind == "ended":
                     del pipes[ready]
                     processes[group].join()
-                    if values["error"] is None:
+                    told: Stop | None = values["stop"]
+                    if told is None:
                         continue
-                    message, status = values["error"]
-                    if settings.stackable or status == Problem.exit_status or asked:
+                    if settings.stackable or told.exit_status == Problem.exit_status or asked:
                         stop(signal.SIGTERM, None)  # the others save what they have
                     elif pipes or waiting:
-                        text = f"seed {jobs[group].seeds[0]} stopped: {message}; the other seeds go on"
+                        text = f"seed {jobs[group].seeds[0]} stopped: {told.message}; the other seeds go on"
                         board.handle(group, "warn", {"text": text})
         for group in waiting:
-            error = "stopped before every seed began", Interrupted.exit_status
-            board.handle(group, "ended", {"error": error})
+            never = Stop("stopped before every seed began", Interrupted.exit_status, from_outside=True)
+            board.handle(group, "ended", {"stop": never})
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -34,6 +34,7 @@ from rlrepro.errors import (
     Interrupted,
     Problem,
     RunStopped,
+    Stop,
     WriteFailed,
     close_quietly,
     one_line,
@@ -277,7 +278,7 @@ def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
     except (WriteFailed, EvaluationFailed) as failure:
         if isinstance(failure, EvaluationFailed) and not recorder.has_checkpoint:
             recorder.checkpoint(env.num_steps)  # without that evaluation, but with all that was trained
-        raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
+        raise type(failure)(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
         # The environment broke. The agent has learnt from its last whole step, and has drawn the action of the one
         # that failed; on a device it may have learnt from batches of that step, which the memory knows. The episodes
@@ -354,14 +355,13 @@ def process_main(job: Job, pipe: Any) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    outcome = guarded(job, send)
-    send("ended", error=outcome)
+    send("ended", stop=guarded(job, send))
     with lock:
         _exit(0)
 
 
-def guarded(job: Job, send: Send) -> tuple[str, int] | None:
-    """Run a job; the one line and the exit status of what stopped it, or None."""
+def guarded(job: Job, send: Send) -> Stop | None:
+    """Run a job; what stopped it, or None."""
     began = False
 
     def tell(kind: str, **values: Any) -> None:
@@ -372,21 +372,20 @@ def guarded(job: Job, send: Send) -> tuple[str, int] | None:
     try:
         run(job, tell)
     except Interrupted as stopped:
-        return str(stopped), stopped.exit_status
+        return Stop(str(stopped), stopped.exit_status, from_outside=True)
     except Problem as problem:
-        return str(problem), problem.exit_status if began else Problem.exit_status
+        return Stop(str(problem), problem.exit_status if began else Problem.exit_status, problem.from_outside)
     except AskedAgain:
-        return STOPPED_AT_ONCE, Interrupted.exit_status
+        return Stop(STOPPED_AT_ONCE, Interrupted.exit_status, from_outside=True)
     except KeyboardInterrupt:
-        return "interrupted" if began else "interrupted before training began", Interrupted.exit_status
+        text = "interrupted" if began else "interrupted before training began"
+        return Stop(text, Interrupted.exit_status, from_outside=True)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         file = _keep_traceback(job, began, traceback.format_exc())
         kept = "" if file is None else f"; the traceback is in {file}"
-        return (
-            f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}{kept})",
-            1 if began else Problem.exit_status,
-        )
+        text = f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}{kept})"
+        return Stop(text, 1 if began else Problem.exit_status)
     return None
 
 

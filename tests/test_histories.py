@@ -68,7 +68,7 @@ def test_a_seed_that_stopped_says_where_and_why(like: Path, tmp_path: Path) -> N
         tmp_path / "x", like, {"status": "failed", "reason": "it broke"}, episodes=episodes, metrics=metrics
     )
     history = read_run(path)[1][0]
-    assert (history.steps, history.stopped) == (64, "it broke")
+    assert (history.steps, history.stopped, history.broke) == (64, "it broke", True)
     assert history.episodes.shape == (2, 2)  # the half-written row is no episode
     assert history.episodes[0].tolist() == [40, -1.5]
     assert np.isnan(history.episodes[1, 1])
@@ -86,6 +86,20 @@ def test_a_run_without_a_reason_still_has_one(
     assert history.steps == 0
     assert reason in history.stopped
     assert len(history.episodes) == len(history.evaluations) == len(history.final) == 0
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"status": "running"},
+        {"status": "interrupted", "reason": "stopped at env step 60", "from_outside": True},
+        {"status": "failed", "reason": "episodes.csv could not be written: No space left", "from_outside": True},
+    ],
+)
+def test_a_seed_that_was_cut_short_did_not_break(like: Path, tmp_path: Path, about: dict[str, object]) -> None:
+    history = read_run(run_by_hand(tmp_path / "x", like, about))[1][0]
+    assert history.stopped
+    assert not history.broke
 
 
 def test_a_seed_can_be_finished_in_a_run_that_is_not(like: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from rlrepro import progress
+from rlrepro.errors import Stop
 from rlrepro.progress import Board
 from rlrepro.record import RunFolder, metric_points
 from rlrepro.settings import Request, Settings, parse_train
@@ -41,7 +42,7 @@ def told_by(group: int, seeds: tuple[int, ...]) -> list[Event]:
             values = {seed: {tag: float(step * (seed + 1) ** 2 + len(tag))} for seed in seeds}
             events.append((group, "point", {"env_step": step, "wall_time": 1.0, "values": values}))
     result = {"eval_return": 1.0}
-    return [*events, (group, "done", {"results": dict.fromkeys(seeds, result)}), (group, "ended", {"error": None})]
+    return [*events, (group, "done", {"results": dict.fromkeys(seeds, result)}), (group, "ended", {"stop": None})]
 
 
 def means(events: list[Event]) -> dict[str, list[tuple[int, float]]]:
@@ -88,7 +89,7 @@ def test_a_seed_that_ended_early_is_waited_for_no_longer(tmp_path: Path) -> None
     settings = settings_of("--seeds", "2", "--processes", "2")
     first, second = (told_by(group, seeds) for group, seeds in enumerate(settings.groups()))
     with board(tmp_path, settings) as it:
-        for event in [*second[:2], (1, "ended", {"error": ("it broke", 1)}), *first[:-2]]:
+        for event in [*second[:2], (1, "ended", {"stop": Stop("it broke", 1)}), *first[:-2]]:
             it.handle(*event)
         assert [step for step, _ in read(tmp_path / "tensorboard/mean")["eval/mean_reward"]] == [20, 40, 60]
 

@@ -397,7 +397,8 @@ def guarded(job: Job, *kinds: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(worker, "run", fails)
     outcome = worker.guarded(job, lambda kind, **_: None)
     assert outcome is not None
-    return outcome[0]
+    assert not outcome.from_outside
+    return outcome.message
 
 
 def test_a_traceback_is_named_only_where_it_is(

@@ -282,7 +282,7 @@ def test_figures_say_what_they_show(written: Path) -> None:
 def test_every_seed_is_shown_and_why_one_is_missing(tmp_path: Path) -> None:
     def histories(level: float) -> list[History]:
         good = [history(seed, level) for seed in range(8)]
-        crashed = dataclasses.replace(history(8, level, 4000), stopped="ValueError: <b>boom</b>")
+        crashed = dataclasses.replace(history(8, level, 4000), stopped="ValueError: <b>boom</b>", broke=True)
         not_finite = history(9, level)
         not_finite.episodes[-1, 1] = np.nan
         return [*good, crashed, not_finite]
@@ -418,7 +418,7 @@ def test_a_spread_is_apart_from_what_it_is(written: Path) -> None:
         pytest.param(lambda level: [history(s, level, spread=0) for s in range(10)], id="all seeds equal"),
         pytest.param(lambda level: [history(4, level)], id="one seed"),
         pytest.param(lambda level: [], id="no seed"),
-        pytest.param(lambda level: [dataclasses.replace(history(s, level), stopped="crash", steps=900,
+        pytest.param(lambda level: [dataclasses.replace(history(s, level), stopped="crash", broke=True, steps=900,
                                                         episodes=np.empty((0, 2)), evaluations=np.empty((0, 2)),
                                                         final=np.empty(0)) for s in (0, 1)], id="all crashed at once"),
         pytest.param(lambda level: [history(s, level * 1e60) for s in range(10)], id="huge"),

@@ -365,7 +365,9 @@ def killed_by(signal: str) -> Callable[..., None]:
     def dies(place: object, command: Sequence[str] = (), **_: object) -> None:
         if not isinstance(place, Path):
             RunFolder.create(place.run_dir, place.name, place.settings, command)  # type: ignore[attr-defined]
-        raise RunStopped(f"the process of seeds 0, 1 was killed ({signal}); go on with: it")
+        problem = RunStopped(f"the process of seeds 0, 1 was killed ({signal}); go on with: it")
+        problem.from_outside = signal != "SIGSEGV"
+        raise problem
 
     return dies
 

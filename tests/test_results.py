@@ -17,7 +17,7 @@ from rlrepro.papers.results import Results, UnitResults, open_reproduction, read
 NONE = np.empty((0, 2))
 EPISODES = np.array([[10.0, 1.5], [20.0, -np.inf]])
 WHOLE = History(3, EPISODES, np.array([[20.0, 0.1 + 0.2]]), np.array([2.0, 4.0]), 20, "")
-STOPPED = History(5, NONE, NONE, np.empty(0), 0, "it diverged")
+STOPPED = History(5, NONE, NONE, np.empty(0), 0, "it diverged", broke=True)
 
 
 def written(folder: Path, *histories: History) -> Path:
@@ -29,7 +29,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     written(tmp_path, WHOLE, STOPPED)
     found = read_results(tmp_path).units["unit"].histories
     for ours, theirs in zip(found, (WHOLE, STOPPED), strict=True):
-        assert (ours.seed, ours.steps, ours.stopped) == (theirs.seed, theirs.steps, theirs.stopped)
+        for name in ("seed", "steps", "stopped", "broke"):
+            assert getattr(ours, name) == getattr(theirs, name), name
         for name in ("episodes", "evaluations", "final"):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
 

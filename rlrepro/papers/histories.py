@@ -36,6 +36,7 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
     end = -(-settings.total_timesteps // num_envs) * num_envs  # the loop takes whole steps of all sub-environments
     gone = next((path.name for path in files.values() if not path.exists()), None)
     reached = int(max([*episodes[-1:, 0], *evaluations[-1:, 0], _last_step(files["metrics"])]))
+    broke = False
     if gone is not None:
         stopped = f"its {gone} is not there"
     elif len(final) and final_step < settings.total_timesteps:
@@ -44,8 +45,9 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         stopped, reached = "", max(end, final_step)
     else:
         stopped = _reason(about)
+        broke = about.get("status") == "failed" and not about.get("from_outside")
     gaps = _gaps(episodes[:, 0], lengths) if num_envs == 1 else ()
-    return History(seed, episodes, evaluations, final, reached, stopped, gaps=gaps)
+    return History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps)
 
 
 def _gaps(ends: np.ndarray, lengths: np.ndarray) -> tuple[int, ...]:

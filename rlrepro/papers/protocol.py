@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -170,17 +169,6 @@ def refuse(claimed: Protocol, scored: Protocol) -> str | None:
     return None
 
 
-#: reasons of a seed that did not finish which say nothing of its agent: the run goes on when asked to. What an agent
-#: or an environment raised names itself, or the line of code …
-RESUMABLE = re.compile(
-    r"the process of seeds? [\d, ]+ was killed \(SIG(KILL|TERM)|(?!.* raised |.*\.py:\d).+ could not be written: "
-)
-#: … or was stopped from outside, as `rlrepro.papers.histories` words it
-CUT_SHORT = re.compile(
-    rf"{RESUMABLE.pattern}|interrupted: |the run is going on|it ended by itself$|its \S+ is not there$"
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class History:
     """What one seed did: every training episode and every evaluation, in the order of env steps."""
@@ -191,15 +179,11 @@ class History:
     final: np.ndarray  #: `[k]`: the returns of the final evaluation's episodes; empty where there was none
     steps: int  #: env steps trained
     stopped: str = ""  #: why it stopped early; empty where it is finished
+    broke: bool = False  #: it stopped early by itself: its agent or its environment came to a bad end
     measured: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  #: `[k]`: what a function measured
     #: with one sub-environment: env steps at which an episode began that does not follow on the one before, as where a
     #: resume could not restore the environment
     gaps: tuple[int, ...] = ()
-
-    @property
-    def broke(self) -> bool:
-        """Whether its training came to a bad end by itself, and was not only cut short from outside."""
-        return bool(self.stopped) and not CUT_SHORT.match(self.stopped)
 
     def points(self, returns: str) -> np.ndarray:
         return self.episodes if returns == "training" else self.evaluations

@@ -27,7 +27,6 @@ from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.measure import measure
-from rlrepro.papers.protocol import RESUMABLE
 from rlrepro.papers.results import Results, UnitResults, read_results, write_results
 from rlrepro.papers.units import (
     Unit,
@@ -258,7 +257,7 @@ class Reproduction:
                 raise  # never began: the card asks for what cannot be
             if len(seeds) == 1:
                 return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
-            if RESUMABLE.search(str(problem)):
+            if problem.from_outside:
                 return [str(problem).split("; go on with")[0]]
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
             names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))

@@ -80,8 +80,8 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
 
 
 def _of_seed(history: History) -> dict[str, Any]:
-    gaps = {"gaps": list(history.gaps)} if history.gaps else {}
-    return {"steps": history.steps, "stopped": history.stopped, **gaps}
+    seldom = {"broke": history.broke, "gaps": list(history.gaps)}
+    return {"steps": history.steps, "stopped": history.stopped, **{name: one for name, one in seldom.items() if one}}
 
 
 def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
@@ -152,7 +152,8 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         gaps = tuple(int(step) for step in one.get("gaps", ()))
         if list(gaps) != sorted(set(gaps)) or (gaps and not gaps[-1] < max(episodes[:, 0], default=0)):
             raise ValueError(f"gaps of seed {name} that lie between no episodes")
-        about_it = final[:, 1], int(one["steps"]), str(one["stopped"]), measured[:, 1], gaps
+        stopped, broke = str(one["stopped"]), bool(one.get("broke", False))
+        about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
 
