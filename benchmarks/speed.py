@@ -133,8 +133,9 @@ def _rlrepro(work: Work, place: str) -> Callable[[], None]:
         assert isinstance(request, Request)
         folder = RunFolder.create(request.run_dir, "run", request.settings, ["benchmark"])
         job = Job(request.settings, folder.path, request.settings.seeds, None, is_first=True)
-        agent, env, recorder = worker.prepare(job, lambda kind, **values: None)
-        return lambda: loop.train(agent, env, steps, recorder, recorder.counter)
+        recorder = worker.prepare(job, lambda kind, **values: None)
+        group = recorder.group
+        return lambda: loop.train(group.agent, group.env, steps, recorder, group.counter)
 
     prepared(case.warm)()
     return prepared(work.steps)

@@ -118,9 +118,9 @@ def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], s
     import safetensors.torch
     import torch
 
-    from rlrepro import worker
+    from rlrepro.group import build_policy
 
-    policy = worker.build_policy(settings, spaces, seeds)
+    policy = build_policy(settings, spaces, seeds)
     try:
         files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
         policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})

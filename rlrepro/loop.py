@@ -13,6 +13,7 @@ import numpy as np
 
 from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed, Problem
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
 
@@ -42,12 +43,17 @@ class Record(Protocol):
     def tick(self, env_step: int) -> None: ...
 
 
-class EpisodeCounter:
+class EpisodeCounter(Stateful):
     """Returns and lengths of the running episodes, `[S, N]`."""
+
+    STATE = ("episode_return", "episode_length")
 
     def __init__(self, num_seeds: int, num_envs: int) -> None:
         self.episode_return = np.zeros((num_seeds, num_envs))
         self.episode_length = np.zeros((num_seeds, num_envs), np.int64)
+
+    def clear(self) -> None:
+        self.episode_return[:] = self.episode_length[:] = 0
 
     def add(self, reward: np.ndarray) -> None:
         self.episode_return += reward

@@ -14,13 +14,13 @@ import numpy as np
 import safetensors.numpy
 
 from rlrepro import checkpoint, loop, snapshot
-from rlrepro.agent import Agent, Metrics, Policy
+from rlrepro.agent import Metrics, Policy
 from rlrepro.errors import EvaluationFailed, Interrupted, Problem, close_quietly, one_line
-from rlrepro.normalise import NormalisedPolicy, Statistics
+from rlrepro.group import Group
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
 from rlrepro.settings import Job
-from rlrepro.vector import EnvironmentFailed, VectorEnv, to_env
+from rlrepro.vector import EnvironmentFailed, to_env
 
 Send = Callable[..., None]
 LAST_EPISODES = 100  # what `rollout/ep_rew_mean` averages over, as in Stable-Baselines3
@@ -272,24 +272,15 @@ class Journal:
 class Recorder(Journal):
     """A journal that also keeps checkpoints of agents and their environments, and goes on from them."""
 
-    def __init__(
-        self,
-        job: Job,
-        agent: Agent,
-        env: VectorEnv,
-        source: EnvSource,
-        send: Send,
-        statistics: Statistics | None = None,
-    ) -> None:
-        super().__init__(job, agent if statistics is None else NormalisedPolicy(agent, statistics), source, send)
-        self.agent, self.env, self.statistics = agent, env, statistics
-        self.counter = loop.EpisodeCounter(len(job.seeds), job.settings.num_envs)
+    def __init__(self, job: Job, group: Group, source: EnvSource, send: Send) -> None:
+        super().__init__(job, group.policy, source, send)
+        self.group = group
         self.keeps_env_state = True
         self._checkpointed = -1
 
     @property
     def num_steps(self) -> int:
-        return self.env.num_steps
+        return self.group.env.num_steps
 
     def checkpoint(self, env_step: int, env_lost: bool = False) -> None:
         """Write the state of every seed, then let the oldest go."""
@@ -301,22 +292,19 @@ class Recorder(Journal):
             env_state = None
             if self.keeps_env_state and not env_lost:
                 try:
-                    held = self.env.get_state()
+                    held = self.group.env.get_state()
                     checkpoint.check_plain(held)
                     env_state = held
                 # It holds more than it did, or is gone with the process that stepped it.
                 except (snapshot.Unrestorable, checkpoint.NotPlain, EnvironmentFailed) as error:
                     self.keeps_env_state = False
                     self.send("warn", text=f"{error}: a resume begins new episodes")
+            learnt = self.group.get_state()
+            for name, part in learnt.items():
+                checkpoint.check_seeds(part, len(self.job.seeds), f"the state of {self.settings.agent}: {name}")
             state = {
-                "agent": self.agent.get_state(),
-                "memory": self.agent.memory.get_state(),
+                **learnt,
                 "env": env_state,
-                "normalise": self.statistics.get_state() if self.statistics else None,
-                "counter": {
-                    "episode_return": self.counter.episode_return,
-                    "episode_length": self.counter.episode_length,
-                },
                 "record": {
                     "last": [list(one) for one in self.last],
                     "since_log": list(self.since_log),
@@ -324,8 +312,6 @@ class Recorder(Journal):
                     "metrics": loop.as_metrics(self._metrics),
                 },
             }
-            for name in ("agent", "memory"):
-                checkpoint.check_seeds(state[name], len(self.job.seeds), f"the state of {self.settings.agent}: {name}")
             for row, seed in enumerate(self.job.seeds):
                 about = {
                     "env_step": env_step,
@@ -346,35 +332,27 @@ class Recorder(Journal):
         parts = [checkpoint.load(checkpoint_path(self.folder, seed, env_step))[0] for seed in self.job.seeds]
         try:
             state = checkpoint.join(parts)
-            self.agent.set_state(state["agent"])
-            self.agent.memory.set_state(state["memory"])
-            if self.statistics:
-                self.statistics.set_state(state["normalise"])
+            self.group.set_state(state)
         except (ValueError, KeyError, RuntimeError) as error:
             files = ", ".join(str(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds)
             hyper = ", ".join(self.settings.hyperparameters)
             raise Problem(
                 f"{files}: not of one run of {self.settings.agent} with these {hyper}: {one_line(error)}"
             ) from error
-        self.counter.episode_return[:] = state["counter"]["episode_return"]
-        self.counter.episode_length[:] = state["counter"]["episode_length"]
         self.last = [collections.deque(map(tuple, one), maxlen=LAST_EPISODES) for one in state["record"]["last"]]
         self.since_log = [[tuple(e) for e in one] for one in state["record"]["since_log"]]
         self.num_episodes = list(state["record"]["num_episodes"])
         self._metrics = state["record"].get("metrics", {})
         if state["env"] is None:
-            self.env.begin_anew(env_step)
-            self.agent.memory.cut()
-            self.counter.episode_return[:] = 0.0
-            self.counter.episode_length[:] = 0
+            self.group.begin_anew(env_step)
         else:
-            self.env.set_state(state["env"])
+            self.group.env.set_state(state["env"])
         self.env_step = self._clock_step = self._checkpointed = env_step
 
     def finish(self) -> None:
         """After the last step: a checkpoint, the policies, and the last evaluation."""
         settings = self.settings
-        self.env_step = self.env.num_steps
+        self.env_step = self.num_steps
         self.checkpoint(self.env_step)
         self.save_policy()
         outcome = self.evaluate(self.env_step, settings.final_eval_episodes, final=True)

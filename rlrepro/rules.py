@@ -17,13 +17,12 @@ import numpy as np
 import torch
 
 from rlrepro import checkpoint, loop, snapshot, train, worker
-from rlrepro.agent import Metrics, owns_loop
+from rlrepro.agent import Metrics, Policy, owns_loop
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import Parser
-from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics
+from rlrepro.group import Group
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.settings import Request, Settings, parse_train
-from rlrepro.vector import VectorEnv
 
 SEEDS, TIMESTEPS = 3, 2_000  #: where no flag says otherwise
 EPISODES = 3
@@ -56,29 +55,24 @@ class _Training:
         self.settings, self.seeds = settings, seeds
         source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
         self.evaluated = source.batch(len(seeds) * EPISODES)
-        batch = source.batch(len(seeds) * settings.num_envs)
-        self.statistics = Statistics.wanted(settings, batch.observation_space, len(seeds))
         try:
-            self.agent = worker.build_agent(settings, batch, seeds)
+            self.group = Group(settings, source.batch(len(seeds) * settings.num_envs), seeds)
         except Problem:
             raise
         except Exception as error:
             raise Problem(f"{settings.agent} raised {one_line(error)}{place_of(error)} when it was built") from error
-        where = batch, seeds, settings.num_envs, settings.env
-        self.env = VectorEnv(*where) if self.statistics is None else NormalisedEnv(self.statistics, *where)
-        self.counter = loop.EpisodeCounter(len(seeds), settings.num_envs)
         self.step = self.updates = 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
 
     def train(self, until: int) -> None:
         if self.step == 0:
-            self.env.reset()
-        loop.train(self.agent, self.env, until, self, self.counter, self.step)
+            self.group.env.reset()
+        loop.train(self.group.agent, self.group.env, until, self, self.group.counter, self.step)
         self.step = until
 
     def close(self) -> None:
-        close_quietly(self.env)
+        close_quietly(self.group.env)
         close_quietly(self.evaluated)
 
     def updated(self, env_step: int, metrics: Metrics) -> None:
@@ -91,18 +85,10 @@ class _Training:
 
     def tick(self, env_step: int) -> None: ...
 
-    def learnt(self) -> dict[str, Any]:
-        """All state but the environment's, as a checkpoint has it."""
-        return {
-            "agent": self.agent.get_state(),
-            "memory": self.agent.memory.get_state(),
-            "normalise": self.statistics.get_state() if self.statistics else None,
-        }
-
     def row(self, seed: int) -> Any:
         """What one seed has learnt and lived through, as it would be read from a file."""
         row = self.seeds.index(seed)
-        return checkpoint.as_loaded({**checkpoint.split(self.learnt(), row), "episodes": self.episodes[row]})
+        return checkpoint.as_loaded({**checkpoint.split(self.group.get_state(), row), "episodes": self.episodes[row]})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -186,8 +172,8 @@ def _learns(whole: _Training) -> str:
 
 
 def _has_seeds_first(whole: _Training) -> str:
-    checkpoint.check_seeds(whole.learnt(), len(whole.seeds), "state")
-    checkpoint.check_seeds(whole.agent.get_policy(), len(whole.seeds), "policy")
+    checkpoint.check_seeds(whole.group.get_state(), len(whole.seeds), "state")
+    checkpoint.check_seeds(whole.group.agent.get_policy(), len(whole.seeds), "policy")
     whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
 
@@ -213,26 +199,25 @@ def _is_independent(whole: _Training) -> str:
 
 def _evaluates_untouched(whole: _Training) -> str:
     for deterministic in (True, False):
-        _evaluate(whole, whole.agent, deterministic)
+        _evaluate(whole, whole.group.policy, deterministic)
     for seed in whole.seeds:
         _same(whole.trained[seed], whole.row(seed), f"after an evaluation, seed {seed}'s")
     return f"{2 * EPISODES} episodes a seed"
 
 
 def _keeps_policy(whole: _Training) -> str:
-    policy = {name: torch.as_tensor(value).clone() for name, value in whole.agent.get_policy().items()}
+    kept = {name: torch.as_tensor(value).clone() for name, value in whole.group.policy.get_policy().items()}
     with contextlib.closing(_Training(whole.settings, whole.seeds)) as other:
-        other.agent.set_policy(policy)
+        other.group.policy.set_policy(kept)
         for deterministic in (True, False):
-            mine, theirs = (_evaluate(whole, agent, deterministic) for agent in (whole.agent, other.agent))
+            mine, theirs = (_evaluate(whole, one.group.policy, deterministic) for one in (whole, other))
             if not np.array_equal(mine, theirs):
                 kind = "greedy" if deterministic else "exploring"
                 raise _Broken(f"a new agent that is given get_policy() does not act as the {kind} policy did")
     return ""
 
 
-def _evaluate(whole: _Training, agent: Any, deterministic: bool) -> np.ndarray:
-    policy = agent if whole.statistics is None else NormalisedPolicy(agent, whole.statistics)
+def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> np.ndarray:
     return loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic).episode_return
 
 
@@ -250,21 +235,15 @@ def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     half = whole.step // 2 // num_envs * num_envs
     first.train(half)
     try:
-        env = first.env.get_state()
+        env = first.group.env.get_state()
         checkpoint.check_plain(env)
     except (snapshot.Unrestorable, checkpoint.NotPlain) as why:
         raise _Inapplicable(f"the environment cannot give its state ({why})") from None
-    counts = {"return": first.counter.episode_return, "length": first.counter.episode_length}
-    state = {**first.learnt(), **env, "counts": counts}
+    state = {**first.group.get_state(), "env": env}
     kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(len(whole.seeds))])
-    second.agent.set_state(kept["agent"])
-    second.agent.memory.set_state(kept["memory"])
-    if second.statistics:
-        second.statistics.set_state(kept["normalise"])
-    second.counter.episode_return[:] = kept["counts"]["return"]
-    second.counter.episode_length[:] = kept["counts"]["length"]
-    second.env.set_state(kept)
-    second.env.num_steps = second.step = half
+    second.group.set_state(kept)
+    second.group.env.set_state(kept["env"])
+    second.group.env.num_steps = second.step = half
     second.episodes = [list(one) for one in first.episodes]
     second.train(whole.step)
     for seed in whole.seeds:

@@ -15,38 +15,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from rlrepro import checkpoint, loop
-from rlrepro.agent import Setup, Trainer
+from rlrepro.agent import Setup
 from rlrepro.errors import EvaluationFailed, RunStopped, close_quietly, one_line, place_of
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
 from rlrepro.settings import Job
-from rlrepro.streams import Streams, env_seed
-
-
-class OneSeed:
-    """A trainer as the `Policy` that evaluations take: a seed axis of length one before everything."""
-
-    def __init__(self, trainer: Trainer, action_space: gymnasium.Space[Any]) -> None:
-        self.trainer, self._space = trainer, action_space
-
-    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        action = np.asarray(self.trainer.predict(obs[0], streams.generators[0], deterministic))
-        wanted = (obs.shape[1], *(self._space.shape or ()))
-        if action.shape != wanted:
-            raise RunStopped(f"predict() gives actions of shape {action.shape}, not {wanted}")
-        if isinstance(self._space, Discrete):
-            action = action.astype(np.int64) - self._space.start  # an agent's actions count from 0
-        return action[None]
-
-    def get_policy(self) -> dict[str, np.ndarray]:
-        return {name: _array(value)[None] for name, value in self.trainer.get_policy().items()}
-
-    def set_policy(self, policy: Mapping[str, Any]) -> None:
-        self.trainer.set_policy({name: torch.as_tensor(value)[0] for name, value in policy.items()})
+from rlrepro.streams import env_seed
 
 
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -201,10 +179,6 @@ def tell_finished(job: Job, send: Send) -> None:
     send("ready")
     send("progress", env_step=env_step, phase="")
     send("done", results={seed: state["result"]})
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing.util
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -20,11 +19,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from threadpoolctl import threadpool_limits
 
 from rlrepro import checkpoint, graphs, loop, snapshot
-from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
+from rlrepro.agent import Trainer
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
 from rlrepro.env_processes import Asked, InProcesses
@@ -39,73 +37,19 @@ from rlrepro.errors import (
     close_quietly,
     one_line,
 )
-from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
+from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
 from rlrepro.plugins import EnvSource, find_agent, find_env
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
-from rlrepro.trainer import OneSeed, RecordedTraining, TrainerJournal, tell_finished
-from rlrepro.vector import Batch, VectorEnv
+from rlrepro.trainer import RecordedTraining, TrainerJournal, tell_finished
+from rlrepro.vector import Batch
 
 # Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
 _BY_FLAG = {
     "NormalizeObservation": "is evaluated with fresh statistics; --normalise-obs evaluates with the trained ones",
     "NormalizeReward": "changes the returns that are recorded; --normalise-reward keeps the environment's own",
 }
-
-
-def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Any:
-    """The agent or trainer for these seeds, by the settings; `Problem` where it cannot serve the environment."""
-    agent_class = find_agent(settings.agent).load()
-    try:
-        config = settings.config(agent_class.Config)
-    except TypeError as error:  # of a run's settings: a command line was looked at before
-        text = str(error).split("() ", 1)[-1]
-        raise Problem(f"{settings.agent} takes other hyperparameters than it did in these settings: {text}") from error
-    with _problems_of(settings):
-        return agent_class(_setup(settings, env_spaces, seeds), config)
-
-
-def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
-    """The same, to be evaluated."""
-    agent = build_agent(settings, env_spaces, seeds)
-    if owns_loop(type(agent)):
-        return OneSeed(agent, env_spaces.action_space)
-    statistics = Statistics.wanted(settings, env_spaces.observation_space, len(seeds))
-    return agent if statistics is None else NormalisedPolicy(agent, statistics)
-
-
-def _setup(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Setup:
-    space = env_spaces.observation_space
-    return Setup(
-        seen(space) if settings.normalise_obs else space,
-        env_spaces.action_space,
-        seeds,
-        settings.num_envs,
-        settings.total_timesteps,
-        settings.device,
-    )
-
-
-@contextlib.contextmanager
-def _problems_of(settings: Settings) -> Iterator[None]:
-    """What an agent raises before it has begun, as a `Problem`."""
-    try:
-        yield
-    except UnsupportedSpace as error:
-        raise Problem(f"{settings.agent} cannot serve {settings.env}: it takes {error}") from error
-    except ValueError as error:
-        raise Problem(f"{settings.agent}: {error}") from error
-    except (RuntimeError, MemoryError, TypeError) as error:
-        if _is_out_of_memory(error):
-            raise Problem(f"{settings.agent} does not fit into memory: {one_line(error)}") from error
-        raise
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Sizes beyond 64 bits count too."""
-    words = r"(not enough|out of) memory|(can't|cannot|unable to|tried to) allocate|memoryallocation|overflow"
-    return isinstance(error, MemoryError) or re.search(words, str(error).lower()) is not None
 
 
 def use_device(device: str) -> None:
@@ -127,8 +71,8 @@ def use_device(device: str) -> None:
     torch.cuda.set_device(index)  # on which graphs are captured
 
 
-def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
-    """The agent, its environments and its record, ready to train from `env.num_steps`."""
+def prepare(job: Job, send: Send) -> Recorder:
+    """The record of a group of seeds that is ready to train, from `group.env.num_steps`."""
     settings = job.settings
     use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
@@ -144,17 +88,13 @@ def prepare(job: Job, send: Send) -> tuple[Agent, VectorEnv, Recorder]:
         raise
 
 
-def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> tuple[Agent, VectorEnv, Recorder]:
+def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> Recorder:
     settings = job.settings
-    space = batch.observation_space
-    statistics = Statistics.wanted(settings, space, len(job.seeds))
-    _check_observations(settings, space)
-    agent: Agent = build_agent(settings, batch, job.seeds)
+    group = Group(settings, batch, job.seeds)
+    agent = group.agent
     if job.resume_step is None:
         check_state(agent, settings.agent, len(job.seeds))
-    where = batch, job.seeds, settings.num_envs, settings.env
-    env = VectorEnv(*where) if statistics is None else NormalisedEnv(statistics, *where)
-    recorder = Recorder(job, agent, env, source, send, statistics)
+    recorder = Recorder(job, group, source, send)
     if settings.compile and settings.device != "cpu":
         send("warn", text="--compile: on CUDA whole updates are graphs, which gains more: losses train as they are")
     elif settings.compile:
@@ -171,20 +111,12 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> tuple[Age
             text = f"{settings.env} cannot give its state ({why}); a resume will begin a new episode"
             send("warn", text=text)
     if job.resume_step is None:
-        env.reset()
+        group.env.reset()
     else:
-        env.num_steps = job.resume_step
+        group.env.num_steps = job.resume_step
         recorder.restore(job.resume_step)
-    recorder.schedule(env.num_steps)
-    return agent, env, recorder
-
-
-def _check_observations(settings: Settings, space: Any) -> None:
-    if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
-        raise Problem(
-            f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
-            f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
-        )
+    recorder.schedule(group.env.num_steps)
+    return recorder
 
 
 def run(job: Job, send: Send) -> None:
@@ -193,16 +125,16 @@ def run(job: Job, send: Send) -> None:
     if find_agent(job.settings.agent).owns_loop:
         _run_trainer(job, send)
         return
-    agent, env, recorder = prepare(job, send)
+    recorder = prepare(job, send)
     send("ready")
     try:
         with _watched(recorder):
             with recorder.phase("training"):
-                _train(agent, env, recorder)
+                _train(recorder)
             recorder.finish()
     finally:
         recorder.close()
-        close_quietly(env)
+        close_quietly(recorder.group.env)
 
 
 def _run_trainer(job: Job, send: Send) -> None:
@@ -219,10 +151,10 @@ def _run_trainer(job: Job, send: Send) -> None:
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     spaces = source.make()
     close_quietly(spaces)
-    _check_observations(settings, spaces.observation_space)
+    check_observations(settings, spaces.observation_space)
     trainer: Trainer = build_agent(settings, spaces, job.seeds)
     journal = TrainerJournal(job, OneSeed(trainer, spaces.action_space), source, send)
-    training = journal.training = RecordedTraining(_setup(settings, spaces, job.seeds), source, journal, send)
+    training = journal.training = RecordedTraining(setup_of(settings, spaces, job.seeds), source, journal, send)
     journal.schedule(0)
     try:
         with _watched(journal):
@@ -243,7 +175,7 @@ def _train_itself(trainer: Trainer, training: RecordedTraining, settings: Settin
     except Exception:
         if training.env_step:
             raise
-        with _problems_of(settings):
+        with problems_of(settings):
             raise
     if training.env_step < settings.total_timesteps:
         steps = f"{training.env_step:,} of {settings.total_timesteps:,} env steps"
@@ -264,15 +196,16 @@ def _watched(journal: Journal) -> Iterator[None]:
         beat.join()
 
 
-def _train(agent: Agent, env: VectorEnv, recorder: Recorder) -> None:
+def _train(recorder: Recorder) -> None:
     """The loop; where it stops, the line says what is kept."""
+    group, env, total = recorder.group, recorder.group.env, recorder.settings.total_timesteps
     try:
-        loop.train(agent, env, recorder.settings.total_timesteps, recorder, recorder.counter, env.num_steps)
+        loop.train(group.agent, env, total, recorder, group.counter, env.num_steps)
     except Interrupted:
         raise
     except (RuntimeError, MemoryError) as error:
         first = env.num_steps - recorder.settings.num_envs <= (recorder.job.resume_step or 0)
-        if first and _is_out_of_memory(error):  # a memory allocates when it sees its first step
+        if first and is_out_of_memory(error):  # a memory allocates when it sees its first step
             raise Problem(f"{recorder.settings.agent} does not fit into memory: {one_line(error)}") from error
         raise
     except (WriteFailed, EvaluationFailed) as failure:

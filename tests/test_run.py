@@ -110,8 +110,7 @@ def whole_state(run: Path, seed: int) -> str:
     path = sorted((run / "seeds" / str(seed) / "checkpoints").glob("*.safetensors"))[-1]
     state, _ = checkpoint.load(path)
     tensors: dict[str, np.ndarray] = {}
-    names = ("agent", "memory", "env", "normalise", "counter")
-    tree = checkpoint._encode({name: state[name] for name in names}, tensors)
+    tree = checkpoint._encode({name: part for name, part in state.items() if name != "record"}, tensors)
     return repr(tree) + repr({name: (array.dtype, array.tobytes()) for name, array in tensors.items()})
 
 

@@ -14,11 +14,12 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
-from rlrepro import checkpoint, snapshot, worker
+from rlrepro import checkpoint, snapshot
 from rlrepro.agent import Setup
 from rlrepro.contract import check_contract, check_wrappers
 from rlrepro.envs.classic_control import CartPole
 from rlrepro.errors import Problem, RunStopped
+from rlrepro.group import is_out_of_memory
 from rlrepro.importing import installed
 from rlrepro.plugins import find_env
 from rlrepro.streams import env_seed
@@ -881,4 +882,4 @@ def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_take
     ],
 )
 def test_what_does_not_fit_into_memory_is_told_by_what_allocation_says(error: Exception, is_memory: bool) -> None:
-    assert worker._is_out_of_memory(error) is is_memory
+    assert is_out_of_memory(error) is is_memory

@@ -1,0 +1,143 @@
+"""A group of seeds as a run's settings have it: the agent or the policy, its environments, and all that they learnt."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
+from rlrepro.errors import Problem, RunStopped, one_line
+from rlrepro.loop import EpisodeCounter
+from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
+from rlrepro.plugins import find_agent
+from rlrepro.settings import Settings
+from rlrepro.stateful import Stateful
+from rlrepro.streams import Streams
+from rlrepro.vector import Batch, VectorEnv
+
+
+class Group(Stateful):
+    """S seeds in training. `get_state` is all that a resume needs but the environments' own state, `env.get_state`."""
+
+    STATE = ("agent", "memory", "normalise", "counter")
+
+    def __init__(self, settings: Settings, batch: Batch, seeds: tuple[int, ...]) -> None:
+        """Takes a batch of S x N sub-environments. `Problem` where the agent cannot serve them."""
+        space = batch.observation_space
+        check_observations(settings, space)
+        self.seeds = seeds
+        self.normalise = Statistics.wanted(settings, space, len(seeds))
+        self.agent: Agent = build_agent(settings, batch, seeds)
+        where = batch, seeds, settings.num_envs, settings.env
+        self.env = VectorEnv(*where) if self.normalise is None else NormalisedEnv(self.normalise, *where)
+        self.counter = EpisodeCounter(len(seeds), settings.num_envs)
+
+    @property
+    def memory(self) -> Any:
+        return self.agent.memory
+
+    @property
+    def policy(self) -> Policy:
+        """What is evaluated: the agent, and what it has learnt to normalise by."""
+        return self.agent if self.normalise is None else NormalisedPolicy(self.agent, self.normalise)
+
+    def begin_anew(self, env_step: int) -> None:
+        """Go on from `env_step` with new episodes, where the environments' state is lost."""
+        self.env.begin_anew(env_step)
+        self.memory.cut()
+        self.counter.clear()
+
+
+class OneSeed:
+    """A trainer as the `Policy` that evaluations take: a seed axis of length one before everything."""
+
+    def __init__(self, trainer: Trainer, action_space: gymnasium.Space[Any]) -> None:
+        self.trainer, self._space = trainer, action_space
+
+    def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        action = np.asarray(self.trainer.predict(obs[0], streams.generators[0], deterministic))
+        wanted = (obs.shape[1], *(self._space.shape or ()))
+        if action.shape != wanted:
+            raise RunStopped(f"predict() gives actions of shape {action.shape}, not {wanted}")
+        if isinstance(self._space, Discrete):
+            action = action.astype(np.int64) - self._space.start  # an agent's actions count from 0
+        return action[None]
+
+    def get_policy(self) -> dict[str, np.ndarray]:
+        return {name: _array(value)[None] for name, value in self.trainer.get_policy().items()}
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        self.trainer.set_policy({name: torch.as_tensor(value)[0] for name, value in policy.items()})
+
+
+def check_observations(settings: Settings, space: Any) -> None:
+    if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
+        raise Problem(
+            f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
+            f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
+        )
+
+
+def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Any:
+    """The agent or trainer for these seeds, by the settings; `Problem` where it cannot serve the environment."""
+    agent_class = find_agent(settings.agent).load()
+    try:
+        config = settings.config(agent_class.Config)
+    except TypeError as error:  # of a run's settings: a command line was looked at before
+        text = str(error).split("() ", 1)[-1]
+        raise Problem(f"{settings.agent} takes other hyperparameters than it did in these settings: {text}") from error
+    with problems_of(settings):
+        return agent_class(setup_of(settings, env_spaces, seeds), config)
+
+
+def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
+    """The same, to be evaluated."""
+    agent = build_agent(settings, env_spaces, seeds)
+    if owns_loop(type(agent)):
+        return OneSeed(agent, env_spaces.action_space)
+    statistics = Statistics.wanted(settings, env_spaces.observation_space, len(seeds))
+    return agent if statistics is None else NormalisedPolicy(agent, statistics)
+
+
+def setup_of(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Setup:
+    space = env_spaces.observation_space
+    return Setup(
+        seen(space) if settings.normalise_obs else space,
+        env_spaces.action_space,
+        seeds,
+        settings.num_envs,
+        settings.total_timesteps,
+        settings.device,
+    )
+
+
+@contextlib.contextmanager
+def problems_of(settings: Settings) -> Iterator[None]:
+    """What an agent raises before it has begun, as a `Problem`."""
+    try:
+        yield
+    except UnsupportedSpace as error:
+        raise Problem(f"{settings.agent} cannot serve {settings.env}: it takes {error}") from error
+    except ValueError as error:
+        raise Problem(f"{settings.agent}: {error}") from error
+    except (RuntimeError, MemoryError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise Problem(f"{settings.agent} does not fit into memory: {one_line(error)}") from error
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Sizes beyond 64 bits count too."""
+    words = r"(not enough|out of) memory|(can't|cannot|unable to|tried to) allocate|memoryallocation|overflow"
+    return isinstance(error, MemoryError) or re.search(words, str(error).lower()) is not None
+
+
+def _array(value: Any) -> np.ndarray:
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
