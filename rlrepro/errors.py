@@ -60,6 +60,12 @@ class Stop:
     exit_status: int
     from_outside: bool = False  #: as of a `Problem`
 
+    def problem(self, kind: type[Problem], text: str, exit_status: int) -> Problem:
+        """It as a problem of a run."""
+        made = kind(text)
+        made.exit_status, made.from_outside = exit_status, self.from_outside
+        return made
+
 
 def close_quietly(thing: Any) -> None:
     """Close what is no longer needed, whatever its `close` raises."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
-from rlrepro.agent import Agent, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
+from rlrepro.agent import Agent, Memory, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.errors import Problem, RunStopped, one_line
 from rlrepro.loop import EpisodeCounter
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
@@ -22,9 +22,11 @@ from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 from rlrepro.vector import Batch, VectorEnv
 
+_MEMORY_PARTS = ("add", "ready", "cut", "get_state", "set_state")
+
 
 class Group(Stateful):
-    """S seeds in training. `get_state` is all that a resume needs but the environments' own state, `env.get_state`."""
+    """S seeds in training. `get_state` is all that a resume needs but the environments' own state, for `go_on`."""
 
     STATE = ("agent", "memory", "normalise", "counter")
 
@@ -35,21 +37,30 @@ class Group(Stateful):
         self.seeds = seeds
         self.normalise = Statistics.wanted(settings, space, len(seeds))
         self.agent: Agent = build_agent(settings, batch, seeds)
+        missing = [part for part in _MEMORY_PARTS if not hasattr(self.memory, part)]
+        if missing:
+            raise Problem(
+                f"the memory of {settings.agent} has no {' and no '.join(missing)}; see docs/write-an-agent.md"
+            )
         where = batch, seeds, settings.num_envs, settings.env
         self.env = VectorEnv(*where) if self.normalise is None else NormalisedEnv(self.normalise, *where)
         self.counter = EpisodeCounter(len(seeds), settings.num_envs)
 
     @property
-    def memory(self) -> Any:
+    def memory(self) -> Memory:
         return self.agent.memory
 
     @property
     def policy(self) -> Policy:
         """What is evaluated: the agent, and what it has learnt to normalise by."""
-        return self.agent if self.normalise is None else NormalisedPolicy(self.agent, self.normalise)
+        return _normalised(self.agent, self.normalise)
 
-    def begin_anew(self, env_step: int) -> None:
-        """Go on from `env_step` with new episodes, where the environments' state is lost."""
+    def go_on(self, env_step: int, env_state: Mapping[str, Any] | None) -> None:
+        """Go on from `env_step`; with new episodes where the environments' state is lost."""
+        self.env.num_steps = env_step
+        if env_state is not None:
+            self.env.set_state(env_state)
+            return
         self.env.begin_anew(env_step)
         self.memory.cut()
         self.counter.clear()
@@ -102,7 +113,10 @@ def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) ->
     agent = build_agent(settings, env_spaces, seeds)
     if owns_loop(type(agent)):
         return OneSeed(agent, env_spaces.action_space)
-    statistics = Statistics.wanted(settings, env_spaces.observation_space, len(seeds))
+    return _normalised(agent, Statistics.wanted(settings, env_spaces.observation_space, len(seeds)))
+
+
+def _normalised(agent: Agent, statistics: Statistics | None) -> Policy:
     return agent if statistics is None else NormalisedPolicy(agent, statistics)
 
 

@@ -194,7 +194,7 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
     with contextlib.closing(source.make()) as env:
         config, values = preset(agent_class, env.action_space, further)
     steps, num_envs = values["total_timesteps"], values["num_envs"]
-    return train_agent(agent_class, dataclasses.asdict(config), source, seeds, steps, num_envs=num_envs)
+    return train_agent(agent_class, config, source, seeds, steps, num_envs=num_envs)
 
 
 def _show(agent: str, outcomes: Sequence[Outcome], seeds: int) -> None:

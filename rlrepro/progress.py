@@ -30,7 +30,7 @@ class Board:
     def __init__(self, folder: RunFolder, settings: Settings, console: Console, brief: bool = False) -> None:
         self.folder, self.settings, self.console, self._brief = folder, settings, console, brief
         self.results: dict[int, dict[str, Any]] = {}
-        self.stops: list[Stop] = []
+        self.stops: dict[int, Stop] = {}  #: of the groups that ended early
         self.began = False
         self._curves: Curves | None = None
         self._pending: dict[int, tuple[float, dict[int, dict[str, float]]]] = {}  # env step -> wall time, points
@@ -178,7 +178,7 @@ class Board:
         self._over.add(group)
         self._draw_complete()
         if stop is not None:
-            self.stops.append(stop)
+            self.stops[group] = stop
 
     # What is shown
 

@@ -343,10 +343,7 @@ class Recorder(Journal):
         self.since_log = [[tuple(e) for e in one] for one in state["record"]["since_log"]]
         self.num_episodes = list(state["record"]["num_episodes"])
         self._metrics = state["record"].get("metrics", {})
-        if state["env"] is None:
-            self.group.begin_anew(env_step)
-        else:
-            self.group.env.set_state(state["env"])
+        self.group.go_on(env_step, state["env"])
         self.env_step = self._clock_step = self._checkpointed = env_step
 
     def finish(self) -> None:

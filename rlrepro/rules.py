@@ -55,8 +55,9 @@ class _Training:
         self.settings, self.seeds = settings, seeds
         source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
         self.evaluated = source.batch(len(seeds) * EPISODES)
+        batch = source.batch(len(seeds) * settings.num_envs)
         try:
-            self.group = Group(settings, source.batch(len(seeds) * settings.num_envs), seeds)
+            self.group = Group(settings, batch, seeds)
         except Problem:
             raise
         except Exception as error:
@@ -173,7 +174,7 @@ def _learns(whole: _Training) -> str:
 
 def _has_seeds_first(whole: _Training) -> str:
     checkpoint.check_seeds(whole.group.get_state(), len(whole.seeds), "state")
-    checkpoint.check_seeds(whole.group.agent.get_policy(), len(whole.seeds), "policy")
+    checkpoint.check_seeds(whole.group.policy.get_policy(), len(whole.seeds), "policy")
     whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
 
@@ -242,8 +243,8 @@ def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     state = {**first.group.get_state(), "env": env}
     kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(len(whole.seeds))])
     second.group.set_state(kept)
-    second.group.env.set_state(kept["env"])
-    second.group.env.num_steps = second.step = half
+    second.group.go_on(half, kept["env"])
+    second.step = half
     second.episodes = [list(one) for one in first.episodes]
     second.train(whole.step)
     for seed in whole.seeds:

@@ -61,12 +61,9 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
-                folder.note(status="interrupted", reason="interrupted")
+                folder.note(**_early_end(Interrupted("interrupted"), settings.seeds))
                 raise Interrupted(f"interrupted; go on with: {_way_on(folder)}") from None
-            folder.note(
-                status="interrupted" if stopped.exit_status == Interrupted.exit_status else "failed",
-                reason=str(stopped),
-            )
+            folder.note(**_early_end(stopped, settings.seeds))
             raise
         shutil.rmtree(folder.path, ignore_errors=True)
         if not was_there:
@@ -112,7 +109,9 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
     folder.clear_unfinished()
     before = folder.read_json("run.json")
-    folder.note(status="running", resumed=[*before.get("resumed", []), time.time()])
+    going_on = {name: value for name, value in before.items() if name not in ("reason", "broke")}
+    resumed = [*before.get("resumed", []), time.time()]
+    folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
     try:
         _train(folder, settings, steps, brief)
     except (NeverBegan, KeyboardInterrupt):
@@ -207,19 +206,15 @@ def _train(
         else:
             _in_processes(jobs, board)
     if board.stops:
-        told = max(board.stops, key=lambda s: (s.exit_status != Interrupted.exit_status, s.message == STOPPED_AT_ONCE))
-        message, status = told.message, told.exit_status
+        stop = max(board.stops.values(), key=_weight)
+        status = stop.exit_status
         if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
-            never = NeverBegan(message)
-            never.exit_status = status
-            raise never
+            raise stop.problem(NeverBegan, stop.message, status)
+        broke = [seed for group, one in board.stops.items() if not one.from_outside for seed in groups[group]]
         status = RunStopped.exit_status if status == Problem.exit_status else status
-        interrupted = status == Interrupted.exit_status
-        ended = "interrupted" if interrupted else "failed"
-        folder.note(status=ended, reason=message, from_outside=told.from_outside)
-        stop = (Interrupted if interrupted else RunStopped)(f"{message}; go on with: {_way_on(folder)}")
-        stop.exit_status, stop.from_outside = status, told.from_outside
-        raise stop
+        kind = Interrupted if status == Interrupted.exit_status else RunStopped
+        folder.note(**_early_end(stop.problem(kind, stop.message, status), broke))
+        raise stop.problem(kind, f"{stop.message}; go on with: {_way_on(folder)}", status)
     folder.note(status="finished", ended=now(), results={str(seed): one for seed, one in sorted(board.results.items())})
     if not brief:
         from rlrepro.papers.beside_book import show_comparison
@@ -227,6 +222,17 @@ def _train(
         with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
             board.summary()
             show_comparison(folder.path, console)
+
+
+def _weight(stop: Stop) -> tuple[bool, bool, bool]:
+    """Of several stops the weightiest is told: what broke by itself, then what nobody asked for."""
+    return not stop.from_outside, stop.exit_status != Interrupted.exit_status, stop.message == STOPPED_AT_ONCE
+
+
+def _early_end(stopped: Problem, broke: Sequence[int]) -> dict[str, Any]:
+    """What run.json says of a run that ended early; `broke` are the seeds whose group did so by itself."""
+    status = "interrupted" if stopped.exit_status == Interrupted.exit_status else "failed"
+    return {"status": status, "reason": str(stopped), "broke": [] if stopped.from_outside else list(broke)}
 
 
 def _way_on(folder: RunFolder) -> str:
@@ -254,7 +260,7 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
     waiting = collections.deque(range(len(jobs)))
     asked: list[int] = []  # the signals that were passed on
 
-    def stop(signum: int, frame: object) -> None:
+    def pass_on(signum: int, frame: object) -> None:
         if asked and frame is None:
             return  # a second signal would end them before they have saved what they have
         asked.append(signum)
@@ -264,7 +270,7 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGTERM)
 
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while pipes or (waiting and not asked):
             while waiting and not asked and len(pipes) < settings.processes:
@@ -299,13 +305,13 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                     if told is None:
                         continue
                     if settings.stackable or told.exit_status == Problem.exit_status or asked:
-                        stop(signal.SIGTERM, None)  # the others save what they have
+                        pass_on(signal.SIGTERM, None)  # the others save what they have
                     elif pipes or waiting:
                         text = f"seed {jobs[group].seeds[0]} stopped: {told.message}; the other seeds go on"
                         board.handle(group, "warn", {"text": text})
         for group in waiting:
-            never = Stop("stopped before every seed began", Interrupted.exit_status, from_outside=True)
-            board.handle(group, "ended", {"stop": never})
+            late = Stop("stopped before every seed began", Interrupted.exit_status, from_outside=True)
+            board.handle(group, "ended", {"stop": late})
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -16,7 +16,7 @@ from rlrepro.vector import VectorEnv
 
 def train_agent(
     agent_class: type[Any],
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | Any,
     env: EnvSource,
     seeds: Sequence[int],
     steps: int,
@@ -24,15 +24,17 @@ def train_agent(
     after: Callable[[Any, Transition], None] | None = None,
     num_envs: int = 1,
 ) -> Any:
-    """Train an agent for `steps` env steps of each seed, of `num_envs` sub-environments, on the common loop; the agent.
+    """Train an agent, by its `Config` or the values of one, on the common loop: `steps` env steps of each seed, of
+    `num_envs` sub-environments; the agent.
 
     `before(agent, obs)` sees what is acted on, with all learnt that came before, and `after(agent, transition)` what
     came of it, not learnt yet. Both see `[S, N, ...]`.
     """
     batch = env.batch(len(seeds) * num_envs)
+    whole = agent_class.Config(**config) if isinstance(config, Mapping) else config
     with contextlib.closing(_Watched(batch, seeds, num_envs, env.name)) as watched:
         setup = Setup(batch.observation_space, batch.action_space, tuple(seeds), num_envs, steps)
-        watched.agent = agent = agent_class(setup, agent_class.Config(**config))
+        watched.agent = agent = agent_class(setup, whole)
         watched.tell_before, watched.tell_after = before, after
         watched.reset()
         train(agent, watched, steps, _Unheard(), EpisodeCounter(len(seeds), num_envs))

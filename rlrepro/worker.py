@@ -113,7 +113,6 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> Recorder:
     if job.resume_step is None:
         group.env.reset()
     else:
-        group.env.num_steps = job.resume_step
         recorder.restore(job.resume_step)
     recorder.schedule(group.env.num_steps)
     return recorder
@@ -305,7 +304,7 @@ def guarded(job: Job, send: Send) -> Stop | None:
     try:
         run(job, tell)
     except Interrupted as stopped:
-        return Stop(str(stopped), stopped.exit_status, from_outside=True)
+        return Stop(str(stopped), stopped.exit_status, stopped.from_outside)
     except Problem as problem:
         return Stop(str(problem), problem.exit_status if began else Problem.exit_status, problem.from_outside)
     except AskedAgain:

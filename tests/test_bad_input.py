@@ -540,7 +540,7 @@ def test_an_environment_that_fails_in_the_middle_stops_the_run_with_its_work_sav
     assert "(seed 0, sub-environment 0); everything up to env step 118 is saved; go on with: " in outcome.problem
     assert outcome.status == 1
     about = json.loads((run / "run.json").read_text())
-    assert (about["status"], about["from_outside"]) == ("failed", False)
+    assert (about["status"], about["broke"]) == ("failed", [0, 1])
     for seed in (0, 1):
         rows = (run / f"seeds/{seed}/episodes.csv").read_text()
         expected = [line for line in (whole / f"seeds/{seed}/episodes.csv").read_text().splitlines(keepends=True)
@@ -586,7 +586,7 @@ def test_a_worker_process_that_is_killed_is_told_in_one_line_and_the_other_saves
     assert "the process of seed" in outcome.problem
     assert "killed" in outcome.problem  # and not only a number
     assert outcome.status == 1
-    assert RunFolder(runs.folder / "r").read_json("run.json")["from_outside"]
+    assert RunFolder(runs.folder / "r").read_json("run.json")["broke"] == []
     assert runs.command("train", *way_on(outcome.problem)).status == 0
     assert kept(runs.folder / "r") == kept(whole)
 
@@ -615,7 +615,7 @@ def assert_resumed_to_the_same(outcome: Outcome, runs: Runs, whole: Path) -> Non
     assert "make room and resume" in outcome.problem
     assert outcome.status == 1
     run = runs.folder / "r"
-    assert RunFolder(run).read_json("run.json")["from_outside"]
+    assert RunFolder(run).read_json("run.json")["broke"] == []
     assert list(run.glob("seeds/0/checkpoints/step-*.safetensors"))
     assert not list(run.rglob("*.tmp"))
     assert runs.command("train", *way_on(outcome.problem)).status == 0

@@ -65,7 +65,11 @@ def test_a_seed_that_stopped_says_where_and_why(like: Path, tmp_path: Path) -> N
     episodes = "env_step,env,episode_return,episode_length,terminated,truncated\n40,0,-1.5,9,1,0\n44,1,nan,9,1,0\n50,"
     metrics = "env_step,wall_time,metric,value\n64,1.0,charts/SPS,5\n"
     path = run_by_hand(
-        tmp_path / "x", like, {"status": "failed", "reason": "it broke"}, episodes=episodes, metrics=metrics
+        tmp_path / "x",
+        like,
+        {"status": "failed", "reason": "it broke", "broke": [0]},
+        episodes=episodes,
+        metrics=metrics,
     )
     history = read_run(path)[1][0]
     assert (history.steps, history.stopped, history.broke) == (64, "it broke", True)
@@ -92,8 +96,10 @@ def test_a_run_without_a_reason_still_has_one(
     "about",
     [
         {"status": "running"},
-        {"status": "interrupted", "reason": "stopped at env step 60", "from_outside": True},
-        {"status": "failed", "reason": "episodes.csv could not be written: No space left", "from_outside": True},
+        {"status": "interrupted", "reason": "stopped at env step 60", "broke": []},
+        {"status": "failed", "reason": "episodes.csv could not be written: No space left", "broke": []},
+        {"status": "failed", "reason": "another seed broke", "broke": [3]},
+        {"status": "failed", "reason": "older than what says so"},
     ],
 )
 def test_a_seed_that_was_cut_short_did_not_break(like: Path, tmp_path: Path, about: dict[str, object]) -> None:

@@ -382,6 +382,24 @@ def test_a_run_that_is_killed_twice_goes_on_and_begins_no_other(make: Make, monk
     assert list(started(make())) == ["runs/ppo-CartPole-v1/seeds-0-to-1"]
 
 
+def test_a_process_that_dies_before_it_began_leaves_its_seeds_to_the_next_command(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill says nothing of the agent; of any other death each seed is tried alone."""
+    from rlrepro.errors import Stop
+
+    killed = Stop("the process of seeds 0, 1 was killed (SIGKILL, out of memory?)", 1, from_outside=True)
+    crashed = Stop("the process of seeds 0, 1 ended without a word (exit code 1)", 1)
+    for death, times_told in ((killed, 1), (crashed, 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr("rlrepro.worker.guarded", lambda job, send, death=death: death)
+            assert run(make(), 2) == ["ppo-CartPole-v1"]
+        assert capsys.readouterr().out.count("the process of seeds 0, 1") == times_told
+        assert not started(make())
+    assert run(make(), 2) == []
+    assert list(started(make())) == ["runs/ppo-CartPole-v1/seeds-0-to-1"]
+
+
 def test_an_engine_that_crashes_is_tried_seed_by_seed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGSEGV is a fault of what runs, not of the machine."""
     from rlrepro import train

@@ -109,6 +109,7 @@ def whole_state(run: Path, seed: int) -> str:
     """The last checkpoint but for the record's own book-keeping: memory, moments, streams, environment."""
     path = sorted((run / "seeds" / str(seed) / "checkpoints").glob("*.safetensors"))[-1]
     state, _ = checkpoint.load(path)
+    assert {"agent", "memory", "env", "counter"} <= state.keys()
     tensors: dict[str, np.ndarray] = {}
     tree = checkpoint._encode({name: part for name, part in state.items() if name != "record"}, tensors)
     return repr(tree) + repr({name: (array.dtype, array.tobytes()) for name, array in tensors.items()})

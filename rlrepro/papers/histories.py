@@ -45,7 +45,7 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         stopped, reached = "", max(end, final_step)
     else:
         stopped = _reason(about)
-        broke = about.get("status") == "failed" and not about.get("from_outside")
+        broke = seed in about.get("broke", ())
     gaps = _gaps(episodes[:, 0], lengths) if num_envs == 1 else ()
     return History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps)
 

@@ -179,7 +179,7 @@ class History:
     final: np.ndarray  #: `[k]`: the returns of the final evaluation's episodes; empty where there was none
     steps: int  #: env steps trained
     stopped: str = ""  #: why it stopped early; empty where it is finished
-    broke: bool = False  #: it stopped early by itself: its agent or its environment came to a bad end
+    broke: bool = False  #: it stopped early, and not from outside: what it trained with came to a bad end
     measured: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  #: `[k]`: what a function measured
     #: with one sub-environment: env steps at which an episode began that does not follow on the one before, as where a
     #: resume could not restore the environment

@@ -259,6 +259,8 @@ class Reproduction:
                 return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
             if problem.from_outside:
                 return [str(problem).split("; go on with")[0]]
+            if not path.exists():  # its process died before it began
+                return [line for seed in seeds for line in self._begin(path.parent, settings, [seed])]
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
             names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
             path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))

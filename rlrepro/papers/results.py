@@ -80,8 +80,9 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
 
 
 def _of_seed(history: History) -> dict[str, Any]:
-    seldom = {"broke": history.broke, "gaps": list(history.gaps)}
-    return {"steps": history.steps, "stopped": history.stopped, **{name: one for name, one in seldom.items() if one}}
+    broke = {"broke": history.broke} if history.stopped else {}
+    gaps = {"gaps": list(history.gaps)} if history.gaps else {}
+    return {"steps": history.steps, "stopped": history.stopped, **broke, **gaps}
 
 
 def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
