@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rlrepro.errors import Interrupted, Problem, nearest
+from rlrepro.errors import Problem, nearest, told
 from rlrepro.flags import Parser
 
 #: name: (where its function is, what it does)
@@ -58,17 +58,14 @@ def _main(arguments: list[str]) -> int:
 
         print(f"rlrepro {__version__}")
         return 0
-    try:
-        if command not in COMMANDS:
-            raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
-        module, _, function = COMMANDS[command][0].partition(":")
-        return int(getattr(importlib.import_module(module), function)(rest))
-    except Problem as problem:
-        print(f"rlrepro: {problem}", file=sys.stderr)
-        return problem.exit_status
-    except KeyboardInterrupt:
-        print("rlrepro: interrupted", file=sys.stderr)
-        return Interrupted.exit_status
+    return told(lambda: _run(command, rest))
+
+
+def _run(command: str, arguments: Sequence[str]) -> int:
+    if command not in COMMANDS:
+        raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
+    module, _, function = COMMANDS[command][0].partition(":")
+    return int(getattr(importlib.import_module(module), function)(arguments))
 
 
 def list_main(arguments: Sequence[str]) -> int:

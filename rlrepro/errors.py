@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import difflib
 import re
+import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,18 @@ class Stop:
         made = kind(text)
         made.exit_status, made.from_outside = exit_status, self.from_outside
         return made
+
+
+def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """The exit status of a command; of a `Problem`, or Ctrl-C, after the one line that says it."""
+    try:
+        return command()
+    except Problem as problem:
+        print(f"rlrepro: {problem}", file=sys.stderr)
+        return problem.exit_status
+    except KeyboardInterrupt:
+        print(f"rlrepro: {interrupted}", file=sys.stderr)
+        return Interrupted.exit_status
 
 
 def close_quietly(thing: Any) -> None:

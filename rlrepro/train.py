@@ -20,7 +20,7 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly, told
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
 
@@ -33,17 +33,15 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train by a command line; the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        asked = parse_train(arguments)
-        command = ["python", "-m", "rlrepro.train", *arguments]
-        folder = begin(asked, command) if isinstance(asked, Request) else resume(asked)
-    except Problem as problem:
-        print(f"rlrepro: {problem}", file=sys.stderr)
-        return problem.exit_status
-    except KeyboardInterrupt:
-        print("rlrepro: interrupted before training began", file=sys.stderr)
-        return Interrupted.exit_status
-    del folder
+    return told(lambda: _main(arguments), "interrupted before training began")
+
+
+def _main(arguments: Sequence[str]) -> int:
+    asked = parse_train(arguments)
+    if isinstance(asked, Request):
+        begin(asked, ["python", "-m", "rlrepro.train", *arguments])
+    else:
+        resume(asked)
     return 0
 
 
@@ -301,13 +299,13 @@ def _in_processes(jobs: Sequence[Job], board: Board) -> None:
                 if kind == "ended":
                     del pipes[ready]
                     processes[group].join()
-                    told: Stop | None = values["stop"]
-                    if told is None:
+                    stop: Stop | None = values["stop"]
+                    if stop is None:
                         continue
-                    if settings.stackable or told.exit_status == Problem.exit_status or asked:
+                    if settings.stackable or stop.exit_status == Problem.exit_status or asked:
                         pass_on(signal.SIGTERM, None)  # the others save what they have
                     elif pipes or waiting:
-                        text = f"seed {jobs[group].seeds[0]} stopped: {told.message}; the other seeds go on"
+                        text = f"seed {jobs[group].seeds[0]} stopped: {stop.message}; the other seeds go on"
                         board.handle(group, "warn", {"text": text})
         for group in waiting:
             late = Stop("stopped before every seed began", Interrupted.exit_status, from_outside=True)

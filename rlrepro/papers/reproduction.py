@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlrepro import own_code, train
 from rlrepro.checkpoint import make_folder, write_whole
-from rlrepro.errors import Interrupted, Problem
+from rlrepro.errors import Interrupted, Problem, told
 from rlrepro.flags import Parser, seed_list, whole_number
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card
@@ -51,14 +51,7 @@ DEFAULT_SEEDS = 10
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reproduce by a command line; the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        return _main(arguments)
-    except Problem as problem:
-        print(f"rlrepro: {problem}", file=sys.stderr)
-        return problem.exit_status
-    except KeyboardInterrupt:
-        print("rlrepro: interrupted; the same command goes on", file=sys.stderr)
-        return Interrupted.exit_status
+    return told(lambda: _main(arguments), "interrupted; the same command goes on")
 
 
 def parser() -> argparse.ArgumentParser:
