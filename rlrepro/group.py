@@ -31,7 +31,7 @@ class Group(Stateful):
     STATE = ("agent", "memory", "normalise", "counter")
 
     def __init__(self, settings: Settings, batch: Batch, seeds: tuple[int, ...]) -> None:
-        """Takes a batch of S x N sub-environments. `Problem` where the agent cannot serve them."""
+        """Takes a batch of S × N sub-environments. `Problem` where the agent cannot serve them."""
         space = batch.observation_space
         check_observations(settings, space)
         self.seeds = seeds
