@@ -1,5 +1,6 @@
 """`rlrepro proofs`: the table of what has been shown of each agent."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from rlrepro.errors import Problem
 from rlrepro.importing import installed
+from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards import Value
 from rlrepro.papers.proofs import (
     HEAD,
     LEARNING_HEAD,
@@ -16,6 +19,7 @@ from rlrepro.papers.proofs import (
     Shown,
     agreement,
     described,
+    is_peer,
     learning_table,
     reproductions,
     table,
@@ -58,6 +62,21 @@ def test_learning_and_claims_come_from_the_committed_results() -> None:
     assert re.fullmatch(r"−1\d\d\.\d \[−1\d\d\.\d, −1\d\d\.\d\] \(20\)", car["ours"])
     assert re.fullmatch(r"−1\d\d\.\d \[−1\d\d\.\d, −1\d\d\.\d\] \(10\)", car["Stable-Baselines3"])
     assert car["reproduction"].startswith("[rl-zoo3-dqn](")
+
+
+def test_a_peer_is_the_same_algorithm_trained_as_long() -> None:
+    """Several agents of a card may answer one number."""
+    card = load_card(str(EXPERIMENTS / "minatar-breakout"))
+
+    def peers() -> set[tuple[str, str]]:
+        return {(one.id, other.id) for one in card.claims for other in card.claims if is_peer(card, other, one)}
+
+    assert peers() == {("dqn-learns", "sb3-dqn-learns"), ("ppo-learns", "sb3-ppo-learns")}
+    theirs = card.implementations["sb3-dqn"]
+    longer = {**theirs.hyperparameters, "total_timesteps": Value(10**6, "ours: longer")}
+    others = {**card.implementations, "sb3-dqn": dataclasses.replace(theirs, hyperparameters=longer)}
+    card = dataclasses.replace(card, implementations=others)
+    assert peers() == {("ppo-learns", "sb3-ppo-learns")}
 
 
 def test_a_task_has_one_row_with_the_peer_first_and_what_is_below_is_said() -> None:

@@ -26,6 +26,7 @@ from rlrepro.importing import installed
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim
 from rlrepro.papers.markdown import insert, table_row
+from rlrepro.papers.published import agent_name
 from rlrepro.papers.rows import number
 from rlrepro.papers.stats import Welch, mean_interval, welch
 from rlrepro.papers.verdict import WORDS
@@ -202,7 +203,7 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
                 if agent := card.measurements[claim.measurement].agent:
                     found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), None))
                 continue
-            peers = [rows[other.id] for other in agents_own if other.id in rows and _is_peer(card, other, claim)]
+            peers = [rows[other.id] for other in agents_own if other.id in rows and is_peer(card, other, claim)]
             agent = card.implementations[claim.implementation].agent
             learned = _learned(file.parent, card, claim, row, peers)
             found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
@@ -216,10 +217,18 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         raise Problem(f"{file} has no verdicts ({error}); rlrepro report {file.parent} writes them") from None
 
 
-def _is_peer(card: Card, other: Claim, claim: Claim) -> bool:
-    """Whether another claim is of Stable-Baselines3's agent, on the same published number."""
-    return card.implementations[other.implementation].agent.startswith(_PEER) and (
-        (other.environments, other.protocol, other.reported) == (claim.environments, claim.protocol, claim.reported)
+def is_peer(card: Card, other: Claim, claim: Claim) -> bool:
+    """Whether another claim is of Stable-Baselines3's form of the agent, as long, on the same published number."""
+    theirs, ours = (card.implementations[one.implementation] for one in (other, claim))
+    steps = [one.hyperparameters["total_timesteps"].value for one in (theirs, ours)]
+    is_of_peer = [one.agent.startswith(_PEER) for one in (theirs, ours)]
+    is_its_form = is_of_peer == [True, False] and agent_name(theirs.agent) == agent_name(ours.agent)
+    return (
+        is_its_form
+        and steps[0] == steps[1]
+        and (
+            (other.environments, other.protocol, other.reported) == (claim.environments, claim.protocol, claim.reported)
+        )
     )
 
 
