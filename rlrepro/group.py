@@ -34,7 +34,6 @@ class Group(Stateful):
         """Takes a batch of S × N sub-environments. `Problem` where the agent cannot serve them."""
         space = batch.observation_space
         check_observations(settings, space)
-        self.seeds = seeds
         self.normalise = Statistics.wanted(settings, space, len(seeds))
         self.agent: Agent = build_agent(settings, batch, seeds)
         missing = [part for part in _MEMORY_PARTS if not hasattr(self.memory, part)]

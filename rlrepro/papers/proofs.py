@@ -24,7 +24,7 @@ from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.importing import installed
 from rlrepro.papers.card_reader import load_card
-from rlrepro.papers.cards import Card, Claim
+from rlrepro.papers.cards import Card, Claim, Implementation
 from rlrepro.papers.markdown import insert, table_row
 from rlrepro.papers.published import agent_name
 from rlrepro.papers.rows import number
@@ -220,16 +220,14 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 def is_peer(card: Card, other: Claim, claim: Claim) -> bool:
     """Whether another claim is of Stable-Baselines3's form of the agent, as long, on the same published number."""
     theirs, ours = (card.implementations[one.implementation] for one in (other, claim))
-    steps = [one.hyperparameters["total_timesteps"].value for one in (theirs, ours)]
-    is_of_peer = [one.agent.startswith(_PEER) for one in (theirs, ours)]
-    is_its_form = is_of_peer == [True, False] and agent_name(theirs.agent) == agent_name(ours.agent)
-    return (
-        is_its_form
-        and steps[0] == steps[1]
-        and (
-            (other.environments, other.protocol, other.reported) == (claim.environments, claim.protocol, claim.reported)
-        )
-    )
+    if not theirs.agent.startswith(_PEER) or ours.agent.startswith(_PEER):
+        return False
+
+    def told(one: Claim, by: Implementation) -> tuple[Any, ...]:
+        steps = by.hyperparameters["total_timesteps"].value
+        return agent_name(by.agent), steps, one.environments, one.protocol, one.reported
+
+    return told(other, theirs) == told(claim, ours)
 
 
 def _learned(
