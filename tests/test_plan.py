@@ -130,6 +130,19 @@ def test_what_the_files_of_a_probe_say(settings: Settings, tmp_path: Path) -> No
     assert probe.fixed_bytes == 1_400
 
 
+def test_processes_that_take_turns_are_counted_turn_by_turn(settings: Settings, tmp_path: Path) -> None:
+    """Five seeds that cannot be stacked, two at a time, take three turns."""
+    own = dataclasses.replace(plan.probe_settings(settings, 2_000), seeds=(0, 1, 2, 3, 4), processes=2, stackable=False)
+    for seed in own.seeds:
+        _write_probe(tmp_path, seed, (10, 500, 100, 500), evaluation=2.0)
+    probe, training = plan.read_probe(RunFolder(tmp_path), own, wall=60.0)
+    assert training == pytest.approx(4.0)
+    assert probe.per_step == pytest.approx(3 / 500)
+    assert probe.per_checkpoint == pytest.approx(3 * (5.0 - 1.0))
+    assert probe.per_eval_step == pytest.approx(3 * 2.0 / 40)
+    assert probe.start_up == pytest.approx(60 - 3 * (4 + 2 + 2 * 4))
+
+
 def test_seeds_by_the_papers_own_spread(card: Card) -> None:
     claim = next(c for c in card.claims if c.id == "dqn-cartpole")
     theirs = reported(claim)
@@ -284,14 +297,19 @@ def test_a_probe_is_silent_and_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_the_prediction_is_within_a_factor_of_two(tmp_path: Path) -> None:
-    card = _tiny(tmp_path, 20_000)
-    claims, orders = choose(card, [])
+@pytest.mark.parametrize("peer", [False, True], ids=["dqn", "sb3:a2c, whose seeds take turns"])
+def test_the_prediction_is_within_a_factor_of_two(peer: bool, tmp_path: Path) -> None:
+    card, ids, seeds, scale = (
+        (load_card("rl-zoo3-a2c"), ["sb3-a2c-cartpole"], (0, 1, 2, 3, 4, 5), 0.1)
+        if peer
+        else (_tiny(tmp_path, 20_000), [], (0, 1), 1.0)
+    )
+    claims, orders = choose(card, ids)
     units = units_of(card, claims, orders)
-    cost = plan.plan_unit(card, units[0], (0, 1), 1.0).cost
+    cost = plan.plan_unit(card, units[0], seeds, scale).cost
     assert cost is not None
     began = time.perf_counter()
-    assert Reproduction(tmp_path / "out", card, 1.0, ["test"]).run(units, (0, 1)) == []
+    assert Reproduction(tmp_path / "out", card, scale, ["test"]).run(units, seeds) == []
     truth = time.perf_counter() - began
     size = sum(path.stat().st_size for path in (tmp_path / "out" / "runs").rglob("*") if path.is_file())
     Console().print(f"predicted {cost.seconds:.1f} s and {cost.bytes:,.0f} B; took {truth:.1f} s and {size:,} B")

@@ -98,6 +98,12 @@ def test_a_task_has_one_row_with_the_peer_first_and_what_is_below_is_said() -> N
     ]
 
 
+def test_without_a_peer_it_is_said_whether_there_is_one() -> None:
+    one = Shown("reproduced", Learned("CartPole-v1", Path("e/card"), 5, "training", np.array([1.0, 2.0]), np.empty(0)))
+    rows = cells_of(learning_table(["dqn", "c51"], {"dqn": [one], "c51": [one]}, Path("e")))
+    assert [row[5:7] for row in rows] == [["not trained", "—"], ["has none", "—"]]
+
+
 def test_of_one_curve_the_latest_point_is_shown_and_not_the_best() -> None:
     values = np.array([9.0, 9.5]), np.array([7.0, 7.5])
     curve = [

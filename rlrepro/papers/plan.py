@@ -37,7 +37,10 @@ _EPISODES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a short run with a unit's settings measured; rates are those of the slowest process, all running."""
+    """What a short run with a unit's settings measured, by its slowest process while as many run as may.
+
+    Where there are more processes than may run at a time, each figure is of all that take their turns.
+    """
 
     steps: int  #: env steps of each seed
     start_up: float  #: seconds until the first step and after the last
@@ -115,7 +118,7 @@ def probe_settings(settings: Settings, steps: int) -> Settings:
 
 
 def _probe(settings: Settings, steps: int) -> tuple[Probe, float]:
-    """The probe, and the seconds that its training took."""
+    """The probe, and the seconds that one of its processes trained."""
     from rlrepro import train
 
     short = probe_settings(settings, steps)
@@ -126,9 +129,10 @@ def _probe(settings: Settings, steps: int) -> tuple[Probe, float]:
 
 
 def read_probe(folder: RunFolder, settings: Settings, wall: float) -> tuple[Probe, float]:
-    """What the files of a probe that took `wall` seconds say; and the seconds of its training."""
+    """What the files of a probe that took `wall` seconds say; and the seconds that one process trained."""
     groups = [_Group.read(folder, seeds[0]) for seeds in settings.groups()]
     slowest = max(groups, key=lambda group: group.per_step)
+    turns = math.ceil(len(groups) / settings.processes)
     training = slowest.per_step * settings.total_timesteps
     points = max(1, slowest.points)
     sizes = dict.fromkeys(("episodes", "metrics", "evaluations"), 0)
@@ -145,10 +149,10 @@ def read_probe(folder: RunFolder, settings: Settings, wall: float) -> tuple[Prob
     known = training + slowest.evaluation + 2 * slowest.checkpoint
     probe = Probe(
         steps=settings.total_timesteps,
-        start_up=max(0.0, wall - known),
-        per_step=slowest.per_step,
-        per_checkpoint=slowest.checkpoint,
-        per_eval_step=max(group.per_eval_step for group in groups),
+        start_up=max(0.0, wall - turns * known),
+        per_step=turns * slowest.per_step,
+        per_checkpoint=turns * slowest.checkpoint,
+        per_eval_step=turns * max(group.per_eval_step for group in groups),
         episode_length=float(np.mean([group.episode_length for group in groups])),
         point_bytes=(sizes["metrics"] + curves) / points,
         step_bytes=sizes["episodes"] / settings.total_timesteps,

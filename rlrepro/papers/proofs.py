@@ -282,10 +282,19 @@ def _row(name: str, one: Learned, beside: Path) -> list[str]:
         f"{one.steps:,}",
         one.returns,
         _estimate(one.values, decimals),
-        _estimate(one.peer, decimals),
+        _estimate(one.peer, decimals) if len(one.peer) else _why_alone(name),
         _difference(one, decimals),
         f"[{one.folder.name}]({page})",
     ]
+
+
+def _why_alone(name: str) -> str:
+    """Why nothing of Stable-Baselines3 stands beside an agent on a task."""
+    try:
+        find_agent(_PEER + name)
+    except Problem:
+        return "has none"
+    return "not trained"
 
 
 def _difference(one: Learned, decimals: int) -> str:
@@ -301,8 +310,6 @@ def _difference(one: Learned, decimals: int) -> str:
 
 def _estimate(values: np.ndarray, decimals: int) -> str:
     """Mean, 95 % interval and number of seeds."""
-    if not len(values):
-        return "—"
     interval = mean_interval(values)
     text = number(interval.value, decimals)
     if interval.low is not None and interval.high is not None:
