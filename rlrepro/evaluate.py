@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.settings import Settings
 
 if TYPE_CHECKING:
-    from rlrepro.agent import Policy
     from rlrepro.record import RunFolder
 
 
@@ -38,14 +37,11 @@ def main(arguments: Sequence[str]) -> int:
 
     folder, settings = RunFolder.open(asked.run)
     settings = dataclasses.replace(settings, device=asked.device or settings.device)
-    missing = [seed for seed in settings.seeds if not folder.policy(seed).is_file()]
-    if missing:
-        raise Problem(
-            f"{folder} has no policy of seed {missing[0]} yet; finish it with: "
-            f"python -m rlrepro.train --resume {folder}"
-        )
     from rlrepro.plugins import find_env
     from rlrepro.train import check_film
+    from rlrepro.trained import check_policies
+
+    check_policies(folder, settings.seeds)
 
     if asked.capture_video:
         check_film(find_env(settings.env, settings.env_kwargs, settings.wrappers))
@@ -75,6 +71,7 @@ def evaluate_run(
     from rlrepro import loop, worker
     from rlrepro.plugins import find_env
     from rlrepro.record import RunFolder
+    from rlrepro.trained import load_policy
 
     worker.use_device(settings.device)
     folder = RunFolder(path)
@@ -99,6 +96,7 @@ def film_run(folder: RunFolder, settings: Settings, deterministic: bool) -> None
     """An episode of each seed as a video; one that cannot be made is a warning, since all else is done."""
     from rlrepro.plugins import find_env
     from rlrepro.recorder import film
+    from rlrepro.trained import load_policy
 
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     for seed in settings.seeds:
@@ -111,22 +109,6 @@ def film_run(folder: RunFolder, settings: Settings, deterministic: bool) -> None
             print(f"warning: no video of seed {seed}: {why}", file=sys.stderr)
         finally:
             close_quietly(batch)
-
-
-def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:
-    """What these seeds learnt, ready to `predict`; `spaces` has the environment's own spaces."""
-    import safetensors.torch
-    import torch
-
-    from rlrepro.group import build_policy
-
-    policy = build_policy(settings, spaces, seeds)
-    try:
-        files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
-        policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({one_line(error)})") from None
-    return policy
 
 
 def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochastic: bool) -> None:

@@ -20,13 +20,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from test_run import PPO, in_a_fork, outcome, run, whole_state
 
 from rlrepro import checkpoint, loop, train
-from rlrepro.evaluate import load_policy
 from rlrepro.normalise import Moments, NormalisedEnv, NormalisedPolicy, Statistics
 from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
 from rlrepro.settings import Settings
 from rlrepro.streams import Streams, env_seed
+from rlrepro.trained import load_policy
 from rlrepro.vector import Batch, Singles
 from tests.conftest import BRIEF, Command, Runs
 

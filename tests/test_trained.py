@@ -1,0 +1,105 @@
+"""What a run learnt, used from Python: the same episodes as `rlrepro evaluate`, action by action."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from test_run import PPO, run
+
+from rlrepro.errors import Problem
+from rlrepro.evaluate import evaluate_run
+from rlrepro.record import RunFolder
+from rlrepro.streams import env_seed
+from rlrepro.trained import Trained, load
+from tests.conftest import BRIEF
+
+CASES = {
+    "ppo, Discrete": (*PPO, "--env", "CartPole-v1"),
+    "ppo, normalised": (*PPO, "--env", "Pendulum-v1", "--normalise-obs"),
+    "td3": ("--agent", "td3", "--env", "Pendulum-v1", "--hidden", "16", "--learning-starts", "64"),
+    "a table": ("--agent", "q_learning", "--env", "FrozenLake-v1"),
+    "a Tuple of observations": ("--agent", "q_learning", "--env", "Blackjack-v1"),
+    "sb3": ("--agent", "sb3:a2c", "--env", "CartPole-v1"),
+}
+
+
+def played(policy: Trained, episode: int) -> float:
+    env = policy.make_env()
+    obs, _ = env.reset(seed=env_seed(policy.seed, "fresh", 0, episode))
+    episode_return, over = 0.0, False
+    while not over:
+        action = policy.act(obs)
+        assert env.action_space.contains(action)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        episode_return, over = episode_return + float(reward), terminated or truncated
+    return episode_return
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_plays_the_episodes_of_an_evaluation(case: str, tmp_path: Path) -> None:
+    path = run(tmp_path / "run", *CASES[case], *BRIEF, "--seeds", "4,7")
+    _, settings = RunFolder.open(path)
+    returns, _ = evaluate_run(path, settings, 3, True, 0)
+    for row, seed in enumerate(settings.seeds):
+        policy = load(path, seed)
+        assert [played(policy, e) for e in range(3)] == pytest.approx(returns[row].tolist(), rel=1e-5)
+
+
+def test_one_observation_or_several(tmp_path: Path) -> None:
+    path = run(tmp_path / "run", *PPO, "--env", "Pendulum-v1", *BRIEF, "--seeds", "3")
+    policy = load(str(path))
+    assert policy.seed == 0
+    several = np.stack([policy.observation_space.sample() for _ in range(5)])
+    actions = policy.act(several)
+    assert actions.shape == (5, 1)
+    for obs, action in zip(several, actions, strict=True):
+        np.testing.assert_allclose(policy.act(obs), action, rtol=1e-5)
+        assert (policy.act(obs.tolist()) == policy.act(obs)).all()
+    explored = {policy.act(several[0], deterministic=False).item() for _ in range(5)}
+    assert len(explored) == 5
+    with pytest.raises(ValueError, match=r"observations of shape \(2,\), where one has \(3,\)"):
+        policy.act(np.zeros(2))
+
+
+def test_an_action_of_discrete_is_the_environments_own(tmp_path: Path) -> None:
+    """A plain number, counted from the space's start."""
+    file = tmp_path / "late.py"
+    file.write_text(
+        "import gymnasium, numpy\n"
+        "class Late(gymnasium.Env):\n"
+        "    observation_space = gymnasium.spaces.Box(0, 1, (1,))\n"
+        "    action_space = gymnasium.spaces.Discrete(2, start=5)\n"
+        "    def reset(self, seed=None, options=None):\n"
+        "        super().reset(seed=seed)\n"
+        "        self.steps = 0\n"
+        "        return numpy.zeros(1, numpy.float32), {}\n"
+        "    def step(self, action):\n"
+        "        assert action in (5, 6)\n"
+        "        self.steps += 1\n"
+        "        return numpy.zeros(1, numpy.float32), 1.0, False, self.steps == 4, {}\n"
+    )
+    path = run(tmp_path / "run", *PPO, "--env", f"{file}:Late", *BRIEF, "--seeds", "2")
+    policy = load(path, 1)
+    action = policy.act([0.0])
+    assert type(action) is int
+    assert action in (5, 6)
+    assert isinstance(policy.make_env(), gymnasium.Env)
+    about = RunFolder(path).read_json("run.json")
+    RunFolder(path).write_json("run.json", {**about, "code": dict.fromkeys(about["code"], "0" * 64)})
+    with pytest.warns(UserWarning, match="late.py was changed since"):
+        load(path)
+
+
+def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="no run"):
+        load(tmp_path / "nothing")
+    path = run(tmp_path / "run", *PPO, "--env", "CartPole-v1", *BRIEF, "--seeds", "2")
+    with pytest.raises(Problem, match=r"has no seed 7 \(seeds: 0, 1\)"):
+        load(path, 7)
+    RunFolder(path).policy(1).unlink()
+    with pytest.raises(Problem, match=r"has no policy of seed 1 yet; finish it with: .* --resume"):
+        load(path, 1)
+    assert load(path).seed == 0
