@@ -24,7 +24,7 @@ from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.schedules import annealed
 from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
-from rlrepro.sources import MUSHROOM, SB3, ZOO
+from rlrepro.sources import MUSHROOM, SB3, SB3_POLICIES, ZOO
 from rlrepro.targets import explained_variance, normalised
 
 CODE = f"{SB3}/a2c/a2c.py"
@@ -58,12 +58,12 @@ class A2C(ActorCritic):
         )
         eps: float = hyper(1e-5, "the optimiser's ε", CODE, low=1e-12)
         rms_alpha: float = hyper(0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1)
-        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers (not images)", CODE, low=1)
-        activation: str = hyper("tanh", "between layers (not images)", CODE, choices=("tanh", "relu"))
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers (not images)", SB3_POLICIES, low=1)
+        activation: str = hyper("tanh", "between layers (not images)", SB3_POLICIES, choices=("tanh", "relu"))
         first_weights: str = hyper(
-            "orthogonal", "how weights are drawn", CODE, choices=("orthogonal", "uniform", "xavier")
+            "orthogonal", "how weights are drawn", SB3_POLICIES, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", CODE)
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
         separate: bool = hyper(
             False, "the critic has an optimiser of its own and its gradient no limit", f"{CODE} (MushroomRL: true)"
         )

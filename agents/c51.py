@@ -8,7 +8,7 @@ The network gives each action a distribution of returns on fixed atoms z_i, equa
     loss = −Σ_i m_i log p_i(s, a)                                               (the cross-entropy term of the KL)
 
 The targets are of a network that lags, as in DQN, on which the paper builds (Section 5). As in CleanRL, probabilities
-are clipped in the loss, which then has no gradient below `min_prob`; 0 is the paper's.
+are clipped in the loss, which has no gradient where that moved them; `min_prob` 0 is the paper's.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class C51(CategoricalActionValues):
             low=0, high=0.5,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        adam_eps: float = hyper(0.01 / 128, "Adam's ε", f"{CODE}, 0.01 / batch size", low=1e-12)
+        adam_eps: float = hyper(
+            0.01 / 128, "Adam's ε", f"{CODE}, 0.01 / its batch size (the paper: 0.01 / 32)", low=1e-12
+        )
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}

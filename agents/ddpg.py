@@ -24,7 +24,7 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import GaussianNoise, OrnsteinUhlenbeck
 from rlrepro.off_policy import DeterministicPolicy
 from rlrepro.seeds import Stack, descend
-from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
+from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, SB3_POLICIES, ZOO
 from rlrepro.streams import Streams
 from rlrepro.targets import td_target
 
@@ -67,7 +67,7 @@ class DDPG(DeterministicPolicy):
         )
         hidden: tuple[int, ...] = hyper((400, 300), "units of the hidden layers", PAPER, low=1)
         action_layer: str = hyper(
-            "second", "layers of the critic that see the action", f"{PAPER}; first: {SB3}/td3/policies.py",
+            "second", "layers of the critic that see the action", f"{PAPER}; first: {SB3_POLICIES}",
             choices=("first", "second", "both"),
         )  # fmt: skip
         action_fan_in: str = hyper(
@@ -80,7 +80,7 @@ class DDPG(DeterministicPolicy):
             f"{PAPER}; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
         )  # fmt: skip
         critic_units: str = hyper(
-            "unit", "units of the actions that the critic sees", f"{SB3}/td3/policies.py; env: {BUILDER}",
+            "unit", "units of the actions that the critic sees", f"{SB3_OFF_POLICY}; env: {BUILDER}",
             choices=("unit", "env"),
         )  # fmt: skip
 

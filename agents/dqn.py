@@ -110,9 +110,9 @@ class DQN(TargetedActionValues):
         """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
 
         It is due after the last gradient step of the learning phase in which the env step passes a multiple of
-        `target_every`: for one gradient step, CleanRL's order. Stable-Baselines3 copies while it collects, before the
-        gradient steps: the same where `target_every` is at most `train_every` (and `tau` is 1); where it is more, one
-        phase earlier than here.
+        `target_every`: for one gradient step, where that is a multiple of `train_every`, CleanRL's order.
+        Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is at most
+        `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
         """
         metrics = self.gradient_step(batch)
         error = metrics.pop("error")

@@ -32,7 +32,7 @@ from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, num_features, xavier_uniform
 from rlrepro.off_policy import BoxActions, Temperature
 from rlrepro.seeds import Adam, Stack, descend
-from rlrepro.sources import CLEANRL, MUSHROOM, SB3, ZOO
+from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, ZOO
 from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, soft_value, td_target
 
@@ -63,7 +63,7 @@ class SAC(BoxActions):
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
         batch_size: int = hyper(256, "transitions of a batch", PAPER, low=1)
         learning_starts: int = hyper(10_000, "env steps before learning", f"{ZOO}/sac.yml; the paper names none", low=0)
-        random_start: bool = hyper(True, "before that, uniformly random actions", f"{SB3}/sac/sac.py")
+        random_start: bool = hyper(True, "before that, uniformly random actions", SB3_OFF_POLICY)
         random_steps: int = hyper(
             0, "env steps of random actions, if learning starts sooner", "ours: off; Spinning Up's start_steps",
             low=0, addition=True,
@@ -90,7 +90,7 @@ class SAC(BoxActions):
         separate_std: bool = hyper(False, "log σ has a network of its own", f"{POLICY}; true: {BUILDER}")
         init: str = hyper("torch", "initial weights", f"{POLICY}; xavier: {BUILDER}", choices=("torch", "xavier"))
         critic_units: str = hyper(
-            "unit", "units of the actions that critics see", f"{POLICY}; env: {BUILDER}",
+            "unit", "units of the actions that critics see", f"{SB3_OFF_POLICY}; env: {BUILDER}",
             choices=("unit", "env"),
         )  # fmt: skip
 
@@ -134,7 +134,7 @@ class SAC(BoxActions):
         self.target_entropy = config.target_entropy * num_actions
         self.action_noise = streams_for(setup.device, setup.seeds, "learning")
         self.num_updates = 0
-        self.last = {name: torch.zeros(setup.num_seeds, device=setup.device) for name in self.OF_ACTOR}
+        self.last = {name: torch.full((setup.num_seeds,), torch.nan, device=setup.device) for name in self.OF_ACTOR}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """tanh(μ(s)), or a ~ π(·|s)."""

@@ -10,8 +10,8 @@ Critics and actor give a number for every action, so that expectations over acti
 
 The minimum of two critics in eq. 10 and 12 is Algorithm 1's; V' is 0 where an episode terminated. In the code of J(α)
 log α stands for α, as in the author's (p-christ, SAC.py), where CleanRL has eq. 11's α. Weights start uniform in
-±1/√fan_in, where CleanRL's are He's. CleanRL averages over actions where these equations sum, which divides its losses
-of actor and temperature by |A|. V and its gradient are `rlrepro.targets.soft_policy_value`'s.
+±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over actions where these equations sum, which
+divides its losses of actor and temperature by |A|. V and its gradient are `rlrepro.targets.soft_policy_value`'s.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Sarsa(DrawnAhead):
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
         self.draw_next(next_state)
-        error = np.zeros(len(self.rows))
+        errors, learnt = np.zeros(len(self.rows)), np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, truncated = one_env(batch, n)
             waiting = self.waiting[:, n]
@@ -88,9 +88,11 @@ class Sarsa(DrawnAhead):
             waiting += 1
             due = (waiting == self.config.num_steps) | terminated | truncated
             while due.any():
-                error = np.where(due, self._learn_oldest(n, due, next_state[:, n], terminated), error)
+                errors += due * abs(self._learn_oldest(n, due, next_state[:, n], terminated))
+                learnt += due
                 due = (terminated | truncated) & (waiting > 0)
-        return self.metrics(error, self.first_values().max(-1))
+        with np.errstate(invalid="ignore"):  # NaN where a seed only waited
+            return self.metrics(errors / learnt, self.first_values().max(-1))
 
     def _learn_oldest(self, n: int, due: np.ndarray, next_state: np.ndarray, terminated: np.ndarray) -> np.ndarray:
         """The update of the oldest waiting step of the seeds that are `due` `[S]`, which then waits no more."""

@@ -29,7 +29,7 @@ from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.seeds import Adam, descend
-from rlrepro.sources import SB3_CONTRIB, ZOO
+from rlrepro.sources import SB3_CONTRIB, SB3_POLICIES, ZOO
 from rlrepro.streams import Streams
 from rlrepro.targets import explained_variance, normalised
 
@@ -51,7 +51,12 @@ class TRPO(ActorCritic):
         target_kl: float = hyper(0.01, "bound of the mean KL divergence (δ)", "paper: Table 2", low=0)
         cg_steps: int = hyper(15, "most steps of conjugate gradient", f"{CODE} (the paper: 10)", low=1)
         cg_damping: float = hyper(0.1, "added to the diagonal of F", CODE, low=0)
-        cg_tolerance: float = hyper(1e-10, "conjugate gradient ends where the residual's square is less", CODE, low=0)
+        cg_tolerance: float = hyper(
+            1e-10,
+            "conjugate gradient ends where the residual's square is less",
+            f"{SB3_CONTRIB}/common/utils.py",
+            low=0,
+        )
         line_search_steps: int = hyper(10, "steps that the line search tries", CODE, low=1)
         line_search_factor: float = hyper(
             0.8, "factor from each step of the line search to the next", CODE, low=0, high=1
@@ -60,13 +65,13 @@ class TRPO(ActorCritic):
         value_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", CODE, low=0)
         num_value_epochs: int = hyper(10, "the critic's passes over a rollout", CODE, low=1)
         batch_size: int = hyper(128, "transitions of a minibatch of the critic's", CODE, low=1)
-        adam_eps: float = hyper(1e-5, "Adam's ε", CODE, low=1e-12)
-        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", CODE, low=1)
-        activation: str = hyper("tanh", "between layers", CODE, choices=("tanh", "relu"))
+        adam_eps: float = hyper(1e-5, "Adam's ε", SB3_POLICIES, low=1e-12)
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", SB3_POLICIES, low=1)
+        activation: str = hyper("tanh", "between layers", SB3_POLICIES, choices=("tanh", "relu"))
         first_weights: str = hyper(
-            "orthogonal", "how weights are drawn", CODE, choices=("orthogonal", "uniform", "xavier")
+            "orthogonal", "how weights are drawn", SB3_POLICIES, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", CODE)
+        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
 
     PRESETS = {
         "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{PRESET}; the budget is PPO's"},

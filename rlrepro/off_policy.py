@@ -175,7 +175,7 @@ class DeterministicPolicy(BoxActions):
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
         self.num_updates = 0
-        self.last_actor_loss = torch.zeros(setup.num_seeds, device=setup.device)  # of the last update that had one
+        self.last_actor_loss = torch.full((setup.num_seeds,), torch.nan, device=setup.device)  # of its last update
 
     def _critic_network(self, own_fan_in: bool) -> MLP:
         """Q(s, a), the action in the layers that the config says; `own_fan_in`: where it is late, see `apart`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 CLEANRL = "code: vwxyzjn/cleanrl@fe8d8a0 cleanrl"
 SB3 = "code: DLR-RM/stable-baselines3@v2.9.2 stable_baselines3"
+SB3_POLICIES = f"{SB3}/common/policies.py"
+SB3_OFF_POLICY = f"{SB3}/common/off_policy_algorithm.py"
 SB3_CONTRIB = "code: Stable-Baselines-Team/stable-baselines3-contrib@v2.9.2 sb3_contrib"
 ZOO = "code: DLR-RM/rl-baselines3-zoo@22e3ff2 hyperparams"
 MUSHROOM = "code: MushroomRL/mushroom-rl-benchmark@a50c397"

@@ -518,8 +518,9 @@ def test_a_delayed_actor_waits(name: str) -> None:
     agent = small(AGENTS[name], policy_delay=3)
     for update in range(1, 7):
         before = agent.actor.matrix.detach().clone()
-        agent.update(make_batch(update), update)
+        metrics = agent.update(make_batch(update), update)
         assert torch.equal(agent.actor.matrix, before) == (update % 3 != 0)
+        assert metrics["losses/actor_loss"].isnan().all() == (update < 3), "no loss before the first update"
 
 
 def test_sac_adjusts_its_temperature_towards_the_target_entropy() -> None:

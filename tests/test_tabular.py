@@ -106,6 +106,20 @@ def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int) -> None:
         assert agree(learner.q[row], np.array(q), 1.0) < 1e-9
 
 
+def test_n_step_sarsa_tells_the_mean_error_of_a_steps_updates() -> None:
+    """Rewards of 8 and values of 0: an error over two steps is 16, over an episode's last one 8; NaN while it waits."""
+    learner = agent("sarsa", seeds=3, num_steps=2, step_size=0.5, gamma=1.0)
+    told = []
+    for at, ended in ((0, [False, False, True]), (2, [False, True, False])):
+        state, truncated = np.full((3, 1), at), np.zeros((3, 1), bool)
+        action, _ = learner.act(state, 0)
+        over = np.array(ended)[:, None]
+        learner.memory.add(Transition(state, action, np.full((3, 1), 8.0), state + 1, over, truncated, {}))
+        (batch,) = learner.memory.ready(0)
+        told.append(learner.update(batch, 0)["losses/td_error"].numpy())
+    np.testing.assert_array_equal(told, [[np.nan, np.nan, 8.0], [16.0, 12.0, np.nan]])
+
+
 @pytest.mark.agrees("sarsa_lambda", "a float64 loop")
 @pytest.mark.parametrize("traces", ["accumulating", "replacing", "dutch"])
 @settings(max_examples=30, deadline=None)
