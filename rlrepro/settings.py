@@ -272,7 +272,7 @@ def _resolve(
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
-    processes = derive("processes", min(num_cores(), len(seeds)) if device == "cpu" else 1)
+    processes = min(derive("processes", num_cores() if device == "cpu" else 1), len(seeds))
     alone = stackable and processes == 1
     pairs = len(seeds) * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
     env_processes = derive("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
@@ -301,7 +301,7 @@ def _resolve(
         final_eval_episodes=pick("final_eval_episodes", 100),
         checkpoint_every=derive("checkpoint_every", tenth),
         capture_video=bool(pick("capture_video", False)),
-        processes=min(processes, len(seeds)),
+        processes=processes,
         check_env=bool(pick("check_env", True)),
         hyperparameters=hyperparameters,
         sources=sources,

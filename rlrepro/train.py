@@ -6,17 +6,14 @@ one is enough) and shows how they get on. It does not import torch unless it tra
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +179,7 @@ def _train(
     """Train every group from its step; `Problem` where one of them stopped."""
     from rich.console import Console
 
+    from rlrepro.processes import Processes
     from rlrepro.progress import Board
 
     class _Console(Console):
@@ -202,7 +200,7 @@ def _train(
         if len(jobs) == 1:
             _here(jobs[0], board)
         else:
-            _in_processes(jobs, board)
+            Processes(jobs, board).run()
     if board.stops:
         stop = max(board.stops.values(), key=_weight)
         status = stop.exit_status
@@ -246,107 +244,8 @@ def _here(job: Job, board: Board) -> None:
     send("ended", stop=worker.guarded(job, send))
 
 
-def _in_processes(jobs: Sequence[Job], board: Board) -> None:
-    """One process a job, as many at a time as the settings say.
-
-    Ctrl-C and SIGTERM are passed on: each writes its checkpoint and ends by itself. So does every job where one
-    failed, unless they cannot be stacked: such a one may have nothing to go on from, and the others go to their end.
-    """
-    settings = jobs[0].settings
-    processes: dict[int, Any] = {}
-    pipes: dict[Any, int] = {}
-    waiting = collections.deque(range(len(jobs)))
-    asked: list[int] = []  # the signals that were passed on
-
-    def pass_on(signum: int, frame: object) -> None:
-        if asked and frame is None:
-            return  # a second signal would end them before they have saved what they have
-        asked.append(signum)
-        for group in pipes.values():
-            process = processes[group]
-            if process.pid and process.is_alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
-
-    handlers = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        while pipes or (waiting and not asked):
-            while waiting and not asked and len(pipes) < settings.processes:
-                group = waiting.popleft()
-                processes[group], pipe = _begin_process(jobs[group])
-                pipes[pipe] = group
-                if asked:  # while it was started
-                    os.kill(processes[group].pid, signal.SIGTERM)
-            for waited in connection.wait(list(pipes)):
-                ready: Any = waited  # one of ours, not the socket that wait() may also give
-                group = pipes[ready]
-                try:
-                    kind, values = ready.recv()
-                except (EOFError, ConnectionResetError):
-                    processes[group].join()
-                    seeds = ", ".join(map(str, jobs[group].seeds))
-                    kind = "ended"
-                    code = processes[group].exitcode
-                    if len(asked) > 1 and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
-                        died = Stop(STOPPED_AT_ONCE, Interrupted.exit_status, from_outside=True)
-                    elif asked and code == -signal.SIGTERM:  # while it still got ready
-                        died = Stop("interrupted before training began", Interrupted.exit_status, from_outside=True)
-                    else:
-                        text = f"the process of seed{'s' * (len(jobs[group].seeds) > 1)} {seeds} {_how_it_died(code)}"
-                        died = Stop(text, 1, from_outside=code in (-signal.SIGKILL, -signal.SIGTERM))
-                    values = {"stop": died}
-                board.handle(group, kind, values)
-                if kind == "ended":
-                    del pipes[ready]
-                    processes[group].join()
-                    stop: Stop | None = values["stop"]
-                    if stop is None:
-                        continue
-                    if settings.stackable or stop.exit_status == Problem.exit_status or asked:
-                        pass_on(signal.SIGTERM, None)  # the others save what they have
-                    elif pipes or waiting:
-                        text = f"seed {jobs[group].seeds[0]} stopped: {stop.message}; the other seeds go on"
-                        board.handle(group, "warn", {"text": text})
-        for group in waiting:
-            late = Stop("stopped before every seed began", Interrupted.exit_status, from_outside=True)
-            board.handle(group, "ended", {"stop": late})
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _begin_process(job: Job) -> tuple[Any, Any]:
-    """A process that does a job, and our end of the pipe to it."""
-    context = get_context("spawn")
-    previous = os.environ.get("OMP_NUM_THREADS")
-    if job.settings.device == "cpu":
-        os.environ["OMP_NUM_THREADS"] = "1"  # read when a child imports its libraries
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_child, args=(job, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    if previous is None:
-        os.environ.pop("OMP_NUM_THREADS", None)
-    else:
-        os.environ["OMP_NUM_THREADS"] = previous
-    return process, ours
-
-
-def _how_it_died(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        name = signal.Signals(-exit_code).name
-        return f"was killed ({name}{', out of memory?' if name == 'SIGKILL' else ''})"
-    return f"ended without a word (exit code {exit_code})"
-
-
 class NeverBegan(Problem):
     """A run that stopped before its first step: there is nothing to keep."""
-
-
-def _child(job: Job, pipe: Any) -> None:
-    from rlrepro.worker import process_main
-
-    process_main(job, pipe)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,17 +224,17 @@ def _train(recorder: Recorder) -> None:
 @contextlib.contextmanager
 def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a checkpoint after the present step and an end; asked twice, an end at once."""
-    at_once = False
+    at_once, asked_at = False, 0.0
 
     def stop(signum: int, frame: object) -> None:
-        nonlocal at_once
+        nonlocal at_once, asked_at
         if at_once:  # what it runs took the exception for its own
             _exit(128 + signum)
-        if recorder.stop_signal:
+        if not recorder.stop_signal:
+            recorder.stop_signal, recorder.due, asked_at = signum, 0, time.monotonic()
+        elif time.monotonic() - asked_at > SAME_ASKING:
             at_once = True
             raise AskedAgain
-        recorder.stop_signal = signum
-        recorder.due = 0
 
     # A child leaves Ctrl-C to its parent, which passes it on as SIGTERM: the terminal sends it to both.
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
@@ -243,6 +244,11 @@ def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+#: Signals within so many seconds are one: a scheduler that ends a job tells the whole group of processes, and the
+#: parent passes on what it was told.
+SAME_ASKING = 0.5
 
 
 class AskedAgain(KeyboardInterrupt):

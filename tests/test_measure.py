@@ -428,17 +428,6 @@ def test_a_stopped_measurement_goes_on(functions: Path, tmp_path: Path, monkeypa
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_kill_between_the_writing_of_measured_results_is_mended(functions: Path, tmp_path: Path) -> None:
-    card = card_of(functions)
-    run(card, tmp_path / "out")
-    results = tmp_path / "out" / "results"
-    before = {file.name: file.read_bytes() for file in results.glob("*.csv.gz")}
-    (results / "drawn-pole.csv.gz").write_bytes(b"newer than results.json")
-    assert run(card, tmp_path / "out") == []
-    assert {file.name: file.read_bytes() for file in results.glob("*.csv.gz")} == before
-    assert len(read_results(results).units["drawn-pole"].histories) == 40
-
-
 def test_a_function_s_number_is_no_published_agent(functions: Path) -> None:
     """Which seeds would reach it? Of what a function measures is not known which way is better."""
     with pytest.raises(Problem, match="a function's number is no agent that others reach"):

@@ -59,7 +59,7 @@ def settings(card: Card) -> Settings:
 def test_a_cost_is_the_probe_scaled_by_hand(settings: Settings) -> None:
     cost = plan.predict(settings, PROBE, limit=500)
     assert cost.env_steps == 300_000
-    assert cost.seconds == pytest.approx(3 + 100 + 11 * 0.5)
+    assert cost.seconds == pytest.approx(3 + 100 + 10 * 0.5)
     assert cost.eval_seconds == pytest.approx((3 * 5 + 10) * 500 * 0.002)  # at 25, 50 and 75 thousand, and at the end
     checkpoint = 10_000 + 4 * (10_000 - 2_000)  # the replay memory holds 10,000 steps
     assert cost.bytes == pytest.approx(2 * checkpoint + 5_000 + 103 * 1_000 + 200_000 + 25 * 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -317,14 +318,56 @@ def test_claims_that_are_run_later_find_their_unit_evaluated_for_them(make: Make
     assert started(one) == began
 
 
-def test_a_kill_between_the_writing_of_results_is_mended_from_the_runs(make: Make) -> None:
+@pytest.mark.parametrize("killed_at", range(4))
+def test_a_kill_while_results_are_written_costs_no_seed(
+    make: Make, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """The runs may be gone by then: the results are the only copy. The fourth write is of the page, after all."""
+    from rlrepro.papers import results
+
     one = make()
     run(one, 1)
-    before = (one.folder / "results" / "results.json").read_bytes()
-    (one.folder / "results" / "ppo-CartPole-v1.csv.gz").write_bytes(b"newer than results.json")
-    assert run(make(), 1) == []
-    assert (one.folder / "results" / "results.json").read_bytes() == before
-    assert read_results(one.folder / "results").units["ppo-CartPole-v1"].seeds == (0,)
+    shutil.rmtree(one.folder / "runs")
+    folder, writes = one.folder / "results", iter(range(100))
+
+    class Killed(BaseException):
+        pass
+
+    def dying(write: Callable[..., object]) -> Callable[..., object]:
+        def writes_or_dies(*args: object) -> object:
+            if next(writes) == killed_at:
+                raise Killed
+            return write(*args)
+
+        return writes_or_dies
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_whole", dying(results.write_whole))
+        patch.setattr(Path, "replace", dying(Path.replace))
+        with pytest.raises(Killed) if killed_at < 3 else contextlib.nullcontext():
+            run(make(), 2)
+    assert read_results(folder).units["ppo-CartPole-v1"].seeds == ((0,) if killed_at < 2 else (0, 1))
+    assert run(make(), 2) == []
+    assert read_results(folder).units["ppo-CartPole-v1"].seeds == (0, 1)
+    assert sorted(path.name for path in folder.iterdir()) == ["ppo-CartPole-v1.csv.gz", "results.json"]
+
+
+def test_ctrl_c_before_a_unit_began_stops_the_command(
+    make: Make, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    """It is no fault of the unit, after which the next one would have its turn; nothing is kept of it."""
+    from rlrepro.errors import Stop
+
+    stop = Stop("interrupted before training began", 130, from_outside=True)
+    one = make()
+    for extra in ((), ("--plan",)):
+        with monkeypatch.context() as patch:
+            patch.setattr("rlrepro.worker.guarded", lambda job, send: stop)
+            patch.setattr("rlrepro.papers.plan.time_limit", lambda _: pytest.fail("it went on"))
+            ended = command("reproduce", str(one.card.file), "--into", one.folder, "--seeds", "1", *extra)
+        assert ended.status == 130
+        assert "interrupted before training began" in ended.problem
+    assert not (one.folder / "results").exists()
 
 
 def test_seeds_that_had_finished_before_another_crashed_are_not_trained_again(make: Make) -> None:

@@ -215,7 +215,7 @@ def predict(settings: Settings, probe: Probe, limit: int | None) -> Cost:
     total, seeds = settings.total_timesteps, len(settings.seeds)
     evaluations = (total - 1) // settings.eval_every if settings.eval_every else 0
     episodes = evaluations * settings.eval_episodes + settings.final_eval_episodes
-    checkpoints = (total // settings.checkpoint_every if settings.checkpoint_every else 0) + 1
+    checkpoints = math.ceil(total / settings.checkpoint_every) if settings.checkpoint_every else 1
     points = total // settings.log_every + evaluations
     capacity = int(settings.hyperparameters.get("buffer_size", 0))
     growth = probe.checkpoint_growth * max(0, min(total, capacity) - probe.steps)
@@ -246,16 +246,18 @@ def time_limit(settings: Settings) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
-def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float) -> UnitPlan:
+def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, processes: int | None = None) -> UnitPlan:
     """A unit's cost, measured; why there is none is told, since the others can be planned all the same."""
     if unit.is_measured:
         return UnitPlan(unit, None, _MEASURED)
     try:
         settings = settings_of(card, unit, seeds, scale)
+        at_a_time = min(processes or settings.processes, len(seeds))
+        settings = dataclasses.replace(settings, processes=at_a_time)
         return UnitPlan(unit, predict(settings, probe_run(settings), time_limit(settings)))
-    except Interrupted:
-        raise
     except Problem as problem:
+        if problem.exit_status == Interrupted.exit_status:
+            raise
         return UnitPlan(unit, None, str(problem).split("; go on with")[0])
 
 
@@ -311,7 +313,7 @@ def _seeds_to_accept() -> tuple[int, int]:
 
 def show_plan(
     card: Card, claims: Sequence[Claim], orders: Sequence[Order], units: Sequence[Unit], seeds: Sequence[int],
-    scale: float,
+    scale: float, processes: int | None = None,
 ) -> None:  # fmt: skip
     """Probe each unit and print what the claims take, unit by unit and claim by claim."""
     console = Console(highlight=False)
@@ -327,7 +329,7 @@ def show_plan(
     for index, unit in enumerate(units, 1):
         if console.is_terminal:
             console.print(f"  measuring {index} of {len(units)}: {unit.name}", style="dim", soft_wrap=True)
-        plans.append(plan_unit(card, unit, seeds, scale))
+        plans.append(plan_unit(card, unit, seeds, scale, processes))
     console.print(unit_table(plans))
     for warning in env_warnings(card, units):
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)

@@ -27,7 +27,7 @@ from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.measure import measure
-from rlrepro.papers.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.results import Results, UnitResults, read_results, settle, write_results
 from rlrepro.papers.units import (
     Unit,
     check_unit,
@@ -82,7 +82,7 @@ def _main(arguments: Sequence[str]) -> int:
     if asked.plan:
         from rlrepro.papers.plan import show_plan
 
-        show_plan(card, claims, orders, units, seeds, asked.scale)
+        show_plan(card, claims, orders, units, seeds, asked.scale, asked.processes)
         return 0
     name = card.name + (f"-scale-{asked.scale:g}" if asked.scale != 1 else "")
     folder = asked.into or Path("reproductions") / name
@@ -153,7 +153,7 @@ class Reproduction:
             else:
                 parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
             for done, problems in parts:  # each is kept before the next begins
-                if done is not None:
+                if done is not None and done.histories:
                     results = dataclasses.replace(results, units={**results.units, unit.name: done})
                     write_results(self.folder / "results", results, only=unit.name)
                 for problem in problems:
@@ -199,9 +199,8 @@ class Reproduction:
     def _results(self) -> Results:
         if not (self.folder / "results" / "results.json").exists():
             return Results(self.scale, {})
-        known = {path.name for path in (self.folder / "runs").glob("*") if path.is_dir()}
-        measured = {unit.name for unit in units_of(self.card, self.card.claims, self.card.orders) if unit.is_measured}
-        results = read_results(self.folder / "results", rebuilt=known | measured)
+        settle(self.folder / "results")
+        results = read_results(self.folder / "results")
         if results.scale != self.scale:
             raise Problem(
                 f"{self.folder} holds runs at scale {results.scale:g}, not {self.scale:g}: choose another --into"
@@ -242,10 +241,10 @@ class Reproduction:
         try:
             do()
             return []
-        except Interrupted as stopped:
-            again = f"{str(stopped).split(';')[0]}; go on with: {shlex.join(self.command)}"
-            raise Interrupted(again) from stopped
         except Problem as problem:
+            if problem.exit_status == Interrupted.exit_status:  # also before the run began
+                again = f"{str(problem).split(';')[0]}; go on with: {shlex.join(self.command)}"
+                raise Interrupted(again) from problem
             if problem.exit_status == Problem.exit_status:
                 raise  # never began: the card asks for what cannot be
             if len(seeds) == 1:
@@ -292,7 +291,8 @@ class Reproduction:
             about = self._about(path)
             kept = ("command", "started", "ended", "status", "reason", "versions", "git", "code", "hardware", "resumed")
             one = {"seeds": [h.seed for h in new], **{k: about[k] for k in kept if k in about}}
-            abouts = [a for a in abouts if set(a["seeds"]) - set(one["seeds"])] + [one]
+            others = [{**a, "seeds": [seed for seed in a["seeds"] if seed not in one["seeds"]]} for a in abouts]
+            abouts = [a for a in others if a["seeds"]] + [one]
         return UnitResults(
             shared(settings, self.card.folder), tuple(abouts), tuple(histories[s] for s in sorted(histories))
         )

@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,17 @@ class Results:
 def write_results(folder: Path, results: Results, only: str | None = None) -> None:
     """Write `folder/results.json` and a file for each unit; whole or not at all, and the same bytes every time.
 
-    With `only`, the other units' files are there already.
+    With `only`, the other units' files are there already. A unit's new file stands beside the old one until
+    results.json names it: whenever this is killed, one of the two is the one that is named.
     """
     make_folder(folder)
+    settle(folder)
     about: dict[str, Any] = {"format": RESULTS_FORMAT, "scale": results.scale, "units": {}}
     for name, unit in results.units.items():
         file = folder / f"{name}.csv.gz"
         if only in (None, name):
             data = gzip.compress(_rows(unit.histories), 9, mtime=0)
-            write_whole(file, data)
+            write_whole(_newer(file), data)
         else:
             data = file.read_bytes()
         about["units"][name] = {
@@ -77,6 +79,26 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
             about["units"][name]["seeds"] = _ranges(unit.seeds)
             about["units"][name]["runs"] = [{**run, "seeds": _ranges(run["seeds"])} for run in unit.runs]
     write_whole(folder / "results.json", (json.dumps(about, indent=1) + "\n").encode())
+    settle(folder)
+
+
+def _newer(file: Path) -> Path:
+    """Where a unit's file lies until results.json names it."""
+    return file.with_name(f"{file.name}.new")
+
+
+def settle(folder: Path) -> None:
+    """What a kill left undone: files that results.json names go to their places, others were never finished."""
+    waiting = {new.with_suffix(""): new for new in folder.glob("*.csv.gz.new")}
+    if not waiting:
+        return
+    file = folder / "results.json"
+    named = {unit["sha256"] for unit in _about(file)["units"].values()} if file.exists() else set()
+    for place, new in waiting.items():
+        if hashlib.sha256(new.read_bytes()).hexdigest() in named:
+            new.replace(place)
+        else:
+            new.unlink()
 
 
 def _of_seed(history: History) -> dict[str, Any]:
@@ -85,13 +107,19 @@ def _of_seed(history: History) -> dict[str, Any]:
     return {"steps": history.steps, "stopped": history.stopped, **broke, **gaps}
 
 
-def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
-    """The inverse of `write_results`. `Problem` where a file is not there, damaged or changed.
-
-    Of the units in `rebuilt`, which can be made again (of runs that are there, or by a function), one whose file is not
-    the one that results.json names is left out: a kill between the two writes does that.
-    """
+def read_results(folder: Path) -> Results:
+    """The inverse of `write_results`; a unit of no seed is none. `Problem` where a file is damaged or not there."""
     file = folder / "results.json"
+    about = _about(file)
+    try:
+        units = {name: _unit(folder / f"{name}.csv.gz", unit) for name, unit in about["units"].items()}
+        return Results(float(about["scale"]), {name: unit for name, unit in units.items() if unit.histories})
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None
+
+
+def _about(file: Path) -> dict[str, Any]:
+    """What results.json says, which has units."""
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -100,17 +128,7 @@ def read_results(folder: Path, rebuilt: Collection[str] = ()) -> Results:
         raise Problem(f"{file} is damaged: {error}") from None
     if not isinstance(about, dict) or about.get("format") != RESULTS_FORMAT:
         raise Problem(f"{file} is not of this version (format {RESULTS_FORMAT})")
-    try:
-        units = {}
-        for name, unit in about["units"].items():
-            try:
-                units[name] = _unit(folder / f"{name}.csv.gz", unit)
-            except Problem:
-                if name not in rebuilt:
-                    raise
-        return Results(float(about["scale"]), units)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None
+    return about
 
 
 def open_reproduction(folder: Path) -> tuple[Card, Results]:
@@ -123,11 +141,12 @@ def open_reproduction(folder: Path) -> tuple[Card, Results]:
 
 def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
     _check_about(about)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise Problem(f"{file}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+    # A kill may have come before the newer one was put in its place.
+    there = [one.read_bytes() for one in (file, _newer(file)) if one.is_file()]
+    data = next((one for one in there if hashlib.sha256(one).hexdigest() == about["sha256"]), None)
+    if not there:
+        raise Problem(f"{file}: No such file or directory")
+    if data is None:
         raise Problem(f"{file} is not the file that results.json names: its hash differs")
     try:
         lines = gzip.decompress(data).decode().splitlines()[1:]

@@ -211,6 +211,7 @@ class _Open:
     notes: tuple[str, ...] = ()
     is_control: bool = False
     confirmed: str = "below"  #: the word that the seeds without a score would confirm; "": none
+    was_run: bool = True
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
@@ -222,7 +223,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     control = kind == "equivalence" and _is_control(card, claim)
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
-        return _Open(claim, kind, lack="not run", is_control=control)
+        return _Open(claim, kind, was_run=False, is_control=control)
     if len(scored.per_seed) == 0:
         return _Open(claim, kind, scored, lack=scored.missing_text)
     if kind == "one-sided":
@@ -246,8 +247,8 @@ def _is_control(card: Card, claim: Claim) -> bool:
 
 def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
     """A claim of what is computed: there is nothing to test."""
-    if unit is None or not unit.histories:
-        return _Open(claim, claim.rule, lack="not run")
+    if unit is None:
+        return _Open(claim, claim.rule, was_run=False)
     values = unit.histories[0].measured
     if len(values) != len(claim.printed):
         raise Problem(
@@ -314,7 +315,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
         for environment in order.environments:
             unit = results.units.get(unit_name(implementation, environment))
             if unit is None:
-                return _Open(order, "order", lack="not run")
+                return _Open(order, "order", was_run=False)
             scores[environment] = score(protocol, unit.histories)
         sides.append([one.values for one in scores.values()])
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
@@ -351,7 +352,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
         interval,
         is_control=one.is_control,
     )
-    if one.lack == "not run":
+    if not one.was_run:
         return made
     if one.test is None:
         word, why = _at_scale("inconclusive", f"no seed has a score ({one.lack})", scale)
