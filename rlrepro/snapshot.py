@@ -3,7 +3,8 @@
 An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out (a wrapper whose
 class says `holds_all = True` that of everything inside too). Of any other, the
 attributes of every wrapper and of the environment are read as they stand: numbers, text, arrays, containers of
-these, random generators, and MuJoCo's world. What else cannot be read so (Box2D's) makes the environment unrestorable.
+these, random generators, and MuJoCo's world; what two of them hold, as a generator of another name, stays one thing.
+What else cannot be read so (Box2D's) makes the environment unrestorable.
 Whether a restored environment goes on as the first one did is not believed but tried, by `can_restore`.
 """
 
@@ -22,6 +23,8 @@ from rlrepro.errors import close_quietly
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _WORLD = "__mujoco__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec"}
+_CONTAINERS = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
+_KINDS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "set": set}
 _DRAWING = {"clock", "screen", "surf", "window", "viewer"}  # what environments draw with, where it is not plain data
 
 
@@ -31,26 +34,28 @@ class Unrestorable(Exception):
 
 def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
     """The state of each layer, from the outermost wrapper to the environment itself."""
+    met = _Met()
     return [
-        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), type(layer).__name__)
+        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), type(layer).__name__, met)
         for layer in _layers(env)
     ]
 
 
 def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
     """Make `env`, built in the same way, the environment that `state` was taken of."""
+    made: list[Any] = []
     for layer, saved in zip(_layers(env), state, strict=True):
         if _offers_state(layer):
             layer.set_state(saved)  # type: ignore[attr-defined]
         else:
             for name, value in saved.items():
                 if name == _WORLD:
-                    _set_world(layer, value)
+                    _set_world(layer, _write(value, made))
                 elif isinstance(value, dict) and "__object__" in value:
                     for key, item in value["__object__"].items():
-                        setattr(getattr(layer, name), key, _write(item))
+                        setattr(getattr(layer, name), key, _write(item, made))
                 else:
-                    setattr(layer, name, _write(value))
+                    setattr(layer, name, _write(value, made))
 
 
 def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20) -> str | None:
@@ -73,6 +78,9 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
             if ended:
                 first.reset()
                 second.reset()
+        begun = [gymnasium.spaces.flatten(env.observation_space, env.reset()[0]) for env in (first, second)]
+        if np.asarray(begun[0]).tobytes() != np.asarray(begun[1]).tobytes():
+            return "a restored copy did not begin its next episode like the original"
     except Unrestorable as error:
         return str(error)
     except checkpoint.NotPlain as error:
@@ -144,80 +152,128 @@ def _world_parts(layer: Any) -> list[str]:
     return [*scalars, *(name for name in names if isinstance(getattr(data, name, None), np.ndarray))]
 
 
-def _set_world(layer: Any, saved: Any) -> None:
-    for name, value in _write(saved).items():
+def _set_world(layer: Any, saved: dict[str, Any]) -> None:
+    for name, value in saved.items():
         if isinstance(value, np.ndarray):
             getattr(layer.data, name)[...] = value
         else:
             setattr(layer.data, name, value)
 
 
-def _read(attributes: dict[str, Any], owner: str) -> dict[str, Any]:
+class _Met:
+    """The mutable things that were read, in their order: one that is met again is named by its number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._things: list[Any] = []  # which keeps them alive, and so their ids their own
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def again(self, thing: Any) -> dict[str, int] | None:
+        """What stands for a thing that was met before; a new one is numbered."""
+        number = self._numbers.setdefault(id(thing), len(self._things))
+        if number < len(self._things):
+            return {"__same__": number}
+        self._things.append(thing)
+        return None
+
+    def forget(self, count: int) -> None:
+        """All but the first `count`: what cannot be read is not put back either."""
+        for thing in self._things[count:]:
+            del self._numbers[id(thing)]
+        del self._things[count:]
+
+
+def _read(attributes: dict[str, Any], owner: str, met: _Met) -> dict[str, Any]:
     read = {}
     for name, value in attributes.items():
         if name in _SKIPPED or isinstance(value, _CONSTANT) or callable(value):
             continue
+        count = len(met)
         try:
-            read[name] = _plain_or_object(value, f"{owner}.{name}")
+            read[name] = _plain_or_object(value, f"{owner}.{name}", met)
         except Unrestorable:
+            met.forget(count)
             if name not in _DRAWING:
                 raise
     return read
 
 
-def _plain_or_object(value: Any, place: str) -> Any:
+def _plain_or_object(value: Any, place: str, met: _Met) -> Any:
     """An object of Gymnasium's with plain attributes, as `RunningMeanStd`, is read like the layer that holds it."""
     try:
-        return _plain(value, place)
+        return _plain(value, place, met)
     except Unrestorable:
         if not type(value).__module__.startswith("gymnasium.") or not hasattr(value, "__dict__"):
             raise
-        return {"__object__": {name: _plain(item, f"{place}.{name}") for name, item in vars(value).items()}}
+        return {"__object__": {name: _plain(item, f"{place}.{name}", met) for name, item in vars(value).items()}}
 
 
-def _plain(value: Any, place: str) -> Any:
+def _plain(value: Any, place: str, met: _Met) -> Any:
     if type(value) in checkpoint.AS_IT_IS:
         return value
     if isinstance(value, np.generic):  # np.float64 is a float too
-        return {"__scalar__": _plain(np.asarray(value), place)}
-    if value is None or isinstance(value, bool | int | float | str | np.ndarray):
-        if isinstance(value, np.ndarray) and value.dtype == object:
+        return {"__scalar__": _plain(np.asarray(value), place, met)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if type(value) is tuple:
+        return {"__container__": "tuple", "items": [_plain(v, f"{place}[{i}]", met) for i, v in enumerate(value)]}
+    if not isinstance(value, np.ndarray | np.random.Generator) and type(value) not in _CONTAINERS:
+        raise Unrestorable(f"{place} is a {type(value).__name__}")
+    if (same := met.again(value)) is not None:
+        return same
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
             raise Unrestorable(f"{place} is an array of objects")
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":  # text, bytes, dates
-            data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-            return {"__bytes__": data, "dtype": value.dtype.str, "shape": list(value.shape)}
-        return value.copy() if isinstance(value, np.ndarray) else value
+        if value.dtype.kind in "biuf":
+            return value.copy()
+        data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)  # text, bytes, dates
+        return {"__bytes__": data, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, np.random.Generator):
         return {"__generator__": type(value.bit_generator).__name__, "state": value.bit_generator.state}
-    if isinstance(value, list | tuple | collections.deque | set):
-        kind = {list: "list", tuple: "tuple", set: "set", collections.deque: "deque"}.get(type(value))
-        if kind is None:
-            raise Unrestorable(f"{place} is a {type(value).__name__}")
-        items = [_plain(item, f"{place}[{i}]") for i, item in enumerate(value)]
-        return {"__container__": kind, "items": items, "maxlen": getattr(value, "maxlen", None)}
+    held = {"__container__": _CONTAINERS[type(value)], "maxlen": getattr(value, "maxlen", None)}
     if type(value) is dict:
-        pairs = [[_plain(key, place), _plain(item, f"{place}[{key!r}]")] for key, item in value.items()]
-        return {"__container__": "dict", "items": pairs, "maxlen": None}
-    raise Unrestorable(f"{place} is a {type(value).__name__}")
+        pairs = [[_plain(key, place, met), _plain(item, f"{place}[{key!r}]", met)] for key, item in value.items()]
+        return {**held, "items": pairs}
+    return {**held, "items": [_plain(item, f"{place}[{i}]", met) for i, item in enumerate(value)]}
 
 
-def _write(value: Any) -> Any:
+def _write(value: Any, made: list[Any]) -> Any:
+    """The inverse of `_plain`; `made` are the mutable things so far, in the order in which they were met."""
     if isinstance(value, np.ndarray):
-        return value.copy()
+        return _kept(value, made)
     if not isinstance(value, dict):
         return value
+    if "__same__" in value:
+        if made[value["__same__"]] is None:
+            raise Unrestorable("it has a container that holds itself")
+        return made[value["__same__"]]
+    if "__scalar__" in value:
+        return _write(value["__scalar__"], made)[()]
+    if value.get("__container__") == "tuple":
+        return tuple([_write(item, made) for item in value["items"]])
+    return _kept(value, made)
+
+
+def _kept(value: Any, made: list[Any]) -> Any:
+    number = len(made)
+    made.append(None)  # it was numbered before what it holds
+    made[number] = _thing(value, made)
+    return made[number]
+
+
+def _thing(value: Any, made: list[Any]) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
     if "__bytes__" in value:
         return np.frombuffer(value["__bytes__"].tobytes(), value["dtype"]).reshape(value["shape"]).copy()
-    if "__scalar__" in value:
-        return _write(value["__scalar__"])[()]
     if "__generator__" in value:
         generator = np.random.Generator(getattr(np.random, value["__generator__"])())
         generator.bit_generator.state = value["state"]
         return generator
-    items = value["items"]
-    if value["__container__"] == "dict":
-        return {_write(key): _write(item) for key, item in items}
-    restored = [_write(item) for item in items]
-    kinds: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set}
     kind = value["__container__"]
-    return collections.deque(restored, maxlen=value["maxlen"]) if kind == "deque" else kinds[kind](restored)
+    if kind == "dict":
+        return {_write(key, made): _write(item, made) for key, item in value["items"]}
+    restored = [_write(item, made) for item in value["items"]]
+    return collections.deque(restored, maxlen=value["maxlen"]) if kind == "deque" else _KINDS[kind](restored)

@@ -857,6 +857,73 @@ def test_a_state_taken_does_not_move_on_with_its_environment() -> None:
     assert [env.step(action)[0].tolist() for action in (0, 1, 1)] == expected
 
 
+class Shared(gym.Env[Any, Any]):
+    """Its generator, its track and what it remembers have two names each, as in many environments."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.rng = self.np_random
+        self.track = np.zeros(1)
+        self.memory = {"track": self.track, "steps": [0]}
+        self.steps = self.memory["steps"]
+        self.where = float(self.np_random.normal())
+        return np.array([self.where, 0], np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps[0] += 1
+        self.track += float(self.rng.normal()) + action
+        count, place = self.memory["steps"][0], float(self.memory["track"][0])
+        return np.array([self.where, place], np.float32), place, False, count >= 60, {}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_has_two_names_stays_one_thing(wrapped: bool) -> None:
+    def make() -> gym.Env[Any, Any]:
+        return gym.wrappers.TimeLimit(Shared(), 50) if wrapped else Shared()
+
+    assert snapshot.can_restore(make) is None
+    env, other = make(), make()
+    env.reset(seed=3)
+    env.step(1)
+    other.reset(seed=4)
+    snapshot.put_back(other, checkpoint.as_loaded(snapshot.take(env)))
+    inner: Any = other.unwrapped
+    assert inner.rng is inner.np_random
+    assert inner.memory["track"] is inner.track
+    assert inner.memory["steps"] is inner.steps
+    for one in (env, other):
+        one.step(0)
+    assert env.reset()[0].tobytes() == other.reset()[0].tobytes()
+
+
+def test_a_container_that_holds_itself_cannot_be_put_back() -> None:
+    class Ring(Shared):
+        def reset(self, **named: Any) -> tuple[np.ndarray, dict[str, Any]]:
+            self.ring: list[Any] = [1]
+            self.ring.append(self.ring)
+            return super().reset(**named)
+
+    assert snapshot.can_restore(Ring) == "it has a container that holds itself"
+
+
+def test_a_trial_sees_that_the_next_episode_begins_otherwise() -> None:
+    """What no attribute shows: a generator of the class's own."""
+
+    class Hidden(Shared):
+        __slots__ = ("own",)
+
+        def reset(self, **named: Any) -> tuple[np.ndarray, dict[str, Any]]:
+            obs, about = super().reset(**named)
+            if named.get("seed") is not None:
+                self.own = np.random.default_rng(named["seed"])
+            return obs + np.float32(self.own.normal()), about
+
+    assert snapshot.can_restore(Hidden) == "a restored copy did not begin its next episode like the original"
+
+
 def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_takes_gymnasium_s(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
