@@ -333,6 +333,22 @@ def test_seeds_needed_have_that_power(
     assert power.power_at(n - 1, sd, reported, margin, difference, kind) < 0.8
 
 
+@pytest.mark.parametrize(("kind", "difference"), [("equivalence", 3.0), ("difference", 3.0), ("difference", 6.5)])
+def test_seeds_needed_for_a_printed_number_have_that_power(kind: Any, difference: float) -> None:
+    """By `band_test`, whose degrees of freedom are those of our seeds, however much of a margin is counted."""
+    alpha, repetitions = 0.05 / 20, 4_000
+    needed = power.seeds_needed(1.0, None, 5.0, difference, kind, alpha=alpha, from_printed=True)
+    assert needed.seeds is not None
+    draws = np.random.default_rng(0).normal(100 + difference, 1.0, (repetitions, needed.seeds))
+    tests = [stats.band_test(x, 100.0, 5.0) for x in draws]
+    p = np.array([one.p_equivalence if kind == "equivalence" else one.p_difference for one in tests])
+    assert np.mean(p <= alpha) == pytest.approx(needed.power, abs=0.02)
+    assert needed.power >= 0.8
+    assert needed.seeds == stats.MIN_SEEDS or power.power_at(
+        needed.seeds - 1, 1.0, None, 5.0, difference, kind, alpha, from_printed=True
+    ) < 0.8
+
+
 def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
     needed = power.seeds_needed(1.0, Reported(0, 10, "sample sd", 3), 5.0)
     assert needed.seeds is None

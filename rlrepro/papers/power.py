@@ -10,9 +10,10 @@ import numpy as np
 from scipy import special
 
 from rlrepro.errors import Problem
-from rlrepro.papers.stats import ALPHA, ASSUMED_SEEDS, ASSUMED_SPREAD, MIN_SEEDS, Reported, guarded_se
+from rlrepro.papers.stats import ALPHA, ASSUMED_SEEDS, ASSUMED_SPREAD, MIN_SEEDS, Reported, guarded_se, one_sample_se
 
 POWER = 0.8
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,19 @@ class SeedsNeeded:
 
 def seeds_needed(
     sd: float,
-    reported: Reported,
+    reported: Reported | None,
     margin: float,
     difference: float = 0.0,
     test: Literal["equivalence", "difference"] = "equivalence",
     power: float = POWER,
     alpha: float = ALPHA,
-    most: int = 1_000_000,
     from_printed: bool = False,
-    least: int = 2,
 ) -> SeedsNeeded:
     """Seeds of ours for which a true `difference` is decided with the wanted power, given our spread `sd`.
 
     With the guards of `claim_test` and the paper's own uncertainty (`power_at`, which says what `from_printed` takes as
-    given), by doubling and bisection. Holm's correction over k claims asks alpha / k of the first of them. A test that
-    abstains below some number of seeds has that for its `least`.
+    given), or of `band_test` where nothing is `reported` but the number, by doubling and bisection. Holm's correction
+    over k claims asks alpha / k of the first of them.
     """
     if not (math.isfinite(sd) and sd >= 0):
         raise Problem(f"the spread is {sd}; expected a number from 0 up")
@@ -50,9 +49,8 @@ def seeds_needed(
         return SeedsNeeded(None, 0.0, "the difference is no smaller than the margin: no number of seeds makes it equal")
     if test == "difference" and difference == 0:
         return SeedsNeeded(None, 0.0, "there is no difference to be found")
-    if test == "equivalence" or reported.sample_sd is None:
-        least = max(least, MIN_SEEDS)
-
+    abstains = test == "equivalence" or reported is None or reported.sample_sd is None
+    least = MIN_SEEDS if abstains else 2
     powers: dict[int, float] = {}
 
     def reached(n: int) -> bool:
@@ -61,10 +59,10 @@ def seeds_needed(
 
     high = least
     while not reached(high):
-        if high >= most:
+        if high >= _MOST:
             why = "no number of our seeds decides it: the paper's own uncertainty is too large"
             return SeedsNeeded(None, max(powers.values()), why)
-        high = min(2 * high, most)
+        high = min(2 * high, _MOST)
     low = max(high // 2, least - 1)
     while high - low > 1:
         middle = (low + high) // 2
@@ -75,26 +73,30 @@ def seeds_needed(
 def power_at(
     n: int,
     sd: float,
-    reported: Reported,
+    reported: Reported | None,
     margin: float,
     difference: float = 0.0,
     test: Literal["equivalence", "difference"] = "equivalence",
     alpha: float = ALPHA,
     from_printed: bool = False,
 ) -> float:
-    """Probability that the guarded test decides at n seeds of ours, if returns are normal and spreads as they look.
+    """Probability that the test decides at n seeds of ours, if returns are normal and spreads as they look.
 
     Given our sample variance the standard error is known and our mean independent of it, so that the probability is
     normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed. `difference` is
     that of our true mean from the paper's true one, of which its printed mean is a draw, or, `from_printed`, from the
-    printed mean itself, which then does not vary.
+    printed mean itself, which then does not vary; so it is where nothing else is `reported`.
     """
-    m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
     quantiles = (np.arange(400) + 0.5) / 400
     var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
-    se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
-    theirs = ASSUMED_SPREAD * sd if reported_sd is None else reported_sd
-    of_paper = 0.0 if from_printed else theirs**2 / m
+    of_paper = 0.0
+    if reported is None:
+        se, df, _ = one_sample_se(var_x, n, margin)
+    else:
+        m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
+        se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
+        if not from_printed:
+            of_paper = (ASSUMED_SPREAD * sd if reported_sd is None else reported_sd) ** 2 / m
     true_se = max(math.sqrt(sd**2 / n + of_paper), 1e-9 * margin)
     if test == "equivalence":
         room = np.maximum(margin - special.stdtrit(df, 1 - alpha) * se, 0)

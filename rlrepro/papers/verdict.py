@@ -436,13 +436,12 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> power.SeedsNeed
     """Seeds by which either test would decide it if the difference is as it looks; Holm's worst step is counted."""
     if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
-    band = stats.Reported(claim.reported, 0.0, "sample sd", 10**9)  # as sure as it stands there
-    theirs, least = (band, stats.MIN_SEEDS) if claim.rule else (reported(claim), 2)
+    theirs = None if claim.rule else reported(claim)
     kinds: tuple[Literal["equivalence", "difference"], ...] = ("equivalence", "difference")
     either = [
         power.seeds_needed(
             test.measured_sd, theirs, claim.margin, test.difference, kind,
-            alpha=stats.ALPHA / family, from_printed=True, least=least,
+            alpha=stats.ALPHA / family, from_printed=True,
         )
         for kind in kinds
     ]  # fmt: skip

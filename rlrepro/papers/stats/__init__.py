@@ -20,6 +20,7 @@ from rlrepro.papers.stats.claims import (
     bound_test,
     claim_test,
     guarded_se,
+    one_sample_se,
 )
 from rlrepro.papers.stats.decision import ComputedTest, Decision, Tested, Word, decide
 from rlrepro.papers.stats.groups import OrderTest, PairTest, order_test, pair_p, pair_test, partial_conjunction
@@ -42,6 +43,6 @@ __all__ = [
     "LOAN", "LOAN_OF_MANY", "MIN_SEEDS", "Acceptance", "Array", "ClaimTest", "ComputedTest", "Decision", "Estimate",
     "Number", "OrderTest", "PairTest", "Reported", "Spread", "Tested", "Values", "Welch", "Word", "acceptance",
     "as_values", "band_test", "bound_test", "capital", "chance_of_so_many", "claim_test", "decide", "equivalence_p",
-    "guarded_se", "holm", "holm_array", "mean_band", "mean_interval", "one_sided", "order_test", "pair_p",
-    "pair_test", "partial_conjunction", "share_interval", "welch", "welch_from_summary", "welch_se",
+    "guarded_se", "holm", "holm_array", "mean_band", "mean_interval", "one_sample_se", "one_sided", "order_test",
+    "pair_p", "pair_test", "partial_conjunction", "share_interval", "welch", "welch_from_summary", "welch_se",
 ]  # fmt: skip

@@ -214,8 +214,7 @@ def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> 
             f"All {n} measured seeds gave the same: {'1' if abstains else IMAGINED} of a margin is counted. "
             f"Of what one seed in ten would do, {n} show nothing in {0.9**n:.0%} of cases."
         )
-    used = math.inf if sd is None else math.sqrt(sd**2 + (margin * (1 if abstains else IMAGINED)) ** 2)
-    se, df = used / math.sqrt(n), float(max(n - 1, 1))
+    se, df, used = (float(value) for value in one_sample_se(math.inf if sd is None else sd**2, n, margin))
     above, below = (float(p) for p in one_sided(difference, se, df))
     if rule:
         equal, different = (below, above) if rule == "at most" else (above, below)
@@ -229,5 +228,15 @@ def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> 
         margin=margin, difference=difference, low=difference - half, high=difference + half,
         low_90=difference - half_90, high_90=difference + half_90,
         p_equivalence=equal, p_difference=different, p_above=above, p_below=below,
-        se=se, df=df, measured_sd=sd, reported_sd=None, used_measured_sd=used, used_reported_sd=0.0, notes=tuple(notes),
+        se=se, df=df, measured_sd=sd, reported_sd=None, used_measured_sd=math.sqrt(used), used_reported_sd=0.0,
+        notes=tuple(notes),
     )  # fmt: skip
+
+
+def one_sample_se(var_x: npt.ArrayLike, n: int, margin: float) -> tuple[Array, int, Array]:
+    """Standard error, degrees of freedom and the variance used, of n seeds of ours with these sample variances.
+
+    A share of the margin is counted with our spread; it is no estimate, but lends no degrees of freedom here.
+    """
+    used = np.asarray(var_x) + (margin * (1 if n < MIN_SEEDS else IMAGINED)) ** 2
+    return np.sqrt(used / n), max(n - 1, 1), used
