@@ -96,7 +96,7 @@ class Board:
         self._phases[group] = phase
         self._reached(group, env_step)
         tenth = self._facts()[0] * 10 // self.settings.total_timesteps
-        if self._live is None and tenth > self._decile and len(self._steps) == len(self._groups):
+        if self._live is None and tenth > self._decile:
             self._decile = tenth
             self.console.print(self._line(), highlight=False, soft_wrap=True)
 

@@ -60,6 +60,11 @@ class RunFolder:
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def way_on(self) -> str:
+        """The command that goes on with it."""
+        return f"python -m rlrepro.train --resume {shlex.quote(str(self))}"
+
     @staticmethod
     def create(run_dir: Path, name: str | None, settings: Settings, command: Sequence[str]) -> RunFolder:
         """A new folder with its settings and its circumstances; never one that is there already."""
@@ -254,17 +259,22 @@ class SeedLog:
                 file.close()
 
     @staticmethod
+    def check_lengths(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
+        """`Problem` where a file is shorter than a checkpoint says."""
+        for name in CSV_COLUMNS:
+            path, size = folder.seed(seed) / f"{name}.csv", sizes.get(name, 0)
+            if size and not path.exists():
+                raise Problem(f"{path} is gone; its checkpoint says that it had {size:,} bytes")
+            if path.exists() and path.stat().st_size < size:
+                raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")
+
+    @staticmethod
     def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
         """Take the files back to the lengths of a checkpoint."""
         for name in CSV_COLUMNS:
             path = folder.seed(seed) / f"{name}.csv"
-            size = sizes.get(name, 0)
-            if size and not path.exists():
-                raise Problem(f"{path} is gone; its checkpoint says that it had {size:,} bytes")
             if path.exists():
-                if path.stat().st_size < size:
-                    raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")
-                os.truncate(path, size)
+                os.truncate(path, sizes.get(name, 0))
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:

@@ -260,8 +260,10 @@ class Journal:
     def phase(self, name: str) -> Iterator[None]:
         before, self._phase = self._phase, name
         self.send("progress", env_step=self.env_step, phase=name)
-        yield
-        self._phase = before
+        try:
+            yield
+        finally:
+            self._phase = before
         self.send("progress", env_step=self.env_step, phase=before)
 
     def progress(self) -> None:

@@ -114,6 +114,11 @@ class Settings:
                 raise Problem(f"{self.agent}: {field.name}: {error}") from None
         return config_class(**values)
 
+    @property
+    def end_step(self) -> int:
+        """The env step at which a run ends: the loop takes whole steps of all sub-environments."""
+        return -(-self.total_timesteps // self.num_envs) * self.num_envs
+
     def groups(self) -> list[tuple[int, ...]]:
         """The seeds of each process; at most `processes` run at the same time."""
         count = min(self.processes, len(self.seeds)) if self.stackable else len(self.seeds)

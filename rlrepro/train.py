@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -57,7 +56,7 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
                 folder.note(**_early_end(Interrupted("interrupted"), settings.seeds))
-                raise Interrupted(f"interrupted; go on with: {_way_on(folder)}") from None
+                raise Interrupted(f"interrupted; go on with: {folder.way_on}") from None
             folder.note(**_early_end(stopped, settings.seeds))
             raise
         shutil.rmtree(folder.path, ignore_errors=True)
@@ -93,11 +92,17 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
     newest = [_newest_checkpoint(folder, settings, seeds) for seeds in settings.groups()]
     steps = {group: None if found is None else found[0] for group, (found, _) in enumerate(newest)}
-    for seeds, (found, outdated) in zip(settings.groups(), newest, strict=True):
-        for path in outdated:
-            path.unlink()
-        for index, seed in enumerate(seeds):
-            SeedLog.cut(folder, seed, {} if found is None else found[1][index])
+    lengths = {
+        seed: {} if found is None else found[1][index]
+        for seeds, (found, _) in zip(settings.groups(), newest, strict=True)
+        for index, seed in enumerate(seeds)
+    }
+    for seed, sizes in lengths.items():
+        SeedLog.check_lengths(folder, seed, sizes)
+    for path in (path for _, outdated in newest for path in outdated):
+        path.unlink()
+    for seed, sizes in lengths.items():
+        SeedLog.cut(folder, seed, sizes)
     again = [str(seed) for group, seeds in enumerate(settings.groups()) if steps[group] is None for seed in seeds]
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
         print(f"{settings.agent} cannot go on in the middle: from their start again begin the seeds {', '.join(again)}")
@@ -110,7 +115,7 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     try:
         _train(folder, settings, steps, brief)
     except (NeverBegan, KeyboardInterrupt):
-        folder.write_json("run.json", before)  # nothing was done to the run
+        folder.write_json("run.json", before)  # nothing was trained
         raise
 
 
@@ -210,7 +215,7 @@ def _train(
         status = RunStopped.exit_status if status == Problem.exit_status else status
         kind = Interrupted if status == Interrupted.exit_status else RunStopped
         folder.note(**_early_end(stop.problem(kind, stop.message, status), broke))
-        raise stop.problem(kind, f"{stop.message}; go on with: {_way_on(folder)}", status)
+        raise stop.problem(kind, f"{stop.message}; go on with: {folder.way_on}", status)
     folder.note(status="finished", ended=now(), results={str(seed): one for seed, one in sorted(board.results.items())})
     if not brief:
         from rlrepro.papers.beside_book import show_comparison
@@ -229,10 +234,6 @@ def _early_end(stopped: Problem, broke: Sequence[int]) -> dict[str, Any]:
     """What run.json says of a run that ended early; `broke` are the seeds whose group did so by itself."""
     status = "interrupted" if stopped.exit_status == Interrupted.exit_status else "failed"
     return {"status": status, "reason": str(stopped), "broke": [] if stopped.from_outside else list(broke)}
-
-
-def _way_on(folder: RunFolder) -> str:
-    return f"python -m rlrepro.train --resume {shlex.quote(str(folder))}"
 
 
 def _here(job: Job, board: Board) -> None:

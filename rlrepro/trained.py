@@ -79,10 +79,7 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
     """`Problem` where a seed has none yet."""
     missing = [seed for seed in seeds if not folder.policy(seed).is_file()]
     if missing:
-        raise Problem(
-            f"{folder} has no policy of seed {missing[0]} yet; finish it with: "
-            f"python -m rlrepro.train --resume {folder}"
-        )
+        raise Problem(f"{folder} has no policy of seed {missing[0]} yet; finish it with: {folder.way_on}")
 
 
 def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:

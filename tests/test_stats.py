@@ -344,9 +344,10 @@ def test_seeds_needed_for_a_printed_number_have_that_power(kind: Any, difference
     p = np.array([one.p_equivalence if kind == "equivalence" else one.p_difference for one in tests])
     assert np.mean(p <= alpha) == pytest.approx(needed.power, abs=0.02)
     assert needed.power >= 0.8
-    assert needed.seeds == stats.MIN_SEEDS or power.power_at(
-        needed.seeds - 1, 1.0, None, 5.0, difference, kind, alpha, from_printed=True
-    ) < 0.8
+    assert (
+        needed.seeds == stats.MIN_SEEDS
+        or power.power_at(needed.seeds - 1, 1.0, None, 5.0, difference, kind, alpha, from_printed=True) < 0.8
+    )
 
 
 def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:

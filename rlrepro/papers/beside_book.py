@@ -84,7 +84,7 @@ def _compare_steps(row: Published, settings: Settings, reasons: list[str], cavea
     if row.frames:
         reasons.append("its steps are frames")
     elif protocol.to_step is not None:
-        if _end(settings) < protocol.to_step:
+        if settings.end_step < protocol.to_step:
             reasons.append(f"steps {total:,} against {protocol.to_step:,}")
     elif row.steps is None:
         reasons.append("its number of env steps is not stated")
@@ -94,11 +94,6 @@ def _compare_steps(row: Published, settings: Settings, reasons: list[str], cavea
         caveats.append(f"at env step {row.steps:,} of {total:,}")
         return dataclasses.replace(protocol, to_step=row.steps)
     return protocol
-
-
-def _end(settings: Settings) -> int:
-    """The env step at which a run of these settings ends."""
-    return -(-settings.total_timesteps // settings.num_envs) * settings.num_envs
 
 
 def _compare_evaluations(protocol: Protocol, settings: Settings, reasons: list[str], caveats: list[str]) -> None:
@@ -113,7 +108,7 @@ def _compare_evaluations(protocol: Protocol, settings: Settings, reasons: list[s
     every, at = settings.eval_every, protocol.to_step
     if protocol.last == 1 and protocol.statistic == "mean":
         held = every > 0 and at is not None and at % every == 0 and at % settings.num_envs == 0
-        if at not in (None, _end(settings)) and not held and at is not None and at <= _end(settings):
+        if at is not None and at < settings.end_step and not held:
             reasons.append(f"this run has no evaluation at env step {at:,} (--eval-every {every})")
         return
     if protocol.eval_every is None:

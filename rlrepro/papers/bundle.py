@@ -35,7 +35,7 @@ from rlrepro.papers.card_reader import find_card, load_card
 from rlrepro.papers.card_tables import printable
 from rlrepro.papers.cards import Card
 from rlrepro.papers.results import Results, open_reproduction
-from rlrepro.papers.verdict import as_json, judge
+from rlrepro.papers.verdict import as_json, judge, verdicts_json
 
 BUNDLE_FORMAT = 1
 SUFFIX = ".rlrepro.zip"
@@ -71,13 +71,13 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     `Problem` where something is lacking or damaged, or where verdicts.json is not of these results.
     """
     card, results = open_reproduction(folder)
-    verdicts = json.dumps(as_json(judge(card, results)), indent=1) + "\n"
+    verdicts = verdicts_json(judge(card, results))
     stated = folder / "verdicts.json"
     if stated.exists():
-        verdicts = _read(stated).decode(errors="replace")
-        if contradictions(_json(verdicts.encode(), str(stated)), card, results):
+        verdicts = _read(stated)
+        if contradictions(_json(verdicts, str(stated)), card, results):
             raise Problem(f"{stated} is not of these results: write it again (rlrepro report {folder})")
-    files = {"card.toml": _read(folder / "card.toml"), "verdicts.json": verdicts.encode()}
+    files = {"card.toml": _read(folder / "card.toml"), "verdicts.json": verdicts}
     for name in ("results.json", *(f"{unit}.csv.gz" for unit in results.units)):
         files[f"results/{name}"] = _read(folder / "results" / name)
     for name in ("report.html", "report.md"):
@@ -268,7 +268,7 @@ def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         function = str(one.get("function", ""))
         if function not in known["measurements"] and re.search(r":|\.py", function):
             yield "the function", function
-    for one in _tables(card.get("implementation")):
+    for one in (*_tables(card.get("implementation")), *_tables(card.get("measurement"))):
         agent = str(one.get("agent", ""))
         if agent not in known["agents"] and not re.fullmatch(r"sb3:\w+", agent) and re.search(r":|\.py", agent):
             yield "the agent", agent

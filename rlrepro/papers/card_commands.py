@@ -24,6 +24,7 @@ from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import CARD_FORMAT, SOURCE, find_card, load_card, read_card
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import POLICIES, STATISTICS
+from rlrepro.papers.rows import count_of
 from rlrepro.papers.spreads import SPREADS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
@@ -221,8 +222,8 @@ def _check(asked: argparse.Namespace) -> int:
             continue
         claims = len(card.claims) + len(card.orders)
         runs = sum(not unit.is_measured for unit in units)
-        measured = f", {_count(len(units) - runs, 'measurement')}" if runs < len(units) else ""
-        print(f"{file}: no faults: {_count(claims, 'claim')}, {_count(runs, 'run')} of each seed{measured}")
+        measured = f", {count_of(len(units) - runs, 'measurement')}" if runs < len(units) else ""
+        print(f"{file}: no faults: {count_of(claims, 'claim')}, {count_of(runs, 'run')} of each seed{measured}")
         for warning in (*env_warnings(card, units), *doubts(card)):
             print(f"  warning: {warning}")
         for unit in units:
@@ -260,10 +261,6 @@ def doubts(card: Card) -> Iterator[str]:
             continue
         if not -FAR <= score <= 1 + FAR:
             yield f"claim {claim.id}: reported {claim.reported:g} lies far outside {place}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 # --- diff

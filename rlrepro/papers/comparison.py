@@ -100,11 +100,8 @@ class Comparison:
 def published_number(identity: str) -> PublishedNumber:
     """A row of the book of published results. `Problem` where there is none of that id."""
     row = load_book().get(identity)
-    kind = "none" if row.spread_kind == "unknown" else row.spread_kind
-    reported = stats.Reported(
-        row.mean, None if kind == "none" else row.spread, kind, row.seeds, row.per_seed or None,
-        *((row.low, row.high) if kind == "interval 95" else (None, None)),
-    )  # fmt: skip
+    ends = (row.low, row.high) if row.spread_kind == "interval 95" else (None, None)
+    reported = stats.Reported(row.mean, row.spread, row.spread_kind, row.seeds, row.per_seed or None, *ends)
     return PublishedNumber(
         row.id, f"{row.algorithm}, {row.label}", row.env, None if row.frames else row.steps, reported, row.protocol, row
     )

@@ -32,8 +32,6 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
     files = {name: folder.seed(seed) / f"{name}.csv" for name in ("episodes", "evaluations", "metrics")}
     episodes, lengths = _episodes(files["episodes"])
     evaluations, final, final_step = _evaluations(files["evaluations"])
-    num_envs = settings.num_envs
-    end = -(-settings.total_timesteps // num_envs) * num_envs  # the loop takes whole steps of all sub-environments
     gone = next((path.name for path in files.values() if not path.exists()), None)
     reached = int(max([*episodes[-1:, 0], *evaluations[-1:, 0], _last_step(files["metrics"])]))
     broke = False
@@ -42,11 +40,11 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
     elif len(final) and final_step < settings.total_timesteps:
         stopped, reached = "it ended by itself", final_step
     elif about.get("status") == "finished" or len(final):  # a seed can be at its end in a run that is not
-        stopped, reached = "", max(end, final_step)
+        stopped, reached = "", max(settings.end_step, final_step)
     else:
         stopped = _reason(about)
         broke = seed in about.get("broke", ())
-    gaps = _gaps(episodes[:, 0], lengths) if num_envs == 1 else ()
+    gaps = _gaps(episodes[:, 0], lengths) if settings.num_envs == 1 else ()
     return History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps)
 
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from rlrepro.errors import Problem, nearest, one_line
 from rlrepro.papers.protocol import History
+from rlrepro.papers.rows import count_of
 from rlrepro.settings import Settings
 
 KINDS = {
@@ -301,7 +302,7 @@ def _group(seeds: Sequence[_Seed]) -> Group:
             notes.append(f"{one.source} has no seed in its name: it is called seed {seed}.")
         by_seed[seed], where[seed] = dataclasses.replace(one.history, seed=seed), one.source
         notes += one.notes
-    if len({(one.kind, one.running) for one in seeds}) > 1 and len({one.running for one in seeds}) > 1:
+    if len({one.running for one in seeds}) > 1:
         raise Problem(f"{first.name} has seeds with every episode and seeds with running means: give them two labels")
     histories = [by_seed[seed] for seed in sorted(by_seed)]
     if first.kind not in ("run", "results"):
@@ -422,11 +423,7 @@ def _how(about: Mapping[str, Any]) -> str:
     if "eval_episodes" not in about:
         return ""
     policy = "deterministic" if about.get("eval_deterministic", True) else "stochastic"
-    return f"{_episodes_text(about['eval_episodes'])}, {policy}"
-
-
-def _episodes_text(count: int) -> str:
-    return f"{count} episode{'s' * (count != 1)}"
+    return f"{count_of(about['eval_episodes'], 'episode')}, {policy}"
 
 
 def _results(path: Path) -> Iterator[_Seed]:
@@ -523,7 +520,7 @@ def _evaluations(path: Path) -> tuple[np.ndarray, str]:
         raise Problem(f"{path}: timesteps are {steps.dtype} and results {results.dtype}; expected numbers")
     points = np.column_stack([steps, results.mean(1)]).astype(float)
     _check_steps(points, lambda row: f"{path}: evaluation {row + 1}")
-    return points, _episodes_text(results.shape[1])
+    return points, count_of(results.shape[1], "episode")
 
 
 # --- TensorBoard
@@ -626,7 +623,7 @@ def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed
     column = names[returns[0].place]
     running = next((RUNNING[names[one.place]] for one in returns if names[one.place] in RUNNING), None)
     episodes = re.search(r"(\d+)_episodes", column)
-    how = _episodes_text(int(episodes[1])) if episodes else ""
+    how = count_of(int(episodes[1]), "episode") if episodes else ""
     if "seed" in places:  # then a number in the file's name is something else
         who = _Identity((os.path.abspath(path),), re.sub(r"\.csv(\.gz)?$", "", path.name), None)
     else:  # every log of Stable-Baselines3 has the same name: its folder says whose it is

@@ -411,13 +411,14 @@ def _test_rows(
         return number(value, decimals)
 
     inside = "inside" if abs(test.low_90) < test.margin and abs(test.high_90) < test.margin else "not inside"
+    abstains = " (too few seeds for a verdict)" * (test.measured_seeds < stats.MIN_SEEDS)
     whose = "unknown" if test.reported_sd is None else n(test.reported_sd)
     rows = [
         ("Test", tests.get(rule, bound)),
         ("Measured − reported", _joined(
             f"{n(test.difference)}, 95 % interval [{n(test.low)}, {n(test.high)}]",
             coverage_note("difference", test.measured_seeds))),
-        ("90 % interval", f"[{n(test.low_90)}, {n(test.high_90)}]: {inside} ± {exact(test.margin)}"),
+        ("90 % interval", f"[{n(test.low_90)}, {n(test.high_90)}]: {inside} ± {exact(test.margin)}{abstains}"),
         ("p of equivalence", _p_pair(test.p_equivalence, decision.p_equivalence if decision else None)),
         ("p of difference", _p_pair(test.p_difference, decision.p_difference if decision else None)),
         ("Standard error", f"{n(test.se)}, with {number(test.df, 1)} degrees of freedom"),

@@ -11,7 +11,6 @@ The same card and results give the same bytes.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from html import escape
@@ -24,7 +23,7 @@ from rlrepro.papers.card_reader import find_card
 from rlrepro.papers.markdown import fenced, md
 from rlrepro.papers.results import open_reproduction
 from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
-from rlrepro.papers.verdict import Judgement, as_json, judge
+from rlrepro.papers.verdict import Judgement, judge, verdicts_json
 
 _STYLES = {"reproduced": "green", "above": "blue", "below": "red", "inconclusive": "yellow"}
 
@@ -60,7 +59,7 @@ def write_report(folder: Path, show: bool = False, into: Path | None = None, pdf
         "report.html": html.encode(),
         "report.md": markdown(judgement, "overview" in drawings).encode(),
         "badge.svg": badge(judgement).encode(),
-        "verdicts.json": (json.dumps(as_json(judgement), indent=1, ensure_ascii=False) + "\n").encode(),
+        "verdicts.json": verdicts_json(judgement),
     }
     for name, drawing in drawings.items():
         files[f"figures/{name}.svg"] = drawing.svg

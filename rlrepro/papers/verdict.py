@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -144,14 +145,7 @@ def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTe
 
 def reported(claim: Claim) -> stats.Reported:
     """The paper's number as the statistics take it."""
-    kind = "none" if claim.spread_kind == "unknown" else claim.spread_kind
-    return stats.Reported(
-        claim.reported,
-        claim.spread if kind != "none" else None,
-        kind,
-        claim.seeds,
-        claim.per_seed or None,
-    )
+    return stats.Reported(claim.reported, claim.spread, claim.spread_kind, claim.seeds, claim.per_seed or None)
 
 
 def _check(card: Card, results: Results) -> list[str]:
@@ -553,8 +547,13 @@ def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tu
 # --- as JSON
 
 
+def verdicts_json(judgement: Judgement) -> bytes:
+    """The file verdicts.json."""
+    return (json.dumps(as_json(judgement), indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def as_json(judgement: Judgement) -> dict[str, Any]:
-    """The verdicts for other programs: verdicts.json."""
+    """The verdicts for other programs."""
     return {
         "format": 1,
         "card": judgement.card.name,

@@ -42,9 +42,10 @@ ASSUMED_SEEDS = 1
 class ClaimTest:
     """One claim, tested. Differences are measured − reported.
 
-    `low`–`high` is the 95 % interval of the difference, `low_90`–`high_90` the 90 % one: the claim is equivalent
-    at 5 % just when that lies inside ± margin. `p_above` is one-sided, for "ours is above". `used_*` are the guarded
-    standard deviations; `reported_sd` is None where unknown. `assumed` is what had to be assumed, "" if nothing.
+    `low`–`high` is the 95 % interval of the difference, `low_90`–`high_90` the 90 % one: the claim is equivalent at 5 %
+    just when that lies inside ± margin and the test does not abstain. `p_above` is one-sided, for "ours is above".
+    `used_*` are the guarded standard deviations; `reported_sd` is None where unknown. `assumed` is what had to be
+    assumed, "" if nothing.
     """
 
     measured_mean: float

@@ -12,7 +12,7 @@ from rlrepro.errors import Problem, nearest
 from rlrepro.papers.spreads import SPREADS
 from rlrepro.papers.stats.values import CONFIDENCE
 
-KINDS = tuple(kind for kind in SPREADS if kind != "unknown")  #: the kinds of spread that a test can count
+KINDS = tuple(SPREADS)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class Reported:
         spread = self.spread
         if self.low is not None and self.high is not None:
             spread = (self.high - self.low) / 2
+        if self.kind == "unknown":
+            return Spread(None, "the paper does not say of which kind its spread is")
         if self.kind == "none" or spread is None or math.isnan(spread):
             return Spread(None, "the paper does not print a spread over seeds")
         if spread == 0:
