@@ -235,7 +235,7 @@ class Reproduction:
         )
 
     def _attempt(self, path: Path, do: Any, settings: Settings, seeds: Sequence[int]) -> list[str]:
-        """Train. Where several seeds fail together, those that are unfinished go on alone, each in a run of its own, so
+        """Train. Where several seeds fail together, those that are unfinished begin anew, each in a run of its own, so
         that one that crashes takes no other with it; a full disk or a killed process leaves the run to be resumed.
         """
         try:
