@@ -98,6 +98,29 @@ def test_a_task_has_one_row_with_the_peer_first_and_what_is_below_is_said() -> N
     ]
 
 
+def test_a_peer_that_explores_as_ours_goes_before_one_that_explores_otherwise(tmp_path: Path) -> None:
+    """gSDE is named where it is all that there is."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "card.toml").write_text(load_card("rl-zoo3-a2c").text)
+    returns = {"a2c-pendulum": -700.0, "sb3-a2c-pendulum": -250.0, "sb3-a2c-pendulum-gaussian": -710.0}
+
+    def shown(*ids: str) -> list[str]:
+        rows = [
+            {"claim": i, "verdict": "inconclusive", "per_seed": {"0": returns[i], "1": returns[i] + 2}} for i in ids
+        ]
+        (tmp_path / "one" / "verdicts.json").write_text(json.dumps({"verdicts": rows}))
+        (row,) = cells_of(learning_table(["a2c"], reproductions(tmp_path), tmp_path))
+        return row[5:7]
+
+    plain = shown(*returns)
+    assert plain[0].startswith("−709.0 [")
+    assert "below" not in plain[1]
+    other = shown("a2c-pendulum", "sb3-a2c-pendulum")
+    assert other[0].startswith("−249.0 [")
+    assert other[0].endswith("(2) with gSDE")
+    assert other[1].endswith("**below**")
+
+
 def test_without_a_peer_it_is_said_whether_there_is_one() -> None:
     one = Shown("reproduced", Learned("CartPole-v1", Path("e/card"), 5, "training", np.array([1.0, 2.0]), np.empty(0)))
     rows = cells_of(learning_table(["dqn", "c51"], {"dqn": [one], "c51": [one]}, Path("e")))

@@ -50,6 +50,7 @@ class Learned:
     returns: str  #: which of them count: "training" or "evaluation"
     values: np.ndarray  #: a number a seed
     peer: np.ndarray  #: empty where there is none
+    peer_has: str = ""  #: what the peer has and ours has not
 
     @property
     def test(self) -> Welch | None:
@@ -203,9 +204,14 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
                 if agent := card.measurements[claim.measurement].agent:
                     found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), None))
                 continue
-            peers = [rows[other.id] for other in agents_own if other.id in rows and is_peer(card, other, claim)]
+            peers = [
+                other for other in agents_own if _values(rows.get(other.id, {})).size and is_peer(card, other, claim)
+            ]
+            peer = min(peers, key=lambda other: bool(_lacking(card, other)), default=None)
             agent = card.implementations[claim.implementation].agent
-            learned = _learned(file.parent, card, claim, row, peers)
+            learned = _learned(file.parent, card, claim, row)
+            if learned is not None and peer is not None:
+                learned = dataclasses.replace(learned, peer=_values(rows[peer.id]), peer_has=_lacking(card, peer))
             found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
     return found
 
@@ -230,16 +236,19 @@ def is_peer(card: Card, other: Claim, claim: Claim) -> bool:
     return told(other, theirs) == told(claim, ours)
 
 
-def _learned(
-    folder: Path, card: Card, claim: Claim, row: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]
-) -> Learned | None:
-    values, peer = _values(row), next(filter(len, map(_values, peers)), np.empty(0))
-    protocol = card.protocol_of(claim)
+def _lacking(card: Card, peer: Claim) -> str:
+    """What a peer was trained with that no agent here has."""
+    explores = card.implementations[peer.implementation].hyperparameters.get("use_sde")
+    return "gSDE" if explores is not None and explores.value else ""
+
+
+def _learned(folder: Path, card: Card, claim: Claim, row: Mapping[str, Any]) -> Learned | None:
+    values, protocol = _values(row), card.protocol_of(claim)
     if not len(values) or protocol.of != "return":
         return None
     total = card.implementations[claim.implementation].hyperparameters["total_timesteps"].value
     steps = protocol.to_step or total
-    return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, peer)
+    return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, np.empty(0))
 
 
 def _values(row: Mapping[str, Any]) -> np.ndarray:
@@ -282,14 +291,16 @@ def _row(name: str, one: Learned, beside: Path) -> list[str]:
         f"{one.steps:,}",
         one.returns,
         _estimate(one.values, decimals),
-        _estimate(one.peer, decimals) if len(one.peer) else _why_alone(name),
+        _peer(name, one, decimals),
         _difference(one, decimals),
         f"[{one.folder.name}]({page})",
     ]
 
 
-def _why_alone(name: str) -> str:
-    """Why nothing of Stable-Baselines3 stands beside an agent on a task."""
+def _peer(name: str, one: Learned, decimals: int) -> str:
+    """What Stable-Baselines3's form of an agent reached, or why there is nothing of it."""
+    if len(one.peer):
+        return _estimate(one.peer, decimals) + f" with {one.peer_has}" * bool(one.peer_has)
     try:
         find_agent(_PEER + name)
     except Problem:
