@@ -203,89 +203,101 @@ def _is_kept(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Choices:
+    """What was chosen for a run: by flags, by a settings file, by the agent's presets, the nearest of these first."""
+
+    flags: argparse.Namespace  #: None: not given
+    file: Mapping[str, Any]
+    presets: Sequence[tuple[str, Mapping[str, Any]]]
+
+    def pick(self, name: str, fallback: Any) -> Any:
+        """The nearest choice of a run setting."""
+        if getattr(self.flags, name, None) is not None:
+            return getattr(self.flags, name)
+        if name in self.file and not self._is_outdated(name):
+            return self.file[name]
+        preset = self._preset(name)
+        return fallback if preset is None else preset[1]
+
+    def is_derived(self, name: str) -> bool:
+        """Whether a setting follows from others: nobody chose it, or a file that says so holds it still."""
+        if getattr(self.flags, name) is not None:
+            return False
+        if name in self.file and not self._is_outdated(name):
+            return self._was_derived(name)
+        return self._preset(name) is None
+
+    def hyperparameter(self, field: dataclasses.Field[Any], file: Mapping[str, Any]) -> tuple[Any, str]:
+        """Its value and where that came from; `file` has those of a settings file of the same agent."""
+        name, given = field.name, getattr(self.flags, f"hyper_{field.name}")
+        if given is not None:
+            return given, "flag"
+        if name in file:
+            return file[name], self.file.get("sources", {}).get(name, "settings file")
+        preset = self._preset(name)
+        if preset is not None:
+            return preset[1], preset[0]
+        return field.default, field.metadata.get("source", "default")
+
+    def _preset(self, name: str) -> tuple[str, Any] | None:
+        """What names the nearest preset that has it, and its value."""
+        for key, preset in self.presets:
+            if name in preset:
+                return f"preset {key} ({preset.get('source', 'no source given')})", preset[name]
+        return None
+
+    def _was_derived(self, name: str) -> bool:
+        return name in self.file.get("sources", {}) and name in _DERIVED
+
+    def _is_outdated(self, name: str) -> bool:
+        """Whether a file's value was derived from what a flag now changes."""
+        return self._was_derived(name) and any(getattr(self.flags, one) is not None for one in _DERIVED[name][1])
+
+
 def _resolve(
     values: argparse.Namespace,
-    saved: dict[str, Any],
+    saved: Mapping[str, Any],
     agent: AgentSource,
     config_class: type[Any],
     presets: Mapping[str, Mapping[str, Any]],
     stackable: bool,
 ) -> Settings:
     env_name = values.env or saved.get("env", "CartPole-v1")
-    env_kwargs = values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {})
-    env_kwargs = _kept(env_kwargs)
+    env_kwargs = _kept(values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {}))
     wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
     source = find_env(env_name, env_kwargs, wrappers)
     probe = source.make()
     kind = type(probe.action_space).__name__
     frames = frames_per_step(probe)
     close_quietly(probe)
-    layers = [(key, presets[key]) for key in ("*", kind, source.gym_id or env_name) if key in presets]
+    nearest_first = (source.gym_id or env_name, kind, "*")
+    choices = _Choices(values, saved, [(key, presets[key]) for key in nearest_first if key in presets])
+    pick = choices.pick
 
-    def pick(name: str, fallback: Any) -> Any:
-        if getattr(values, name, None) is not None:
-            return getattr(values, name)
-        if name in saved:
-            return saved[name]
-        return next((preset[name] for _, preset in reversed(layers) if name in preset), fallback)
-
-    hyperparameters: dict[str, Any] = {}
-    sources: dict[str, str] = {}
     kept = saved.get("hyperparameters", {}) if saved.get("agent") in (None, agent.name) else {}
-    for field in dataclasses.fields(config_class):
-        name, given = field.name, getattr(values, f"hyper_{field.name}")
-        chosen = next(
-            (
-                (f"preset {key} ({preset.get('source', 'no source given')})", preset[name])
-                for key, preset in reversed(layers)
-                if name in preset
-            ),
-            None,
-        )
-        if given is not None:
-            sources[name], value = "flag", given
-        elif name in kept:
-            sources[name], value = saved.get("sources", {}).get(name, "settings file"), kept[name]
-        elif chosen is not None:
-            sources[name], value = chosen
-        else:
-            sources[name], value = field.metadata.get("source", "default"), field.default
-        hyperparameters[name] = tuple(value) if isinstance(value, list) else value
-    stale = set(kept) - set(hyperparameters)
+    fields = dataclasses.fields(config_class)
+    stale = sorted(set(kept) - {field.name for field in fields})
     if stale:
-        raise Problem(
-            f"--settings {values.settings}: {agent.name} has no hyperparameter {sorted(stale)[0]!r}"
-            f"{nearest(sorted(stale)[0], hyperparameters)}"
-        )
-
-    was_derived = set(saved.get("sources", {})) & set(_DERIVED)
-
-    def derive(name: str, fallback: int) -> int:
-        """As `pick`; a file's value that was derived is derived anew where a flag changes what it follows from."""
-        told, inputs = _DERIVED[name]
-        if getattr(values, name) is None:
-            is_stale = any(getattr(values, one) is not None for one in inputs)
-            if name in was_derived and is_stale:
-                saved.pop(name, None)
-            is_chosen = name in saved or any(name in preset for _, preset in layers)
-            if not is_chosen or (name in was_derived and not is_stale):
-                sources[name] = told
-        return int(pick(name, fallback))
+        near = nearest(stale[0], [field.name for field in fields])
+        raise Problem(f"--settings {values.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
+    hyper = {field.name: choices.hyperparameter(field, kept) for field in fields}
 
     seeds = _seeds(values, saved)
     total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
-    processes = min(derive("processes", num_cores() if device == "cpu" else 1), len(seeds))
+    processes = min(pick("processes", num_cores() if device == "cpu" else 1), len(seeds))
     alone = stackable and processes == 1
     pairs = len(seeds) * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
-    env_processes = derive("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
-    if env_processes == 1:
-        sources.pop("env_processes", None)  # as it is without the setting
-    elif not alone:
+    env_processes = pick("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
+    if env_processes > 1 and not alone:
         why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
         raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
+    derived = {name: told for name, (told, _) in _DERIVED.items() if choices.is_derived(name)}
+    if env_processes == 1:
+        derived.pop("env_processes", None)  # as it is without the setting
     normalise_obs, normalise_reward = (bool(pick(name, False)) for name in ("normalise_obs", "normalise_reward"))
     normalise_as = pick("normalise_as", NORMALISERS[0])
     if normalise_as != NORMALISERS[0] and not (normalise_obs or normalise_reward):
@@ -298,18 +310,20 @@ def _resolve(
         total_timesteps=total,
         num_envs=num_envs,
         device=device,
-        env_kwargs=dict(env_kwargs),
+        env_kwargs=env_kwargs,
         wrappers=wrappers,
-        log_every=derive("log_every", max(num_envs, total // 200)),
-        eval_every=derive("eval_every", tenth),
+        log_every=pick("log_every", max(num_envs, total // 200)),
+        eval_every=pick("eval_every", tenth),
         eval_episodes=pick("eval_episodes", 10),
         final_eval_episodes=pick("final_eval_episodes", 100),
-        checkpoint_every=derive("checkpoint_every", tenth),
+        checkpoint_every=pick("checkpoint_every", tenth),
         capture_video=bool(pick("capture_video", False)),
         processes=processes,
         check_env=bool(pick("check_env", True)),
-        hyperparameters=hyperparameters,
-        sources=sources,
+        hyperparameters={
+            name: tuple(value) if isinstance(value, list) else value for name, (value, _) in hyper.items()
+        },
+        sources={name: told for name, (_, told) in hyper.items()} | derived,
         normalise_obs=normalise_obs,
         normalise_reward=normalise_reward,
         eval_deterministic=bool(pick("eval_deterministic", True)),
