@@ -26,7 +26,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlrepro import train
+from rlrepro import processes, train
 from rlrepro.agent import Setup
 from rlrepro.networks import image_network
 from rlrepro.plugins import find_agent, variants
@@ -48,7 +48,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes that begin with everything imported."""
-    monkeypatch.setattr(train, "get_context", lambda _: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(processes, "get_context", lambda _: multiprocessing.get_context("fork"))
 
 
 def rows(run: Path, seed: int, name: str) -> list[dict[str, str]]:
