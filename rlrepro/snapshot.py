@@ -23,7 +23,7 @@ from rlrepro.errors import close_quietly
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _WORLD = "__mujoco__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec"}
-_CONTAINERS = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
+_CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
 _KINDS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "set": set}
 _DRAWING = {"clock", "screen", "surf", "window", "viewer"}  # what environments draw with, where it is not plain data
 

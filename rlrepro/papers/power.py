@@ -90,6 +90,7 @@ def power_at(
     quantiles = (np.arange(400) + 0.5) / 400
     var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
     of_paper = 0.0
+    df: float | np.ndarray
     if reported is None:
         se, df, _ = one_sample_se(var_x, n, margin)
     else:
