@@ -12,8 +12,7 @@ import math
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.plugins import find_env
+from rlrepro.processes import without_ctrl_c
 from rlrepro.vector import EnvironmentFailed, Singles
 
 _STEP, _CLOSED = "step", ("close", ())
@@ -93,7 +93,7 @@ class InProcesses:
         self._bells: list[tuple[Any, Any]] = []
         self.learnt: tuple[np.ndarray, np.ndarray] | None = None
         atexit.register(self.close)  # before multiprocessing's own way, which waits for them
-        with _without_ctrl_c():
+        with without_ctrl_c():
             self._begin(context, asked, layout)
 
     def _begin(self, context: Any, asked: Asked, layout: tuple[Any, ...]) -> None:
@@ -195,19 +195,6 @@ class InProcesses:
         if failures:
             raise min(failures, key=lambda failure: failure.index)
         return given
-
-
-@contextlib.contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Processes that are started inside begin deaf to Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe: Any, bells: tuple[Any, Any]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import enum
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,19 @@ def _terminate(process: Any) -> None:
             os.kill(process.pid, signal.SIGTERM)
 
 
+@contextlib.contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started inside begin deaf to Ctrl-C, which a terminal sends to all of them."""
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin_process(job: Job) -> tuple[Any, Any]:
     """A process that does a job, and our end of the pipe to it."""
     context = get_context("spawn")
@@ -131,7 +145,8 @@ def _begin_process(job: Job) -> tuple[Any, Any]:
         os.environ["OMP_NUM_THREADS"] = "1"  # read when a child imports its libraries
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(job, theirs), daemon=True)
-    process.start()
+    with without_ctrl_c():
+        process.start()
     theirs.close()
     if previous is None:
         os.environ.pop("OMP_NUM_THREADS", None)

@@ -125,6 +125,26 @@ def test_where_seeds_cannot_be_stacked_the_others_go_on(children: list[Child], m
     assert (0, "warn", "seed 0 stopped: it broke; the other seeds go on") in board.told
 
 
+def test_a_process_begins_deaf_to_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds to import what it needs, and only then says itself what Ctrl-C is to do."""
+    heard = []
+
+    class Context:
+        Pipe = staticmethod(Pipe)
+
+        class Process:
+            def __init__(self, **named: Any) -> None: ...
+
+            def start(self) -> None:
+                heard.append(signal.getsignal(signal.SIGINT))
+
+    monkeypatch.setattr(processes, "get_context", lambda _: Context)
+    one, _ = several(1, 1)
+    processes._begin_process(one.jobs[0])
+    assert heard == [signal.SIG_IGN]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @pytest.mark.parametrize(
     ("exit_code", "asked", "stop"),
     [
