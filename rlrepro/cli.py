@@ -35,7 +35,12 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status."""
+    """Run one command; the exit status.
+
+    `rlrepro` finds modules of the working folder as `python -m` does, but none in place of an installed one.
+    """
+    if arguments is None and not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         status = _main(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlrepro import agent as agent_module
 from rlrepro.agent_description import Description, read_description
-from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.errors import Problem, close_quietly, nearest, one_line
 from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 
 if TYPE_CHECKING:
@@ -210,6 +210,26 @@ class EnvSource:
             from rlrepro.vector import TupleAsArray
 
             return TupleAsArray(env) if TupleAsArray.serves(env.observation_space) else env
+        return env
+
+    def make_filmed(self) -> Any:
+        """One of them that renders as RGB arrays. `Problem` where it does not."""
+        try:
+            env = self.make(render_mode="rgb_array")
+        except Problem as problem:
+            try:
+                close_quietly(self.make())
+            except Problem:
+                raise problem from None  # it is not about filming
+            why = one_line(problem.__cause__ or problem)
+            raise Problem(
+                f"{self.name} cannot be filmed: render_mode='rgb_array' makes it fail ({why})"
+            ) from None
+        if env.render_mode != "rgb_array":
+            close_quietly(env)
+            raise Problem(
+                f"{self.name} cannot be filmed: made with render_mode='rgb_array', its own is {env.render_mode!r}"
+            )
         return env
 
     def batch(self, num: int) -> Batch:

@@ -50,6 +50,7 @@ class Journal:
         self._clock = time.perf_counter()
         self._clock_step = 0
         self._diverged: set[int] = set()
+        self._updated = np.zeros(len(job.seeds), bool)
         self._phase = ""
 
     @property
@@ -83,6 +84,7 @@ class Journal:
                 newest[tag] = np.where(absent & np.isnan(newest[tag]), older[tag], newest[tag])
             absent &= loop.took_no_part(older, len(self.logs))
         self._metrics, self._updates = newest, []
+        self._updated |= ~loop.took_no_part(newest, len(self.logs))
 
     def ended(self, env_step: int, episodes: list[loop.Episode]) -> None:
         for e in episodes:
@@ -312,6 +314,7 @@ class Recorder(Journal):
                     "since_log": list(self.since_log),
                     "num_episodes": list(self.num_episodes),
                     "metrics": loop.as_metrics(self._metrics),
+                    "updated": self._updated.tolist(),
                 },
             }
             for row, seed in enumerate(self.job.seeds):
@@ -345,6 +348,7 @@ class Recorder(Journal):
         self.since_log = [[tuple(e) for e in one] for one in state["record"]["since_log"]]
         self.num_episodes = list(state["record"]["num_episodes"])
         self._metrics = state["record"].get("metrics", {})
+        self._updated = np.array(state["record"].get("updated", [True] * len(self.job.seeds)))
         self.group.go_on(env_step, state["env"])
         self.env_step = self._clock_step = self._checkpointed = env_step
 
@@ -353,11 +357,24 @@ class Recorder(Journal):
         settings = self.settings
         self.env_step = self.num_steps
         self.checkpoint(self.env_step)
+        self._tell_who_learnt_nothing()
         self.save_policy()
         outcome = self.evaluate(self.env_step, settings.final_eval_episodes, final=True)
         for log in self.logs:
             log.flush(durable=True)
         self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
+
+    def _tell_who_learnt_nothing(self) -> None:
+        """A warning of seeds whose policy is the one they began with, where there was anything to learn."""
+        same = [seed for seed, updated in zip(self.job.seeds, self._updated, strict=True) if not updated]
+        seeds = [str(seed) for seed in same if seed not in self._diverged]
+        if seeds and self.policy.get_policy():
+            whose = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+            wait = self.settings.hyperparameters.get("learning_starts")
+            why = "its first batch was never whole"
+            if isinstance(wait, int) and wait >= self.env_step:
+                why = f"learning_starts is {wait:,}"
+            self.send("warn", text=f"nothing was learnt by {whose}: no update in {self.env_step:,} env steps ({why})")
 
     @property
     def has_checkpoint(self) -> bool:
@@ -391,10 +408,8 @@ def film(
 
     from rlrepro.streams import Streams, env_seed
 
-    env = source.make(render_mode="rgb_array")
+    env = source.make_filmed()
     try:
-        if env.render_mode != "rgb_array":
-            raise Problem(f"{source.name} does not render as rgb_array")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the folder is there already when a run is filmed again
             env = gymnasium.wrappers.RecordVideo(

@@ -175,7 +175,7 @@ def check_film(source: EnvSource) -> None:
         import moviepy  # noqa: F401
     except ImportError:
         raise Problem("--capture-video needs the 'video' extra: pip install 'rlrepro[video]'") from None
-    close_quietly(source.make(render_mode="rgb_array"))
+    close_quietly(source.make_filmed())
 
 
 def _train(

@@ -208,6 +208,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name, module in list(sys.modules.items()):
         if str(tmp_path) in (getattr(module, "__file__", None) or ""):
             del sys.modules[name]
-    gymnasium.registry.clear()
+    for name, spec in list(gymnasium.registry.items()):  # ale_py registers its own once, when it is first imported
+        if name not in registered and "ale_py" not in str(spec.entry_point):
+            del gymnasium.registry[name]
     gymnasium.registry.update(registered)
     forget()

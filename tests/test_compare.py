@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
@@ -98,6 +98,13 @@ def test_the_command_shows_them(twin: Path, command: Command) -> None:
     assert re.search(
         r"Still-v1: 3 seeds.*?max over time of the seeds' mean +7\.00 +0\.00 +0\.00 +3\b", both.out, re.DOTALL
     )
+
+
+def test_no_digit_is_lost_in_a_narrow_terminal(twin: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "48")
+    shown = command("score", twin, "--env", "Runner-v1").out
+    assert "…" not in shown
+    assert re.search(r"max over .* 70\.00 +21\.60 +26\.46 +3\b", shown)
 
 
 def test_its_header_counts_in_words(tmp_path: Path, command: Command, runs: Runs) -> None:
@@ -439,12 +446,19 @@ def test_seeds_of_unlike_lengths_are_scored_at_one_env_step(first: int) -> None:
 @given(
     st.lists(st.floats(-5, 5), min_size=3, max_size=6), st.lists(st.floats(-5, 5), min_size=3, max_size=6),
 )  # fmt: skip
+@example([-5.0, -4.9, -4.8], [5.0, 4.9, 4.8])
+@example([-5.0, -4.9, -4.8], [5.0, 4.9, 4.8, 4.7])
 def test_an_interval_has_zero_outside_where_p_is_small(a: list[float], b: list[float]) -> None:
     (panel,) = comparison.compare([ended("a", a), ended("b", b)]).panels
     (pair,) = panel.pairs
     if pair.low is None or pair.high is None or pair.p is None or abs(pair.p - 0.05) < 1e-9:
         return
-    assert (pair.p < 0.05) == (not pair.low <= 0 <= pair.high)
+    apart = not pair.low <= 0 <= pair.high
+    if apart and 2 / math.comb(len(a) + len(b), len(a)) >= 0.05:  # no p of so few seeds is small
+        assert "too few for a p below" in pair.note
+    else:
+        assert (pair.p < 0.05) == apart
+        assert not pair.note
 
 
 def test_one_published_agent_is_one_sided_and_no_spread_is_not_tested() -> None:

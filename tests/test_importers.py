@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -385,6 +386,12 @@ def test_run_folders_and_results(runs: Runs, tmp_path: Path) -> None:
     assert len(load([runs.folder])) == 2  # other settings, another group
     assert one(load([first / "tensorboard"])).histories[0].episodes.tolist() == histories[0].episodes.tolist()
     assert "give the run folder" in problem(first / "tensorboard" / "seed-0")
+    for part in ("seeds", "seeds/0", "seeds/0/episodes.csv", "seeds/0/evaluations.csv"):
+        assert f"is part of the run folder {first}: give that" in problem(first / part)
+    shutil.copy(first / "seeds/2/episodes.csv", tmp_path / "episodes-seed2.csv")
+    alone = one(load([tmp_path / "episodes-seed2.csv"]))  # its column env is of sub-environments
+    assert (alone.env, [h.seed for h in alone.histories]) == ("", [2])
+    assert alone.histories[0].episodes.tolist() == histories[1].episodes.tolist()
     assert "is named twice" in problem(first, runs.folder / "other" / ".." / "first")
     assert "seed 1 of a is there twice" in problem(second, other, labels=["a", "a"])
     write_results(

@@ -164,7 +164,61 @@ def test_every_seed_that_diverged_is_told_once_and_has_no_loss(flags: Callable[.
         assert max(int(row["env_step"]) for row in rows if row["metric"] == "losses/loss") <= 60
 
 
+def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], runs: Runs) -> None:
+    def told(name: str, *more: str) -> list[str]:
+        outcome = runs.begin(name, *more)
+        assert outcome.status == 0
+        return [line for line in outcome.out.splitlines() if "nothing was learnt" in line]
+
+    # Of the updates at steps 0 and 2 every seed takes part in the first; none in one of a batch that is never whole.
+    assert told("first", *flags(), "--total-timesteps", "4", "--seeds", "3") == []
+    reinforce = ("--agent", "reinforce", "--num-envs", "1", "--seeds", "4")
+    (some,) = told("some", *reinforce, "--total-timesteps", "24")
+    ended = [bool(list(read_rows(runs.folder / f"some/seeds/{seed}/episodes.csv"))) for seed in range(4)]
+    assert (
+        some == f"note: nothing was learnt by seeds {', '.join(str(s) for s in range(4) if not ended[s])}: no update "
+        "in 24 env steps (its first batch was never whole)"
+    )
+    assert told("dqn", "--agent", "dqn", "--seeds", "2") == [
+        "note: nothing was learnt by seeds 0, 1: no update in 120 env steps (learning_starts is 10,000)"
+    ]
+    assert told("learns", "--agent", "dqn", "--learning-starts", "60") == []
+    assert told("random", "--agent", "random") == []
+
+
 # --- films
+
+
+def test_what_cannot_be_filmed_is_refused_and_says_why(
+    flags: Callable[..., list[str]], runs: Runs, tmp_path: Path
+) -> None:
+    text = ENV.replace("self, render_mode=None, how", "self, how").replace("self.render_mode, self.how", "self.how")
+    (tmp_path / "blind.py").write_text(text.replace("= render_mode, how, length", "= how, length"), encoding="utf-8")
+    text = ENV.replace("= render_mode, how", "= 'human', how").replace("self.render_mode is None and ", "")
+    (tmp_path / "human.py").write_text(text, encoding="utf-8")
+    agent = flags()[4:]
+    for name, why in (
+        ("blind", "render_mode='rgb_array' makes it fail (TypeError: Odd.__init__() got an unexpected keyword"),
+        ("human", "made with render_mode='rgb_array', its own is 'human'"),
+    ):
+        env = ("--env", f"{tmp_path / name}.py:Odd")
+        assert why in runs.begin("film", *env, *agent, "--capture-video").problem
+        run = runs.finish(name, *env, *agent)
+        assert why in runs.command("evaluate", run, "--capture-video").problem
+    assert (
+        "could not be made"
+        in runs.begin(
+            "film",
+            "--env",
+            f"{tmp_path / 'blind.py'}:Odd",
+            *agent,
+            "--env-kwargs",
+            '{"x": 1}',
+            "--capture-video",
+            "--no-check-env",
+        ).problem
+    )
+    assert runs.left() == ["blind", "human"]
 
 
 def test_a_film_without_an_end_is_cut(

@@ -300,17 +300,15 @@ def _pair(a: Side, b: Side) -> Pair:
         note = "A group of one seed is not tested: it shows no spread over seeds."
         return Pair(a.label, b.label, difference, None, None, None, improvement, note=note)
     test = stats.pair_test(x, y)
-    no_spread = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation."
-    return Pair(
-        a.label,
-        b.label,
-        difference,
-        test.low,
-        test.high,
-        test.p,
-        improvement,
-        note="" if test.low is not None else no_spread,
-    )
+    note = ""
+    if test.low is None:
+        note = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation."
+    elif test.too_few_to_tell:
+        note = (
+            f"{a.label} and {b.label}: {len(x)} and {len(y)} seeds are too few for a p below {test.least_p:.2g}, "
+            "however far apart they lie; the interval, which leaves out 0, has no such floor."
+        )
+    return Pair(a.label, b.label, difference, test.low, test.high, test.p, improvement, note=note)
 
 
 def _holm(panels: Sequence[Panel]) -> list[Panel]:

@@ -166,6 +166,8 @@ def _read(path: Path, files: Sequence[Path], kind: str | None, columns: Mapping[
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:
         raise Problem(f"{path}: {error.strerror}") from None
+    if (run := _run_around(path)) is not None:
+        raise Problem(f"{path} is part of the run folder {run}: give that")
     if is_folder:
         if path.name == "tensorboard" and (path.parent / "settings.json").is_file():
             path = path.parent  # a view of the run beside it
@@ -181,6 +183,13 @@ def _read(path: Path, files: Sequence[Path], kind: str | None, columns: Mapping[
     else:
         beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise Problem(f"there is no {path}{nearest(str(path), beside)}")
+
+
+def _run_around(path: Path) -> Path | None:
+    """The run folder among whose seeds a path lies."""
+    whole = Path(os.path.abspath(path))
+    above = [*(parent for parent in whole.parents if parent.name == "seeds"), *[whole] * (whole.name == "seeds")]
+    return next((seeds.parent for seeds in above if (seeds.parent / "settings.json").is_file()), None)
 
 
 def _expected() -> str:
@@ -614,6 +623,8 @@ def _table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[_Seed
             raise Problem(f"{path}:{line}: env step {cells[places['step']]!r} is not a whole number from 0 up")
         seed = _seed_cell(cells, places, path, line)
         env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
+        if "env" not in columns and env.isdecimal():  # which of several sub-environments
+            env = ""
         for one in filled:
             value = _float(cells, one.place, path, line, "return")
             kind = one.kind or _kind_cell(cells, places, path, line)

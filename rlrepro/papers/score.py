@@ -137,9 +137,9 @@ def _show(group: Group) -> None:
     what = f" (each evaluation: {group.evaluation})" if group.evaluation else ""
     Console(highlight=False).print(Text(f"{title}: {count} seed{'s' * (count > 1)}{what}", "bold"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("protocol", no_wrap=True)
+    table.add_column("protocol", overflow="fold")
     for column in ("mean", "population sd", "sample sd", "seeds"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", overflow="fold")
     remarks: dict[str, list[str]] = {}
     for line in score_all(group):
         if line.why:

@@ -14,7 +14,7 @@ from scipy import special
 from rlrepro.errors import Problem
 from rlrepro.papers.stats.claims import guarded_se
 from rlrepro.papers.stats.plain import one_sided
-from rlrepro.papers.stats.values import CONFIDENCE, MIN_SEEDS, Array, Values, as_values, mean_of, sd_of
+from rlrepro.papers.stats.values import ALPHA, CONFIDENCE, MIN_SEEDS, Array, Values, as_values, mean_of, sd_of
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,18 @@ class PairTest:
     high: float | None
     p_above: float  #: one-sided, for "x is above"
     p_below: float
+    least_p: float  #: the smallest that `p` can be with so many seeds
 
     @property
     def p(self) -> float:
         """Two-sided."""
         return min(1.0, 2 * min(self.p_above, self.p_below))
+
+    @property
+    def too_few_to_tell(self) -> bool:
+        """Whether the interval leaves out 0, and `p` is not significant because so few seeds cannot make it so."""
+        apart = self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        return apart and ALPHA <= self.least_p == self.p
 
 
 def pair_test(x: Values, y: Values) -> PairTest:
@@ -44,7 +51,7 @@ def pair_test(x: Values, y: Values) -> PairTest:
     difference = mean_of(x) - mean_of(y)
     above, below, half = (float(one) for one in pair_p(difference, sd_of(x) ** 2, len(x), sd_of(y) ** 2, len(y)))
     low, high = (difference - half, difference + half) if half > 0 else (None, None)
-    return PairTest(difference, low, high, above, below)
+    return PairTest(difference, low, high, above, below, min(1.0, 2 * rarest(len(x), len(y))))
 
 
 def pair_p(
@@ -56,8 +63,13 @@ def pair_p(
     ways = [guarded_se(*ours, *theirs, scale)[:2] for ours, theirs in (sides, sides[::-1])]
     above, below = (np.maximum(*p) for p in zip(*(one_sided(difference, *way) for way in ways), strict=True))
     half = np.maximum(*(special.stdtrit(df, 0.5 + CONFIDENCE / 2) * se for se, df in ways))
-    rarest = 1 / math.comb(n_x + n_y, n_x)
-    return np.maximum(above, rarest), np.maximum(below, rarest), half
+    least = rarest(n_x, n_y)
+    return np.maximum(above, least), np.maximum(below, least), half
+
+
+def rarest(n_x: int, n_y: int) -> float:
+    """The share of all ways to deal out the seeds of two groups that separate them: one-sided, no p is smaller."""
+    return 1 / math.comb(n_x + n_y, n_x)
 
 
 @dataclass(frozen=True)
