@@ -250,4 +250,6 @@ def policy_for(space: gymnasium.Space[Any]) -> Categorical | DiagonalGaussian:
         return Categorical(space)
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return DiagonalGaussian(space)
+    if isinstance(space, gymnasium.spaces.Box):
+        raise UnsupportedSpace(f"Discrete actions or a Box of floats, not one of {space.dtype}")
     raise UnsupportedSpace(f"Discrete or Box actions, not {type(space).__name__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import io
 import re
 import sys
 import sysconfig
@@ -69,7 +70,12 @@ class Stop:
 
 
 def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """The exit status of a command; of a `Problem`, or Ctrl-C, after the one line that says it."""
+    """The exit status of a command; of a `Problem`, or Ctrl-C, after the one line that says it.
+
+    What standard output cannot encode (± in ASCII) is a question mark there, and no error.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     try:
         return command()
     except Problem as problem:

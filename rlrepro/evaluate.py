@@ -47,7 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         check_film(find_env(settings.env, settings.env_kwargs, settings.wrappers))
     returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt)
     _show(settings, returns, lengths, asked.stochastic)
-    file = folder.path / f"evaluation-{'stochastic' if asked.stochastic else 'deterministic'}-{asked.salt}.json"
+    kind = "stochastic" if asked.stochastic else "deterministic"
+    file = folder.path / f"evaluation-{kind}-{asked.episodes}-{asked.salt}.json"
     folder.write_json(
         file.name,
         {

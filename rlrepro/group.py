@@ -15,6 +15,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from rlrepro.agent import Agent, Memory, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.errors import Problem, RunStopped, one_line
 from rlrepro.loop import EpisodeCounter
+from rlrepro.networks import flattened
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Settings
@@ -91,7 +92,7 @@ def check_observations(settings: Settings, space: Any) -> None:
     if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
         raise Problem(
             f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
-            f"{type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
+            f"{type(space).__name__}{flattened(space)}"
         )
 
 

@@ -213,6 +213,8 @@ def mean_returns(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
     """`Problem` where a metric of `update` is not one number a seed."""
+    if not isinstance(metrics, Mapping):
+        raise Problem(f"the agent's update gives {type(metrics).__name__}, not metrics by tag (an empty dict for none)")
     for tag, value in metrics.items():
         shape = list(getattr(value, "shape", ()))
         if shape != [num_seeds]:

@@ -478,9 +478,12 @@ def num_features(space: gymnasium.Space[Any]) -> int:
         return int(space.n)
     if isinstance(space, gymnasium.spaces.Box):
         return math.prod(space.shape)
-    raise UnsupportedSpace(
-        f"Box or Discrete observations, not {type(space).__name__} (--wrapper FlattenObservation makes a Box of it)"
-    )
+    raise UnsupportedSpace(f"Box or Discrete observations, not {type(space).__name__}{flattened(space)}")
+
+
+def flattened(space: gymnasium.Space[Any]) -> str:
+    """A hint, where Gymnasium can make a Box of this observation space."""
+    return " (--wrapper FlattenObservation makes a Box of it)" if space.is_np_flattenable else ""
 
 
 def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:

@@ -222,9 +222,7 @@ class EnvSource:
             except Problem:
                 raise problem from None  # it is not about filming
             why = one_line(problem.__cause__ or problem)
-            raise Problem(
-                f"{self.name} cannot be filmed: render_mode='rgb_array' makes it fail ({why})"
-            ) from None
+            raise Problem(f"{self.name} cannot be filmed: render_mode='rgb_array' makes it fail ({why})") from None
         if env.render_mode != "rgb_array":
             close_quietly(env)
             raise Problem(
@@ -403,7 +401,7 @@ def _from_module(module: ModuleType, attribute: str, name: str) -> tuple[Callabl
         key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)
     ]
     raise Problem(
-        f"environment {name!r}: {module.__name__} neither registers nor defines {attribute!r}"
+        f"environment {name!r}: {name.rpartition(':')[0]} neither registers nor defines {attribute!r}"
         f"{nearest(attribute, [*classes, *gymnasium.registry])}"
     )
 
@@ -460,9 +458,11 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
     import gymnasium.wrappers
 
     text, arguments = _parted(name)
-    kwargs = _arguments(arguments[1:], name) if arguments[1:] else {}
+    kwargs = _arguments(arguments[1:], name) if arguments else {}
     points = installed("wrappers")
     place, colon, attribute = text.rpartition(":")
+    if text.endswith(".py"):
+        raise Problem(f"--wrapper {text}: which wrapper? write {text}:Name")
     if text in points:
         found = load_entry_point(points[text], f"wrapper {text!r}")
     elif colon:
@@ -507,7 +507,7 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
             raise ValueError(text)
         return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError):
-        raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key=value)") from None
+        raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key='text')") from None
 
 
 def _retired(name: str) -> str | None:

@@ -87,7 +87,8 @@ class Board:
         self._steps[group] = self._first_steps[group] = env_step
 
     def _on_ready(self, group: int) -> None:
-        self.began = True
+        if not self.began:  # what it took to get ready says nothing of the pace
+            self.began, self._begun = True, time.monotonic()
         if not self._shown and not self._brief:
             self._shown = True
             show_settings(self.settings, self.folder, self.console)

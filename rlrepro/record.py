@@ -184,9 +184,13 @@ class RunFolder:
         return {"code": own_code.hashes(sources)} if sources else {}
 
     def changed_code(self, settings: Settings) -> list[str]:
-        """Which of the code that the run names is not what it was when the run began."""
+        """Which of the code that the run names is not what it was when the run began. `Problem` where one is gone."""
+        then = self.read_json("run.json").get("code", {})
+        for name, copy in own_code.copies(then).items():
+            if name.endswith(".py") and not Path(name).is_file():
+                raise Problem(f"{name} is gone since {self} began: put it back (a copy is {self.path / 'code' / copy})")
         now = own_code.hashes(own_code.sources(settings.named_code))
-        return own_code.changed(self.read_json("run.json").get("code", {}), now)
+        return own_code.changed(then, now)
 
     def check_code(self, settings: Settings) -> None:
         """`Problem` where code of a person's own has changed since the run began: it would be two runs in one."""

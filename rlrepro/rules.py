@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     """`rlrepro rules`; 0 where every rule that applies is kept."""
     Parser(
         prog="rlrepro rules",
-        usage="rlrepro rules --agent AGENT [--env ENV] [any flag of python -m rlrepro.train]",
+        usage="rlrepro rules [--agent AGENT] [--env ENV] [any flag of python -m rlrepro.train]",
         description="Train an agent for a short while, twice with the same seeds, one seed alone, and once stopped and "
         f"resumed: is all its state the same, bit for bit? ({SEEDS} seeds, {TIMESTEPS:,} env steps)",
         allow_abbrev=False,

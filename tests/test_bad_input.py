@@ -164,6 +164,9 @@ def way_on(problem: str) -> list[str]:
         ("--name ../up", "'../up' is not the name of one folder"),
         ("--name .", "is not the name of one folder"),
         ("--wrapper TimeLimt", "did you mean 'TimeLimit'?"),
+        ("--wrapper TimeFraction(", "write its arguments as Name(key=value, key='text')"),
+        ("--wrapper TimeLimit(max_episode_steps=ten)", "write its arguments as Name(key=value, key='text')"),
+        ("--wrapper mine.py", "which wrapper? write mine.py:Name"),
         ("--env-kwargs gravity", "'gravity' is not name=value"),
         ("--env-kwargs gravitation=1", "gravitation"),
         ("--num-envs 8 --total-timesteps 4", "less than one step"),
@@ -370,8 +373,19 @@ def test_spaces_that_an_agent_cannot_serve_are_named_and_no_run_is_left(case: st
     assert case.split()[0] in problem
     assert case.split()[1] in problem
     assert "resume" not in problem
+    assert ("FlattenObservation" in problem) == (case.endswith("observations") and "Sequence" not in case)
     assert outcome.status == 2
     assert runs.left() == []
+
+
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "trpo", "reinforce"])
+def test_a_box_of_whole_numbers_is_none_of_floats(agent: str, runs: Runs) -> None:
+    gym.register("Spaces-v0", lambda: Spaces(PLAIN, gym.spaces.Box(0, 3, (2,), np.int64)), max_episode_steps=5)
+    try:
+        problem = runs.begin("r", "--env", "Spaces-v0", "--agent", agent, "--seed", "0").problem
+    finally:
+        del gym.registry["Spaces-v0"]
+    assert problem == f"{agent} cannot serve Spaces-v0: it takes Discrete actions or a Box of floats, not one of int64"
 
 
 def test_continuous_actions_are_none_of_dqn_s(runs: Runs) -> None:

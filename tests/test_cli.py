@@ -48,3 +48,12 @@ def test_the_script_finds_modules_of_the_working_folder_as_python_m_does(tmp_pat
     assert status(script, "evaluate", "runs/w", "--episodes", "1") == (0, "")
     code, said = status(*run, "--seed", "0", PYTHONSAFEPATH="1")
     assert (code, "there is no module 'walk'" in said) == (2, True)
+
+
+def test_a_terminal_that_has_no_plus_minus_is_no_error() -> None:
+    script = Path(sys.executable).with_name("rlrepro")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [script, "published", "--env", "CartPole-v1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "481.2 ? 20.53" in done.stdout

@@ -282,6 +282,9 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
     told = command("evaluate", run, "--episodes", "2")
     assert told.status == 0
     assert f"warning: {agent} was changed since {run} was trained with it" in told.err
+    agent.unlink()
+    gone = command("evaluate", run, "--episodes", "2").problem
+    assert gone == f"{agent} is gone since {run} began: put it back (a copy is {run}/code/mine.py)"
 
 
 def test_what_is_recorded_is_what_ran(folder: Path, command: Command) -> None:

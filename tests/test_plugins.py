@@ -300,6 +300,13 @@ def test_an_agent_that_breaks_its_contract_is_refused_and_no_run_is_left(
     assert runs.left() == []
 
 
+def test_an_update_that_gives_nothing_is_refused(runs: Runs, tmp_path: Path) -> None:
+    source = AGENT.replace('return {"losses/reward"', 'return None and {"losses/reward"')
+    assert source != AGENT
+    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
+    assert "the agent's update gives NoneType, not metrics by tag (an empty dict for none)" in problem
+
+
 def test_a_metric_of_all_seeds_together_is_refused(runs: Runs, tmp_path: Path) -> None:
     source = AGENT.replace("batch.reward.mean((1, 2))", "batch.reward.mean()")
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem

@@ -554,6 +554,7 @@ def test_the_book_is_what_it_would_be_written_as(tmp_path: Path) -> None:
         ('["best-of-settings"]', '"best-of-settings"', "a: traps: 'best-of-settings' is not a list of texts"),
         ('["best-of-settings"]', '[["best-of-settings"]]', "a: traps: no caution is called ['best-of-settings']"),
         ("[[result]]", "[result]", "mine.toml"),
+        (GOOD, "[[results]]\nid = 'a'\n", "has no [[result]] table; did you mean 'results'?"),
         ("mean = 2.0", "mean = ", "is not TOML"),
     ],
 )  # fmt: skip

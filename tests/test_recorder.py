@@ -285,7 +285,7 @@ def test_a_film_that_fails_costs_no_evaluation(
     outcome = runs.command("evaluate", run, "--episodes", "3", "--capture-video")
     assert outcome.status == 0
     assert outcome.err.splitlines() == [f"warning: no video of seed {seed}: RuntimeError: no codec" for seed in (0, 1)]
-    returns = json.loads((run / "evaluation-deterministic-0.json").read_text())["episode_returns"]
+    returns = json.loads((run / "evaluation-deterministic-3-0.json").read_text())["episode_returns"]
     assert returns == {"0": [20.0] * 3, "1": [20.0] * 3}
 
 

@@ -410,6 +410,10 @@ def test_a_spread_is_apart_from_what_it_is(written: Path) -> None:
     assert found["equal"].spread_text == "± 6 (population sd, 10 seeds)"
     assert (found["bare"].spread, found["bare"].spread_text) == ("", "(no spread printed, 30 seeds)")
     assert found["a over b"].spread_text == ""
+    bare = next(verdict for verdict in judgement.verdicts if verdict.claim.id == "bare")
+    claim = dataclasses.replace(bare.claim, per_seed=(1.0, 2.0), seeds=2)
+    bare = dataclasses.replace(bare, claim=claim)
+    assert rows.row_of(judgement.card, bare).spread_text == "(printed seed by seed, 2 seeds)"
 
 
 @pytest.mark.parametrize(

@@ -354,6 +354,9 @@ def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
     needed = power.seeds_needed(1.0, Reported(0, 10, "sample sd", 3), 5.0)
     assert needed.seeds is None
     assert "paper's own uncertainty" in needed.note
+    assert needed.note.endswith("the paper's own uncertainty is too large")
+    lent = power.seeds_needed(10.0, Reported(0, 10, "unknown", 3), 5.0)
+    assert lent.note.endswith("the paper's uncertainty, lent from our spread, is too large")
     assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 1.0).seeds is None
     assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 0.0, "difference").seeds is None
     assert power.seeds_needed(0.0, Reported(0, 1, "sample sd", 10), 100.0).seeds == stats.MIN_SEEDS

@@ -60,7 +60,9 @@ def seeds_needed(
     high = least
     while not reached(high):
         if high >= _MOST:
-            why = "no number of our seeds decides it: the paper's own uncertainty is too large"
+            lent = reported is None or reported.sample_sd is None
+            whose = "uncertainty, lent from our spread," if lent else "own uncertainty"
+            why = f"no number of our seeds decides it: the paper's {whose} is too large"
             return SeedsNeeded(None, max(powers.values()), why)
         high = min(2 * high, _MOST)
     low = max(high // 2, least - 1)

@@ -33,11 +33,14 @@ def convert(files: Sequence[Path], traps: Traps) -> list[Published]:
     rows: dict[str, Published] = {}
     for file in files:
         try:
-            results = tomllib.loads(file.read_text(encoding="utf-8")).get("result", [])
+            tables = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise Problem(f"{file}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Problem(f"{file} is not TOML: {error}") from None
+        results = tables.get("result")
+        if results is None:
+            raise Problem(f"{file} has no [[result]] table{nearest('result', tables)}")
         if not isinstance(results, list) or not all(isinstance(table, dict) for table in results):
             raise Problem(f"{file}: result is not a list of tables ([[result]])")
         for number, table in enumerate(results, 1):

@@ -73,7 +73,8 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         return Row(claim.id, where, wanted, "", "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
-    about = [SHORT[claim.spread_kind] if claim.spread is not None else "no spread printed"]
+    unprinted = "printed seed by seed" if claim.per_seed else "no spread printed"
+    about = [SHORT[claim.spread_kind] if claim.spread is not None else unprinted]
     if claim.seeds or not card.is_computed(claim):
         about.append(count_of(claim.seeds, "seed") if claim.seeds else "seeds not stated")
     if claim.rule:
