@@ -41,6 +41,7 @@ SOFTLEARNING = "code: rail-berkeley/softlearning@01cd86e softlearning/algorithms
 CODE = f"{CLEANRL}/sac_continuous_action.py"
 POLICY = f"{SB3}/sac/policies.py"
 BUILDER = f"{MUSHROOM} SACBuilder.default"
+DOPAMINE = "code: google/dopamine@1dd1661 dopamine/jax/continuous_networks.py"
 
 
 class SAC(BoxActions):
@@ -88,7 +89,10 @@ class SAC(BoxActions):
         )
         hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers", PAPER, low=1)
         separate_std: bool = hyper(False, "log σ has a network of its own", f"{POLICY}; true: {BUILDER}")
-        init: str = hyper("torch", "initial weights", f"{POLICY}; xavier: {BUILDER}", choices=("torch", "xavier"))
+        init: str = hyper(
+            "torch", "initial weights", f"{POLICY}; xavier: {BUILDER}; glorot, with biases of 0: {DOPAMINE}",
+            choices=("torch", "xavier", "glorot"),
+        )  # fmt: skip
         critic_units: str = hyper(
             "unit", "units of the actions that critics see", f"{SB3_OFF_POLICY}; env: {BUILDER}",
             choices=("unit", "env"),
@@ -117,7 +121,8 @@ class SAC(BoxActions):
         low, high = config.log_std_range
         self.gaussian = SquashedGaussian(num_actions, (low, high), config.log_std_bound)
         xavier = [xavier_uniform(math.sqrt(2))] * len(config.hidden) + [xavier_uniform(1.0)]
-        start = xavier if config.init == "xavier" else None
+        glorot = [xavier_uniform(1.0, zero_bias=True)] * (len(config.hidden) + 1)
+        start = {"torch": None, "xavier": xavier, "glorot": glorot}[config.init]
         critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
         if config.separate_std:
             halves = {name: MLP((num_obs, *config.hidden, num_actions), "relu", start) for name in ("mean", "log_std")}

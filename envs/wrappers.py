@@ -1,5 +1,6 @@
-"""Two wrappers in the usual Gymnasium form: a time-aware observation and a delayed reward."""
+"""Wrappers in the usual Gymnasium form: a time-aware observation, a delayed reward, a reward scaled to learn from."""
 
+import math
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -76,3 +77,25 @@ class DelayedReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
         if terminated or truncated or self._elapsed % self.every == 0:
             paid, self._owed = self._owed, 0.0
         return obs, paid, terminated, truncated, info
+
+
+class ScaleReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Multiplies the reward that is learnt from by `scale`; returns stay the environment's own.
+
+    What weighs rewards against entropy in soft actor-critic, its `reward scale` (Haarnoja et al., 2018,
+    arXiv:1801.01290, Section 5.2). With a temperature that is learned it sets where that begins, and how large values
+    are.
+    """
+
+    def __init__(self, env: Env, scale: float) -> None:
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"scale must be a finite number above 0, not {scale}")
+        gym.utils.RecordConstructorArgs.__init__(self, scale=scale)
+        super().__init__(env)
+        self.scale = scale
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        learn_reward, learn_end = info.get("learn", (reward, terminated))  # of a wrapper within
+        info = {**info, "learn": (self.scale * float(learn_reward), bool(learn_end))}
+        return obs, reward, terminated, truncated, info

@@ -61,16 +61,18 @@ def apart(num_late: int) -> Initialiser:
     return fill
 
 
-def xavier_uniform(gain: float) -> Initialiser:
+def xavier_uniform(gain: float, zero_bias: bool = False) -> Initialiser:
     """Weights uniform in ±gain √(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010, eq. 16), dense layers only.
 
-    The biases are those of `fan_in_uniform`, as of a `torch.nn.Linear` of whose weight alone this is asked.
+    The biases are those of `fan_in_uniform`, as of a `torch.nn.Linear` of whose weight alone this is asked, or 0.
     """
 
     def fill(weight: np.ndarray, bias: np.ndarray, generator: np.random.Generator) -> None:
         fan_in_uniform(weight, bias, generator)
         bound = gain * math.sqrt(6.0 / sum(weight.shape))
         weight[...] = generator.uniform(-bound, bound, weight.shape)
+        if zero_bias:
+            bias[...] = 0.0
 
     return fill
 

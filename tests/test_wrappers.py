@@ -10,8 +10,9 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlrepro.envs.wrappers import DelayedReward, TimeFraction
+from rlrepro.envs.wrappers import DelayedReward, ScaleReward, TimeFraction
 from rlrepro.plugins import find_env
+from rlrepro.vector import VectorEnv
 
 
 class Given(gym.Env[np.ndarray, int]):
@@ -49,7 +50,7 @@ def rewards_of(env: gym.Env[Any, Any]) -> list[float]:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("id", ["CartPole-v1", "Pendulum-v1"])
-@pytest.mark.parametrize("wrap", [TimeFraction, lambda env: DelayedReward(env, 5)])
+@pytest.mark.parametrize("wrap", [TimeFraction, lambda env: DelayedReward(env, 5), lambda env: ScaleReward(env, 0.1)])
 def test_keeps_gymnasium_s_contract(id: str, wrap: Any) -> None:
     check_env(wrap(gym.make(id)), skip_render_check=True)
 
@@ -155,3 +156,50 @@ def test_a_spec_remakes_the_wrapped_environment() -> None:
     assert remade.every == 4
     assert isinstance(remade.env, TimeFraction)
     assert remade.env.limit == 250
+
+
+class EndsInLearning(gym.Wrapper[Any, Any, Any, Any]):
+    """What is learnt of each step: a reward of 7, and an end."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, truncated, {**info, "learn": (7.0, True), "mine": 1}
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6), st.floats(1e-3, 1e3))
+@settings(deadline=None)
+def test_scaled_rewards_are_learnt_and_the_environment_s_own_are_paid(rewards: list[float], scale: float) -> None:
+    env = ScaleReward(Given(rewards), scale)
+    env.reset(seed=0)
+    for number, own in enumerate(rewards, 1):
+        _, reward, terminated, _, info = env.step(0)
+        assert reward == own
+        assert info["learn"] == (scale * own, number == len(rewards))
+        assert terminated == (number == len(rewards))
+
+
+def test_scaling_goes_on_from_what_a_wrapper_within_has_learnt() -> None:
+    env = ScaleReward(EndsInLearning(gym.make("Pendulum-v1")), 0.5)
+    env.reset(seed=0)
+    _, reward, terminated, _, info = env.step(np.zeros(1, np.float32))
+    assert info["learn"] == (3.5, True)
+    assert info["mine"] == 1
+    assert reward < 0
+    assert not terminated
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_scales_that_are_none_are_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match="a finite number above 0"):
+        ScaleReward(gym.make("CartPole-v1"), scale)
+
+
+def test_an_agent_meets_the_scaled_reward_and_the_record_the_own() -> None:
+    batch = find_env("Pendulum-v1", {}, ("ScaleReward(scale=0.1)",)).batch(4)
+    env = VectorEnv(batch, (0, 1), 2)
+    env.reset()
+    for _ in range(5):
+        transition, _ = env.step(np.ones((2, 2, 1), np.float32), {})
+        assert np.array_equal(transition.reward, 0.1 * env.reward)
+        assert (env.reward < 0).all()
+    batch.close()

@@ -58,7 +58,8 @@ def _compare_envs(row: Published, settings: Settings, reasons: list[str], caveat
     env = settings.env
     if settings.env_kwargs:
         reasons.append(f"this run's environment was made with {', '.join(settings.env_kwargs)}")
-    wrappers = [name for name in settings.wrappers if name != "FlattenObservation"]
+    alike = ("FlattenObservation", "ScaleReward")  # their returns are the environment's own
+    wrappers = [name for name in settings.wrappers if name.partition("(")[0] not in alike]
     if wrappers:
         reasons.append(f"this run's environment is wrapped in {', '.join(wrappers)}")
     if env == row.env:
