@@ -21,7 +21,6 @@ meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import SquashedGaussian
 from rlrepro.graphs import of_host
-from rlrepro.networks import MLP, Ensemble, num_features, xavier_uniform
+from rlrepro.networks import MLP, Ensemble, initialisers, num_features
 from rlrepro.off_policy import BoxActions, Temperature
 from rlrepro.seeds import Adam, Stack, descend
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, ZOO
@@ -120,9 +119,7 @@ class SAC(BoxActions):
         num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
         low, high = config.log_std_range
         self.gaussian = SquashedGaussian(num_actions, (low, high), config.log_std_bound)
-        xavier = [xavier_uniform(math.sqrt(2))] * len(config.hidden) + [xavier_uniform(1.0)]
-        glorot = [xavier_uniform(1.0, zero_bias=True)] * (len(config.hidden) + 1)
-        start = {"torch": None, "xavier": xavier, "glorot": glorot}[config.init]
+        start = initialisers(config.init, "relu", len(config.hidden))
         critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
         if config.separate_std:
             halves = {name: MLP((num_obs, *config.hidden, num_actions), "relu", start) for name in ("mean", "log_std")}

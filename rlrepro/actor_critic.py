@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,16 +13,13 @@ from rlrepro.graphs import of_host
 from rlrepro.networks import (
     MLP,
     Constant,
-    Initialiser,
     Network,
-    fan_in_uniform,
     features,
     features_on_host,
     image_network,
+    initialisers,
     is_image,
     num_features,
-    orthogonal,
-    xavier_uniform,
 )
 from rlrepro.seeds import Stack
 from rlrepro.stateful import Stateful
@@ -65,7 +61,7 @@ class ActorCritic(Stateful):
             networks: dict[str, Network] = {"shared": image_network(setup.observation_space, num_actions + 1, heads)}
         else:
             sizes = num_features(setup.observation_space), *hidden
-            first = [_initialisers(first_weights, activation, len(hidden), head_gain) for head_gain in (0.01, 1.0)]
+            first = [initialisers(first_weights, activation, len(hidden), head_gain) for head_gain in (0.01, 1.0)]
             networks = {"actor": MLP((*sizes, num_actions), activation, first[0])}
             critic = {"critic": MLP((*sizes, 1), activation, first[1])}
         log_std: dict[str, Network] = {}
@@ -152,16 +148,6 @@ class ActorCritic(Stateful):
 
     def set_policy(self, policy: Mapping[str, torch.Tensor]) -> None:
         self.stack.load_named(policy)
-
-
-def _initialisers(kind: str, activation: str, num_hidden: int, head_gain: float) -> list[Initialiser]:
-    """One a layer: `orthogonal` as in Huang et al. (2022), detail 2; `uniform`, torch's; `xavier`, MushroomRL's."""
-    if kind == "uniform":
-        return [fan_in_uniform] * (num_hidden + 1)
-    if kind == "xavier":
-        gain = math.sqrt(2) if activation == "relu" else 5 / 3  # torch.nn.init.calculate_gain
-        return [*[xavier_uniform(gain)] * num_hidden, xavier_uniform(1.0)]
-    return [*[orthogonal(math.sqrt(2))] * num_hidden, orthogonal(head_gain)]
 
 
 __all__ = ["ActorCritic"]

@@ -77,6 +77,20 @@ def xavier_uniform(gain: float, zero_bias: bool = False) -> Initialiser:
     return fill
 
 
+def initialisers(kind: str, activation: str, num_hidden: int, head_gain: float = 1.0) -> list[Initialiser]:
+    """One a layer: `torch` or `uniform`, PyTorch's; `orthogonal` as in Huang et al. (2022), detail 2; `xavier`,
+    MushroomRL's; `glorot`, Dopamine's.
+    """
+    if kind in ("torch", "uniform"):
+        return [fan_in_uniform] * (num_hidden + 1)
+    if kind == "glorot":
+        return [xavier_uniform(1.0, zero_bias=True)] * (num_hidden + 1)
+    if kind == "xavier":
+        gain = math.sqrt(2) if activation == "relu" else 5 / 3  # torch.nn.init.calculate_gain
+        return [*[xavier_uniform(gain)] * num_hidden, xavier_uniform(1.0)]
+    return [*[orthogonal(math.sqrt(2))] * num_hidden, orthogonal(head_gain)]
+
+
 HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long as one with 16 (MKL, AVX-512)
 # MKL has other kernels for the columns beyond a multiple of 4. They sum in another order in SGEMM (one seed) than in
 # SGEMM_BATCH (several), and for matrices that do not begin at a multiple of 16 bytes: a seed's bits would depend on
@@ -516,7 +530,9 @@ __all__ = [
     "fan_in_uniform",
     "features",
     "features_on_host",
+    "flattened",
     "image_network",
+    "initialisers",
     "is_image",
     "is_small",
     "num_features",
