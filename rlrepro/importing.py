@@ -61,7 +61,7 @@ def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
         return sys.modules[alias]
     except Problem:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Problem(f"{what} could not be imported: {one_line(error)}") from error
 
 

@@ -126,6 +126,8 @@ class AgentSource:
                     f"agent {self.name!r}: its hyperparameter {name!r} is declared as {kind}, and its default is "
                     f"{field.default!r}"
                 )
+        if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):
+            raise Problem(f"agent {self.name!r}: its PRESETS are not a mapping of names to mappings of settings")
         known = {*fields, "source", *(flag[2:].replace("-", "_") for flag in flags)}
         for key, preset in presets.items():
             for name in preset:

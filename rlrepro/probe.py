@@ -109,7 +109,7 @@ def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2))
     close_quietly(env)
     try:
         return _probe(agent_class, name, task, seeds)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, Problem) else f"it raised {one_line(error)}{place_of(error)}"
         return Outcome(name, task.isolates, False, text)
 

@@ -60,7 +60,7 @@ class _Training:
             self.group = Group(settings, batch, seeds)
         except Problem:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Problem(f"{settings.agent} raised {one_line(error)}{place_of(error)} when it was built") from error
         self.step = self.updates = 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
@@ -160,7 +160,7 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
         return Rule(name, None, str(why))
     except (_Broken, Problem) as why:
         return Rule(name, False, str(why))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Rule(name, False, f"it raised {one_line(error)}{place_of(error)}")
 
 

@@ -438,13 +438,13 @@ def _taken(
     return found
 
 
-def fault_of(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> str | None:
-    """Why a hyperparameter (or a setting of every run) cannot have this value, by its flag; None where it can."""
-    try:
-        _as_flag(parser, name, value, is_run_setting)
-    except argparse.ArgumentTypeError as error:
-        return str(error)
-    return None
+def value_of(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> Any:
+    """A hyperparameter (or a setting of every run) as its flag reads it, where that is a number and this none, or a
+    whole one and this not; else as it is. `argparse.ArgumentTypeError` where it cannot have this value.
+    """
+    made = _as_flag(parser, name, value, is_run_setting)
+    is_other = (isinstance(made, int | float) and isinstance(value, str)) or (type(made), type(value)) == (int, float)
+    return made if is_other else value
 
 
 def _as_flag(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool) -> Any:

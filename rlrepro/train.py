@@ -41,8 +41,13 @@ def _main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: bool = False) -> RunFolder:
-    """Train a new run to its end; `brief` shows how it goes and no more, `quiet` nothing at all."""
+def begin(
+    request: Request, command: Sequence[str], brief: bool = False, quiet: bool = False, apart: bool = False
+) -> RunFolder:
+    """Train a new run to its end; `brief` shows how it goes and no more, `quiet` nothing at all.
+
+    `apart` trains in other processes also where this one would do: it outlives an environment that ends its process.
+    """
     from rlrepro.record import RunFolder
 
     settings = request.settings
@@ -51,7 +56,7 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet)
+        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet, apart)
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
@@ -69,20 +74,20 @@ def begin(request: Request, command: Sequence[str], brief: bool = False, quiet: 
     return folder
 
 
-def resume(path: Path, brief: bool = False) -> RunFolder:
-    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint."""
+def resume(path: Path, brief: bool = False, apart: bool = False) -> RunFolder:
+    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint; `apart`: see `begin`."""
     from rlrepro.record import RunFolder
 
     folder, settings = RunFolder.open(path)
     try:
         folder.lock()
-        _resume(folder, settings, brief)
+        _resume(folder, settings, brief, apart)
     finally:
         folder.unlock()
     return folder
 
 
-def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
+def _resume(folder: RunFolder, settings: Settings, brief: bool, apart: bool) -> None:
     from rlrepro.record import SeedLog
 
     if folder.read_json("run.json").get("status") == "finished":
@@ -113,7 +118,7 @@ def _resume(folder: RunFolder, settings: Settings, brief: bool) -> None:
     resumed = [*before.get("resumed", []), time.time()]
     folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
     try:
-        _train(folder, settings, steps, brief)
+        _train(folder, settings, steps, brief, apart=apart)
     except (NeverBegan, KeyboardInterrupt):
         folder.write_json("run.json", before)  # nothing was trained
         raise
@@ -179,7 +184,12 @@ def check_film(source: EnvSource) -> None:
 
 
 def _train(
-    folder: RunFolder, settings: Settings, steps: Mapping[int, int | None], brief: bool, quiet: bool = False
+    folder: RunFolder,
+    settings: Settings,
+    steps: Mapping[int, int | None],
+    brief: bool,
+    quiet: bool = False,
+    apart: bool = False,
 ) -> None:
     """Train every group from its step; `Problem` where one of them stopped."""
     from rich.console import Console
@@ -202,7 +212,7 @@ def _train(
             board.begin(group, step or 0)
         for point in metric_points(folder, settings.seeds):
             board.replay(*point)
-        if len(jobs) == 1:
+        if len(jobs) == 1 and not apart:
             _here(jobs[0], board)
         else:
             Processes(jobs, board).run()

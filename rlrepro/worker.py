@@ -318,7 +318,7 @@ def guarded(job: Job, send: Send) -> Stop | None:
     except KeyboardInterrupt:
         text = "interrupted" if began else "interrupted before training began"
         return Stop(text, Interrupted.exit_status, from_outside=True)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an agent may call sys.exit: that is no end of a run
         place = traceback.extract_tb(error.__traceback__)[-1]
         file = _keep_traceback(job, began, traceback.format_exc())
         kept = "" if file is None else f"; the traceback is in {file}"

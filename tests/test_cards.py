@@ -337,6 +337,13 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
     "order against itself": (
         'worse = "dqn"', 'worse = "double"', ("worse", 1), "order[1].worse", "cannot beat itself",
     ),
+    "no environment in the list": (
+        'environments = ["pole", "Acrobot-v1"]\nat_least', "environments = []\nat_least",
+        ("environments", 2), "order[1].environments", "names none",
+    ),
+    "an environment without a name": (
+        'environment = "CartPole-v1"', 'environment = ""', ("environment", 4), "claim[4].environment", "names none",
+    ),
     "an environment named twice": (
         'environments = ["pole", "Acrobot-v1"]\nat_least', 'environments = ["pole", "pole"]\nat_least',
         ("environments", 2), "order[1].environments", "names one twice",
@@ -611,3 +618,15 @@ def test_no_mutated_card_gives_a_traceback(tmp_path_factory: pytest.TempPathFact
         for unit in units_of(card, card.claims, card.orders)[:2]:
             made = settings_of(card, unit, (0,))
             assert all(not isinstance(v, float) or math.isfinite(v) for v in made.hyperparameters.values())
+
+
+def test_numbers_are_what_their_flags_read(tmp_path: Path) -> None:
+    """A quoted number, and a whole one that is written as a fraction."""
+    file = tmp_path / "card.toml"
+    text = VALID.replace("total_timesteps = 50_000", "total_timesteps = 5e4").replace("gamma = 0.99", 'gamma = "0.99"')
+    file.write_text(text, encoding="utf-8-sig")  # as some editors save it
+    values = load_card(str(file)).implementations["dqn"].hyperparameters
+    assert repr((values["total_timesteps"].value, values["gamma"].value)) == "(50000, 0.99)"
+    file.write_text(text.replace("total_timesteps = 5e4", "total_timesteps = 5.5"))
+    with pytest.raises(Problem, match=r"total_timesteps: '5\.5' is not a whole number"):
+        load_card(str(file))

@@ -274,6 +274,28 @@ def test_what_differs_beside_the_agent_is_said() -> None:
     assert not any("different numbers" in note for note in panel.notes)
 
 
+def test_environments_that_were_made_in_other_ways_are_said(runs: Runs, command: Command) -> None:
+    short = ("--agent", "random", "--env", "Pendulum-v1", "--total-timesteps", "800", "--seeds", "2")
+    runs.finish("a", *short)
+    runs.finish("b", *short, "--env-kwargs", "g=5.0")
+    runs.finish("c", *short, "--wrapper", "ScaleReward(scale=0.1)", "--wrapper", "TimeFraction")
+    folders = [runs.folder / name for name in "abc"]
+    said = command("compare", *folders, "--labels", *"abc", "--last", "1").out
+    assert (
+        "note: They were not on the same environment, and differ by that too: a as it is, b with g = 5.0, "
+        "c in ScaleReward(scale=0.1) in TimeFraction." in said
+    )
+    assert "differ by that" not in command("compare", *folders[:1], "--last", "1").out
+
+
+def test_what_has_no_returns_does_not_choose_the_protocol() -> None:
+    measured = group("f", history(0, evaluations=[]), history(1, evaluations=[]))
+    (panel,) = comparison.compare([ended("a", [1.0, 2.0]), ended("b", [3.0, 4.0]), measured]).panels
+    assert panel.protocol == Protocol("evaluation", last=1)
+    assert [side.label for side in panel.sides] == ["a", "b"]
+    assert "f is not compared: it has no evaluation returns." in panel.notes
+
+
 def test_names_alike_are_told_apart_and_an_unstated_environment_is_said() -> None:
     first, second = ended("ppo", [1.0]), ended("ppo", [2.0], env="")
     second = Group(**{**vars(second), "source": "elsewhere/mine"})

@@ -506,3 +506,33 @@ def test_a_bundle_of_measurements(
     printed = capsys.readouterr().out
     assert "DIFFERENT" in printed
     assert f"{functions}: " in printed  # another SHA-256 than that of the bundle's runs
+
+
+@pytest.mark.parametrize("breaks", ["raise ValueError('no more')", "raise SystemExit(0)"])
+def test_a_function_that_ends_is_told_and_keeps_no_page_of_the_others(
+    functions: Path, tmp_path: Path, command: Command, breaks: str
+) -> None:
+    functions.write_text(FUNCTIONS.replace('tell("one")\n', f'tell("one")\n    {breaks}\n'))
+    card_of(functions)
+    card, folder = functions.with_name("printed.toml"), tmp_path / "out"
+    alone = command("reproduce", card, "--into", folder, "--claims", "one")
+    assert alone.status == 1
+    assert alone.problem == "1 of 1 units did not finish (one-pole); the same command tries again"
+    assert "numbers.py:one raised" in alone.out
+    assert not (folder / "report.html").exists()
+    among = command("reproduce", card, "--into", folder, "--seeds", "12")
+    assert among.status == 1
+    assert (folder / "report.html").exists()
+
+
+def test_a_function_that_computes_other_than_is_printed_leaves_the_other_claims(
+    functions: Path, tmp_path: Path
+) -> None:
+    functions.write_text(FUNCTIONS.replace("for n in (1, 2, 3)]", "for n in (1, 2)]"))
+    card = card_of(functions)
+    assert run(card, tmp_path / "out") == []
+    found = verdicts(card, tmp_path / "out")
+    assert found["three"].word == "inconclusive"
+    assert "three computed 2 numbers, and 3 are printed" in found["three"].why
+    assert found["one"].word == "reproduced"
+    write_report(tmp_path / "out")

@@ -360,7 +360,7 @@ def test_what_is_unfinished_cannot_go_on_elsewhere(made: Path, tmp_path: Path) -
         file.unlink()
     status, line = reproduce(made, "--seeds", 2, "--into", made, folder=tmp_path)
     assert status == 2
-    assert "was begun elsewhere, as " in line
+    assert "was begun elsewhere, with " in line
 
 
 def test_a_path_that_leads_out_of_the_card_s_folder_is_a_fault(folder: Path) -> None:

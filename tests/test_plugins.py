@@ -313,6 +313,26 @@ def test_a_metric_of_all_seeds_together_is_refused(runs: Runs, tmp_path: Path) -
     assert "the agent's update gives the metric 'losses/reward' of shape [], not [1]: [S]" in problem
 
 
+def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path, command: Command) -> None:
+    source = AGENT.replace('return {"losses/reward"', 'raise SystemExit(0)\n        return {"losses/reward"')
+    assert source != AGENT
+    agent = f"{write(tmp_path / 'odd.py', source)}:Stubborn"
+    outcome = runs.begin("r", "--agent", agent, "--seeds", "2")
+    assert outcome.status == 1
+    assert outcome.problem.startswith("SystemExit: 0 (odd.py:")
+    assert "go on with: " in outcome.problem
+    rules = command("rules", "--agent", agent, "--total-timesteps", "100")
+    assert rules.status == 1
+    assert "it raised SystemExit: 0, odd.py:" in " ".join(rules.out.split())
+
+
+@pytest.mark.parametrize("presets", ["[]", "{'*': []}"])
+def test_presets_that_are_no_tables_are_refused(presets: str, runs: Runs, tmp_path: Path) -> None:
+    source = AGENT.replace('{"*": {"num_envs": 2, "source": "ours"}}', presets)
+    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
+    assert "its PRESETS are not a mapping of names to mappings of settings" in problem
+
+
 @pytest.mark.parametrize("is_broken", [False, True])
 def test_losses_that_are_no_numbers_are_divergence_where_the_policy_is_broken_too(
     is_broken: bool, runs: Runs, tmp_path: Path
@@ -405,7 +425,7 @@ def test_wrappers_that_remember_train_and_resume_as_if_never_stopped(wrapper: st
     ("wrapper", "words"),
     [
         ("TimeLimt(max_episode_steps=3)", "did you mean 'TimeLimit'?"),
-        ("TimeLimit(3)", "TimeLimit(3): write its arguments as Name(key=value, key=value)"),
+        ("TimeLimit(3)", "TimeLimit(3): write its arguments as Name(key=value, key='text')"),
         ("TimeLimit(max_episode_steps=3", "write its arguments as"),
         ("TimeLimit", "max_episode_steps"),
         ("TimeLimit(steps=3)", "steps"),

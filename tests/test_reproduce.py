@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,6 +275,86 @@ def test_a_crashed_seed_takes_no_other_with_it_and_is_counted(make: Make, tmp_pa
     json.dumps(as_json(judgement))
 
 
+DYING = """
+import os, signal
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Dies(CartPoleEnv):
+    count = 0
+    def step(self, action):
+        Dies.count += 1
+        if Dies.count == 300:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().step(action)
+"""
+
+
+def test_an_environment_that_ends_its_process_costs_no_other_unit(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text(DYING)
+    dies = f'\n[environment.dies]\npaper = "CartPole-v1"\nrun = "{tmp_path / "dies.py"}:Dies"\ndiffers = "it dies"\n'
+    first = CARD.replace('environment = "CartPole-v1"', 'environment = "dies"', 1)
+    one = make(first.replace('environment = "CartPole-v1"', 'environment = "CartPole-v1"') + dies)
+    one.processes = 2
+    assert run(one, 2) == ["ppo-dies"]
+    units = read_results(one.folder / "results").units
+    assert [h.stopped for h in units["ppo-CartPole-v1"].histories] == ["", ""]
+    for history in units["ppo-dies"].histories:
+        assert "was killed (SIGSEGV)" in history.stopped
+    one = make(first + dies)
+    one.processes = 1  # where the same command goes on, it is apart from what would end it
+    assert run(one, 2) == ["ppo-dies"]
+
+
+GHOST = """
+import gymnasium
+import numpy as np
+
+class Ghost(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.MultiDiscrete([2, 2])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, True, False, {}
+"""
+
+
+def test_a_unit_that_cannot_be_trained_stops_no_other(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = CARD.replace('environment = "CartPole-v1"', 'environment = "ghost"', 1)
+    (tmp_path / "ghost.py").write_text(GHOST)
+    ghost = f'\n[environment.ghost]\npaper = "CartPole-v1"\nrun = "{tmp_path / "ghost.py"}:Ghost"\ndiffers = "so"\n'
+    one = make(text + ghost)
+    assert run(one, 2) == ["ppo-ghost"]
+    assert "it takes Discrete or Box actions, not MultiDiscrete" in capsys.readouterr().out
+    assert list(read_results(one.folder / "results").units) == ["ppo-CartPole-v1"]
+    with pytest.raises(
+        Problem, match="it takes Discrete or Box actions, not MultiDiscrete"
+    ):  # there is nothing else to do
+        run(one, 2, "early")
+
+
+def test_nothing_else_is_written_over(make: Make, tmp_path: Path) -> None:
+    one = make()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "card.toml").write_text("mine = true\n")
+    other = make(into="mine")
+    with pytest.raises(Problem, match=r"mine/card\.toml is another card, which would be written over: choose another"):
+        run(other, 1)
+    assert (mine / "card.toml").read_text() == "mine = true\n"
+    assert run(one, 1) == []
+    edited = CARD.replace('title = "Tiny"', 'title = "Tiny, by nobody"')
+    assert run(make(edited), 1) == []  # a title may be mended
+    another = edited.replace('authors = "Nobody"', 'authors = "Somebody"').replace("nobody", "somebody")
+    with pytest.raises(Problem, match="out holds the reproduction of 'Tiny, by nobody': choose another --into"):
+        run(make(another), 1)
+
+
 def test_verdicts_of_a_tiny_run(make: Make) -> None:
     one = make()
     run(one, 12)
@@ -431,11 +513,15 @@ def test_a_process_that_dies_before_it_began_leaves_its_seeds_to_the_next_comman
     """A kill says nothing of the agent; of any other death each seed is tried alone."""
     from rlrepro.errors import Stop
 
+    def dead(self: Any, stop: Stop) -> None:
+        self.board.handle(0, "ended", {"stop": stop})
+
     killed = Stop("the process of seeds 0, 1 was killed (SIGKILL, out of memory?)", 1, from_outside=True)
     crashed = Stop("the process of seeds 0, 1 ended without a word (exit code 1)", 1)
     for death, times_told in ((killed, 1), (crashed, 2)):
         with monkeypatch.context() as patch:
             patch.setattr("rlrepro.worker.guarded", lambda job, send, death=death: death)
+            patch.setattr("rlrepro.processes.Processes.run", functools.partialmethod(dead, death))  # a seed tried alone
             assert run(make(), 2) == ["ppo-CartPole-v1"]
         assert capsys.readouterr().out.count("the process of seeds 0, 1") == times_told
         assert not started(make())

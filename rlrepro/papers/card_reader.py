@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import datetime
 import decimal
@@ -74,7 +75,7 @@ def read_card(file: Path) -> tuple[Card | None, list[Fault]]:
     """The card in a file, or its faults in the order of their lines."""
     shown = str(file)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise Problem(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -324,7 +325,7 @@ def _checked(
     """The implementation, where every hyperparameter of its agent is there, known and valid."""
     from rlrepro.flags import train_parser
     from rlrepro.plugins import find_agent
-    from rlrepro.settings import fault_of
+    from rlrepro.settings import value_of
 
     try:
         source = find_agent(reader.whole(agent))
@@ -334,18 +335,22 @@ def _checked(
         reader.fault((*path, "agent"), str(problem))
         return None
     fields = {field.name: field for field in dataclasses.fields(config_class)}
+    read = dict(values)
     for key, value in values.items():
         place = places.get(key, path)
         if key not in fields and key not in RUN_SETTINGS:
             reader.fault(place, f"{agent} has no hyperparameter {key!r}{nearest(key, [*fields, *RUN_SETTINGS])}")
-        elif (why := fault_of(parser, key, value.value, is_run_setting=key in RUN_SETTINGS)) is not None:
-            reader.fault(place, why)
+            continue
+        try:
+            read[key] = dataclasses.replace(value, value=value_of(parser, key, value.value, key in RUN_SETTINGS))
+        except argparse.ArgumentTypeError as error:
+            reader.fault(place, str(error))
     off = {
         key: Value(field.default, _OFF)
         for key, field in fields.items()
         if (switch := field.metadata.get("addition")) and (switch is True or not _is_on(values, str(switch)))
     }
-    values = {**off, **values}
+    values = {**off, **read}
     missing = [key for key in (*_REQUIRED_RUN_SETTINGS, *fields) if key not in values]
     if missing:
         listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
@@ -612,8 +617,12 @@ def _environments(table: Table, environments: dict[str, Environment]) -> tuple[s
         table.fault("environment", "is there beside `environments`: one of the two")
     one = table.text("environment", "an environment of the card, or an id", None)
     names = (one,) if one else table.texts("environments", "a list of environments")
-    if not names and not {"environment", "environments"} & set(table.values):
-        table.fault("environment", "is missing: an environment of the card, or an id")
+    if not names:
+        given = next((field for field in ("environments", "environment") if field in table.values), None)
+        if given is None:
+            table.fault("environment", "is missing: an environment of the card, or an id")
+        elif table.values[given] in ("", []):  # of anything else there is a fault already
+            table.fault(given, "names none: an environment of the card, or an id")
     for name in names:
         if name not in environments:
             try:

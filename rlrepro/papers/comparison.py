@@ -194,6 +194,9 @@ def _panel(
 
 
 def _default(members: Sequence[tuple[str, Group]]) -> Protocol | None:
+    """By what all can be scored that have returns at all; what functions measured has none."""
+    scored = [one for one in members if one[1].has("training") or one[1].has("evaluation")]
+    members = scored or members
     if all(group.has("training") for _, group in members):
         return Protocol("training", last=LAST_EPISODES)
     if all(group.has("evaluation") for _, group in members):
@@ -241,6 +244,10 @@ def _differences(members: Sequence[tuple[str, Group]], protocol: Protocol) -> li
         told = ", ".join(f"{label} {count:,}" for label, count in steps.items())
         reached = min(h.steps for _, group in members for h in group.histories if not h.stopped)  # by every whole seed
         notes.append(f"They ran for different numbers of env steps ({told}): --to-step {reached} helps.")
+    made = {label: _made(group) for label, group in members if group.settings}
+    if len(set(made.values())) > 1:
+        told = ", ".join(f"{label} {text}" for label, text in made.items())
+        notes.append(f"They were not on the same environment, and differ by that too: {told}.")
     how = {label: group.evaluation for label, group in members if group.evaluation}
     if protocol.returns == "evaluation" and len(set(how.values())) > 1:
         notes.append(f"Their evaluations differ: {'; '.join(f'{label} {text}' for label, text in how.items())}.")
@@ -248,6 +255,15 @@ def _differences(members: Sequence[tuple[str, Group]], protocol: Protocol) -> li
     if running and len(running) < len(members):
         notes.append(f"Of {', '.join(running)}, the last running mean that was logged stands for its episodes.")
     return notes
+
+
+def _made(group: Group) -> str:
+    """How a group's environment was made, beside its id."""
+    ways = {}
+    for one in group.settings:
+        kwargs = ", ".join(f"{name} = {value!r}" for name, value in sorted(one.env_kwargs.items()))
+        ways[" ".join(filter(None, [f"with {kwargs}" * bool(kwargs), *(f"in {name}" for name in one.wrappers)]))] = None
+    return " or ".join(way or "as it is" for way in ways)
 
 
 def _side(label: str, group: Group, protocol: Protocol, threshold: float | None) -> Side:

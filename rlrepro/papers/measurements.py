@@ -69,7 +69,7 @@ def call(source: MeasurementSource, arguments: Mapping[str, Any], seeds: Sequenc
         given = source.function(**own, **arguments)
     except Problem:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Problem(f"{source.name} raised {one_line(error)}") from error
     try:
         values = np.asarray(given, np.float64)

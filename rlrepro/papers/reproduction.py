@@ -10,11 +10,14 @@ reproductions/NAME/
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +94,8 @@ def _main(arguments: Sequence[str]) -> int:
     failed = reproduction.run(units, seeds)
     from rlrepro.papers.report import write_report
 
-    write_report(folder, show=True)
+    if (folder / "results" / "results.json").exists():
+        write_report(folder, show=True)
     if failed:
         raise _Unfinished(
             f"{len(failed)} of {len(units)} units did not finish ({', '.join(failed)}); the same command tries again"
@@ -149,7 +153,7 @@ class Reproduction:
             console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
             parts: Iterator[tuple[UnitResults | None, list[str]]]
             if isinstance(settings, Settings):
-                parts = iter([self._train(unit, settings, results.units.get(unit.name))])
+                parts = iter([self._trained(unit, settings, results.units.get(unit.name), len(plans) > 1)])
             else:
                 parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
             for done, problems in parts:  # each is kept before the next begins
@@ -172,7 +176,11 @@ class Reproduction:
                 raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
 
     def _bring_card(self) -> bool:
-        """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code."""
+        """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code.
+
+        `Problem` where something else would be written over.
+        """
+        self._check_nothing_else_lies_here()
         named = self.card.code(self.card.named).items()
         code = {file: data for file, data in named if file.endswith(".py") and own_code.is_inside(file)}
         for file, data in code.items():
@@ -181,6 +189,15 @@ class Reproduction:
         write_whole(self.folder / "card.toml", self.card.text.encode())
         self.card = dataclasses.replace(self.card, file=self.folder / "card.toml")
         return bool(code)
+
+    def _check_nothing_else_lies_here(self) -> None:
+        there = self.folder / "card.toml"
+        is_ours = any((self.folder / name).is_dir() for name in ("results", "runs"))
+        if there.exists() and not is_ours and there.read_bytes() != self.card.text.encode():
+            raise Problem(f"{there} is another card, which would be written over: choose another --into")
+        title, authors = _paper(there) if is_ours else ("", "")
+        if title and title != self.card.paper.title and authors != self.card.paper.authors:  # not an edit of either
+            raise Problem(f"{self.folder} holds the reproduction of {title!r}: choose another --into")
 
     def _about(self, run: Path) -> dict[str, Any]:
         """What its run.json says, with the code in this folder named from here."""
@@ -207,6 +224,17 @@ class Reproduction:
             )
         return results
 
+    def _trained(
+        self, unit: Unit, settings: Settings, have: UnitResults | None, among_others: bool
+    ) -> tuple[UnitResults | None, list[str]]:
+        """`_train`. What cannot be trained stops no other unit."""
+        try:
+            return self._train(unit, settings, have)
+        except Problem as problem:
+            if problem.exit_status != Problem.exit_status or not among_others:
+                raise
+            return None, [str(problem)]
+
     def _train(self, unit: Unit, settings: Settings, have: UnitResults | None) -> tuple[UnitResults, list[str]]:
         """Resume what was begun, train what is lacking, and gather all."""
         runs, problems = self.folder / "runs" / unit.name, []
@@ -218,21 +246,30 @@ class Reproduction:
             if folder.read_json("run.json").get("status") == "finished":
                 continue
             if found.named_code != settings.named_code:
-                raise Problem(f"{path} was begun elsewhere, as {found.agent}, and cannot go on here: move it away")
-            problems += self._attempt(path, lambda path=path: train.resume(path, brief=True), settings, found.seeds)
+                theirs = next((name for name in found.named_code if name not in settings.named_code), found.agent)
+                raise Problem(
+                    f"{path} was begun elsewhere, with {theirs}, and cannot go on here: move {self.folder} back to "
+                    f"where it was, or {path} away, and its seeds begin anew"
+                )
+            apart = folder.read_json("run.json").get("status") != "interrupted"  # it may have ended its process
+            go_on = functools.partial(train.resume, path, brief=True, apart=apart)
+            problems += self._attempt(path, go_on, settings, found.seeds)
         have = self._gather(runs, settings, have)
         lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
         if lacking:
             problems += self._begin(runs, settings, lacking)
         return self._gather(runs, settings, have), problems
 
-    def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int]) -> list[str]:
+    def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int], apart: bool = False) -> list[str]:
         processes = self.processes or settings.processes
         own = dataclasses.replace(settings, seeds=tuple(seeds), processes=min(processes, len(seeds)))
         request = Request(own, runs, "seeds-" + _label(seeds))
-        return self._attempt(
-            runs / str(request.name), lambda: train.begin(request, self.command, brief=True), own, seeds
-        )
+        begin = functools.partial(train.begin, request, self.command, brief=True, apart=apart)
+        return self._attempt(runs / str(request.name), begin, own, seeds)
+
+    def _alone(self, runs: Path, settings: Settings, seeds: Sequence[int]) -> list[str]:
+        """Each seed in a run and a process of its own: one may end the process that it runs in."""
+        return [line for seed in seeds for line in self._begin(runs, settings, [seed], apart=True)]
 
     def _attempt(self, path: Path, do: Any, settings: Settings, seeds: Sequence[int]) -> list[str]:
         """Train. Where several seeds fail together, those that are unfinished begin anew, each in a run of its own, so
@@ -252,11 +289,11 @@ class Reproduction:
             if problem.from_outside:
                 return [str(problem).split("; go on with")[0]]
             if not path.exists():  # its process died before it began
-                return [line for seed in seeds for line in self._begin(path.parent, settings, [seed])]
+                return self._alone(path.parent, settings, seeds)
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
             names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
             path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))
-            return [line for seed in unfinished for line in self._begin(path.parent, settings, [seed])]
+            return self._alone(path.parent, settings, unfinished)
 
     def _check_same(self, wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
         """`Problem` where runs that are there were made with other settings than the card now asks for."""
@@ -296,6 +333,14 @@ class Reproduction:
         return UnitResults(
             shared(settings, self.card.folder), tuple(abouts), tuple(histories[s] for s in sorted(histories))
         )
+
+
+def _paper(card: Path) -> tuple[str, str]:
+    """Title and authors of a card's paper, as far as they can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        paper = tomllib.loads(card.read_text(encoding="utf-8"))["paper"]
+        return str(paper["title"]), str(paper["authors"])
+    return "", ""
 
 
 def _finished(unit: UnitResults | None) -> set[int]:

@@ -245,9 +245,8 @@ def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
         return _Open(claim, claim.rule, was_run=False)
     values = unit.histories[0].measured
     if len(values) != len(claim.printed):
-        raise Problem(
-            f"claim {claim.id} is of {len(claim.printed)} numbers, but {claim.measurement} computed {len(values)}"
-        )
+        lack = f"{claim.measurement} computed {len(values)} numbers, and {len(claim.printed)} are printed"
+        return _Open(claim, claim.rule, lack=lack)
     if not np.isfinite(values).all():
         return _Open(claim, claim.rule, lack=f"{claim.measurement} computed {values[~np.isfinite(values)][0]}")
     test = stats.ComputedTest(tuple(values.tolist()), claim.printed, claim.margin, claim.rule)
