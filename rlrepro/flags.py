@@ -300,7 +300,9 @@ def _kwargs(text: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for part in _split(text):
         name, equals, value = part.partition("=")
-        if not equals or not name.strip().isidentifier() or name.strip() in values:
+        if equals and name.strip() in values:
+            raise argparse.ArgumentTypeError(f"{text!r} names {name.strip()} twice")
+        if not equals or not name.strip().isidentifier():
             raise argparse.ArgumentTypeError(f"{text!r} is not name=value,name=value, nor JSON")
         values[name.strip()] = _literal(value.strip())
     return values

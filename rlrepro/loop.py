@@ -216,6 +216,8 @@ def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
     if not isinstance(metrics, Mapping):
         raise Problem(f"the agent's update gives {type(metrics).__name__}, not metrics by tag (an empty dict for none)")
     for tag, value in metrics.items():
+        if not isinstance(tag, str) or not tag.isprintable() or set(tag) & set(',"'):  # it stands in rows of CSV
+            raise Problem(f"the agent's update gives a metric called {tag!r}: expected a text without commas or quotes")
         shape = list(getattr(value, "shape", ()))
         if shape != [num_seeds]:
             raise Problem(f"the agent's update gives the metric {tag!r} of shape {shape}, not [{num_seeds}]: [S]")

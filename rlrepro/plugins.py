@@ -126,6 +126,8 @@ class AgentSource:
                     f"agent {self.name!r}: its hyperparameter {name!r} is declared as {kind}, and its default is "
                     f"{field.default!r}"
                 )
+            if (why := _default_fault(field)) is not None:
+                raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} {why}")
         if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):
             raise Problem(f"agent {self.name!r}: its PRESETS are not a mapping of names to mappings of settings")
         known = {*fields, "source", *(flag[2:].replace("-", "_") for flag in flags)}
@@ -178,6 +180,19 @@ def variants(family: str) -> Mapping[str, type[Any]]:
 
 
 # --- environments
+
+
+def _default_fault(field: dataclasses.Field[Any]) -> str | None:
+    """Why a hyperparameter cannot have its default, or that its source is empty."""
+    about, values = field.metadata, field.default if isinstance(field.default, tuple) else (field.default,)
+    if about.get("source") == "":
+        return "has an empty source: a paper's table, code, or 'ours: why'"
+    low, high = about.get("low"), about.get("high")
+    if any((low is not None and value < low) or (high is not None and value > high) for value in values):
+        return f"has the default {field.default!r}, outside its own bounds ({low} to {high})"
+    if about.get("choices") and field.default not in about["choices"]:
+        return f"has the default {field.default!r}, which is none of its choices ({', '.join(about['choices'])})"
+    return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -168,6 +168,7 @@ def way_on(problem: str) -> list[str]:
         ("--wrapper TimeLimit(max_episode_steps=ten)", "write its arguments as Name(key=value, key='text')"),
         ("--wrapper mine.py", "which wrapper? write mine.py:Name"),
         ("--env-kwargs gravity", "'gravity' is not name=value"),
+        ("--env-kwargs g=1,g=2", "'g=1,g=2' names g twice"),
         ("--env-kwargs gravitation=1", "gravitation"),
         ("--num-envs 8 --total-timesteps 4", "less than one step"),
         ("--agent ppo --num-envs 3 --num-steps 5", "do not divide"),

@@ -326,6 +326,31 @@ def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path,
     assert "it raised SystemExit: 0, odd.py:" in " ".join(rules.out.split())
 
 
+@pytest.mark.parametrize(
+    ("default", "words"),
+    [
+        (
+            'hyper(7, "the action that it takes", "ours", low=0, high=1)',
+            "has the default 7, outside its own bounds (0 to 1)",
+        ),
+        ('hyper(0, "the action that it takes", "")', "has an empty source"),
+    ],
+)
+def test_a_hyperparameter_that_contradicts_itself_is_refused(
+    default: str, words: str, runs: Runs, tmp_path: Path
+) -> None:
+    source = AGENT.replace('hyper(0, "the action that it takes", "ours", low=0, high=1)', default)
+    assert source != AGENT
+    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
+    assert f"its hyperparameter 'choice' {words}" in problem
+
+
+def test_a_metric_whose_name_would_break_a_table_is_refused(runs: Runs, tmp_path: Path) -> None:
+    source = AGENT.replace('"losses/reward"', '"losses/a\\nb"')
+    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
+    assert "the agent's update gives a metric called 'losses/a\\nb': expected a text without commas" in problem
+
+
 @pytest.mark.parametrize("presets", ["[]", "{'*': []}"])
 def test_presets_that_are_no_tables_are_refused(presets: str, runs: Runs, tmp_path: Path) -> None:
     source = AGENT.replace('{"*": {"num_envs": 2, "source": "ours"}}', presets)
