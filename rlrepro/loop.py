@@ -194,7 +194,7 @@ class Patience:
         self._told = True
         self._warn(
             f"an episode of seed {seed} has not ended after {longest:,} env steps (evaluation); where the environment "
-            "has no time limit, --env-kwargs max_episode_steps=N gives it one"
+            "has no time limit, --env-kwargs max_episode_steps=N (or a card's kwargs) gives it one"
         )
 
 

@@ -315,3 +315,15 @@ def test_the_prediction_is_within_a_factor_of_two(peer: bool, tmp_path: Path) ->
     Console().print(f"predicted {cost.seconds:.1f} s and {cost.bytes:,.0f} B; took {truth:.1f} s and {size:,} B")
     assert truth / 2 < cost.seconds + cost.eval_seconds < truth * 2
     assert size / 2 < cost.bytes < size * 2
+
+
+def test_an_environment_that_may_never_end_is_said_before_its_probe(
+    card: Card, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units = units_of(card, card.claims, card.orders)
+    monkeypatch.setattr(plan, "probe_run", lambda settings: PROBE)
+    plan.plan_unit(card, units[0], (0,), 1.0)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(plan, "time_limit", lambda settings: None)
+    plan.plan_unit(card, units[0], (0,), 1.0)
+    assert f"note: {units[0].environment} states no time limit: its probe" in capsys.readouterr().out

@@ -388,6 +388,15 @@ def test_damaged_results_are_named(make: Make, harm: Callable[[Path], object], w
     harm(one.folder / "results")
     with pytest.raises(Problem, match=why):
         read_results(one.folder / "results")
+    if why == "run the card first":
+        return
+    with pytest.raises(Problem, match=r"results moved away, what .*/runs has is gathered again"):
+        run(make(), 1)
+    trained = started(one)
+    (one.folder / "results").rename(one.folder / "away")
+    assert run(make(), 1) == []
+    assert started(one) == trained
+    assert read_results(one.folder / "results").units["ppo-CartPole-v1"].seeds == (0,)
 
 
 def test_claims_that_are_run_later_find_their_unit_evaluated_for_them(make: Make, command: Command) -> None:

@@ -254,7 +254,14 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, proces
         settings = settings_of(card, unit, seeds, scale)
         at_a_time = min(processes or settings.processes, len(seeds))
         settings = dataclasses.replace(settings, processes=at_a_time)
-        return UnitPlan(unit, predict(settings, probe_run(settings), time_limit(settings)))
+        limit = time_limit(settings)
+        if limit is None:
+            print(
+                f"note: {unit.environment} states no time limit: its probe, and each evaluation, ends only if its "
+                "episodes do (kwargs = { max_episode_steps = N } gives it one)",
+                flush=True,
+            )
+        return UnitPlan(unit, predict(settings, probe_run(settings), limit))
     except Problem as problem:
         if problem.exit_status == Interrupted.exit_status:
             raise

@@ -217,7 +217,11 @@ class Reproduction:
         if not (self.folder / "results" / "results.json").exists():
             return Results(self.scale, {})
         settle(self.folder / "results")
-        results = read_results(self.folder / "results")
+        try:
+            results = read_results(self.folder / "results")
+        except Problem as problem:
+            again = f"; with {self.folder / 'results'} moved away, what {self.folder / 'runs'} has is gathered again"
+            raise Problem(f"{problem}{again if (self.folder / 'runs').is_dir() else ''}") from None
         if results.scale != self.scale:
             raise Problem(
                 f"{self.folder} holds runs at scale {results.scale:g}, not {self.scale:g}: choose another --into"
