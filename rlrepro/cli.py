@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -39,8 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     `rlrepro` finds modules of the working folder as `python -m` does, but none in place of an installed one.
     """
-    if arguments is None and not sys.flags.safe_path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    with contextlib.suppress(OSError):  # a folder that is gone
+        if arguments is None and not sys.flags.safe_path and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
     try:
         status = _main(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()

@@ -32,7 +32,7 @@ def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:
             rule = _broken_rule(env)
             if rule is None:
                 check_env(env, skip_render_check=True, skip_close_check=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             rule = one_line(error)
     if rule is not None:
         raise Problem(f"{name} breaks the Gymnasium contract: {rule}")
@@ -75,7 +75,7 @@ def _broken_by_wrapper(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | Non
             seen.append(obs)
         if not data_equivalence(seen[0], seen[1]):
             return "two of them that are reset with the same seed do not give the same observations"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"it raises {one_line(error)}{place_of(error)}"
     finally:
         for env in pair:

@@ -216,11 +216,16 @@ def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
     if not isinstance(metrics, Mapping):
         raise Problem(f"the agent's update gives {type(metrics).__name__}, not metrics by tag (an empty dict for none)")
     for tag, value in metrics.items():
-        if not isinstance(tag, str) or not tag.isprintable() or set(tag) & set(',"'):  # it stands in rows of CSV
-            raise Problem(f"the agent's update gives a metric called {tag!r}: expected a text without commas or quotes")
+        check_tag(tag)
         shape = list(getattr(value, "shape", ()))
         if shape != [num_seeds]:
             raise Problem(f"the agent's update gives the metric {tag!r} of shape {shape}, not [{num_seeds}]: [S]")
+
+
+def check_tag(tag: str) -> None:
+    """`Problem` where the name of a metric would break the rows of metrics.csv."""
+    if not isinstance(tag, str) or not tag.isprintable() or set(tag) & set(',"'):
+        raise Problem(f"the agent gives a metric called {tag!r}: expected a text without commas or quotes")
 
 
 def took_no_part(metrics: Mapping[str, np.ndarray], num_seeds: int) -> np.ndarray:

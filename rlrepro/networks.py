@@ -88,6 +88,7 @@ def initialisers(kind: str, activation: str, num_hidden: int, head_gain: float =
     if kind == "xavier":
         gain = math.sqrt(2) if activation == "relu" else 5 / 3  # torch.nn.init.calculate_gain
         return [*[xavier_uniform(gain)] * num_hidden, xavier_uniform(1.0)]
+    assert kind == "orthogonal", kind
     return [*[orthogonal(math.sqrt(2))] * num_hidden, orthogonal(head_gain)]
 
 
@@ -499,7 +500,11 @@ def num_features(space: gymnasium.Space[Any]) -> int:
 
 def flattened(space: gymnasium.Space[Any]) -> str:
     """A hint, where Gymnasium can make a Box of this observation space."""
-    return " (--wrapper FlattenObservation makes a Box of it)" if space.is_np_flattenable else ""
+    try:
+        can = space.is_np_flattenable
+    except NotImplementedError:  # a space of somebody's own
+        can = False
+    return " (--wrapper FlattenObservation makes a Box of it)" if can else ""
 
 
 def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:

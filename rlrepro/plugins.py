@@ -140,6 +140,21 @@ class AgentSource:
                     )
 
 
+def _default_fault(field: dataclasses.Field[Any]) -> str | None:
+    """Why a hyperparameter cannot have its default, or that its source is empty."""
+    about, values = field.metadata, field.default if isinstance(field.default, tuple) else (field.default,)
+    low, high, choices = about.get("low"), about.get("high"), about.get("choices")
+    if about.get("source") == "":
+        return "has an empty source: a paper's table, code, or 'ours: why'"
+    if (low, high) != (None, None) and any(isinstance(value, str) for value in values):
+        return f"has bounds, and the default {field.default!r}, which is no number"
+    if any((low is not None and value < low) or (high is not None and value > high) for value in values):
+        return f"has the default {field.default!r}, outside its own bounds ({low} to {high})"
+    if choices and field.default not in choices:
+        return f"has the default {field.default!r}, which is none of its choices ({', '.join(map(str, choices))})"
+    return None
+
+
 def find_agent(name: str) -> AgentSource:
     """An agent by the name of an entry point, as `family:variant`, `package.module:Class`, or `file.py:Class`."""
     points, families = installed("agents"), installed("agent_families")
@@ -182,19 +197,6 @@ def variants(family: str) -> Mapping[str, type[Any]]:
 # --- environments
 
 
-def _default_fault(field: dataclasses.Field[Any]) -> str | None:
-    """Why a hyperparameter cannot have its default, or that its source is empty."""
-    about, values = field.metadata, field.default if isinstance(field.default, tuple) else (field.default,)
-    if about.get("source") == "":
-        return "has an empty source: a paper's table, code, or 'ours: why'"
-    low, high = about.get("low"), about.get("high")
-    if any((low is not None and value < low) or (high is not None and value > high) for value in values):
-        return f"has the default {field.default!r}, outside its own bounds ({low} to {high})"
-    if about.get("choices") and field.default not in about["choices"]:
-        return f"has the default {field.default!r}, which is none of its choices ({', '.join(about['choices'])})"
-    return None
-
-
 @dataclasses.dataclass(frozen=True)
 class EnvSource:
     """An environment that can be made: a Gymnasium id or a class, its arguments and its wrappers."""
@@ -214,13 +216,13 @@ class EnvSource:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", r"(?s).*is out of date", DeprecationWarning)
                 env = self.factory(**kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Problem(_why_not_made(self.name, error)) from error
         _check_made(env, self.name)
         for wrapper in self.wrappers:
             try:
                 env = wrapper(env)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
             _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
         if type(getattr(env, "observation_space", None)).__name__ == "Tuple":

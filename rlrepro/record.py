@@ -186,9 +186,11 @@ class RunFolder:
     def changed_code(self, settings: Settings) -> list[str]:
         """Which of the code that the run names is not what it was when the run began. `Problem` where one is gone."""
         then = self.read_json("run.json").get("code", {})
-        for name, copy in own_code.copies(then).items():
-            if name.endswith(".py") and not Path(name).is_file():
-                raise Problem(f"{name} is gone since {self} began: put it back (a copy is {self.path / 'code' / copy})")
+        copies = own_code.copies(then)
+        for file in filter(None, map(own_code.file_of, settings.named_code)):
+            if file in copies and not Path(file).is_file():
+                copy = self.path / "code" / copies[file]
+                raise Problem(f"{file} is gone since {self} began: put it back (a copy is {copy})")
         now = own_code.hashes(own_code.sources(settings.named_code))
         return own_code.changed(then, now)
 

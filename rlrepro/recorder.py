@@ -366,8 +366,8 @@ class Recorder(Journal):
 
     def _tell_who_learnt_nothing(self) -> None:
         """A warning of seeds whose policy is the one they began with, where there was anything to learn."""
-        same = [seed for seed, updated in zip(self.job.seeds, self._updated, strict=True) if not updated]
-        seeds = [str(seed) for seed in same if seed not in self._diverged]
+        same = {seed for seed, updated in zip(self.job.seeds, self._updated, strict=True) if not updated}
+        seeds = [str(seed) for seed in sorted(same - self._not_finite())] if same else []
         if seeds and self.policy.get_policy():
             whose = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
             wait = self.settings.hyperparameters.get("learning_starts")

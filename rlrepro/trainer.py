@@ -101,6 +101,8 @@ class RecordedTraining:
 
     def tell(self, metrics: Mapping[str, float]) -> None:
         for tag, value in metrics.items():
+            if tag not in self.told:
+                loop.check_tag(tag)
             self.told[tag] = float(value)
 
     def note(self, text: str) -> None:

@@ -379,6 +379,37 @@ def test_spaces_that_an_agent_cannot_serve_are_named_and_no_run_is_left(case: st
     assert runs.left() == []
 
 
+class Own(gym.Space[Any]):
+    """A space that is none of Gymnasium's."""
+
+    def __init__(self) -> None:
+        super().__init__((2,), np.float32)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:
+        return np.zeros(2, np.float32)
+
+    def contains(self, x: Any) -> bool:
+        return True
+
+
+def test_a_space_of_somebody_s_own_is_named(runs: Runs) -> None:
+    gym.register("Spaces-v0", lambda: Spaces(Own(), gym.spaces.Discrete(2)), max_episode_steps=5)
+    try:
+        problem = runs.begin("r", "--env", "Spaces-v0", "--agent", "ppo", "--seed", "0", "--no-check-env").problem
+    finally:
+        del gym.registry["Spaces-v0"]
+    assert problem == "ppo cannot serve Spaces-v0: it takes Box or Discrete observations, not Own"
+
+
+@pytest.mark.parametrize("where", ["step", "__init__"])
+def test_an_environment_that_calls_exit_is_told(where: str, runs: Runs, tmp_path: Path) -> None:
+    source = "from gymnasium.envs.classic_control import CartPoleEnv\nclass Exits(CartPoleEnv):\n"
+    (tmp_path / "exits.py").write_text(f"{source}    def {where}(self, *a, **k):\n        raise SystemExit(0)\n")
+    problem = runs.begin("r", "--env", f"{tmp_path / 'exits.py'}:Exits", "--agent", "random", "--seed", "0").problem
+    assert "SystemExit" in problem
+    assert runs.left() == []
+
+
 @pytest.mark.parametrize("agent", ["ppo", "a2c", "trpo", "reinforce"])
 def test_a_box_of_whole_numbers_is_none_of_floats(agent: str, runs: Runs) -> None:
     gym.register("Spaces-v0", lambda: Spaces(PLAIN, gym.spaces.Box(0, 3, (2,), np.int64)), max_episode_steps=5)

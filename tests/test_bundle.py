@@ -141,7 +141,7 @@ def test_the_same_files_give_the_same_bytes(reproduction: Path, packed: Path, tm
 def test_what_is_no_bundle_is_not_written_over(reproduction: Path, packed: Path, tmp_path: Path) -> None:
     file = tmp_path / "precious.toml"
     file.write_text("mine = true\n")
-    with pytest.raises(Problem, match=r"precious\.toml: it is no bundle, and would be written over"):
+    with pytest.raises(Problem, match=r"precious\.toml is no bundle, and would be written over"):
         bundle.pack(reproduction, file)
     assert file.read_text() == "mine = true\n"
     file.write_bytes(packed.read_bytes())

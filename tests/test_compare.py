@@ -278,12 +278,21 @@ def test_environments_that_were_made_in_other_ways_are_said(runs: Runs, command:
     short = ("--agent", "random", "--env", "Pendulum-v1", "--total-timesteps", "800", "--seeds", "2")
     runs.finish("a", *short)
     runs.finish("b", *short, "--env-kwargs", "g=5.0")
-    runs.finish("c", *short, "--wrapper", "ScaleReward(scale=0.1)", "--wrapper", "TimeFraction")
+    runs.finish(
+        "c",
+        *short,
+        "--wrapper",
+        "ScaleReward(scale=0.1)",
+        "--wrapper",
+        "DelayedReward(every=5)",
+        "--wrapper",
+        "TimeFraction",
+    )
     folders = [runs.folder / name for name in "abc"]
     said = command("compare", *folders, "--labels", *"abc", "--last", "1").out
     assert (
         "note: They were not on the same environment, and differ by that too: a as it is, b with g = 5.0, "
-        "c in ScaleReward(scale=0.1) in TimeFraction." in said
+        "c in DelayedReward(every=5) in TimeFraction." in said
     )
     assert "differ by that" not in command("compare", *folders[:1], "--last", "1").out
 

@@ -283,6 +283,9 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
     assert told.status == 0
     assert f"warning: {agent} was changed since {run} was trained with it" in told.err
     agent.unlink()
+    (run / "run.json").write_text(
+        (run / "run.json").read_text().replace('"code": {', '"code": {"/gone/helper.py": "x",')
+    )
     gone = command("evaluate", run, "--episodes", "2").problem
     assert gone == f"{agent} is gone since {run} began: put it back (a copy is {run}/code/mine.py)"
 

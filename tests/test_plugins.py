@@ -334,6 +334,10 @@ def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path,
             "has the default 7, outside its own bounds (0 to 1)",
         ),
         ('hyper(0, "the action that it takes", "")', "has an empty source"),
+        (
+            'hyper(0, "the action that it takes", "ours", choices=(1, 2))',
+            "has the default 0, which is none of its choices",
+        ),
     ],
 )
 def test_a_hyperparameter_that_contradicts_itself_is_refused(
@@ -348,7 +352,7 @@ def test_a_hyperparameter_that_contradicts_itself_is_refused(
 def test_a_metric_whose_name_would_break_a_table_is_refused(runs: Runs, tmp_path: Path) -> None:
     source = AGENT.replace('"losses/reward"', '"losses/a\\nb"')
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
-    assert "the agent's update gives a metric called 'losses/a\\nb': expected a text without commas" in problem
+    assert "the agent gives a metric called 'losses/a\\nb': expected a text without commas" in problem
 
 
 @pytest.mark.parametrize("presets", ["[]", "{'*': []}"])

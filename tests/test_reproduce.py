@@ -293,7 +293,7 @@ def test_an_environment_that_ends_its_process_costs_no_other_unit(make: Make, tm
     (tmp_path / "dies.py").write_text(DYING)
     dies = f'\n[environment.dies]\npaper = "CartPole-v1"\nrun = "{tmp_path / "dies.py"}:Dies"\ndiffers = "it dies"\n'
     first = CARD.replace('environment = "CartPole-v1"', 'environment = "dies"', 1)
-    one = make(first.replace('environment = "CartPole-v1"', 'environment = "CartPole-v1"') + dies)
+    one = make(first + dies)
     one.processes = 2
     assert run(one, 2) == ["ppo-dies"]
     units = read_results(one.folder / "results").units
@@ -303,6 +303,9 @@ def test_an_environment_that_ends_its_process_costs_no_other_unit(make: Make, tm
     one = make(first + dies)
     one.processes = 1  # where the same command goes on, it is apart from what would end it
     assert run(one, 2) == ["ppo-dies"]
+    for path in (one.folder / "runs" / "ppo-dies").glob("seeds-*"):  # as where Ctrl-C came before they were tried alone
+        shutil.rmtree(path)
+    assert run(one, 2, "early") == ["ppo-dies"]
 
 
 GHOST = """
@@ -338,13 +341,28 @@ def test_a_unit_that_cannot_be_trained_stops_no_other(
         run(one, 2, "early")
 
 
+def test_a_card_may_be_mended_and_lie_where_it_is_reproduced(make: Make, tmp_path: Path) -> None:
+    """A first failure leaves no runs; editors write marks and line ends of their own."""
+    broken = (
+        CARD + '\n[environment.CartPole-v1]\npaper = "CartPole-v1"\nwrappers = ["TimeLimit(max_episode_steps=-3)"]\n'
+    )
+    with pytest.raises(Problem):
+        run(make(broken), 1)
+    assert run(make(), 1) == []
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "card.toml").write_bytes(b"\xef\xbb\xbf" + whole(CARD).replace("\n", "\r\n").encode())
+    card = load_card(str(own / "card.toml"))
+    assert run(Reproduction(own, card, 1.0, ["x"], 1), 1) == []
+
+
 def test_nothing_else_is_written_over(make: Make, tmp_path: Path) -> None:
     one = make()
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "card.toml").write_text("mine = true\n")
     other = make(into="mine")
-    with pytest.raises(Problem, match=r"mine/card\.toml is another card, which would be written over: choose another"):
+    with pytest.raises(Problem, match=r"mine/card\.toml is another, and would be written over: choose another"):
         run(other, 1)
     assert (mine / "card.toml").read_text() == "mine = true\n"
     assert run(one, 1) == []
@@ -454,7 +472,7 @@ def test_ctrl_c_before_a_unit_began_stops_the_command(
     for extra in ((), ("--plan",)):
         with monkeypatch.context() as patch:
             patch.setattr("rlrepro.worker.guarded", lambda job, send: stop)
-            patch.setattr("rlrepro.papers.plan.time_limit", lambda _: pytest.fail("it went on"))
+            patch.setattr("rlrepro.papers.plan.predict", lambda *_: pytest.fail("it went on"))
             ended = command("reproduce", str(one.card.file), "--into", one.folder, "--seeds", "1", *extra)
         assert ended.status == 130
         assert "interrupted before training began" in ended.problem

@@ -54,12 +54,16 @@ def comparable(row: Published, settings: Settings) -> Comparability:
     return Comparability(row, protocol, tuple(reasons), tuple(caveats))
 
 
+def telling_wrappers(settings: Settings) -> list[str]:
+    """The wrappers of a run but for those that leave its returns as they are."""
+    return [name for name in settings.wrappers if name.partition("(")[0] not in ("FlattenObservation", "ScaleReward")]
+
+
 def _compare_envs(row: Published, settings: Settings, reasons: list[str], caveats: list[str]) -> None:
     env = settings.env
     if settings.env_kwargs:
         reasons.append(f"this run's environment was made with {', '.join(settings.env_kwargs)}")
-    alike = ("FlattenObservation", "ScaleReward")  # their returns are the environment's own
-    wrappers = [name for name in settings.wrappers if name.partition("(")[0] not in alike]
+    wrappers = telling_wrappers(settings)
     if wrappers:
         reasons.append(f"this run's environment is wrapped in {', '.join(wrappers)}")
     if env == row.env:

@@ -96,7 +96,7 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     files[_MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
     into = into or Path(name + SUFFIX)
     if into.is_file() and not zipfile.is_zipfile(into):
-        raise Problem(f"--into {into}: it is no bundle, and would be written over")
+        raise Problem(f"{into} is no bundle, and would be written over: choose another --into")
     write_whole(into, _zip(files))
     return into
 

@@ -6,13 +6,15 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rlrepro import own_code
 from rlrepro.errors import Problem
 from rlrepro.papers import aggregates, stats
-from rlrepro.papers.beside_book import barred, comparable
+from rlrepro.papers.beside_book import barred, comparable, telling_wrappers
 from rlrepro.papers.importers import SAME_LENGTH, Group, apart
 from rlrepro.papers.protocol import Protocol, Score
 from rlrepro.papers.published import load_book, unversioned
@@ -261,9 +263,18 @@ def _made(group: Group) -> str:
     """How a group's environment was made, beside its id."""
     ways = {}
     for one in group.settings:
-        kwargs = ", ".join(f"{name} = {value!r}" for name, value in sorted(one.env_kwargs.items()))
-        ways[" ".join(filter(None, [f"with {kwargs}" * bool(kwargs), *(f"in {name}" for name in one.wrappers)]))] = None
+        parts = [f"in {_short(wrapper)}" for wrapper in telling_wrappers(one)]
+        if one.env_kwargs:
+            kwargs = ", ".join(f"{name} = {value!r}" for name, value in sorted(one.env_kwargs.items()))
+            parts.insert(0, f"with {kwargs}")
+        ways[" ".join(parts)] = None
     return " or ".join(way or "as it is" for way in ways)
+
+
+def _short(wrapper: str) -> str:
+    """A wrapper without the folder of its file, which may have been moved."""
+    file = own_code.file_of(wrapper)
+    return wrapper if file is None else f"{Path(file).name}{wrapper[len(file) :]}"
 
 
 def _side(label: str, group: Group, protocol: Protocol, threshold: float | None) -> Side:

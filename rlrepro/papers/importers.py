@@ -188,8 +188,10 @@ def _read(path: Path, files: Sequence[Path], kind: str | None, columns: Mapping[
 def _run_around(path: Path) -> Path | None:
     """The run folder among whose seeds a path lies."""
     whole = Path(os.path.abspath(path))
-    above = [*(parent for parent in whole.parents if parent.name == "seeds"), *[whole] * (whole.name == "seeds")]
-    return next((seeds.parent for seeds in above if (seeds.parent / "settings.json").is_file()), None)
+    for place in (whole, *whole.parents):
+        if place.name == "seeds" and (place.parent / "settings.json").is_file():
+            return place.parent
+    return None
 
 
 def _expected() -> str:

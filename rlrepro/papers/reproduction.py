@@ -107,6 +107,10 @@ class _Unfinished(Problem):
     exit_status = 1
 
 
+class _NeverBegan(Problem):
+    """The card asks for what cannot be."""
+
+
 @dataclasses.dataclass
 class Reproduction:
     """A folder in which a card is reproduced."""
@@ -125,6 +129,7 @@ class Reproduction:
         from rich.console import Console
 
         console = Console()
+        self._check_nothing_else_lies_here()
         make_folder(self.folder)
         lock = RunFolder(self.folder)
         lock.lock(patience=0.0)
@@ -176,13 +181,8 @@ class Reproduction:
                 raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
 
     def _bring_card(self) -> bool:
-        """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code.
-
-        `Problem` where something else would be written over.
-        """
-        self._check_nothing_else_lies_here()
-        named = self.card.code(self.card.named).items()
-        code = {file: data for file, data in named if file.endswith(".py") and own_code.is_inside(file)}
+        """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code."""
+        code = self._code_beside()
         for file, data in code.items():
             make_folder((self.folder / file).parent)
             write_whole(self.folder / file, data)
@@ -190,14 +190,26 @@ class Reproduction:
         self.card = dataclasses.replace(self.card, file=self.folder / "card.toml")
         return bool(code)
 
+    def _code_beside(self) -> dict[str, bytes]:
+        """The files of code that lie beside the card, and are copied with it."""
+        named = self.card.code(self.card.named).items()
+        return {file: data for file, data in named if file.endswith(".py") and own_code.is_inside(file)}
+
     def _check_nothing_else_lies_here(self) -> None:
+        """`Problem` where the card, or its code, would be written over what no reproduction put here."""
         there = self.folder / "card.toml"
-        is_ours = any((self.folder / name).is_dir() for name in ("results", "runs"))
-        if there.exists() and not is_ours and there.read_bytes() != self.card.text.encode():
-            raise Problem(f"{there} is another card, which would be written over: choose another --into")
-        title, authors = _paper(there) if is_ours else ("", "")
-        if title and title != self.card.paper.title and authors != self.card.paper.authors:  # not an edit of either
-            raise Problem(f"{self.folder} holds the reproduction of {title!r}: choose another --into")
+        with contextlib.suppress(OSError):
+            if self.card.file is not None and os.path.samefile(self.card.file, there):
+                return
+        if (self.folder / ".lock").exists() or (self.folder / "results" / "results.json").exists():
+            title, authors = _paper(there)
+            if title and title != self.card.paper.title and authors != self.card.paper.authors:  # not an edit of either
+                raise Problem(f"{self.folder} holds the reproduction of {title!r}: choose another --into")
+            return
+        files = {"card.toml": self.card.text.encode(), **self._code_beside()}
+        for file, data in files.items():
+            if (self.folder / file).exists() and (self.folder / file).read_bytes() != data:
+                raise Problem(f"{self.folder / file} is another, and would be written over: choose another --into")
 
     def _about(self, run: Path) -> dict[str, Any]:
         """What its run.json says, with the code in this folder named from here."""
@@ -230,18 +242,19 @@ class Reproduction:
 
     def _trained(
         self, unit: Unit, settings: Settings, have: UnitResults | None, among_others: bool
-    ) -> tuple[UnitResults | None, list[str]]:
+    ) -> tuple[UnitResults, list[str]]:
         """`_train`. What cannot be trained stops no other unit."""
         try:
             return self._train(unit, settings, have)
-        except Problem as problem:
-            if problem.exit_status != Problem.exit_status or not among_others:
+        except _NeverBegan as problem:
+            if not among_others:
                 raise
-            return None, [str(problem)]
+            return self._gather(self.folder / "runs" / unit.name, settings, have), [str(problem)]
 
     def _train(self, unit: Unit, settings: Settings, have: UnitResults | None) -> tuple[UnitResults, list[str]]:
         """Resume what was begun, train what is lacking, and gather all."""
         runs, problems = self.folder / "runs" / unit.name, []
+        failed = {seed for path in runs.glob("failed-*") for seed in RunFolder.open(path)[1].seeds}
         for path in sorted(p for p in runs.glob("seeds-*") if p.is_dir()):
             folder, found = RunFolder.open(path)
             if set(found.seeds) <= _finished(have):
@@ -255,13 +268,14 @@ class Reproduction:
                     f"{path} was begun elsewhere, with {theirs}, and cannot go on here: move {self.folder} back to "
                     f"where it was, or {path} away, and its seeds begin anew"
                 )
-            apart = folder.read_json("run.json").get("status") != "interrupted"  # it may have ended its process
+            apart = folder.read_json("run.json").get("status") != "interrupted" or not failed.isdisjoint(found.seeds)
             go_on = functools.partial(train.resume, path, brief=True, apart=apart)
             problems += self._attempt(path, go_on, settings, found.seeds)
         have = self._gather(runs, settings, have)
         lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
-        if lacking:
-            problems += self._begin(runs, settings, lacking)
+        problems += self._alone(runs, settings, [seed for seed in lacking if seed in failed])
+        if fresh := [seed for seed in lacking if seed not in failed]:
+            problems += self._begin(runs, settings, fresh)
         return self._gather(runs, settings, have), problems
 
     def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int], apart: bool = False) -> list[str]:
@@ -287,7 +301,7 @@ class Reproduction:
                 again = f"{str(problem).split(';')[0]}; go on with: {shlex.join(self.command)}"
                 raise Interrupted(again) from problem
             if problem.exit_status == Problem.exit_status:
-                raise  # never began: the card asks for what cannot be
+                raise _NeverBegan(str(problem)) from problem
             if len(seeds) == 1:
                 return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
             if problem.from_outside:
