@@ -261,7 +261,7 @@ def _differences(members: Sequence[tuple[str, Group]], protocol: Protocol) -> li
 
 def _made(group: Group) -> str:
     """How a group's environment was made, beside its id."""
-    ways = {}
+    ways: dict[str, None] = {}
     for one in group.settings:
         parts = [f"in {_short(wrapper)}" for wrapper in telling_wrappers(one)]
         if one.env_kwargs:
