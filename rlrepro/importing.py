@@ -73,7 +73,7 @@ def check_module(name: str, what: str, others: Collection[str] = ()) -> None:
         except (ImportError, ValueError):
             found = None
         if found is None:
-            hint = nearest(name, [*others, *sys.modules], cutoff=0.75)
+            hint = nearest(name, others) or nearest(name, sys.modules, cutoff=0.75)
             raise Problem(f"{what}: there is no module {name!r} to import{hint}")
         if part != name:
             import_plugin(part, None, what)  # or the next find_spec would, and raise what that raises

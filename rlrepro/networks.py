@@ -499,12 +499,14 @@ def num_features(space: gymnasium.Space[Any]) -> int:
 
 
 def flattened(space: gymnasium.Space[Any]) -> str:
-    """A hint, where Gymnasium can make a Box of this observation space."""
+    """By what an observation space becomes a Box: Gymnasium's own wrapper, where it can."""
     try:
         can = space.is_np_flattenable
     except NotImplementedError:  # a space of somebody's own
         can = False
-    return " (--wrapper FlattenObservation makes a Box of it)" if can else ""
+    if can:
+        return " (--wrapper FlattenObservation makes a Box of it)"
+    return " (a --wrapper can make a Box of it: rlrepro list wrappers, or your own)"
 
 
 def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
