@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> int:
     if asked.capture_video:
         check_film(find_env(settings.env, settings.env_kwargs, settings.wrappers))
     returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt)
-    _show(settings, returns, lengths, asked.stochastic)
     kind = "stochastic" if asked.stochastic else "deterministic"
+    _show(settings, returns, lengths, kind)
     file = folder.path / f"evaluation-{kind}-{asked.episodes}-{asked.salt}.json"
     folder.write_json(
         file.name,
@@ -112,11 +112,10 @@ def film_run(folder: RunFolder, settings: Settings, deterministic: bool) -> None
             close_quietly(batch)
 
 
-def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, stochastic: bool) -> None:
+def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    kind = "stochastic" if stochastic else "deterministic"
     table = Table(title=f"{settings.agent} on {settings.env}: {returns.shape[1]} fresh episodes a seed, {kind}")
     for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
         table.add_column(column, justify="right")

@@ -186,19 +186,21 @@ class RunFolder:
     def changed_code(self, settings: Settings) -> list[str]:
         """Which of the code that the run names is not what it was when the run began. `Problem` where one is gone."""
         then = self.read_json("run.json").get("code", {})
-        copies = own_code.copies(then)
         for file in filter(None, map(own_code.file_of, settings.named_code)):
-            if file in copies and not Path(file).is_file():
-                copy = self.path / "code" / copies[file]
-                raise Problem(f"{file} is gone since {self} began: put it back (a copy is {copy})")
+            if file in then and not Path(file).is_file():
+                raise Problem(f"{file} is gone since {self} began: put it back (a copy is {self._copy_of(file)})")
         now = own_code.hashes(own_code.sources(settings.named_code))
         return own_code.changed(then, now)
 
     def check_code(self, settings: Settings) -> None:
         """`Problem` where code of a person's own has changed since the run began: it would be two runs in one."""
         for name in self.changed_code(settings):
-            copy = self.path / "code" / own_code.copies(self.read_json("run.json")["code"])[name]
+            copy = self._copy_of(name)
             raise Problem(f"{name} was changed since {self} began: put it back (a copy is {copy}), or begin a new run")
+
+    def _copy_of(self, name: str) -> Path:
+        """Where `keep_code` laid the copy of code that run.json names."""
+        return self.path / "code" / own_code.copies(self.read_json("run.json")["code"])[name]
 
     def unlock(self) -> None:
         """The inverse of `lock`."""
