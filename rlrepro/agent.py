@@ -63,6 +63,19 @@ class Memory(Protocol):
         """The inverse of `get_state`."""
 
 
+class _Length:
+    """The field `total_timesteps` of a `Setup`, which notes that it was read."""
+
+    def __get__(self, setup: Setup | None, owner: type) -> int:
+        if setup is None:
+            raise AttributeError("total_timesteps has no default")
+        setup.__dict__["reads_length"] = True
+        return setup.__dict__["_length"]
+
+    def __set__(self, setup: Setup, length: int) -> None:
+        setup.__dict__["_length"] = length
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What an agent is built from, beside its own config."""
@@ -71,8 +84,10 @@ class Setup:
     action_space: gymnasium.Space[Any]
     seeds: tuple[int, ...]  #: the S seeds; an agent takes every random number from streams of these
     num_envs: int  #: N
-    total_timesteps: int  #: env steps of one seed, for schedules
+    total_timesteps: int = _Length()  # type: ignore[assignment]  #: env steps of one seed, for schedules
     device: str = "cpu"
+    reads_length: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
+    """Whether `total_timesteps` was asked for: if not, a longer run is this one gone on with."""
 
     @property
     def num_seeds(self) -> int:

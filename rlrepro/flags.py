@@ -165,7 +165,11 @@ def train_parser(
     )
     again = parser.add_argument_group("again")
     add = again.add_argument
-    add("--resume", metavar="RUN", help="go on with a run that was stopped, from its newest checkpoint")
+    add(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was stopped, from its newest checkpoint; with --total-timesteps, for longer",
+    )
     add("--settings", metavar="FILE", help="begin a new run from another's settings.json; flags change it")
     if agent is not None and config_class is not None:
         defaults = (presets or {}).get("*", {})

@@ -36,7 +36,8 @@ class Group(Stateful):
         space = batch.observation_space
         check_observations(settings, space)
         self.normalise = Statistics.wanted(settings, space, len(seeds))
-        self.agent: Agent = build_agent(settings, batch, seeds)
+        self.setup = setup_of(settings, batch, seeds)
+        self.agent: Agent = build_agent(settings, self.setup)
         missing = [part for part in _MEMORY_PARTS if not hasattr(self.memory, part)]
         if missing:
             raise Problem(
@@ -96,8 +97,8 @@ def check_observations(settings: Settings, space: Any) -> None:
         )
 
 
-def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Any:
-    """The agent or trainer for these seeds, by the settings; `Problem` where it cannot serve the environment."""
+def build_agent(settings: Settings, setup: Setup) -> Any:
+    """The agent or trainer of these settings; `Problem` where it cannot serve the environment."""
     agent_class = find_agent(settings.agent).load()
     try:
         config = settings.config(agent_class.Config)
@@ -105,12 +106,12 @@ def build_agent(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> 
         text = str(error).split("() ", 1)[-1]
         raise Problem(f"{settings.agent} takes other hyperparameters than it did in these settings: {text}") from error
     with problems_of(settings):
-        return agent_class(setup_of(settings, env_spaces, seeds), config)
+        return agent_class(setup, config)
 
 
 def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
     """The same, to be evaluated."""
-    agent = build_agent(settings, env_spaces, seeds)
+    agent = build_agent(settings, setup_of(settings, env_spaces, seeds))
     if owns_loop(type(agent)):
         return OneSeed(agent, env_spaces.action_space)
     return _normalised(agent, Statistics.wanted(settings, env_spaces.observation_space, len(seeds)))

@@ -91,7 +91,7 @@ def train(
     for step in range(first_step, total_timesteps, env.num_envs):
         batches = early(step, env.num_envs) if early else iter(())
         batch = next(batches, None)  # brought on its way while the device is still busy with the update before
-        action, extras = agent.act(obs, step)
+        action, extras = check_acted(agent.act(obs, step))
         env_step = step + env.num_envs
         while batch is not None:
             record.updated(env_step, agent.update(batch, step))
@@ -209,6 +209,19 @@ def mean_returns(evaluation: Evaluation) -> dict[str, np.ndarray]:
         "eval/mean_reward": evaluation.episode_return.mean(1),
         "eval/mean_ep_length": evaluation.episode_length.mean(1),
     }
+
+
+def check_acted(acted: Any) -> tuple[Any, Any]:
+    """`Problem` where an agent's `act` gave no pair."""
+    if not isinstance(acted, tuple) or len(acted) != 2:
+        raise Problem(
+            f"the agent's act gives {_described(acted)}, not a pair: actions [S, N, ...], extras ({{}}: none)"
+        )
+    return acted
+
+
+def _described(value: Any) -> str:
+    return f"{len(value)} values" if isinstance(value, tuple) else f"a {type(value).__name__}"
 
 
 def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:

@@ -85,7 +85,7 @@ class RunFolder:
                 checkpoint.write_whole(unfinished.path / "git.diff", diff)
             code = unfinished.keep_code(settings)
             unfinished.write_json("run.json", {"status": "running", **circumstances, **code})
-            checkpoint.write_whole(unfinished.path / "settings.json", settings.to_json().encode())
+            unfinished.write_settings(settings)
             for count in itertools.count(2):
                 try:
                     unfinished.path.rename(path)
@@ -154,7 +154,7 @@ class RunFolder:
             raise Problem(f"{path}: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise Problem(f"{path} is damaged: {error}") from None
-        kinds = {"code": dict, "resumed": list, "versions": dict, "hardware": dict, "results": dict}
+        kinds = {**dict.fromkeys(("code", "versions", "hardware", "results", "lengths"), dict), "resumed": list}
         if not isinstance(values, dict):
             raise Problem(f"{path} is damaged: it is no table")
         for key, kind in kinds.items():
@@ -164,6 +164,9 @@ class RunFolder:
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         checkpoint.write_whole(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
+
+    def write_settings(self, settings: Settings) -> None:
+        checkpoint.write_whole(self.path / "settings.json", settings.to_json().encode())
 
     def clear_unfinished(self) -> None:
         """Remove what is left of files whose writing was cut off; for who holds the lock."""
@@ -277,12 +280,26 @@ class SeedLog:
                 raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")
 
     @staticmethod
-    def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
-        """Take the files back to the lengths of a checkpoint."""
+    def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> dict[str, bytes]:
+        """Take the files back to the lengths of a checkpoint; what was cut off."""
+        rows = {}
         for name in CSV_COLUMNS:
             path = folder.seed(seed) / f"{name}.csv"
             if path.exists():
-                os.truncate(path, sizes.get(name, 0))
+                with open(path, "r+b") as file:
+                    file.seek(sizes.get(name, 0))
+                    rows[name] = file.read()
+                    file.truncate(sizes.get(name, 0))
+        return rows
+
+    @staticmethod
+    def put_back(folder: RunFolder, seed: int, sizes: Mapping[str, int], rows: Mapping[str, bytes]) -> None:
+        """The inverse of `cut`, whatever was written since."""
+        for name, cut in rows.items():
+            with open(folder.seed(seed) / f"{name}.csv", "r+b") as file:
+                file.seek(sizes.get(name, 0))
+                file.write(cut)
+                file.truncate()
 
 
 def read_rows(path: Path) -> Iterator[dict[str, str]]:

@@ -281,6 +281,7 @@ class Recorder(Journal):
         self.group = group
         self.keeps_env_state = True
         self._checkpointed = -1
+        self._reads_length = False  # before a resume
 
     @property
     def num_steps(self) -> int:
@@ -324,6 +325,7 @@ class Recorder(Journal):
                     "env": self.settings.env,
                     "seed": seed,
                     "settings": self.settings.digest(),
+                    "reads_length": self._reads_length or self.group.setup.reads_length,
                     "sizes": sizes[row],
                 }
                 checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)
@@ -334,9 +336,10 @@ class Recorder(Journal):
 
     def restore(self, env_step: int) -> None:
         """Go on from a checkpoint, its files cut back to it already."""
-        parts = [checkpoint.load(checkpoint_path(self.folder, seed, env_step))[0] for seed in self.job.seeds]
+        loaded = [checkpoint.load(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds]
+        self._reads_length = any(reads_length(about) for _, about in loaded)
         try:
-            state = checkpoint.join(parts)
+            state = checkpoint.join([part for part, _ in loaded])
             self.group.set_state(state)
         except (ValueError, KeyError, RuntimeError) as error:
             files = ", ".join(str(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds)
@@ -351,6 +354,12 @@ class Recorder(Journal):
         self._updated = np.array(state["record"].get("updated", [True] * len(self.job.seeds)))
         self.group.go_on(env_step, state["env"])
         self.env_step = self._clock_step = self._checkpointed = env_step
+
+    def catch_up(self) -> None:
+        """The evaluation that a run which ended here left to its last one, if this is no longer its end."""
+        is_due = self._is_due(self.env_step, self.settings.eval_every)
+        if self.job.was_end and is_due and self.env_step < self.settings.total_timesteps:
+            self.evaluate(self.env_step, self.settings.eval_episodes)
 
     def finish(self) -> None:
         """After the last step: a checkpoint, the policies, and the last evaluation."""
@@ -385,6 +394,11 @@ class Recorder(Journal):
         if self._checkpointed < 0:
             return "there is no checkpoint yet, a resume begins at the start"
         return f"everything up to env step {self._checkpointed:,} is saved"
+
+
+def reads_length(about: Mapping[str, Any]) -> bool:
+    """Whether the agent had asked for the length of its run when a checkpoint was written, by what that says."""
+    return bool(about.get("reads_length", True))
 
 
 def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:

@@ -114,6 +114,11 @@ class Settings:
                 raise Problem(f"{self.agent}: {field.name}: {error}") from None
         return config_class(**values)
 
+    def lengthened(self, total_timesteps: int) -> Settings:
+        """The same to `total_timesteps`: what followed from the length stays as it is."""
+        sources = {name: told for name, told in self.sources.items() if _DERIVED.get(name, ("", ()))[1] != _STEPS}
+        return dataclasses.replace(self, total_timesteps=total_timesteps, sources=sources)
+
     @property
     def end_step(self) -> int:
         """The env step at which a run ends: the loop takes whole steps of all sub-environments."""
@@ -140,6 +145,7 @@ class Job:
     seeds: tuple[int, ...]
     resume_step: int | None  #: the checkpoint to go on from; None begins at the start
     is_first: bool  #: the group that tells what concerns all
+    was_end: bool = False  #: the run was to end at `resume_step`, and was made longer since
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,19 +157,27 @@ class Request:
     name: str | None
 
 
-def parse_train(arguments: Sequence[str]) -> Request | Path:
-    """The run that a command line asks for, or the folder of the run that it wants resumed."""
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """A run that a command line wants gone on with."""
+
+    path: Path
+    total_timesteps: int | None  #: to be gone on with to there
+
+
+def parse_train(arguments: Sequence[str]) -> Request | Resume:
+    """What a command line asks for."""
     first = train_parser(None, add_help=False)
     known, _ = first.parse_known_args(arguments)
     if known.resume is not None:
-        others = [
-            a
-            for i, a in enumerate(arguments)
-            if a != "--resume" and arguments[i - 1 : i] != ["--resume"] and not a.startswith("--resume=")
-        ]
+        alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        alone.add_argument("--resume")
+        alone.add_argument("--total-timesteps")
+        _, others = alone.parse_known_args(arguments)
         if others:
-            raise Problem(f"--resume goes alone, since a run keeps its settings; leave out {others[0]}")
-        return Path(known.resume)
+            what = f"goes alone (or with --total-timesteps), since a run keeps its settings; leave out {others[0]}"
+            raise Problem(f"--resume {what}")
+        return Resume(Path(known.resume), known.total_timesteps)
     saved = _saved(known.settings)
     agent = find_agent(known.agent or saved.get("agent", "ppo"))
     config_class, presets, stackable = agent.description()

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly, told
 from rlrepro.plugins import find_agent
@@ -37,7 +37,7 @@ def _main(arguments: Sequence[str]) -> int:
     if isinstance(asked, Request):
         begin(asked, ["python", "-m", "rlrepro.train", *arguments])
     else:
-        resume(asked)
+        resume(asked.path, asked.total_timesteps)
     return 0
 
 
@@ -56,7 +56,7 @@ def begin(
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, dict.fromkeys(range(len(settings.groups()))), brief, quiet, apart)
+        _train(folder, settings, [None] * len(settings.groups()), brief, quiet, apart)
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
@@ -74,60 +74,109 @@ def begin(
     return folder
 
 
-def resume(path: Path, brief: bool = False, apart: bool = False) -> RunFolder:
-    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint; `apart`: see `begin`."""
+def resume(path: Path, total_timesteps: int | None = None, brief: bool = False, apart: bool = False) -> RunFolder:
+    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint; `apart`: see `begin`.
+
+    With `total_timesteps`, to there, also where it is finished: it ends with the bytes of a run that was to be so long
+    from its start. `Problem` where that cannot be, since its agent asked how long it would be.
+    """
     from rlrepro.record import RunFolder
 
     folder, settings = RunFolder.open(path)
     try:
         folder.lock()
-        _resume(folder, settings, brief, apart)
+        _resume(folder, settings, total_timesteps, brief, apart)
     finally:
         folder.unlock()
     return folder
 
 
-def _resume(folder: RunFolder, settings: Settings, brief: bool, apart: bool) -> None:
+class _Found(NamedTuple):
+    """The newest checkpoint of a group of seeds."""
+
+    env_step: int
+    abouts: Sequence[Mapping[str, Any]]  #: what that of each seed says of itself
+
+    def is_end(self, lengths: Mapping[str, int]) -> bool:
+        """Whether the run was to end there, by its lengths when it had the settings of a digest."""
+        return self.env_step >= lengths.get(self.abouts[0]["settings"], self.env_step + 1)
+
+
+def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, brief: bool, apart: bool) -> None:
     from rlrepro.record import SeedLog
 
-    if folder.read_json("run.json").get("status") == "finished":
-        raise Problem(f"{folder} is finished: there is nothing to resume (rlrepro evaluate {folder} scores it)")
+    before, original = folder.read_json("run.json"), settings
+    if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
+        longer = f"{folder.way_on} --total-timesteps N makes it longer"
+        raise Problem(
+            f"{folder} is finished: there is nothing to resume ({longer}, rlrepro evaluate {folder} scores it)"
+        )
     folder.check_code(settings)
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
-    newest = [_newest_checkpoint(folder, settings, seeds) for seeds in settings.groups()]
-    steps = {group: None if found is None else found[0] for group, (found, _) in enumerate(newest)}
-    lengths = {
-        seed: {} if found is None else found[1][index]
-        for seeds, (found, _) in zip(settings.groups(), newest, strict=True)
+    groups, lengths = settings.groups(), dict(before.get("lengths", {}))
+    newest = [_newest_checkpoint(folder, settings, seeds, lengths) for seeds in groups]
+    found = [one for one, _ in newest]
+    if total_timesteps not in (None, settings.total_timesteps):
+        settings = _lengthened(folder, settings, total_timesteps, found)
+        lengths[original.digest()] = original.total_timesteps
+    sizes: dict[int, Mapping[str, int]] = {
+        seed: {} if one is None else one.abouts[index]["sizes"]
+        for seeds, one in zip(groups, found, strict=True)
         for index, seed in enumerate(seeds)
     }
-    for seed, sizes in lengths.items():
-        SeedLog.check_lengths(folder, seed, sizes)
-    for path in (path for _, outdated in newest for path in outdated):
-        path.unlink()
-    for seed, sizes in lengths.items():
-        SeedLog.cut(folder, seed, sizes)
-    again = [str(seed) for group, seeds in enumerate(settings.groups()) if steps[group] is None for seed in seeds]
+    for seed, size in sizes.items():
+        SeedLog.check_lengths(folder, seed, size)
+    again = [str(seed) for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
         print(f"{settings.agent} cannot go on in the middle: from their start again begin the seeds {', '.join(again)}")
+    for path in (path for _, outdated in newest for path in outdated):
+        path.unlink()
+    rows = {seed: SeedLog.cut(folder, seed, size) for seed, size in sizes.items()}
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
     folder.clear_unfinished()
-    before = folder.read_json("run.json")
-    going_on = {name: value for name, value in before.items() if name not in ("reason", "broke")}
+    going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
+    if lengths:
+        going_on["lengths"] = lengths
     resumed = [*before.get("resumed", []), time.time()]
     folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
+    if settings is not original:
+        folder.write_settings(settings)
     try:
-        _train(folder, settings, steps, brief, apart=apart)
-    except (NeverBegan, KeyboardInterrupt):
-        folder.write_json("run.json", before)  # nothing was trained
+        _train(folder, settings, found, brief, apart=apart, lengths=lengths)
+    except (NeverBegan, KeyboardInterrupt):  # nothing was trained
+        for seed, cut in rows.items():
+            SeedLog.put_back(folder, seed, sizes[seed], cut)
+        if settings is not original:
+            folder.write_settings(original)
+        folder.write_json("run.json", before)
         raise
 
 
+def _lengthened(
+    folder: RunFolder, settings: Settings, total_timesteps: int, found: Sequence[_Found | None]
+) -> Settings:
+    """The settings of a run that goes on to `total_timesteps`; `Problem` where it would be none that began so."""
+    from rlrepro.recorder import reads_length
+
+    if total_timesteps < settings.total_timesteps:
+        less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
+        raise Problem(f"{less}: a run can be made longer alone")
+    anew = (
+        f"begin it anew: python -m rlrepro.train --settings {folder}/settings.json --total-timesteps {total_timesteps}"
+    )
+    if find_agent(settings.agent).owns_loop:
+        raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
+    if any(reads_length(about) for one in found if one for about in one.abouts):
+        what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
+        raise Problem(f"{settings.agent} {what}; {anew}")
+    return settings.lengthened(total_timesteps)
+
+
 def _newest_checkpoint(
-    folder: RunFolder, settings: Settings, seeds: Sequence[int]
-) -> tuple[tuple[int, list[Any]] | None, list[Path]]:
-    """The newest env step for which every seed has a whole checkpoint, with the file lengths that each names.
+    folder: RunFolder, settings: Settings, seeds: Sequence[int], lengths: Mapping[str, int]
+) -> tuple[_Found | None, list[Path]]:
+    """The newest env step for which every seed has a whole checkpoint, of these settings or of shorter `lengths`.
 
     Beside it the checkpoints that a resume from there leaves behind: damaged ones, and those that lack their sisters.
     """
@@ -138,7 +187,7 @@ def _newest_checkpoint(
         for seed in seeds
     }
     steps = sorted(set.intersection(*(set(found) for found in paths.values())), reverse=True)
-    chosen: tuple[int, list[Any]] | None = None
+    chosen: _Found | None = None
     for step in steps:
         try:
             abouts = [checkpoint.load(paths[seed][step])[1] for seed in seeds]
@@ -150,11 +199,13 @@ def _newest_checkpoint(
             for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
                 if about[key] != wanted:
                     raise Problem(f"{paths[seed][step]} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
-            if about.get("settings") != settings.digest():
+            if about.get("settings") not in (settings.digest(), *lengths):
                 raise Problem(f"{paths[seed][step]} is a checkpoint of a run with other settings")
-        chosen = step, [about["sizes"] for about in abouts]
+        chosen = _Found(step, abouts)
         break
-    newer = [path for found in paths.values() for step, path in found.items() if chosen is None or step > chosen[0]]
+    newer = [
+        path for found in paths.values() for step, path in found.items() if chosen is None or step > chosen.env_step
+    ]
     return chosen, newer
 
 
@@ -186,12 +237,13 @@ def check_film(source: EnvSource) -> None:
 def _train(
     folder: RunFolder,
     settings: Settings,
-    steps: Mapping[int, int | None],
+    found: Sequence[_Found | None],
     brief: bool,
     quiet: bool = False,
     apart: bool = False,
+    lengths: Mapping[str, int] | None = None,
 ) -> None:
-    """Train every group from its step; `Problem` where one of them stopped."""
+    """Train every group from its checkpoint; `Problem` where one of them stopped."""
     from rich.console import Console
 
     from rlrepro.processes import Processes
@@ -206,10 +258,13 @@ def _train(
 
     console = _Console(quiet=quiet)
     groups = settings.groups()
-    jobs = [Job(settings, folder.path, seeds, steps[g], g == 0) for g, seeds in enumerate(groups)]
+    jobs = [
+        Job(settings, folder.path, seeds, one and one.env_step, g == 0, one is not None and one.is_end(lengths or {}))
+        for g, (seeds, one) in enumerate(zip(groups, found, strict=True))
+    ]
     with Board(folder, settings, console, brief) as board:
-        for group, step in steps.items():
-            board.begin(group, step or 0)
+        for group, one in enumerate(found):
+            board.begin(group, one.env_step if one else 0)
         for point in metric_points(folder, settings.seeds):
             board.replay(*point)
         if len(jobs) == 1 and not apart:

@@ -219,6 +219,7 @@ class VectorEnv:
         is_due = self.num_steps % self._check_every == 0
         if is_due or action.shape != self._shape or action.dtype is not self._dtype:
             check_actions(action, self._shape, self.action_space, "act")
+            check_extras(extras, self._shape[:2])
             self._dtype = action.dtype
         flat = to_env(action.reshape(self._num, *action.shape[2:]), self.action_space)
         try:
@@ -304,6 +305,19 @@ def check_actions(action: Any, shape: tuple[int, ...], space: gymnasium.Space[An
     outside = (action < start) | (action >= start + count)
     if outside.any():
         raise Problem(f"{what} the action {action[outside][0]}, which is not in {space}")
+
+
+def check_extras(extras: Any, axes: tuple[int, ...]) -> None:
+    """`Problem` where what an agent's `act` gave beside its actions are no arrays `[S, N, ...]` by name."""
+    if not isinstance(extras, Mapping):
+        raise Problem(
+            f"the agent's act gives {type(extras).__name__} beside its actions, not extras by name ({{}}: none)"
+        )
+    for name, value in extras.items():
+        shape = getattr(value, "shape", None)
+        if shape is None or tuple(shape[:2]) != axes:
+            given = type(value).__name__ if shape is None else f"shape {list(shape)}"
+            raise Problem(f"the agent's act gives the extra {name!r} as {given}, not an array {[*axes]} and more axes")
 
 
 def to_env(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:

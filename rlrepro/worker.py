@@ -152,9 +152,10 @@ def _run_trainer(job: Job, send: Send) -> None:
     spaces = source.make()
     close_quietly(spaces)
     check_observations(settings, spaces.observation_space)
-    trainer: Trainer = build_agent(settings, spaces, job.seeds)
+    setup = setup_of(settings, spaces, job.seeds)
+    trainer: Trainer = build_agent(settings, setup)
     journal = TrainerJournal(job, OneSeed(trainer, spaces.action_space), source, send)
-    training = journal.training = RecordedTraining(setup_of(settings, spaces, job.seeds), source, journal, send)
+    training = journal.training = RecordedTraining(setup, source, journal, send)
     journal.schedule(0)
     try:
         with _watched(journal):
@@ -200,6 +201,7 @@ def _train(recorder: Recorder) -> None:
     """The loop; where it stops, the line says what is kept."""
     group, env, total = recorder.group, recorder.group.env, recorder.settings.total_timesteps
     try:
+        recorder.catch_up()
         loop.train(group.agent, env, total, recorder, group.counter, env.num_steps)
     except Interrupted:
         raise

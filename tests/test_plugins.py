@@ -240,6 +240,7 @@ def test_an_agent_that_is_not_ours_trains_with_its_hyperparameters_and_is_evalua
     assert runs.left() == ["r"]
 
 
+ACT = "return self.predict(obs, None, True), {}"
 ODD_AGENTS: dict[str, tuple[str, str]] = {
     "no Config": (AGENT.replace("class Config", "class Settings"), "Config"),
     "no update": (AGENT.replace("def update", "def learn"), "update"),
@@ -275,6 +276,22 @@ ODD_AGENTS: dict[str, tuple[str, str]] = {
             "obs.shape[1], 1)", "obs.shape[1], 1))"
         ),
         "the agent's act gives a Tensor, not a NumPy array [1, 2]",
+    ),
+    "actions that stand alone": (
+        AGENT.replace(ACT, "return self.predict(obs, None, True)"),
+        "the agent's act gives a ndarray, not a pair: actions [S, N, ...], extras ({}: none)",
+    ),
+    "actions with too much beside them": (
+        AGENT.replace(ACT, "return self.predict(obs, None, True), {}, {}"),
+        "the agent's act gives 3 values, not a pair",
+    ),
+    "extras that are nothing": (
+        AGENT.replace(ACT, "return self.predict(obs, None, True), None"),
+        "the agent's act gives NoneType beside its actions, not extras by name ({}: none)",
+    ),
+    "extras without the axes": (
+        AGENT.replace(ACT, "return self.predict(obs, None, True), {'v': obs[0]}"),
+        "the agent's act gives the extra 'v' as shape [2, ",
     ),
     "state without the seeds": (
         AGENT.replace(

@@ -339,6 +339,26 @@ def test_a_resume_that_never_begins_leaves_the_run_as_it_was(
     assert folder.read_json("run.json") == held
 
 
+def test_a_finished_run_that_could_not_be_made_longer_stays_as_it_was(
+    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.finish("r", *flags(), "--agent", "sac", "--env", "Pendulum-v1", "--seeds", "2")
+    longer = ("train", "--resume", run, "--total-timesteps")
+    assert "is finished: there is nothing to resume" in runs.resume("r").problem
+    steps = RunFolder.open(run)[1].total_timesteps
+    assert "there is nothing to resume" in runs.command(*longer, str(steps)).problem
+    assert f"--total-timesteps 7 is less than the {steps:,} that {run} has" in runs.command(*longer, "7").problem
+    assert "leave out --seeds" in runs.command(*longer, str(2 * steps), "--seeds", "3").problem
+    held = {path: path.read_bytes() for path in run.rglob("*") if path.suffix in (".csv", ".json", ".safetensors")}
+
+    def broken(*arguments: object) -> None:
+        raise Problem("nothing begins today")
+
+    monkeypatch.setattr("rlrepro.worker.prepare", broken)
+    assert "nothing begins today" in runs.command(*longer, str(2 * steps)).problem
+    assert {path: path.read_bytes() for path in held} == held
+
+
 def test_a_run_folder_of_somebody_else_is_one_line(
     flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -275,6 +275,73 @@ def test_killed_inside_the_writing_of_a_checkpoint_a_run_ends_with_the_same_byte
             assert outcome(folder, seed) == outcome(whole, seed)
 
 
+# --- going on for longer
+
+#: Learning rates, clip ranges or exploration that follow a schedule to the end of the run.
+SCHEDULED = {
+    "ppo-discrete", "ppo-target-kl", "ppo-odd-shapes", "ppo-single-environments", "dqn", "dqn-double-discrete-obs",
+    "dqn-with-all", "c51", "qrdqn", "rainbow", "pqn", "a2c-continuous", "a2c-normalised",
+}  # fmt: skip
+LONGER = ["--eval-every", "100", "--eval-episodes", "2", "--checkpoint-every", "90", "--seeds", "2"]
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - SCHEDULED))
+def test_a_run_made_longer_ends_with_the_bytes_of_one_that_was_so_long_from_its_start(
+    case: str, tmp_path: Path
+) -> None:
+    whole = run(tmp_path / "whole", *CASES[case], *BRIEF, *LONGER)
+    folder = run(tmp_path / "longer", *CASES[case], *BRIEF, *LONGER, "--total-timesteps", "300")
+    assert outcome(folder, 0) != outcome(whole, 0)
+    assert train.main(["--resume", str(folder), "--total-timesteps", "600"]) == 0
+    for seed in range(2):
+        assert outcome(folder, seed) == outcome(whole, seed)
+        assert whole_state(folder, seed) == whole_state(whole, seed)
+
+
+@pytest.mark.parametrize("case", sorted(SCHEDULED))
+def test_a_run_whose_schedules_hang_on_its_length_is_not_made_longer(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(tmp_path / "r", *CASES[case], *BRIEF, *LONGER, "--total-timesteps", "300")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert train.main(["--resume", str(folder), "--total-timesteps", "600"]) == 2
+    said = capsys.readouterr().err
+    assert "has asked how long its run would be" in said
+    assert f"--settings {folder}/settings.json --total-timesteps 600" in said
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_made_longer_may_be_killed_and_made_longer_again(tmp_path: Path) -> None:
+    """From an end of which nothing is left but its checkpoint, and across the end that a stopped run was to have."""
+    case = [*CASES["sac"], *BRIEF, *LONGER]
+    whole = run(tmp_path / "whole", *case, "--total-timesteps", "900")
+    folder = run(tmp_path / "r", *case, "--total-timesteps", "300")
+
+    def die_after(calls: int) -> None:
+        real, count = checkpoint.save, itertools.count(1)
+
+        def maybe(*args: object) -> None:
+            if next(count) > calls:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(*args)  # type: ignore[arg-type]
+
+        checkpoint.save = maybe
+
+    for total, calls in ((600, 0), (600, 2), (900, 8)):
+
+        def work(total: int = total, calls: int = calls) -> None:
+            die_after(calls)
+            train.main(["--resume", str(folder), "--total-timesteps", str(total)])
+
+        os.waitpid(in_a_fork(work), 0)
+        assert RunFolder(folder).read_json("run.json")["status"] != "finished"
+    assert train.main(["--resume", str(folder)]) == 0
+    for seed in range(2):
+        assert outcome(folder, seed) == outcome(whole, seed)
+        assert whole_state(folder, seed) == whole_state(whole, seed)
+    assert sorted(RunFolder(folder).read_json("run.json")["lengths"].values()) == [300, 600]
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow)])  # the second is of a resumed run
 def test_the_real_command_with_two_processes_killed_and_resumed(kills: int, tmp_path: Path) -> None:
     """As a person meets it: the parent is killed, its workers end by themselves, and --resume goes on."""
