@@ -92,8 +92,10 @@ def close_quietly(thing: Any) -> None:
         thing.close()
 
 
-def nearest(name: str, choices: Iterable[str], cutoff: float = 0.5) -> str:
-    """`"; did you mean 'x'?"` for the choice nearest to `name`; nothing where none is as near as `cutoff`, up to 1."""
+def nearest(name: object, choices: Iterable[str], cutoff: float = 0.5) -> str:
+    """`"; did you mean 'x'?"` for the choice nearest to a text; nothing where none is as near as `cutoff`, up to 1."""
+    if not isinstance(name, str):
+        return ""
     by_lower = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return f"; did you mean {by_lower[found[0]]!r}?" if found else ""

@@ -92,8 +92,8 @@ class OneSeed:
 def check_observations(settings: Settings, space: Any) -> None:
     if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
         raise Problem(
-            f"{settings.agent} cannot serve {settings.env}: it takes Box or Discrete observations, not "
-            f"{type(space).__name__}{flattened(space)}"
+            f"{settings.agent} cannot serve {settings.env}: it takes Box, Discrete, MultiDiscrete or "
+            f"MultiBinary observations, not {type(space).__name__}{flattened(space)}"
         )
 
 
@@ -149,8 +149,11 @@ def problems_of(settings: Settings) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Sizes beyond 64 bits count too."""
-    words = r"(not enough|out of) memory|(can't|cannot|unable to|tried to) allocate|memoryallocation|overflow"
+    """Whether an error says that memory ran out, or that a size is beyond 64 bits."""
+    words = (
+        r"(not enough|out of) memory|(can't|cannot|unable to|tried to) allocate|memoryallocation|"
+        "overflowed with sizes|overflow when unpacking"
+    )
     return isinstance(error, MemoryError) or re.search(words, str(error).lower()) is not None
 
 

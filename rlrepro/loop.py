@@ -36,7 +36,7 @@ class Record(Protocol):
 
     due: int  #: the env step at which `tick` is wanted next
 
-    def updated(self, env_step: int, metrics: Metrics) -> None: ...
+    def updated(self, metrics: Metrics) -> None: ...
 
     def ended(self, env_step: int, episodes: list[Episode]) -> None: ...
 
@@ -94,7 +94,7 @@ def train(
         action, extras = check_acted(agent.act(obs, step))
         env_step = step + env.num_envs
         while batch is not None:
-            record.updated(env_step, agent.update(batch, step))
+            record.updated(agent.update(batch, step))
             batch = next(batches, None)
         transition, obs = env.step(action, extras)
         agent.memory.add(transition)
@@ -102,7 +102,7 @@ def train(
         if env.ended is not None:
             record.ended(env_step, counter.take(env.ended, env.terminated, env.truncated))
         for batch in agent.memory.ready(step):
-            record.updated(env_step, agent.update(batch, step))
+            record.updated(agent.update(batch, step))
         if env_step >= record.due:
             record.tick(env_step)
 
@@ -203,7 +203,7 @@ def evaluation_slots(num_episodes: int) -> int:
     return min(num_episodes, 100)
 
 
-def mean_returns(evaluation: Evaluation) -> dict[str, np.ndarray]:
+def evaluation_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """The metrics of an evaluation by tag, `[S]`."""
     return {
         "eval/mean_reward": evaluation.episode_return.mean(1),
@@ -242,14 +242,14 @@ def check_tag(tag: str) -> None:
 
 
 def took_no_part(metrics: Mapping[str, np.ndarray], num_seeds: int) -> np.ndarray:
-    """The seeds `[S]` that an update left out: all their losses (of an agent that names none so, metrics) are NaN."""
+    """`[S]`: the seeds that an update left out: all their `losses/` are NaN (all metrics, where no tag begins so)."""
     losses = [value for tag, value in metrics.items() if tag.startswith("losses/")] or list(metrics.values())
     return np.logical_and.reduce(np.isnan(losses)) if losses else np.zeros(num_seeds, bool)
 
 
-def as_metrics(metrics: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Metrics `{tag: tensor [S]}` as arrays."""
+def as_arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Tensors by name, of any device, as arrays."""
     return {
         tag: value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-        for tag, value in metrics.items()
+        for tag, value in tensors.items()
     }

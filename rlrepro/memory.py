@@ -122,10 +122,11 @@ class Replay:
             yield self.sample()
 
     def early(self, step: int, count: int) -> Iterator[Transition]:
-        """Of the batches that `ready` will give after the coming step of `count` sub-environments, those without it.
+        """Those of the batches due after the coming step of `count` sub-environments that have none of its transitions.
 
-        They are the same, earlier: a device can learn from them while the environments take that step. `ready` gives
-        the others. None on the host, of a subclass that has a `ready` or `sample` of its own, or a second time.
+        A device learns from them while the environments take that step. All places are drawn here, as `ready` would
+        draw them; it gives the rest. Nothing on the host, of a subclass with a `ready` or `sample` of its own, or when
+        asked twice for one step.
         """
         ours = type(self).sample is Replay.sample and type(self).ready is Replay.ready
         if self._words is None or not ours or self._early[0] == step:

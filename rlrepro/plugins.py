@@ -403,7 +403,7 @@ def _class_factory(cls: Any, name: str) -> Callable[..., Any]:
         env = cls(**kwargs)
         if not isinstance(env, gymnasium.Env):
             raise Problem(f"environment {name!r} is a {type(env).__name__}, not a gymnasium.Env")
-        return env if max_episode_steps is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+        return env if max_episode_steps in (None, -1) else gymnasium.wrappers.TimeLimit(env, max_episode_steps)
 
     return make
 
@@ -524,8 +524,11 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
         call = ast.parse(f"f({text}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args:
             raise ValueError(text)
-        return {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError):
+        names = [keyword.arg or "**" for keyword in call.keywords]
+        if "**" in names or len(set(names)) < len(names):
+            raise ValueError(text)
+        return dict(zip(names, (ast.literal_eval(keyword.value) for keyword in call.keywords), strict=True))
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key='text')") from None
 
 
@@ -558,12 +561,9 @@ def _why_not_made(name: str, error: BaseException) -> str:
         return f"{name} does not run with MuJoCo 3 or later ({_version('mujoco')} is installed); use Pusher-v5"
     seen: BaseException | None = error
     while seen is not None:
-        for module, extra in _EXTRAS.items():
-            if isinstance(seen, ImportError) and module in str(seen):
+        is_lacking = isinstance(seen, ImportError) or type(seen).__name__ == "DependencyNotInstalled"
+        for module, extra in _EXTRAS.items() if is_lacking else ():
+            if module.lower() in str(seen).lower():
                 return f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'"
-        if type(seen).__name__ == "DependencyNotInstalled":
-            for module, extra in _EXTRAS.items():
-                if module.lower() in str(seen).lower():
-                    return f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'"
         seen = seen.__cause__ or seen.__context__
     return f"{name} could not be made: {one_line(error)}"

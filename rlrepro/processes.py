@@ -31,8 +31,9 @@ class Stopping(enum.IntEnum):
 class Processes:
     """One process a job, as many at a time as the settings say; what they tell reaches a board.
 
-    Ctrl-C and SIGTERM are passed on: each writes its checkpoint and ends by itself. So does every job where one
-    failed, unless they cannot be stacked: such a one may have nothing to go on from, and the others go to their end.
+    Ctrl-C and SIGTERM are passed on: each job writes its checkpoint and ends by itself. Where one job fails, the others
+    are told to save and end too; those of an agent that cannot be stacked go on to their end, since they may have no
+    checkpoint to resume from.
     """
 
     def __init__(self, jobs: Sequence[Job], board: Board) -> None:
@@ -44,9 +45,11 @@ class Processes:
     def run(self) -> None:
         """Begin and hear all of them until each has ended."""
         with self._signals():
-            while self.running or (self.waiting and not self.asked):
+            while True:
                 while self.waiting and not self.asked and len(self.running) < self.settings.processes:
                     self._begin(self.waiting.popleft())
+                if not self.running:
+                    break
                 for pipe in connection.wait(list(self.running)):
                     self._hear(pipe)
             for group in self.waiting:

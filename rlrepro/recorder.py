@@ -60,7 +60,7 @@ class Journal:
 
     # What the loop tells
 
-    def updated(self, env_step: int, metrics: Metrics) -> None:
+    def updated(self, metrics: Metrics) -> None:
         if not self._metrics and not self._updates:  # the first
             loop.check_metrics(metrics, len(self.logs))
         self._updates.append(metrics)
@@ -71,7 +71,7 @@ class Journal:
         """Of each seed the metrics of its own last update, whatever its neighbours did since."""
         if not self._updates:
             return
-        newest = loop.as_metrics(self._updates[-1])
+        newest = loop.as_arrays(self._updates[-1])
         absent = loop.took_no_part(newest, len(self.logs))
         if absent.any():  # or diverged: such a seed has none
             diverged = self._not_finite()
@@ -79,7 +79,7 @@ class Journal:
         for update in [*reversed(self._updates[:-1]), self._metrics]:
             if not absent.any():
                 break
-            older = loop.as_metrics(update)
+            older = loop.as_arrays(update)
             for tag in newest.keys() & older.keys():
                 newest[tag] = np.where(absent & np.isnan(newest[tag]), older[tag], newest[tag])
             absent &= loop.took_no_part(older, len(self.logs))
@@ -135,7 +135,7 @@ class Journal:
         means = [np.mean(episodes, 0) if episodes else (np.nan, np.nan) for episodes in self.last]
         values["rollout/ep_rew_mean"], values["rollout/ep_len_mean"] = np.array(means, np.float64).T
         self._merge()
-        values |= loop.as_metrics(self._metrics)
+        values |= loop.as_arrays(self._metrics)
         now = time.perf_counter()
         rate = (env_step - self._clock_step) / max(now - self._clock, 1e-9)
         values["charts/SPS"] = values["time/fps"] = np.full(len(self.logs), rate)
@@ -153,7 +153,7 @@ class Journal:
 
     def _not_finite(self) -> set[int]:
         """The seeds whose policy holds NaN or infinity."""
-        values = loop.as_metrics(self.policy.get_policy()).values()
+        values = loop.as_arrays(self.policy.get_policy()).values()
         floats = [v.reshape(len(self.job.seeds), -1) for v in values if v.dtype.kind == "f"]
         return {seed for row, seed in enumerate(self.job.seeds) if not all(np.isfinite(v[row]).all() for v in floats)}
 
@@ -211,7 +211,7 @@ class Journal:
                         float(outcome.episode_return[row, episode]),
                         int(outcome.episode_length[row, episode]),
                     )
-            self._write_metrics(env_step, loop.mean_returns(outcome))
+            self._write_metrics(env_step, loop.evaluation_metrics(outcome))
             if self.settings.capture_video and self.job.is_first:
                 self.film(env_step, watch)
         self._clock += time.perf_counter() - started
@@ -253,6 +253,12 @@ class Journal:
             "eval_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
             "eval_length": float(outcome.episode_length[row].mean()),
         }
+
+    def about(self, seed: int, env_step: int, sizes: Mapping[str, int]) -> dict[str, Any]:
+        """What a checkpoint says of itself; `sizes` are those of the seed's files."""
+        settings = self.settings
+        whose = {"agent": settings.agent, "env": settings.env, "seed": seed, "settings": settings.digest()}
+        return {"env_step": env_step, **whose, "sizes": sizes}
 
     def close(self) -> None:
         for log in self.logs:
@@ -314,20 +320,13 @@ class Recorder(Journal):
                     "last": [list(one) for one in self.last],
                     "since_log": list(self.since_log),
                     "num_episodes": list(self.num_episodes),
-                    "metrics": loop.as_metrics(self._metrics),
+                    "metrics": loop.as_arrays(self._metrics),
                     "updated": self._updated.tolist(),
                 },
             }
+            asked = self._reads_length or self.group.setup.reads_length
             for row, seed in enumerate(self.job.seeds):
-                about = {
-                    "env_step": env_step,
-                    "agent": self.settings.agent,
-                    "env": self.settings.env,
-                    "seed": seed,
-                    "settings": self.settings.digest(),
-                    "reads_length": self._reads_length or self.group.setup.reads_length,
-                    "sizes": sizes[row],
-                }
+                about = {**self.about(seed, env_step, sizes[row]), "reads_length": asked}
                 checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)
             self._checkpointed = env_step
             for seed in self.job.seeds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ class _Training:
         close_quietly(self.group.env)
         close_quietly(self.evaluated)
 
-    def updated(self, env_step: int, metrics: Metrics) -> None:
+    def updated(self, metrics: Metrics) -> None:
         self.updates += 1
         loop.check_metrics(metrics, len(self.seeds))
 
@@ -219,7 +220,9 @@ def _keeps_policy(whole: _Training) -> str:
 
 
 def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> np.ndarray:
-    return loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic).episode_return
+    patience = loop.Patience(lambda text: print(f"note: {text}", file=sys.stderr))
+    played = loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=patience)
+    return played.episode_return
 
 
 def _resumes(whole: _Training) -> str:

@@ -26,9 +26,9 @@ _DERIVED = {
     "log_every": ("a 200th of total_timesteps", _STEPS),
     "eval_every": ("a tenth of total_timesteps", _STEPS),
     "checkpoint_every": ("a tenth of total_timesteps", _STEPS),
-    "processes": ("one a core", ("seeds", "seed", "device")),
+    "processes": ("one a core of the CPU, at most one a seed; one on a CUDA device", ("seeds", "seed", "device")),
     "env_processes": (
-        "of the cores beside a CUDA device",
+        "the cores that training on a CUDA device leaves free",
         ("seeds", "seed", "device", "num_envs", "processes", "agent"),
     ),
 }
@@ -302,13 +302,7 @@ def _resolve(
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
-    processes = min(pick("processes", num_cores() if device == "cpu" else 1), len(seeds))
-    alone = stackable and processes == 1
-    pairs = len(seeds) * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
-    env_processes = pick("env_processes", max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1)
-    if env_processes > 1 and not alone:
-        why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
-        raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
+    processes, env_processes = _processes(choices, len(seeds), num_envs, device, agent, stackable)
     derived = {name: told for name, (told, _) in _DERIVED.items() if choices.is_derived(name)}
     if env_processes == 1:
         derived.pop("env_processes", None)  # as it is without the setting
@@ -347,6 +341,24 @@ def _resolve(
         normalise_as=normalise_as,
         frames_per_step=frames,
     )
+
+
+def _processes(
+    choices: _Choices, num_seeds: int, num_envs: int, device: str, agent: AgentSource, stackable: bool
+) -> tuple[int, int]:
+    """How many processes train, and how many step environments.
+
+    On the CPU the seeds are dealt to processes; a device trains all in one, beside which others step environments.
+    """
+    processes = min(choices.pick("processes", num_cores() if device == "cpu" else 1), num_seeds)
+    alone = stackable and processes == 1
+    pairs = num_seeds * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
+    beside = max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1
+    env_processes = choices.pick("env_processes", beside)
+    if env_processes > 1 and not alone:
+        why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
+        raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
+    return processes, env_processes
 
 
 def _seeds(values: argparse.Namespace, saved: Mapping[str, Any]) -> tuple[int, ...]:
@@ -399,33 +411,28 @@ def _settings_dict(text: str, place: str) -> dict[str, Any]:
     return values
 
 
+#: what JSON has of a field of `Settings`, by what it is declared as
+_KINDS: dict[Any, Callable[[Any], bool]] = {
+    "int": lambda value: type(value) is int,
+    "bool": lambda value: isinstance(value, bool),
+    "str": lambda value: isinstance(value, str),
+    "tuple[int, ...]": lambda value: isinstance(value, list) and all(type(one) is int for one in value),
+    "tuple[str, ...]": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "Mapping[str, Any]": lambda value: isinstance(value, dict),
+    "Mapping[str, str]": lambda value: isinstance(value, dict),
+}
+
+
 def _check_values(values: dict[str, Any], place: str) -> None:
     """Each value as its flag would take it; `Problem` names the first that is none."""
     flags = {action.dest: action for action in train_parser(None)._actions}
-    kinds: dict[str, Callable[[Any], bool]] = {
-        "env": lambda v: isinstance(v, str) and bool(v),
-        "agent": lambda v: isinstance(v, str) and bool(v),
-        "seeds": lambda v: isinstance(v, list) and bool(v) and all(type(seed) is int for seed in v),
-        "env_kwargs": lambda v: isinstance(v, dict),
-        "wrappers": lambda v: isinstance(v, list) and all(isinstance(one, str) for one in v),
-        "capture_video": lambda v: isinstance(v, bool),
-        "check_env": lambda v: isinstance(v, bool),
-        "normalise_obs": lambda v: isinstance(v, bool),
-        "normalise_reward": lambda v: isinstance(v, bool),
-        "normalise_as": lambda v: isinstance(v, str),
-        "eval_deterministic": lambda v: isinstance(v, bool),
-        "stackable": lambda v: isinstance(v, bool),
-        "compile": lambda v: isinstance(v, bool),
-        "device": lambda v: isinstance(v, str),
-        "hyperparameters": lambda v: isinstance(v, dict),
-        "sources": lambda v: isinstance(v, dict),
-    }
+    kinds = {field.name: _KINDS[field.type] for field in dataclasses.fields(Settings)}
     for name, value in values.items():
-        if not kinds.get(name, lambda v: type(v) is int)(value):
+        if not kinds[name](value) or (name in ("env", "agent", "seeds") and not value):
             raise Problem(f"{place}: {name} cannot be {value!r}")
         parse: Any = flags[name].type if name in flags else None
         text = "".join(f"{seed}," for seed in value) if name == "seeds" else str(value)
-        if parse is not None and name not in ("env_kwargs",):
+        if parse is not None and name != "env_kwargs":
             try:
                 parse(text)
             except argparse.ArgumentTypeError as error:
@@ -453,8 +460,10 @@ def _taken(
 
 
 def value_of(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> Any:
-    """A hyperparameter (or a setting of every run) as its flag reads it, where that is a number and this none, or a
-    whole one and this not; else as it is. `argparse.ArgumentTypeError` where it cannot have this value.
+    """A card's value of a hyperparameter (or of a setting of every run), held against its flag.
+
+    A number written as text becomes a number, and 1e6 a whole one where its flag takes those; all else stays as it is.
+    `argparse.ArgumentTypeError` where the flag would refuse it.
     """
     made = _as_flag(parser, name, value, is_run_setting)
     is_other = (isinstance(made, int | float) and isinstance(value, str)) or (type(made), type(value)) == (int, float)

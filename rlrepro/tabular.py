@@ -159,7 +159,7 @@ class Tabular(Stateful):
         return alpha / np.maximum(visits[place], 1.0) ** decay
 
     def metrics(self, error: np.ndarray, value: np.ndarray) -> dict[str, torch.Tensor]:
-        """An update's error `[S]`, by default the last sub-environment's, and the value of the first state seen."""
+        """Metrics of an update: |`error`| `[S]`, and `value` `[S]`, of the first state seen."""
         return {"losses/td_error": torch.from_numpy(abs(error)), "values/first_state": torch.from_numpy(value)}
 
     def first_values(self) -> np.ndarray:

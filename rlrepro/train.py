@@ -129,8 +129,8 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
         SeedLog.check_lengths(folder, seed, size)
     again = [str(seed) for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
-        print(f"{settings.agent} cannot go on in the middle: from their start again begin the seeds {', '.join(again)}")
-    for path in (path for _, outdated in newest for path in outdated):
+        print(f"{settings.agent} cannot go on in the middle: from their start begin again the seeds {', '.join(again)}")
+    for path in (path for _, behind in newest for path in behind):
         path.unlink()
     rows = {seed: SeedLog.cut(folder, seed, size) for seed, size in sizes.items()}
     shutil.rmtree(folder.tensorboard, ignore_errors=True)
@@ -203,10 +203,10 @@ def _newest_checkpoint(
                 raise Problem(f"{paths[seed][step]} is a checkpoint of a run with other settings")
         chosen = _Found(step, abouts)
         break
-    newer = [
+    left_behind = [
         path for found in paths.values() for step, path in found.items() if chosen is None or step > chosen.env_step
     ]
-    return chosen, newer
+    return chosen, left_behind
 
 
 def check(settings: Settings) -> None:

@@ -30,8 +30,9 @@ from rlrepro.streams import env_seed
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A sub-environment that tells of its steps and episodes: outermost, so rewards are the environment's own.
 
-    Who steps it is given what to learn from, where the environment tells that apart (`info["learn"]`): after an end
-    that is none of the environment's own, the next reset goes on with the same episode.
+    `step` gives the reward and the termination to learn from, where a wrapper tells them apart (`info["learn"]`, as
+    Atari's clipped rewards and lost lives). After an end of that kind the game goes on: the next `reset()` gives the
+    last observation again.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], index: int, training: RecordedTraining) -> None:
@@ -162,14 +163,7 @@ class TrainerJournal(Journal):
             kept = f"the policy is kept (rlrepro evaluate {self.folder}), and a resume trains it again"
             raise EvaluationFailed(f"{failure}; {kept}") from failure
         result = self._result(0, outcome)
-        about = {
-            "env_step": env_step,
-            "agent": settings.agent,
-            "env": settings.env,
-            "seed": seed,
-            "settings": settings.digest(),
-            "sizes": self.logs[0].flush(durable=True),
-        }
+        about = self.about(seed, env_step, self.logs[0].flush(durable=True))
         checkpoint.save(checkpoint_path(self.folder, seed, env_step), {"result": result}, about)
         self.send("done", results={seed: result})
 

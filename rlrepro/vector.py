@@ -22,7 +22,11 @@ from rlrepro.streams import env_seed
 
 
 class Batch(Protocol):
-    """M sub-environments stepped by one call, without autoreset, each with its own random stream."""
+    """M sub-environments stepped by one call, without autoreset, each with its own random stream.
+
+    What `reset` and `step` give is not written to again: transitions keep it. A batch may have `close()`, and `learnt`:
+    `(reward, terminated)` `[M]` of the last step where what is to be learnt differs from what happened, else None.
+    """
 
     observation_space: gymnasium.Space[Any]  #: of one sub-environment
     action_space: gymnasium.Space[Any]

@@ -345,7 +345,7 @@ class Metrics(dict[str, list[float]]):
 
     due = 10**9
 
-    def updated(self, env_step: int, metrics: Mapping[str, torch.Tensor]) -> None:
+    def updated(self, metrics: Mapping[str, torch.Tensor]) -> None:
         for name, value in metrics.items():
             self.setdefault(name, []).append(value[0].item())
 

@@ -115,6 +115,31 @@ def test_seeds_given_one_by_one_are_a_group_and_labels_make_others(peer: Path) -
     assert "is named twice" in problem(paths[0], paths[0])
 
 
+def test_labels_go_to_the_runs_that_they_stand_beside(tmp_path: Path) -> None:
+    for name, rewards in (("A", (1, 2)), ("B", (3,))):
+        (tmp_path / name).mkdir()
+        for index, reward in enumerate(rewards):
+            (tmp_path / name / f"{index}.monitor.csv").write_text(MONITOR + f"{reward},10,1.0\n")
+    first, second, third = paths = [
+        tmp_path / "A/0.monitor.csv",
+        tmp_path / "A/1.monitor.csv",
+        tmp_path / "B/0.monitor.csv",
+    ]
+    groups = load(paths, labels=["a", "a", "b"])
+    assert [(g.name, g.histories[0].episodes[:, 1].tolist()) for g in groups] == [("a", [1.0, 2.0]), ("b", [3.0])]
+    assert "its monitor files are one seed, and have several labels" in problem(*paths, labels=["a", "b", "b"])
+    assert f"{second} is named twice" in problem(first, second, second)
+    assert [g.name for g in load([second, third], labels=["x", "y"])] == ["x", "y"]
+
+
+def test_a_run_and_the_folder_that_holds_it_are_not_two(tmp_path: Path) -> None:
+    (tmp_path / "d" / "x").mkdir(parents=True)
+    (tmp_path / "d" / "x" / "monitor.csv").write_text(MONITOR + "1.0,10,1.0\n")
+    for part in ("d/x", "d/x/monitor.csv"):
+        said = problem(tmp_path / "d", tmp_path / part)
+        assert f"is part of {tmp_path / 'd'} and of {tmp_path / part}: the same run must not count as two" in said
+
+
 def test_kinds_can_be_forced(peer: Path) -> None:
     folder = peer / "logs" / "ppo" / "seed-3"
     assert len(one(load([folder], "monitor")).histories[0].evaluations) == 0

@@ -62,8 +62,8 @@ class Tape:
         self.tape.append(("update", batch, step))
         return f"metrics of {batch}"
 
-    def updated(self, env_step: int, metrics: str) -> None:
-        self.tape.append(("updated", env_step, metrics))
+    def updated(self, metrics: str) -> None:
+        self.tape.append(("updated", metrics))
 
     def tick(self, env_step: int) -> None:
         self.tape.append(("tick", env_step))
@@ -95,18 +95,18 @@ def test_a_step_is_act_step_add_learn_record_in_that_order() -> None:
         ("ended", 4, [(0, 1, 4.0, 2, True, False)]),
         ("ready", 2),
         ("update", "first", 2),
-        ("updated", 4, "metrics of first"),
+        ("updated", "metrics of first"),
         ("update", "second", 2),
-        ("updated", 4, "metrics of second"),
+        ("updated", "metrics of second"),
         ("tick", 4),
         ("act", [[20, 20]], 4),
         ("step", [[120, 120]], [[20, 20]]),
         ("add",),
         ("ready", 4),
         ("update", "first", 4),
-        ("updated", 6, "metrics of first"),
+        ("updated", "metrics of first"),
         ("update", "second", 4),
-        ("updated", 6, "metrics of second"),
+        ("updated", "metrics of second"),
     ]
 
 
@@ -137,7 +137,7 @@ class Kept:
     def __init__(self) -> None:
         self.episodes: list[tuple[int, loop.Episode]] = []
 
-    def updated(self, env_step: int, metrics: Any) -> None: ...
+    def updated(self, metrics: Any) -> None: ...
 
     def tick(self, env_step: int) -> None: ...
 

@@ -240,6 +240,14 @@ def test_an_agent_that_is_not_ours_trains_with_its_hyperparameters_and_is_evalua
     assert runs.left() == ["r"]
 
 
+@pytest.mark.parametrize("limit", [None, -1])
+def test_a_class_without_its_time_limit(limit: int | None, tmp_path: Path) -> None:
+    name = f"{write(tmp_path / 'env.py', ENVIRONMENT)}:Theirs"
+    env = find_env(name, {"max_episode_steps": limit}).make()
+    env.reset(seed=0)
+    assert not any(env.step(0)[3] for _ in range(20))
+
+
 ACT = "return self.predict(obs, None, True), {}"
 ODD_AGENTS: dict[str, tuple[str, str]] = {
     "no Config": (AGENT.replace("class Config", "class Settings"), "Config"),
@@ -473,6 +481,9 @@ def test_wrappers_that_remember_train_and_resume_as_if_never_stopped(wrapper: st
         ("TimeLimt(max_episode_steps=3)", "did you mean 'TimeLimit'?"),
         ("TimeLimit(3)", "TimeLimit(3): write its arguments as Name(key=value, key='text')"),
         ("TimeLimit(max_episode_steps=3", "write its arguments as"),
+        ("TimeLimit(max_episode_steps={[]: 3})", "write its arguments as"),
+        ("TimeLimit(max_episode_steps=3, max_episode_steps=9)", "write its arguments as"),
+        ("TimeLimit(**{'max_episode_steps': 3})", "write its arguments as"),
         ("TimeLimit", "max_episode_steps"),
         ("TimeLimit(steps=3)", "steps"),
         ("JaxToNumpy", "JaxToNumpy"),

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from rlrepro.importing import installed
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Value
 from rlrepro.papers.proofs import (
+    BEGIN,
+    END,
     HEAD,
     LEARNING_HEAD,
     Learned,
@@ -32,7 +36,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 def test_a_row_says_what_the_agent_serves() -> None:
     assert described("dqn")[2:] == ["discrete", "yes", "stacked"]
     assert described("ppo")[2:] == ["discrete, continuous", "yes", "stacked"]
-    assert described("ppo_split")[2:] == ["discrete, continuous", "no", "stacked"]
+    assert described("ppo_split")[2:] == ["discrete, continuous", "no: observations that are vectors", "stacked"]
     assert described("dqn")[1].startswith("Deep Q-networks (Mnih et al., 2015")
 
 
@@ -183,3 +187,14 @@ def test_the_command_writes_between_its_marks(command: Command, tmp_path: Path) 
     assert "nothing (exactly)" in page.read_text()
     assert "up to date" in command(*arguments).out
     assert "unknown agent 'dqm'" in command("proofs", "dqm").problem
+
+
+def test_the_page_of_the_agents_is_what_the_command_makes(command: Command, tmp_path: Path) -> None:
+    docs, page = EXPERIMENTS.parent / "docs", tmp_path / "docs" / "agents.md"
+    shutil.copytree(docs, page.parent)
+    files = ("--experiments", EXPERIMENTS, "--agreement", docs / "agreement.json", "--probes", docs / "probes.json")
+    made = command("proofs", *files)
+    links = str(Path(os.path.relpath(EXPERIMENTS)).as_posix())
+    text = page.read_text(encoding="utf-8")
+    shown = text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
+    assert shown == made.out.strip().replace(f"]({links}/", "](../experiments/"), "make pages"

@@ -13,6 +13,8 @@ import torch
 
 from rlrepro import checkpoint, rules
 from rlrepro.agents.ppo import PPO
+from rlrepro.importing import installed
+from rlrepro.papers.proofs import described
 from rlrepro.settings import Request, parse_train
 from tests.conftest import Command
 
@@ -124,6 +126,33 @@ def test_what_breaks_a_rule_is_found_and_named(agent: type[Any], rule: str, word
 def test_a_sound_agent_keeps_all() -> None:
     assert broken(PPO) == {}
     assert broken(PPO, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward") == {}
+
+
+TABULAR = ["double_q_learning", "dyna_q", "expected_sarsa", "q_learning", "sarsa"]
+ON_IMAGES = ["a2c", "c51", "dqn", "ppo", "pqn", "qrdqn", "rainbow", "sac_discrete"]
+PLACES = {
+    "CartPole-v1": [*ON_IMAGES, "ppo_split", "reinforce", "trpo"],
+    "Pendulum-v1": ["a2c", "ddpg", "ppo", "ppo_split", "reinforce", "sac", "td3", "trpo"],
+    "ProbeImage-v0": ON_IMAGES,
+    "CliffWalking-v1": TABULAR,
+    "MountainCar-v0": ["sarsa_lambda"],
+    "AccessControl-v0": ["differential_sarsa"],
+}
+
+
+def test_no_agent_is_left_out() -> None:
+    with_places = {agent for agents in PLACES.values() for agent in agents}
+    assert with_places | {"random"} == installed("agents").keys()  # which has nothing to learn
+    assert set(ON_IMAGES) == {agent for agent in with_places if described(agent)[3] == "yes"}
+
+
+@pytest.mark.parametrize(("agent", "env"), [(agent, env) for env, agents in PLACES.items() for agent in agents])
+def test_every_agent_keeps_every_rule_on_each_kind_of_task(agent: str, env: str, command: Command) -> None:
+    steps = "2000" if agent == "reinforce" else "200" if env == "ProbeImage-v0" else "400"
+    limit = ("--env-kwargs", "max_episode_steps=40") if agent in TABULAR else ()  # CliffWalking has none of its own
+    outcome = command("rules", "--agent", agent, "--env", env, "--total-timesteps", steps, *limit)
+    assert (outcome.status, outcome.err) == (0, ""), outcome.out
+    assert outcome.out.count(" kept") == 8, outcome.out  # once in a rule's name
 
 
 @pytest.mark.parametrize(("agent", "env"), [("dqn", "CartPole-v1"), ("sarsa", "FrozenLake-v1"), ("td3", "Pendulum-v1")])

@@ -471,7 +471,7 @@ def test_a_seed_that_fails_is_told_and_the_others_go_to_their_end(
     log.unlink()
     again = runs.resume("failing")
     assert again.status == 1
-    assert "cannot go on in the middle: from their start again begin the seeds 1\n" in again.out
+    assert "cannot go on in the middle: from their start begin again the seeds 1\n" in again.out
     assert began_and_ended(log) == [("begin", 1)]
     assert RunFolder(runs.folder / "failing").read_json("run.json")["status"] == "failed"
 
@@ -514,7 +514,7 @@ def test_stopped_at_a_random_moment_a_run_resumes_to_the_same_bytes(
     outcomes = runs.resume("stopped")
     assert (outcomes.status, outcomes.err) == (0, "")
     again = ", ".join(str(seed) for seed in range(3) if not before[seed])
-    assert f"sb3:ppo cannot go on in the middle: from their start again begin the seeds {again}\n" in outcomes.out
+    assert f"sb3:ppo cannot go on in the middle: from their start begin again the seeds {again}\n" in outcomes.out
     for seed in range(3):
         assert outcome(folder, seed) == outcome(whole, seed)
     results = [RunFolder(run).read_json("run.json")["results"] for run in (folder, whole)]

@@ -944,6 +944,8 @@ def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_take
         (MemoryError(), True),
         (RuntimeError("[enforce fail] not enough memory: you tried to allocate 8000000000000 bytes"), True),
         (TypeError("Overflow when unpacking long"), True),
+        (RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904, 4]"), True),
+        (RuntimeError("value cannot be converted to type at::Half without overflow"), False),
         (TypeError("EpisodicMemory.__init__() missing 1 required positional argument"), False),
         (RuntimeError("the memory module is not what it was"), False),
     ],

@@ -349,7 +349,7 @@ def test_what_a_function_measures_is_of_no_scale(tmp_path: Path, alone: bool) ->
     found = judge(card, Results(0.1, made))
     assert word(found, "arm") == "reproduced"
     assert "of the paper's steps" not in verdict(found, "arm").why
-    assert found.scale == (1.0 if alone else 0.1)
+    assert as_json(found)["scale"] == found.scale == (1.0 if alone else 0.1)
     assert ("NOT COMPARABLE" in markdown(found)) is not alone
     page = render(found)[0]
     assert ("NOT COMPARABLE" in page) is not alone
@@ -364,7 +364,9 @@ def test_a_smaller_scale_without_scores_is_not_comparable(tmp_path: Path) -> Non
     levels: Levels = {(name, "cart"): spread(200) for name in "ab"}
     found = judged(tmp_path, text, levels, 0.5, episodes=np.empty((0, 2)))
     assert [v.word for v in found.verdicts] == ["not comparable"] * 2
-    assert all(v.why.startswith("run at 0.5 of the paper's steps; no seed has a score (") for v in found.verdicts)
+    assert all(v.why.startswith("run at 0.5 of the paper's steps; ") for v in found.verdicts)
+    assert "; no seed has a score (" in found.verdicts[0].why
+    assert "; an order needs at least two seeds with a score of each (a on cart, seed 0: " in found.verdicts[1].why
     found = judged(tmp_path, text, levels, 1.0, episodes=np.empty((0, 2)))
     assert [v.word for v in found.verdicts] == ["inconclusive"] * 2
 

@@ -30,7 +30,7 @@ from rlrepro.papers.cards import (
     Value,
 )
 from rlrepro.papers.measurements import find_measurement
-from rlrepro.papers.protocol import Protocol, near
+from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.spreads import SPREADS, spread_faults
 
 CARD_FORMAT = 1
@@ -629,7 +629,7 @@ def _environments(table: Table, environments: dict[str, Environment]) -> tuple[s
                 _known_env(name)
             except Problem as problem:
                 text = str(problem).split(" (")[0].split("; an id")[0]
-                hint = "" if "did you mean" in text else near(name, list(environments))
+                hint = "" if "did you mean" in text else nearest(name, list(environments))
                 table.fault("environment", text + hint)
                 return ()
             environments[name] = Environment(name, name, name)

@@ -14,7 +14,6 @@ from typing import Any
 from rlrepro import own_code
 from rlrepro.errors import nearest
 from rlrepro.papers import toml_lines
-from rlrepro.papers.protocol import near
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +103,9 @@ class Table:
     def one_of(self, name: str, choices: Sequence[str], default: Any = Absent) -> Any:
         value = self.get(name, lambda v: isinstance(v, str), f"one of {', '.join(choices)}", default)
         if isinstance(value, str) and value not in choices and value != default:
-            self.fault(name, f"{value!r} is none of {', '.join(choices) or 'those on the card'}{near(value, choices)}")
+            self.fault(
+                name, f"{value!r} is none of {', '.join(choices) or 'those on the card'}{nearest(value, choices)}"
+            )
             return None
         return value
 

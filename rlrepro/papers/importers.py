@@ -124,14 +124,24 @@ def load(
     if labels and len(labels) != len(paths):
         raise Problem(f"{len(labels)} labels for {len(paths)} runs; expected one for each, in their order")
     found: dict[tuple[str, ...], list[_Seed]] = {}
-    read = [list(_read(path, files, kind, columns)) for path, files in _arguments(paths)]
-    for number, seeds in enumerate(_guess(read)):
+    label_of = dict(zip(map(Path, paths), labels or [], strict=bool(labels)))
+    arguments = _arguments(paths)
+    for path, files in arguments:
+        if len({label_of.get(file) for file in files}) > 1:
+            raise Problem(f"{path.parent}: its monitor files are one seed, and have several labels")
+    read = [list(_read(path, files, kind, columns)) for path, files in arguments]
+    whose: dict[Path, Path] = {}
+    for (path, _), seeds in zip(arguments, read, strict=True):
+        for one in seeds:
+            if (other := whose.setdefault(one.source.resolve(), path)) != path:
+                raise Problem(f"{one.source} is part of {other} and of {path}: the same run must not count as two")
+    for (path, _), seeds in zip(arguments, _guess(read), strict=True):
         several: dict[str, set[str]] = {}
         for one in seeds:
             several.setdefault(one.env, set()).add(one.name)
         for one in seeds:
             if labels:
-                name = labels[number] + (f": {one.name}" if len(several[one.env]) > 1 else "")
+                name = label_of[path] + (f": {one.name}" if len(several[one.env]) > 1 else "")
                 one = dataclasses.replace(one, name=name, key=(name,))
             found.setdefault((*one.key, one.env), []).append(one)
     groups = [_group(seeds) for seeds in found.values()]
@@ -155,7 +165,7 @@ def _arguments(paths: Sequence[str | Path]) -> list[tuple[Path, list[Path]]]:
         path = Path(given)
         is_monitor = path.name.endswith("monitor.csv") and path.is_file()
         key = path.parent.resolve() / "*monitor.csv" if is_monitor else path.resolve()
-        if key in made and not is_monitor:
+        if key in made and (not is_monitor or path.resolve() in map(Path.resolve, made[key][1])):
             raise Problem(f"{path} is named twice: the same run must not count as two")
         made.setdefault(key, (path, []))[1].append(path)
     return list(made.values())
@@ -271,9 +281,10 @@ def _sniff(path: Path) -> str:
 
 
 def _guess(read: Sequence[Sequence[_Seed]]) -> list[list[_Seed]]:
-    """Rows that nothing says the kind of as evaluations, where all seeds have them at the same env steps.
+    """Take rows of unknown kind for evaluations where all seeds of an environment have them at the same env steps.
 
-    Episodes end anywhere. The seeds of all files count together: how rows are divided over files says nothing.
+    Else for episodes, which end anywhere. The seeds of all files count together: how rows are divided over files says
+    nothing.
     """
     steps: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for one in itertools.chain(*read):

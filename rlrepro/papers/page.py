@@ -16,10 +16,9 @@ from rlrepro.papers.calibrate import coverage_note
 from rlrepro.papers.cards import RULES, Card, Claim, Order, Value
 from rlrepro.papers.figures import Curve, Drawing, Mark
 from rlrepro.papers.protocol import History, Protocol, Score, looked_at, score, window
-from rlrepro.papers.published import load_traps
 from rlrepro.papers.results import Results, UnitResults
 from rlrepro.papers.rows import SYMBOLS, Row, combined, commands, count_of, counts, decimals_for, exact, number, row_of
-from rlrepro.papers.units import unit_name
+from rlrepro.papers.units import known_traps, unit_name
 from rlrepro.papers.verdict import (
     MOST_LISTED,
     WORDS,
@@ -413,25 +412,30 @@ def _test_rows(
     inside = "inside" if abs(test.low_90) < test.margin and abs(test.high_90) < test.margin else "not inside"
     abstains = " (too few seeds for a verdict)" * (test.measured_seeds < stats.MIN_SEEDS)
     whose = "unknown" if test.reported_sd is None else n(test.reported_sd)
+    interval = [("90 % interval", f"[{n(test.low_90)}, {n(test.high_90)}]: {inside} ± {exact(test.margin)}{abstains}")]
+    p_names = "p of equivalence", "p of difference"
+    if rule in ("at most", "at least"):
+        interval, p_names = [], ("p against it", "p for it")
     rows = [
         ("Test", tests.get(rule, bound)),
         ("Measured − reported", _joined(
             f"{n(test.difference)}, 95 % interval [{n(test.low)}, {n(test.high)}]",
             coverage_note("difference", test.measured_seeds))),
-        ("90 % interval", f"[{n(test.low_90)}, {n(test.high_90)}]: {inside} ± {exact(test.margin)}{abstains}"),
-        ("p of equivalence", _p_pair(test.p_equivalence, decision.p_equivalence if decision else None)),
-        ("p of difference", _p_pair(test.p_difference, decision.p_difference if decision else None)),
+        *interval,
+        (p_names[0], _p_pair(test.p_equivalence, decision.p_equivalence if decision else None)),
+        (p_names[1], _p_pair(test.p_difference, decision.p_difference if decision else None)),
         ("Standard error", f"{n(test.se)}, with {number(test.df, 1)} degrees of freedom"),
         ("Our sd over seeds", f"{n(test.measured_sd)} as seen, {n(test.used_measured_sd)} as used; "
          f"{count_of(test.measured_seeds, 'seed')}"),
-        ("The paper's sd", f"{whose}{f' ({spread})' if spread else ''}, {n(test.used_reported_sd)} as used; "
-         + (count_of(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated")),
     ]  # fmt: skip
-    if rule:
-        rows = [row for row in rows if row[0] != "The paper's sd"]
-    if rule in ("at most", "at least"):
-        names = {"p of equivalence": "p against it", "p of difference": "p for it"}
-        rows = [(names.get(name, name), text) for name, text in rows if name != "90 % interval"]
+    if not rule:
+        rows.append(
+            (
+                "The paper's sd",
+                f"{whose}{f' ({spread})' if spread else ''}, {n(test.used_reported_sd)} as used; "
+                + (count_of(test.reported_seeds, "seed") if test.reported_seeds else "number of seeds not stated"),
+            )
+        )
     if test.assumed:
         rows.append(("Assumed", test.assumed))
     return rows
@@ -544,7 +548,7 @@ def _environment(card: Card, name: str) -> dict[str, Any]:
         "run": one.run + (f" ({', '.join(options)})" if options else ""),
         "wrappers": ", ".join(one.wrappers),
         "differs": one.differs or ("nothing: the same version" if one.paper == one.run else "nothing"),
-        "warnings": load_traps().warnings(one.paper, one.run, one.kwargs, one.wrappers),
+        "warnings": known_traps(one),
         "scale": "" if one.random is None or one.best is None else f"{exact(one.random)} to {exact(one.best)}",
     }
 

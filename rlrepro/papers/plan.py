@@ -37,9 +37,10 @@ _EPISODES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """What a short run with a unit's settings measured, by its slowest process while as many run as may.
+    """What a short run with a unit's settings measured.
 
-    Where there are more processes than may run at a time, each figure is of all that take their turns.
+    Times are those of its slowest process, with as many side by side as the settings allow; where processes must take
+    turns, they are multiplied by the number of turns. Bytes are of all seeds.
     """
 
     steps: int  #: env steps of each seed

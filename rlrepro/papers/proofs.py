@@ -37,7 +37,7 @@ HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to"
 LEARNING_HEAD = ("agent", "task", "env steps", "returns", "ours", "Stable-Baselines3", "ours − theirs", "reproduction")
 _PEER = "sb3:"
 _NO_CLAIM = "no reproduction yet"
-_REFERENCE = ("nothing: it is the reference", "no claim is made of it")  #: of an agent that no probe applies to
+_REFERENCE = "nothing: it is the reference"  #: what an agent learns to which no probe applies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,8 @@ def table(
         learns = not on_probes or any(solved is not None for solved in on_probes.values())
         otherwise = "not compared yet" if learns else "nothing: it computes nothing"
         proved = _probed(on_probes), _agreed(agreed.get(name, {})) or otherwise
-        rows.append([*described(name), *proved, *(_counted(found.get(name, [])) if learns else _REFERENCE)])
+        learnt, claims = _counted(found.get(name, []))
+        rows.append([*described(name), *proved, learnt if learns else _REFERENCE, claims])
     return _markdown(HEAD, rows)
 
 
@@ -126,23 +127,23 @@ def described(name: str) -> list[str]:
     agent_class = source.load()
     text = (sys.modules[agent_class.__module__].__doc__ or agent_class.__doc__ or "").strip()
     algorithm = re.split(r"\.\s+(?=[A-Z])", " ".join(text.partition("\n\n")[0].split()))[0].rstrip(".")
-    actions = [kind for kind, space in _ACTIONS.items() if _serves(agent_class, _OBSERVATIONS, space)]
-    images = _serves(agent_class, [_IMAGE], _ACTIONS[actions[0]] if actions else _ACTIONS["discrete"])
+    refused = {kind: [_refusal(agent_class, one, space) for one in _OBSERVATIONS] for kind, space in _ACTIONS.items()}
+    actions = [kind for kind, reasons in refused.items() if not all(reasons)]
+    no_images = _refusal(agent_class, _IMAGE, _ACTIONS[actions[0]] if actions else _ACTIONS["discrete"])
+    images = f"no: {no_images.partition(', not ')[0]}" if no_images else "yes"
     stacked = "stacked" if getattr(agent_class, "stackable", True) else "a process each"
-    return [f"`{name}`", algorithm, ", ".join(actions) or "none", "yes" if images else "no", stacked]
+    return [f"`{name}`", algorithm, ", ".join(actions) or "none", images, stacked]
 
 
-def _serves(agent_class: type[Any], observations: Sequence[Any], action: Any) -> bool:
-    """Whether it can be built for one of these observation spaces and this action space."""
-    for observation in observations:
-        config, values = probe.preset(agent_class, action)
-        seeds = (0, 1) if getattr(agent_class, "stackable", True) else (0,)
-        try:
-            agent_class(Setup(observation, action, seeds, int(values.get("num_envs", 1)), 1000), config)
-        except UnsupportedSpace:
-            continue
-        return True
-    return False
+def _refusal(agent_class: type[Any], observation: Any, action: Any) -> str:
+    """Why it cannot be built for an observation and an action space, or ""."""
+    config, values = probe.preset(agent_class, action)
+    seeds = (0, 1) if getattr(agent_class, "stackable", True) else (0,)
+    try:
+        agent_class(Setup(observation, action, seeds, int(values.get("num_envs", 1)), 1000), config)
+    except UnsupportedSpace as error:
+        return str(error)
+    return ""
 
 
 def _spaces() -> tuple[list[Any], dict[str, Any], Any]:

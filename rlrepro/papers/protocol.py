@@ -62,15 +62,19 @@ class Protocol:
         for name, value in table.items():
             if name in choices:
                 if value not in choices[name]:
-                    raise Problem(f"{name} {value!r} is none of {', '.join(choices[name])}{near(value, choices[name])}")
+                    raise Problem(
+                        f"{name} {value!r} is none of {', '.join(choices[name])}{nearest(value, choices[name])}"
+                    )
             elif name == "discount":
                 if type(value) not in (int, float) or not 0 < value <= 1:
                     raise Problem(f"discount {value!r} is not above 0 and at most 1")
             elif name == "note":
                 if not isinstance(value, str):
                     raise Problem(f"note {value!r} is not a text")
-            elif type(value) is not int or value < (0 if name in ("after_step", "to_step") else 1):
-                raise Problem(f"{name} {value!r} is not a whole number above 0")
+            else:
+                least = 0 if name == "after_step" else 1
+                if type(value) is not int or value < least:
+                    raise Problem(f"{name} {value!r} is not a whole number of at least {least}")
         protocol = Protocol(**table)
         protocol._check()
         return protocol
@@ -147,10 +151,6 @@ class Protocol:
             "one agent": f"{kind} of one trained agent",
         }[self.statistic]
         return f"{text} ({detail})" if detail else text
-
-
-def near(value: object, choices: Sequence[str]) -> str:
-    return nearest(value, choices) if isinstance(value, str) else ""
 
 
 def refuse(claimed: Protocol, scored: Protocol) -> str | None:
@@ -233,9 +233,21 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
     twice = [seed for seed in seeds if seeds.count(seed) > 1]
     if twice:
         raise Problem(f"seed {twice[0]} is there twice: the same run must not count as two")
+    points, missing, broken = _by_seed(protocol, histories)
+    best = None
     if protocol.statistic == "max of seed mean":
-        return _max_of_seed_mean(protocol, histories)
-    per_seed: dict[int, float] = {}
+        best, per_seed = _at_best_mean(points)
+    else:
+        over = np.max if protocol.statistic.endswith("maxima") else np.mean
+        per_seed = {seed: float(over(one[:, 1])) for seed, one in points.items()}
+    return Score(protocol, per_seed, missing, best, broken)
+
+
+def _by_seed(
+    protocol: Protocol, histories: Sequence[History]
+) -> tuple[dict[int, np.ndarray], dict[int, str], frozenset[int]]:
+    """The points `[k, 2]` that count of each seed that has a score; why each other has none; which of those broke."""
+    found: dict[int, np.ndarray] = {}
     missing: dict[int, str] = {}
     broken = {history.seed for history in histories if history.broke}
     for history in sorted(looked_at(protocol, histories), key=lambda h: h.seed):
@@ -247,8 +259,20 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
         if lack:
             missing[history.seed] = lack
         else:
-            per_seed[history.seed] = float(returns.max() if protocol.statistic.endswith("maxima") else returns.mean())
-    return Score(protocol, per_seed, missing, broken=frozenset(broken & set(missing)))
+            found[history.seed] = points
+    return found, missing, frozenset(broken & set(missing))
+
+
+def _at_best_mean(points: Mapping[int, np.ndarray]) -> tuple[int | None, dict[int, float]]:
+    """The env step at which the mean over seeds is highest, and each seed's value there."""
+    if not points:
+        return None, {}
+    curves = list(points.values())
+    steps = curves[0][:, 0]
+    if any(not np.array_equal(curve[:, 0], steps) for curve in curves):
+        raise Problem("the seeds were not evaluated at the same env steps: there is no mean curve over seeds")
+    best = int(np.argmax(np.mean([curve[:, 1] for curve in curves], axis=0)))
+    return int(steps[best]), {seed: float(curve[best, 1]) for seed, curve in points.items()}
 
 
 def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[History]:
@@ -317,28 +341,3 @@ def _when_due(steps: np.ndarray, every: int) -> np.ndarray:
     due = steps // every * every
     before = np.concatenate([[-1.0], steps[:-1]])
     return np.where((before < due) & (steps - due < _LATE * every), due, steps)
-
-
-def _max_of_seed_mean(protocol: Protocol, histories: Sequence[History]) -> Score:
-    """Each seed's value at the evaluation where the mean over seeds is highest."""
-    curves: dict[int, np.ndarray] = {}
-    missing: dict[int, str] = {}
-    broken = {history.seed for history in histories if history.broke}
-    for history in sorted(histories, key=lambda h: h.seed):
-        points, lack = _counted(protocol, history)
-        if not lack and not np.isfinite(points).all():
-            lack = "one of its evaluations is not finite"
-            broken.add(history.seed)
-        if lack:
-            missing[history.seed] = lack
-        else:
-            curves[history.seed] = points
-    broken &= set(missing)
-    if not curves:
-        return Score(protocol, {}, missing, broken=frozenset(broken))
-    steps = next(iter(curves.values()))[:, 0]
-    if any(not np.array_equal(points[:, 0], steps) for points in curves.values()):
-        raise Problem("the seeds were not evaluated at the same env steps: there is no mean curve over seeds")
-    best = int(np.argmax(np.mean([points[:, 1] for points in curves.values()], axis=0)))
-    per_seed = {seed: float(values[best, 1]) for seed, values in curves.items()}
-    return Score(protocol, per_seed, missing, int(steps[best]), frozenset(broken))

@@ -60,6 +60,7 @@ class VersionChange:
     second: int
     same: bool  #: whether returns of one may be held against the other
     change: str
+    tell: bool = False  #: a change that returns may show a little of, although they compare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,11 @@ class Traps:
         if first is None or second is None or first == second:
             return told
         same, changes = self.between(paper, first, second)
-        told += [f"-v{one.first} to -v{one.second}, NOT comparable: {one.change}" for one in changes if not one.same]
+        told += [
+            f"-v{one.first} to -v{one.second}, {'comparable, though' if one.same else 'NOT comparable:'} {one.change}"
+            for one in changes
+            if one.tell or not one.same
+        ]
         if same is None:
             told.append(f"what changed between {paper} and {run} is not known")
         return told
@@ -138,7 +143,8 @@ def load_traps() -> Traps:
             for one in table["trap"]
         ),
         tuple(
-            VersionChange(one["env"], one["from"], one["to"], one["same"], one["change"]) for one in table["version"]
+            VersionChange(one["env"], one["from"], one["to"], one["same"], one["change"], one.get("tell", False))
+            for one in table["version"]
         ),
         tuple(
             EnvNote(one["env"], tuple(one.get("versions", ())), one.get("argument", ""), one["note"])

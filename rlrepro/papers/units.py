@@ -12,7 +12,7 @@ from typing import Any
 
 from rlrepro import own_code
 from rlrepro.errors import Problem, nearest
-from rlrepro.papers.cards import RUN_SETTINGS, Card, Claim, Order
+from rlrepro.papers.cards import RUN_SETTINGS, Card, Claim, Environment, Order
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.published import load_traps
 from rlrepro.plugins import EnvSource, find_agent, find_env
@@ -191,12 +191,14 @@ def _scaled(values: Mapping[str, Any], scale: float) -> int:
 def env_warnings(card: Card, units: Sequence[Unit]) -> list[str]:
     """What is known to spoil comparisons on the environments of these units, each line once."""
     return list(
-        dict.fromkeys(f"{unit.environment}: {text}" for unit in units for text in _warnings_of(card, unit.environment))
+        dict.fromkeys(
+            f"{unit.environment}: {text}" for unit in units for text in known_traps(card.environments[unit.environment])
+        )
     )
 
 
-def _warnings_of(card: Card, name: str) -> list[str]:
-    one = card.environments[name]
+def known_traps(one: Environment) -> list[str]:
+    """What is known to spoil a comparison on an environment of a card."""
     return load_traps().warnings(one.paper, one.run, one.kwargs, one.wrappers)
 
 
@@ -246,7 +248,10 @@ def shared(settings: Settings, folder: Path | None = None) -> dict[str, Any]:
 
 
 def unshared(values: Mapping[str, Any], seeds: Sequence[int]) -> Settings | None:
-    """The settings of runs of one unit, as far as `shared` kept them; None where it says of no training."""
+    """The settings behind what `shared` kept, with stand-ins for what it dropped.
+
+    None for a measurement, or where a setting is lacking that has no default.
+    """
     if "function" in values:
         return None
     rest = {"processes": 1, "checkpoint_every": 0, "log_every": 0, "capture_video": False, "check_env": False}

@@ -219,7 +219,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     if scored is None:
         return _Open(claim, kind, was_run=False, is_control=control)
     if len(scored.per_seed) == 0:
-        return _Open(claim, kind, scored, lack=scored.missing_text)
+        return _Open(claim, kind, scored, lack=f"no seed has a score ({scored.missing_text})")
     if kind == "one-sided":
         test: Any = stats.acceptance(scored.values, claim.reported, claim.margin)
     else:
@@ -317,7 +317,8 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
             are_broken &= all(one.broken >= set(one.missing) for one in scores.values())
     lack = "; ".join(lacks.values())
     if any(len(values) < 2 for side in sides for values in side):
-        return _Open(order, "order", lack=lack or "an order needs at least two seeds of each")
+        few = "an order needs at least two seeds with a score of each"
+        return _Open(order, "order", lack=f"{few} ({lack})" if lack else few)
     # the broken seeds of one side speak for the other
     confirmed = "" if len(lacks) != 1 or not are_broken else "below" if order.better in lacks else "reproduced"
     test = stats.order_test(sides[0], sides[1], order.at_least)
@@ -348,7 +349,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
     if not one.was_run:
         return made
     if one.test is None:
-        word, why = _at_scale("inconclusive", f"no seed has a score ({one.lack})", scale)
+        word, why = _at_scale("inconclusive", one.lack, scale)
         return dataclasses.replace(made, word=word, why=why)
     if isinstance(one.test, stats.Acceptance):
         word, why, notes = _accepted(one.test)
@@ -556,7 +557,7 @@ def as_json(judgement: Judgement) -> dict[str, Any]:
     return {
         "format": 1,
         "card": judgement.card.name,
-        "scale": judgement.results.scale,
+        "scale": judgement.scale,
         "verdicts": [_row(verdict) for verdict in judgement.verdicts],
         "notes": list(judgement.notes),
     }
