@@ -60,6 +60,17 @@ def test_a_summary_has_a_row_for_each_reproduction(
     assert lines[-5:] == command("scoreboard").out.strip().splitlines()[-5:]
 
 
+def test_of_numbers_of_which_less_is_better_it_is_said_which_are_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "\n[[claim]]\n" in CLAIMS
+    every = CLAIMS.replace("\n[[claim]]\n", "\n[[claim]]\nless_is_better = true\n")
+    like(tmp_path / "experiments" / "one", HEAD + every, ten)
+    lines = command("scoreboard").out.strip().splitlines()
+    assert "Above and below are higher and lower: of numbers of which less is better, 1 below better." in lines
+
+
 def test_a_file_is_written_between_its_markers(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:

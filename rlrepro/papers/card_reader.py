@@ -396,6 +396,7 @@ def _claim(table: Table, own: Mapping[str, Any], parts: _Parts) -> Claim | None:
     seeds, per_seed = _per_seed(table, None if aggregate else reported)
     spread = _spread(table, kind, reported, bool(per_seed))
     published, note = table.text("published", default=""), table.text("note", default="")
+    less_is_better = table.get("less_is_better", lambda v: isinstance(v, bool), "true or false", False)
     _check_published(table, published)
     _check_aggregate(table, names, aggregate, measurement, parts.environments)
     known = parts.protocols.get(protocol or "")
@@ -429,6 +430,7 @@ def _claim(table: Table, own: Mapping[str, Any], parts: _Parts) -> Claim | None:
         measurement=measurement,
         rule=rule,
         values=printed,
+        less_is_better=bool(less_is_better),
     )
 
 

@@ -106,6 +106,7 @@ class Claim:
     measurement: str = ""
     rule: str = ""  #: how a printed number is judged: one of `RULES`; "": as a mean over seeds
     values: tuple[float, ...] = ()  #: where several are claimed at once; `reported` is one of them
+    less_is_better: bool = False  #: as of an error, or of an episode's length: *above* is then worse than the paper's
 
     @property
     def printed(self) -> tuple[float, ...]:

@@ -116,6 +116,10 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
         lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
     if controls := sum(verdict.is_control for verdict in reproduced):
         lines.append(f"Controls among them, whose margin a random policy's return meets too: {controls}.")
+    turned = [one.word for one in verdicts if isinstance(one.claim, Claim) and one.claim.less_is_better]
+    told = [f"{turned.count(a)} {a} {b}" for a, b in (("above", "worse"), ("below", "better")) if a in turned]
+    if told:
+        lines.append(f"Above and below are higher and lower: of numbers of which less is better, {', '.join(told)}.")
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
     undecidable = sum(
