@@ -86,7 +86,7 @@ class SACDiscrete(OffPolicy):
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "buffer_size": 2_000, "batch_size": 32, "learning_starts": 100,
-        "train_every": 2, "tau": 0.05, "target_every": 1, "hidden": (32, 32), "actor_learning_rate": 2e-3,
+        "train_every": 4, "tau": 0.05, "target_every": 1, "hidden": (32, 32), "actor_learning_rate": 2e-3,
         "critic_learning_rate": 5e-3, "learn_alpha": False, "alpha_init": 1e-3,
     }  # fmt: skip
 

@@ -20,7 +20,8 @@ from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
 from rlrepro.contract import check_contract
-from rlrepro.plugins import find_env
+from rlrepro.importing import installed
+from rlrepro.plugins import find_agent, find_env
 from rlrepro.probe import probe, probes, read
 from tests.conftest import Command
 
@@ -102,12 +103,24 @@ def test_ppo_solves(name: str) -> None:
     assert probe(PPO, name, (0, 1)).solved
 
 
+LEARNING = sorted(installed("agents").keys() - {"random"})
+COMMITTED = read(Path(__file__).resolve().parent.parent / "docs" / "probes.json")
+
+
+@pytest.mark.parametrize("agent", LEARNING)
+@pytest.mark.parametrize("name", ["ProbeAction-v0", "ProbeCredit-v0"])
+def test_every_agent_finds_the_better_action_and_what_it_leads_to(agent: str, name: str) -> None:
+    assert COMMITTED[agent][name]
+    found = probe(find_agent(agent).load(), name, seeds=(5,))
+    assert found.solved, found.told
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("agent", [DQN, PPO])
-def test_every_probe_that_applies_is_solved(agent: type[Any]) -> None:
-    outcomes = [probe(agent, name) for name in probes()]
-    assert [one.probe for one in outcomes if one.solved is None] == ["ProbeContinuous-v0"] * (agent is DQN)
-    assert all(one.solved in (True, None) for one in outcomes)
+@pytest.mark.parametrize("agent", [*LEARNING, "random"])
+def test_every_probe_that_applies_is_solved_as_the_docs_have_it(agent: str) -> None:
+    outcomes = [probe(find_agent(agent).load(), name) for name in probes()]
+    assert {one.probe: one.solved for one in outcomes} == COMMITTED[agent]
+    assert False not in COMMITTED[agent].values()
 
 
 class ThroughTermination(DQN):
