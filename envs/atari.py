@@ -10,7 +10,8 @@
 | rewards to learn from | clipped to −1, 0, 1 | clipped to −1, 0, 1 (their DQN's; not part of the protocol) |
 
 Both: one action for 4 frames, the greater of the last two frames in each pixel, luminance, 84 × 84, the last 4 stacked
-(zeros before the first), and at most 108,000 frames (half an hour of play) an episode.
+(zeros before the first), and at most 108,000 frames (half an hour of play) an episode. Mnih et al. (2015) evaluate five
+minutes at most: `Atari2015(max_frames=18000)` gives their scores' protocol.
 
 Rewards and ends are the game's own, so that returns are scores of whole games. What to learn from instead stands in
 `info["learn"]`, a reward and a termination, and reaches the memory of an agent only. An env step is 4 frames.
