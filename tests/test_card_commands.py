@@ -43,6 +43,18 @@ def test_a_skeleton_holds_every_default_under_its_source(env: str) -> None:
     assert ("num_epochs" in groups.get("paper: Table 3 and Section 6.1", {})) == (env == "Pendulum-v1")
 
 
+def test_a_skeleton_has_the_arguments_and_wrappers_of_its_environment(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "wrap.py").write_text("from gymnasium.wrappers import TimeLimit as Short\n")
+    file, short = tmp_path / "card.toml", f"{tmp_path / 'wrap.py'}:Short(max_episode_steps=30)"
+    given = ("--env-kwargs", "sutton_barto_reward=True", "--wrapper", "TimeFraction", "--wrapper", short)
+    assert command("card", "new", *given, "--into", file).status == 0
+    environment = tomllib.loads(file.read_text())["environment"]["CartPole-v1"]
+    assert environment["kwargs"] == {"sutton_barto_reward": True}
+    assert environment["wrappers"] == ["TimeFraction", "wrap.py:Short(max_episode_steps=30)"]
+    assert len(read_card(file)[1]) == 8
+    assert "unknown wrapper 'TimeFractoin'; did you mean" in command("card", "new", "--wrapper", "TimeFractoin").problem
+
+
 def test_a_filled_in_skeleton_has_no_fault(tmp_path: Path, command: Command) -> None:
     file = tmp_path / "new" / "card.toml"
     assert command("card", "new", "--agent", "dqn", "--env", "CartPole-v1", "--into", file).status == 0

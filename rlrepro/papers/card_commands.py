@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     new.add_argument("--agent", default="ppo", metavar="AGENT", help="as python -m rlrepro.train takes it (ppo)")
     new.add_argument("--env", default="CartPole-v1", metavar="ENV", help="likewise (CartPole-v1)")
+    new.add_argument("--env-kwargs", metavar="K=V,…", help="likewise")
+    new.add_argument("--wrapper", action="append", default=[], metavar="WRAPPER", help="likewise; may be repeated")
     new.add_argument("--into", type=Path, metavar="FILE", help="where to write it (standard output)")
     check = commands.add_parser("check", help="name every fault of cards with its line")
     check.add_argument("cards", nargs="+", metavar="CARD", help="a card.toml, its folder, or a card of the kit")
@@ -54,10 +56,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _new(asked: argparse.Namespace) -> int:
     if asked.into is None:
-        print(skeleton(asked.agent, asked.env), end="")
+        print(skeleton(asked.agent, asked.env, asked.env_kwargs, asked.wrapper), end="")
         return 0
     into = asked.into / "card.toml" if asked.into.is_dir() else asked.into
-    text = skeleton(asked.agent, asked.env, into.parent)
+    text = skeleton(asked.agent, asked.env, asked.env_kwargs, asked.wrapper, into.parent)
     if into.exists():
         raise Problem(f"{into} is there already; choose another --into")
     make_folder(into.parent)
@@ -66,15 +68,18 @@ def _new(asked: argparse.Namespace) -> int:
     return 0
 
 
-def skeleton(agent: str, env: str, folder: Path = Path()) -> str:
+def skeleton(
+    agent: str, env: str, env_kwargs: str | None = None, wrappers: Sequence[str] = (), folder: Path = Path()
+) -> str:
     """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
 
-    Files are named from the card's `folder`.
+    All are as the flags of training take them. Files are named from the card's `folder`.
     """
     from rlrepro.plugins import find_agent
     from rlrepro.settings import Request, parse_train
 
-    asked = parse_train(["--agent", agent, "--env", env, "--seeds", "0,"])
+    arguments = ["--agent", agent, "--env", env, "--seeds", "0,", *(f"--wrapper={one}" for one in wrappers)]
+    asked = parse_train([*arguments, *([f"--env-kwargs={env_kwargs}"] if env_kwargs else [])])
     assert isinstance(asked, Request)
     settings = asked.settings
     named_from_there = functools.partial(own_code.to_folder, folder=Path(os.path.abspath(folder)))
@@ -98,6 +103,14 @@ def skeleton(agent: str, env: str, folder: Path = Path()) -> str:
         task=_toml(task),
         task_key=_key(task),
         env=_toml(named_from_there(settings.env)),
+        made="".join(
+            f"{key} = {_toml(value)}\n"
+            for key, value in (
+                ("kwargs", settings.env_kwargs),
+                ("wrappers", [named_from_there(one) for one in settings.wrappers]),
+            )
+            if value
+        ),
         name=_toml(name),
         key=_key(name),
         agent=_toml(named_from_there(settings.agent)),
@@ -134,6 +147,8 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(name)} = {_toml(one)}' for name, one in value.items())} }}"
     if type(value) is int and value >= 10_000:
         return f"{value:_}"
     return repr(value)
@@ -160,7 +175,7 @@ stated = "not stated"  # what the paper says of its hardware and hours
 [environment.{task_key}]
 paper = {env}  # the id and version that the paper used
 run = {env}
-# differs = "…"  # needed where the two are not the same
+{made}# differs = "…"  # needed where the two are not the same
 # random = 0.0  # returns of a random and of the best policy: 0 and 1 of the normalised score
 # best = 1.0
 
