@@ -617,6 +617,76 @@ def test_discrete_sac_s_gradients_equal_float64_autograd() -> None:
         close(f"gradient of {name}", found[name], parameter.grad)
 
 
+@pytest.mark.agrees("sac_discrete", "PyTorch's modules")
+def test_discrete_sac_s_updates_equal_those_of_plain_modules() -> None:
+    """Five steps of both critics, the actor, log α and the targets, in float64."""
+    rates = dict.fromkeys(("actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"), 0.01)
+    often = {"target_every": 1, "train_every": 1, "learning_starts": 0, "tau": 0.1}
+    options: dict[str, Any] = {**rates, **often, "adam_eps": 1e-4, "alpha_init": 0.3, "target_entropy_scale": 0.5}
+    agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), gamma=GAMMA, **options)
+    num_obs = OBS.shape[0]
+
+    def network() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(num_obs, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+
+    def parameters(stack: Stack, name: str, row: int, model: nn.Sequential) -> Iterator[tuple[Any, Any]]:
+        for layer, dense in enumerate(model[::2]):
+            fan_out, fan_in = dense.weight.shape
+            yield stack.named()[f"{name}.weight_{layer}"][row, :fan_in, :fan_out], dense.weight.detach().T
+            yield stack.named()[f"{name}.bias_{layer}"][row, 0, :fan_out], dense.bias.detach()
+
+    perturb([agent.target_critic.matrix.detach()], 0.1)
+    stacks = {
+        "actor": (agent.actor, "actor"),
+        **{f"critic {m}": (agent.critic, f"critics.{m}") for m in range(2)},
+        **{f"target {m}": (agent.target_critic, f"critics.{m}") for m in range(2)},
+    }
+    models = [{what: network() for what in stacks} for _ in SEEDS]
+    logs = [torch.tensor(math.log(0.3), dtype=torch.float64, requires_grad=True) for _ in SEEDS]
+    optimisers = []
+    for row, nets in enumerate(models):
+        for what, (stack, name) in stacks.items():
+            for mine, theirs in parameters(stack, name, row, nets[what]):
+                theirs.copy_(mine)
+        both = [*nets["critic 0"].parameters(), *nets["critic 1"].parameters()]
+        groups = both, list(nets["actor"].parameters()), [logs[row]]
+        optimisers.append([torch.optim.Adam(group, 0.01, eps=1e-4) for group in groups])
+
+    def descend(optimiser: torch.optim.Adam, loss: torch.Tensor) -> None:
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    for step in range(5):
+        batch = make_batch(step)
+        action = torch.randint(3, batch.reward.shape, generator=torch.Generator().manual_seed(step))
+        agent.update(batch._replace(action=action), step)
+        for row, nets in enumerate(models):
+            obs, next_obs = batch.obs[row].double(), batch.next_obs[row].double()
+            alpha = logs[row].exp().item()
+            with torch.no_grad():
+                log_pi = nets["actor"](next_obs).log_softmax(-1)
+                least = torch.minimum(nets["target 0"](next_obs), nets["target 1"](next_obs))
+                following = (log_pi.exp() * (least - alpha * log_pi)).sum(-1)
+                y = batch.reward[row].double() + GAMMA * following * ~batch.terminated[row]
+            taken = [nets[f"critic {m}"](obs).gather(1, action[row, :, None])[:, 0] for m in range(2)]
+            descend(optimisers[row][0], sum(0.5 * nn.functional.mse_loss(q, y) for q in taken))  # type: ignore[arg-type]
+            log_pi = nets["actor"](obs).log_softmax(-1)
+            with torch.no_grad():
+                least = torch.minimum(nets["critic 0"](obs), nets["critic 1"](obs))
+            descend(optimisers[row][1], (log_pi.exp() * (alpha * log_pi - least)).sum(-1).mean())
+            entropy = -(log_pi.exp() * log_pi).sum(-1).detach()
+            descend(optimisers[row][2], logs[row] * (entropy.mean() - 0.5 * math.log(3)))
+            for m in range(2):
+                pairs = zip(nets[f"target {m}"].parameters(), nets[f"critic {m}"].parameters(), strict=True)
+                for old, new in pairs:
+                    old.data.lerp_(new.data, 0.1)
+            close("α", agent.temperature.alpha[row, 0], logs[row].exp())
+            for what, (stack, name) in stacks.items():
+                for mine, theirs in parameters(stack, name, row, nets[what]):
+                    close(f"{what} after {step + 1}", mine, theirs)
+
+
 def test_discrete_sac_s_targets_are_copied_when_due() -> None:
     timing = {"target_every": 4, "train_every": 1, "gradient_steps": 2, "learning_starts": 0}
     agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), **timing)

@@ -121,6 +121,59 @@ def test_c51_s_loss_equals_a_loop() -> None:
         assert metrics["losses/q_values"][row].item() == pytest.approx(value / 16, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.agrees("c51", "PyTorch's modules")
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
+def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> None:
+    """Six steps of Adam, with copies to the target among them, against modules in float64 and Algorithm 1 in loops."""
+    seeds, size = (1, 2), 12
+    config = C51.Config(
+        num_atoms=11, v_min=-4, v_max=4, gamma=0.9, hidden=(8, 8), learning_rate=0.01, max_grad_norm=max_grad_norm,
+        learning_starts=0, train_every=1, target_every=3,
+    )  # fmt: skip
+    agent = C51(Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(3), seeds, 1, 1000), config)
+    models = [
+        nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 33)).double() for _ in seeds
+    ]
+
+    def parameters(row: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for layer, dense in enumerate(models[row][::2]):
+            fan_out, fan_in = dense.weight.shape
+            yield agent.online.named()[f"q.weight_{layer}"][row, :fan_in, :fan_out], dense.weight.detach().T
+            yield agent.online.named()[f"q.bias_{layer}"][row, 0, :fan_out], dense.bias.detach()
+
+    for row in range(len(seeds)):
+        for mine, theirs in parameters(row):
+            theirs.copy_(mine)
+    targets = copy.deepcopy(models)
+    optimisers = [torch.optim.Adam(model.parameters(), 0.01, eps=config.adam_eps) for model in models]
+    rng, atoms, copies = np.random.default_rng(0), np.linspace(-4, 4, 11), 0
+    for step in range(6):
+        obs, next_obs = (torch.from_numpy(rng.standard_normal((2, size, 3), np.float32)) for _ in range(2))
+        action, ends = torch.from_numpy(rng.integers(0, 3, (2, size))), torch.from_numpy(rng.random((2, 2, size)) < 0.3)
+        reward = torch.from_numpy(rng.standard_normal((2, size), np.float32))
+        agent.update(Transition(obs, action, reward, next_obs, *ends, {}), step)
+        for row, model in enumerate(models):
+            log_p = torch.log_softmax(model(obs[row].double()).view(size, 3, 11), -1)
+            later = torch.softmax(targets[row](next_obs[row].double()).view(size, 3, 11), -1).detach().numpy()
+            loss = torch.zeros((), dtype=torch.float64)
+            for i in range(size):
+                discount = 0.0 if ends[0, row, i] else 0.9
+                m = algorithm_1(later[i, int((later[i] @ atoms).argmax())], reward[row, i].item(), discount, -4, 4)
+                clipped = log_p[i, action[row, i]].exp().clamp(config.min_prob, 1 - config.min_prob).log()
+                loss = loss - (torch.from_numpy(m) * clipped).sum() / size
+            optimisers[row].zero_grad()
+            loss.backward()
+            if max_grad_norm:
+                assert nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm).item() > max_grad_norm
+            optimisers[row].step()
+            if (step + 1) % 3 == 0:
+                targets[row].load_state_dict(model.state_dict())
+                copies += 1
+            for mine, theirs in parameters(row):
+                close("weights", mine, theirs)
+    assert copies == 4
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([0.0, 0.3, 1.0, 2.5]), st.integers(0, 2**31))
 def test_the_quantile_huber_loss_and_its_gradient_equal_a_loop(n: int, m: int, kappa: float, seed: int) -> None:
@@ -193,6 +246,64 @@ def test_rainbow_s_loss_equals_a_loop() -> None:
             expected[s, i] = sum(m[j] * (math.log(m[j]) - log_p[j]) for j in range(11) if m[j] > 0)
     close("KL", metrics["kl"], expected)
     close("loss", loss, (expected * weight.numpy()).mean(1))
+
+
+@pytest.mark.agrees("rainbow", "PyTorch's modules")
+def test_rainbow_s_updates_equal_those_of_plain_tensors() -> None:
+    """Five clipped steps of Adam on noisy dueling networks: W = μ + σ ⊙ f(ε_in) f(ε_out)ᵀ in whole, in float64."""
+    seeds, size, num_actions, num_atoms = (1, 2), 12, 3, 11
+    config = Rainbow.Config(
+        num_atoms=num_atoms, v_min=-3.0, v_max=3.0, hidden=(8, 8), learning_rate=0.01, max_grad_norm=0.05, sigma=0.5
+    )
+    agent = Rainbow(
+        Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(num_actions), seeds, 1, 1000), config
+    )
+
+    def parameters(row: int) -> dict[str, torch.Tensor]:
+        named = agent.online.named().items()
+        return {name.removeprefix("q."): view[row].double().clone().requires_grad_() for name, view in named}
+
+    def log_probs(p: Any, noise: Any, row: int, x: torch.Tensor) -> torch.Tensor:
+        def dense(layer: str, x: torch.Tensor) -> torch.Tensor:
+            into, out = noise[f"in_{layer}"][row].double(), noise[f"out_{layer}"][row].double()
+            weight = p[f"weight_{layer}"] + p[f"sigma_weight_{layer}"] * (into.T @ out)
+            return x @ weight + p[f"bias_{layer}"] + p[f"sigma_bias_{layer}"] * out
+
+        x = dense("torso_0", x.double()).relu()
+        value = dense("value", dense("value_hidden", x).relu())[:, :num_atoms]
+        advantage = dense("advantage", dense("advantage_hidden", x).relu())[:, : num_actions * num_atoms]
+        advantage = advantage.view(size, num_actions, num_atoms)
+        return torch.log_softmax(value[:, None] + advantage - advantage.mean(1, keepdim=True), -1)
+
+    models, targets = [parameters(row) for row in range(2)], [parameters(row) for row in range(2)]
+    optimisers = [torch.optim.Adam(list(one.values()), 0.01, eps=config.adam_eps) for one in models]
+    rng, atoms = np.random.default_rng(0), np.linspace(-3, 3, num_atoms)
+    for _ in range(5):
+        obs, next_obs = torch.from_numpy(rng.standard_normal((2, 2, size, 3), np.float32))
+        action = torch.from_numpy(rng.integers(0, num_actions, (2, size)))
+        reward, discount, weight = torch.from_numpy(rng.random((3, 2, size), np.float32))
+        terminated = torch.from_numpy(rng.random((2, size)) < 0.3)
+        extras = {"discount": discount, "weight": weight}
+        streams = copy.deepcopy(agent.layer_noise)
+        chooses, values, learns = (agent.network.draw(streams) for _ in range(3))
+        ends = terminated, torch.zeros_like(terminated)
+        agent.gradient_step(Transition(obs, action, reward, next_obs, *ends, extras))
+        for row, p in enumerate(models):
+            chosen = log_probs(p, chooses, row, next_obs[row]).exp().detach().numpy()
+            later = log_probs(targets[row], values, row, next_obs[row]).exp().detach().numpy()
+            log_p = log_probs(p, learns, row, obs[row])
+            loss = torch.zeros((), dtype=torch.float64)
+            for i in range(size):
+                gamma = 0.0 if terminated[row, i] else discount[row, i].item()
+                best = int((chosen[i] @ atoms).argmax())
+                m = torch.from_numpy(algorithm_1(later[i, best], reward[row, i].item(), gamma, -3.0, 3.0))
+                loss = loss - weight[row, i] * (m * log_p[i, action[row, i]]).sum() / size
+            optimisers[row].zero_grad()
+            loss.backward()
+            assert nn.utils.clip_grad_norm_(list(p.values()), 0.05).item() > 0.05
+            optimisers[row].step()
+            for name, view in agent.online.named().items():
+                close(name, view[row], p[name.removeprefix("q.")])
 
 
 # --- PQN
