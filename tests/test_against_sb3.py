@@ -522,7 +522,7 @@ def sb3_batch(batch: Transition, row: int) -> ReplayBufferSamples:
     """As SB3's buffer gives it: `dones` without the time-outs."""
     dones = batch.terminated[row].float()
     columns = (batch.action[row], batch.next_obs[row], dones, batch.reward[row])
-    return ReplayBufferSamples(batch.obs[row], *(x if x.dim() == 2 else x.unsqueeze(1) for x in columns))
+    return ReplayBufferSamples(batch.obs[row], *(x.unsqueeze(1) if x.dim() == 1 else x for x in columns))
 
 
 def train_sb3(monkeypatch: pytest.MonkeyPatch, model: SB3DQN, batch: Transition, row: int) -> None:
