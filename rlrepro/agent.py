@@ -89,6 +89,10 @@ class Setup:
     reads_length: bool = dataclasses.field(default=False, init=False, compare=False, repr=False)
     """Whether `total_timesteps` was asked for: if not, a longer run is this one gone on with."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        self.__dict__["reads_length"] = True  # a copy can be asked out of sight
+        return self.__dict__
+
     @property
     def num_seeds(self) -> int:
         return len(self.seeds)

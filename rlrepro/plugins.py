@@ -522,7 +522,7 @@ def _parted(wrapper: str) -> tuple[str, str]:
 def _arguments(text: str, name: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({text}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError(text)
         names = [keyword.arg or "**" for keyword in call.keywords]
         if "**" in names or len(set(names)) < len(names):

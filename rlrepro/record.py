@@ -168,6 +168,22 @@ class RunFolder:
     def write_settings(self, settings: Settings) -> None:
         checkpoint.write_whole(self.path / "settings.json", settings.to_json().encode())
 
+    def set_curves_aside(self) -> None:
+        """TensorBoard's files make way for new ones, which have the same points again."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.tensorboard.rename(self._aside)
+
+    def put_curves_back(self) -> None:
+        """The inverse, whatever was written since."""
+        if self._aside.exists():
+            shutil.rmtree(self.tensorboard, ignore_errors=True)
+            self._aside.rename(self.tensorboard)
+
+    @property
+    def _aside(self) -> Path:
+        return self.path / ".tensorboard"
+
     def clear_unfinished(self) -> None:
         """Remove what is left of files whose writing was cut off; for who holds the lock."""
         for path in self.path.rglob(checkpoint.UNFINISHED):
@@ -280,21 +296,28 @@ class SeedLog:
                 raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")
 
     @staticmethod
-    def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> dict[str, bytes]:
-        """Take the files back to the lengths of a checkpoint; what was cut off."""
+    def beyond(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> dict[str, bytes]:
+        """What the files have beyond the lengths of a checkpoint."""
         rows = {}
         for name in CSV_COLUMNS:
             path = folder.seed(seed) / f"{name}.csv"
             if path.exists():
-                with open(path, "r+b") as file:
+                with open(path, "rb") as file:
                     file.seek(sizes.get(name, 0))
                     rows[name] = file.read()
-                    file.truncate(sizes.get(name, 0))
         return rows
 
     @staticmethod
+    def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
+        """Take the files back to the lengths of a checkpoint."""
+        for name in CSV_COLUMNS:
+            path = folder.seed(seed) / f"{name}.csv"
+            if path.exists():
+                os.truncate(path, sizes.get(name, 0))
+
+    @staticmethod
     def put_back(folder: RunFolder, seed: int, sizes: Mapping[str, int], rows: Mapping[str, bytes]) -> None:
-        """The inverse of `cut`, whatever was written since."""
+        """The inverse of `cut`, of what was `beyond`, whatever was written since."""
         for name, cut in rows.items():
             with open(folder.seed(seed) / f"{name}.csv", "r+b") as file:
                 file.seek(sizes.get(name, 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -130,23 +131,26 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
     again = [str(seed) for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
         print(f"{settings.agent} cannot go on in the middle: from their start begin again the seeds {', '.join(again)}")
-    for path in (path for _, behind in newest for path in behind):
-        path.unlink()
-    rows = {seed: SeedLog.cut(folder, seed, size) for seed, size in sizes.items()}
-    shutil.rmtree(folder.tensorboard, ignore_errors=True)
-    folder.clear_unfinished()
     going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
     if lengths:
         going_on["lengths"] = lengths
     resumed = [*before.get("resumed", []), time.time()]
-    folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
-    if settings is not original:
-        folder.write_settings(settings)
+    rows = {seed: SeedLog.beyond(folder, seed, size) for seed, size in sizes.items()}
     try:
+        folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
+        if settings is not original:
+            folder.write_settings(settings)
+        for path in (path for _, behind in newest for path in behind):
+            path.unlink()
+        for seed, size in sizes.items():
+            SeedLog.cut(folder, seed, size)
+        folder.clear_unfinished()
+        folder.set_curves_aside()
         _train(folder, settings, found, brief, apart=apart, lengths=lengths)
     except (NeverBegan, KeyboardInterrupt):  # nothing was trained
-        for seed, cut in rows.items():
-            SeedLog.put_back(folder, seed, sizes[seed], cut)
+        for seed, size in sizes.items():
+            SeedLog.put_back(folder, seed, size, rows[seed])
+        folder.put_curves_back()
         if settings is not original:
             folder.write_settings(original)
         folder.write_json("run.json", before)
@@ -162,12 +166,15 @@ def _lengthened(
     if total_timesteps < settings.total_timesteps:
         less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
         raise Problem(f"{less}: a run can be made longer alone")
-    anew = (
-        f"begin it anew: python -m rlrepro.train --settings {folder}/settings.json --total-timesteps {total_timesteps}"
-    )
+    file = shlex.quote(f"{folder}/settings.json")
+    anew = f"begin it anew: python -m rlrepro.train --settings {file} --total-timesteps {total_timesteps}"
     if find_agent(settings.agent).owns_loop:
         raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
-    if any(reads_length(about) for one in found if one for about in one.abouts):
+    abouts = [about for one in found if one for about in one.abouts]
+    if any("reads_length" not in about for about in abouts):
+        what = f"are of an older version, and do not say whether {settings.agent} asked how long its run would be"
+        raise Problem(f"the checkpoints of {folder} {what}; {anew}")
+    if any(map(reads_length, abouts)):
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
     return settings.lengthened(total_timesteps)
@@ -254,7 +261,7 @@ def _train(
             """The reader is gone; the run goes on."""
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    from rlrepro.record import metric_points, now
+    from rlrepro.record import metric_points
 
     console = _Console(quiet=quiet)
     groups = settings.groups()
@@ -262,32 +269,48 @@ def _train(
         Job(settings, folder.path, seeds, one and one.env_step, g == 0, one is not None and one.is_end(lengths or {}))
         for g, (seeds, one) in enumerate(zip(groups, found, strict=True))
     ]
-    with Board(folder, settings, console, brief) as board:
-        for group, one in enumerate(found):
-            board.begin(group, one.env_step if one else 0)
-        for point in metric_points(folder, settings.seeds):
-            board.replay(*point)
-        if len(jobs) == 1 and not apart:
-            _here(jobs[0], board)
-        else:
-            Processes(jobs, board).run()
-    if board.stops:
-        stop = max(board.stops.values(), key=_weight)
-        status = stop.exit_status
-        if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
-            raise stop.problem(NeverBegan, stop.message, status)
-        broke = [seed for group, one in board.stops.items() if not one.from_outside for seed in groups[group]]
-        status = RunStopped.exit_status if status == Problem.exit_status else status
-        kind = Interrupted if status == Interrupted.exit_status else RunStopped
-        folder.note(**_early_end(stop.problem(kind, stop.message, status), broke))
-        raise stop.problem(kind, f"{stop.message}; go on with: {folder.way_on}", status)
-    folder.note(status="finished", ended=now(), results={str(seed): one for seed, one in sorted(board.results.items())})
+    board = Board(folder, settings, console, brief)
+    try:
+        with board:
+            for group, one in enumerate(found):
+                board.begin(group, one.env_step if one else 0)
+            for point in metric_points(folder, settings.seeds):
+                board.replay(*point)
+            if len(jobs) == 1 and not apart:
+                _here(jobs[0], board)
+            else:
+                Processes(jobs, board).run()
+        _note_end(folder, groups, board)
+    except KeyboardInterrupt:  # of this process, where it was not those that train
+        if not (board.began and folder.holds_work):
+            raise
+        folder.note(**_early_end(Interrupted("interrupted"), settings.seeds))
+        raise Interrupted(f"interrupted; go on with: {folder.way_on}") from None
     if not brief:
         from rlrepro.papers.beside_book import show_comparison
 
         with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
             board.summary()
             show_comparison(folder.path, console)
+
+
+def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) -> None:
+    """run.json says how the run ended; `Problem` where one of its groups stopped."""
+    from rlrepro.record import now
+
+    if not board.stops:
+        results = {str(seed): one for seed, one in sorted(board.results.items())}
+        folder.note(status="finished", ended=now(), results=results)
+        return
+    stop = max(board.stops.values(), key=_weight)
+    status = stop.exit_status
+    if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
+        raise stop.problem(NeverBegan, stop.message, status)
+    broke = [seed for group, one in board.stops.items() if not one.from_outside for seed in groups[group]]
+    status = RunStopped.exit_status if status == Problem.exit_status else status
+    kind = Interrupted if status == Interrupted.exit_status else RunStopped
+    folder.note(**_early_end(stop.problem(kind, stop.message, status), broke))
+    raise stop.problem(kind, f"{stop.message}; go on with: {folder.way_on}", status)
 
 
 def _weight(stop: Stop) -> tuple[bool, bool, bool]:

@@ -127,6 +127,8 @@ def run(job: Job, send: Send) -> None:
         return
     recorder = prepare(job, send)
     send("ready")
+    for seed in job.seeds:  # of a run that was finished once, or whose environment broke: what is learnt from now on
+        recorder.folder.policy(seed).unlink(missing_ok=True)
     try:
         with _watched(recorder):
             with recorder.phase("training"):

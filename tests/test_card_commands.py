@@ -52,6 +52,8 @@ def test_a_skeleton_has_the_arguments_and_wrappers_of_its_environment(tmp_path: 
     assert environment["kwargs"] == {"sutton_barto_reward": True}
     assert environment["wrappers"] == ["TimeFraction", "wrap.py:Short(max_episode_steps=30)"]
     assert len(read_card(file)[1]) == 8
+    none = command("card", "new", "--env-kwargs", "max_episode_steps=None").problem
+    assert "a card cannot say None" in none
     assert "unknown wrapper 'TimeFractoin'; did you mean" in command("card", "new", "--wrapper", "TimeFractoin").problem
 
 

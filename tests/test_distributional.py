@@ -146,7 +146,7 @@ def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> Non
             theirs.copy_(mine)
     targets = copy.deepcopy(models)
     optimisers = [torch.optim.Adam(model.parameters(), 0.01, eps=config.adam_eps) for model in models]
-    rng, atoms, copies = np.random.default_rng(0), np.linspace(-4, 4, 11), 0
+    rng, atoms = np.random.default_rng(0), np.linspace(-4, 4, 11)
     for step in range(6):
         obs, next_obs = (torch.from_numpy(rng.standard_normal((2, size, 3), np.float32)) for _ in range(2))
         action, ends = torch.from_numpy(rng.integers(0, 3, (2, size))), torch.from_numpy(rng.random((2, 2, size)) < 0.3)
@@ -168,10 +168,8 @@ def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> Non
             optimisers[row].step()
             if (step + 1) % 3 == 0:
                 targets[row].load_state_dict(model.state_dict())
-                copies += 1
             for mine, theirs in parameters(row):
                 close("weights", mine, theirs)
-    assert copies == 4
 
 
 @settings(deadline=None, max_examples=60)

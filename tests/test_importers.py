@@ -132,6 +132,15 @@ def test_labels_go_to_the_runs_that_they_stand_beside(tmp_path: Path) -> None:
     assert [g.name for g in load([second, third], labels=["x", "y"])] == ["x", "y"]
 
 
+def test_episodes_and_evaluations_of_one_folder_are_two_things(peer: Path) -> None:
+    folder = peer / "logs" / "ppo" / "seed-3"
+    groups = load([folder / "1.monitor.csv", folder / "evaluations.npz"], labels=["training", "evaluation"])
+    assert [(len(g.histories[0].episodes) > 0, len(g.histories[0].evaluations) > 0) for g in groups] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_a_run_and_the_folder_that_holds_it_are_not_two(tmp_path: Path) -> None:
     (tmp_path / "d" / "x").mkdir(parents=True)
     (tmp_path / "d" / "x" / "monitor.csv").write_text(MONITOR + "1.0,10,1.0\n")

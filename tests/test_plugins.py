@@ -484,6 +484,7 @@ def test_wrappers_that_remember_train_and_resume_as_if_never_stopped(wrapper: st
         ("TimeLimit(max_episode_steps={[]: 3})", "write its arguments as"),
         ("TimeLimit(max_episode_steps=3, max_episode_steps=9)", "write its arguments as"),
         ("TimeLimit(**{'max_episode_steps': 3})", "write its arguments as"),
+        ("TimeLimit(max_episode_steps=3)(max_episode_steps=9)", "write its arguments as"),
         ("TimeLimit", "max_episode_steps"),
         ("TimeLimit(steps=3)", "steps"),
         ("JaxToNumpy", "JaxToNumpy"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -15,8 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlrepro import recorder, worker
-from rlrepro.errors import Problem
+from rlrepro import checkpoint, recorder, worker
+from rlrepro.agent import Setup
+from rlrepro.errors import Problem, RunStopped
+from rlrepro.progress import Board
 from rlrepro.record import RunFolder, metric_points, read_rows
 from rlrepro.settings import Job, Settings
 from tests.conftest import BRIEF, Command, Runs
@@ -339,24 +343,95 @@ def test_a_resume_that_never_begins_leaves_the_run_as_it_was(
     assert folder.read_json("run.json") == held
 
 
+SAC = ("--agent", "sac", "--env", "Pendulum-v1", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
+       "--hidden", "16")  # fmt: skip
+
+
 def test_a_finished_run_that_could_not_be_made_longer_stays_as_it_was(
-    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = runs.finish("r", *flags(), "--agent", "sac", "--env", "Pendulum-v1", "--seeds", "2")
+    run = runs.finish("r", *SAC, "--seeds", "2")
     longer = ("train", "--resume", run, "--total-timesteps")
     assert "is finished: there is nothing to resume" in runs.resume("r").problem
     steps = RunFolder.open(run)[1].total_timesteps
     assert "there is nothing to resume" in runs.command(*longer, str(steps)).problem
     assert f"--total-timesteps 7 is less than the {steps:,} that {run} has" in runs.command(*longer, "7").problem
     assert "leave out --seeds" in runs.command(*longer, str(2 * steps), "--seeds", "3").problem
-    held = {path: path.read_bytes() for path in run.rglob("*") if path.suffix in (".csv", ".json", ".safetensors")}
+    held = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
 
     def broken(*arguments: object) -> None:
         raise Problem("nothing begins today")
 
     monkeypatch.setattr("rlrepro.worker.prepare", broken)
     assert "nothing begins today" in runs.command(*longer, str(2 * steps)).problem
-    assert {path: path.read_bytes() for path in held} == held
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"} == held
+    for path in RunFolder(run).checkpoints(0).iterdir():
+        state, about = checkpoint.load(path)
+        del about["reads_length"]
+        checkpoint.save(path, state, about)
+    assert "are of an older version, and do not say" in runs.command(*longer, str(2 * steps)).problem
+
+
+@pytest.mark.parametrize("longer", [False, True])
+def test_ctrl_c_after_training_began_leaves_what_goes_on(
+    longer: bool, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the process that shows how it goes, when those that train have done their part."""
+    whole, run = (runs.finish(name, *SAC, "--seeds", "2", "--total-timesteps", "400") for name in ("whole", "r"))
+    further = ("--total-timesteps", "700") if longer else ()
+    if longer:
+        assert runs.command("train", "--resume", whole, *further).status == 0
+    else:
+        RunFolder(run).note(status="interrupted")
+    leave = Board.__exit__
+
+    def interrupted(board: Board, *arguments: Any) -> None:
+        leave(board, *arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Board, "__exit__", interrupted)
+    outcome = runs.command("train", "--resume", run, *further)
+    assert "interrupted; go on with: " in outcome.problem
+    assert RunFolder(run).read_json("run.json")["status"] == "interrupted"
+    monkeypatch.undo()
+    assert runs.resume("r").status == 0
+    for name in ("episodes.csv", "evaluations.csv", "policy.safetensors"):
+        for seed in range(2):
+            assert (run / "seeds" / str(seed) / name).read_bytes() == (whole / "seeds" / str(seed) / name).read_bytes()
+
+
+def test_an_unfinished_run_made_longer_has_no_policy_of_its_old_end(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.finish("r", *SAC, "--seed", "0")
+
+    def stopped(*arguments: object) -> None:
+        raise RunStopped("the power went")
+
+    monkeypatch.setattr("rlrepro.loop.train", stopped)
+    monkeypatch.setattr("rlrepro.recorder.Recorder.save_policy", lambda recorder: None)
+    assert "the power went" in runs.command("train", "--resume", run, "--total-timesteps", "5000").problem
+    assert "has no policy" in runs.command("evaluate", run).problem
+
+
+def test_a_length_that_was_asked_for_long_ago_or_of_a_copy_counts(runs: Runs, tmp_path: Path) -> None:
+    setup = Setup(None, None, (0,), 1, 100)  # type: ignore[arg-type]
+    for other in (copy.copy(setup), copy.deepcopy(setup), pickle.loads(pickle.dumps(setup))):
+        assert (other.total_timesteps, other.reads_length) == (100, True)
+    assert setup.reads_length, "a copy can be asked out of sight"
+    once = (
+        "from rlrepro.agents.sac import SAC\n\nclass Once(SAC):\n    def act(self, obs, step):\n"
+        "        if step == 0:\n            self.setup.total_timesteps\n        return super().act(obs, step)\n"
+    )
+    (tmp_path / "once.py").write_text(once)
+    agent = f"{tmp_path / 'once.py'}:Once"
+    run = runs.finish("r", *SAC, "--agent", agent, "--seed", "0",
+                      "--total-timesteps", "300", "--checkpoint-every", "100")  # fmt: skip
+    sorted(RunFolder(run).checkpoints(0).iterdir())[-1].unlink()
+    RunFolder(run).note(status="interrupted")
+    assert runs.resume("r").status == 0
+    problem = runs.command("train", "--resume", run, "--total-timesteps", "600").problem
+    assert "has asked how long its run would be" in problem
 
 
 def test_a_run_folder_of_somebody_else_is_one_line(

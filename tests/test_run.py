@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from rlrepro import checkpoint, cli, train
+from rlrepro import record as train_log
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
 
@@ -327,6 +328,12 @@ def test_a_run_made_longer_may_be_killed_and_made_longer_again(tmp_path: Path) -
 
         checkpoint.save = maybe
 
+    def die_at_the_cut() -> None:
+        train_log.SeedLog.cut = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+        train.main(["--resume", str(folder), "--total-timesteps", "600"])
+
+    os.waitpid(in_a_fork(die_at_the_cut), 0)
+    assert RunFolder(folder).read_json("run.json")["status"] == "running"
     for total, calls in ((600, 0), (600, 2), (900, 8)):
 
         def work(total: int = total, calls: int = calls) -> None:

@@ -64,11 +64,17 @@ def test_of_numbers_of_which_less_is_better_it_is_said_which_are_worse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "\n[[claim]]\n" in CLAIMS
-    every = CLAIMS.replace("\n[[claim]]\n", "\n[[claim]]\nless_is_better = true\n")
-    like(tmp_path / "experiments" / "one", HEAD + every, ten)
-    lines = command("scoreboard").out.strip().splitlines()
-    assert "Above and below are higher and lower: of numbers of which less is better, 1 below better." in lines
+    said = "Above and below are higher and lower: of numbers of which less is better, 1 "
+    for reported, word in (("400.5", "below better"), ("100.5", "above worse")):
+        claims = CLAIMS.replace('id = "lower"\n', 'id = "lower"\nless_is_better = true\n').replace("400.5", reported)
+        like(tmp_path / "experiments" / word, HEAD + claims, ten)
+        folder = Path("experiments", word)
+        assert f"{said}{word}." in command("scoreboard", folder).out.splitlines()
+        assert command("report", folder).status == 0
+        assert "higher than the paper&#39;s number" in (folder / "report.html").read_text()
+    claims = CLAIMS.replace('id = "agent"\n', 'id = "agent"\nless_is_better = true\n')
+    Path("card.toml").write_text(HEAD + claims)
+    assert "less_is_better: is of a mean over seeds" in command("card", "check", "card.toml").out
 
 
 def test_a_file_is_written_between_its_markers(

@@ -141,6 +141,8 @@ def _key(name: str) -> str:
 
 
 def _toml(value: Any) -> str:
+    if value is None:
+        raise Problem("a card cannot say None: leave that argument out (-1 of max_episode_steps is none, too)")
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, bool):

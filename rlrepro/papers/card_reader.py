@@ -404,6 +404,8 @@ def _claim(table: Table, own: Mapping[str, Any], parts: _Parts) -> Claim | None:
     is_one_sided = known is not None and known.is_one_sided(kind)
     if known is not None and is_one_sided and known.of == "length":
         table.fault("protocol", "of lengths is not known which is better: an agent cannot reach one")
+    if less_is_better and is_one_sided:
+        table.fault("less_is_better", "is of a mean over seeds: an agent reaches a number by no less than it")
     if rule and not measurement and (aggregate or is_one_sided):
         table.fault("rule", "is for a mean over seeds, or a number that a function measures")
     if measurement and kind == "over episodes":

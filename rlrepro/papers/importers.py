@@ -130,10 +130,10 @@ def load(
         if len({label_of.get(file) for file in files}) > 1:
             raise Problem(f"{path.parent}: its monitor files are one seed, and have several labels")
     read = [list(_read(path, files, kind, columns)) for path, files in arguments]
-    whose: dict[Path, Path] = {}
+    whose: dict[tuple[Path, str], Path] = {}
     for (path, _), seeds in zip(arguments, read, strict=True):
         for one in seeds:
-            if (other := whose.setdefault(one.source.resolve(), path)) != path:
+            if (other := whose.setdefault((one.source.resolve(), one.kind), path)) != path:
                 raise Problem(f"{one.source} is part of {other} and of {path}: the same run must not count as two")
     for (path, _), seeds in zip(arguments, _guess(read), strict=True):
         several: dict[str, set[str]] = {}

@@ -126,7 +126,7 @@ def _legend(judgement: Judgement) -> dict[str, str]:
     means = dict.fromkeys(verdict.means for verdict in judgement.verdicts)
     words = {**WORDS, "reproduced": ", or ".join(means)} if means else dict(WORDS)
     card = judgement.card
-    plain = any(claim.rule or card.protocol_of(claim).of != "return" for claim in card.claims)
+    plain = any(claim.rule or claim.less_is_better or card.protocol_of(claim).of != "return" for claim in card.claims)
     return {**words, **_NO_RETURNS} if plain else words
 
 
