@@ -620,6 +620,7 @@ def test_discrete_sac_s_gradients_equal_float64_autograd() -> None:
 @pytest.mark.agrees("sac_discrete", "PyTorch's modules")
 def test_discrete_sac_s_updates_equal_those_of_plain_modules() -> None:
     """Five steps of both critics, the actor, log α and the targets, in float64."""
+    torch.manual_seed(0)
     rates = dict.fromkeys(("actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"), 0.01)
     often = {"target_every": 1, "train_every": 1, "learning_starts": 0, "tau": 0.1}
     options: dict[str, Any] = {**rates, **often, "adam_eps": 1e-4, "alpha_init": 0.3, "target_entropy_scale": 0.5}
