@@ -169,10 +169,13 @@ class RunFolder:
         checkpoint.write_whole(self.path / "settings.json", settings.to_json().encode())
 
     def set_curves_aside(self) -> None:
-        """TensorBoard's files make way for new ones, which have the same points again."""
-        shutil.rmtree(self._aside, ignore_errors=True)
+        """TensorBoard's files make way for new ones, which have the same points again, until training has begun."""
+        self.forget_curves_aside()
         with contextlib.suppress(OSError):
             self.tensorboard.rename(self._aside)
+
+    def forget_curves_aside(self) -> None:
+        shutil.rmtree(self._aside, ignore_errors=True)
 
     def put_curves_back(self) -> None:
         """The inverse, whatever was written since."""

@@ -395,6 +395,7 @@ def test_ctrl_c_after_training_began_leaves_what_goes_on(
     assert RunFolder(run).read_json("run.json")["status"] == "interrupted"
     monkeypatch.undo()
     assert runs.resume("r").status == 0
+    assert [path.parent.parent.name for path in run.rglob("*tfevents*")] == ["tensorboard"] * 3
     for name in ("episodes.csv", "evaluations.csv", "policy.safetensors"):
         for seed in range(2):
             assert (run / "seeds" / str(seed) / name).read_bytes() == (whole / "seeds" / str(seed) / name).read_bytes()
