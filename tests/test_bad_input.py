@@ -398,9 +398,8 @@ def test_a_space_of_somebody_s_own_is_named(runs: Runs) -> None:
         problem = runs.begin("r", "--env", "Spaces-v0", "--agent", "ppo", "--seed", "0", "--no-check-env").problem
     finally:
         del gym.registry["Spaces-v0"]
-    assert problem.startswith(
-        "ppo cannot serve Spaces-v0: it takes Box or Discrete observations, not Own (a --wrapper can"
-    )
+    taken = "Box, Discrete, MultiDiscrete or MultiBinary observations"
+    assert problem.startswith(f"ppo cannot serve Spaces-v0: it takes {taken}, not Own (a --wrapper can")
 
 
 @pytest.mark.parametrize("where", ["step", "__init__"])

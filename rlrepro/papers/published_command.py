@@ -244,13 +244,14 @@ def traps_page() -> str:
     ]
     for one in traps.versions:
         name = "MuJoCo tasks not listed for this step" if one.env == "mujoco" else one.env
-        lines.append(f"| {name} | -v{one.first}, -v{one.second} | {'yes' if one.same else 'no'} | {one.change} |\n")
+        comparable = "with a caution" if one.same and one.tell else "yes" if one.same else "no"
+        lines.append(f"| {name} | -v{one.first}, -v{one.second} | {comparable} | {one.change} |\n")
     lines += [
         "\n",
         "## Environments by themselves\n",
         "\n",
         "`rlrepro card check`, `rlrepro reproduce --plan` and a reproduction's page warn of these, and of each step\n",
-        "above that is not comparable, where a card's environment meets them.\n",
+        "above that is not comparable, or is with a caution, where a card's environment meets them.\n",
         "\n",
         "| environment | where | what to know |\n",
         "| --- | --- | --- |\n",
