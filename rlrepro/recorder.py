@@ -336,7 +336,7 @@ class Recorder(Journal):
     def restore(self, env_step: int) -> None:
         """Go on from a checkpoint, its files cut back to it already."""
         loaded = [checkpoint.load(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds]
-        self._reads_length = any(reads_length(about) for _, about in loaded)
+        self._reads_length = any(about.get("reads_length", True) for _, about in loaded)  # older ones do not say
         try:
             state = checkpoint.join([part for part, _ in loaded])
             self.group.set_state(state)
@@ -393,11 +393,6 @@ class Recorder(Journal):
         if self._checkpointed < 0:
             return "there is no checkpoint yet, a resume begins at the start"
         return f"everything up to env step {self._checkpointed:,} is saved"
-
-
-def reads_length(about: Mapping[str, Any]) -> bool:
-    """Whether the agent had asked for the length of its run when a checkpoint was written, by what that says."""
-    return bool(about.get("reads_length", True))
 
 
 def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:

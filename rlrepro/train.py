@@ -161,8 +161,6 @@ def _lengthened(
     folder: RunFolder, settings: Settings, total_timesteps: int, found: Sequence[_Found | None]
 ) -> Settings:
     """The settings of a run that goes on to `total_timesteps`; `Problem` where it would be none that began so."""
-    from rlrepro.recorder import reads_length
-
     if total_timesteps < settings.total_timesteps:
         less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
         raise Problem(f"{less}: a run can be made longer alone")
@@ -174,7 +172,7 @@ def _lengthened(
     if any("reads_length" not in about for about in abouts):
         what = f"are of an older version, and do not say whether {settings.agent} asked how long its run would be"
         raise Problem(f"the checkpoints of {folder} {what}; {anew}")
-    if any(map(reads_length, abouts)):
+    if any(about["reads_length"] for about in abouts):
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
     return settings.lengthened(total_timesteps)
