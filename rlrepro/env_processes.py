@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from rlrepro.ctrl_c import without_ctrl_c
 from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.plugins import find_env
-from rlrepro.processes import without_ctrl_c
 from rlrepro.vector import EnvironmentFailed, Singles
 
 _STEP, _CLOSED = "step", ("close", ())

@@ -7,11 +7,11 @@ import contextlib
 import enum
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
+from rlrepro.ctrl_c import without_ctrl_c
 from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, Stop
 from rlrepro.settings import Job
 
@@ -125,19 +125,6 @@ def _terminate(process: Any) -> None:
     if process.pid and process.is_alive():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started inside begin deaf to Ctrl-C, which a terminal sends to all of them."""
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _begin_process(job: Job) -> tuple[Any, Any]:
