@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,11 +14,11 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro.agent import Agent, Memory, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
-from rlrepro.errors import Problem, RunStopped, one_line
+from rlrepro.errors import Problem, RunStopped, close_quietly, one_line
 from rlrepro.loop import EpisodeCounter
 from rlrepro.networks import flattened
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
-from rlrepro.plugins import find_agent
+from rlrepro.plugins import find_agent, find_env
 from rlrepro.settings import Settings
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
@@ -109,8 +110,16 @@ def build_agent(settings: Settings, setup: Setup) -> Any:
         return agent_class(setup, config)
 
 
+def check_serves(settings: Settings) -> None:
+    """`Problem` where the agent cannot serve the environment: both are made, on the host."""
+    env = find_env(settings.env, settings.env_kwargs, settings.wrappers).make()
+    close_quietly(env)
+    build_policy(dataclasses.replace(settings, device="cpu"), env, settings.seeds)
+
+
 def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
     """The same, to be evaluated."""
+    check_observations(settings, env_spaces.observation_space)
     agent = build_agent(settings, setup_of(settings, env_spaces, seeds))
     if owns_loop(type(agent)):
         return OneSeed(agent, env_spaces.action_space)

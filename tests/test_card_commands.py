@@ -149,6 +149,19 @@ def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> No
     assert "evaluated in two ways" in outcome.out
 
 
+def test_check_says_which_agent_cannot_serve_its_environment(tmp_path: Path, command: Command) -> None:
+    file = tmp_path / "card.toml"
+    own = '[environment.CartPole-v1]\npaper = "CartPole-v1"\n'
+    text = load_card("cleanrl-dqn").text
+    assert own in text
+    file.write_text(text.replace(own, own + 'run = "Pendulum-v1"\ndiffers = "all"\n'))
+    outcome = command("card", "check", file)
+    assert outcome.status == 0
+    notes = [line for line in outcome.out.splitlines() if "note:" in line]
+    assert len(notes) == 1
+    assert "note: dqn-CartPole-v1 cannot run here: dqn cannot serve Pendulum-v1: it takes" in notes[0]
+
+
 def test_diff_shows_what_differs_field_by_field(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,11 +128,13 @@ def measured_settings(card: Card, unit: Unit) -> dict[str, Any]:
 
 
 def check_unit(card: Card, unit: Unit) -> None:
-    """`Problem` where it cannot run here."""
+    """`Problem` where it cannot run here, or its agent cannot serve its environment: both are made, for one seed."""
     if unit.is_measured:
         env_of(card, unit.environment)
-    else:
-        settings_of(card, unit, (0,))
+        return
+    from rlrepro.group import check_serves
+
+    check_serves(settings_of(card, unit, (0,)))
 
 
 def env_of(card: Card, environment: str) -> EnvSource:
