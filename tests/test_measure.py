@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from rlrepro.errors import Problem
 from rlrepro.papers import bundle, stats, verify
 from rlrepro.papers.card_reader import load_card, read_card
 from rlrepro.papers.cards import Card
-from rlrepro.papers.measurements import find_measurement
+from rlrepro.papers.measurements import MeasurementSource, call, find_measurement
 from rlrepro.papers.protocol import History, Protocol, score
 from rlrepro.papers.report import write_report
 from rlrepro.papers.reproduction import Reproduction
@@ -254,6 +257,19 @@ def test_margins_that_come_with_a_rule(functions: Path) -> None:
     assert claims["one"].margin == pytest.approx(0.005)
     text = CLAIMS.replace('margin = 1.0\nmargin_why = "a whole one"\n', "")
     assert card_of(functions, text).claims[0].margin == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("given", [1 + 2j, [1.0, 2j], "1.5", ["1", "2"], None, {"value": 1.0}, [1.0, [2.0]]])
+def test_only_real_numbers_are_taken(given: object) -> None:
+    source = MeasurementSource("mine", lambda: given, {}, takes_seeds=False, takes_env=False)
+    with pytest.raises(Problem, match="not real numbers"):
+        call(source, {}, (0,))
+
+
+@pytest.mark.parametrize("given", [3, True, [0.5, 2], np.float32(3), Fraction(7, 2), [Decimal("0.5")]])
+def test_every_kind_of_real_number_is_taken(given: Any) -> None:
+    source = MeasurementSource("mine", lambda: given, {}, takes_seeds=False, takes_env=False)
+    assert call(source, {}, (0,)).tolist() == [[float(x) for x in np.atleast_1d(given)]]
 
 
 def test_installed_functions_are_found_by_name() -> None:

@@ -72,9 +72,12 @@ def call(source: MeasurementSource, arguments: Mapping[str, Any], seeds: Sequenc
     except (Exception, SystemExit) as error:
         raise Problem(f"{source.name} raised {one_line(error)}") from error
     try:
-        values = np.asarray(given, np.float64)
+        values: np.ndarray = np.asarray(given)
+        if values.dtype.kind not in "biufO":  # NumPy would drop an imaginary part, and read a text
+            raise TypeError
+        values = np.array([float(value) for value in values.flat]).reshape(values.shape)
     except (TypeError, ValueError):
-        raise Problem(f"{source.name} gave a {type(given).__name__}, not numbers") from None
+        raise Problem(f"{source.name} gave a {type(given).__name__}, not real numbers") from None
     if source.takes_seeds:
         if values.shape != (len(seeds),):
             raise Problem(f"{source.name} gave numbers of shape {values.shape}, not one for each of {len(seeds)} seeds")
