@@ -75,7 +75,7 @@ def call(source: MeasurementSource, arguments: Mapping[str, Any], seeds: Sequenc
         values: np.ndarray = np.asarray(given)
         if values.dtype.kind not in "biufO":  # NumPy would drop an imaginary part, and read a text
             raise TypeError
-        values = np.array([float(value) for value in values.flat]).reshape(values.shape)
+        values = np.vectorize(float, otypes=[np.float64])(values)
     except (TypeError, ValueError):
         raise Problem(f"{source.name} gave a {type(given).__name__}, not real numbers") from None
     if source.takes_seeds:
