@@ -4,11 +4,13 @@ The network gives each action a distribution of returns on fixed atoms z_i, equa
 
     Z(s, a) = z_i with probability p_i(s, a) = exp θ_i(s, a) / Σ_j exp θ_j(s, a),   Q(s, a) = Σ_i z_i p_i(s, a)
     a* = argmax_a' Q_target(s', a')
-    m = ΦT̂Z_target(s', a*), the atoms r + γ z_j projected onto the z_i          (eq. 7, in `rlrepro.targets`)
+    m = ΦT̂Z_target(s', a*), the atoms r + γ z_j projected onto the z_i          (eq. 7)
     loss = −Σ_i m_i log p_i(s, a)                                               (the cross-entropy term of the KL)
 
-The targets are of a network that lags, as in DQN, on which the paper builds (Section 5). As in CleanRL, probabilities
-are clipped in the loss, which has no gradient where that moved them; `min_prob` 0 is the paper's.
+log p and Q are `rlrepro.action_values.CategoricalActionValues`', the projection is
+`rlrepro.targets.categorical_projection`. The targets are of a network that lags, as in DQN, on which the paper builds
+(Section 5): replay, ε-greedy and when that network follows (`rlrepro.off_policy.TargetClock`) are DQN's. As in CleanRL,
+probabilities are clipped in the loss, which has no gradient where that moved them; `min_prob` 0 is the paper's.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ The critic regresses on y = r + γ Q'(s', μ'(s')) (eq. 5, by the target network
     ∇_θ J = E[ ∇_a Q(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                        (eq. 6)
 
 and after each step of the actor the targets move: θ' ← τ θ + (1 − τ) θ'. Exploration adds noise (eq. 7),
-Ornstein–Uhlenbeck or Gaussian (`rlrepro.distributions`). The defaults are the paper's for low-dimensional
-observations, without its batch normalisation; what it leaves open is marked "ours". μ(s) = tanh of the actor's outputs
-is `rlrepro.off_policy.DeterministicPolicy.policy`.
+Ornstein–Uhlenbeck or Gaussian (`rlrepro.distributions`). The defaults are the paper's for low-dimensional observations,
+without its batch normalisation; what it leaves open is marked "ours". μ(s) = tanh of the actor's outputs is
+`rlrepro.off_policy.DeterministicPolicy.policy`; the first weights, within ±1/√fan_in and ±3e-3 in the last layers, and
+the critic that meets the action in its second layer are that class's too, the L2 decay is `rlrepro.seeds.Adam`'s
+(Section 7).
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.

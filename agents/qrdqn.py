@@ -6,8 +6,9 @@ The network gives each action N equally likely returns θ_i(s, a), the quantiles
     loss = Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ],  u_ij = T θ_j − θ_i(s, a)      (eq. 10)
     L_κ(u) = ½ u² where |u| ≤ κ, else κ (|u| − ½ κ)                                  (eq. 9)
 
-(`rlrepro.targets.quantile_huber`). The setting `tau` is the weight by which the target network follows, as everywhere
-here, not a quantile's fraction.
+(`rlrepro.targets.quantile_huber`). Replay, ε-greedy and when the target network follows are DQN's
+(`rlrepro.action_values.TargetedActionValues`, `rlrepro.off_policy.TargetClock`). The setting `tau` is the weight by
+which the target network follows, as everywhere here, not a quantile's fraction.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ Critics and actor give a number for every action, so that expectations over acti
     J_π = E[π(s)ᵀ [α log π(s) − min_m Q_m(s)]]                                           (eq. 12)
     Q' ← τ Q + (1 − τ) Q'                                                                (Algorithm 1)
 
-The minimum of two critics in eq. 10 and 12 is Algorithm 1's; V' is 0 where an episode terminated. In the code of J(α)
-log α stands for α, as in the author's (p-christ, SAC.py), where CleanRL has eq. 11's α. Weights start uniform in
-±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over actions where these equations sum, which
-divides its losses of actor and temperature by |A|. V and its gradient are `rlrepro.targets.soft_policy_value`'s.
+The minimum of two critics in eq. 10 and 12 is the paper's, of Algorithm 1's two; V' is 0 where an episode terminated.
+In the code of J(α) log α stands for α, as in the author's (p-christ, SAC.py), where CleanRL has eq. 11's α. Weights
+start uniform in ±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over actions where these
+equations sum, which divides its losses of actor and temperature by |A|. V and its gradient are
+`rlrepro.targets.soft_policy_value`'s.
 """
 
 from __future__ import annotations

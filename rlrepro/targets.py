@@ -178,7 +178,7 @@ def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor, kappa: float =
 
     Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ] with u_ij = target_j − θ_i and τ̂_i = (2i − 1) / 2N, for `quantiles` θ
     `[S, B, N]` and `target` `[S, B, M]`; with κ = 0, |u| for L_κ (eq. 8). Its gradient is written out:
-    ∂/∂θ_i = −E_j[ |τ̂_i − 1{u_ij < 0}| clip(u_ij, −κ, κ) ].
+    ∂/∂θ_i = −E_j[ |τ̂_i − 1{u_ij < 0}| clip(u_ij, −κ, κ) ], with sign(u_ij) for the clip where κ = 0.
     """
     return _QuantileHuber.apply(quantiles, target, kappa)
 
