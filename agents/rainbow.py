@@ -10,7 +10,7 @@
   `rlrepro.replay.PrioritisedReplay`);
 - dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
 - noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
-  uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks.ValueNetwork`, with the dueling streams).
+  uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks.ValueNetwork`, dueling streams too).
 """
 
 from __future__ import annotations
