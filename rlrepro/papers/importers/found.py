@@ -1,0 +1,202 @@
+"""What a path holds, found by looking at it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rlrepro.errors import Problem, nearest
+from rlrepro.papers.importers.event_files import of_event_files
+from rlrepro.papers.importers.groups import Group, Seed, group_of, with_kinds
+from rlrepro.papers.importers.names import tails
+from rlrepro.papers.importers.own import of_results, of_run
+from rlrepro.papers.importers.roles import ROLES
+from rlrepro.papers.importers.stable_baselines import of_stable_baselines
+from rlrepro.papers.importers.tables import of_table
+
+KINDS = {
+    "run": "a run folder of rlrepro",
+    "results": "the results of a reproduction",
+    "monitor": "monitor.csv of Stable-Baselines3, a file for each sub-environment",
+    "npz": "evaluations.npz of Stable-Baselines3",
+    "tensorboard": "a TensorBoard folder",
+    "csv": "a CSV file with a row for each episode or evaluation, or progress.csv of Stable-Baselines3",
+}
+LONG_NAME = 32  #: of a group: a path that is longer is cut to the end that tells it apart
+_MAX_DEPTH = 6
+
+
+def load(
+    paths: Sequence[str | Path],
+    kind: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    env: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> list[Group]:
+    """The groups of all paths, in their order.
+
+    Paths of the same settings, or folders whose names differ by their seed alone, are one group; with `labels`, one
+    a path, those of the same label. `columns` names columns or tags by their role (`ROLES`). `Problem` where a
+    path cannot be read, or a seed of a group is there twice.
+    """
+    columns = dict(columns or {})
+    for role in columns:
+        if role not in ROLES:
+            raise Problem(f"--column {role}: there is no such role{nearest(role, ROLES)} (one of {', '.join(ROLES)})")
+    if labels and len(labels) != len(paths):
+        raise Problem(f"{len(labels)} labels for {len(paths)} runs; expected one for each, in their order")
+    found: dict[tuple[str, ...], list[Seed]] = {}
+    label_of = dict(zip(map(Path, paths), labels or [], strict=bool(labels)))
+    arguments = _arguments(paths)
+    for path, files in arguments:
+        if len({label_of.get(file) for file in files}) > 1:
+            raise Problem(f"{path.parent}: its monitor files are one seed, and have several labels")
+    read = [list(_read(path, files, kind, columns)) for path, files in arguments]
+    whose: dict[tuple[Path, str], Path] = {}
+    for (path, _), seeds in zip(arguments, read, strict=True):
+        for one in seeds:
+            if (other := whose.setdefault((one.source.resolve(), one.kind), path)) != path:
+                raise Problem(f"{one.source} is part of {other} and of {path}: the same run must not count as two")
+    for (path, _), seeds in zip(arguments, with_kinds(read), strict=True):
+        several: dict[str, set[str]] = {}
+        for one in seeds:
+            several.setdefault(one.env, set()).add(one.name)
+        for one in seeds:
+            if labels:
+                name = label_of[path] + (f": {one.name}" if len(several[one.env]) > 1 else "")
+                one = dataclasses.replace(one, name=name, key=(name,))
+            found.setdefault((*one.key, one.env), []).append(one)
+    groups = [group_of(seeds) for seeds in found.values()]
+    if not labels:
+        known = dict.fromkeys(group.name for group in groups)
+        short = dict(zip(known, tails([Path(name).parts for name in known]), strict=True))
+        groups = [dataclasses.replace(g, name=short[g.name]) if len(g.name) > LONG_NAME else g for g in groups]
+    if env is not None:
+        there = {group.env: None for group in groups}
+        groups = [group for group in groups if group.env == env]
+        if not groups:
+            names = ", ".join(name or "none stated" for name in there)
+            raise Problem(f"no run is on {env!r}{nearest(env, filter(None, there))} (there is {names})")
+    return groups
+
+
+def _arguments(paths: Sequence[str | Path]) -> list[tuple[Path, list[Path]]]:
+    """Each path; monitor files of one folder are the sub-environments of one seed and stand together."""
+    made: dict[Path, tuple[Path, list[Path]]] = {}
+    for given in paths:
+        path = Path(given)
+        is_monitor = path.name.endswith("monitor.csv") and path.is_file()
+        key = path.parent.resolve() / "*monitor.csv" if is_monitor else path.resolve()
+        if key in made and (not is_monitor or path.resolve() in map(Path.resolve, made[key][1])):
+            raise Problem(f"{path} is named twice: the same run must not count as two")
+        made.setdefault(key, (path, []))[1].append(path)
+    return list(made.values())
+
+
+def _read(path: Path, files: Sequence[Path], kind: str | None, columns: Mapping[str, str]) -> Iterator[Seed]:
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
+    if (run := _run_around(path)) is not None:
+        raise Problem(f"{path} is part of the run folder {run}: give that")
+    if is_folder:
+        if path.name == "tensorboard" and (path.parent / "settings.json").is_file():
+            path = path.parent  # a view of the run beside it
+        seeds = list(_folder(path, path, kind, columns, 0))
+        if not seeds:
+            wanted = KINDS[kind] if kind else "no run"
+            raise Problem(f"{path} holds {'not ' if kind else ''}{wanted} that can be read: {_expected()}")
+        yield from seeds
+    elif is_file:
+        yield from _file(path, files, kind or _sniff(path), columns)
+    elif path.exists():
+        raise Problem(f"{path} is neither a file nor a folder")
+    else:
+        beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise Problem(f"there is no {path}{nearest(str(path), beside)}")
+
+
+def _run_around(path: Path) -> Path | None:
+    """The run folder among whose seeds a path lies."""
+    whole = Path(os.path.abspath(path))
+    for place in (whole, *whole.parents):
+        if place.name == "seeds" and (place.parent / "settings.json").is_file():
+            return place.parent
+    return None
+
+
+def _expected() -> str:
+    return f"expected {', '.join(KINDS.values())}"
+
+
+def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str], depth: int) -> Iterator[Seed]:
+    """All seeds under a folder. What is recognised is not searched further."""
+    if kind in (None, "run") and (path / "settings.json").is_file():
+        yield from of_run(path)
+        return
+    for results in (path, path / "results"):
+        if kind in (None, "results") and (results / "results.json").is_file():
+            yield from of_results(results)
+            return
+    monitors = sorted(path.glob("*monitor.csv")) if kind in (None, "monitor") else []
+    evaluations = path / "evaluations.npz"
+    if (kind in (None, "npz") and evaluations.is_file()) or monitors:
+        yield of_stable_baselines(path, root, monitors, evaluations if kind != "monitor" else None)
+        return
+    if kind in (None, "tensorboard") and any(path.glob("*tfevents*")):
+        yield of_event_files(path, root, columns)
+        return
+    try:
+        inside = sorted(path.iterdir())
+    except OSError as error:
+        raise Problem(f"{path}: {error.strerror}") from None
+    seeds = [
+        seed
+        for child in inside
+        if depth < _MAX_DEPTH and child.is_dir() and not child.is_symlink() and not child.name.startswith(".")
+        for seed in _folder(child, root, kind, columns, depth + 1)
+    ]
+    if not seeds and kind in (None, "csv"):
+        tables = [child for child in inside if child.name.endswith((".csv", ".csv.gz")) and child.is_file()]
+        for table in (table for table in tables if not table.name.endswith("monitor.csv")):
+            is_monitor = kind is None and _sniff(table) == "monitor"  # one that was given another name
+            seeds += [of_stable_baselines(table, root, [table], None)] if is_monitor else of_table(table, root, columns)
+    yield from seeds
+
+
+def _file(path: Path, files: Sequence[Path], kind: str, columns: Mapping[str, str]) -> Iterator[Seed]:
+    if kind == "monitor":
+        own = path.parent if path.name.endswith("monitor.csv") else path
+        yield of_stable_baselines(own, path.parent, files, None)
+    elif kind == "npz":
+        yield of_stable_baselines(path.parent, path.parent, [], path)
+    elif kind == "tensorboard":
+        yield of_event_files(path.parent, path.parent, columns)
+    elif kind == "csv":
+        yield from of_table(path, path.parent, columns)
+    else:
+        raise Problem(f"{path} is a file; {KINDS[kind]} is a folder")
+
+
+def _sniff(path: Path) -> str:
+    """The kind of a file, by its name, else by its beginning."""
+    if path.name == "results.json":
+        raise Problem(f"{path} is part of a folder; give {path.parent}")
+    if path.name.endswith("monitor.csv"):
+        return "monitor"
+    if path.suffix == ".npz":
+        return "npz"
+    if "tfevents" in path.name:
+        return "tensorboard"
+    start = b""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        start = file.read(4096)
+    if start.startswith(b'#{"t_start"'):
+        return "monitor"
+    if path.name.endswith((".csv", ".csv.gz")) or (b"," in start.partition(b"\n")[0] and b"\0" not in start):
+        return "csv"
+    raise Problem(f"{path}: not known what it is ({_expected()}); say it with --as {', '.join(list(KINDS)[2:])}")
