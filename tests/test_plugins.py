@@ -16,7 +16,7 @@ import gymnasium
 import pytest
 
 from rlrepro.importing import installed
-from rlrepro.papers.card_reader import SOURCE
+from rlrepro.papers.card_parts import SOURCE
 from rlrepro.plugins import AgentSource, find_agent, find_env
 from rlrepro.record import read_rows
 from tests.conftest import Command, Runs, Site

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +148,31 @@ def short(value: Any) -> str:
     except ValueError:  # thousands of digits
         text = "that number"
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def named(reader: Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[str, Any]]:
+    """The tables of a kind that are told apart by name: `[kind.NAME]`."""
+    tables = values.get(kind, {})
+    if not isinstance(tables, dict):
+        reader.fault((kind,), f"is a {kind_of(tables)}: name each one, as in [{kind}.first]")
+        return
+    for name, table in tables.items():
+        if not re.fullmatch(r"[\w.+@=() -]{1,80}", name):
+            reader.fault((kind, name), "a name is of letters, digits and . _ + @ = ( ) -")
+        elif isinstance(table, dict):
+            yield name, table
+        else:
+            reader.fault((kind, name), f"is a {kind_of(table)}, and should be a table: [{kind}.{name}]")
+
+
+def listed(reader: Reader, values: Mapping[str, Any], kind: str) -> Iterator[tuple[dict[str, Any], toml_lines.Path]]:
+    """The tables of a kind that come as a list, `[[kind]]`, each with its place."""
+    tables = values.get(kind, [])
+    if not isinstance(tables, list):
+        reader.fault((kind,), f"is a {kind_of(tables)}: write [[{kind}]], once for each")
+        return
+    for index, table in enumerate(tables):
+        if not isinstance(table, dict):
+            reader.fault((kind, index), f"is a {kind_of(table)}: write [[{kind}]], once for each")
+        else:
+            yield table, (kind, index)
