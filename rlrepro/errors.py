@@ -54,6 +54,10 @@ class Interrupted(RunStopped):
     from_outside = True
 
 
+class EndlessEvaluation(Interrupted):
+    """Ctrl-C or SIGTERM in an evaluation with an episode that ran on and on."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Stop:
     """Why a job ended before its end, as its process tells it."""

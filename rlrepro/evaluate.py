@@ -12,6 +12,7 @@ import numpy as np
 
 from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
+from rlrepro.own_code import shown
 from rlrepro.settings import Settings
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: st
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{settings.agent} on {settings.env}: {returns.shape[1]} fresh episodes a seed, {kind}")
+    what = f"{shown(settings.agent)} on {shown(settings.env)}"
+    table = Table(title=f"{what}: {returns.shape[1]} fresh episodes a seed, {kind}")
     for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
         table.add_column(column, justify="right")
     for row, seed in enumerate(settings.seeds):

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import re
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -31,6 +32,30 @@ class Parser(argparse.ArgumentParser):
         raise Problem(message.replace("argument ", "", 1))
 
 
+#: What other tools call a flag of ours.
+_ELSEWHERE = {
+    "--total-timesteps": "steps timesteps n-timesteps num-timesteps total-steps max-steps num-env-steps total-frames",
+    "--learning-rate": "lr",
+    "--num-envs": "envs n-envs",
+    "--device cuda": "gpu cuda",
+    "--agent": "algo algorithm method",
+    "--env": "env-id task",
+    "--run-dir": "logdir log-dir log-folder output outdir out",
+    "--name": "exp-name run-name",
+    "--eval-every": "eval-freq eval-interval",
+    "--checkpoint-every": "save-freq save-interval",
+    "--capture-video": "render video",
+}
+_OURS = {f"--{word}": flag for flag, words in _ELSEWHERE.items() for word in words.split()}
+
+
+def nearest_flag(given: str, parser: argparse.ArgumentParser) -> str:
+    """`"; did you mean '--x'?"` for a flag that there is not: what it is called here, else the nearest name."""
+    flags = [flag for action in parser._actions for flag in action.option_strings if action.dest != "help"]
+    ours = _OURS.get(given.lower().replace("_", "-"), "")
+    return f"; did you mean {ours!r}?" if ours.partition(" ")[0] in flags else nearest(given, flags)
+
+
 def train_parser(
     agent: AgentSource | None,
     config_class: type[Any] | None = None,
@@ -39,6 +64,7 @@ def train_parser(
 ) -> argparse.ArgumentParser:
     """The flags of `rlrepro train`; with an agent, its hyperparameters too."""
     width = min(110, shutil.get_terminal_size().columns)
+    defaults = (presets or {}).get("*", {})
     parser = Parser(
         prog="python -m rlrepro.train",
         description="Train one agent on one environment, many seeds at once, and evaluate it.",
@@ -68,8 +94,18 @@ def train_parser(
         help=f"how many seeds, or which: 10, or 0,3,7 ({DEFAULT_SEEDS})",
     )
     add("--seed", type=whole_number(0, MAX_SEED), metavar="SEED", help="one seed; with --seeds N, the first of them")
-    add("--total-timesteps", type=whole_number(1, MAX_STEPS), metavar="STEPS", help="env steps of each seed")
-    add("--num-envs", type=whole_number(1, 100_000), metavar="N", help="sub-environments of each seed")
+    add(
+        "--total-timesteps",
+        type=whole_number(1, MAX_STEPS),
+        metavar="STEPS",
+        help=f"env steps of each seed{_by_preset('total_timesteps', presets)}",
+    )
+    add(
+        "--num-envs",
+        type=whole_number(1, 100_000),
+        metavar="N",
+        help=f"sub-environments of each seed{_by_preset('num_envs', presets)}",
+    )
     add("--device", type=device_name, metavar="DEVICE", help="cpu, cuda or cuda:1 (cpu)")
     add(
         "--compile",
@@ -172,28 +208,36 @@ def train_parser(
     )
     add("--settings", metavar="FILE", help="begin a new run from another's settings.json; flags change it")
     if agent is not None and config_class is not None:
-        defaults = (presets or {}).get("*", {})
         group = parser.add_argument_group(f"hyperparameters of {agent.name}")
         for field in dataclasses.fields(config_class):
             _add_hyperparameter(group, field, defaults.get(field.name, field.default))
         if presets:
-            lines = [
-                f"  {key}: "
-                + ", ".join(f"{k} = {v}" for k, v in preset.items() if k != "source")
-                + f"  [{preset.get('source', 'no source given')}]"
-                for key, preset in presets.items()
-            ]
-            parser.epilog = (
-                f"presets of {agent.name} (by environment id or kind of action space; * is for all):\n"
-                + "\n".join(lines)
-            )
+            head = f"presets of {agent.name} (by environment id or kind of action space; * is for all):"
+            lines = [textwrap.fill(_in_words(*preset), width, subsequent_indent="    ") for preset in presets.items()]
+            parser.epilog = "\n".join([head, *lines])
     return parser
+
+
+def _by_preset(name: str, presets: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """The value that the presets give a run setting, and that some give it another."""
+    found = {key: preset[name] for key, preset in (presets or {}).items() if name in preset}
+    if "*" not in found:
+        return " (by preset, see below)" if found else ""
+    others = ", other presets below" if len(set(found.values())) > 1 else ""
+    return f" ({found['*']}{others})"
+
+
+def _in_words(key: str, preset: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{name} = {value}" for name, value in preset.items() if name != "source")
+    return f"  {key}: {values}  [{preset.get('source', 'no source given')}]"
 
 
 def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any) -> None:
     meta = field.metadata
     flag = "--" + field.name.replace("_", "-")
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    if isinstance(default, bool):
+        shown = "on" if default else "off"
     text = f"{meta.get('help', '')} ({shown}) [{meta.get('source', 'no source given')}]".replace("%", "%%")
     options: dict[str, Any] = {"dest": f"hyper_{field.name}", "help": text, "default": None}
     low, high, kind = meta.get("low"), meta.get("high"), _kind(field)

@@ -27,6 +27,12 @@ def file_of(name: str) -> str | None:
     return found[1] if found else None
 
 
+def shown(name: str) -> str:
+    """The name for people: of a file without its folders."""
+    file = file_of(name)
+    return name if file is None else f"{os.path.basename(file)}{name[len(file) :]}"
+
+
 def from_folder(name: str, folder: Path) -> str:
     """The name with its file's path taken from `folder`; names without a file, and whole paths, as they are.
 

@@ -249,6 +249,17 @@ class EnvSource:
             )
         return env
 
+    def time_limit(self) -> int | None:
+        """The longest episode that it allows; None where it states none."""
+        env = self.make()
+        try:
+            limit = env.get_wrapper_attr("_max_episode_steps")
+        except AttributeError:
+            limit = getattr(env.spec, "max_episode_steps", None)
+        finally:
+            close_quietly(env)
+        return limit if isinstance(limit, int) else None
+
     def batch(self, num: int) -> Batch:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
         from rlrepro.vector import Singles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,12 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from rlrepro import own_code
 from rlrepro.errors import Stop
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.tensorboard import Curves
 
 _RETURN = "rollout/ep_rew_mean"
+_REDRAW = 0.25  # seconds
 
 
 class Board:
@@ -38,7 +41,7 @@ class Board:
         self._over: set[int] = set()  # groups that send no more points
         self._phases: dict[int, str] = {}
         self._returns: dict[int, float] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # events come from the thread that trains and from its heartbeat
         self._begun = time.monotonic()
         self._first_steps: dict[int, int] = {}
         self._groups = settings.groups()
@@ -47,6 +50,7 @@ class Board:
         self._blind = False  # the curves could not be written
         self._decile = 0
         self._shown = False
+        self._drawn = -math.inf
         self._live: Live | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -56,18 +60,21 @@ class Board:
                 console=console,
                 expand=True,
             )
-            self._task = self._bar.add_task(f"{settings.agent} on {settings.env}", total=settings.total_timesteps)
-            self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+            self._task = self._bar.add_task(_title(settings), total=settings.total_timesteps)
+            # a thread of its own, which Live would have, could wait for a print that waits for it
+            self._live = Live(get_renderable=self._render, console=console, auto_refresh=False, transient=True)
         self._view(self._open_curves)
 
     def __enter__(self) -> Board:
         if self._live:
-            self._live.start()
+            with self._lock:
+                self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._live:
-            self._live.stop()
+            with self._lock:
+                self._live.stop()
         self._draw_before(math.inf)
         self._view(lambda curves: curves.close())
 
@@ -77,6 +84,9 @@ class Board:
         """One event of one group of seeds."""
         with self._lock:
             getattr(self, f"_on_{kind}")(group, **values)
+            if self._live and time.monotonic() - self._drawn >= _REDRAW:
+                self._drawn = time.monotonic()
+                self._live.refresh()
 
     def replay(self, env_step: int, seed: int, wall_time: float, values: Mapping[str, float]) -> None:
         """A point of the curves that an earlier process had recorded."""
@@ -214,25 +224,25 @@ class Board:
         return f"{np.mean(values):.1f}{spread} over {len(values)} seed{'s' * (len(values) > 1)}"
 
     def _render(self) -> Group:
-        with self._lock:
-            step, rate, left = self._facts()
-            self._bar.update(self._task, completed=step)
-            phases = [phase for phase in self._phases.values() if phase]
-            now = max(phases, key=lambda p: p != "training") if phases else "starting"
-            facts = Table.grid(padding=(0, 3))
-            facts.add_row(
-                f"{step:,} of {self.settings.total_timesteps:,} env steps a seed",
-                f"{rate:,.0f} steps/s in all",
-                f"{_duration(left)} left",
-                f"return {self._spread()}",
-                Text(now, style="cyan"),
-            )
-            return Group(self._bar, facts)
+        """The display, on two lines of 80 columns."""
+        step, rate, left = self._facts()
+        self._bar.update(self._task, completed=step)
+        facts = f"{step:,} / {self.settings.total_timesteps:,}  {rate:,.0f} steps/s  {_duration(left)} left  "
+        line = Text(facts, no_wrap=True, overflow="ellipsis")
+        line.append(self._phase(), "cyan").append(f"  return {self._spread()}")
+        return Group(self._bar, line)
+
+    def _phase(self) -> str:
+        """What the groups are at: what is no training, where one is at that."""
+        phases = [phase for group, phase in self._phases.items() if phase and group not in self._over]
+        if not phases:
+            return "done" if self._over else "starting"
+        return max(phases, key=lambda phase: phase != "training")
 
     def summary(self) -> None:
         """A table per seed, the evaluation, and where everything lies."""
         settings, console = self.settings, self.console
-        table = Table(title=f"{settings.agent} on {settings.env}, {settings.total_timesteps:,} env steps a seed")
+        table = Table(title=f"{_title(settings)}, {settings.total_timesteps:,} env steps a seed")
         for column in ("seed", "episodes", "training return", "evaluation return", "episode length"):
             table.add_column(column, justify="right")
         order = [(seed, self.results[seed]) for seed in settings.seeds if seed in self.results]
@@ -268,11 +278,19 @@ class Board:
         console.print(f"curves       tensorboard --logdir {self.folder.tensorboard}", highlight=False, soft_wrap=True)
 
 
+def _title(settings: Settings) -> str:
+    return f"{own_code.shown(settings.agent)} on {own_code.shown(settings.env)}"
+
+
 def show_settings(settings: Settings, folder: RunFolder, console: Console) -> None:
-    """The settings that a run ended up with."""
-    for name, value in _shown(settings).items():
-        console.print(f"  {name:<22} {value}", highlight=False, soft_wrap=True)
-    console.print(f"  {'run folder':<22} {folder}", highlight=False, soft_wrap=True)
+    """The settings that a run ended up with; on a terminal long ones go on under their beginning."""
+    rows = {**_shown(settings), "run folder": folder}
+    width = max(map(len, rows))
+    lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
+    if console.is_terminal:
+        indent = " " * (width + 4)
+        lines = [textwrap.fill(line, max(console.width, 2 * width), subsequent_indent=indent) for line in lines]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 def _shown(settings: Settings) -> dict[str, Any]:

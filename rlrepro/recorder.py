@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Metrics, Policy
-from rlrepro.errors import EvaluationFailed, Interrupted, Problem, close_quietly, one_line
+from rlrepro.errors import EndlessEvaluation, EvaluationFailed, Interrupted, Problem, close_quietly, one_line
 from rlrepro.group import Group
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder, SeedLog
@@ -183,6 +183,8 @@ class Journal:
             patience(longest, seed)
             if final and self.stop_signal:  # all is saved; of any other the checkpoint comes after it
                 raise Interrupted(f"stopped in the last evaluation, at env step {env_step:,}")
+            if self.stop_signal and longest >= loop.LONG_EPISODE:
+                raise EndlessEvaluation(f"stopped in an evaluation that did not end, at env step {env_step:,}")
             if self.stop_signal and not self._told_of_stop:
                 self._told_of_stop = True
                 self.send(

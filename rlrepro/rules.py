@@ -22,6 +22,7 @@ from rlrepro.agent import Metrics, Policy, owns_loop
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import Parser
 from rlrepro.group import Group
+from rlrepro.own_code import shown
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.settings import Request, Settings, parse_train
 
@@ -285,7 +286,7 @@ def _show(settings: Settings, outcomes: Sequence[Rule]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, title=f"{settings.agent} on {settings.env}")
+    table = Table(box=box.SIMPLE, title=f"{shown(settings.agent)} on {shown(settings.env)}")
     for column in ("rule", "", ""):
         table.add_column(column, overflow="fold")
     words = {True: ("kept", "green"), False: ("BROKEN", "red"), None: ("does not apply", "dim")}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.errors import Problem, close_quietly, nearest
-from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, train_parser
+from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, nearest_flag, train_parser
 from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name
 
 SETTINGS_FORMAT = 1
@@ -193,8 +193,7 @@ def parse_train(arguments: Sequence[str]) -> Request | Resume:
         taken = _taken(parser, kept, f"--settings {known.settings}", are_hyperparameters=True)
         saved["hyperparameters"] = {**kept, **taken}
     if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise Problem(f"unknown argument {unknown[0]!r}{nearest(unknown[0].split('=')[0], flags)}")
+        raise Problem(f"unknown argument {unknown[0]!r}{nearest_flag(unknown[0].partition('=')[0], parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
     return Request(settings, Path(values.run_dir), values.name)
 

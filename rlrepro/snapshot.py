@@ -93,6 +93,29 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
     return None
 
 
+def repeats(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 40) -> bool:
+    """Whether two copies that are reset with one seed go the same way by the same actions."""
+    first, second = make(), make()
+    try:
+        for env in (first, second):
+            env.reset(seed=1)
+        first.action_space.seed(1)
+        for _ in range(num_steps):
+            action = first.action_space.sample()
+            (one, ended), (other, _) = _step(first, action), _step(second, action)
+            if one != other:
+                return False
+            if ended:
+                first.reset()
+                second.reset()
+    except Exception:  # it breaks, which is told elsewhere
+        return True
+    finally:
+        close_quietly(first)
+        close_quietly(second)
+    return True
+
+
 def _step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[tuple[Any, ...], bool]:
     obs, reward, terminated, truncated, _ = env.step(action)
     flat = gymnasium.spaces.flatten(env.observation_space, obs)

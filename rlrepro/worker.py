@@ -29,6 +29,7 @@ from rlrepro.contract import check_state
 from rlrepro.env_processes import Asked, InProcesses
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
+    EndlessEvaluation,
     EvaluationFailed,
     Interrupted,
     Problem,
@@ -106,11 +107,17 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> Recorder:
     for wrapper in settings.wrappers if job.is_first else ():
         if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
             send("warn", text=f"{wrapper} {flag}")
+    if job.is_first and source.time_limit() is None:
+        text = f"{settings.env} states no time limit: an evaluation ends only if its episodes do"
+        send("warn", text=f"{text} (--env-kwargs max_episode_steps=N gives it one)")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
-        if job.is_first:
+        if job.is_first and snapshot.repeats(source.make):
             text = f"{settings.env} cannot give its state ({why}); a resume will begin a new episode"
             send("warn", text=text)
+        elif job.is_first:
+            text = "two copies of it with one seed and the same actions part ways"
+            send("warn", text=f"no run of {settings.env} can be repeated: {text} (it may not draw from self.np_random)")
     if job.resume_step is None:
         group.env.reset()
     else:
@@ -205,6 +212,10 @@ def _train(recorder: Recorder) -> None:
     try:
         recorder.catch_up()
         loop.train(group.agent, env, total, recorder, group.counter, env.num_steps)
+    except EndlessEvaluation as stopped:
+        if not recorder.has_checkpoint:
+            recorder.checkpoint(env.num_steps)
+        raise Interrupted(f"{stopped}; {recorder.last_checkpoint()}") from stopped
     except Interrupted:
         raise
     except (RuntimeError, MemoryError) as error:

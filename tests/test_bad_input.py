@@ -219,6 +219,61 @@ def test_a_folder_of_runs_is_answered_with_a_run_in_it(runs: Runs) -> None:
         assert f"did you mean {str(run)!r}?" in runs.command(*command, runs.folder / "the-rum").problem
 
 
+LATE = """
+import gymnasium as gym
+import numpy as np
+
+class Late(gym.Env):
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    max_episode_steps = 15
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        return np.array([RANDOM.random() if self.count > 3 else 0], np.float32), 1.0, False, False, {}
+"""
+
+
+@pytest.mark.parametrize(("random", "is_told"), [("self.np_random", False), ("np.random", True)])
+def test_an_environment_that_draws_from_elsewhere_is_told(
+    random: str, is_told: bool, runs: Runs, tmp_path: Path
+) -> None:
+    """Two runs of one seed differ, and nothing else says why; Gymnasium's check looks at the first step alone."""
+    file = tmp_path / "late.py"
+    file.write_text(LATE.replace("RANDOM", random), encoding="utf-8")
+    said = runs.begin("r", "--env", f"{file}:Late", "--agent", "random", "--seed", "0").out
+    assert (f"no run of {file}:Late can be repeated: two copies of it with one seed" in said) is is_told
+    assert "no time limit" not in said
+
+
+# --- names of other tools
+
+
+@pytest.mark.parametrize(
+    ("flag", "ours"),
+    [
+        ("--steps", "--total-timesteps"),
+        ("--n_timesteps", "--total-timesteps"),
+        ("--lr=0.1", "--learning-rate"),
+        ("--gpu", "--device cuda"),
+        ("--n-envs", "--num-envs"),
+        ("--algo", "--agent"),
+        ("--logdir", "--run-dir"),
+        ("--num-step", "--num-steps"),
+        ("--hepl", "--he"),
+    ],
+)
+def test_what_other_tools_call_a_flag_is_answered_with_ours(flag: str, ours: str, command: Command) -> None:
+    problem = command("train", flag, "3").problem
+    assert f"unknown argument {flag!r}" in problem
+    assert (f"; did you mean {ours!r}?" in problem) is not ours.startswith("--he")
+
+
 # --- numbers
 
 
@@ -980,6 +1035,31 @@ def test_ctrl_c_in_an_evaluation_between_updates_says_what_it_waits_for(
     assert outcome.problem.startswith("stopped at env step 50; go on with: ")
     assert runs.resume("r").status == 0
     assert kept(runs.folder / "r") == kept(runs.finish("whole", *brief))
+
+
+def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler kills what does not end: the run stops, with a checkpoint though none was due."""
+    from rlrepro import loop
+
+    class Asked(loop.Patience):
+        def __call__(self, longest: int, seed: int) -> None:
+            super().__call__(longest, seed)
+            if longest == 11:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert longest < 14, "it went on"
+
+    every = ("--eval-every", "40", "--eval-episodes", "2", "--checkpoint-every", "0")
+    brief = ("--env", "CliffWalking-v1", "--agent", "q_learning", "--seed", "0", "--total-timesteps", "80", *every)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "LONG_EPISODE", 10)
+        patch.setattr(loop, "Patience", Asked)
+        outcome = runs.begin("r", *brief)
+    assert outcome.status == 130
+    assert "states no time limit: an evaluation ends only if its episodes do" in outcome.out
+    stopped = "stopped in an evaluation that did not end, at env step 40; everything up to env step 40 is saved"
+    assert outcome.problem.startswith(stopped)
 
 
 @pytest.mark.parametrize("made", [1, 2, 3, 4])

@@ -486,11 +486,17 @@ def test_equal_scores_are_the_same_and_a_claim_without_a_margin_has_the_spread_o
     assert words[1].count("statistic") <= 4  # two standard deviations apart
 
 
-def test_bundle_says_where_it_wrote(reproduction: Path, command: Command, tmp_path: Path) -> None:
+def test_bundle_says_where_it_wrote(
+    reproduction: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome = command("bundle", reproduction, "--into", tmp_path / "b.zip")
     assert outcome.status == 0
     assert "rlrepro verify" in outcome.out
     assert "is no reproduction" in command("bundle", tmp_path).problem
+    (tmp_path / "reproductions").mkdir()
+    shutil.copytree(reproduction, tmp_path / "reproductions" / "the-paper")
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean 'the-paper'?" in command("bundle", "the-papper").problem
 
 
 def test_the_commands_of_the_page(
@@ -500,7 +506,8 @@ def test_the_commands_of_the_page(
     monkeypatch.chdir(tmp_path)
     page = Path(__file__).resolve().parent.parent / "docs" / "bundle.md"
     lines = [line.strip() for line in page.read_text().splitlines() if line.startswith("    rlrepro ")]
-    assert len(lines) == 2
-    for line in lines:
+    assert len(lines) == 3
+    shutil.copytree(reproduction, tmp_path / "reproductions" / "mine")
+    for line in [*lines, "rlrepro bundle mine --into by-name.rlrepro.zip"]:
         own = line.replace("cleanrl-ppo", str(reproduction)).replace("ppo-cartpole", "pole")
         assert command(*own.split()[1:]).status == 0

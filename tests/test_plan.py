@@ -18,6 +18,7 @@ from rlrepro.papers.cards import Card, Claim
 from rlrepro.papers.reproduction import Reproduction, main
 from rlrepro.papers.units import choose, settings_of, units_of
 from rlrepro.papers.verdict import reported
+from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 
@@ -324,6 +325,6 @@ def test_an_environment_that_may_never_end_is_said_before_its_probe(
     monkeypatch.setattr(plan, "probe_run", lambda settings: PROBE)
     plan.plan_unit(card, units[0], (0,), 1.0)
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(plan, "time_limit", lambda settings: None)
+    monkeypatch.setattr(EnvSource, "time_limit", lambda self: None)
     plan.plan_unit(card, units[0], (0,), 1.0)
     assert f"note: {units[0].environment} states no time limit: its probe" in capsys.readouterr().out

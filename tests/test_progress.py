@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,32 @@ def test_the_mean_has_each_step_once_in_whatever_order_groups_tell(order: int, s
     assert [step for step, _ in found["spread/eval/mean_reward_lower"]] == [20, 40, 60, 80]
     for seed in range(5):
         assert [step for step, _ in read(tmp_path / f"tensorboard/seed-{seed}")["eval/mean_reward"]] == [20, 40, 60, 80]
+
+
+def test_on_a_terminal_a_note_and_the_display_never_wait_for_each_other(tmp_path: Path) -> None:
+    """Either could hold what the other needs, if the display drew itself from a thread of its own."""
+    settings = settings_of("--seeds", "2", "--processes", "2")
+    said = io.StringIO()
+    console = Console(file=said, width=80, force_terminal=True, force_interactive=True, _environ={"TERM": "xterm"})
+    events: list[Event] = [(0, "ready", {})]
+    ends = time.monotonic() + 1.5
+
+    def tell() -> None:
+        with Board(RunFolder(tmp_path), settings, console) as it:
+            for event in events:
+                it.handle(*event)
+            number = 0
+            while time.monotonic() < ends:
+                it.handle(0, "warn", {"text": f"note {number}"})
+                it.handle(1, "progress", {"env_step": 40, "phase": "evaluating"})
+                number += 1
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    teller.join(20)
+    assert not teller.is_alive()
+    assert "evaluating" in said.getvalue()
+    assert "note 1" in said.getvalue()
 
 
 def test_a_seed_that_ended_early_is_waited_for_no_longer(tmp_path: Path) -> None:

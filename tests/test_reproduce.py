@@ -207,6 +207,7 @@ def test_a_smaller_scale_is_marked_everywhere_and_never_mixed(make: Make) -> Non
     verdicts = judge(small.card, results).verdicts
     assert {v.word for v in verdicts} == {"not comparable"}
     assert all(v.why.startswith("run at 0.5 of the paper's steps") for v in verdicts)
+    assert not any("would decide it" in v.why for v in verdicts)  # no number of short runs does
     with pytest.raises(Problem, match=r"holds runs at scale 0.5, not 1"):
         run(make(), 2)
 

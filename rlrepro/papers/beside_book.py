@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import Problem, one_line
+from rlrepro.own_code import shown
 from rlrepro.papers.protocol import History, Protocol, score
 from rlrepro.papers.published import Published, load_book, load_traps, unversioned, version, version_distance
 from rlrepro.settings import Settings
@@ -130,14 +131,18 @@ def compare(settings: Settings, histories: Sequence[History], limit: int = 5) ->
     rows = book.find(settings.env, settings.agent)
     if not rows:
         there = book.algorithms(book.find(settings.env)) if book.find(settings.env) else []
-        return [f"nothing by {settings.agent} on {settings.env}; the book has {', '.join(there[:6])}"] if there else []
+        return (
+            [f"nothing by {shown(settings.agent)} on {settings.env}; the book has {', '.join(there[:6])}"]
+            if there
+            else []
+        )
     found = sorted((comparable(row, settings) for row in rows), key=lambda one: _rank(one, settings))
     able = sum(not one.reasons for one in found)
-    shown = found[: min(limit, max(able, 3))]
-    lines = [_line(one, histories) for one in shown]
-    if len(found) > len(shown):
+    told = found[: min(limit, max(able, 3) if able else 1)]
+    lines = [_line(one, histories) for one in told]
+    if len(found) > len(told):
         more = f"rlrepro published --env {settings.env} --agent {settings.agent.rsplit(':', 1)[-1]}"
-        lines.append(f"{len(found) - len(shown)} more: {more}")
+        lines.append(f"{len(found) - len(told)} more: {more}")
     return lines
 
 

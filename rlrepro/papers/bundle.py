@@ -31,10 +31,10 @@ from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem, one_line
 from rlrepro.flags import Parser
-from rlrepro.papers.card_reader import find_card, load_card
+from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.card_tables import printable
 from rlrepro.papers.cards import Card
-from rlrepro.papers.results import Results, open_reproduction
+from rlrepro.papers.results import Results, find_reproduction, open_reproduction
 from rlrepro.papers.verdict import as_json, judge, verdicts_json
 
 BUNDLE_FORMAT = 1
@@ -355,12 +355,12 @@ def alike(one: Any, other: Any) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """`rlrepro bundle`; the exit status."""
     parser = Parser(prog="rlrepro bundle", description="Pack a reproduction into one file that others can verify.")
-    parser.add_argument("reproduction", metavar="REPRODUCTION", help="its folder, or a card that comes with the kit")
+    parser.add_argument(
+        "reproduction", metavar="REPRODUCTION", help="its folder, its name in reproductions/, or a card of the kit"
+    )
     parser.add_argument("--into", type=Path, metavar="FILE", help=f"the file to write (NAME{SUFFIX})")
     asked = parser.parse_args(arguments)
-    folder = Path(asked.reproduction)
-    if not folder.exists():
-        folder = find_card(asked.reproduction).parent
+    folder = find_reproduction(asked.reproduction)
     file = pack(folder, asked.into)
     for code in unpacked(load_card(str(folder / "card.toml"))):
         print(f"note: {code} is not packed: only files in the card's folder with plain names are")

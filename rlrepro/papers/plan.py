@@ -25,6 +25,7 @@ from rlrepro.papers import power, stats
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.rows import count_of
 from rlrepro.papers.units import Unit, env_warnings, settings_of
+from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import KEPT_CHECKPOINTS
 from rlrepro.settings import Request, Settings, num_cores
@@ -233,20 +234,6 @@ def predict(settings: Settings, probe: Probe, limit: int | None) -> Cost:
     )
 
 
-def time_limit(settings: Settings) -> int | None:
-    """The longest episode of an environment, where it has a limit."""
-    from rlrepro.plugins import find_env
-
-    env = find_env(settings.env, settings.env_kwargs, settings.wrappers).make()
-    try:
-        limit = env.get_wrapper_attr("_max_episode_steps")
-    except AttributeError:
-        limit = getattr(env.spec, "max_episode_steps", None)
-    finally:
-        env.close()
-    return limit if isinstance(limit, int) else None
-
-
 def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, processes: int | None = None) -> UnitPlan:
     """A unit's cost, measured; why there is none is told, since the others can be planned all the same."""
     if unit.is_measured:
@@ -255,7 +242,7 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, proces
         settings = settings_of(card, unit, seeds, scale)
         at_a_time = min(processes or settings.processes, len(seeds))
         settings = dataclasses.replace(settings, processes=at_a_time)
-        limit = time_limit(settings)
+        limit = find_env(settings.env, settings.env_kwargs, settings.wrappers).time_limit()
         if limit is None:
             print(
                 f"note: {unit.environment} states no time limit: its probe, and each evaluation, ends only if its "

@@ -19,10 +19,10 @@ from pathlib import Path
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.papers.card_reader import find_card
+from rlrepro.papers.card_reader import own_cards
 from rlrepro.papers.markdown import fenced, md
-from rlrepro.papers.results import open_reproduction
-from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
+from rlrepro.papers.results import find_reproduction, open_reproduction
+from rlrepro.papers.rows import SYMBOLS, commands, count_of, counts, row_of
 from rlrepro.papers.verdict import Judgement, judge, verdicts_json
 
 _STYLES = {"reproduced": "green", "above": "blue", "below": "red", "inconclusive": "yellow"}
@@ -32,14 +32,13 @@ def main(arguments: Sequence[str]) -> int:
     """`rlrepro report`; the exit status."""
     parser = Parser(prog="rlrepro report", description="Write a reproduction's page from its card and results.")
     parser.add_argument(
-        "folder", metavar="FOLDER", help="with card.toml and results, or a card that comes with the kit"
+        "folder", metavar="FOLDER", help="with card.toml and results, its name in reproductions/, or a card of the kit"
     )
     parser.add_argument("--into", type=Path, metavar="DIR", help="where to write (FOLDER; of the kit's: reports/NAME)")
     parser.add_argument("--pdf", action="store_true", help="write every figure as PDF too")
     asked = parser.parse_args(arguments)
-    folder, into = Path(asked.folder), asked.into
-    if not folder.exists():
-        folder = find_card(asked.folder).parent
+    folder, into = find_reproduction(asked.folder), asked.into
+    if folder in (path.parent for path in own_cards()) and not Path(asked.folder).exists():
         into = into or Path("reports") / folder.name
     write_report(folder, show=True, into=into, pdf=asked.pdf)
     return 0
@@ -89,7 +88,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     lines += [md(paper.summary), ""] if paper.summary else []
     if scale != 1:
         lines += [f"> **NOT COMPARABLE**: run at {scale:g} of the paper's steps.", ""]
-    lines += [f"![{total}](badge.svg)", "", f"{len(judgement.verdicts)} claims: {total}.", ""]
+    lines += [f"![{total}](badge.svg)", "", f"{count_of(len(judgement.verdicts), 'claim')}: {total}.", ""]
     lines += [
         "| claim | environment | reported | measured | margin | verdict |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -30,7 +30,7 @@ from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.measure import measure
-from rlrepro.papers.results import Results, UnitResults, read_results, settle, write_results
+from rlrepro.papers.results import REPRODUCTIONS, Results, UnitResults, read_results, settle, write_results
 from rlrepro.papers.units import (
     Unit,
     check_unit,
@@ -88,7 +88,7 @@ def _main(arguments: Sequence[str]) -> int:
         show_plan(card, claims, orders, units, seeds, asked.scale, asked.processes)
         return 0
     name = card.name + (f"-scale-{asked.scale:g}" if asked.scale != 1 else "")
-    folder = asked.into or Path("reproductions") / name
+    folder = asked.into or REPRODUCTIONS / name
     command = ["python", "-m", "rlrepro.reproduce", *arguments]
     reproduction = Reproduction(folder, card, asked.scale, command, asked.processes)
     failed = reproduction.run(units, seeds)

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from rlrepro.checkpoint import make_folder, write_whole
-from rlrepro.errors import Problem
-from rlrepro.papers.card_reader import load_card
+from rlrepro.errors import Problem, nearest
+from rlrepro.papers.card_reader import find_card, load_card
 from rlrepro.papers.cards import Card
 from rlrepro.papers.protocol import History
 from rlrepro.record import cell
 
 RESULTS_FORMAT = 1
+REPRODUCTIONS = Path("reproductions")  #: where they are made
 _MOST_SEEDS = 10**7
 _KINDS = ("episode", "evaluation", "final", "measured")
 _COLUMNS = np.dtype([("seed", np.int64), ("kind", "U11"), ("env_step", np.float64), ("return", np.float64)])
@@ -123,12 +124,27 @@ def _about(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Problem(f"{file}: {error.strerror}; run the card first: python -m rlrepro.reproduce CARD") from None
+        way = f"run the card first (python -m rlrepro.reproduce CARD), and give {REPRODUCTIONS}/NAME"
+        raise Problem(f"{file}: {error.strerror}; {way}") from None
     except ValueError as error:
         raise Problem(f"{file} is damaged: {error}") from None
     if not isinstance(about, dict) or about.get("format") != RESULTS_FORMAT:
         raise Problem(f"{file} is not of this version (format {RESULTS_FORMAT})")
     return about
+
+
+def find_reproduction(name: str) -> Path:
+    """A reproduction's folder by its path, by its name in reproductions/, or that of a card that comes with the kit."""
+    if Path(name).exists():
+        return Path(name)
+    made = {path.parent.name: path.parent for path in REPRODUCTIONS.glob("*/card.toml")}
+    try:
+        return find_card(name).parent
+    except Problem as problem:
+        if name in made:
+            return made[name]
+        near = nearest(name, made)
+        raise Problem(f"there is no reproduction {name}{near}") if near else problem from None
 
 
 def open_reproduction(folder: Path) -> tuple[Card, Results]:

@@ -362,7 +362,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
         assert decision is not None
         assert isinstance(one.claim, Claim)
         word, why, notes = decision.verdict, _sentence(one.test, decision, one.claim.rule), list(one.test.notes)
-        if word == "inconclusive":
+        if word == "inconclusive" and scale == 1:
             needed = _needed(one.claim, one.test, family)
             made = dataclasses.replace(made, seeds_needed=needed)
             if needed is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlrepro.own_code import shown
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.results import read_results
@@ -20,7 +21,7 @@ def of_run(path: Path) -> Iterator[Seed]:
     about, code = shared(settings), RunFolder(path).read_json("run.json").get("code")
     key = ("run", json.dumps([about, code], sort_keys=True))
     for h in histories:
-        yield Seed(key, settings.agent, settings.env, path, "run", h.seed, h, None, _how(about), settings)
+        yield Seed(key, shown(settings.agent), settings.env, path, "run", h.seed, h, None, _how(about), settings)
 
 
 def _how(about: Mapping[str, Any]) -> str:
@@ -38,7 +39,7 @@ def of_results(path: Path) -> Iterator[Seed]:
     for name, unit in results.units.items():
         about, settings = unit.settings, unshared(unit.settings, unit.seeds)
         agent, env = about.get("agent"), str(about.get("env", ""))
-        title = str(agent) if agent and tasks.count((agent, about.get("env"))) == 1 else name
+        title = shown(str(agent)) if agent and tasks.count((agent, about.get("env"))) == 1 else name
         key = ("results", str(path.resolve()), name)
         for h in unit.histories:
             yield Seed(key, title, env, path, "results", h.seed, h, None, _how(about), settings, notes)
