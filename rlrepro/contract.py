@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -99,6 +99,13 @@ def check_state(agent: Agent, name: str, num_seeds: int) -> None:
             checkpoint.check_plain(state)
         except checkpoint.NotPlain as error:
             raise Problem(f"{where} cannot be saved: {error}") from None
+    with contextlib.suppress(Exception):  # as of the state: what it raises is met when the policy is saved
+        held["policy"] = agent.get_policy()
+    if "policy" in held:
+        if not isinstance(held["policy"], Mapping):
+            kind = type(held["policy"]).__name__
+            raise Problem(f"get_policy() of {name} gives a {kind}, not parameters by name: arrays [S, ...]")
+        checkpoint.check_seeds(held["policy"], num_seeds, f"the policy of {name}")
 
 
 def _broken_rule(env: Any, strict: bool = True) -> str | None:

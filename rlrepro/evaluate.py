@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlrepro.errors import Problem, close_quietly, one_line
+from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.own_code import shown
 from rlrepro.settings import Settings
@@ -49,10 +49,12 @@ def main(arguments: Sequence[str]) -> int:
     returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt)
     kind = "stochastic" if asked.stochastic else "deterministic"
     _show(settings, returns, lengths, kind)
-    file = folder.path / f"evaluation-{kind}-{asked.episodes}-{asked.salt}.json"
+    trained = settings.end_step
+    file = folder.path / f"evaluation-{trained}-{kind}-{asked.episodes}-{asked.salt}.json"
     folder.write_json(
         file.name,
         {
+            "env_step": trained,
             "episodes": asked.episodes,
             "deterministic": not asked.stochastic,
             "salt": asked.salt,
@@ -87,6 +89,12 @@ def evaluate_run(
         try:
             policy = load_policy(folder, settings, seeds, batch)
             outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt), patience)
+        except (Problem, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if not (place := place_of(error)):
+                raise  # ours, to be reported whole
+            raise Problem(f"{shown(settings.agent)} raised {one_line(error)}{place} in an evaluation") from error
         finally:
             close_quietly(batch)
         returns.append(outcome.episode_return)

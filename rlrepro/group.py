@@ -39,6 +39,8 @@ class Group(Stateful):
         self.normalise = Statistics.wanted(settings, space, len(seeds))
         self.setup = setup_of(settings, batch, seeds)
         self.agent: Agent = build_agent(settings, self.setup)
+        if not hasattr(self.agent, "memory"):
+            raise Problem(f"{settings.agent} sets no self.memory when it is made; see docs/write-an-agent.md")
         missing = [part for part in _MEMORY_PARTS if not hasattr(self.memory, part)]
         if missing:
             raise Problem(
@@ -96,6 +98,9 @@ def check_observations(settings: Settings, space: Any) -> None:
             f"{settings.agent} cannot serve {settings.env}: it takes Box, Discrete, MultiDiscrete or "
             f"MultiBinary observations, not {type(space).__name__}{flattened(space)}"
         )
+    shape = list(space.shape or ())
+    if 0 in shape:
+        raise Problem(f"{settings.agent} cannot serve {settings.env}: its observations, {shape}, are empty")
 
 
 def build_agent(settings: Settings, setup: Setup) -> Any:

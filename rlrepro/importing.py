@@ -86,6 +86,6 @@ def existing_file(path: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a loop of links
         raise Problem(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None
     if not is_file:
-        beside = [str(p) for p in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        beside = [str(p) for p in file.parent.glob("*.py") if p.is_file()] if file.parent.is_dir() else []
         raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
     return file

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 
-from rlrepro.errors import Problem, close_quietly, one_line
+from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.group import build_policy
 from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder
@@ -61,18 +60,28 @@ class Trained:
     def act(self, obs: Any, deterministic: bool = True) -> Any:
         """The action for one observation, as the environment takes it; actions `[E, ...]` for several `[E, ...]`.
 
-        `ValueError` where `obs` is of another shape than the environment's.
+        `ValueError` where `obs` is of another shape than the environment's, or none of its discrete ones.
         """
         rows = np.asarray(obs, self.observation_space.dtype)
         shape = self.observation_space.shape or ()
         is_one = rows.shape == shape
         if not is_one and rows.shape[1:] != shape:
             raise ValueError(f"observations of shape {rows.shape}, where one has {shape}, and E of them (E, *{shape})")
+        if not rows.size:
+            raise ValueError("no observation")
+        outside = next((one for one in ([rows] if is_one else rows) if not self._holds(one)), None)
+        if outside is not None:
+            raise ValueError(f"the observation {outside} is none of {self.observation_space}")
         actions = self._policy.predict(rows[None, None] if is_one else rows[None], self._streams, deterministic)
         taken = to_env(actions[0], self.action_space)
         if not is_one:
             return taken
         return int(taken[0]) if isinstance(self.action_space, gymnasium.spaces.Discrete) else taken[0]
+
+    def _holds(self, obs: np.ndarray) -> bool:
+        """Whether one of finitely many observations is among them; of a Box any number may be given."""
+        space = self.observation_space
+        return isinstance(space, gymnasium.spaces.Box) or space.contains(obs[()] if obs.shape == () else obs)
 
 
 def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
@@ -84,10 +93,13 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
 
 def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:
     """What these seeds learnt, ready to `predict`; `spaces` has the environment's own spaces."""
-    policy = build_policy(settings, spaces, seeds)
     try:
+        policy = build_policy(settings, spaces, seeds)
         files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
         policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        raise Problem(f"the policies in {folder} do not fit {settings.agent} ({one_line(error)})") from None
+    except Problem:
+        raise
+    except Exception as error:  # whatever an agent makes of parameters that are another's, or damaged
+        what = f"do not fit {settings.agent} ({one_line(error)}{place_of(error)})"
+        raise Problem(f"the policies in {folder} {what}") from error
     return policy

@@ -492,6 +492,8 @@ def test_bundle_says_where_it_wrote(
     outcome = command("bundle", reproduction, "--into", tmp_path / "b.zip")
     assert outcome.status == 0
     assert "rlrepro verify" in outcome.out
+    for folder in (".", "/", tmp_path):
+        assert f"--into {folder} is a folder" in command("bundle", reproduction, "--into", folder).problem
     assert "is no reproduction" in command("bundle", tmp_path).problem
     (tmp_path / "reproductions").mkdir()
     shutil.copytree(reproduction, tmp_path / "reproductions" / "the-paper")

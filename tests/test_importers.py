@@ -308,11 +308,22 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
         ({"timesteps": np.arange(2), "results": np.zeros((2, 0))}, "results [2, 0]"),
         ({"timesteps": np.array([5, 5]), "results": np.zeros((2, 1))}, "evaluation 2 is at env step 5"),
         ({"timesteps": np.array(["a", "b"]), "results": np.zeros((2, 1))}, "expected numbers"),
+        ({"timesteps": np.array([1, np.inf]), "results": np.zeros((2, 1))}, "evaluation 2 is at env step inf"),
+        ({"timesteps": np.array([np.nan, 2]), "results": np.zeros((2, 1))}, "evaluation 1 is at env step nan"),
     ],
 )
 def test_faults_of_npz_files(arrays: Mapping[str, np.ndarray], said: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "evaluations.npz", **arrays)
     assert said in problem(tmp_path / "evaluations.npz")
+
+
+def test_npz_files_of_other_names_are_a_seed_each(tmp_path: Path) -> None:
+    files = [tmp_path / f"td3_seed{seed}.npz" for seed in (4, 9)]
+    for file in files:
+        np.savez(file, timesteps=np.arange(1, 3), results=np.ones((2, 1)))
+    group = one(load(files))
+    assert group.name == "td3"
+    assert [history.seed for history in group.histories] == [4, 9]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

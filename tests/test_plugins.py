@@ -307,6 +307,18 @@ ODD_AGENTS: dict[str, tuple[str, str]] = {
         ),
         "agent.seen has the shape [5], and its first axis is not the 1 seeds",
     ),
+    "a policy without the seeds": (
+        AGENT.replace('return {"choice": self.choice}', 'return {"choice": self.choice.repeat(3, 1)}'),
+        "the policy of {agent}.choice has the shape [3, 1], and its first axis is not the 1 seeds",
+    ),
+    "no policy": (
+        AGENT.replace('return {"choice": self.choice}', "return None"),
+        "get_policy() of {agent} gives a NoneType, not parameters by name: arrays [S, ...]",
+    ),
+    "no memory": (
+        AGENT.replace("self.memory = Rollout(10)", "self.rollout = Rollout(10)"),
+        "{agent} sets no self.memory when it is made; see docs/write-an-agent.md",
+    ),
     "a constructor that raises": (
         AGENT.replace("self.memory = Rollout(10)", "raise KeyError('the network\\nis missing')"),
         "the network",
@@ -319,10 +331,57 @@ def test_an_agent_that_breaks_its_contract_is_refused_and_no_run_is_left(
     case: str, runs: Runs, site: Site, tmp_path: Path
 ) -> None:
     source, word = ODD_AGENTS[case]
-    problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
-    assert word in problem
+    agent = f"{write(tmp_path / 'odd.py', source)}:Stubborn"
+    problem = runs.begin("r", "--agent", agent, "--seed", "0").problem
+    assert word.replace("{agent}", agent) in problem
     assert "resume" not in problem
     assert runs.left() == []
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("self.choice = torch.full", "the policies in {run} do not fit {agent} (KeyError: 'broke', odd.py:"),
+        ('self.choice.copy_(policy["choice"])', "the policies in {run} do not fit {agent} (KeyError: 'broke', odd.py:"),
+        ("return np.repeat(self.choice", "odd.py:Stubborn raised KeyError: 'broke', odd.py:"),
+    ],
+    ids=["__init__", "set_policy", "predict"],
+)
+def test_what_an_agent_raises_when_it_is_evaluated_is_one_line(
+    place: str, words: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks = "[] if 'BROKEN' not in os.environ else {}['broke']\n        "
+    agent = f"{write(tmp_path / 'odd.py', 'import os' + AGENT.replace(place, breaks + place))}:Stubborn"
+    run = runs.finish("r", "--agent", agent, "--seed", "0")
+    assert runs.command("evaluate", run, "--episodes", "2").status == 0
+    monkeypatch.setenv("BROKEN", "1")
+    outcome = runs.command("evaluate", run, "--episodes", "2")
+    assert outcome.problem.startswith(words.format(run=run, agent=agent))
+    assert outcome.status == 2
+
+
+def test_observations_without_a_number_are_refused(runs: Runs, tmp_path: Path) -> None:
+    source = ENVIRONMENT.replace("class Theirs", "class Old")
+    source += """
+class Theirs(gym.Env):
+    observation_space = gym.spaces.Box(0, 1, (0,))
+    action_space = gym.spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(0, np.float32), {}
+    def step(self, action):
+        return np.zeros(0, np.float32), 1.0, True, False, {}
+"""
+    env = f"{write(tmp_path / 'env.py', source)}:Theirs"
+    problem = runs.begin("r", "--env", env, "--agent", "random").problem
+    assert f"random cannot serve {env}: its observations, [0], are empty" in problem
+
+
+def test_a_folder_is_no_file(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "walk.py").mkdir()
+    problem = runs.begin("r", "--env", f"{tmp_path}/walk.py:Walk").problem
+    assert f"there is no file {tmp_path}/walk.py" in problem
+    assert "did you mean" not in problem
 
 
 def test_an_update_that_gives_nothing_is_refused(runs: Runs, tmp_path: Path) -> None:

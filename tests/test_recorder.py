@@ -289,8 +289,12 @@ def test_a_film_that_fails_costs_no_evaluation(
     outcome = runs.command("evaluate", run, "--episodes", "3", "--capture-video")
     assert outcome.status == 0
     assert outcome.err.splitlines() == [f"warning: no video of seed {seed}: RuntimeError: no codec" for seed in (0, 1)]
-    returns = json.loads((run / "evaluation-deterministic-3-0.json").read_text())["episode_returns"]
-    assert returns == {"0": [20.0] * 3, "1": [20.0] * 3}
+    (file,) = run.glob("evaluation-*-deterministic-3-0.json")
+    about = json.loads(file.read_text())
+    assert about["episode_returns"] == {"0": [20.0] * 3, "1": [20.0] * 3}
+    trained = json.loads((run / "settings.json").read_text())["total_timesteps"]
+    assert file.name.startswith(f"evaluation-{trained}-")  # a longer run is another policy
+    assert about["env_step"] == trained
 
 
 def test_films_that_cannot_be_made_are_refused_before_the_evaluation(

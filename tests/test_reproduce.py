@@ -397,6 +397,8 @@ def test_verdicts_of_a_tiny_run(make: Make) -> None:
         (lambda f: (f / "results.json").write_text("{"), "is damaged"),
         (lambda f: (f / "results.json").write_text("{}"), "not of this version"),
         (lambda f: (f / "results.json").write_text('{"format": 1, "scale": 1}'), "is damaged"),
+        (lambda f: (f / "results.json").write_text('{"format": 1, "scale": NaN, "units": {}}'), "is damaged"),
+        (lambda f: (f / "results.json").write_text('{"format": 1, "scale": 0, "units": {}}'), "is damaged"),
         (lambda f: (f / "ppo-CartPole-v1.csv.gz").write_bytes(b"x"), "its hash differs"),
         (lambda f: (f / "ppo-CartPole-v1.csv.gz").unlink(), "No such file"),
     ],

@@ -42,6 +42,9 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert lines[-2].startswith("Of the inconclusive, 2 cannot be decided by any number of our seeds")
     assert lines[-1] == "Nothing was trained yet for the claims of three (8)."
     assert "<" not in "".join(lines)
+    (checkout / "link").symlink_to("experiments/one")
+    twice = command("scoreboard", "experiments/one", "link", f"../{checkout.name}/experiments/one").out
+    assert "8 claims of 1 reproduction:" in twice
 
 
 def test_a_summary_has_a_row_for_each_reproduction(

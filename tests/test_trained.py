@@ -93,6 +93,18 @@ def test_an_action_of_discrete_is_the_environments_own(tmp_path: Path) -> None:
         load(path)
 
 
+def test_an_observation_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    path = run(tmp_path / "run", *PPO, "--env", "FrozenLake-v1", *BRIEF, "--seeds", "2")
+    policy = load(path)
+    assert len(policy.act([0, 15])) == 2
+    with pytest.raises(ValueError, match=r"the observation 16 is none of Discrete\(16\)"):
+        policy.act([0, 16])
+    with pytest.raises(ValueError, match="the observation -1 is none of"):
+        policy.act(-1)
+    with pytest.raises(ValueError, match="no observation"):
+        policy.act([])
+
+
 def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no run"):
         load(tmp_path / "nothing")

@@ -92,6 +92,19 @@ def test_seeds_are_those_of_what_takes_seeds(packed: Path, command: Command) -> 
     ).problem  # fmt: skip
 
 
+def test_runs_that_verify_did_not_make_are_not_taken_for_its_own(
+    packed: Path, command: Command, tmp_path: Path
+) -> None:
+    """The folder that was packed would be the same as itself, and nothing would run."""
+    asked = ("verify", packed, "--trust", "--claims", "pole", "--seeds", "2", "--into")
+    outcome = command(*asked, packed.parent / "mixed")
+    assert f"{packed.parent / 'mixed'} has runs of `test`, and none of them is run again" in outcome.problem
+    assert command(*asked, tmp_path / "own").status == 0
+    again = command(*asked, tmp_path / "own")
+    assert again.status == 0
+    assert "2 seeds are there already" in again.out
+
+
 def test_what_is_computed_alone_takes_no_seeds(packed: Path, command: Command) -> None:
     outcome = command("verify", packed, "--trust", "--seeds", "2")
     assert outcome.status == 0, outcome.out

@@ -70,6 +70,8 @@ def pack(folder: Path, into: Path | None = None) -> Path:
 
     `Problem` where something is lacking or damaged, or where verdicts.json is not of these results.
     """
+    if into is not None and into.is_dir():
+        raise Problem(f"--into {into} is a folder; expected the file to write, as NAME{SUFFIX}")
     card, results = open_reproduction(folder)
     verdicts = verdicts_json(judge(card, results))
     stated = folder / "verdicts.json"

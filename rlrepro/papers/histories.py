@@ -86,6 +86,8 @@ def _episodes(path: Path) -> tuple[np.ndarray, np.ndarray]:
         table = np.loadtxt(io.BytesIO(rows), delimiter=",", usecols=columns, ndmin=2, comments=None, encoding="utf-8")
     except ValueError as error:
         raise Problem(f"{path}: not the episodes of a run: {error}") from None
+    if not np.isfinite(table[:, [0, 2]]).all():
+        raise Problem(f"{path}: not the episodes of a run: an env step or a length that is no number")
     return table[:, :2], table[:, 2]
 
 

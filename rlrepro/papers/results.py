@@ -12,6 +12,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,10 @@ def read_results(folder: Path) -> Results:
     about = _about(file)
     try:
         units = {name: _unit(folder / f"{name}.csv.gz", unit) for name, unit in about["units"].items()}
-        return Results(float(about["scale"]), {name: unit for name, unit in units.items() if unit.histories})
+        scale = float(about["scale"])
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale {scale:g}")
+        return Results(scale, {name: unit for name, unit in units.items() if unit.histories})
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Problem(f"{file} is damaged: {type(error).__name__} {error}") from None
 

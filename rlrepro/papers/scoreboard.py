@@ -44,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def judged(folders: Sequence[Path]) -> dict[Path, Judgement]:
     """The verdicts of each reproduction."""
-    return {folder: judge(*open_reproduction(folder)) for folder in folders}
+    once = {folder.resolve(): folder for folder in reversed(folders)}  # the first of several names of one
+    return {folder: judge(*open_reproduction(folder)) for folder in folders if folder in once.values()}
 
 
 def scoreboard(

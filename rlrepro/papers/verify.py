@@ -22,6 +22,7 @@ from rlrepro.papers.results import Results, UnitResults, read_results
 from rlrepro.papers.units import Unit, choose, units_of
 from rlrepro.papers.verdict import judge, scaled
 
+_COMMAND = ("rlrepro", "verify")
 _ALIKE = "statistically the same"
 
 
@@ -218,7 +219,9 @@ def verify(
     # what runs for a claim depends on the others that share its runs, as when they were reproduced
     units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
     chosen = _seeds(file, card, theirs, units, seeds)
-    reproduction = Reproduction(into or place / "again", card, theirs.scale, ["rlrepro", "verify", str(file)])
+    if into is not None:
+        _check_own(into)
+    reproduction = Reproduction(into or place / "again", card, theirs.scale, [*_COMMAND, str(file)])
     failed = []
     for takes_seeds, own in ((False, (0,)), (True, chosen)):
         if some := [unit for unit in units if _takes_seeds(card, unit) is takes_seeds]:
@@ -229,6 +232,17 @@ def verify(
     ours = read_results(reproduction.folder / "results")
     reruns = compare_reruns(card, [*claims, *orders], units, theirs, ours, chosen)
     return report(reruns, circumstances(theirs, ours, units))
+
+
+def _check_own(into: Path) -> None:
+    """`Problem` where a folder has runs that no `rlrepro verify` made: they may be those that were packed."""
+    if not (into / "results" / "results.json").is_file():
+        return
+    for unit in read_results(into / "results").units.values():
+        for run in unit.runs:
+            if not str(run.get("command")).startswith(f"{' '.join(_COMMAND)} "):
+                made = printable(str(run.get("command")))
+                raise Problem(f"{into} has runs of `{made}`, and none of them is run again: choose another --into")
 
 
 def _note_on_pages(bundle: Bundle) -> str:

@@ -173,7 +173,8 @@ def _file(path: Path, files: Sequence[Path], kind: str, columns: Mapping[str, st
         own = path.parent if path.name.endswith("monitor.csv") else path
         yield of_stable_baselines(own, path.parent, files, None)
     elif kind == "npz":
-        yield of_stable_baselines(path.parent, path.parent, [], path)
+        own = path.parent if path.name == "evaluations.npz" else path
+        yield of_stable_baselines(own, path.parent, [], path)
     elif kind == "tensorboard":
         yield of_event_files(path.parent, path.parent, columns)
     elif kind == "csv":

@@ -24,7 +24,7 @@ def identity(path: Path, root: Path) -> Identity:
     """The seed, by its word in any of the names, else by the last number of one; the deepest first."""
     parts, top = Path(os.path.abspath(path)).parts, Path(os.path.abspath(root)).parts
     inside = parts[len(top) :]
-    parts = (*parts[:-1], re.sub(r"\.csv(\.gz)?$", "", parts[-1]))
+    parts = (*parts[:-1], re.sub(r"\.(csv(\.gz)?|npz)$", "", parts[-1]))
     for named in (True, False):
         for index in range(len(parts) - 1, len(parts) - 1 - max(1, len(inside)), -1):
             stem, seed = seed_of(parts[index], named)

@@ -64,6 +64,8 @@ def as_number(cells: Sequence[str], place: int, path: Path, line: int, what: str
 
 def check_steps(points: np.ndarray, where: Callable[[int], str], strict: bool = True) -> None:
     """`Problem` where env steps go back (or stand still): two runs under one seed."""
+    if len(odd := np.flatnonzero(~np.isfinite(points[:, 0]))):
+        raise Problem(f"{where(int(odd[0]))} is at env step {points[odd[0], 0]:g}")
     gaps = np.diff(points[:, 0])
     bad = np.flatnonzero(gaps <= 0 if strict else gaps < 0)
     if len(bad):
