@@ -328,6 +328,11 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
     "per seed of another mean": (
         "reported = -86.0", "reported = -80.0", ("per_seed", 1), "claim[2].per_seed", "has the mean -86",
     ),
+    "per seed of another small mean": (
+        "reported = -86.0\nper_seed = [-85.0, -86.0, -87.0]", "reported = 0.004\nper_seed = [0.02, 0.01, 0.012]",
+        ("per_seed", 1), "claim[2].per_seed", "has the mean 0.014, but reported = 0.004",
+    ),
+    "a spread whose square is no number": ("spread = 6.12", "spread = 1e200", ("spread", 1), "claim[1].spread", ""),
     "per seed of another number": (
         "reported = -86.0", "seeds = 4\nreported = -86.0", ("per_seed", 1), "claim[2].per_seed", "has 3 values",
     ),
@@ -440,6 +445,21 @@ def test_a_window_has_the_evaluations_that_count(tmp_path: Path, window: str, th
     """After the one and up to the other env step; a window shorter than the way between two may hold one."""
     _, faults = read(tmp_path, VALID.replace("eval_every = 5_000", f"eval_every = 5_000\n{window}"))
     assert [fault.text for fault in faults] == ([there] if there else [])
+
+
+def test_evaluations_that_many_sub_environments_put_off_are_a_fault(tmp_path: Path) -> None:
+    """One at 2,560 would be taken for later than 2,500, where it was due."""
+    late = VALID.replace("eval_every = 5_000", "eval_every = 500").replace("num_envs = 1", "num_envs = 64")
+    assert late.count("num_envs = 64") == 1
+    _, faults = read(tmp_path, late)
+    assert "evaluates every 500 env steps, up to 60 late by so many num_envs" in {fault.text for fault in faults}
+    _, faults = read(tmp_path, late.replace("eval_every = 500", "eval_every = 6_400"))
+    assert not any("late" in fault.text for fault in faults)
+
+
+def test_a_name_is_no_longer_than_a_folders_may_be(tmp_path: Path) -> None:
+    _, faults = read(tmp_path, VALID.replace("[implementation.dqn", f'[implementation."{"ä" * 80}"'))
+    assert "a name of 160 bytes; folders take 80" in {fault.text for fault in faults}
 
 
 def test_additions_are_off_unless_named(tmp_path: Path) -> None:

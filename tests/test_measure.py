@@ -289,6 +289,9 @@ def test_installed_functions_are_found_by_name() -> None:
         ("exact", 0.585, 0.59, 0.005, "reproduced"),  # rounds half up
         ("exact", 7.93, 8.46, 0.005, "below"),
         ("exact", -11.657, -11.6, 0.05, "below"),  # rounds to −11.7
+        ("exact", 3.1415926510, 3.1415926536, 5e-11, "below"),
+        ("exact", 2_000_000_001.9, 2_000_000_000.0, 0.5, "above"),
+        ("exact", 0.1 + 0.2, 0.3, 5e-17, "reproduced"),  # the arithmetic's own rounding
         ("about", -11.657, -11.6, 0.58, "reproduced"),
         ("about", 1786.0, 1700.0, 85.0, "above"),
         ("at most", -44.2, -44.0, 0.5, "reproduced"),

@@ -550,6 +550,7 @@ def test_the_book_is_what_it_would_be_written_as(tmp_path: Path) -> None:
         ('spread_kind = "population sd"', 'low = 1.0\nhigh = 3.0\nspread_kind = "interval 95"',
          "b: spread: is there beside low and high"),
         ('"average return over', '"some return over', "a: metric: 'some return over"),
+        ("mean = 2.0", f"mean = 1{'0' * 400}", "b: mean: 1"),
         ('paper = "A paper"\ncitation', 'paper = ""\ncitation', "b: paper: '' is not a text"),
         ('["best-of-settings"]', '["best-of-setting"]', "did you mean 'best-of-settings'?"),
         ('["best-of-settings"]', '"best-of-settings"', "a: traps: 'best-of-settings' is not a list of texts"),

@@ -451,6 +451,7 @@ def test_numbers() -> None:
     assert rows.number(-0.001, 1) == "0.0"
     assert rows.number(float("nan")) == rows.number(None) == "—"
     assert rows.number(float("-inf")) == "−∞"
+    assert [rows.decimals_for(m) for m in (1e-9, 1e-7, 1e-6, 1e-4)] == [11, 9, 6, 6]
     assert [rows.decimals_for(m) for m in (0.05, 0.1, 1, 9.9, 10, 48, 100, 5000)] == [4, 3, 2, 2, 1, 1, 0, 0]
     assert rows.exact(490.04) == "490.04"
 

@@ -316,6 +316,49 @@ def test_a_seed_without_a_score_is_never_dropped(tmp_path: Path, broken: dict[st
     assert as_json(found)["verdicts"][0]["missing"]["3"]
 
 
+@pytest.mark.parametrize(
+    ("reported", "less_is_better", "rule", "word", "effect"),
+    [
+        (300.0, False, None, "below", "count against it"),
+        (300.0, True, None, "inconclusive", "count against it"),  # so low, if the others had come as far
+        (100.0, True, None, "above", "count against it"),
+        (100.0, False, None, "inconclusive", "count against it"),
+        (300.0, False, "at most", "reproduced", "count for it"),
+        (300.0, True, "at most", "inconclusive", "count against it"),
+        (100.0, True, "at least", "reproduced", "count for it"),
+        (100.0, False, "at least", "inconclusive", "count against it"),
+    ],
+)
+def test_a_crash_is_the_worst_of_scores_on_the_side_that_is_worse(
+    reported: float, less_is_better: bool, rule: str | None, word: str, effect: str, tmp_path: Path
+) -> None:
+    fields: dict[str, object] = {}
+    if rule:
+        fields = {"rule": rule, "margin": None, "margin_why": None, "spread": None, "spread_kind": None}
+    text = claim(id="one", environment="cart", reported=reported, **fields)
+    if less_is_better:
+        text += "less_is_better = true\n"
+    (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = units(card, {("a", "cart"): spread(200, 12)}, 1.0)
+    made["a-cart"] = crash(made["a-cart"], 2, **CRASHED)
+    (found,) = judge(card, Results(1.0, made)).verdicts
+    assert found.word == word, found.why
+    assert f"without a score {effect}" in found.why
+
+
+def test_a_return_whose_square_is_no_number_is_that_of_a_broken_seed(tmp_path: Path) -> None:
+    """One seed must not take the page, or what the others show, with it."""
+    (tmp_path / "card.toml").write_text(CARD + claim(id="one", environment="cart", reported=300.0), encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    ((name, unit),) = units(card, {("a", "cart"): spread(200, 12)}, 1.0).items()
+    gone = dataclasses.replace(unit.histories[2], episodes=np.array([(10, -1e200)] * 100))
+    histories = (*unit.histories[:2], gone, *unit.histories[3:])
+    (found,) = judge(card, Results(1.0, {name: dataclasses.replace(unit, histories=histories)})).verdicts
+    assert found.word == "below"
+    assert "its return is -1e+200" in found.why
+
+
 def test_a_smaller_scale_is_not_comparable_whatever_the_numbers(tmp_path: Path) -> None:
     text = claim(id="equal", environment="cart", reported=200.0) + order(environments=["cart"], at_least=1)
     levels: Levels = {("a", "cart"): spread(200), ("b", "cart"): spread(100)}

@@ -12,7 +12,7 @@ from rlrepro.errors import Problem, nearest
 from rlrepro.papers import toml_lines
 from rlrepro.papers.card_tables import Absent, Reader, Table, is_id, is_number, listed
 from rlrepro.papers.cards import ABOUT, RULES, Claim, Environment, Implementation, Measurement, Order
-from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.protocol import LATE, Protocol
 from rlrepro.papers.spreads import SPREADS, spread_faults
 
 
@@ -115,7 +115,7 @@ def _per_seed(table: Table, reported: float | None) -> tuple[int | None, tuple[f
         table.fault("per_seed", f"has {len(values)} values, but seeds = {seeds}")
     if values and reported is not None:
         mean = math.fsum(values) / len(values)
-        if abs(mean - reported) > 0.01 * max(abs(mean), abs(reported), 1e-9) + 0.01:
+        if abs(mean - reported) > 0.01 * max(abs(mean), abs(reported)) + 0.5 * 10.0 ** -_decimals(reported):
             table.fault("per_seed", f"has the mean {mean:g}, but reported = {reported:g}")
     return len(values) or seeds, values
 
@@ -262,8 +262,17 @@ def _check_protocol(table: Table, protocol: Protocol | None, implementations: Se
             table.fault(
                 "protocol", f"evaluates every {every:,} env steps, and never at env step {end:,}, where it ends"
             )
+        elif every and (late := _latest(implementation, every)) >= LATE * every:
+            table.fault("protocol", f"evaluates every {every:,} env steps, up to {late} late by so many num_envs")
         elif every and (protocol.last or 1) > (there := end // every - (protocol.after_step or 0) // every):
             table.fault("protocol", f"counts {protocol.last or 1:,} evaluations, and there are {there:,}")
+
+
+def _latest(implementation: Implementation | None, every: int) -> int:
+    """How many env steps late an evaluation may be, which waits for a step of all sub-environments."""
+    envs = implementation.hyperparameters.get("num_envs") if implementation is not None else None
+    number = envs.value if envs is not None and type(envs.value) is int else 1
+    return number - math.gcd(number, every)
 
 
 def _environments(table: Table, environments: dict[str, Environment]) -> tuple[str, ...]:

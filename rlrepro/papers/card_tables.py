@@ -111,7 +111,7 @@ class Table:
 
 
 def is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < 1e100 and math.isfinite(value)
 
 
 def is_id(value: Any) -> bool:
@@ -159,6 +159,8 @@ def named(reader: Reader, values: Mapping[str, Any], kind: str) -> Iterator[tupl
     for name, table in tables.items():
         if not re.fullmatch(r"[\w.+@=() -]{1,80}", name):
             reader.fault((kind, name), "a name is of letters, digits and . _ + @ = ( ) -")
+        elif len(name.encode()) > 80:
+            reader.fault((kind, name), f"a name of {len(name.encode())} bytes; folders take 80")
         elif isinstance(table, dict):
             yield name, table
         else:

@@ -19,7 +19,8 @@ from rlrepro.errors import Problem, nearest
 RETURNS = ("training", "evaluation")
 QUANTITIES = ("return", "length")
 POLICIES = ("deterministic", "stochastic", "not stated")
-_LATE = 0.1  #: of an evaluation, see `_when_due`
+LATE = 0.1  #: of an evaluation, see `_when_due`
+_LARGEST = 1e100  # return: the squares of larger ones are no numbers
 STATISTICS = {
     "mean": "the mean of what counts, then over seeds",
     "max of seed mean": "the highest point of the mean curve over seeds (TD3, Table 1)",
@@ -253,8 +254,9 @@ def _by_seed(
     for history in sorted(looked_at(protocol, histories), key=lambda h: h.seed):
         points, lack = _counted(protocol, history)
         returns = points[:, 1]
-        if not lack and not np.isfinite(returns).all():
-            lack = f"its return is {returns[~np.isfinite(returns)][0]}"
+        diverged = ~(np.abs(returns) <= _LARGEST)  # NaN too
+        if not lack and diverged.any():
+            lack = f"its return is {returns[diverged][0]:g}"
             broken.add(history.seed)
         if lack:
             missing[history.seed] = lack
@@ -336,8 +338,8 @@ def _when_due(steps: np.ndarray, every: int) -> np.ndarray:
     """The env steps of evaluations, those that were due a little earlier at the multiple of `every`.
 
     An evaluation stands at the end of the step of all sub-environments in which it was due: it is the first at or after
-    the multiple, and less than `_LATE` of the way to the next.
+    the multiple, and less than `LATE` of the way to the next.
     """
     due = steps // every * every
     before = np.concatenate([[-1.0], steps[:-1]])
-    return np.where((before < due) & (steps - due < _LATE * every), due, steps)
+    return np.where((before < due) & (steps - due < LATE * every), due, steps)

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.papers.card_tables import is_number
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.published import Published, Traps
 from rlrepro.papers.spreads import SPREADS, spread_faults
@@ -61,7 +62,7 @@ def _row(table: Table, place: str, traps: Traps) -> Published:
 
     def number(name: str) -> float | None:
         value = table.get(name)
-        if value is not None and (type(value) not in (int, float) or not math.isfinite(value)):
+        if value is not None and not is_number(value):
             raise Problem(f"{place}: {name}: {value!r} is not a finite number")
         return None if value is None else float(value)
 
@@ -161,11 +162,22 @@ def _protocol(table: Table, place: str) -> Made:
     for pattern, make in METRICS:
         found = re.fullmatch(pattern, metric)
         if found:
-            return make(found, table) if callable(make) else make
+            return _made(make, found, table, place) if callable(make) else make
     raise Problem(
         f"{place}: metric: {metric!r} is not known; give the row a protocol table, "
         "as protocol = { returns = 'training', last = 100 }"
     )
+
+
+def _made(make: Callable[[re.Match[str], Table], Made], found: re.Match[str], table: Table, place: str) -> Made:
+    """What a metric's words make of it; `Problem` where no protocol can be of such numbers."""
+    try:
+        protocol, cautions = make(found, table)
+        return Protocol.from_table(protocol.to_table()), cautions
+    except Problem as problem:
+        raise Problem(f"{place}: metric: {problem}") from None
+    except (ArithmeticError, ValueError, TypeError) as error:
+        raise Problem(f"{place}: metric: {found[0]!r} cannot be read: {one_line(error)}") from None
 
 
 def _other(note: str, *cautions: str, returns: str = "evaluation") -> Made:

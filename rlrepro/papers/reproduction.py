@@ -87,7 +87,7 @@ def _main(arguments: Sequence[str]) -> int:
 
         show_plan(card, claims, orders, units, seeds, asked.scale, asked.processes)
         return 0
-    name = card.name + (f"-scale-{asked.scale:g}" if asked.scale != 1 else "")
+    name = card.name + (f"-scale-{asked.scale!r}" if asked.scale != 1 else "")
     folder = asked.into or REPRODUCTIONS / name
     command = ["python", "-m", "rlrepro.reproduce", *arguments]
     reproduction = Reproduction(folder, card, asked.scale, command, asked.processes)
@@ -236,7 +236,7 @@ class Reproduction:
             raise Problem(f"{problem}{again if (self.folder / 'runs').is_dir() else ''}") from None
         if results.scale != self.scale:
             raise Problem(
-                f"{self.folder} holds runs at scale {results.scale:g}, not {self.scale:g}: choose another --into"
+                f"{self.folder} holds runs at scale {results.scale!r}, not {self.scale!r}: choose another --into"
             )
         return results
 

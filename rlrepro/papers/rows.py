@@ -35,8 +35,9 @@ def exact(value: float) -> str:
 
 
 def decimals_for(size: float) -> int:
-    """Decimals that show differences of a hundredth of `size` (a margin)."""
-    return min(6, max(0, 2 - math.floor(math.log10(size))))
+    """Decimals that show differences of a hundredth of `size` (a margin); six are enough down to a millionth."""
+    wanted = max(0, 2 - math.floor(math.log10(size)))
+    return min(15, wanted) if wanted > 8 else min(6, wanted)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def commands(judgement: Judgement, claim: str | None = None) -> str:
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
         parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
     if results.scale != 1:
-        parts += ["--scale", f"{results.scale:g}"]
+        parts += ["--scale", repr(results.scale)]
     return shlex.join(parts)
 
 

@@ -81,7 +81,7 @@ def return_text(value: float | None) -> str:
     """A return as a table shows it: two decimals, more where it is small; nothing for NaN."""
     if value is None or math.isnan(value):
         return ""
-    text = f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.4g}"
+    text = f"{value:.2f}" if value == 0 or 0.1 <= abs(value) < 1e9 else f"{value:.4g}"
     return text.replace("-", "−")
 
 

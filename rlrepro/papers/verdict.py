@@ -45,6 +45,7 @@ REPRODUCED = {
 }
 #: beyond so many seeds, none is listed: the results have them
 MOST_LISTED = 200
+_EFFECTS = {"below": "count against it", "above": "count against it", "reproduced": "count for it"}
 _CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
 
 
@@ -227,8 +228,14 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     notes = (_CONTROL,) if control else ()
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of == "return" and not claim.measurement and scored.broken >= set(scored.missing)
-    confirmed = ("reproduced" if claim.rule == "at most" else "below") if worst else ""
+    confirmed = _as_bad_as_can_be(claim) if worst else ""
     return _Open(claim, kind, scored, test, scored.missing_text, notes, control, confirmed)
+
+
+def _as_bad_as_can_be(claim: Claim) -> str:
+    """The word that the worst of scores confirms; it lies within a bound that bad ones keep."""
+    word, bound = ("above", "at least") if claim.less_is_better else ("below", "at most")
+    return "reproduced" if claim.rule == bound else word
 
 
 def _is_control(card: Card, claim: Claim) -> bool:
@@ -373,7 +380,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
     if one.lack:
         if word != one.confirmed:
             word = "inconclusive"
-        effect = {"below": "count against it", "reproduced": "count for it"}.get(one.confirmed, "leave it open")
+        effect = _EFFECTS.get(one.confirmed, "leave it open")
         why = f"{why}; seeds without a score {effect} ({one.lack})"
     word, why = _at_scale(word, why, scale)
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
@@ -393,16 +400,23 @@ def _as_printed(test: stats.ComputedTest) -> str:
     return _in_words(test).replace("-", "−")
 
 
+def _digits(value: float, margin: float) -> str:
+    """A computed number with the digits that a margin asks for, six at least."""
+    wanted = math.log10(abs(value) / margin) + 2 if value and margin else 0
+    return f"{value:.{min(15, max(6, math.ceil(wanted)))}g}"
+
+
 def _in_words(test: stats.ComputedTest) -> str:
     count, worst = len(test.measured), test.worst
+    first, furthest_off = (_digits(test.measured[index], test.margin) for index in (0, worst))
     wanted = {"exact": "as printed", "about": f"within ± {test.margin:g} of"}.get(test.rule, test.rule)
     if count > 1:
         inside = f"{count - len(test.outside)} of {count} numbers are {wanted}" + " those printed" * (
             test.rule != "exact"
         )
-        furthest = f"number {worst + 1}, is {test.measured[worst]:.6g}, printed {test.reported[worst]:g}"
+        furthest = f"number {worst + 1}, is {furthest_off}, printed {_digits(test.reported[worst], test.margin)}"
         return f"{inside}; the furthest off, {furthest}"
-    off = f"{test.measured[0]:.6g} is computed"
+    off = f"{first} is computed"
     if test.rule == "exact":
         return f"{off}, which {'rounds' if not test.outside else 'does not round'} to the number printed"
     if test.rule == "about":

@@ -13,7 +13,8 @@ from rlrepro.papers.stats.values import ALPHA
 
 Word = Literal["reproduced", "above", "below", "inconclusive"]
 
-_ROUNDING = 1e-9  # of the arithmetic, relative to the printed number, or to the margin where that is smaller
+_ROUNDING = 1e-9  # of the arithmetic, relative to the margin
+EPSILON = float(np.finfo(float).eps)
 
 
 class Tested(Protocol):
@@ -75,8 +76,9 @@ class ComputedTest:
     @property
     def outside(self) -> tuple[int, ...]:
         """Which are not as printed, from 0."""
-        pairs = enumerate(zip(self.excesses, self.reported, strict=True))
-        return tuple(index for index, (e, printed) in pairs if not e <= _ROUNDING * max(self.margin, abs(printed)))
+        allowed = (_ROUNDING * self.margin + 4 * EPSILON * abs(printed) for printed in self.reported)
+        pairs = enumerate(zip(self.excesses, allowed, strict=True))
+        return tuple(index for index, (excess, rounding) in pairs if not excess <= rounding)
 
     @property
     def worst(self) -> int:
