@@ -328,9 +328,7 @@ def _pair(a: Side, b: Side) -> Pair:
         return Pair(a.label, b.label, difference, None, None, None, improvement, note=note)
     test = stats.pair_test(x, y)
     note = ""
-    if test.low is None and not math.isfinite(float(np.square(np.concatenate([x, y])).sum())):
-        note = f"{a.label} and {b.label}: the returns are too large for their spread to be told."
-    elif test.low is None and difference == 0:
+    if test.low is None and difference == 0:
         note = f"{a.label} and {b.label}: every seed of both has the same number."
     elif test.low is None:
         note = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation."
