@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,12 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt)
     kind = "stochastic" if asked.stochastic else "deterministic"
     _show(settings, returns, lengths, kind)
-    trained = settings.end_step
-    file = folder.path / f"evaluation-{trained}-{kind}-{asked.episodes}-{asked.salt}.json"
+    policies = {seed: hashlib.sha256(folder.policy(seed).read_bytes()).hexdigest() for seed in settings.seeds}
+    whose = hashlib.sha256("".join(policies.values()).encode()).hexdigest()[:8]  # those of a longer run are others
+    file = folder.path / f"evaluation-{whose}-{kind}-{asked.episodes}-{asked.salt}.json"
     folder.write_json(
         file.name,
         {
-            "env_step": trained,
+            "policies": {str(seed): digest for seed, digest in policies.items()},
             "episodes": asked.episodes,
             "deterministic": not asked.stochastic,
             "salt": asked.salt,

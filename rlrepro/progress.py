@@ -52,7 +52,7 @@ class Board:
         self._shown = False
         self._drawn = -math.inf
         self._live: Live | None = None
-        if console.is_terminal:
+        if console.is_terminal and not console.is_dumb_terminal:  # which Live would leave blank
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(None),
@@ -274,8 +274,9 @@ class Board:
             soft_wrap=True,
             style="dim",
         )
-        console.print(f"run folder   {self.folder}", highlight=False, soft_wrap=True)
-        console.print(f"curves       tensorboard --logdir {self.folder.tensorboard}", highlight=False, soft_wrap=True)
+        console.print(f"run folder   {self.folder}", highlight=False, markup=False, soft_wrap=True)
+        way = f"tensorboard --logdir {self.folder.tensorboard}"
+        console.print(f"curves       {way}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _title(settings: Settings) -> str:

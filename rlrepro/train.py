@@ -83,9 +83,10 @@ def resume(path: Path, total_timesteps: int | None = None, brief: bool = False, 
     """
     from rlrepro.record import RunFolder
 
-    folder, settings = RunFolder.open(path)
+    folder, _ = RunFolder.open(path)
     try:
         folder.lock()
+        _, settings = RunFolder.open(path)  # whoever held it may have made the run longer
         _resume(folder, settings, total_timesteps, brief, apart)
     finally:
         folder.unlock()

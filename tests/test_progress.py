@@ -155,3 +155,23 @@ def test_a_full_disk_costs_the_curves_and_not_the_run(broken: str, runs: Runs, m
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.count("No space left on device") == 1
     assert RunFolder(runs.folder / "r").read_json("run.json")["status"] == "finished"
+
+
+def test_a_folders_brackets_are_no_markup(tmp_path: Path) -> None:
+    said = io.StringIO()
+    it = board(tmp_path / "runs[ppo]" / "x[/red]", settings_of("--seeds", "2"), said)
+    result = {"episodes": 1, "training_return": 1.0, "eval_return": 1.0, "eval_std": 0.0, "eval_length": 1.0}
+    it.results = dict.fromkeys((0, 1), result)
+    it.summary()
+    assert f"run folder   {tmp_path}/runs[ppo]/x[/red]\n" in said.getvalue()
+
+
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, width=200, force_terminal=True, _environ={"TERM": "dumb"})
+    settings = settings_of("--seeds", "2", "--processes", "2")
+    with Board(RunFolder(tmp_path), settings, console, brief=True) as it:
+        for group, seeds in enumerate(settings.groups()):
+            for event in told_by(group, seeds):
+                it.handle(*event)
+    assert "env step" in said.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import pickle
@@ -292,9 +293,8 @@ def test_a_film_that_fails_costs_no_evaluation(
     (file,) = run.glob("evaluation-*-deterministic-3-0.json")
     about = json.loads(file.read_text())
     assert about["episode_returns"] == {"0": [20.0] * 3, "1": [20.0] * 3}
-    trained = json.loads((run / "settings.json").read_text())["total_timesteps"]
-    assert file.name.startswith(f"evaluation-{trained}-")  # a longer run is another policy
-    assert about["env_step"] == trained
+    policies = {seed: hashlib.sha256((run / f"seeds/{seed}/policy.safetensors").read_bytes()) for seed in "01"}
+    assert about["policies"] == {seed: digest.hexdigest() for seed, digest in policies.items()}
 
 
 def test_films_that_cannot_be_made_are_refused_before_the_evaluation(
