@@ -69,19 +69,18 @@ class Trained:
             raise ValueError(f"observations of shape {rows.shape}, where one has {shape}, and E of them (E, *{shape})")
         if not rows.size:
             raise ValueError("no observation")
-        outside = next((one for one in ([rows] if is_one else rows) if not self._holds(one)), None)
-        if outside is not None:
-            raise ValueError(f"the observation {outside} is none of {self.observation_space}")
+        if not isinstance(self.observation_space, gymnasium.spaces.Box):  # of which any number may be given
+            self._check_known([rows] if is_one else list(rows))
         actions = self._policy.predict(rows[None, None] if is_one else rows[None], self._streams, deterministic)
         taken = to_env(actions[0], self.action_space)
         if not is_one:
             return taken
         return int(taken[0]) if isinstance(self.action_space, gymnasium.spaces.Discrete) else taken[0]
 
-    def _holds(self, obs: np.ndarray) -> bool:
-        """Whether one of finitely many observations is among them; of a Box any number may be given."""
-        space = self.observation_space
-        return isinstance(space, gymnasium.spaces.Box) or space.contains(obs[()] if obs.shape == () else obs)
+    def _check_known(self, several: list[np.ndarray]) -> None:
+        for obs in several:
+            if not self.observation_space.contains(obs[()] if obs.shape == () else obs):
+                raise ValueError(f"the observation {obs} is none of {self.observation_space}")
 
 
 def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ import traceback
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -427,3 +428,21 @@ def test_a_finished_run_is_filmed(tmp_path: Path) -> None:
     films = sorted((folder / "videos").glob("*.mp4"))
     assert [film.name.split("-evaluation")[0] for film in films] == ["seed-0", "seed-1"]
     assert all(film.stat().st_size > 1000 for film in films)
+
+
+def test_of_two_resumes_the_second_reads_the_settings_that_the_first_has_written(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waited for the run, the other made it longer."""
+    brief = ("--env", "FrozenLake-v1", "--agent", "q_learning", "--seed", "0")
+    run = runs.finish("r", *brief, "--total-timesteps", "200")
+    lock = RunFolder.lock
+
+    def waits(self: RunFolder, *arguments: Any, **others: Any) -> None:
+        monkeypatch.setattr(RunFolder, "lock", lock)
+        assert runs.command("train", "--resume", run, "--total-timesteps", "400").status == 0
+        lock(self, *arguments, **others)
+
+    monkeypatch.setattr(RunFolder, "lock", waits)
+    problem = runs.command("train", "--resume", run, "--total-timesteps", "300").problem
+    assert "300 is less than the 400 that" in problem

@@ -131,11 +131,8 @@ def compare(settings: Settings, histories: Sequence[History], limit: int = 5) ->
     rows = book.find(settings.env, settings.agent)
     if not rows:
         there = book.algorithms(book.find(settings.env)) if book.find(settings.env) else []
-        return (
-            [f"nothing by {shown(settings.agent)} on {settings.env}; the book has {', '.join(there[:6])}"]
-            if there
-            else []
-        )
+        nothing = f"nothing by {shown(settings.agent)} on {settings.env}"
+        return [f"{nothing}; the book has {', '.join(there[:6])}"] if there else []
     found = sorted((comparable(row, settings) for row in rows), key=lambda one: _rank(one, settings))
     able = sum(not one.reasons for one in found)
     told = found[: min(limit, max(able, 3) if able else 1)]

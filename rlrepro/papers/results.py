@@ -138,7 +138,7 @@ def _about(file: Path) -> dict[str, Any]:
 
 
 def find_reproduction(name: str) -> Path:
-    """A reproduction's folder by its path, by its name in reproductions/, or that of a card that comes with the kit."""
+    """A reproduction's folder by its path, by the name of a card that comes with the kit, or by its own."""
     if Path(name).exists():
         return Path(name)
     made = {path.parent.name: path.parent for path in REPRODUCTIONS.glob("*/card.toml")}
