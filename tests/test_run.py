@@ -24,6 +24,7 @@ from rlrepro import checkpoint, cli, train
 from rlrepro import record as train_log
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
+from tests.conftest import Runs
 
 PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatches", "4", "--num-epochs", "2"]
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
