@@ -54,7 +54,8 @@ class DelayedReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
     """Pays rewards in sums: every `every` steps of an episode, and the rest at its end; 0 in between.
 
     Put it around the time limit, as around what `gymnasium.make` gives, or a truncation forfeits the last
-    sum. With `every` beyond the longest episode, the return is all paid at the end.
+    sum. With `every` beyond the longest episode, the return is all paid at the end. Where a wrapper within has a
+    reward of its own to learn from, that is delayed likewise, and paid where what is learnt from ends.
     """
 
     def __init__(self, env: Env, every: int) -> None:
@@ -63,19 +64,30 @@ class DelayedReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
         gym.utils.RecordConstructorArgs.__init__(self, every=every)
         super().__init__(env)
         self.every = every
-        self._elapsed, self._owed = 0, 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._elapsed, self._owed, self._owed_to_learn = 0, 0.0, 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._elapsed, self._owed = 0, 0.0
+        self._begin()
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = super().step(action)
         self._elapsed += 1
         self._owed += float(reward)
+        due = terminated or truncated or self._elapsed % self.every == 0
         paid = 0.0
-        if terminated or truncated or self._elapsed % self.every == 0:
+        if due:
             paid, self._owed = self._owed, 0.0
+        if "learn" in info:
+            learn_reward, learn_end = info["learn"]
+            self._owed_to_learn += float(learn_reward)
+            learnt = 0.0
+            if due or learn_end:
+                learnt, self._owed_to_learn = self._owed_to_learn, 0.0
+            info = {**info, "learn": (learnt, bool(learn_end))}
         return obs, paid, terminated, truncated, info
 
 

@@ -1,4 +1,4 @@
-"""Processes that leave Ctrl-C to the one that began them."""
+"""Signals that ask a program to end, where what it does must not be broken off, or must end as by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,16 +6,37 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started inside begin deaf to Ctrl-C, which a terminal sends to all of them."""
+    """Deaf to Ctrl-C, and so are processes that are started inside: a terminal sends it to all of them."""
+    with _handled(signal.SIGINT, signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM ends what is done inside as Ctrl-C does, in good order, where it would be the end at once."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    with _handled(signal.SIGTERM, interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(number: signal.Signals, handler: Any) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where no handler can be set
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)

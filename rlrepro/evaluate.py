@@ -126,9 +126,10 @@ def film_run(folder: RunFolder, settings: Settings, deterministic: bool) -> None
 def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: str) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     what = f"{shown(settings.agent)} on {shown(settings.env)}"
-    table = Table(title=f"{what}: {returns.shape[1]} fresh episodes a seed, {kind}")
+    table = Table(title=Text(f"{what}: {returns.shape[1]} fresh episodes a seed, {kind}"))
     for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
         table.add_column(column, justify="right")
     for row, seed in enumerate(settings.seeds):

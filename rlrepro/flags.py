@@ -6,10 +6,12 @@ import argparse
 import ast
 import dataclasses
 import json
+import os
 import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rlrepro.errors import Problem, nearest
@@ -18,6 +20,7 @@ from rlrepro.plugins import AgentSource
 
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 10**12
+MAX_NAME = 200  #: bytes of a run folder's name; file systems take 255, and one in the making has more
 DEFAULT_SEEDS = 5
 NORMALISERS = ("vecnormalize", "gymnasium")  #: whose rules, see `rlrepro.normalise`; the first is the default
 
@@ -162,7 +165,7 @@ def train_parser(
     )
     kept = parser.add_argument_group("what is kept")
     add = kept.add_argument
-    add("--run-dir", default="runs", metavar="DIR", help="where run folders are made (runs)")
+    add("--run-dir", type=_folder, default="runs", metavar="DIR", help="where run folders are made (runs)")
     add("--name", type=_name, metavar="NAME", help="name of the run folder (ENV-AGENT-TIME)")
     add(
         "--log-every",
@@ -387,11 +390,23 @@ def _literal(text: str) -> Any:
 
 def device_name(text: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N{nearest(text, ['cpu', 'cuda'])}")
+        hint = "; did you mean 'cuda'?" if "gpu" in text.lower() else nearest(text, ["cpu", "cuda"])
+        raise argparse.ArgumentTypeError(f"{text!r} is not cpu, cuda or cuda:N{hint}")
+    return text
+
+
+def _folder(text: str) -> str:
+    try:
+        Path(text).exists()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}… cannot be a folder: {error.strerror}") from None
     return text
 
 
 def _name(text: str) -> str:
-    if not re.fullmatch(r"[\w.@+=-][\w.@+= -]{0,150}", text) or text in (".", ".."):
+    size = len(os.fsencode(text))
+    if size > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}… has {size} bytes; expected at most {MAX_NAME}")
+    if not re.fullmatch(r"[\w.@+=-][\w.@+= -]*", text) or text in (".", ".."):
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of one folder (letters, digits, . _ - = + @)")
     return text

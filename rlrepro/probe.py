@@ -203,7 +203,7 @@ def _show(agent: str, outcomes: Sequence[Outcome], seeds: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, title=f"{agent}: {seeds} seeds, all of which must solve a probe")
+    table = Table(box=box.SIMPLE, title=Text(f"{agent}: {seeds} seeds, all of which must solve a probe"))
     for column in ("probe", "isolates", "", "measured"):
         table.add_column(column, overflow="fold")
     for one in outcomes:

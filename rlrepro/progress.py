@@ -242,17 +242,17 @@ class Board:
     def summary(self) -> None:
         """A table per seed, the evaluation, and where everything lies."""
         settings, console = self.settings, self.console
-        table = Table(title=f"{_title(settings)}, {settings.total_timesteps:,} env steps a seed")
+        table = Table(title=Text(f"{_title(settings)}, {settings.total_timesteps:,} env steps a seed"))
         for column in ("seed", "episodes", "training return", "evaluation return", "episode length"):
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", overflow="fold")
         order = [(seed, self.results[seed]) for seed in settings.seeds if seed in self.results]
         for seed, one in order:
-            training = "none" if one["training_return"] is None else f"{one['training_return']:.2f}"
+            training = "none" if one["training_return"] is None else _short(one["training_return"])
             table.add_row(
                 str(seed),
                 f"{one['episodes']:,}",
                 training,
-                f"{one['eval_return']:.2f} ± {one['eval_std']:.2f}",
+                f"{_short(one['eval_return'])} ± {_short(one['eval_std'])}",
                 f"{one['eval_length']:.1f}",
             )
         if len(order) > 1:
@@ -336,7 +336,12 @@ def _scalar(values: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
 def _mean_sd(values: list[float]) -> str:
     if not values:
         return "none"
-    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+    return _short(float(np.mean(values))) + (f" ± {_short(float(np.std(values, ddof=1)))}" if len(values) > 1 else "")
+
+
+def _short(value: float) -> str:
+    """With two decimals, or the first six digits of what is huge."""
+    return f"{value:.2f}" if abs(value) < 1e9 else f"{value:.6g}"
 
 
 def _duration(seconds: float) -> str:

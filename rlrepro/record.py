@@ -361,9 +361,9 @@ def cell(value: Any) -> str:
 
 
 def _slug(text: str) -> str:
-    """A name as part of a folder's name."""
+    """A name as part of a folder's name, which is no place for a very long one."""
     last = text.replace("\\", "/").rsplit(":", 1)[-1] if ".py" in text else text
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in last)
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in last[:80])
 
 
 _PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")

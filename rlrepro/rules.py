@@ -104,15 +104,16 @@ def main(arguments: Sequence[str]) -> int:
         allow_abbrev=False,
     ).parse_known_args(arguments)
     named = {argument.partition("=")[0] for argument in arguments}
+    if "--resume" in named:
+        raise Problem("--resume is for training; rlrepro rules trains anew (--settings FILE takes a run's settings)")
     given = list(arguments)
     if not named & {"--seeds", "--seed", "--settings"}:
         given += ["--seeds", str(SEEDS)]
-    if "--total-timesteps" not in named:
-        given += ["--total-timesteps", str(TIMESTEPS)]
     asked = parse_train(given)
-    if not isinstance(asked, Request):
-        raise Problem("--resume is for training; rlrepro rules trains anew")
+    assert isinstance(asked, Request)
     settings = asked.settings if "--settings" in named else _soon(asked.settings, named)
+    if "--total-timesteps" not in named:
+        settings = dataclasses.replace(settings, total_timesteps=max(TIMESTEPS, 2 * settings.num_envs))
     outcomes = check(settings)
     _show(settings, outcomes)
     return int(any(one.kept is False for one in outcomes))
@@ -140,7 +141,7 @@ def check(settings: Settings) -> list[Rule]:
 
 def _check(whole: _Training) -> list[Rule]:
     learns = _rule("it learns", lambda: _learns(whole))
-    if not learns.kept:
+    if learns.kept is False:
         return [learns]
     first = _rule("state has the seeds first", lambda: _has_seeds_first(whole))
     if not first.kept:
@@ -169,6 +170,8 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
     whole.train(total)
+    if getattr(type(whole.group.agent), "PROBE", {}) is None:
+        raise _Inapplicable("its PROBE is None: it learns nothing")
     if whole.updates == 0:
         raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
     return f"{whole.updates:,} updates in {total:,} env steps"
@@ -238,6 +241,8 @@ def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     """One is stopped half-way, and the other goes on with its state."""
     num_envs = whole.settings.num_envs
     half = whole.step // 2 // num_envs * num_envs
+    if half == 0:
+        raise _Inapplicable(f"{whole.step:,} env steps are one step of {num_envs:,} sub-environments")
     first.train(half)
     try:
         env = first.group.env.get_state()
@@ -286,7 +291,7 @@ def _show(settings: Settings, outcomes: Sequence[Rule]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, title=f"{shown(settings.agent)} on {shown(settings.env)}")
+    table = Table(box=box.SIMPLE, title=Text(f"{shown(settings.agent)} on {shown(settings.env)}"))
     for column in ("rule", "", ""):
         table.add_column(column, overflow="fold")
     words = {True: ("kept", "green"), False: ("BROKEN", "red"), None: ("does not apply", "dim")}

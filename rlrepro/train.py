@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rlrepro.ctrl_c import sigterm_as_ctrl_c, without_ctrl_c
 from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly, told
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
@@ -65,10 +66,11 @@ def begin(
                 raise Interrupted(f"interrupted; go on with: {folder.way_on}") from None
             folder.note(**_early_end(stopped, settings.seeds))
             raise
-        shutil.rmtree(folder.path, ignore_errors=True)
-        if not was_there:
-            with contextlib.suppress(OSError):  # another run came meanwhile
-                request.run_dir.rmdir()
+        with without_ctrl_c():  # of one who asks again and again
+            shutil.rmtree(folder.path, ignore_errors=True)
+            if not was_there:
+                with contextlib.suppress(OSError):  # another run came meanwhile
+                    request.run_dir.rmdir()
         raise
     finally:
         folder.unlock()
@@ -149,12 +151,13 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
         folder.set_curves_aside()
         _train(folder, settings, found, brief, apart=apart, lengths=lengths)
     except (NeverBegan, KeyboardInterrupt):  # nothing was trained
-        for seed, size in sizes.items():
-            SeedLog.put_back(folder, seed, size, rows[seed])
-        folder.put_curves_back()
-        if settings is not original:
-            folder.write_settings(original)
-        folder.write_json("run.json", before)
+        with without_ctrl_c():
+            for seed, size in sizes.items():
+                SeedLog.put_back(folder, seed, size, rows[seed])
+            folder.put_curves_back()
+            if settings is not original:
+                folder.write_settings(original)
+            folder.write_json("run.json", before)
         raise
 
 
@@ -270,7 +273,7 @@ def _train(
     ]
     board = Board(folder, settings, console, brief)
     try:
-        with board:
+        with sigterm_as_ctrl_c(), board:
             for group, one in enumerate(found):
                 board.begin(group, one.env_step if one else 0)
             for point in metric_points(folder, settings.seeds):

@@ -340,13 +340,17 @@ def _after(action: np.ndarray) -> str:
 
 
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
-    """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite."""
+    """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite.
+
+    So is a reward beyond 1e154, whose square is none: the returns of an episode of those may be no numbers.
+    """
     floats = obs.dtype.kind == "f"
     # A sum of squares is finite unless a term is not, or it overflows: the cheapest look at all of them.
     if math.isfinite(np.vdot(reward, reward)) and (not floats or math.isfinite(np.vdot(obs, obs))):
         return
     counts = np.ones(len(reward), bool) if active is None else active
-    bad = ~np.isfinite(reward) & counts
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(np.square(reward, dtype=np.float64)) & counts
     if bad.any():
         index = int(bad.argmax())
         raise EnvironmentFailed(index, f"gave the reward {reward[index]}")

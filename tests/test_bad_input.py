@@ -46,11 +46,11 @@ class Trouble(gym.Env):
     max_episode_steps = 15
     made = furthest = 0
 
-    def __init__(self, at=60, how="", marker="", made=0):
+    def __init__(self, at=60, how="", marker="", made=0, number=signal.SIGINT):
         Trouble.made += 1
         self.at, self.how, self.marker, self.count = at, how, marker, 0
         if Trouble.made == made:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -159,10 +159,12 @@ def way_on(problem: str) -> list[str]:
         ("--learning_rate=0.1", "did you mean '--learning-rate'?"),
         ("CartPole-v1", "unknown argument 'CartPole-v1'"),
         ("--env", "--env: expected one argument"),
-        ("--device gpu", "'gpu' is not cpu, cuda or cuda:N"),
+        ("--device gpu", "'gpu' is not cpu, cuda or cuda:N; did you mean 'cuda'?"),
         ("--agent dqn --loss hubris", "'hubris' is none of huber, squared; did you mean 'huber'?"),
         ("--name ../up", "'../up' is not the name of one folder"),
         ("--name .", "is not the name of one folder"),
+        (f"--name {'é' * 101}", "has 202 bytes; expected at most 200"),
+        (f"--run-dir {'long' * 70}", "cannot be a folder: File name too long"),
         ("--wrapper TimeLimt", "did you mean 'TimeLimit'?"),
         ("--wrapper TimeFraction(", "write its arguments as Name(key=value, key='text')"),
         ("--wrapper TimeLimit(max_episode_steps=ten)", "write its arguments as Name(key=value, key='text')"),
@@ -179,7 +181,8 @@ def way_on(problem: str) -> list[str]:
     ],
 )
 def test_a_wrong_word_is_named_with_the_nearest_right_one(flags: str, words: str, runs: Runs) -> None:
-    arguments = flags.split() if "--resume" in flags else [*flags.split(), "--run-dir", str(runs.folder)]
+    where = () if "--resume" in flags or "--run-dir" in flags else ("--run-dir", str(runs.folder))
+    arguments = [*flags.split(), *where]
     outcome = runs.command("train", *arguments)
     assert words in outcome.problem
     assert outcome.status == 2
@@ -195,6 +198,7 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(flags: str, words: str
         (["published", "traps", "all"], "unrecognized arguments: all"),
         (["published", "--book", "no/such.jsonl"], "no/such.jsonl: No such file or directory"),
         (["proofs", "--probes", "no/such.json"], "there is no no/such.json"),
+        (["rules", "--resume", "tests"], "--resume is for training; rlrepro rules trains anew"),
         (["evaluate"], "run"),
         (["evaluate", "no/such/run"], "there is no run folder no/such/run"),
         (["evaluate", "tests"], "tests is not a run folder"),
@@ -1062,11 +1066,30 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
     assert outcome.problem.startswith(stopped)
 
 
-@pytest.mark.parametrize("made", [1, 2, 3, 4])
-def test_ctrl_c_before_training_began_is_one_line_and_leaves_no_run(
-    made: int, trouble: Callable[..., list[str]], runs: Runs
+@pytest.mark.parametrize(
+    ("made", "number"),
+    [(1, signal.SIGINT), (2, signal.SIGINT), (3, signal.SIGINT), (4, signal.SIGINT), (4, signal.SIGTERM)],
+)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_signal_before_training_began_is_one_line_and_leaves_no_run(
+    made: int,
+    number: signal.Signals,
+    again: bool,
+    trouble: Callable[..., list[str]],
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    outcome = runs.begin("r", *trouble(made=made), "--agent", "random", "--seed", "0", "--total-timesteps", "4000")
+    """Also where one presses again and again while it is cleared away."""
+    remove = shutil.rmtree
+
+    def pressed_again(path: Path, ignore_errors: bool) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        remove(path, ignore_errors=ignore_errors)
+
+    if again:
+        monkeypatch.setattr("shutil.rmtree", pressed_again)
+    brief = ("--agent", "random", "--seed", "0", "--total-timesteps", "4000")
+    outcome = runs.begin("r", *trouble(made=made, number=number), *brief)
     assert "interrupted" in outcome.problem
     assert outcome.status == 130
     assert runs.left() == []

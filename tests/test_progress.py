@@ -166,6 +166,18 @@ def test_a_folders_brackets_are_no_markup(tmp_path: Path) -> None:
     assert f"run folder   {tmp_path}/runs[ppo]/x[/red]\n" in said.getvalue()
 
 
+def test_the_summary_of_a_narrow_terminal_has_every_digit(tmp_path: Path) -> None:
+    said = io.StringIO()
+    it = Board(RunFolder(tmp_path), settings_of("--seeds", "1"), Console(file=said, width=36))
+    returns = {"training_return": -123456.78, "eval_return": 1.25e12, "eval_std": 0.5, "eval_length": 17.0}
+    it.results = {0: {"episodes": 98765, **returns}}
+    it.summary()
+    table = said.getvalue().partition("training return: last")[0]
+    assert "…" not in table
+    digits = "".join("".join(line.split("│")[4:5]).strip() for line in table.splitlines())
+    assert "1.25e+12±0.50" in digits.replace(" ", ""), table
+
+
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     said = io.StringIO()
     console = Console(file=said, width=200, force_terminal=True, _environ={"TERM": "dumb"})

@@ -163,6 +163,25 @@ def test_the_command_lets_agents_learn_soon(agent: str, env: str, command: Comma
     assert outcome.out.count("kept") == 8  # once in a rule's name
 
 
+def test_what_learns_nothing_by_its_own_word_keeps_the_other_rules(command: Command) -> None:
+    outcome = command("rules", "--agent", "random")
+    assert outcome.status == 0, outcome.out
+    assert "its PROBE is None: it learns nothing" in " ".join(outcome.out.split())
+    assert outcome.out.count(" kept") == 7, outcome.out  # once in a rule's name
+
+
+def test_one_step_of_all_sub_environments_cannot_be_halved(command: Command) -> None:
+    outcome = command("rules", "--agent", "random", "--num-envs", "300", "--total-timesteps", "300")
+    assert outcome.status == 0, outcome.out
+    assert "300 env steps are one step of 300 sub-environments" in " ".join(outcome.out.split())
+
+
+def test_many_sub_environments_are_given_the_steps_that_they_need(command: Command) -> None:
+    outcome = command("rules", "--agent", "random", "--seeds", "1", "--num-envs", "1500")
+    assert outcome.status == 0, outcome.out
+    assert "stopped at env step 1,500" in " ".join(outcome.out.split())
+
+
 def test_what_never_learns_is_told(command: Command) -> None:
     outcome = command("rules", "--agent", "dqn", "--learning-starts", "5000")
     assert outcome.status == 1

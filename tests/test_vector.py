@@ -423,7 +423,8 @@ class Fragile(SingleGame):
                 obs[1] = np.inf
             if self.how == "shape":
                 obs = np.zeros(4, np.float32)
-        return obs, np.nan if self.how == "reward" and self.steps == 2 else 0.0, False, False, {}
+        reward = {"reward": np.nan, "huge": -1e200}.get(self.how, 0.0) if self.steps == 2 else 0.0
+        return obs, reward, False, False, {}
 
 
 @pytest.mark.parametrize(
@@ -435,6 +436,7 @@ class Fragile(SingleGame):
         ("four", "in step"),
         ("shape", "in step"),
         ("reward", "gave the reward nan"),
+        ("huge", "gave the reward -1e+200"),
         ("obs", "gave an observation with NaN or infinity"),
     ],
 )

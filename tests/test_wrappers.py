@@ -118,6 +118,32 @@ def test_delayed_reward_pays_the_same_in_sums(rewards: list[float], every: int, 
             assert paid[block] == [0.0] * (len(paid[block]) - 1) + [sum(rewards[block])]
 
 
+@given(
+    rewards=st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=12),
+    every=st.integers(1, 14),
+    truncates=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_delayed_and_scaled_in_either_order_are_learnt_alike(rewards: list[float], every: int, truncates: bool) -> None:
+    within = DelayedReward(ScaleReward(Given(rewards, truncates), 0.5), every)
+    around = ScaleReward(DelayedReward(Given(rewards, truncates), every), 0.5)
+    for _ in range(2):
+        for env in (within, around):
+            env.reset()
+        for _ in rewards:
+            (_, one, *_, info), (_, other, *_, info_around) = within.step(0), around.step(0)
+            assert one == other
+            assert info["learn"] == info_around["learn"] == (0.5 * one, info["learn"][1])
+
+
+def test_what_is_learnt_is_paid_where_it_ends() -> None:
+    env = DelayedReward(EndsInLearning(Given([1.0, 2.0, 4.0])), 2)
+    env.reset()
+    told = [env.step(0) for _ in range(3)]
+    assert [reward for _, reward, *_ in told] == [0.0, 3.0, 4.0]
+    assert [info["learn"] for *_, info in told] == [(7.0, True)] * 3
+
+
 def test_delayed_reward_owes_nothing_after_a_reset() -> None:
     env = DelayedReward(Given([1.0, 2.0, 4.0, 8.0]), 3)
     env.reset()
