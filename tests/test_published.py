@@ -35,7 +35,8 @@ from rlrepro.papers.published import (
     write_book,
 )
 from rlrepro.papers.published_command import traps_page
-from rlrepro.papers.published_convert import METRICS, convert
+from rlrepro.papers.published_convert import convert
+from rlrepro.papers.published_sentences import METRICS
 from rlrepro.papers.spreads import SPREADS
 from rlrepro.settings import Settings, parse_train
 from tests.conftest import Command, Runs
@@ -470,7 +471,7 @@ spread = 1.0
 spread_kind = "population sd"
 per_seed = [1.0, 3.0]
 where = "Table 1"
-read_from = "github.com/some/where path/file.md @ 0123456789abcdef0123456789abcdef01234567 (read)"
+read_from = "the page, 2026"
 quote = "A whole sentence of the source."
 note = "Another sentence."
 
@@ -484,7 +485,7 @@ env_id = "Hopper-v4"
 metric = "average return over the last 10 evaluations over 3 trials"
 mean = -1.5
 where = "Table 1"
-read_from = "read from the text (of the paper)"
+read_from = "github.com/some/where path/file.md @ 0123456789abcdef0123456789abcdef01234567 (read)"
 hyperparameters = 'file.yml: {"lr": 0.1, "layers": [64, 64], "none": null, "on": true}'
 traps = ["best-of-settings"]
 """
@@ -498,7 +499,8 @@ def test_convert(tmp_path: Path, command: Command) -> None:
     assert [row.id for row in made.rows] == ["a", "b"]
     a, b = made.rows
     assert (b.mean, b.spread, b.per_seed, b.protocol) == (2, 1, (1, 3), Protocol("training", last=100))
-    assert b.read_from == "some/where@0123456789abcdef0123456789abcdef01234567 path/file.md"
+    assert b.read_from == "the page, 2026"
+    assert a.read_from == "some/where@0123456789abcdef0123456789abcdef01234567 path/file.md"
     assert (a.protocol.last, a.protocol.eval_every, a.spread_kind, a.seeds) == (10, 5000, "none", None)
     assert a.hyperparameters == "file.yml: lr 0.1, layers [64, 64], on true"
     assert a.warnings == (load_traps().cautions["best-of-settings"].text,)
@@ -656,9 +658,58 @@ def test_a_damaged_book_is_one_line(
     assert said in problem
 
 
-def test_every_metric_pattern_is_one(tmp_path: Path) -> None:
-    for pattern, _ in METRICS:
-        re.compile(pattern)
+def test_prose_beside_a_protocol_is_left_as_it_is(tmp_path: Path) -> None:
+    """What the sentences of the book's own sources give away is nothing that another's words say."""
+    prose = """
+        where = "Table 6; the number that the text prints below"
+        note = "1 seed was dropped"
+        spread_kind = "standard error"
+        spread = 0.7071
+        hyperparameters = 'ppo: {"lr": 0.1}'
+        env_version_note = "gym id CartPole-v1; with sticky actions"
+    """
+    own = re.sub(r"(where|note|spread_kind|spread) = .*\n", "", GOOD.partition('\n[[result]]\nid = "a"')[0])
+    (tmp_path / "mine.toml").write_text(own + prose)
+    (row,) = convert([tmp_path / "mine.toml"], load_traps())
+    assert (row.traps, row.warnings) == ((), ())
+    assert row.where == "Table 6; the number that the text prints below"
+    assert row.hyperparameters == 'ppo: {"lr": 0.1}'
+    assert row.env_note == "gym id CartPole-v1; with sticky actions"
+
+
+def sentences_of(pattern: str) -> list[str]:
+    """Some sentences that a pattern knows."""
+    values = {
+        "step": ("1M", "50000"), "last": ("100", "10", "5", "198"), "first": ("194",), "every": ("4000", "10000"),
+        "episodes": ("5", "10", "20", "30", "100", "150"), "iterations": ("160, 170, 180, 190",), "epoch": ("5", "10"),
+        "kind": ("undiscounted",),
+    }  # fmt: skip
+    group = r"\(\?P<(\w+)>(?:\[[^]]*\]|[^()])*\)"
+    made = [pattern.replace(r"\d+", "3").replace(".*", "so")]
+    while any(re.search(group, one) for one in made):
+        made = [
+            one[: found.start()] + value + one[found.end() :]
+            for one in made
+            if (found := re.search(group, one))
+            for value in values[found[1]]
+        ]
+    return [re.sub(r"\\(.)", r"\1", one) for one in made]
+
+
+@pytest.mark.parametrize("number", range(len(METRICS)))
+def test_every_sentence_makes_a_protocol_that_the_book_has(number: int) -> None:
+    pattern, make = METRICS[number]
+    known = {row.protocol for row in BOOKS.rows}
+    if not callable(make):
+        assert make[0] in known
+        return
+    matches = [found for one in sentences_of(pattern) if (found := re.fullmatch(pattern, one))]
+    assert matches, pattern
+    table = {"env_id": "Ant-v3", "steps": 150_000, "steps_note": "n_epochs 50 x n_steps 30000"}
+    assert any(make(found, table)[0] in known for found in matches)
+
+
+def test_books_that_are_none_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="No such file"):
         convert([tmp_path / "nothing.toml"], load_traps())
     with pytest.raises(Problem, match="No such file"):
