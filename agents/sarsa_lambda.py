@@ -139,10 +139,13 @@ class SarsaLambda(Stateful):
 def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | TileCoder:
     if not isinstance(space, gymnasium.spaces.Box):
         return States(space)
-    far = config.unbounded
-    has_low, has_high = abs(space.low) < 1e6, abs(space.high) < 1e6
-    low = np.where(has_low, space.low, np.where(has_high & (space.high <= -far), space.high - 2 * far, -far))
-    high = np.where(has_high, space.high, np.where(has_low & (space.low >= far), space.low + 2 * far, far))
+    low, high, far = space.low.astype(np.float64), space.high.astype(np.float64), config.unbounded
+    beyond = 1e9 if space.dtype.kind in "iu" else 1e30  # the largest numbers of a type stand for no bound
+    has_low, has_high = abs(low) < beyond, abs(high) < beyond
+    lowest = np.where(has_high & (high <= -far), high - 2 * far, -far)
+    highest = np.where(has_low & (low >= far), low + 2 * far, far)
+    low, high = np.where(has_low, low, lowest), np.where(has_high, high, highest)
+    high = np.where(low == high, low + 1, high)  # a constant: the same tile of each tiling
     if config.num_tiles**low.size > 10**7:
         raise UnsupportedSpace(f"a Box of few dimensions, which {config.num_tiles} tiles each can cover, not {space}")
     return TileCoder(low, high, config.num_tilings, config.num_tiles)

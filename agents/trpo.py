@@ -184,12 +184,12 @@ def conjugate_gradient(
 ) -> torch.Tensor:
     """x with A x ≈ b `[S, P]` for each seed's own A, known by `product` (Hestenes & Stiefel, 1952), begun at 0.
 
-    A seed whose squared residual is below `tolerance` goes no further.
+    A seed whose squared residual is 0 or below `tolerance` goes no further.
     """
     x, residual, p = torch.zeros_like(b), b.clone(), b.clone()
     squared = _dot(b, b)
     for _ in range(num_steps):
-        active = squared >= tolerance
+        active = (squared >= tolerance) & (squared > 0)
         if not active.any():
             break
         a_p = product(p)

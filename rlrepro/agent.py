@@ -4,7 +4,7 @@ The loop owns the environment, the clock, evaluation, records and checkpoints. T
 and *when* to learn. The agent owns networks, optimisers, losses and exploration. This module imports no torch, so
 that an agent's hyperparameters can be listed without it.
 
-A `Trainer` is the third kind of plug-in, which owns its own loop.
+A `Trainer` is an agent that owns its loop.
 
 Shapes: S seeds, N sub-environments a seed, T steps of a rollout, B transitions of a sampled batch.
 """

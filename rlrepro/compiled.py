@@ -31,7 +31,7 @@ Loss = Callable[..., Any]
 def try_losses(agent: Any, name: str, tell: Tell) -> None:
     """Have each of the agent's losses tried at its first call; `tell` is given one line for each."""
     if not getattr(agent, "LOSSES", ()):
-        tell(f"--compile: {name} names no loss that torch may compile")
+        tell(f"--compile: {name} names no loss that torch may compile, as it is set")
     for loss in getattr(agent, "LOSSES", ()):
         setattr(agent, loss, _Trial(agent, loss, f"{name}'s {loss.replace('_', ' ')}", tell))
 

@@ -105,17 +105,26 @@ class DiagonalGaussian:
         return torch.cat([mean_part * torch.exp(-2 * log_std), 2 * log_std_part], -1)
 
 
+NARROW = 1e-4  #: half a range beside its distance from 0: float32 has about 1,000 numbers in one that is narrower
+
+
 class UnitBox:
     """A bounded Box whose actions are [-1, 1]^A to the networks: means, noise and bounds are the same everywhere."""
 
     def __init__(self, space: gymnasium.Space[Any], device: str = "cpu") -> None:
-        if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        if not isinstance(space, gymnasium.spaces.Box):
             raise UnsupportedSpace(f"Box actions, not {type(space).__name__}")
+        if not np.issubdtype(space.dtype, np.floating):
+            raise UnsupportedSpace(f"a Box of floats as actions, not one of {space.dtype}")
         if not space.is_bounded():
             raise UnsupportedSpace(f"bounded Box actions, not {space}")
         self.shape, self.num_actions, self._dtype = space.shape, math.prod(space.shape), space.dtype
         low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
-        self._middle, self._half = ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
+        middle, half = (low + high) / 2, (high - low) / 2
+        if ((half > 0) & (half < NARROW * abs(middle))).any():
+            way = "--wrapper 'RescaleAction(min_action=-1,max_action=1)'"
+            raise UnsupportedSpace(f"actions that float32 tells apart ({way} does), not {space}")
+        self._middle, self._half = middle.astype(np.float32), half.astype(np.float32)
         per_unit = np.divide(1, self._half, out=np.zeros_like(self._half), where=self._half > 0)
         self._scale, self._per_unit = (torch.from_numpy(part).to(device) for part in (self._half, per_unit))
         self._offset = torch.from_numpy(-self._middle * per_unit).to(device)

@@ -75,8 +75,25 @@ def train_parser(
         allow_abbrev=False,
         add_help=add_help,
     )
-    run = parser.add_argument_group("run")
-    add = run.add_argument
+    _add_run(parser.add_argument_group("run").add_argument, presets)
+    _add_kept(parser.add_argument_group("what is kept").add_argument)
+    _add_again(parser.add_argument_group("again").add_argument)
+    if agent is not None and config_class is not None:
+        group = parser.add_argument_group(f"hyperparameters of {agent.name}")
+        for field in dataclasses.fields(config_class):
+            _add_hyperparameter(group, field, defaults.get(field.name, field.default))
+        if presets:
+            head = f"presets of {agent.name} (by environment id or kind of action space; * is for all):"
+            lines = [textwrap.fill(_in_words(*preset), width, subsequent_indent="    ") for preset in presets.items()]
+            parser.epilog = "\n".join([head, *lines])
+    return parser
+
+
+Add = Callable[..., object]
+"""A group's `add_argument`."""
+
+
+def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
     add(
         "--env",
         type=_not_empty,
@@ -163,8 +180,9 @@ def train_parser(
         help="what the two count: as Stable-Baselines3's VecNormalize, or as Gymnasium's wrappers, which CleanRL uses "
         "and whose return goes on over truncations (vecnormalize)",
     )
-    kept = parser.add_argument_group("what is kept")
-    add = kept.add_argument
+
+
+def _add_kept(add: Add) -> None:
     add("--run-dir", type=_folder, default="runs", metavar="DIR", help="where run folders are made (runs)")
     add("--name", type=_name, metavar="NAME", help="name of the run folder (ENV-AGENT-TIME)")
     add(
@@ -202,23 +220,15 @@ def train_parser(
         action=argparse.BooleanOptionalAction,
         help="record an episode of the first seed at each evaluation",
     )
-    again = parser.add_argument_group("again")
-    add = again.add_argument
+
+
+def _add_again(add: Add) -> None:
     add(
         "--resume",
         metavar="RUN",
         help="go on with a run that was stopped, from its newest checkpoint; with --total-timesteps, for longer",
     )
     add("--settings", metavar="FILE", help="begin a new run from another's settings.json; flags change it")
-    if agent is not None and config_class is not None:
-        group = parser.add_argument_group(f"hyperparameters of {agent.name}")
-        for field in dataclasses.fields(config_class):
-            _add_hyperparameter(group, field, defaults.get(field.name, field.default))
-        if presets:
-            head = f"presets of {agent.name} (by environment id or kind of action space; * is for all):"
-            lines = [textwrap.fill(_in_words(*preset), width, subsequent_indent="    ") for preset in presets.items()]
-            parser.epilog = "\n".join([head, *lines])
-    return parser
 
 
 def _by_preset(name: str, presets: Mapping[str, Mapping[str, Any]] | None) -> str:

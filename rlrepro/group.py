@@ -123,7 +123,7 @@ def check_serves(settings: Settings) -> None:
 
 
 def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Policy:
-    """The same, to be evaluated."""
+    """The agent that `build_agent` makes, to be evaluated: with its normaliser, or as one seed that owns its loop."""
     check_observations(settings, env_spaces.observation_space)
     agent = build_agent(settings, setup_of(settings, env_spaces, seeds))
     if owns_loop(type(agent)):

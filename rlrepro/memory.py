@@ -282,7 +282,8 @@ class Episodes:
     Seeds end their episodes at different times, and each must learn as it would alone. So a batch holds only the
     seeds that are ready now (`extras["ready"]` `[S]`; leave the others' parameters as they are), and T is the next
     power of two over the seed's own longest episode; seeds with different T come in batches of their own.
-    `extras["valid"]` `[S, E, T]` is false on padding and on seeds that are not ready.
+    `extras["valid"]` `[S, E, T]` is false on padding and on seeds that are not ready: observations that an agent can
+    look at, and zeros.
     """
 
     def __init__(self, num_episodes: int, device: str = "cpu") -> None:
@@ -316,6 +317,8 @@ class Episodes:
         example = self._whole[ready[0]][0]
         shape = (len(self._whole), self.num_episodes, width)
         batch = {name: np.zeros((*shape, *value.shape[1:]), _stored(value.dtype)) for name, value in example.items()}
+        for name in ("obs", "next_obs"):  # 0 may be none of the space's: a Discrete one that begins elsewhere
+            batch[name][:] = example[name][0]
         valid = np.zeros(shape, bool)
         for seed in ready:
             for row, episode in enumerate(self._whole[seed][: self.num_episodes]):

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from rlrepro.agent import UnsupportedSpace
-from rlrepro.seeds import Bound, Network
+from rlrepro.seeds import Bound, Network, padded
 
 Initialiser = Callable[[np.ndarray, np.ndarray, np.random.Generator], None]
 
@@ -98,10 +98,6 @@ HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long 
 # the seeds beside it.
 HIDDEN_MULTIPLE = 4
 _SMALL = 24  # the longest side of a grid; a screen has longer ones
-
-
-def padded(width: int, multiple: int) -> int:
-    return -(-width // multiple) * multiple
 
 
 class MLP:

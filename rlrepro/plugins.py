@@ -118,7 +118,7 @@ class AgentSource:
             if not isinstance(field.default, bool | int | float | str | tuple):
                 raise Problem(
                     f"agent {self.name!r}: its hyperparameter {name!r} needs a default that is a number, a truth "
-                    "value, a text or a tuple of whole numbers"
+                    "value, a text or a tuple of numbers"
                 )
             kind = getattr(field.type, "__name__", field.type)
             if type(field.default) not in _KINDS.get(kind, (type(field.default),)):

@@ -184,7 +184,7 @@ class Board:
         self._draw_complete()
         if len(self.results) == len(self.settings.seeds):
             order = [self.results[seed] for seed in self.settings.seeds]
-            self._view(lambda curves: curves.finish({"evaluation/mean_return": [one["eval_return"] for one in order]}))
+            self._view(lambda curves: curves.finish([one["eval_return"] for one in order]))
 
     def _on_ended(self, group: int, stop: Stop | None) -> None:
         self._over.add(group)

@@ -11,6 +11,7 @@ run/
   seeds/3/policy.safetensors   what `rlrepro evaluate` needs
   seeds/3/checkpoints/     the newest two
   tensorboard/             a view of the above: one run per seed and one for their mean
+  evaluation-….json        what `rlrepro evaluate` found, once asked
   videos/
 """
 

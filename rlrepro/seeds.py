@@ -85,7 +85,7 @@ class Bound:
         views, offset = {}, self._offset
         for name, shape in self.network.layout().items():
             views[name] = matrix[:, offset : offset + math.prod(shape)].unflatten(1, shape)
-            offset += _padded(math.prod(shape))
+            offset += padded(math.prod(shape), ROW_MULTIPLE)
         return views
 
     def members(self, network: Network, count: int) -> Bound:
@@ -382,8 +382,9 @@ def descend(
 
 def width(network: Network) -> int:
     """The columns that a network takes of a stack's matrix."""
-    return sum(_padded(math.prod(shape)) for shape in network.layout().values())
+    return sum(padded(math.prod(shape), ROW_MULTIPLE) for shape in network.layout().values())
 
 
-def _padded(count: int) -> int:
-    return -(-count // ROW_MULTIPLE) * ROW_MULTIPLE
+def padded(count: int, multiple: int) -> int:
+    """The next multiple."""
+    return -(-count // multiple) * multiple

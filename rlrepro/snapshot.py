@@ -93,14 +93,14 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
     return None
 
 
-def repeats(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 40) -> bool:
+def repeats(make: Callable[[], gymnasium.Env[Any, Any]]) -> bool:
     """Whether two copies that are reset with one seed go the same way by the same actions."""
     first, second = make(), make()
     try:
         for env in (first, second):
             env.reset(seed=1)
         first.action_space.seed(1)
-        for _ in range(num_steps):
+        for _ in range(40):
             action = first.action_space.sample()
             (one, ended), (other, _) = _step(first, action), _step(second, action)
             if one != other:

@@ -20,6 +20,8 @@ from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
+MAX_STATES = 10**8  #: which with two actions take 1.6 GB a seed
+
 
 class LastStep(Stateful):
     """The step that was just taken, `[S, N, ...]`, as NumPy arrays: what is learnt from at once and then forgotten."""
@@ -59,6 +61,8 @@ class States:
                 "(sarsa_lambda tiles a Box)"
             )
         self.num = math.prod(int(size) for size in self._sizes)
+        if self.num > MAX_STATES:
+            raise UnsupportedSpace(f"observations of at most {MAX_STATES:,} states, not {self.num:,}")
         self._is_scalar = isinstance(space, Discrete)
         self._weights = np.append(np.cumprod(self._sizes[:0:-1])[::-1], 1).astype(np.int64)
 

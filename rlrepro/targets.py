@@ -232,7 +232,7 @@ def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def explained_variance(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """1 − Var(target − value) / Var(target) of `[S, B]`, `[S]`: 1 where the value is right."""
-    return 1 - (target - value).var(1) / target.var(1)
+    return 1 - (target - value).var(1, correction=0) / target.var(1, correction=0)
 
 
 @torch.no_grad()

@@ -35,6 +35,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 MEAN = "mean"
 """Name of the run holding the mean over seeds."""
 
+FINAL_RETURN = "evaluation/mean_return"
+"""Tag of the last evaluation, which the HParams page shows for each seed."""
+
 RETURNS = frozenset({"charts/episodic_return", "rollout/ep_rew_mean", "eval/mean_reward"})
 """Tags whose mean is drawn with a band of one sample standard deviation over seeds."""
 
@@ -56,7 +59,6 @@ class Curves:
         seeds: the S seeds, in the order of every sequence of S values given later.
         settings: everything worth reading about the run, shown as a table on the Text page.
         hparams: the columns of the HParams page, to which `seed` is added.
-        metrics: tags that the HParams page shows for each seed.
     """
 
     def __init__(
@@ -65,7 +67,6 @@ class Curves:
         seeds: Sequence[int],
         settings: Mapping[str, Any],
         hparams: Mapping[str, bool | int | float | str],
-        metrics: Sequence[str] = ("evaluation/mean_return",),
     ) -> None:
         now = time.time()
         self._step = 0
@@ -75,7 +76,7 @@ class Curves:
             self._mean = stack.enter_context(_open(folder / MEAN, now))
             for event in (Event(wall_time=now, file_version="brain.Event:2"), _settings(now, settings)):
                 self._write([(file, event) for file in self._files])
-            self._write([(self._mean, _experiment(now, {**hparams, "seed": 0}, metrics))])
+            self._write([(self._mean, _experiment(now, {**hparams, "seed": 0}))])
             for file, seed in zip(self._seeds, seeds, strict=True):
                 self._write([(file, _session(now, {**hparams, "seed": seed}))])
             self.flush()
@@ -123,9 +124,9 @@ class Curves:
             events.append((self._mean, _scalars(now, env_step, points.items())))
         self._write([(file, event) for file, event in events if event.summary.value])
 
-    def finish(self, metrics: Mapping[str, Sequence[float] | np.ndarray]) -> None:
-        """Write the final metrics, S values per tag, at the last step and mark every seed as successful."""
-        self.add(self._step, metrics)
+    def finish(self, final_return: Sequence[float] | np.ndarray) -> None:
+        """Write the final evaluation's returns `[S]` at the last step and mark every seed as successful."""
+        self.add(self._step, {FINAL_RETURN: final_return})
         now = time.time()
         end = _hparams(now, session_end_info=SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=now))
         self._write([(file, end) for file in self._seeds])
@@ -222,7 +223,7 @@ def _hparam(value: bool | int | float | str) -> tuple[str, bool | int | float | 
     return "string_value", str(value)
 
 
-def _experiment(now: float, hparams: Mapping[str, bool | int | float | str], metrics: Sequence[str]) -> Event:
+def _experiment(now: float, hparams: Mapping[str, bool | int | float | str]) -> Event:
     """The columns of the HParams page.
 
     TensorBoard takes one such event from all runs in view. It names no possible values, as those of the
@@ -232,8 +233,7 @@ def _experiment(now: float, hparams: Mapping[str, bool | int | float | str], met
     for name, value in hparams.items():
         field, _ = _hparam(value)
         experiment.hparam_infos.add(name=name, type=FIELDS[field], differs=name == "seed")
-    for tag in metrics:
-        experiment.metric_infos.add(name=api_pb2.MetricName(tag=tag))
+    experiment.metric_infos.add(name=api_pb2.MetricName(tag=FINAL_RETURN))
     return _hparams(now, experiment=experiment)
 
 

@@ -20,22 +20,20 @@ def train_agent(
     env: EnvSource,
     seeds: Sequence[int],
     steps: int,
-    before: Callable[[Any, np.ndarray], None] | None = None,
     after: Callable[[Any, Transition], None] | None = None,
     num_envs: int = 1,
 ) -> Any:
     """Train an agent, by its `Config` or the values of one, on the common loop: `steps` env steps of each seed, of
     `num_envs` sub-environments; the agent.
 
-    `before(agent, obs)` sees what is acted on, with all learnt that came before, and `after(agent, transition)` what
-    came of it, not learnt yet. Both see `[S, N, ...]`.
+    `after(agent, transition)` sees what came of a step `[S, N, ...]`, not learnt yet.
     """
     batch = env.batch(len(seeds) * num_envs)
     whole = agent_class.Config(**config) if isinstance(config, Mapping) else config
     with contextlib.closing(_Watched(batch, seeds, num_envs, env.name)) as watched:
         setup = Setup(batch.observation_space, batch.action_space, tuple(seeds), num_envs, steps)
         watched.agent = agent = agent_class(setup, whole)
-        watched.tell_before, watched.tell_after = before, after
+        watched.tell_after = after
         watched.reset()
         train(agent, watched, steps, _Unheard(), EpisodeCounter(len(seeds), num_envs))
     return agent
@@ -45,12 +43,9 @@ class _Watched(VectorEnv):
     """Tells of each step."""
 
     agent: Any = None
-    tell_before: Callable[[Any, np.ndarray], None] | None = None
     tell_after: Callable[[Any, Transition], None] | None = None
 
     def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
-        if self.tell_before is not None:
-            self.tell_before(self.agent, self.obs)
         transition, obs = super().step(action, extras)
         if self.tell_after is not None:
             self.tell_after(self.agent, transition)

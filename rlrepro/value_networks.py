@@ -28,9 +28,8 @@ from rlrepro.networks import (
     is_image,
     is_small,
     num_features,
-    padded,
 )
-from rlrepro.seeds import Bound, Network
+from rlrepro.seeds import Bound, Network, padded
 from rlrepro.streams import Streams
 
 

@@ -339,6 +339,18 @@ def test_a_box_is_scaled_to_its_bounds_and_back() -> None:
         UnitBox(gymnasium.spaces.Box(-np.inf, 1, (2,)))
     with pytest.raises(UnsupportedSpace, match="Box actions, not Discrete"):
         UnitBox(gymnasium.spaces.Discrete(2))
+    with pytest.raises(UnsupportedSpace, match="a Box of floats as actions, not one of int32"):
+        UnitBox(gymnasium.spaces.Box(0, 3, (2,), np.int32))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_box_of_which_float32_tells_few_actions_apart_is_refused(kind: Any) -> None:
+    unit = np.linspace(-1, 1, 1001, dtype=np.float32).reshape(1, -1, 1)
+    for low, high in ((-1.0, 1.0), (100.0, 101.0), (-1000.0, -999.0), (5.0, 5.0)):
+        box = UnitBox(gymnasium.spaces.Box(low, high, (1,), kind))
+        assert len(np.unique(box.scaled(unit))) > (999 if high > low else 0)
+    with pytest.raises(UnsupportedSpace, match="float32 tells apart"):
+        UnitBox(gymnasium.spaces.Box(-1e6 - 1, -1e6, (1,), kind))
 
 
 def test_ornstein_uhlenbeck_noise_is_its_recursion_and_begins_anew() -> None:

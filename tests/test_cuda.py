@@ -1,6 +1,6 @@
 """On a CUDA device, where there is one: the same runs as on the CPU to rounding, and updates that wait for nothing.
 
-`make cuda` runs this alone; docs/speed.md has its last result.
+`make cuda` runs this alone; docs/measured.md has its last result.
 """
 
 from __future__ import annotations

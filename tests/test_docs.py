@@ -1,4 +1,7 @@
-"""Every command and every file of the documentation, run as a reader would."""
+"""Every command in a ```bash block of docs/ and every file there, run as a reader would.
+
+Left out are the pages of `LONG`, and what is indented: it takes what only a reader has, or hours.
+"""
 
 from __future__ import annotations
 

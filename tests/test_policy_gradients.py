@@ -395,6 +395,8 @@ def test_conjugate_gradient_solves_each_seed_s_own_equations_and_stops_there() -
     alone = trpo.conjugate_gradient(lambda v: (matrix[:1] @ v.unsqueeze(-1)).squeeze(-1), b[:1], 20, 1e-20)
     assert torch.equal(found[:1], alone)
     assert not found[2].any()
+    exact = trpo.conjugate_gradient(lambda v: 2 * v, b, 15, 0.0)  # whose residual is 0 after one step
+    assert torch.equal(exact, b / 2)
 
 
 # --- REINFORCE

@@ -358,6 +358,46 @@ def test_actions_that_are_numbers(agent: str, runs: Runs) -> None:
                 *off_policy, *short)  # fmt: skip
 
 
+class Odd(gym.Env):  # type: ignore[type-arg]
+    """Observations and actions that count from elsewhere, or actions of half floats; it takes no others."""
+
+    max_episode_steps = 12
+
+    def __init__(self, start: int | None = None) -> None:
+        self.start = start
+        self.observation_space = Box(-1, 1, (1,), np.float32) if start is None else Discrete(4, start=start)
+        self.action_space = Box(-2, 3, (2,), np.float16) if start is None else Discrete(2, start=start)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def look(self) -> Any:
+        if self.start is None:
+            return self.np_random.uniform(-1, 1, 1).astype(np.float32)
+        return np.int64(self.start + self.np_random.integers(4))
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), (action, action.dtype)
+        return self.look(), float(np.sum(action)), bool(self.np_random.random() < 0.2), False, {}
+
+
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "sac", "trpo", "reinforce", "random"])
+def test_actions_are_of_the_space_s_own_type(agent: str, runs: Runs) -> None:
+    short = {"ppo": ("--num-steps", "8", "--num-minibatches", "1"), "trpo": ("--num-steps", "8")}.get(agent, ())
+    learns = ("--learning-starts", "20") if agent == "sac" else ()
+    runs.finish("it", "--env", f"{__name__}:Odd", "--agent", agent, "--seeds", "1", "--total-timesteps", "60",
+                *learns, *short)  # fmt: skip
+
+
+@pytest.mark.parametrize("start", [5, -9])
+@pytest.mark.parametrize("agent", ["reinforce", "ppo", "dqn", "sarsa"])
+def test_spaces_that_begin_elsewhere_than_at_0(agent: str, start: int, runs: Runs) -> None:
+    short = {"ppo": ("--num-steps", "8", "--num-minibatches", "1"), "dqn": ("--learning-starts", "40")}.get(agent, ())
+    runs.finish("it", "--env", f"{__name__}:Odd", "--env-kwargs", f"start={start}", "--agent", agent, "--seeds", "2",
+                "--total-timesteps", "400", *short)  # fmt: skip
+
+
 def test_stable_baselines3_takes_spaces_that_begin_at_0() -> None:
     setup = Setup(Box(-1, 1, (2,), np.float32), MultiDiscrete([3, 2]), (0,), 1, 100)
     ALGORITHMS["ppo"](setup, ALGORITHMS["ppo"].Config())

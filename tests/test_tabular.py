@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlrepro.agent import Setup, Transition
+from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.plugins import find_agent
 from rlrepro.tabular import States, expectation
 from rlrepro.tiles import TileCoder
@@ -261,6 +261,8 @@ def test_states_of_several_numbers_are_counted_without_gaps() -> None:
     grid = np.stack(np.meshgrid(*map(range, (3, 4, 2)), indexing="ij"), -1).reshape(1, -1, 3)
     assert found.num == 24
     assert sorted(found(grid)[0].tolist()) == list(range(24))
+    with pytest.raises(UnsupportedSpace, match="at most 100,000,000 states, not 1,000,000,000,000"):
+        States(gymnasium.spaces.MultiDiscrete([10] * 12))
 
 
 @settings(max_examples=50, deadline=None)
@@ -295,6 +297,9 @@ def test_tilings_that_coincide_are_refused(tilings: int, dims: int, refused: boo
         (0, np.inf, (0, 3)),
         (-np.inf, np.inf, (-3, 3)),
         (-2, 7, (-2, 7)),
+        (0, 2e6, (0, 2e6)),
+        (-3.4e38, 3.4e38, (-3, 3)),
+        (4, 4, (4, 5)),
     ],
 )
 def test_tiles_cover_a_box_that_lacks_a_bound(low: float, high: float, covered: tuple[float, float]) -> None:
@@ -302,3 +307,13 @@ def test_tiles_cover_a_box_that_lacks_a_bound(low: float, high: float, covered: 
     learner = find_agent("sarsa_lambda").load()
     made = learner(Setup(space, gymnasium.spaces.Discrete(2), (0,), 1, 100), learner.Config())
     assert (made.coder.low.item(), made.coder.high.item()) == covered
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.filterwarnings("error")
+def test_tiles_tell_apart_the_points_of_every_type_without_bounds(kind: Any) -> None:
+    """The largest and the smallest number of a type are no bounds."""
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), kind)
+    coder = agent("sarsa_lambda", space=space).coder
+    points = np.array([(-3, -3), (-1, 0), (0, 0), (1, -1), (2, 2)], np.float64)
+    assert len({tuple(tiles) for tiles in coder(points).tolist()}) == 5

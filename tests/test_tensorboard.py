@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with closing(Curves(folder / "tensorboard", SEEDS, SETTINGS, HPARAMS)) as curves:
         for i, step in enumerate(STEPS):
             curves.add(step, {tag: values[i] for tag, values in POINTS.items()})
-        curves.finish({METRIC: FINAL})
+        curves.finish(FINAL)
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ NAME.rlrepro.zip
   report.html report.md  where they were written
   agent.py               code beside the card that it names
 
-A bundle is data: nothing of it is executed, and a card that names code of its own is refused.
+A bundle is data: nothing of it is executed, and a card that names code of its own is refused, unless it is trusted.
 """
 
 from __future__ import annotations

@@ -310,19 +310,16 @@ def coverages(
     seed: int,
     cells: Sequence[dict[str, Any]],
     experiments: int,
-    shapes: Sequence[str] | None = None,
-    seeds: Sequence[int] = SEEDS,
-    resamples: int = RESAMPLES,
 ) -> dict[str, dict[str, list[float]]]:
     """Lowest and highest coverage over the shapes, by kind of interval and number of seeds."""
     found: dict[tuple[str, int], list[float]] = {}
     for cell in cells:
         for kind in ("mean", "difference"):
             found.setdefault((kind, cell["seeds"]), []).append(cell[f"{kind} covered"])
-    for index, (n, shape) in enumerate(itertools.product(seeds, shapes or SHAPES)):
-        for kind, rate in bootstrap_coverage(seed, index, shape, n, experiments, resamples).items():
+    for index, (n, shape) in enumerate(itertools.product(SEEDS, SHAPES)):
+        for kind, rate in bootstrap_coverage(seed, index, shape, n, experiments).items():
             found.setdefault((kind, n), []).append(rate)
-    for n in seeds:
+    for n in SEEDS:
         found["acceptance", n] = [share_coverage(n, share) for share in (0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)]
     table: dict[str, dict[str, list[float]]] = {}
     for (kind, n), rates in found.items():

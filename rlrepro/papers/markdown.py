@@ -26,6 +26,14 @@ def table_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def show(text: str, file: Path | None, begin_mark: str, end_mark: str) -> None:
+    """Print a text, or `insert` it into a file and say whether that changed it."""
+    if file is None:
+        print(text)
+    else:
+        print(f"{file}: {'written' if insert(file, text, begin_mark, end_mark) else 'up to date'}")
+
+
 def insert(file: Path, text: str, begin_mark: str, end_mark: str) -> bool:
     """Put `text` between the two markers of a file; whether that changed it."""
     try:

@@ -25,7 +25,7 @@ from rlrepro.flags import Parser
 from rlrepro.importing import installed
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim, Implementation
-from rlrepro.papers.markdown import insert, table_row
+from rlrepro.papers.markdown import show, table_row
 from rlrepro.papers.published import agent_name
 from rlrepro.papers.rows import number
 from rlrepro.papers.stats import Welch, mean_interval, welch
@@ -86,10 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     found = reproductions(asked.experiments)
     shown = table(names, found, agreement(asked.agreement), probe.read(asked.probes))
     text = f"{shown}\n\n{learning_table(names, found, asked.write.parent if asked.write else Path())}"
-    if asked.write is None:
-        print(text)
-        return 0
-    print(f"{asked.write}: {'written' if insert(asked.write, text, BEGIN, END) else 'up to date'}")
+    show(text, asked.write, BEGIN, END)
     return 0
 
 

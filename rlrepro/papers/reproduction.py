@@ -40,7 +40,7 @@ from rlrepro.papers.units import (
     seeds_of,
     settings_of,
     shared,
-    units_of,
+    units_that_answer,
 )
 from rlrepro.record import RunFolder
 from rlrepro.settings import Request, Settings
@@ -48,7 +48,7 @@ from rlrepro.settings import Request, Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEFAULT_SEEDS = 10
+SEEDS = 10  #: as few as a verdict takes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("card", metavar="CARD", help="a card.toml, its folder, or the name of a card that comes with the kit")
     add("--claims", nargs="+", default=[], metavar="ID", help="only these claims; * and ? fit any letters (all)")
-    add("--seeds", type=seed_list, default=DEFAULT_SEEDS, metavar="N|LIST", help="at least so many, or these (10)")
+    add("--seeds", type=seed_list, default=SEEDS, metavar="N|LIST", help="at least so many, or these (10)")
     add("--into", type=Path, metavar="DIR", help="where everything goes (reproductions/NAME)")
     add("--scale", type=_scale, default=1.0, metavar="X", help="run a fraction X of the steps; NOT comparable")
     add("--processes", type=whole_number(1, 1024), metavar="N", help="processes at a time (one a core)")
@@ -79,8 +79,7 @@ def _main(arguments: Sequence[str]) -> int:
     asked = parser().parse_args(arguments)
     card = load_card(asked.card)
     claims, orders = choose(card, asked.claims)
-    wanted = {claim.id for claim in claims} | {order.id for order in orders}
-    units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
+    units = units_that_answer(card, claims, orders)
     seeds = tuple(range(asked.seeds)) if isinstance(asked.seeds, int) else asked.seeds
     if asked.plan:
         from rlrepro.papers.plan import show_plan

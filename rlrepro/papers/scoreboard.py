@@ -13,7 +13,7 @@ from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim, Order
-from rlrepro.papers.markdown import insert, md, table_row
+from rlrepro.papers.markdown import md, show, table_row
 from rlrepro.papers.results import open_reproduction
 from rlrepro.papers.rows import SYMBOLS, count_of, row_of
 from rlrepro.papers.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
@@ -35,10 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         raise Problem("no reproduction is named, and no folder of experiments/ has results")
     idle = [] if asked.folders else [folder for folder in cards if folder not in folders]
     text = scoreboard(judged(folders), asked.write.parent if asked.write else Path(), asked.summary, idle)
-    if asked.write is None:
-        print(text)
-        return 0
-    print(f"{asked.write}: {'written' if insert(asked.write, text, BEGIN, END) else 'up to date'}")
+    show(text, asked.write, BEGIN, END)
     return 0
 
 

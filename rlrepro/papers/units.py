@@ -82,6 +82,15 @@ def units_of(card: Card, claims: Sequence[Claim], orders: Sequence[Order]) -> li
     return units
 
 
+def units_that_answer(card: Card, claims: Sequence[Claim], orders: Sequence[Order]) -> list[Unit]:
+    """Those of all the card's units that these claims rest on.
+
+    What is run for a claim depends on the others that share its runs, asked for or not.
+    """
+    wanted = {claim.id for claim in claims} | {order.id for order in orders}
+    return [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
+
+
 def _check_evaluations(implementation: str, environment: str, asked: Sequence[tuple[str, Protocol]]) -> None:
     evaluated = [(name, p) for name, p in asked if p.returns == "evaluation"]
     for (first_name, first), (name, protocol) in itertools.combinations(evaluated, 2):

@@ -19,7 +19,7 @@ from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import History, Score, measured_score, score
 from rlrepro.papers.report import markdown
 from rlrepro.papers.results import Results, UnitResults, read_results
-from rlrepro.papers.units import Unit, choose, units_of
+from rlrepro.papers.units import Unit, choose, units_of, units_that_answer
 from rlrepro.papers.verdict import judge, scaled
 
 _COMMAND = ("rlrepro", "verify")
@@ -214,10 +214,11 @@ def verify(
     print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
     if note := _note_on_pages(bundle):
         print(note, flush=True)
-    claims, orders = choose(card, patterns or [cheapest(card).id])
-    wanted = {claim.id for claim in claims} | {order.id for order in orders}
-    # what runs for a claim depends on the others that share its runs, as when they were reproduced
-    units = [unit for unit in units_of(card, card.claims, card.orders) if wanted & set(unit.claims)]
+    try:
+        claims, orders = choose(card, patterns or [cheapest(card).id])
+    except Problem as problem:  # the card lies in a folder that is gone when this is read
+        raise Problem(str(problem).replace(str(card.file), str(file))) from None
+    units = units_that_answer(card, claims, orders)
     chosen = _seeds(file, card, theirs, units, seeds)
     if into is not None:
         _check_own(into)

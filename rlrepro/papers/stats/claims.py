@@ -48,8 +48,6 @@ class ClaimTest:
     assumed, "" if nothing.
     """
 
-    measured_mean: float
-    reported_mean: float
     measured_seeds: int
     reported_seeds: int | None
     margin: float
@@ -119,11 +117,15 @@ def guarded_se(
     return np.sqrt(whole), df, seen_x + floor, seen_y + floor
 
 
+def _check_margin(margin: float) -> None:
+    if not (math.isfinite(margin) and margin > 0):
+        raise Problem(f"the margin is {margin}; expected a number above 0")
+
+
 def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest:
     """Test one claim: equivalence within ± margin and difference, by the guarded t test of `guarded_se`."""
     x = as_values(measured, "measured", 1)
-    if not (math.isfinite(margin) and margin > 0):
-        raise Problem(f"the margin is {margin}; expected a number above 0")
+    _check_margin(margin)
     n, spread, notes, assumed = len(x), reported.sample_spread(), [], []
     if spread.note:
         notes.append(sentence(spread.note))
@@ -174,7 +176,7 @@ def claim_test(measured: Values, reported: Reported, margin: float) -> ClaimTest
         above = below = different = 1.0
     half, half_90 = (float(special.stdtrit(df, level)) * se for level in (0.5 + CONFIDENCE / 2, 1 - ALPHA))
     return ClaimTest(
-        measured_mean=mean_of(x), reported_mean=reported.center, measured_seeds=n, reported_seeds=reported.num_seeds,
+        measured_seeds=n, reported_seeds=reported.num_seeds,
         margin=margin, difference=difference, low=difference - half, high=difference + half,
         low_90=difference - half_90, high_90=difference + half_90,
         p_equivalence=1.0 if abstains else equal, p_difference=different, p_above=above, p_below=below,
@@ -204,8 +206,7 @@ def bound_test(measured: Values, bound: float, rule: str, margin: float) -> Clai
 
 def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> ClaimTest:
     x = as_values(measured, "measured", 1)
-    if not (math.isfinite(margin) and margin > 0):
-        raise Problem(f"the margin is {margin}; expected a number above 0")
+    _check_margin(margin)
     n, notes = len(x), []
     difference, abstains, sd = mean_of(x) - reported, n < MIN_SEEDS, sd_of(x) if n > 1 else None
     if abstains:
@@ -225,7 +226,7 @@ def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> 
         above = below = equal = different = 1.0
     half, half_90 = (float(special.stdtrit(df, level)) * se for level in (0.5 + CONFIDENCE / 2, 1 - ALPHA))
     return ClaimTest(
-        measured_mean=mean_of(x), reported_mean=reported, measured_seeds=n, reported_seeds=None,
+        measured_seeds=n, reported_seeds=None,
         margin=margin, difference=difference, low=difference - half, high=difference + half,
         low_90=difference - half_90, high_90=difference + half_90,
         p_equivalence=equal, p_difference=different, p_above=above, p_below=below,

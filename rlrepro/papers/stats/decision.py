@@ -37,7 +37,7 @@ class Decision:
     p_difference: float
 
 
-def decide(tests: Sequence[Tested], alpha: float = ALPHA) -> list[Decision]:
+def decide(tests: Sequence[Tested]) -> list[Decision]:
     """The verdicts over a card's claims, Holm-corrected for equivalence and for difference separately.
 
     *reproduced* where equivalence holds, even if the difference is significant: it is equal within the margin.
@@ -45,7 +45,7 @@ def decide(tests: Sequence[Tested], alpha: float = ALPHA) -> list[Decision]:
     equal = holm([test.p_equivalence for test in tests])
     different = holm([test.p_difference for test in tests])
     return [
-        Decision("reproduced" if p <= alpha else test.direction if q <= alpha else "inconclusive", p, q)
+        Decision("reproduced" if p <= ALPHA else test.direction if q <= ALPHA else "inconclusive", p, q)
         for test, p, q in zip(tests, equal, different, strict=True)
     ]
 
