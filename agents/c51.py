@@ -83,11 +83,11 @@ class C51(CategoricalActionValues):
             next_probs = self.log_probs(self.target, batch.next_obs).exp()
             next_probs = of_action(next_probs, self.expected(next_probs).argmax(-1))  # p(s', a*)
             discount = config.gamma * (~batch.terminated)
-            projected = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
+            m = categorical_projection(next_probs, batch.reward, discount, config.v_min, config.v_max)
         log_probs = of_action(self.log_probs(self.online, batch.obs), batch.action)
         clipped = log_probs
         if config.min_prob:
             clipped = log_probs.clamp(math.log(config.min_prob), math.log1p(-config.min_prob))
-        loss = -(projected * clipped).sum(-1).mean(1)
+        loss = -(m * clipped).sum(-1).mean(1)
         q_values = self.expected(log_probs.detach().exp())
         return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1)}

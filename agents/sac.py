@@ -217,7 +217,7 @@ class SAC(BoxActions):
         """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`; `noise` as for the critics."""
         action, log_prob = self.draw(obs, noise)
         with self.critic.frozen():
-            value = soft_value(self.q(self.critic, obs, action), log_prob, self.temperature.alpha)
+            value = soft_value(self.q(self.critic, obs, action), log_prob, self.temperature.alpha)  # min Q − α log π
         return -value.mean(1), log_prob.detach()
 
     def alpha_loss(self, log_prob: torch.Tensor) -> torch.Tensor:

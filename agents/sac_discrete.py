@@ -169,7 +169,8 @@ class SACDiscrete(OffPolicy):
         """E[πᵀ (α log π − min_m Q_m)] `[S]` (eq. 12), and the entropy `[S, B]`."""
         with torch.no_grad():
             q = self.critic.critics(obs).amin(1)
-        value, entropy = soft_policy_value(q, torch.log_softmax(self.actor.actor(obs), -1), self.temperature.alpha)
+        log_probs = torch.log_softmax(self.actor.actor(obs), -1)
+        value, entropy = soft_policy_value(q, log_probs, self.temperature.alpha)  # πᵀ (min Q − α log π)
         return -value.mean(1), entropy
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,13 @@ import numpy.typing as npt
 Frame = npt.NDArray[np.uint8]
 
 SIZE = 84
+#: What the wrapper calls the emulator's arguments.
+_OURS = {
+    "frameskip": "frame_skip",
+    "repeat_action_probability": "sticky_action_prob",
+    "full_action_space": "full_action_set",
+    "max_num_frames_per_episode": "max_frames",
+}
 
 
 class Atari(gym.Wrapper[Frame, int, Frame, int]):
@@ -56,6 +63,8 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
             raise ValueError(f"{type(self).__name__} comes first: give other wrappers after it")
         if frame_skip < 1 or num_stacked < 1:
             raise ValueError("frame_skip and num_stacked must be at least 1")
+        if noop_max < 0 or not 0 <= sticky_action_prob <= 1:
+            raise ValueError("noop_max must be at least 0, and sticky_action_prob from 0 to 1")
         arguments = {
             **spec.kwargs,
             "obs_type": "grayscale",
@@ -65,6 +74,7 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
             "max_num_frames_per_episode": max_frames,
             "render_mode": env.render_mode,
         }
+        self._check_own(spec, arguments)
         env.close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of older ids
@@ -72,6 +82,8 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
         base: Any = self.env.unwrapped
         self._base, self._ale, self._set = base, base.ale, base._action_set
         self.frames_per_step, self._noop_max, self._limit = frame_skip, noop_max, spec.max_episode_steps
+        steps = -(-max_frames // frame_skip)
+        self._max_episode_steps = steps if self._limit is None else min(steps, self._limit)  # as a TimeLimit tells it
         self._sticky, self._action = sticky_action_prob, self._set[0]
         self._end_on_life_loss, self._clip_rewards = end_on_life_loss, clip_rewards
         height, width = base.observation_space.shape
@@ -80,6 +92,15 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
         self._stack = np.zeros((num_stacked, SIZE, SIZE), np.uint8)
         self._lives = self._elapsed = 0
         self.observation_space = gym.spaces.Box(0, 255, self._stack.shape, np.uint8)
+
+    def _check_own(self, spec: Any, arguments: dict[str, Any]) -> None:
+        """`ValueError` where the environment was given an argument that the protocol decides."""
+        registered = gym.spec(spec.id).kwargs
+        for name, value in spec.kwargs.items():
+            if name != "render_mode" and value not in (registered.get(name), arguments[name]):
+                ours = _OURS.get(name)
+                way = f"write {type(self).__name__}({ours}={value!r})" if ours else f"it is {arguments[name]!r} here"
+                raise ValueError(f"{name} is the protocol's to decide: {way}")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frame, dict[str, Any]]:
         self.env.reset(seed=seed, options=options)

@@ -80,7 +80,13 @@ class BatchedEnv:
 
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
+    single: str  #: the entry point of Gymnasium's own form, below `gymnasium.envs.classic_control`
     _state: Array
+
+    @classmethod
+    def registered_as(cls) -> tuple[str, dict[str, Any]]:
+        """The entry point and arguments that an id of this form is registered with, unless it is somebody else's."""
+        return f"gymnasium.envs.classic_control.{cls.single}", {}
 
     def __init__(self, num: int, max_episode_steps: int | None) -> None:
         if np.lib.NumpyVersion(np.__version__) < "2.0.0":
@@ -188,6 +194,8 @@ class BatchedEnv:
 class CartPole(BatchedEnv):
     """CartPole-v1 and -v0. State: position [m], its speed [m/s], pole angle [rad], its speed [rad/s]."""
 
+    single = "cartpole:CartPoleEnv"
+
     FORCES = np.array([-10.0, 10.0])  # N
     GRAVITY, TOTAL_MASS, TAU = map(_const, (9.8, 1.1, 0.02))  # m/s², kg, s
     # POLE is the pole's mass, 0.1 kg, by half its length, 0.5 m. Gymnasium multiplies 4/3 − 0.1 cos²/1.1 by
@@ -253,6 +261,8 @@ class CartPole(BatchedEnv):
 class MountainCar(BatchedEnv):
     """MountainCar-v0. State: position, speed."""
 
+    single = "mountain_car:MountainCarEnv"
+
     PUSHES = np.array([-0.001, 0.0, 0.001])
     THREE, GRAVITY = _const(3.0), _const(-0.0025)
     LEFT, RIGHT, MIN_SPEED, MAX_SPEED = map(_const, (-1.2, 0.6, -0.07, 0.07))
@@ -299,6 +309,8 @@ class MountainCarContinuous(BatchedEnv):
     Python numbers bend to the float32 they meet, but are doubles among themselves: gravity's pull always is
     one to begin with, and so is the force if the action had to be clipped.
     """
+
+    single = "continuous_mountain_car:Continuous_MountainCarEnv"
 
     POWER, MAX_SPEED = 0.0015, 0.07
     GRAVITY, COST, ZERO = map(_const, (0.0025, 0.1, 0.0))
@@ -382,6 +394,8 @@ class MountainCarContinuous(BatchedEnv):
 class Pendulum(BatchedEnv):
     """Pendulum-v1. State: angle [rad], its speed [rad/s]. An action is a torque [N m]."""
 
+    single = "pendulum:PendulumEnv"
+
     DT, SPEED_COST, MIN_SPEED, MAX_SPEED = map(_const, (0.05, 0.1, -8.0, 8.0))
     MIN_TORQUE, MAX_TORQUE, TWO = map(_const32, (-2.0, 2.0, 2.0))
 
@@ -455,6 +469,8 @@ class Acrobot(BatchedEnv):
     A step is one of fourth-order Runge-Kutta. Each of its four stages has an array with the rows angle,
     angle, speed, speed, acceleration, acceleration: the first four are its state, the last four its slope.
     """
+
+    single = "acrobot:AcrobotEnv"
 
     TORQUES = np.array([-1.0, 0.0, 1.0])  # N m
     DT, HALF_DT, SIXTH_DT = map(_const, (0.2, 0.2 / 2, 0.2 / 6))  # s

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from rlrepro.envs.minatar import check_options
+
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -30,6 +32,12 @@ class BatchedGame:
     num_planes: int
     minimal_actions: tuple[int, ...]
     minimal_action_set = True
+    game: str
+
+    @classmethod
+    def registered_as(cls) -> tuple[str, dict[str, Any]]:
+        """The entry point and arguments that an id of this form is registered with, unless it is somebody else's."""
+        return "rlrepro.envs.minatar:MinAtar", {"game": cls.game, "minimal_action_set": cls.minimal_action_set}
 
     def __init__(
         self,
@@ -38,6 +46,7 @@ class BatchedGame:
         sticky_action_prob: float = 0.1,
         difficulty_ramping: bool = True,
     ) -> None:
+        check_options(sticky_action_prob, difficulty_ramping)
         self.num, self._limit = num, max_episode_steps
         self._sticky, self._ramping = sticky_action_prob, difficulty_ramping
         self._actions = np.array(self.minimal_actions if self.minimal_action_set else range(6))
@@ -131,6 +140,7 @@ def _due(which: Bools, active: Bools | None) -> Ints:
 class Breakout(BatchedGame):
     """A ball, a paddle and three rows of bricks. The ball goes up left, up right, down right, down left (0 to 3)."""
 
+    game = "breakout"
     num_planes = 4
     minimal_actions = (NOTHING, LEFT, RIGHT)
 
@@ -205,6 +215,7 @@ class Breakout(BatchedGame):
 class Freeway(BatchedGame):
     """A road of eight cars, one a row; 2,500 steps."""
 
+    game = "freeway"
     num_planes = 7
     minimal_actions = (NOTHING, UP, DOWN)
 
@@ -267,6 +278,7 @@ class Freeway(BatchedGame):
 class Asterix(BatchedGame):
     """Enemies and gold cross the rows 1 to 8, at most one in each."""
 
+    game = "asterix"
     num_planes = 4
     minimal_actions = (NOTHING, LEFT, UP, RIGHT, DOWN)
 
@@ -362,6 +374,7 @@ class Asterix(BatchedGame):
 class SpaceInvaders(BatchedGame):
     """A cannon against a block of aliens."""
 
+    game = "space_invaders"
     num_planes = 6
     minimal_actions = (NOTHING, LEFT, RIGHT, FIRE)
 

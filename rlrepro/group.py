@@ -95,8 +95,8 @@ class OneSeed:
 def check_observations(settings: Settings, space: Any) -> None:
     if not isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
         raise Problem(
-            f"{settings.agent} cannot serve {settings.env}: it takes Box, Discrete, MultiDiscrete or "
-            f"MultiBinary observations, not {type(space).__name__}{flattened(space)}"
+            f"{settings.agent} cannot serve {settings.env}: no agent takes {type(space).__name__} "
+            f"observations{flattened(space)}"
         )
     shape = list(space.shape or ())
     if 0 in shape:

@@ -39,7 +39,6 @@ _EXTRAS = {
     "ale_py": "atari",
     "moviepy": "video",
     "pygame": "video",
-    "cv2": "atari",
     "imageio": "mujoco",
     "minatar": "minatar",
     "minigrid": "minigrid",
@@ -252,13 +251,12 @@ class EnvSource:
     def time_limit(self) -> int | None:
         """The longest episode that it allows; None where it states none."""
         env = self.make()
-        try:
-            limit = env.get_wrapper_attr("_max_episode_steps")
-        except AttributeError:
-            limit = getattr(env.spec, "max_episode_steps", None)
-        finally:
-            close_quietly(env)
-        return limit if isinstance(limit, int) else None
+        told = [getattr(env.spec, "max_episode_steps", None)]
+        for name in ("max_steps", "_max_episode_steps"):  # MiniGrid's; that of a TimeLimit
+            with contextlib.suppress(AttributeError):
+                told.append(env.get_wrapper_attr(name))
+        close_quietly(env)
+        return min((limit for limit in told if type(limit) is int and limit > 0), default=None)
 
     def batch(self, num: int) -> Batch:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
@@ -282,13 +280,17 @@ class EnvSource:
             return None
         import gymnasium
 
+        form, spec = point.load(), gymnasium.spec(self.gym_id or "")
+        registered = getattr(form, "registered_as", lambda: None)()
+        if registered not in (None, (spec.entry_point, spec.kwargs)) or spec.additional_wrappers:
+            return None  # somebody has registered another environment by that id
         kwargs = dict(self.kwargs)
         limit = kwargs.pop("max_episode_steps", None)  # as gymnasium.make takes it
         if limit is None:
-            limit = gymnasium.spec(self.gym_id or "").max_episode_steps
+            limit = spec.max_episode_steps
         elif type(limit) is not int or (limit < 1 and limit != -1):
             raise Problem(f"max_episode_steps {limit!r} is neither a whole number of at least 1 nor -1, for none")
-        form, arguments = point.load(), (num, None if limit == -1 else limit)
+        arguments = num, None if limit == -1 else limit
         try:
             inspect.signature(form).bind(*arguments, **kwargs)
         except TypeError:
@@ -297,6 +299,8 @@ class EnvSource:
             made: Batch = form(*arguments, **kwargs)
         except NotImplementedError:
             return None
+        except ValueError as error:
+            raise Problem(_why_not_made(self.name, error)) from error
         return made
 
 
@@ -316,9 +320,10 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     place, colon, attribute = name.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):
         file, attribute = (existing_file(name), "") if name.endswith(".py") else (existing_file(place), attribute)
-        before = set(gymnasium.registry)
+        before = dict(gymnasium.registry)
         module = import_plugin(None, file, f"environment {name!r}")
-        attribute = attribute or _only_env(module, file, sorted(set(gymnasium.registry) - before))
+        new = sorted(name for name, spec in gymnasium.registry.items() if before.get(name) is not spec)
+        attribute = attribute or _only_env(module, file, new)
         return f"{file}:{attribute}", *_from_module(module, attribute, name)
     if colon:
         check_module(place, f"--env {name}")
@@ -405,16 +410,26 @@ def _gym_factory(gym_id: str) -> Callable[..., Any]:
 
 
 def _class_factory(cls: Any, name: str) -> Callable[..., Any]:
-    """Make a class that is not registered, with the time limit that it states (`max_episode_steps`)."""
+    """Make a class that is not registered, with the time limit that it states (`max_episode_steps`).
+
+    A class that takes an argument of that name gets it, and keeps the limit itself.
+    """
     import gymnasium
 
-    limit = getattr(cls, "max_episode_steps", None)
+    stated = getattr(cls, "max_episode_steps", None)
+    stated = stated if type(stated) is int else None  # it may be a property
+    keeps_it = False
+    with contextlib.suppress(TypeError, ValueError):  # it has no signature
+        keeps_it = "max_episode_steps" in inspect.signature(cls).parameters
 
-    def make(max_episode_steps: int | None = limit, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    def make(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+        limit = stated if keeps_it else kwargs.pop("max_episode_steps", stated)
         env = cls(**kwargs)
         if not isinstance(env, gymnasium.Env):
             raise Problem(f"environment {name!r} is a {type(env).__name__}, not a gymnasium.Env")
-        return env if max_episode_steps in (None, -1) else gymnasium.wrappers.TimeLimit(env, max_episode_steps)
+        if limit in (None, -1) or (keeps_it and "max_episode_steps" in kwargs):
+            return env
+        return gymnasium.wrappers.TimeLimit(env, limit)
 
     return make
 
@@ -452,14 +467,32 @@ def _only_env(module: ModuleType, file: Path, registered: list[str]) -> str:
 
 
 def frames_per_step(env: gymnasium.Env[Any, Any]) -> int:
-    """Frames of an emulator in one env step, where a wrapper tells (`frames_per_step`) or ale-py does; else 1."""
+    """Frames of an emulator, or steps of what is wrapped, in one env step.
+
+    What a wrapper tells (`frames_per_step`) is all of it; those of Gymnasium, and ale-py, tell of their own part. Where
+    ale-py draws how many (`frameskip=(2, 5)`: 2 to 4), their mean, rounded.
+    """
     import gymnasium
 
-    layer: Any = env
-    while isinstance(layer, gymnasium.Wrapper) and "frames_per_step" not in vars(layer):
+    frames, layer = 1, env
+    while True:
+        own = vars(layer)
+        if "frames_per_step" in own:
+            return frames * int(own["frames_per_step"])
+        skip = next((own[name] for name in _SKIPS.get(type(layer).__name__, ()) if name in own), 1)
+        frames *= round((skip[0] + skip[1] - 1) / 2) if isinstance(skip, tuple) else skip
+        if not isinstance(layer, gymnasium.Wrapper):
+            return frames
         layer = layer.env
-    frames = getattr(layer, "frames_per_step", getattr(layer, "_frameskip", 1))
-    return frames if isinstance(frames, int) else 1
+
+
+#: By class, where it holds for how many steps it repeats an action.
+_SKIPS = {
+    "MaxAndSkipObservation": ("_skip",),
+    "RepeatAction": ("num_repeats",),
+    "AtariPreprocessing": ("frame_skip",),
+    "AtariEnv": ("_frameskip",),
+}
 
 
 def _check_made(env: Any, what: str) -> None:
@@ -576,5 +609,7 @@ def _why_not_made(name: str, error: BaseException) -> str:
         for module, extra in _EXTRAS.items() if is_lacking else ():
             if module.lower() in str(seen).lower():
                 return f"{name} needs the {extra!r} extra: pip install 'rlrepro[{extra}]'"
+        if is_lacking and re.search(r"cv2|opencv", str(seen), re.IGNORECASE):
+            return f"{name} needs OpenCV: pip install opencv-python"
         seen = seen.__cause__ or seen.__context__
     return f"{name} could not be made: {one_line(error)}"

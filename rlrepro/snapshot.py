@@ -11,6 +11,8 @@ Whether a restored environment goes on as the first one did is not believed but 
 from __future__ import annotations
 
 import collections
+import functools
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +22,10 @@ import numpy as np
 from rlrepro import checkpoint
 from rlrepro.errors import close_quietly
 
-_CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
+_CONSTANT = (
+    *(gymnasium.Space, gymnasium.envs.registration.EnvSpec, type, functools.partial, np.ufunc),
+    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType),
+)  # an object that can be called may hold a state
 _WORLD = "__mujoco__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec"}
 _CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
@@ -211,7 +216,7 @@ class _Met:
 def _read(attributes: dict[str, Any], owner: str, met: _Met) -> dict[str, Any]:
     read = {}
     for name, value in attributes.items():
-        if name in _SKIPPED or isinstance(value, _CONSTANT) or callable(value):
+        if name in _SKIPPED or isinstance(value, _CONSTANT):
             continue
         count = len(met)
         try:

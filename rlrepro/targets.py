@@ -207,13 +207,16 @@ class _QuantileHuber(torch.autograd.Function):
 
 
 def _pairwise(quantiles: torch.Tensor, target: torch.Tensor, kappa: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss `[..., B]` and its slope `[..., B, N]`, −∂/∂θ."""
+    """The loss `[..., B]` and its slope `[..., B, N]`, −∂/∂θ.
+
+    With c = clip(u, −κ, κ), which is L_κ'(u), L_κ(u) = c (u − c/2): both follow from c, in place.
+    """
     count = quantiles.shape[-1]
     tau = (torch.arange(count, dtype=quantiles.dtype, device=quantiles.device).unsqueeze(-1) + 0.5) / count
     error = target.unsqueeze(-2) - quantiles.unsqueeze(-1)  # u, [..., B, N, M]
     weight = (tau - (error < 0).to(error.dtype)).abs_()
-    slope = error.clamp(-kappa, kappa) if kappa else error.sign()
-    rest = error.sub_(0.5 * slope) if kappa else error  # L_κ(u) = c (u − c/2) with c = clip(u, −κ, κ)
+    slope = error.clamp(-kappa, kappa) if kappa else error.sign()  # c; of |u| for κ = 0
+    rest = error.sub_(0.5 * slope) if kappa else error
     slope.mul_(weight)
     slopes = slope.mean(-1)
     return slope.mul_(rest).mean(-1).sum(-1), slopes

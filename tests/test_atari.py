@@ -12,7 +12,8 @@ import pytest
 from rlrepro import snapshot
 from rlrepro.agent import Setup
 from rlrepro.envs.atari import Atari
-from rlrepro.plugins import find_env
+from rlrepro.errors import Problem
+from rlrepro.plugins import find_env, frames_per_step
 from rlrepro.record import read_rows
 from rlrepro.settings import Settings
 from rlrepro.trainer import RecordedEnv
@@ -129,6 +130,55 @@ def test_scores_are_counted_and_clipped_rewards_are_learnt_from() -> None:
         own, learnt = own + env.reward.sum(), learnt + transition.reward.sum()
         assert np.isin(transition.reward, (-1, 0, 1)).all()
     assert own == 10 * learnt > 0
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"max_num_frames_per_episode": 400}, "write Atari2015(max_frames=400)"),
+        ({"full_action_space": True}, "write Atari2015(full_action_set=True)"),
+        ({"repeat_action_probability": 0.1}, "write Atari2015(sticky_action_prob=0.1)"),
+        ({"obs_type": "ram"}, "it is 'grayscale' here"),
+        ({"frameskip": 3}, "write Atari2015(frame_skip=3)"),
+        ({"frameskip": 1, "mode": 0}, None),
+    ],
+)
+def test_an_argument_that_the_protocol_decides_is_no_environments(kwargs: dict[str, Any], words: str | None) -> None:
+    source = find_env(GAME, kwargs, ("Atari2015",))
+    if words is None:
+        assert source.make().frames_per_step == 4
+        return
+    with pytest.raises(Problem, match="is the protocol's to decide") as refused:
+        source.make()
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", ["sticky_action_prob=5", "noop_max=-3", "frame_skip=0"])
+def test_what_no_protocol_can_have_is_refused(wrong: str) -> None:
+    with pytest.raises(Problem, match="must be at least"):
+        made(f"Atari2015({wrong})")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "wrappers", "frames"),
+    [
+        ({}, (), 4),
+        ({"frameskip": 1}, ("MaxAndSkipObservation(skip=4)",), 4),
+        ({"frameskip": 2}, ("RepeatAction(num_repeats=3)", "FrameStackObservation(stack_size=2)"), 6),
+        ({"frameskip": (2, 5)}, (), 3),
+        ({}, ("Atari2018(frame_skip=5)", "RepeatAction(num_repeats=2)"), 10),
+    ],
+)
+def test_frames_of_an_env_step_are_those_of_all_layers(
+    kwargs: dict[str, Any], wrappers: tuple[str, ...], frames: int
+) -> None:
+    assert frames_per_step(find_env(GAME, kwargs, wrappers).make()) == frames
+
+
+def test_the_time_limit_is_the_emulators_or_the_environments() -> None:
+    assert find_env(GAME, wrappers=("Atari2015",)).time_limit() == 27_000
+    assert find_env(GAME, wrappers=("Atari2015(max_frames=18001)", "ClipReward(max_reward=1)")).time_limit() == 4_501
+    assert find_env(GAME, {"max_episode_steps": 50}, ("Atari2015",)).time_limit() == 50
 
 
 def test_the_record_of_a_run_has_scores_of_whole_games(runs: Runs) -> None:

@@ -12,6 +12,7 @@ from rlrepro import snapshot
 from rlrepro.checkpoint import as_loaded
 from rlrepro.contract import check_contract
 from rlrepro.envs import minatar
+from rlrepro.errors import Problem
 from rlrepro.plugins import find_env
 from rlrepro.vector import Singles
 from tests.conftest import Runs
@@ -74,6 +75,12 @@ def test_difficulty_ramps_and_actions_stick_unless_they_are_told_not_to() -> Non
         for _ in range(120):
             batch.step(np.zeros(1, np.int64))
         assert (batch.spawn_every[0] < 10) == ramps
+    for wrong in ({"difficulty_ramping": "no"}, {"sticky_action_prob": 2}, {"sticky_action_prob": "0.1"}):
+        source = find_env("MinAtar/Asterix-v1", wrong)
+        with pytest.raises(Problem, match="must be"):
+            source.make()
+        with pytest.raises(Problem, match="must be"):
+            source.batch(1)
     env = calm.make()
     env.reset(seed=0)
     columns = [np.argwhere(env.step(1)[0][..., 0])[0, 1] for _ in range(5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import itertools
 import os
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
+from gymnasium.wrappers import TimeAwareObservation
 
 from rlrepro.importing import installed
 from rlrepro.papers.card_parts import SOURCE
@@ -738,6 +741,78 @@ class FewArguments:
 
     def __init__(self, num: int, limit: int | None) -> None:
         self.num = num
+
+
+class Mine(gymnasium.Env):  # type: ignore[type-arg]
+    """Two steps of 100 each, by the name of another; or its own time limit."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (4,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, max_episode_steps: int = 3, **others: Any) -> None:
+        self.limit = max_episode_steps
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(4, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        return np.zeros(4, np.float32), 100.0, self.count == 2, self.count >= self.limit, {}
+
+
+@pytest.mark.parametrize(
+    ("name", "registration"),
+    [
+        ("CartPole-v1", {"entry_point": Mine}),
+        ("Pendulum-v1", {"kwargs": {"g": 0.0}}),
+        ("CartPole-v1", {"additional_wrappers": (TimeAwareObservation.wrapper_spec(),)}),
+        ("MinAtar/Breakout-v1", {"kwargs": {"game": "asterix"}}),
+    ],
+    ids=["class", "arguments", "wrapper", "game"],
+)
+def test_an_id_that_somebody_registers_anew_is_no_more_ours(
+    name: str, registration: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_env(name).is_batched
+    spec = dataclasses.replace(gymnasium.spec(name), **registration)
+    monkeypatch.setitem(gymnasium.registry, name, spec)
+    source = find_env(name)
+    assert not source.is_batched
+    assert type(source.batch(1)).__name__ == "Singles"
+
+
+def test_a_file_that_registers_a_known_id_anew_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gymnasium.registry, "MountainCar-v0", gymnasium.spec("MountainCar-v0"))
+    file = tmp_path / "anew.py"
+    file.write_text(
+        "import gymnasium\n"
+        "point = 'gymnasium.envs.classic_control:MountainCarEnv'\n"
+        "gymnasium.register('MountainCar-v0', point, max_episode_steps=7, kwargs={'goal_velocity': 1})\n"
+    )
+    with pytest.warns(UserWarning, match="Overriding environment"):
+        source = find_env(str(file))
+    assert (source.gym_id, source.is_batched, source.time_limit()) == ("MountainCar-v0", False, 7)
+    assert source.make().unwrapped.goal_velocity == 1
+
+
+def test_a_class_that_takes_its_time_limit_gets_it() -> None:
+    for kwargs, length in (({}, 2), ({"max_episode_steps": 1}, 1)):
+        env = find_env(f"{__name__}:Mine", kwargs).make()
+        assert type(env) is Mine
+        env.reset()
+        assert next(n for n in itertools.count(1) if any(env.step(0)[2:4])) == length
+
+
+class Limited(Mine):
+    @property
+    def max_episode_steps(self) -> int:
+        return self.limit
+
+
+def test_a_time_limit_that_is_a_property_is_none_to_apply() -> None:
+    assert type(find_env(f"{__name__}:Limited").make()) is Limited
 
 
 def test_an_environment_is_batched_where_batch_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

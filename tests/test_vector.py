@@ -776,6 +776,30 @@ class Breaking(Offering):
         raise NotImplementedError
 
 
+class Opponent:
+    """What can be called and yet has a state."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        return int(self.calls > 1000)
+
+
+class Called(Sound):
+    """Its functions are no state, its opponent is one."""
+
+    def __init__(self, opponent: Any = len) -> None:
+        self.rule, self.part, self.bound = (lambda x: x), partial(max, 0), self.look
+        self.opponent = opponent
+
+
+def test_what_can_be_called_and_has_a_state_is_no_function() -> None:
+    assert snapshot.can_restore(Called) is None
+    assert snapshot.can_restore(lambda: Called(Opponent())) == "Called.opponent is a Opponent"
+
+
 def test_an_environment_that_holds_an_object_cannot_be_restored_and_the_reason_names_it() -> None:
     assert snapshot.can_restore(Holder) == "Holder.engine is a Engine"
     assert snapshot.can_restore(lambda: gym.wrappers.TimeLimit(Holder(), 9)) == "Holder.engine is a Engine"
