@@ -131,7 +131,7 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: st
     what = f"{shown(settings.agent)} on {shown(settings.env)}"
     table = Table(title=Text(f"{what}: {returns.shape[1]} fresh episodes a seed, {kind}"))
     for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row, seed in enumerate(settings.seeds):
         one = returns[row]
         spread = f"{one.std(ddof=1):.2f}" if len(one) > 1 else ""
