@@ -140,8 +140,10 @@ def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | 
     if not isinstance(space, gymnasium.spaces.Box):
         return States(space)
     low, high, far = space.low.astype(np.float64), space.high.astype(np.float64), config.unbounded
-    beyond = 1e9 if space.dtype.kind in "iu" else 1e30  # the largest numbers of a type stand for no bound
-    has_low, has_high = abs(low) < beyond, abs(high) < beyond
+    # The largest numbers of a type stand for no bound; those of a byte are some.
+    limits = np.iinfo(space.dtype) if space.dtype.kind in "iu" else np.finfo(space.dtype)
+    beyond = np.inf if space.dtype.itemsize == 1 else min(float(limits.max), 1e30)
+    has_low, has_high = low > -beyond, high < beyond
     lowest = np.where(has_high & (high <= -far), high - 2 * far, -far)
     highest = np.where(has_low & (low >= far), low + 2 * far, far)
     low, high = np.where(has_low, low, lowest), np.where(has_high, high, highest)

@@ -75,20 +75,17 @@ class DelayedReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = super().step(action)
+        learn_reward, learn_end = info.get("learn", (reward, terminated))
         self._elapsed += 1
         self._owed += float(reward)
+        self._owed_to_learn += float(learn_reward)
+        paid = learnt = 0.0
         due = terminated or truncated or self._elapsed % self.every == 0
-        paid = 0.0
         if due:
             paid, self._owed = self._owed, 0.0
-        if "learn" in info:
-            learn_reward, learn_end = info["learn"]
-            self._owed_to_learn += float(learn_reward)
-            learnt = 0.0
-            if due or learn_end:
-                learnt, self._owed_to_learn = self._owed_to_learn, 0.0
-            info = {**info, "learn": (learnt, bool(learn_end))}
-        return obs, paid, terminated, truncated, info
+        if due or learn_end:
+            learnt, self._owed_to_learn = self._owed_to_learn, 0.0
+        return obs, paid, terminated, truncated, {**info, "learn": (learnt, bool(learn_end))}
 
 
 class ScaleReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):

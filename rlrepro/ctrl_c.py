@@ -17,6 +17,13 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Deaf to Ctrl-C and SIGTERM, which may come again and again: what is begun inside is brought to its end."""
+    with _handled(signal.SIGINT, signal.SIG_IGN), _handled(signal.SIGTERM, signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
     """SIGTERM ends what is done inside as Ctrl-C does, in good order, where it would be the end at once."""
 

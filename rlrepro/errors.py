@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from rlrepro.ctrl_c import sigterm_as_ctrl_c
+
 _STDLIB = sysconfig.get_path("stdlib")
 INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")  #: in the paths of what pip, or a distribution, installed
 
@@ -74,14 +76,15 @@ class Stop:
 
 
 def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """The exit status of a command; of a `Problem`, or Ctrl-C, after the one line that says it.
+    """The exit status of a command; of a `Problem`, or Ctrl-C or SIGTERM, after the one line that says it.
 
     What standard output cannot encode (± in ASCII) is a question mark there, and no error.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")
     try:
-        return command()
+        with sigterm_as_ctrl_c():
+            return command()
     except Problem as problem:
         print(f"rlrepro: {problem}", file=sys.stderr)
         return problem.exit_status

@@ -409,7 +409,8 @@ def _folder(text: str) -> str:
     try:
         Path(text).exists()
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r}… cannot be a folder: {error.strerror}") from None
+        shown = f"{text[:40]!r}…" if len(text) > 40 else repr(text)
+        raise argparse.ArgumentTypeError(f"{shown} cannot be a folder: {error.strerror}") from None
     return text
 
 

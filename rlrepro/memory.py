@@ -276,14 +276,17 @@ class _Words:
         return dict(self._batch_fields)
 
 
+_OBSERVED = "obs", "next_obs"  # of which zero may be none: a Discrete space that begins elsewhere
+
+
 class Episodes:
     """Whole episodes: a batch `[S, E, T, ...]` when a seed has `num_episodes` of them, padded after each end.
 
     Seeds end their episodes at different times, and each must learn as it would alone. So a batch holds only the
     seeds that are ready now (`extras["ready"]` `[S]`; leave the others' parameters as they are), and T is the next
     power of two over the seed's own longest episode; seeds with different T come in batches of their own.
-    `extras["valid"]` `[S, E, T]` is false on padding and on seeds that are not ready: observations that an agent can
-    look at, and zeros.
+    `extras["valid"]` `[S, E, T]` is false on padding, where the last observation goes on, and on seeds that are not
+    ready; all else is zero there.
     """
 
     def __init__(self, num_episodes: int, device: str = "cpu") -> None:
@@ -317,8 +320,8 @@ class Episodes:
         example = self._whole[ready[0]][0]
         shape = (len(self._whole), self.num_episodes, width)
         batch = {name: np.zeros((*shape, *value.shape[1:]), _stored(value.dtype)) for name, value in example.items()}
-        for name in ("obs", "next_obs"):  # 0 may be none of the space's: a Discrete one that begins elsewhere
-            batch[name][:] = example[name][0]
+        for name in _OBSERVED:
+            batch[name][:] = example[name][-1]
         valid = np.zeros(shape, bool)
         for seed in ready:
             for row, episode in enumerate(self._whole[seed][: self.num_episodes]):
@@ -326,6 +329,8 @@ class Episodes:
                 valid[seed, row, :length] = True
                 for name, value in episode.items():
                     batch[name][seed, row, :length] = value
+                for name in _OBSERVED:
+                    batch[name][seed, row, length:] = episode[name][-1]
             del self._whole[seed][: self.num_episodes]
         is_ready = np.isin(np.arange(shape[0]), ready)
         return as_transition(

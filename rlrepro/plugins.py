@@ -252,9 +252,10 @@ class EnvSource:
         """The longest episode that it allows; None where it states none."""
         env = self.make()
         told = [getattr(env.spec, "max_episode_steps", None)]
-        for name in ("max_steps", "_max_episode_steps"):  # MiniGrid's; that of a TimeLimit
-            with contextlib.suppress(AttributeError):
-                told.append(env.get_wrapper_attr(name))
+        with contextlib.suppress(AttributeError):
+            told.append(env.get_wrapper_attr("_max_episode_steps"))  # of a TimeLimit
+        if any(kind.__name__ == "MiniGridEnv" for kind in type(env.unwrapped).__mro__):
+            told.append(getattr(env.unwrapped, "max_steps", None))
         close_quietly(env)
         return min((limit for limit in told if type(limit) is int and limit > 0), default=None)
 
@@ -322,7 +323,7 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         file, attribute = (existing_file(name), "") if name.endswith(".py") else (existing_file(place), attribute)
         before = dict(gymnasium.registry)
         module = import_plugin(None, file, f"environment {name!r}")
-        new = sorted(name for name, spec in gymnasium.registry.items() if before.get(name) is not spec)
+        new = sorted(name for name, spec in gymnasium.registry.items() if before.get(name) != spec)
         attribute = attribute or _only_env(module, file, new)
         return f"{file}:{attribute}", *_from_module(module, attribute, name)
     if colon:
@@ -412,24 +413,24 @@ def _gym_factory(gym_id: str) -> Callable[..., Any]:
 def _class_factory(cls: Any, name: str) -> Callable[..., Any]:
     """Make a class that is not registered, with the time limit that it states (`max_episode_steps`).
 
-    A class that takes an argument of that name gets it, and keeps the limit itself.
+    A limit that is asked for reaches a constructor that takes it, too.
     """
     import gymnasium
 
     stated = getattr(cls, "max_episode_steps", None)
-    stated = stated if type(stated) is int else None  # it may be a property
-    keeps_it = False
+    stated = None if isinstance(stated, property) else stated
+    takes_it = False
     with contextlib.suppress(TypeError, ValueError):  # it has no signature
-        keeps_it = "max_episode_steps" in inspect.signature(cls).parameters
+        takes_it = "max_episode_steps" in inspect.signature(cls).parameters
 
-    def make(**kwargs: Any) -> gymnasium.Env[Any, Any]:
-        limit = stated if keeps_it else kwargs.pop("max_episode_steps", stated)
+    def make(max_episode_steps: int | None = stated, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+        limit = None if max_episode_steps == -1 else max_episode_steps
+        if takes_it and limit not in (None, stated):
+            kwargs["max_episode_steps"] = limit
         env = cls(**kwargs)
         if not isinstance(env, gymnasium.Env):
             raise Problem(f"environment {name!r} is a {type(env).__name__}, not a gymnasium.Env")
-        if limit in (None, -1) or (keeps_it and "max_episode_steps" in kwargs):
-            return env
-        return gymnasium.wrappers.TimeLimit(env, limit)
+        return env if limit is None else gymnasium.wrappers.TimeLimit(env, limit)
 
     return make
 
@@ -474,25 +475,20 @@ def frames_per_step(env: gymnasium.Env[Any, Any]) -> int:
     """
     import gymnasium
 
-    frames, layer = 1, env
-    while True:
-        own = vars(layer)
-        if "frames_per_step" in own:
-            return frames * int(own["frames_per_step"])
-        skip = next((own[name] for name in _SKIPS.get(type(layer).__name__, ()) if name in own), 1)
-        frames *= round((skip[0] + skip[1] - 1) / 2) if isinstance(skip, tuple) else skip
-        if not isinstance(layer, gymnasium.Wrapper):
-            return frames
+    frames = 1
+    layer: Any = env
+    while isinstance(layer, gymnasium.Wrapper) and "frames_per_step" not in vars(layer):
+        held = next((_SKIPS[kind.__name__] for kind in type(layer).__mro__ if kind.__name__ in _SKIPS), None)
+        frames *= getattr(layer, held) if held else 1
         layer = layer.env
+    own = getattr(layer, "frames_per_step", getattr(layer, "_frameskip", 1))
+    if isinstance(own, tuple):
+        own = round((own[0] + own[1] - 1) / 2)
+    return frames * (own if isinstance(own, int) else 1)
 
 
-#: By class, where it holds for how many steps it repeats an action.
-_SKIPS = {
-    "MaxAndSkipObservation": ("_skip",),
-    "RepeatAction": ("num_repeats",),
-    "AtariPreprocessing": ("frame_skip",),
-    "AtariEnv": ("_frameskip",),
-}
+#: Where Gymnasium's wrappers hold for how many steps they repeat an action.
+_SKIPS = {"MaxAndSkipObservation": "_skip", "RepeatAction": "num_repeats", "AtariPreprocessing": "frame_skip"}
 
 
 def _check_made(env: Any, what: str) -> None:

@@ -170,7 +170,7 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
     whole.train(total)
-    if getattr(type(whole.group.agent), "PROBE", {}) is None:
+    if whole.updates == 0 and getattr(type(whole.group.agent), "PROBE", {}) is None:
         raise _Inapplicable("its PROBE is None: it learns nothing")
     if whole.updates == 0:
         raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
@@ -240,8 +240,8 @@ def _resumes(whole: _Training) -> str:
 def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     """One is stopped half-way, and the other goes on with its state."""
     num_envs = whole.settings.num_envs
-    half = whole.step // 2 // num_envs * num_envs
-    if half == 0:
+    half = max(1, whole.step // 2 // num_envs) * num_envs
+    if half >= whole.step:
         raise _Inapplicable(f"{whole.step:,} env steps are one step of {num_envs:,} sub-environments")
     first.train(half)
     try:

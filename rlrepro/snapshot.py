@@ -22,10 +22,8 @@ import numpy as np
 from rlrepro import checkpoint
 from rlrepro.errors import close_quietly
 
-_CONSTANT = (
-    *(gymnasium.Space, gymnasium.envs.registration.EnvSpec, type, functools.partial, np.ufunc),
-    *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType),
-)  # an object that can be called may hold a state
+_CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
+_OF_LIBRARIES = {"builtins", "functools", "operator", "numpy"}  # whose callables are functions
 _WORLD = "__mujoco__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec"}
 _CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
@@ -41,8 +39,7 @@ def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
     """The state of each layer, from the outermost wrapper to the environment itself."""
     met = _Met()
     return [
-        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), type(layer).__name__, met)
-        for layer in _layers(env)
+        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), layer, met) for layer in _layers(env)
     ]
 
 
@@ -213,19 +210,33 @@ class _Met:
         del self._things[count:]
 
 
-def _read(attributes: dict[str, Any], owner: str, met: _Met) -> dict[str, Any]:
+def _read(attributes: dict[str, Any], layer: Any, met: _Met) -> dict[str, Any]:
     read = {}
     for name, value in attributes.items():
-        if name in _SKIPPED or isinstance(value, _CONSTANT):
+        if name in _SKIPPED or isinstance(value, _CONSTANT) or _is_function(value, layer):
             continue
         count = len(met)
         try:
-            read[name] = _plain_or_object(value, f"{owner}.{name}", met)
+            read[name] = _plain_or_object(value, f"{type(layer).__name__}.{name}", met)
         except Unrestorable:
             met.forget(count)
             if name not in _DRAWING:
                 raise
     return read
+
+
+def _is_function(value: Any, layer: Any) -> bool:
+    """Whether it can be called and holds no state: not what is bound to an object other than the environment."""
+    if isinstance(value, functools.partial):
+        return all(
+            _is_function(one, layer) for one in (value.func, *value.args, *value.keywords.values()) if callable(one)
+        )
+    if isinstance(value, type):
+        return True
+    if not callable(value) or type(value).__module__.partition(".")[0] not in _OF_LIBRARIES:
+        return False
+    holder = getattr(value, "__self__", None)
+    return holder is None or isinstance(holder, type | types.ModuleType) or any(holder is one for one in _layers(layer))
 
 
 def _plain_or_object(value: Any, place: str, met: _Met) -> Any:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlrepro.ctrl_c import sigterm_as_ctrl_c, without_ctrl_c
+from rlrepro.ctrl_c import undisturbed
 from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly, told
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
@@ -66,7 +66,7 @@ def begin(
                 raise Interrupted(f"interrupted; go on with: {folder.way_on}") from None
             folder.note(**_early_end(stopped, settings.seeds))
             raise
-        with without_ctrl_c():  # of one who asks again and again
+        with undisturbed():
             shutil.rmtree(folder.path, ignore_errors=True)
             if not was_there:
                 with contextlib.suppress(OSError):  # another run came meanwhile
@@ -151,7 +151,7 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
         folder.set_curves_aside()
         _train(folder, settings, found, brief, apart=apart, lengths=lengths)
     except (NeverBegan, KeyboardInterrupt):  # nothing was trained
-        with without_ctrl_c():
+        with undisturbed():
             for seed, size in sizes.items():
                 SeedLog.put_back(folder, seed, size, rows[seed])
             folder.put_curves_back()
@@ -273,7 +273,7 @@ def _train(
     ]
     board = Board(folder, settings, console, brief)
     try:
-        with sigterm_as_ctrl_c(), board:
+        with board:
             for group, one in enumerate(found):
                 board.begin(group, one.env_step if one else 0)
             for point in metric_points(folder, settings.seeds):

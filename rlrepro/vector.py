@@ -330,7 +330,10 @@ def to_env(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:
     Those of a Box are clipped to it; those of Discrete, which agents count from 0, are counted from its start.
     """
     if isinstance(space, Box):
-        return np.minimum(np.maximum(action, space.low), space.high).astype(space.dtype, copy=False)
+        clipped = np.minimum(np.maximum(action, space.low), space.high)
+        if clipped.dtype != space.dtype and space.dtype.kind in "iu":
+            clipped = np.rint(clipped)
+        return clipped.astype(space.dtype, copy=False)
     return action + int(space.start) if isinstance(space, Discrete) and space.start else action
 
 

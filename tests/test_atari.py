@@ -175,6 +175,22 @@ def test_frames_of_an_env_step_are_those_of_all_layers(
     assert frames_per_step(find_env(GAME, kwargs, wrappers).make()) == frames
 
 
+class Twice(gymnasium.wrappers.RepeatAction):
+    """Somebody's own."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env, 2)
+
+
+class Simulator(gymnasium.Env[Any, Any]):
+    frames_per_step = 5
+    observation_space, action_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Discrete(2)
+
+
+def test_frames_of_what_is_derived_or_tells_of_itself() -> None:
+    assert frames_per_step(Twice(Simulator())) == 10
+
+
 def test_the_time_limit_is_the_emulators_or_the_environments() -> None:
     assert find_env(GAME, wrappers=("Atari2015",)).time_limit() == 27_000
     assert find_env(GAME, wrappers=("Atari2015(max_frames=18001)", "ClipReward(max_reward=1)")).time_limit() == 4_501

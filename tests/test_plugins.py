@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import itertools
 import os
 import subprocess
 import sys
@@ -797,12 +796,11 @@ def test_a_file_that_registers_a_known_id_anew_holds_it(tmp_path: Path, monkeypa
     assert source.make().unwrapped.goal_velocity == 1
 
 
-def test_a_class_that_takes_its_time_limit_gets_it() -> None:
-    for kwargs, length in (({}, 2), ({"max_episode_steps": 1}, 1)):
-        env = find_env(f"{__name__}:Mine", kwargs).make()
-        assert type(env) is Mine
-        env.reset()
-        assert next(n for n in itertools.count(1) if any(env.step(0)[2:4])) == length
+@pytest.mark.parametrize(("limit", "own", "wrapped"), [(None, 3, None), (-1, 3, None), (1, 1, 1), (50, 50, 50)])
+def test_a_class_that_takes_its_time_limit_gets_it(limit: int | None, own: int, wrapped: int | None) -> None:
+    source = find_env(f"{__name__}:Mine", {} if limit is None else {"max_episode_steps": limit})
+    assert source.make().unwrapped.limit == own  # type: ignore[attr-defined]
+    assert source.time_limit() == wrapped
 
 
 class Limited(Mine):

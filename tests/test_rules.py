@@ -176,6 +176,12 @@ def test_one_step_of_all_sub_environments_cannot_be_halved(command: Command) -> 
     assert "300 env steps are one step of 300 sub-environments" in " ".join(outcome.out.split())
 
 
+def test_two_steps_of_all_sub_environments_can_be_halved(command: Command) -> None:
+    outcome = command("rules", "--agent", "random", "--num-envs", "300", "--total-timesteps", "500")
+    assert outcome.status == 0, outcome.out
+    assert "stopped at env step 300" in " ".join(outcome.out.split())
+
+
 def test_many_sub_environments_are_given_the_steps_that_they_need(command: Command) -> None:
     outcome = command("rules", "--agent", "random", "--seeds", "1", "--num-envs", "1500")
     assert outcome.status == 0, outcome.out

@@ -309,7 +309,7 @@ def test_tiles_cover_a_box_that_lacks_a_bound(low: float, high: float, covered: 
     assert (made.coder.low.item(), made.coder.high.item()) == covered
 
 
-@pytest.mark.parametrize("kind", [np.int32, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64, np.float16, np.float32, np.float64])
 @pytest.mark.filterwarnings("error")
 def test_tiles_tell_apart_the_points_of_every_type_without_bounds(kind: Any) -> None:
     """The largest and the smallest number of a type are no bounds."""

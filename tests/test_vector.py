@@ -337,6 +337,11 @@ def test_one_function_makes_an_agent_s_actions_the_environment_s() -> None:
     assert to_env(np.array([1, 3]), few).tolist() == [1, 3]  # these are counted as the space counts them
 
 
+def test_actions_are_rounded_to_a_box_of_whole_numbers() -> None:
+    found = to_env(np.array([[0.9], [1.6], [9.0]]), Box(0, 3, (1,), np.int32))
+    assert (found.dtype, found.ravel().tolist()) == (np.int32, [1, 2, 3])
+
+
 def test_discrete_actions_are_counted_from_the_start_of_the_space() -> None:
     told, kept = tell(Discrete(3, start=-7), np.array([[0], [2]]))
     assert told == [-7, -5]
@@ -792,12 +797,15 @@ class Called(Sound):
 
     def __init__(self, opponent: Any = len) -> None:
         self.rule, self.part, self.bound = (lambda x: x), partial(max, 0), self.look
+        self.means, self.sine, self.kind, self.text = np.mean, np.sin, Sound, str.upper
         self.opponent = opponent
 
 
 def test_what_can_be_called_and_has_a_state_is_no_function() -> None:
     assert snapshot.can_restore(Called) is None
     assert snapshot.can_restore(lambda: Called(Opponent())) == "Called.opponent is a Opponent"
+    assert snapshot.can_restore(lambda: Called(Opponent().__call__)) == "Called.opponent is a method"
+    assert snapshot.can_restore(lambda: Called(partial(max, Opponent()))) == "Called.opponent is a partial"
 
 
 def test_an_environment_that_holds_an_object_cannot_be_restored_and_the_reason_names_it() -> None:

@@ -136,6 +136,23 @@ def test_delayed_and_scaled_in_either_order_are_learnt_alike(rewards: list[float
             assert info["learn"] == info_around["learn"] == (0.5 * one, info["learn"][1])
 
 
+class TellsAtTimes(gym.Wrapper[Any, Any, Any, Any]):
+    """What is to be learnt instead, of every third step alone."""
+
+    def step(self, action: Any) -> Any:
+        *outcome, info = super().step(action)
+        self.count = getattr(self, "count", 0) + 1
+        return *outcome, ({**info, "learn": (-1.0, False)} if self.count % 3 == 0 else info)
+
+
+def test_steps_of_which_nothing_is_told_are_learnt_as_they_were() -> None:
+    env = DelayedReward(TellsAtTimes(Given([1.0] * 8)), 4)
+    env.reset()
+    told = [env.step(0) for _ in range(8)]
+    assert [reward for _, reward, *_ in told] == [0, 0, 0, 4, 0, 0, 0, 4]
+    assert [info["learn"][0] for *_, info in told] == [0, 0, 0, 2, 0, 0, 0, 2]
+
+
 def test_what_is_learnt_is_paid_where_it_ends() -> None:
     env = DelayedReward(EndsInLearning(Given([1.0, 2.0, 4.0])), 2)
     env.reset()

@@ -284,7 +284,8 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any], folder: Pat
     for name, value in wanted.items():
         if name in ("agent", "env", "function") and own_code.is_same_name(value, str(found.get(name, value))):
             continue
-        if name == "sources" or (name not in found and name in ("frames_per_step", "stackable")):  # told, not chosen
+        told = name in ("sources", "frames_per_step")  # and not chosen
+        if told or (name == "stackable" and name not in found):
             continue
         if name not in found:
             default = defaults.get(name, dataclasses.MISSING)
