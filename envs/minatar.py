@@ -52,7 +52,10 @@ class MinAtar(gym.Env[Planes, int | np.integer[Any]]):
     ) -> None:
         if game not in GAMES:
             raise ValueError(f"game must be one of {', '.join(GAMES)}, not {game!r}")
-        check_options(sticky_action_prob, difficulty_ramping)
+        if isinstance(sticky_action_prob, str) or not 0 <= sticky_action_prob <= 1:
+            raise ValueError(f"sticky_action_prob must be a number from 0 to 1, not {sticky_action_prob!r}")
+        if difficulty_ramping not in (True, False):  # any text would count as true
+            raise ValueError(f"difficulty_ramping must be true or false, not {difficulty_ramping!r}")
         self.render_mode = render_mode
         self._game = import_module("minatar").Environment(game, sticky_action_prob, difficulty_ramping)
         num_actions = self._game.num_actions()
@@ -100,14 +103,6 @@ class MinAtar(gym.Env[Planes, int | np.integer[Any]]):
         self._game.random.set_state(("MT19937", np.asarray(state["key"]), state["position"]))
         self._game.last_action = state["last_action"]
         vars(self._game.env).update({name: _plain(value) for name, value in state["game"].items()})
-
-
-def check_options(sticky_action_prob: Any, difficulty_ramping: Any) -> None:
-    """`ValueError` where an option is none: any text would count as true."""
-    if isinstance(sticky_action_prob, bool | str) or not 0 <= sticky_action_prob <= 1:
-        raise ValueError(f"sticky_action_prob must be a number from 0 to 1, not {sticky_action_prob!r}")
-    if difficulty_ramping not in (True, False):
-        raise ValueError(f"difficulty_ramping must be true or false, not {difficulty_ramping!r}")
 
 
 def _plain(value: Any) -> Any:

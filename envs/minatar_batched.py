@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rlrepro.envs.minatar import check_options
-
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -46,7 +44,10 @@ class BatchedGame:
         sticky_action_prob: float = 0.1,
         difficulty_ramping: bool = True,
     ) -> None:
-        check_options(sticky_action_prob, difficulty_ramping)
+        if type(sticky_action_prob) not in (int, float) or not 0 <= sticky_action_prob <= 1:
+            raise NotImplementedError("the single form says what is wrong")
+        if type(difficulty_ramping) is not bool:
+            raise NotImplementedError("the single form says what is wrong")
         self.num, self._limit = num, max_episode_steps
         self._sticky, self._ramping = sticky_action_prob, difficulty_ramping
         self._actions = np.array(self.minimal_actions if self.minimal_action_set else range(6))

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rlrepro.errors import Problem, nearest, told
 from rlrepro.flags import Parser
@@ -87,16 +87,25 @@ def list_main(arguments: Sequence[str]) -> int:
     if only in (None, "agents"):
         _print("agents", {name: point.value for name, point in installed("agents").items()})
         for family, point in installed("agent_families").items():
-            _print(f"agents of {family} ({point.value})", {f"{family}:{name}": "" for name in variants(family)})
+            title = f"agents of {family} ({point.value})"
+
+            def names(family: str = family) -> dict[str, str]:
+                return {f"{family}:{name}": "" for name in variants(family)}
+
+            _print_found(title, names)
     if only in (None, "envs"):
         import gymnasium
 
         _print("environments of plug-ins", {name: point.value for name, point in installed("envs").items()})
         batched = installed("batched_envs")
         for namespace in installed("env_namespaces"):
-            register_namespace(namespace)
-            ids = sorted(name for name in gymnasium.registry if name.startswith(f"{namespace}/"))
-            _print(f"environments of {namespace}", {name: _form(name in batched) for name in ids})
+
+            def ids(namespace: str = namespace) -> dict[str, str]:
+                register_namespace(namespace)
+                names = sorted(name for name in gymnasium.registry if name.startswith(f"{namespace}/"))
+                return {name: _form(name in batched) for name in names}
+
+            _print_found(f"environments of {namespace}", ids)
         _print(
             "environments of Gymnasium",
             {name: _form(name in batched) for name in sorted(gymnasium.registry) if "/" not in name},
@@ -117,6 +126,15 @@ def list_main(arguments: Sequence[str]) -> int:
 
 def _form(is_batched: bool) -> str:
     return "vector form with a stream each" if is_batched else ""
+
+
+def _print_found(title: str, find: Callable[[], dict[str, str]]) -> None:
+    """As `_print`; of a plug-in that is broken, why there are none."""
+    try:
+        rows = find()
+    except Problem as problem:
+        rows = {f"({problem})": ""}
+    _print(title, rows)
 
 
 def _print(title: str, rows: dict[str, str]) -> None:

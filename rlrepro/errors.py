@@ -80,7 +80,7 @@ def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
 
     What standard output cannot encode (± in ASCII) is a question mark there, and no error.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="replace")
     try:
         with sigterm_as_ctrl_c():

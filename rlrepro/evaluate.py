@@ -64,8 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         },
     )
     print(f"every episode is in {file}")
-    if asked.capture_video:
-        film_run(folder, settings, not asked.stochastic)
+    if asked.capture_video and film_run(folder, settings, not asked.stochastic, f"evaluation-{whose}-{kind}"):
         print(f"videos are in {folder.videos}")
     return 0
 
@@ -104,23 +103,25 @@ def evaluate_run(
     return np.concatenate(returns), np.concatenate(lengths)
 
 
-def film_run(folder: RunFolder, settings: Settings, deterministic: bool) -> None:
-    """An episode of each seed as a video; one that cannot be made is a warning, since all else is done."""
+def film_run(folder: RunFolder, settings: Settings, deterministic: bool, name: str) -> int:
+    """An episode of each seed as a video; how many. One that cannot be made is a warning, since all else is done."""
     from rlrepro.plugins import find_env
     from rlrepro.recorder import film
     from rlrepro.trained import load_policy
 
-    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+    source, made = find_env(settings.env, settings.env_kwargs, settings.wrappers), 0
     for seed in settings.seeds:
         batch = source.batch(1)
         try:
             policy = load_policy(folder, settings, (seed,), batch)
-            film(policy, source, (seed,), folder.videos, f"seed-{seed}-evaluation", deterministic)
-        except Exception as error:
+            film(policy, source, (seed,), folder.videos, f"seed-{seed}-{name}", deterministic)
+            made += 1
+        except (Exception, SystemExit) as error:
             why = error if isinstance(error, Problem) else one_line(error)
             print(f"warning: no video of seed {seed}: {why}", file=sys.stderr)
         finally:
             close_quietly(batch)
+    return made
 
 
 def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: str) -> None:

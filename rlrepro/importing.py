@@ -25,13 +25,13 @@ def installed(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load_entry_point(point: EntryPoint, what: str) -> Any:
-    module, _, attribute = point.value.partition(":")
-    found = getattr(import_plugin(module, None, what), attribute, None)
-    if found is None:
+    module = import_plugin(point.module, None, what)
+    try:
+        return functools.reduce(getattr, point.attr.split("."), module)
+    except AttributeError:
         raise Problem(
-            f"{what} could not be imported: its entry point is {point.value}, and {module} has no {attribute!r}"
-        )
-    return found
+            f"{what} could not be imported: its entry point is {point.value}, and {point.module} has no {point.attr!r}"
+        ) from None
 
 
 #: the bytes of each file that `import_plugin` ran: what stands there now may be others

@@ -158,11 +158,10 @@ def find_agent(name: str) -> AgentSource:
     """An agent by the name of an entry point, as `family:variant`, `package.module:Class`, or `file.py:Class`."""
     points, families = installed("agents"), installed("agent_families")
     if name in points:
-        module, _, attribute = points[name].value.partition(":")
-        return AgentSource(name, module, None, attribute)
+        return AgentSource(name, points[name].module, None, points[name].attr)
     place, colon, attribute = name.rpartition(":")
     if (place or name) in families:
-        module, _, mapping = families[place or name].value.partition(":")
+        family = families[place or name]
         found = variants(place or name)
         if attribute not in found or not colon:
             shown = ", ".join(found)
@@ -170,7 +169,7 @@ def find_agent(name: str) -> AgentSource:
                 raise Problem(f"--agent {name}: which one of the family? write {name}:{next(iter(found))} ({shown})")
             choices = [f"{place}:{one}" for one in found]
             raise Problem(f"unknown agent {name!r}{nearest(name, choices)} ({place} has {shown})")
-        return AgentSource(name, module, None, mapping, attribute)
+        return AgentSource(name, family.module, None, family.attr, attribute)
     if place.endswith(".py") or name.endswith(".py"):
         if not colon or name.endswith(".py"):
             raise Problem(f"--agent {name}: which class of the file? write {name}:Class")
@@ -281,7 +280,8 @@ class EnvSource:
             return None
         import gymnasium
 
-        form, spec = point.load(), gymnasium.spec(self.gym_id or "")
+        form = load_entry_point(point, f"the vector form of {self.gym_id}")
+        spec = gymnasium.spec(self.gym_id or "")
         registered = getattr(form, "registered_as", lambda: None)()
         if registered not in (None, (spec.entry_point, spec.kwargs)) or spec.additional_wrappers:
             return None  # somebody has registered another environment by that id
@@ -300,8 +300,6 @@ class EnvSource:
             made: Batch = form(*arguments, **kwargs)
         except NotImplementedError:
             return None
-        except ValueError as error:
-            raise Problem(_why_not_made(self.name, error)) from error
         return made
 
 

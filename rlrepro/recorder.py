@@ -235,7 +235,7 @@ class Journal:
             raise
         except Problem as problem:
             self.send("warn", text=f"no video: {problem}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.send("warn", text=f"no video: {one_line(error)}")
 
     def save_policy(self) -> None:
@@ -412,12 +412,14 @@ def film(
 ) -> None:
     """Record one episode of the first seed, or its first `LONGEST_FILM` frames, as `folder/name-episode-0.mp4`.
 
-    `watch` is called after every step, as in `loop.evaluate`.
+    `watch` is called after every step, as in `loop.evaluate`. `Problem` where there is nothing to be seen.
     """
     import gymnasium
 
     from rlrepro.streams import Streams, env_seed
 
+    file = folder / f"{name}-episode-0.mp4"
+    file.unlink(missing_ok=True)
     env = source.make_filmed()
     try:
         with warnings.catch_warnings():
@@ -439,6 +441,8 @@ def film(
                 watch(length, seeds[0])
         if env.recording:
             env.stop_recording()
+        if not file.is_file():
+            raise Problem(f"{source.name} renders no frames")
     except gymnasium.error.DependencyNotInstalled:
         raise Problem("recording needs the 'video' extra: pip install 'rlrepro[video]'") from None
     finally:

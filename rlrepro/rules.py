@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import random
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -67,11 +68,29 @@ class _Training:
         self.step = self.updates = 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
+        self.drawn_from: list[str] = []  #: the generators that are nobody's own
 
     def train(self, until: int) -> None:
+        """`_Broken` where acting changes what was observed, which a memory keeps."""
         if self.step == 0:
             self.group.env.reset()
-        loop.train(self.group.agent, self.group.env, until, self, self.group.counter, self.step)
+        agent = self.group.agent
+        act = agent.act
+
+        def watched(obs: np.ndarray, step: int) -> Any:
+            before = obs.copy()
+            acted = act(obs, step)
+            if obs.tobytes() != before.tobytes():
+                raise _Broken("act changes the observations that it is given, and the memory keeps those: take a copy")
+            return acted
+
+        agent.act = watched  # type: ignore[method-assign]
+        generators = _global_generators()
+        try:
+            loop.train(agent, self.group.env, until, self, self.group.counter, self.step)
+        finally:
+            agent.act = act  # type: ignore[method-assign]
+        self.drawn_from += [name for name, state in _global_generators().items() if state != generators[name]]
         self.step = until
 
     def close(self) -> None:
@@ -156,6 +175,16 @@ def _check(whole: _Training) -> list[Rule]:
     return [learns, first, *(_rule(name, functools.partial(test, whole)) for name, test in rules.items())]
 
 
+def _global_generators() -> dict[str, bytes]:
+    """The state of each generator that all code shares."""
+    numpys: Any = np.random.get_state()
+    return {
+        "torch's": torch.get_rng_state().numpy().tobytes(),
+        "NumPy's": numpys[1].tobytes() + bytes(str(numpys[2:]), "ascii"),
+        "Python's": repr(random.getstate()).encode(),
+    }
+
+
 def _rule(name: str, test: Callable[[], str]) -> Rule:
     try:
         return Rule(name, True, test())
@@ -179,7 +208,11 @@ def _learns(whole: _Training) -> str:
 
 def _has_seeds_first(whole: _Training) -> str:
     checkpoint.check_seeds(whole.group.get_state(), len(whole.seeds), "state")
-    checkpoint.check_seeds(whole.group.policy.get_policy(), len(whole.seeds), "policy")
+    policy = whole.group.policy.get_policy()
+    checkpoint.check_seeds(policy, len(whole.seeds), "policy")
+    for name, value in loop.as_arrays(policy).items():
+        if not np.isfinite(value).all():
+            raise _Broken(f"the policy's {name} has NaN or infinity after {whole.step:,} env steps: it diverged")
     whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
 
@@ -188,7 +221,7 @@ def _is_deterministic(whole: _Training) -> str:
     with contextlib.closing(_Training(whole.settings, whole.seeds)) as again:
         again.train(whole.step)
         for seed in whole.seeds:
-            _same(whole.trained[seed], again.row(seed), f"in a second run with the same seeds, seed {seed}'s")
+            _same(whole.trained[seed], again.row(seed), f"in a second run with the same seeds, seed {seed}'s", whole)
     return f"seeds {', '.join(map(str, whole.seeds))}, twice"
 
 
@@ -199,7 +232,7 @@ def _is_independent(whole: _Training) -> str:
     seed = whole.seeds[-1]
     with contextlib.closing(_Training(whole.settings, (seed,))) as alone:
         alone.train(whole.step)
-        _same(whole.trained[seed], alone.row(seed), f"of seed {seed} alone,")
+        _same(whole.trained[seed], alone.row(seed), f"of seed {seed} alone,", whole)
     return f"seed {seed} alone and among {len(whole.seeds)}"
 
 
@@ -257,15 +290,17 @@ def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     second.episodes = [list(one) for one in first.episodes]
     second.train(whole.step)
     for seed in whole.seeds:
-        _same(whole.trained[seed], second.row(seed), f"after a stop at env step {half:,}, seed {seed}'s")
+        _same(whole.trained[seed], second.row(seed), f"after a stop at env step {half:,}, seed {seed}'s", whole)
     return f"stopped at env step {half:,}"
 
 
-def _same(one: Any, other: Any, whose: str) -> None:
-    """`_Broken` naming the first part of the state that is not the same to the bit."""
+def _same(one: Any, other: Any, whose: str, whole: _Training | None = None) -> None:
+    """`_Broken` naming the first part of the state that is not the same to the bit, and what may be why."""
     path = _difference(one, other, "")
     if path is not None:
-        raise _Broken(f"{whose} {path.strip('.') or 'state'} is another")
+        drawn = dict.fromkeys(whole.drawn_from) if whole else {}
+        why = f" (something drew from {' and '.join(drawn)} global generator, not from Streams)" if drawn else ""
+        raise _Broken(f"{whose} {path.strip('.') or 'state'} is another{why}")
 
 
 def _difference(one: Any, other: Any, path: str) -> str | None:

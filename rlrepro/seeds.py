@@ -18,6 +18,7 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.radam import radam
 
+from rlrepro.errors import Problem
 from rlrepro.streams import seed_sequence
 
 Rate = float | torch.Tensor  # a step size; a number on the device, inside of a CUDA graph
@@ -371,8 +372,11 @@ def descend(
 ) -> None:
     """One step of a stack's optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`.
 
-    `active` `[S]` leaves the other seeds as they are, with an optimiser that can.
+    `active` `[S]` leaves the other seeds as they are, with an optimiser that can. `Problem` where the loss is of
+    another shape: seeds that share one learn at a pace that hangs on their number.
     """
+    if loss.shape != stack.gradient.shape[:1]:
+        raise Problem(f"a loss is of shape {list(loss.shape)}, not [S] = [{stack.gradient.shape[0]}]: one of each seed")
     stack.gradient.zero_()
     loss.sum().backward()
     if max_norm:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rlrepro.errors import Problem
+
 
 class Stateful:
     """What its class and the bases name in `STATE` is its state: all that a resume needs.
@@ -36,6 +38,8 @@ class Stateful:
         seen: list[Any] = []
         for kind in reversed(type(self).__mro__):
             for name in vars(kind).get("STATE", ()):
+                if not hasattr(self, name):
+                    raise Problem(f"{type(self).__name__} has no attribute {name!r}, which its STATE names")
                 part = getattr(self, name)
                 if any(part is other for other in seen):
                     continue

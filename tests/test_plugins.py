@@ -19,7 +19,7 @@ from gymnasium.wrappers import TimeAwareObservation
 
 from rlrepro.importing import installed
 from rlrepro.papers.card_parts import SOURCE
-from rlrepro.plugins import AgentSource, find_agent, find_env
+from rlrepro.plugins import AgentSource, find_agent, find_env, find_wrapper
 from rlrepro.record import read_rows
 from tests.conftest import Command, Runs, Site
 
@@ -557,6 +557,21 @@ def test_wrappers_that_remember_train_and_resume_as_if_never_stopped(wrapper: st
 def test_a_wrapper_that_cannot_be_is_refused(wrapper: str, words: str, runs: Runs) -> None:
     assert words in runs.begin("r", "--env", "CartPole-v1", "--agent", "random", "--wrapper", wrapper).problem
     assert runs.left() == []
+
+
+def test_a_broken_plug_in_is_named_and_hides_nothing_else(site: Site, command: Command) -> None:
+    broken = {"rlrepro.agent_families": {"odd": "gone:X"}, "rlrepro.env_namespaces": {"Odd": "gone:register"}}
+    site.install("theirs", "class Outer:\n    class Inner:\n        pass", {
+        **broken, "rlrepro.batched_envs": {"CliffWalking-v1": "theirs:gone"},
+        "rlrepro.wrappers": {"nested": "theirs:Outer.Inner"}})  # fmt: skip
+    outcome = command("list")
+    assert outcome.status == 0
+    assert outcome.out.count("could not be imported: ModuleNotFoundError: No module named 'gone'") == 2
+    assert "CartPole-v1" in outcome.out
+    assert "wrappers of Gymnasium:" in outcome.out
+    problem = command("train", "--env", "CliffWalking-v1", "--agent", "q_learning").problem
+    assert "the vector form of CliffWalking-v1 could not be imported: its entry point is theirs:gone" in problem
+    assert find_wrapper("nested").__name__ == "Inner"
 
 
 # --- reading without importing

@@ -256,6 +256,39 @@ def test_a_film_shows_the_policy_that_is_evaluated(
     assert filmed == [0] * 4
 
 
+@pytest.mark.parametrize(
+    ("render", "why"),
+    [("return None", "renders no frames"), ("raise SystemExit('bye')", "SystemExit: bye")],
+)
+def test_an_environment_that_gives_no_film_costs_no_run_and_no_evaluation(
+    render: str, why: str, flags: Callable[..., list[str]], runs: Runs, tmp_path: Path
+) -> None:
+    (tmp_path / "unseen.py").write_text(f"{ENV}\n\nclass Unseen(Odd):\n    def render(self):\n        {render}\n")
+    brief = ["--env", f"{tmp_path / 'unseen.py'}:Unseen", *flags()[4:], "--seed", "0", "--capture-video"]
+    outcome = runs.begin("r", *brief)
+    assert (outcome.status, status(runs.folder / "r")) == (0, "finished"), outcome.err
+    assert why in outcome.out
+    outcome = runs.command("evaluate", runs.folder / "r", "--episodes", "2", "--capture-video")
+    assert outcome.status == 0
+    assert why in outcome.err
+    assert "videos are in" not in outcome.out
+
+
+def test_films_of_other_policies_have_other_names(flags: Callable[..., list[str]], runs: Runs) -> None:
+    run = runs.finish("r", *flags(), "--seed", "0")
+    for kind in ("--stochastic", "--episodes"):
+        assert (
+            runs.command(
+                "evaluate", run, *([kind] if kind == "--stochastic" else [kind, "2"]), "--capture-video"
+            ).status
+            == 0
+        )
+    names = sorted(film.name for film in (run / "videos").glob("*.mp4"))
+    assert [re.sub(r"-[0-9a-f]{8}-", "-X-", name) for name in names] == [
+        f"seed-0-evaluation-X-{kind}-episode-0.mp4" for kind in ("deterministic", "stochastic")
+    ]
+
+
 def test_ctrl_c_stops_a_film(flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     import gymnasium
 

@@ -13,8 +13,11 @@ import torch
 
 from rlrepro import checkpoint, rules
 from rlrepro.agents.ppo import PPO
+from rlrepro.errors import Problem
 from rlrepro.importing import installed
+from rlrepro.networks import MLP
 from rlrepro.papers.proofs import described
+from rlrepro.seeds import Adam, Stack, descend
 from rlrepro.settings import Request, parse_train
 from tests.conftest import Command
 
@@ -27,6 +30,30 @@ class Reseeded(PPO):
     def act(self, obs: np.ndarray, step: int) -> Any:
         action, extras = super().act(obs, step)
         return np.where(torch.rand(action.shape).numpy() < 0.5, action, 0), extras
+
+
+class Overwriting(PPO):
+    """Changes what it was given to act on."""
+
+    def act(self, obs: np.ndarray, step: int) -> Any:
+        acted = super().act(obs, step)
+        obs[...] = 7.0
+        return acted
+
+
+class Diverged(PPO):
+    """Its parameters are no numbers any more."""
+
+    def update(self, batch: Any, step: int) -> Any:
+        metrics = super().update(batch, step)
+        self.stack.matrix.detach().fill_(float("nan"))
+        return metrics
+
+
+class Misnamed(PPO):
+    """Its STATE names what it does not have."""
+
+    STATE = ("nothing_here",)
 
 
 class Mixed(PPO):
@@ -186,6 +213,35 @@ def test_many_sub_environments_are_given_the_steps_that_they_need(command: Comma
     outcome = command("rules", "--agent", "random", "--seeds", "1", "--num-envs", "1500")
     assert outcome.status == 0, outcome.out
     assert "stopped at env step 1,500" in " ".join(outcome.out.split())
+
+
+def ruled(agent: type[PPO]) -> dict[str, Any]:
+    asked = parse_train(["--agent", f"{__name__}:{agent.__name__}", "--seeds", "2", "--total-timesteps", "400", *SMALL])
+    assert isinstance(asked, Request)
+    return {one.name: one for one in rules.check(asked.settings)}
+
+
+@pytest.mark.parametrize(
+    ("agent", "rule", "words"),
+    [
+        (Overwriting, "it learns", "act changes the observations that it is given"),
+        (Diverged, "state has the seeds first", "has NaN or infinity after 400 env steps: it diverged"),
+        (Misnamed, "state has the seeds first", "Misnamed has no attribute 'nothing_here', which its STATE names"),
+        (Reseeded, "the same seeds learn the same", "something drew from torch's global generator, not from Streams"),
+    ],
+)
+def test_the_cause_is_named_where_it_can_be_known(agent: type[PPO], rule: str, words: str) -> None:
+    found = ruled(agent)[rule]
+    assert found.kept is False
+    assert words in found.told
+
+
+def test_a_loss_of_all_seeds_together_is_refused() -> None:
+    stack = Stack((0, 1), "cpu", net=MLP((2, 3)))
+    loss = stack.net(torch.ones(2, 4, 2)).square().mean((1, 2))
+    descend(loss, stack, Adam(stack, 1e-3))
+    with pytest.raises(Problem, match=r"a loss is of shape \[\], not \[S\] = \[2\]"):
+        descend(loss.mean(), stack, Adam(stack, 1e-3))
 
 
 def test_what_never_learns_is_told(command: Command) -> None:

@@ -275,3 +275,5 @@ def _show(comparison: Comparison) -> None:
         for note in _notes(panel):
             console.print(Text(f"note: {note}"), soft_wrap=True)
         console.print()
+    if any(panel.pairs for panel in comparison.panels):
+        console.print(" ".join(_METHODS), style="dim")
