@@ -29,9 +29,6 @@ FACES = {"cli.py", "reproduce.py", "train.py"}
 PEERS = {
     "agents/sb3.py": frozenset({"stable_baselines3", "sb3_contrib"}),
     "envs/minatar.py": frozenset({"minatar"}),  # an engine, inside its own file
-    "envs/minatar_batched.py": frozenset(
-        {"rlrepro.envs.minatar", "rlrepro.envs.minatar.check_options"}
-    ),  # its single form
 }
 
 

@@ -81,6 +81,7 @@ def test_difficulty_ramps_and_actions_stick_unless_they_are_told_not_to() -> Non
             source.make()
         with pytest.raises(Problem, match="must be"):
             source.batch(1)
+    assert not find_env("MinAtar/Asterix-v1", {"sticky_action_prob": np.float32(0.1)}).is_batched
     env = calm.make()
     env.reset(seed=0)
     columns = [np.argwhere(env.step(1)[0][..., 0])[0, 1] for _ in range(5)]
