@@ -82,6 +82,8 @@ def evaluate_run(
     folder = RunFolder(path)
     for name in folder.changed_code(settings):
         print(f"warning: {name} was changed since {folder} was trained with it", file=sys.stderr)
+    for changed in folder.changed_plug_ins(settings):
+        print(f"warning: {changed}", file=sys.stderr)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     returns, lengths = [], []
     patience = loop.Patience(lambda text: print(f"warning: {text}", file=sys.stderr))

@@ -20,8 +20,27 @@ from rlrepro.errors import Problem, nearest, one_line
 
 @functools.cache
 def installed(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of one of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …) by name."""
-    return {point.name: point for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda p: p.name)}
+    """The entry points of one of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …) by name.
+
+    Of several by one name it is ours, else the first that Python finds.
+    """
+    points = sorted(entry_points(group=f"rlrepro.{group}"), key=lambda point: (point.name, not is_ours(point)))
+    return {point.name: point for point in reversed(points)}
+
+
+def is_ours(point: EntryPoint) -> bool:
+    """Whether it comes with this kit."""
+    return point.dist is not None and point.dist.name == "rlrepro"
+
+
+def plug_in(name: str) -> EntryPoint | None:
+    """The entry point of somebody else's that an agent, an environment or a wrapper is named by."""
+    base = name.partition("(")[0]
+    for group in ("agents", "agent_families", "envs", "wrappers"):
+        point = installed(group).get(base.partition(":")[0] if group == "agent_families" else base)
+        if point is not None and not is_ours(point):
+            return point
+    return None
 
 
 def load_entry_point(point: EntryPoint, what: str) -> Any:

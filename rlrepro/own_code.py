@@ -1,4 +1,4 @@
-"""Code of a person's own that a run names by file or module: its bytes belong to what was run, as the settings do.
+"""Code of a person's own that a run names by file, module or plug-in: its bytes belong to what was run, as settings do.
 
 `agent.py:Mine` is read from the working directory by `train`, and from the card's folder where a card names it. With a
 file go those beside it that it imports. Of a module it is its own file alone.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from rlrepro.errors import INSTALLED, Problem
-from rlrepro.importing import ran
+from rlrepro.importing import plug_in, ran
 
 _FILE = re.compile(r"(.+?\.py)(?=[:(]|$)(.*)", re.DOTALL)
 
@@ -76,15 +76,25 @@ def sources(names: Iterable[str]) -> dict[str, bytes]:
         if file is not None:
             found |= with_helpers(file, lambda path: read(Path(path)) if os.path.isfile(path) else None)
             continue
-        module, colon, _ = name.partition("(")[0].rpartition(":")
+        point = plug_in(name)
+        module = point.module if point else name.partition("(")[0].rpartition(":")[0]
         try:
-            spec = importlib.util.find_spec(module) if colon else None
+            spec = importlib.util.find_spec(module) if module else None
         except (ImportError, ValueError, AttributeError):  # `sb3:ppo` names a family
             continue
         origin = Path(spec.origin) if spec is not None and spec.origin else None
         if origin is not None and origin.suffix == ".py" and not INSTALLED.search(str(origin)):
             found[module] = read(origin)
     return found
+
+
+def plug_ins(names: Iterable[str]) -> dict[str, str]:
+    """The distribution, its version and the entry point of those names that are plug-ins of somebody else's."""
+    points = {name: point for name in names if (point := plug_in(name)) is not None}
+    return {
+        name: f"{point.value} of {point.dist.name} {point.dist.version}" if point.dist else point.value
+        for name, point in points.items()
+    }
 
 
 def with_helpers(file: str, get: Callable[[str], bytes | None]) -> dict[str, bytes]:

@@ -315,6 +315,8 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
 
     points = installed("envs")
     if name in points:
+        if name in gymnasium.registry:
+            raise Problem(f"{name} is Gymnasium's, and an entry point of somebody else's: write {points[name].value}")
         return name, _class_factory(load_entry_point(points[name], f"environment {name!r}"), name), None
     place, colon, attribute = name.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):

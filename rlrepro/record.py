@@ -204,7 +204,8 @@ class RunFolder:
         for name, copy in own_code.copies(sources).items():
             checkpoint.make_folder(self.path / "code")
             checkpoint.write_whole(self.path / "code" / copy, sources[name])
-        return {"code": own_code.hashes(sources)} if sources else {}
+        said = {"code": own_code.hashes(sources), "plug_ins": own_code.plug_ins(settings.named_code)}
+        return {name: told for name, told in said.items() if told}
 
     def changed_code(self, settings: Settings) -> list[str]:
         """Which of the code that the run names is not what it was when the run began. `Problem` where one is gone."""
@@ -215,8 +216,19 @@ class RunFolder:
         now = own_code.hashes(own_code.sources(settings.named_code))
         return own_code.changed(then, now)
 
+    def changed_plug_ins(self, settings: Settings) -> list[str]:
+        """What is to be said of each plug-in that is of another version, or another by its name, than it was."""
+        then, now = self.read_json("run.json").get("plug_ins", {}), own_code.plug_ins(settings.named_code)
+        return [
+            f"{name} was {was} when {self} began, and is {now.get(name, 'no plug-in')}"
+            for name, was in then.items()
+            if now.get(name) != was
+        ]
+
     def check_code(self, settings: Settings) -> None:
         """`Problem` where code of a person's own has changed since the run began: it would be two runs in one."""
+        for changed in self.changed_plug_ins(settings):
+            raise Problem(f"{changed}: install that one, or begin a new run")
         for name in self.changed_code(settings):
             copy = self._copy_of(name)
             raise Problem(f"{name} was changed since {self} began: put it back (a copy is {copy}), or begin a new run")

@@ -203,16 +203,15 @@ def _learns(whole: _Training) -> str:
         raise _Inapplicable("its PROBE is None: it learns nothing")
     if whole.updates == 0:
         raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
+    for name, value in loop.as_arrays(whole.group.policy.get_policy()).items():
+        if not np.isfinite(value).all():
+            raise _Broken(f"the policy's {name} has NaN or infinity after {total:,} env steps: it diverged")
     return f"{whole.updates:,} updates in {total:,} env steps"
 
 
 def _has_seeds_first(whole: _Training) -> str:
     checkpoint.check_seeds(whole.group.get_state(), len(whole.seeds), "state")
-    policy = whole.group.policy.get_policy()
-    checkpoint.check_seeds(policy, len(whole.seeds), "policy")
-    for name, value in loop.as_arrays(policy).items():
-        if not np.isfinite(value).all():
-            raise _Broken(f"the policy's {name} has NaN or infinity after {whole.step:,} env steps: it diverged")
+    checkpoint.check_seeds(whole.group.policy.get_policy(), len(whole.seeds), "policy")
     whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
 

@@ -148,7 +148,7 @@ def test_the_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_agent_without_losses_is_told_of() -> None:
     said: list[str] = []
     try_losses(object(), "sarsa", said.append)
-    assert said == ["--compile: sarsa names no loss that torch may compile"]
+    assert said == ["--compile: sarsa names no loss that torch may compile, as it is set"]
 
 
 def policies(folder: Path) -> list[bytes]:

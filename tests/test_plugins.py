@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from rlrepro.importing import installed
 from rlrepro.papers.card_parts import SOURCE
 from rlrepro.plugins import AgentSource, find_agent, find_env, find_wrapper
 from rlrepro.record import read_rows
-from tests.conftest import Command, Runs, Site
+from tests.conftest import Command, Runs, Site, forget
 
 # Rewards are the action times a number; episodes last seven steps.
 ENVIRONMENT = """
@@ -557,6 +558,37 @@ def test_wrappers_that_remember_train_and_resume_as_if_never_stopped(wrapper: st
 def test_a_wrapper_that_cannot_be_is_refused(wrapper: str, words: str, runs: Runs) -> None:
     assert words in runs.begin("r", "--env", "CartPole-v1", "--agent", "random", "--wrapper", wrapper).problem
     assert runs.left() == []
+
+
+def test_a_plug_in_is_recorded_and_another_in_its_place_is_told(site: Site, runs: Runs) -> None:
+    wrapper = "import gymnasium\nclass Plus(gymnasium.RewardWrapper):\n    def reward(self, r):\n        return r + 1\n"
+    site.install("theirs", wrapper, {"rlrepro.wrappers": {"plus": "theirs:Plus"}})
+    brief = ("--env", "FrozenLake-v1", "--agent", "q_learning", "--seed", "0", "--wrapper", "plus")
+    run = runs.finish("r", *brief)
+    about = json.loads((run / "run.json").read_text())
+    assert about["plug_ins"] == {"plus": "theirs:Plus of theirs 1.0"}
+    assert list(about["code"]) == ["theirs"]
+    assert (run / "code" / "theirs.py").read_text() == wrapper
+    file, metadata = site.folder / "theirs.py", site.folder / "theirs-1.0.dist-info" / "METADATA"
+    file.write_text(wrapper.replace("+ 1", "+ 100"))
+    longer = ("train", "--resume", run, "--total-timesteps", "400")
+    assert "theirs was changed since" in runs.command(*longer).problem
+    assert "warning: theirs was changed since" in runs.command("evaluate", run, "--episodes", "2").err
+    file.write_text(wrapper)
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 2.0"))
+    forget()
+    told = f"plus was theirs:Plus of theirs 1.0 when {run} began, and is theirs:Plus of theirs 2.0"
+    assert told in runs.command(*longer).problem
+    assert f"warning: {told}" in runs.command("evaluate", run, "--episodes", "2").err
+
+
+def test_a_plug_in_does_not_take_our_names_nor_gymnasiums(site: Site, command: Command) -> None:
+    site.install(
+        "theirs", "", {"rlrepro.agents": {"ppo": "theirs:Mine"}, "rlrepro.envs": {"CartPole-v1": "theirs:Env"}}
+    )
+    assert find_agent("ppo").load().__name__ == "PPO"
+    problem = command("train", "--env", "CartPole-v1").problem
+    assert problem == "CartPole-v1 is Gymnasium's, and an entry point of somebody else's: write theirs:Env"
 
 
 def test_a_broken_plug_in_is_named_and_hides_nothing_else(site: Site, command: Command) -> None:

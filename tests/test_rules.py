@@ -225,7 +225,7 @@ def ruled(agent: type[PPO]) -> dict[str, Any]:
     ("agent", "rule", "words"),
     [
         (Overwriting, "it learns", "act changes the observations that it is given"),
-        (Diverged, "state has the seeds first", "has NaN or infinity after 400 env steps: it diverged"),
+        (Diverged, "it learns", "has NaN or infinity after 400 env steps: it diverged"),
         (Misnamed, "state has the seeds first", "Misnamed has no attribute 'nothing_here', which its STATE names"),
         (Reseeded, "the same seeds learn the same", "something drew from torch's global generator, not from Streams"),
     ],
