@@ -130,6 +130,15 @@ def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: C
     assert warned(both) == ["claim both: reported 98.2 lies far outside the scores 0 (random) to 1 (best)", control]
 
 
+def test_check_warns_of_learning_that_begins_late(tmp_path: Path, command: Command) -> None:
+    text, file = load_card("cleanrl-dqn").text, tmp_path / "card.toml"
+    assert "total_timesteps = 500_000" in text
+    for total, is_late in (("500_000", False), ("20_000", True)):
+        file.write_text(text.replace("total_timesteps = 500_000", f"total_timesteps = {total}"))
+        said = command("card", "check", file).out
+        assert ("dqn: it learns nothing before env step 10,000 of 20,000" in said) is is_late, said
+
+
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:
     """A claim of two ways of evaluation is the card's fault; an environment that is not installed is not."""
     text = load_card("cleanrl-ppo").text
