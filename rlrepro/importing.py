@@ -24,8 +24,10 @@ def installed(group: str) -> Mapping[str, EntryPoint]:
 
     Of several by one name it is ours, else the first that Python finds.
     """
-    points = sorted(entry_points(group=f"rlrepro.{group}"), key=lambda point: (point.name, not is_ours(point)))
-    return {point.name: point for point in reversed(points)}
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda point: (point.name, not is_ours(point))):
+        found.setdefault(point.name, point)
+    return found
 
 
 def is_ours(point: EntryPoint) -> bool:
