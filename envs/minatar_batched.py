@@ -44,9 +44,8 @@ class BatchedGame:
         sticky_action_prob: float = 0.1,
         difficulty_ramping: bool = True,
     ) -> None:
-        if type(sticky_action_prob) not in (int, float) or not 0 <= sticky_action_prob <= 1:
-            raise NotImplementedError("the single form says what is wrong")
-        if type(difficulty_ramping) is not bool:
+        is_chance = type(sticky_action_prob) in (int, float) and 0 <= sticky_action_prob <= 1
+        if not (is_chance and type(difficulty_ramping) is bool):
             raise NotImplementedError("the single form says what is wrong")
         self.num, self._limit = num, max_episode_steps
         self._sticky, self._ramping = sticky_action_prob, difficulty_ramping

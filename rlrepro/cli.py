@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
@@ -78,7 +79,6 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 def list_main(arguments: Sequence[str]) -> int:
     """`rlrepro list`; the exit status."""
     from rlrepro.importing import installed
-    from rlrepro.plugins import register_namespace, variants
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
     kinds = ("agents", "envs", "wrappers", "cards", "measurements")
@@ -87,25 +87,14 @@ def list_main(arguments: Sequence[str]) -> int:
     if only in (None, "agents"):
         _print("agents", {name: point.value for name, point in installed("agents").items()})
         for family, point in installed("agent_families").items():
-            title = f"agents of {family} ({point.value})"
-
-            def names(family: str = family) -> dict[str, str]:
-                return {f"{family}:{name}": "" for name in variants(family)}
-
-            _print_found(title, names)
+            _print_found(f"agents of {family} ({point.value})", functools.partial(_variants, family))
     if only in (None, "envs"):
         import gymnasium
 
         _print("environments of plug-ins", {name: point.value for name, point in installed("envs").items()})
         batched = installed("batched_envs")
         for namespace in installed("env_namespaces"):
-
-            def ids(namespace: str = namespace) -> dict[str, str]:
-                register_namespace(namespace)
-                names = sorted(name for name in gymnasium.registry if name.startswith(f"{namespace}/"))
-                return {name: _form(name in batched) for name in names}
-
-            _print_found(f"environments of {namespace}", ids)
+            _print_found(f"environments of {namespace}", functools.partial(_ids, namespace))
         _print(
             "environments of Gymnasium",
             {name: _form(name in batched) for name in sorted(gymnasium.registry) if "/" not in name},
@@ -122,6 +111,24 @@ def list_main(arguments: Sequence[str]) -> int:
     if only in (None, "measurements"):
         _print("measurements of cards", {name: point.value for name, point in installed("measurements").items()})
     return 0
+
+
+def _variants(family: str) -> dict[str, str]:
+    from rlrepro.plugins import variants
+
+    return {f"{family}:{name}": "" for name in variants(family)}
+
+
+def _ids(namespace: str) -> dict[str, str]:
+    """What stands behind a namespace, registered."""
+    import gymnasium
+
+    from rlrepro.importing import installed
+    from rlrepro.plugins import register_namespace
+
+    register_namespace(namespace)
+    names = sorted(name for name in gymnasium.registry if name.startswith(f"{namespace}/"))
+    return {name: _form(name in installed("batched_envs")) for name in names}
 
 
 def _form(is_batched: bool) -> str:

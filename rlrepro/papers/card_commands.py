@@ -30,7 +30,7 @@ from rlrepro.papers.spreads import SPREADS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
 FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
-LATE = 0.2  #: of a run: learning that starts later is likelier a budget that was cut than meant
+LATE_START = 0.2  #: of a run: learning that starts later is likelier a budget that was cut than meant
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -263,7 +263,7 @@ def doubts(card: Card) -> Iterator[str]:
             yield f"{name}: random {environment.random:g} is above best {environment.best:g}: were they exchanged?"
     for implementation, one in card.implementations.items():
         starts, total = (one.hyperparameters.get(name) for name in ("learning_starts", "total_timesteps"))
-        if starts and total and starts.value > LATE * total.value:
+        if starts and total and starts.value > LATE_START * total.value:
             yield f"{implementation}: it learns nothing before env step {starts.value:,} of {total.value:,}"
     for verdict in judge(card, Results(1.0, {})).verdicts:
         claim = verdict.claim
