@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 
@@ -36,11 +37,13 @@ def test_a_skeleton_holds_every_default_under_its_source(env: str) -> None:
     own = {**presets["*"], **(presets["Box"] | presets["Pendulum-v1"] if env == "Pendulum-v1" else {})}
     for field in dataclasses.fields(config):
         assert given[field.name] == own.get(field.name, field.default)
-    assert groups["paper: Section 6.1"]["clip_range"] == 0.2
+    own = "secondary: the agent's own paper, "  # which need not be the card's
+    assert groups[own + "Section 6.1"]["clip_range"] == 0.2
+    assert not any(source.startswith("paper: ") for source in groups)
     cleanrl = "code: vwxyzjn/cleanrl@fe8d8a0 cleanrl/ppo.py (the paper: 3)"
     assert groups.get(cleanrl) == ({"num_epochs": 4} if env == "CartPole-v1" else None)
     assert groups[UNCHECKED].keys() >= {"total_timesteps", "num_envs"}
-    assert ("num_epochs" in groups.get("paper: Table 3 and Section 6.1", {})) == (env == "Pendulum-v1")
+    assert ("num_epochs" in groups.get(own + "Table 3 and Section 6.1", {})) == (env == "Pendulum-v1")
 
 
 def test_a_skeleton_has_the_arguments_and_wrappers_of_its_environment(tmp_path: Path, command: Command) -> None:
@@ -137,6 +140,62 @@ def test_check_warns_of_learning_that_begins_late(tmp_path: Path, command: Comma
         file.write_text(text.replace("total_timesteps = 500_000", f"total_timesteps = {total}"))
         said = command("card", "check", file).out
         assert ("dqn: it learns nothing before env step 10,000 of 20,000" in said) is is_late, said
+
+
+ORDER = """
+[implementation.slower]
+like = "ppo"
+hyperparameters."ours: to see" = { %s }
+
+[[order]]
+id = "ppo-is-better"
+better = "ppo"
+worse = "slower"
+environments = ["CartPole-v1"]
+at_least = 1
+protocol = "training"
+where = "Figure 1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("learning_rate = 1e-5", "learning_rate (0.00025 and 1e-05)"),
+        ("num_epochs = 9, gamma = 0.5", "num_epochs (4 and 9), gamma (0.99 and 0.5)"),
+        ("gamma = 0.99", "nothing but their names"),
+    ],
+)
+def test_check_says_in_what_the_sides_of_an_order_differ(
+    changed: str, told: str, tmp_path: Path, command: Command
+) -> None:
+    file = tmp_path / "card.toml"
+    file.write_text(load_card("cleanrl-ppo").text.replace("\n[[claim]]", ORDER % changed + "\n[[claim]]", 1))
+    outcome = command("card", "check", file)
+    assert outcome.status == 0, outcome.out
+    (note,) = (line for line in outcome.out.splitlines() if "note: " in line)
+    found = note.removeprefix("  note: order ppo-is-better: ppo and slower differ in ")
+    assert sorted(found.split(", ")) == sorted(told.split(", "))
+
+
+def test_a_setting_that_one_side_of_an_order_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "card.toml"
+    text = load_card("cleanrl-dqn").text.replace("\n[[claim]]", ORDER % "dueling = true" + "\n[[claim]]", 1)
+    file.write_text(text.replace('like = "ppo"', 'like = "dqn"').replace('better = "ppo"', 'better = "dqn"'))
+    card = load_card(str(file))
+    assert card.unlike(card.orders[0]) == [("dueling", False, True)]
+
+
+def test_the_skeletons_order_is_one_as_it_stands(tmp_path: Path) -> None:
+    """Its marks of a comment taken away, and the other side named, it has no fault."""
+    text = skeleton("ppo", "CartPole-v1")
+    begin = text.index("# [[order]]")
+    order = re.sub("^# ", "", text[begin:], flags=re.MULTILINE)
+    order = order.replace("OTHER", "other").replace('where = ""', 'where = "Figure 1"')
+    other = '[implementation.other]\nlike = "ppo"\n\n'
+    file = tmp_path / "card.toml"
+    file.write_text(text[:begin].replace("[protocol.training]", other + "[protocol.training]") + order)
+    assert len(read_card(file)[1]) == 8, "the order has faults, beside the claim's that are marked"
 
 
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:

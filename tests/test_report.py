@@ -432,6 +432,7 @@ def test_odd_results_make_a_page(tmp_path: Path, histories: Callable[[float], li
     write_report(like(tmp_path, some("equal", "highest", "agent", "together", "a over b"), histories), show=True)
     html = Page((tmp_path / "report.html").read_text())
     assert "a over b" in html.text
+    assert "a and b differ in nothing but their names" in html.text
     assert json.loads((tmp_path / "verdicts.json").read_text())["card"] == tmp_path.name
 
 

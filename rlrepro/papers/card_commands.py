@@ -25,7 +25,7 @@ from rlrepro.papers.card_parts import SOURCE
 from rlrepro.papers.card_reader import CARD_FORMAT, find_card, load_card, read_card
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import POLICIES, STATISTICS
-from rlrepro.papers.rows import count_of
+from rlrepro.papers.rows import count_of, unlike_text
 from rlrepro.papers.spreads import SPREADS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
@@ -89,7 +89,8 @@ def skeleton(
     helps = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(config_class)}
     groups: dict[str, list[tuple[str, Any, str]]] = {}
     for name, value in settings.hyperparameters.items():
-        groups.setdefault(_source(settings.sources[name]), []).append((name, value, helps.get(name, "")))
+        source = _source(settings.sources[name], own_code.file_of(agent) is None)
+        groups.setdefault(source, []).append((name, value, helps.get(name, "")))
     ours = groups.pop(UNCHECKED, [])
     first = [
         ("total_timesteps", settings.total_timesteps, "env steps of each seed"),
@@ -118,15 +119,18 @@ def skeleton(
         agent=_toml(named_from_there(settings.agent)),
         hyperparameters=hyperparameters,
         spreads="\n".join(f"#   {_toml(kind)}: {text}" for kind, text in SPREADS.items()),
+        order=f"{name}-is-better",
         statistics="\n".join(f"#   {_toml(kind)}: {text}" for kind, text in STATISTICS.items()),
         policies=", ".join(map(_toml, POLICIES)),
     )
 
 
-def _source(text: str) -> str:
+def _source(text: str, is_installed: bool) -> str:
     """Where a default came from, where that is in the form that cards want."""
     preset = re.fullmatch(r"preset \S+ \((.*)\)", text)
     text = preset.group(1) if preset else text
+    if is_installed and text.startswith("paper: "):  # the agent's, which need not be the card's
+        return f"secondary: the agent's own paper, {text.removeprefix('paper: ')}"
     return text if SOURCE.match(text) else UNCHECKED
 
 
@@ -185,7 +189,9 @@ run = {env}
 
 # ---- how: every hyperparameter, grouped under where it was read:
 #   "paper: Table 3", "code: repository@commit path", "secondary: where", "ours: why"
-# What stands here are the agent's defaults, with the agent's own sources: check each against the paper at hand.
+# What stands here are the agent's defaults, with the agent's own sources: check each against the paper at hand. Two
+# implementations that are compared want the same values wherever the paper does not say otherwise: `like = {key}` in
+# [implementation.OTHER] takes these over, and changes what it names.
 
 [implementation.{key}]
 agent = {agent}
@@ -215,6 +221,16 @@ where = ""  # TODO: a table or figure
 # spread_kind =
 {spreads}
 # per_seed = [1.0, 2.0]  # where the paper gives every seed's value
+
+# Where the paper says that one is better than another, and that is the claim:
+# [[order]]
+# id = "{order}"
+# better = {name}
+# worse = "OTHER"  # another [implementation.OTHER]
+# environments = [{task}]
+# at_least = 1  # on how many of them
+# protocol = "training"
+# where = ""
 """
 
 
@@ -245,6 +261,8 @@ def _check(asked: argparse.Namespace) -> int:
         print(f"{file}: no faults: {count_of(claims, 'claim')}, {count_of(runs, 'run')} of each seed{measured}")
         for warning in (*env_warnings(card, units), *doubts(card)):
             print(f"  warning: {warning}")
+        for order in card.orders:
+            print(f"  note: order {order.id}: {unlike_text(card, order)}")
         for unit in units:
             try:
                 check_unit(card, unit)

@@ -172,6 +172,16 @@ class Card:
             return self.measurements[claim.measurement].protocol
         return self.protocols[claim.protocol]
 
+    def unlike(self, order: Order) -> list[tuple[str, Any, Any]]:
+        """In what the two sides of an order differ: the setting, the better's, the worse's; None where it has none."""
+        better, worse = (self.implementations[side] for side in (order.better, order.worse))
+        sides = [
+            {"agent": one.agent, **{k: v.value for k, v in one.hyperparameters.items()}} for one in (better, worse)
+        ]
+        names = {**sides[0], **sides[1]}
+        rows = [(name, sides[0].get(name), sides[1].get(name)) for name in names]
+        return [row for row in rows if row[1] != row[2]]
+
     def is_tested(self, claim: Claim | Order) -> bool:
         """Whether a test with a p-value decides it, so that the correction over a card's claims counts it."""
         if isinstance(claim, Order):

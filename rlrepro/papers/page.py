@@ -17,7 +17,20 @@ from rlrepro.papers.cards import RULES, Card, Claim, Order, Value
 from rlrepro.papers.figures import Curve, Drawing, Mark
 from rlrepro.papers.protocol import History, Protocol, Score, looked_at, score, window
 from rlrepro.papers.results import Results, UnitResults
-from rlrepro.papers.rows import SYMBOLS, Row, combined, commands, count_of, counts, decimals_for, exact, number, row_of
+from rlrepro.papers.rows import (
+    SYMBOLS,
+    Row,
+    combined,
+    commands,
+    count_of,
+    counts,
+    decimals_for,
+    exact,
+    number,
+    row_of,
+    unlike_text,
+    value_text,
+)
 from rlrepro.papers.units import known_traps, unit_name
 from rlrepro.papers.verdict import (
     MOST_LISTED,
@@ -338,6 +351,7 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
             (name, f"{difference:,.4g}".replace("-", "−"), p_text(p))
             for name, difference, p in zip(claim.environments, *columns, strict=True)
         ]
+    section.statistics.append(("The sides", unlike_text(card, claim)))
     if pairs and len(claim.environments) <= _MOST_TASKS:
         kind = "training" if protocol.returns == "training" else "evaluation"
         height = 0.5 + (2.4 if len(pairs) == 1 else 1.7) * -(-len(pairs) // (1 if len(pairs) == 1 else 2))
@@ -526,17 +540,9 @@ def _hyperparameters(card: Card) -> list[tuple[str, str, list[tuple[str, list[tu
     for name, what, values in everything:
         by_source: dict[str, list[tuple[str, str]]] = {}
         for key, value in values.items():
-            by_source.setdefault(value.source, []).append((key, _value(value.value)))
+            by_source.setdefault(value.source, []).append((key, value_text(value.value)))
         made.append((name, what, list(by_source.items())))
     return made
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return ", ".join(map(_value, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _environment(card: Card, name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rlrepro.papers import stats
 from rlrepro.papers.card_reader import own_cards
@@ -32,6 +33,25 @@ def number(value: float | None, decimals: int = 2) -> str:
 def exact(value: float) -> str:
     """As the paper printed it."""
     return f"{value:.10g}".replace("-", "−")
+
+
+def value_text(value: Any) -> str:
+    """A hyperparameter's value, for people."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(value_text, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def unlike_text(card: Card, order: Order) -> str:
+    """In what the two sides of an order differ, for people: what it compares may be more than is meant."""
+    rows = card.unlike(order)
+    texts = [
+        f"{name} ({' and '.join('none' if value is None else value_text(value) for value in values)})"
+        for name, *values in rows
+    ]
+    return f"{order.better} and {order.worse} differ in {', '.join(texts) or 'nothing but their names'}"
 
 
 def decimals_for(size: float) -> int:
