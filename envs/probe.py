@@ -23,7 +23,7 @@ class Probe(gym.Env[Obs, Any]):
     discount = 0.0
     asked: tuple[float, ...] = ()  #: observations whose values are asked for; none: the policy's return counts
     tolerance = 0.15
-    solved_at = 0.0  #: the least mean return of a greedy policy
+    solved_at = 0.95  #: the least mean return of a greedy policy
     best_return = 1.0
 
     def __init__(self, continuous: bool = False, finite: bool = False) -> None:
@@ -165,7 +165,6 @@ class Action(Probe):
     """
 
     isolates = "choice of an action"
-    solved_at = 0.95
 
     def _begin(self) -> float:
         return 1.0 if self.np_random.random() < 0.5 else -1.0
@@ -179,7 +178,6 @@ class Credit(Probe):
 
     isolates = "credit over two steps"
     discount = 0.9
-    solved_at = 0.95
 
     def _move(self, action: Any) -> tuple[float, bool, bool]:
         if self.state:
@@ -192,7 +190,6 @@ class Continuous(Probe):
     """A number is paid by how near it is to 0.5: 1 − (a − 0.5)²; 0 has 0.75."""
 
     isolates = "choice of a continuous action"
-    solved_at = 0.95
 
     def __init__(self) -> None:
         super().__init__(continuous=True)
@@ -205,7 +202,6 @@ class Image(Probe):
     """A picture of 36 × 36 whose left or right half is white: that action pays 1."""
 
     isolates = "seeing an image"
-    solved_at = 0.95
 
     def __init__(self) -> None:
         super().__init__()

@@ -56,14 +56,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="rlrepro probe", description="Train an agent on tasks with known answers.")
     add = parser.add_argument
     add("--agent", default="ppo", metavar="NAME", help="as python -m rlrepro.train takes it, or all (ppo)")
-    add("--env", action="append", metavar="PROBE", help="only this probe; may be repeated")
+    add("--env", action="append", metavar="PROBE", help="only this probe, or one of your own; may be repeated")
     add("--seeds", type=whole_number(1, 100), default=3, metavar="N", help="how many seeds (3)")
     add("--write", type=Path, metavar="FILE", help="keep what was solved in FILE, for rlrepro proofs")
     asked = parser.parse_args(arguments)
     chosen = asked.env or probes()
     for name in chosen:
-        if name not in probes():
-            raise Problem(f"no probe is called {name!r}{nearest(name, probes())} ({', '.join(probes())})")
+        _check_is_probe(name)
     if asked.write is not None:
         _check_writable(asked.write)
     kept = read(asked.write) if asked.write is not None else {}
@@ -77,6 +76,24 @@ def main(arguments: Sequence[str]) -> int:
     if asked.write is not None:
         write_whole(asked.write, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     return int(failed)
+
+
+def _check_is_probe(name: str) -> None:
+    """`Problem` where it is no probe: neither one of `probes` nor code of one's own that says what one has to say."""
+    if name in probes():
+        return
+    if ":" not in name and not name.endswith(".py"):
+        whose = f"({', '.join(probes())}; file.py:Class is one of your own)"
+        raise Problem(f"no probe is called {name!r}{nearest(name, probes())} {whose}")
+    env = find_env(name).make()
+    task: Any = env.unwrapped
+    close_quietly(env)
+    wanted = ("answer", "error", "tolerance") if getattr(task, "asked", ()) else ("solved_at", "best_return")
+    missing = [one for one in ("isolates", "discount", "asked", *wanted) if not hasattr(task, one)]
+    if not missing and not task.isolates:
+        raise Problem(f"{name} says nothing of what it isolates: its `isolates` is empty")
+    if missing:
+        raise Problem(f"{name} is no probe: it has no {' and no '.join(missing)} (rlrepro.envs.probe.Probe has all)")
 
 
 def _check_writable(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,29 @@ class NeverLearns(DQN):
 )
 def test_a_wrong_agent_fails_what_its_fault_spoils_and_nothing_else(wrong: type[Any], fails: set[str]) -> None:
     assert {name for name in OF_VALUES if not probe(wrong, name, (0,)).solved} == fails
+
+
+class Reversed(DQN):
+    """Goes up its error."""
+
+    def loss(self, batch: Transition) -> Any:
+        loss, *rest = super().loss(batch)
+        return -loss, *rest
+
+
+def test_a_probe_of_ones_own(command: Command, tmp_path: Path) -> None:
+    """That of the docs sees an error gone up, which the two steps of the kit's credit take back."""
+    page = (Path(__file__).resolve().parent.parent / "docs" / "environments.md").read_text()
+    (source,) = re.findall(r'```python title="further.py"\n(.*?)```', page, re.DOTALL)
+    file = tmp_path / "further.py"
+    file.write_text(source)
+    own = f"{file}:Further"
+    assert command("probe", "--agent", "dqn", "--env", own, "--seeds", "2").status == 0
+    assert [probe(Reversed, name, (0,)).solved for name in (own, "ProbeValue-v0")] == [False, False]
+    (tmp_path / "empty.py").write_text("from rlrepro.envs.probe import Probe\nclass Empty(Probe):\n    pass\n")
+    assert "its `isolates` is empty" in command("probe", "--env", f"{tmp_path / 'empty.py'}:Empty").problem
+    plain = "gymnasium.envs.classic_control:CartPoleEnv"
+    assert f"{plain} is no probe: it has no isolates and no" in command("probe", "--env", plain).problem
 
 
 def test_what_never_learns_fails() -> None:
