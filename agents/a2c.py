@@ -91,6 +91,7 @@ class A2C(ActorCritic):
     }
 
     PROBE = {"num_envs": 4, "total_timesteps": 8_000, "learning_rate": 5e-3, "entropy_coef": 0.0, "hidden": (32, 32)}
+    PROBES = {"ProbeEntropy-v0": {"entropy_coef": 0.5, "optimiser": "adam", "anneal": True, "num_steps": 8}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if config.separate and is_image(setup.observation_space):

@@ -86,6 +86,7 @@ class PPO(ActorCritic):
         "num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "learning_rate": 5e-3, "anneal": True,
         "num_minibatches": 4,
     }  # fmt: skip
+    PROBES = {"ProbeEntropy-v0": {"entropy_coef": 0.5, "normalise_advantage": False, "num_steps": 64}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         first_weights = "orthogonal" if config.ortho_init else "uniform"

@@ -90,6 +90,7 @@ class SACDiscrete(OffPolicy):
         "train_every": 4, "tau": 0.05, "target_every": 1, "hidden": (32, 32), "actor_learning_rate": 2e-3,
         "critic_learning_rate": 5e-3, "learn_alpha": False, "alpha_init": 1e-3,
     }  # fmt: skip
+    PROBES = {"ProbeEntropy-v0": {"alpha_init": 0.5}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
         if not isinstance(setup.action_space, gymnasium.spaces.Discrete):

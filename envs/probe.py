@@ -25,6 +25,7 @@ class Probe(gym.Env[Obs, Any]):
     tolerance = 0.15
     solved_at = 0.95  #: the least mean return of a greedy policy
     best_return = 1.0
+    sampled = False  #: the policy's own samples count, and miss `best_return` by `tolerance` at most, either way
 
     def __init__(self, continuous: bool = False, finite: bool = False) -> None:
         self.continuous, self.finite = continuous, finite
@@ -184,6 +185,26 @@ class Credit(Probe):
             return self.state, True, False
         self.state = 1.0 if self._second(action) else -1.0
         return 0.0, False, False
+
+
+class Entropy(Probe):
+    """The second of two actions pays 1, the first nothing; the policy's entropy has the weight τ = 1/2.
+
+    The best policy is softmax(r / τ): it takes the second in σ(1 / τ) of the episodes, 0.88. Without the entropy, or
+    with the wrong sign, it is 1 or 0; where the weight is half or twice as much, 0.98 or 0.73. An agent says in
+    `PROBES` which hyperparameters give its entropy that weight.
+    """
+
+    isolates = "the weight of the entropy"
+    sampled = True
+    tolerance = 0.06
+    best_return = 0.8808  # σ(2)
+
+    def __init__(self, finite: bool = False) -> None:
+        super().__init__(finite=finite)
+
+    def _move(self, action: Any) -> tuple[float, bool, bool]:
+        return float(self._second(action)), True, False
 
 
 class Continuous(Probe):

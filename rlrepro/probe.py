@@ -1,9 +1,10 @@
 """`rlrepro probe --agent NAME`: is an agent right where the answer is known?
 
 An agent is trained on every probe environment that applies to it, in seconds. The hyperparameters are its defaults,
-then what its class has in `PROBE` (also `num_envs` and `total_timesteps`; None says that nothing is learnt), then the
-probe's own γ as `gamma`. A probe of values asks the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it
-has one: the discounted return that the agent expects.
+then what its class has in `PROBE` (also `num_envs` and `total_timesteps`; None says that nothing is learnt), then what
+it has for this probe in `PROBES`, `{probe: hyperparameters}`, then the probe's own γ as `gamma`. A probe of values asks
+the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return that the agent
+expects. One of sampled returns applies to those agents alone that have hyperparameters for it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from rlrepro.plugins import EnvSource, find_agent, find_env
 
 PREFIX = "Probe"
 TIMESTEPS, NUM_ENVS = 8_000, 4  # where an agent says nothing
-EPISODES = 20
+EPISODES, SAMPLED_EPISODES = 20, 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Outcome:
 
 def probes() -> list[str]:
     """The ids of the probes that are installed, easiest first."""
-    order = ("Value", "Observation", "Discount", "Termination", "Truncation", "Action", "Credit", "Continuous", "Image")
+    values = ("Value", "Observation", "Discount", "Termination", "Truncation")
+    order = (*values, "Action", "Credit", "Entropy", "Continuous", "Image")
     names = [name for name in installed("envs") if name.startswith(PREFIX) and name.endswith("-v0")]
     rank = {f"{PREFIX}{name}-v0": number for number, name in enumerate(order)}
     return sorted(names, key=lambda name: (rank.get(name, len(order)), name))
@@ -89,7 +91,7 @@ def _check_is_probe(name: str) -> None:
     task: Any = env.unwrapped
     close_quietly(env)
     wanted = ("answer", "error", "tolerance") if getattr(task, "asked", ()) else ("solved_at", "best_return")
-    missing = [one for one in ("isolates", "discount", "asked", *wanted) if not hasattr(task, one)]
+    missing = [one for one in ("isolates", "discount", "asked", "sampled", *wanted) if not hasattr(task, one)]
     if not missing and not task.isolates:
         raise Problem(f"{name} says nothing of what it isolates: its `isolates` is empty")
     if missing:
@@ -144,11 +146,14 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
     if task.asked and task.discount and "gamma" not in names:
         return outcome(None, "it has no hyperparameter gamma")
+    own = getattr(agent_class, "PROBES", {}).get(name, {})
+    if task.sampled and not own:
+        return outcome(None, "its PROBES has no hyperparameters for it")
     began, refused = time.perf_counter(), ""
     groups = [seeds] if getattr(agent_class, "stackable", True) else [(seed,) for seed in seeds]
     for source in _forms(name, task):
         try:
-            agents = [_trained(agent_class, source, group, task.discount) for group in groups]
+            agents = [_trained(agent_class, source, group, {**own, "gamma": task.discount}) for group in groups]
             break
         except UnsupportedSpace as error:
             refused = refused or f"it takes {error}"
@@ -165,9 +170,10 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
         told = f"values {', '.join(f'{value:.2f}' for value in values.mean(0))} of {wanted}"
     else:
         returns = np.concatenate(
-            [_mean_return(agent, source, group) for agent, group in zip(agents, groups, strict=True)]
+            [_mean_return(agent, source, group, task.sampled) for agent, group in zip(agents, groups, strict=True)]
         )
-        solved = returns >= task.solved_at
+        off = np.abs(returns - task.best_return)
+        solved = off <= task.tolerance if task.sampled else returns >= task.solved_at
         told = f"return {returns.mean():.2f} of {task.best_return:g}"
     if not solved.all():
         told += f" (seeds {', '.join(str(s) for s, good in zip(seeds, solved, strict=True) if not good)} fail)"
@@ -182,13 +188,14 @@ def preset(agent_class: type[Any], action: Any, further: Mapping[str, Any] | Non
     return agent_class.Config(**{name: value for name, value in values.items() if name in names}), values
 
 
-def _mean_return(agent: Any, source: EnvSource, seeds: tuple[int, ...]) -> np.ndarray:
-    """Of the greedy policy, `[S]`."""
-    from rlrepro.loop import evaluate
+def _mean_return(agent: Any, source: EnvSource, seeds: tuple[int, ...], sampled: bool) -> np.ndarray:
+    """Of the greedy policy, or of one that draws its actions, `[S]`."""
+    from rlrepro.loop import evaluate, evaluation_slots
 
-    batch = source.batch(len(seeds) * EPISODES)
+    episodes = SAMPLED_EPISODES if sampled else EPISODES
+    batch = source.batch(len(seeds) * evaluation_slots(episodes))
     try:
-        return evaluate(agent, batch, seeds, EPISODES, True).episode_return.mean(1)
+        return evaluate(agent, batch, seeds, episodes, not sampled).episode_return.mean(1)
     finally:
         close_quietly(batch)
 
@@ -200,14 +207,14 @@ def _forms(name: str, task: Any) -> list[EnvSource]:
     return [find_env(name, form) for form in forms]
 
 
-def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], discount: float) -> Any:
-    """An agent after its training on a probe."""
+def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], own: Mapping[str, Any]) -> Any:
+    """An agent after its training on a probe that has hyperparameters of its `own`."""
     from rlrepro.unrecorded import train_agent
     from rlrepro.worker import use_device
 
     use_device("cpu")
     sizes = {"num_envs": NUM_ENVS, "total_timesteps": TIMESTEPS}
-    further = {**sizes, **getattr(agent_class, "PROBE", {}), "gamma": discount}
+    further = {**sizes, **getattr(agent_class, "PROBE", {}), **own}
     with contextlib.closing(source.make()) as env:
         config, values = preset(agent_class, env.action_space, further)
     steps, num_envs = values["total_timesteps"], values["num_envs"]

@@ -16,10 +16,12 @@ import torch
 
 from rlrepro import snapshot
 from rlrepro.agent import Transition
+from rlrepro.agents.a2c import A2C
 from rlrepro.agents.differential_sarsa import DifferentialSarsa
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
+from rlrepro.agents.sac_discrete import SACDiscrete
 from rlrepro.contract import check_contract
 from rlrepro.importing import installed
 from rlrepro.plugins import find_agent, find_env
@@ -168,6 +170,26 @@ class NeverLearns(DQN):
 )
 def test_a_wrong_agent_fails_what_its_fault_spoils_and_nothing_else(wrong: type[Any], fails: set[str]) -> None:
     assert {name for name in OF_VALUES if not probe(wrong, name, (0,)).solved} == fails
+
+
+class EntropyLost(A2C):
+    """Its bonus has the wrong sign."""
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        super().__init__(setup, dataclasses.replace(config, entropy_coef=-config.entropy_coef))
+
+
+class EntropyTwice(SACDiscrete):
+    def __init__(self, setup: Any, config: Any) -> None:
+        super().__init__(setup, dataclasses.replace(config, alpha_init=2 * config.alpha_init))
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(A2C, EntropyLost), (SACDiscrete, EntropyTwice)])
+def test_the_weight_of_an_entropy(right: type[Any], wrong: type[Any]) -> None:
+    assert [probe(one, "ProbeEntropy-v0", (0, 1)).solved for one in (right, wrong)] == [True, False]
+    assert all(probe(wrong, name, (0,)).solved for name in ("ProbeAction-v0", "ProbeCredit-v0"))
+    task: Any = find_env("ProbeEntropy-v0").make().unwrapped
+    assert task.best_return == pytest.approx(1 / (1 + np.exp(-1 / 0.5)), abs=1e-4)
 
 
 class Reversed(DQN):
