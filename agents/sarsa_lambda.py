@@ -140,9 +140,12 @@ def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | 
     if not isinstance(space, gymnasium.spaces.Box):
         return States(space)
     low, high, far = space.low.astype(np.float64), space.high.astype(np.float64), config.unbounded
-    # The largest numbers of a type stand for no bound; those of a byte are some.
-    limits = np.iinfo(space.dtype) if space.dtype.kind in "iu" else np.finfo(space.dtype)
-    beyond = np.inf if space.dtype.itemsize == 1 else min(float(limits.max), 1e30)
+    # The largest numbers of a type stand for no bound; those of a byte, or of a truth value, are some.
+    if space.dtype.itemsize == 1:
+        beyond = np.inf
+    else:
+        limits = np.iinfo(space.dtype) if space.dtype.kind in "iu" else np.finfo(space.dtype)
+        beyond = min(float(limits.max), 1e30)
     has_low, has_high = low > -beyond, high < beyond
     lowest = np.where(has_high & (high <= -far), high - 2 * far, -far)
     highest = np.where(has_low & (low >= far), low + 2 * far, far)

@@ -35,7 +35,11 @@ class Damaged(Exception):
 
 
 class NotPlain(TypeError):
-    """A state with something that a checkpoint cannot hold."""
+    """A state with something that a checkpoint cannot hold, and where in it that is."""
+
+    def __init__(self, what: str, path: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{'.'.join(path)}: {what}" if path else what)
+        self.what, self.path = what, path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,10 +163,15 @@ def _encode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_encode(item, tensors) for item in value]
     if isinstance(value, (dict, Mapping)):
-        for key in value:
+        encoded = {}
+        for key, item in value.items():
             if not isinstance(key, str):  # JSON would make a text of it: another key, or the same as another's
                 raise NotPlain(f"a checkpoint holds tables with texts as keys, not {key!r}")
-        return {key: _encode(item, tensors) for key, item in value.items()}
+            try:
+                encoded[key] = _encode(item, tensors)
+            except NotPlain as inner:
+                raise NotPlain(inner.what, (key, *inner.path)) from None
+        return encoded
     if _is_array(value):
         key = str(len(tensors))
         array = _array(value)

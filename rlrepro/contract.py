@@ -98,7 +98,7 @@ def check_state(agent: Agent, name: str, num_seeds: int) -> None:
         try:
             checkpoint.check_plain(state)
         except checkpoint.NotPlain as error:
-            raise Problem(f"{where} cannot be saved: {error}") from None
+            raise Problem(f"{'.'.join((where, *error.path))} cannot be saved: {error.what}") from None
     with contextlib.suppress(Exception):  # as of the state: what it raises is met when the policy is saved
         held["policy"] = agent.get_policy()
     if "policy" in held:

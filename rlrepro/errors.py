@@ -108,6 +108,11 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.5) -> str:
     return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
 
 
+def count_of(number_of: int, what: str) -> str:
+    """ "1 seed", "2,000 seeds"."""
+    return f"{number_of:,} {what}{'s' * (number_of != 1)}"
+
+
 def one_line(error: BaseException) -> str:
     """An exception as one line: its type and the first line of its message."""
     text = str(error).strip()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlrepro.errors import Problem, close_quietly, one_line, place_of
+from rlrepro.errors import Problem, close_quietly, count_of, one_line, place_of
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.own_code import shown
 from rlrepro.settings import Settings
@@ -132,7 +132,7 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: st
     from rich.text import Text
 
     what = f"{shown(settings.agent)} on {shown(settings.env)}"
-    table = Table(title=Text(f"{what}: {returns.shape[1]} fresh episodes a seed, {kind}"))
+    table = Table(title=Text(f"{what}: {count_of(returns.shape[1], 'fresh episode')} a seed, {kind}"))
     for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
         table.add_column(column, justify="right", overflow="fold")
     for row, seed in enumerate(settings.seeds):

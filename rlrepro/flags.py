@@ -320,7 +320,7 @@ def _whole(low: float | None, high: float | None) -> Callable[[str], int]:
 
 
 def _list(parse_one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    return lambda text: tuple(parse_one(part) for part in text.split(",")) if text else ()
+    return lambda text: () if text in ("", "none") else tuple(parse_one(part) for part in text.split(","))
 
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
-from rlrepro.errors import Problem, close_quietly, nearest, one_line, place_of
+from rlrepro.errors import Problem, close_quietly, count_of, nearest, one_line, place_of
 from rlrepro.flags import Parser, whole_number
 from rlrepro.importing import installed
 from rlrepro.plugins import EnvSource, find_agent, find_env
@@ -141,6 +141,7 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
         return outcome(None, "it owns its loop")
     if getattr(agent_class, "PROBE", {}) is None:
         return outcome(None, "it learns nothing")
+    check_probe(agent_class)
     if task.asked and getattr(agent_class, "value_of", None) is None:
         return outcome(None, "it has no value_of(obs)")
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
@@ -178,6 +179,17 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
     if not solved.all():
         told += f" (seeds {', '.join(str(s) for s, good in zip(seeds, solved, strict=True) if not good)} fail)"
     return outcome(bool(solved.all()), told, began)
+
+
+def check_probe(agent_class: type[Any]) -> None:
+    """`Problem` where its `PROBE` or `PROBES` sets what is no setting of it."""
+    known = {field.name for field in dataclasses.fields(agent_class.Config)} | {"num_envs", "total_timesteps"}
+    of_some = getattr(agent_class, "PROBES", {}).items()
+    for where, values in (("PROBE", getattr(agent_class, "PROBE", None) or {}), *of_some):
+        for name in values:
+            if name not in known:
+                whose = where if where == "PROBE" else f"PROBES, of {where},"
+                raise Problem(f"its {whose} sets {name!r}, which is no setting{nearest(name, known)}")
 
 
 def preset(agent_class: type[Any], action: Any, further: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -227,7 +239,7 @@ def _show(agent: str, outcomes: Sequence[Outcome], seeds: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, title=Text(f"{agent}: {seeds} seeds, all of which must solve a probe"))
+    table = Table(box=box.SIMPLE, title=Text(f"{agent}: {count_of(seeds, 'seed')}, all of which must solve a probe"))
     for column in ("probe", "isolates", "", "measured"):
         table.add_column(column, overflow="fold")
     for one in outcomes:

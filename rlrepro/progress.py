@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlrepro import own_code
-from rlrepro.errors import Stop
+from rlrepro.errors import Stop, count_of
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.tensorboard import Curves
@@ -267,8 +267,9 @@ class Board:
             )
         console.print(table)
         kind = "deterministic" if settings.eval_deterministic else "stochastic"
+        episodes = count_of(settings.final_eval_episodes, "fresh episode")
         console.print(
-            f"training return: last 100 episodes; evaluation: {settings.final_eval_episodes} fresh episodes, "
+            f"training return: last 100 episodes; evaluation: {episodes}, "
             f"{kind}; ± within a seed over its episodes, below over seeds",
             highlight=False,
             soft_wrap=True,

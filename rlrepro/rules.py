@@ -25,7 +25,9 @@ from rlrepro.flags import Parser
 from rlrepro.group import Group
 from rlrepro.own_code import shown
 from rlrepro.plugins import find_agent, find_env
+from rlrepro.probe import check_probe
 from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.streams import Streams
 
 SEEDS, TIMESTEPS = 3, 2_000  #: where no flag says otherwise
 EPISODES = 3
@@ -65,6 +67,7 @@ class _Training:
             raise
         except (Exception, SystemExit) as error:
             raise Problem(f"{settings.agent} raised {one_line(error)}{place_of(error)} when it was built") from error
+        self.group.env.check_every = 1  # every action: here speed does not matter
         self.step = self.updates = 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
@@ -140,7 +143,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _soon(settings: Settings, named: Collection[str]) -> Settings:
     """With what the agent's `PROBE` says of the settings that no flag named."""
-    values = dict(getattr(find_agent(settings.agent).load(), "PROBE", None) or {})
+    agent_class = find_agent(settings.agent).load()
+    check_probe(agent_class)
+    values = dict(getattr(agent_class, "PROBE", None) or {})
     num_envs = settings.num_envs if "--num-envs" in named else values.get("num_envs", settings.num_envs)
     chosen = {name: one for name, one in values.items() if settings.sources.get(name, "flag") != "flag"}
     return dataclasses.replace(settings, num_envs=num_envs, hyperparameters={**settings.hyperparameters, **chosen})
@@ -198,19 +203,36 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
+    before = _parameters(whole)
     whole.train(total)
     if whole.updates == 0 and getattr(type(whole.group.agent), "PROBE", {}) is None:
         raise _Inapplicable("its PROBE is None: it learns nothing")
     if whole.updates == 0:
         raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
-    for name, value in loop.as_arrays(whole.group.policy.get_policy()).items():
+    after = _parameters(whole)
+    for name, value in after.items():
         if not np.isfinite(value).all():
             raise _Broken(f"the policy's {name} has NaN or infinity after {total:,} env steps: it diverged")
-    return f"{whole.updates:,} updates in {total:,} env steps"
+    done = f"{whole.updates:,} updates in {total:,} env steps"
+    if _difference(before, after, "") is None:
+        still = f"{done}, and no parameter of the policy changed"
+        if any(episode_return for episodes in whole.episodes for _, episode_return in episodes):
+            raise _Broken(f"{still}: is the optimiser's step taken?")
+        raise _Inapplicable(f"{still}: no reward was met yet")
+    return done
+
+
+def _parameters(whole: _Training) -> dict[str, np.ndarray]:
+    return {name: value.copy() for name, value in loop.as_arrays(whole.group.policy.get_policy()).items()}
 
 
 def _has_seeds_first(whole: _Training) -> str:
-    checkpoint.check_seeds(whole.group.get_state(), len(whole.seeds), "state")
+    state = whole.group.get_state()
+    checkpoint.check_seeds(state, len(whole.seeds), "state")
+    try:
+        checkpoint.check_plain(state)
+    except checkpoint.NotPlain as error:
+        raise _Broken(str(error)) from None
     checkpoint.check_seeds(whole.group.policy.get_policy(), len(whole.seeds), "policy")
     whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
@@ -249,16 +271,27 @@ def _keeps_policy(whole: _Training) -> str:
         other.group.policy.set_policy(kept)
         for deterministic in (True, False):
             mine, theirs = (_evaluate(whole, one.group.policy, deterministic) for one in (whole, other))
-            if not np.array_equal(mine, theirs):
+            if len(mine) != len(theirs) or not all(map(np.array_equal, mine, theirs)):
                 kind = "greedy" if deterministic else "exploring"
                 raise _Broken(f"a new agent that is given get_policy() does not act as the {kind} policy did")
     return ""
 
 
-def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> np.ndarray:
+def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> list[np.ndarray]:
+    """All actions of an evaluation: two policies that differ may well come to the same returns."""
     patience = loop.Patience(lambda text: print(f"note: {text}", file=sys.stderr))
-    played = loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=patience)
-    return played.episode_return
+    actions, predict = [], policy.predict
+
+    def watched(obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+        actions.append(np.array(predict(obs, streams, deterministic)))
+        return actions[-1]
+
+    policy.predict = watched  # type: ignore[method-assign]
+    try:
+        loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=patience)
+    finally:
+        policy.predict = predict  # type: ignore[method-assign]
+    return actions
 
 
 def _resumes(whole: _Training) -> str:
@@ -284,21 +317,49 @@ def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     state = {**first.group.get_state(), "env": env}
     kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(len(whole.seeds))])
     second.group.set_state(kept)
+    unsaved = _unsaved(first.group.agent, second.group.agent)
     second.group.go_on(half, kept["env"])
     second.step = half
     second.episodes = [list(one) for one in first.episodes]
     second.train(whole.step)
     for seed in whole.seeds:
-        _same(whole.trained[seed], second.row(seed), f"after a stop at env step {half:,}, seed {seed}'s", whole)
+        whose = f"after a stop at env step {half:,}, seed {seed}'s"
+        _same(whole.trained[seed], second.row(seed), whose, whole, unsaved)
     return f"stopped at env step {half:,}"
 
 
-def _same(one: Any, other: Any, whose: str, whole: _Training | None = None) -> None:
+def _unsaved(agent: Any, resumed: Any) -> list[str]:
+    """The attributes that an agent has and one that was given its state has otherwise, and that no `STATE` names."""
+    named = {name for kind in type(agent).__mro__ for name in vars(kind).get("STATE", ())}
+    found = []
+    for name, part in vars(agent).items():
+        if name in named or name == "memory":  # whose state is its own
+            continue
+        try:
+            mine, theirs = (checkpoint.as_loaded(_state_of(one)) for one in (part, vars(resumed).get(name)))
+        except checkpoint.NotPlain:
+            continue
+        if _difference(mine, theirs, "") is not None:
+            found.append(name)
+    return found
+
+
+def _state_of(part: Any) -> Any:
+    if isinstance(part, list | tuple):
+        return [_state_of(one) for one in part]
+    if isinstance(part, Mapping):
+        return {str(name): _state_of(one) for name, one in part.items()}
+    return part.get_state() if hasattr(part, "get_state") else part
+
+
+def _same(one: Any, other: Any, whose: str, whole: _Training | None = None, unsaved: Sequence[str] = ()) -> None:
     """`_Broken` naming the first part of the state that is not the same to the bit, and what may be why."""
     path = _difference(one, other, "")
     if path is not None:
         drawn = dict.fromkeys(whole.drawn_from) if whole else {}
         why = f" (something drew from {' and '.join(drawn)} global generator, not from Streams)" if drawn else ""
+        if unsaved:
+            why += f" (a resumed agent has another {' and '.join(unsaved)}, which no STATE names)"
         raise _Broken(f"{whose} {path.strip('.') or 'state'} is another{why}")
 
 

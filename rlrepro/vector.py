@@ -192,7 +192,7 @@ class VectorEnv:
         self._all = np.arange(self._num)
         self._shape = (len(self.seeds), num_envs, *(self.action_space.shape or ()))
         self._dtype: Any = None
-        self._check_every = 64 * num_envs  # a look at each costs a tenth of a step of CartPole
+        self.check_every = 64 * num_envs  #: env steps between looks at actions: one at each costs a tenth of CartPole's
         self.obs = np.zeros(0)
         self.num_steps = 0  #: env steps of each seed
         self.reward = np.zeros((len(seeds), num_envs))  #: the environment's own rewards of the last step
@@ -220,7 +220,7 @@ class VectorEnv:
         reward and termination are those to learn from, where the environment tells them apart (`info["learn"]`).
         `Problem` where actions are not `[S, N, ...]` as the space has them; their numbers are looked at now and then.
         """
-        is_due = self.num_steps % self._check_every == 0
+        is_due = self.num_steps % self.check_every == 0
         if is_due or action.shape != self._shape or action.dtype is not self._dtype:
             check_actions(action, self._shape, self.action_space, "act")
             check_extras(extras, self._shape[:2])

@@ -152,7 +152,6 @@ id = "ppo-is-better"
 better = "ppo"
 worse = "slower"
 environments = ["CartPole-v1"]
-at_least = 1
 protocol = "training"
 where = "Figure 1"
 """

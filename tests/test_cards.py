@@ -339,6 +339,9 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
     "order of more tasks than there are": (
         "at_least = 1", "at_least = 3", ("at_least", 1), "order[1].at_least", "more than the 2 environments",
     ),
+    "order of an unknown number of tasks": (
+        "at_least = 1\n", "", ("[[order]]", 1), "order[1].at_least", "is missing",
+    ),
     "order against itself": (
         'worse = "dqn"', 'worse = "double"', ("worse", 1), "order[1].worse", "cannot beat itself",
     ),

@@ -204,6 +204,23 @@ def test_seeds_without_a_score_are_said() -> None:
     assert "b: no score of seed 0: its return is nan." in panel.notes
 
 
+def test_seeds_that_broke_speak_against_their_side() -> None:
+    """Five of ten at 500 broke: the survivors are no fair sample of what is ahead, but are where theirs is behind."""
+    level = {"a": 500.0, "b": 450.0, "c": 550.0}
+    groups = [
+        group(name, *(history(s, evaluations=[1, math.nan if name == "a" and s < 5 else mean + s]) for s in range(10)))
+        for name, mean in level.items()
+    ]
+    (panel,) = comparison.compare(groups).panels
+    pairs = {(pair.a, pair.b): pair for pair in panel.pairs}
+    assert (pairs["a", "b"].p, pairs["a", "b"].p_holm) == (None, None)
+    assert pairs["a", "b"].improvement.value == pytest.approx(0.5)
+    assert any("not tested, since 5 of the seeds of a broke" in note for note in panel.notes)
+    assert pairs["a", "c"].p is not None
+    assert pairs["a", "c"].improvement.value == 0.0
+    assert pairs["b", "c"].p is not None
+
+
 def test_what_would_score_short_runs_is_said() -> None:
     def advised(protocol: Protocol | None, *groups: Group) -> list[str]:
         return [note for note in comparison.compare(groups, protocol).panels[0].notes if "--last" in note]

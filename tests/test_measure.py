@@ -319,11 +319,16 @@ def test_a_band_by_hand() -> None:
     test = stats.band_test(x, 5.2, margin)
     d = x.mean() - 5.2
     assert test.p_equivalence == pytest.approx(scipy_stats.t.cdf((abs(d) - margin) / se, n - 1), rel=1e-9)
-    assert test.p_difference == pytest.approx(2 * scipy_stats.t.cdf(-abs(d) / se, n - 1), rel=1e-9)
+    assert test.p_difference == 1.0  # it lies beyond neither end
     assert stats.decide([test])[0].verdict == "reproduced"
     assert stats.decide([stats.band_test(x, 7.0, margin)])[0].verdict == "below"
     assert stats.decide([stats.band_test(x + 5, 7.0, margin)])[0].verdict == "above"
-    assert stats.decide([stats.band_test(x, 5.9, margin)])[0].verdict == "below"  # in the band, not shown to be
+    assert stats.decide([stats.band_test(x, 5.9, margin)])[0].verdict == "inconclusive"  # in the band, not shown to be
+    beyond = (x.mean() - (7.0 - margin)) / se  # of its lower end; both ends are counted
+    found = stats.band_test(x, 7.0, margin)
+    assert found.p_difference == pytest.approx(2 * scipy_stats.t.cdf(beyond, n - 1), rel=1e-9)
+    assert found.p_below == pytest.approx(found.p_difference / 2)
+    assert found.p_above > 0.999
     assert stats.decide([stats.band_test(x, 5.2, 0.3)])[0].verdict == "inconclusive"
     assert stats.decide([stats.band_test(x[:9], 5.0, margin)])[0].verdict == "inconclusive"  # nine seeds
 

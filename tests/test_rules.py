@@ -17,6 +17,7 @@ from rlrepro.errors import Problem
 from rlrepro.importing import installed
 from rlrepro.networks import MLP
 from rlrepro.papers.proofs import described
+from rlrepro.probe import probe
 from rlrepro.seeds import Adam, Stack, descend
 from rlrepro.settings import Request, parse_train
 from tests.conftest import Command
@@ -114,6 +115,57 @@ class Scalar(PPO):
         return {tag: value.mean() for tag, value in super().update(batch, step).items()}
 
 
+class Unmoved(PPO):
+    """Takes no step of its optimiser."""
+
+    def update(self, batch: Any, step: int) -> Any:
+        before = self.stack.matrix.detach().clone()
+        metrics = super().update(batch, step)
+        self.stack.matrix.detach().copy_(before)
+        return metrics
+
+
+class Older(PPO):
+    """Keeps the policy of before its last update."""
+
+    def update(self, batch: Any, step: int) -> Any:
+        self.kept = {name: torch.as_tensor(value).clone() for name, value in self.stack.named().items()}
+        return super().update(batch, step)
+
+    def get_policy(self) -> Mapping[str, Any]:
+        return getattr(self, "kept", None) or super().get_policy()
+
+
+class Unnamed(PPO):
+    """Its updates grow by a count that no STATE names."""
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        super().__init__(setup, config)
+        self.count = 0
+
+    def update(self, batch: Any, step: int) -> Any:
+        self.count += 1
+        return super().update(batch._replace(reward=batch.reward * self.count), step)
+
+
+class TooHigh(PPO):
+    """Now and then its action is one too high, which the batched CartPole would take for the highest."""
+
+    def act(self, obs: np.ndarray, step: int) -> Any:
+        action, extras = super().act(obs, step)
+        return np.where(step % 64 == 30, action + 1, action), extras
+
+
+class Unsaveable(PPO):
+    """Has a network in a list."""
+
+    STATE = ("spare",)
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        super().__init__(setup, config)
+        self.spare = {"networks": [self.stack, self.stack, self.stack]}
+
+
 class Raising(PPO):
     """Breaks in an evaluation."""
 
@@ -141,6 +193,15 @@ def broken(agent: type[Any], *flags: str) -> dict[str, str]:
         (Pointless, "state has the seeds first", "state.agent.average has the shape [], and its first axis is not"),
         (Scalar, "it learns", "update gives the metric"),
         (Raising, "an evaluation changes nothing", "it raised KeyError: 'lost', test_rules.py:"),
+        (Unmoved, "it learns", "updates in 600 env steps, and no parameter of the policy changed: is the optimiser's"),
+        (Older, "the policy that is kept acts the same", "does not act as the"),
+        (Unnamed, "a resume goes on exactly", "(a resumed agent has another count, which no STATE names)"),
+        (TooHigh, "it learns", "which is not in Discrete(2)"),
+        (
+            Unsaveable,
+            "state has the seeds first",
+            "agent.spare.networks: a checkpoint holds arrays and plain data, not",
+        ),
     ],
 )
 def test_what_breaks_a_rule_is_found_and_named(agent: type[Any], rule: str, words: str) -> None:
@@ -242,6 +303,30 @@ def test_a_loss_of_all_seeds_together_is_refused() -> None:
     descend(loss, stack, Adam(stack, 1e-3))
     with pytest.raises(Problem, match=r"a loss is of shape \[\], not \[S\] = \[2\]"):
         descend(loss.mean(), stack, Adam(stack, 1e-3))
+
+
+def test_where_no_reward_was_met_nothing_need_have_changed(command: Command) -> None:
+    outcome = command("rules", "--agent", "q_learning", "--env", "FrozenLake-v1", "--total-timesteps", "20")
+    assert outcome.status == 0, outcome.out
+    said = " ".join(outcome.out.split())
+    assert "20 updates in 20 env steps, and no parameter of the policy changed: no reward was met yet" in said
+
+
+class Slip(PPO):
+    PROBE = {"num_epohcs": 3}
+
+
+class SlipOfOne(PPO):
+    PROBES = {"ProbeEntropy-v0": {"entropy": 0.5}}
+
+
+def test_a_slip_in_what_is_set_for_probes_is_named(command: Command) -> None:
+    slip = "its PROBE sets 'num_epohcs', which is no setting; did you mean 'num_epochs'?"
+    assert slip in command("rules", "--agent", f"{__name__}:Slip").problem
+    said = " ".join(command("probe", "--agent", f"{__name__}:Slip", "--env", "ProbeValue-v0").out.split())
+    assert "NOT solved" in said
+    said = probe(SlipOfOne, "ProbeValue-v0", (0,)).told
+    assert said.startswith("its PROBES, of ProbeEntropy-v0, sets 'entropy', which is no setting")
 
 
 def test_what_never_learns_is_told(command: Command) -> None:

@@ -29,17 +29,19 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(checkout)
     lines = command("scoreboard").out.strip().splitlines()
     assert lines[0] == "| card | claim | environment | reported | measured | reproduced means | verdict |"
-    assert len(lines) == 2 + (8 + 4) + 1 + 5
+    assert len(lines) == 2 + (8 + 4) + 1 + 6
     assert lines[2].startswith("| one | equal | CartPole-v1 | 200 ± 6 | ")
     assert lines[2].endswith("(10 seeds) | equal within ± 20 | [✓ reproduced](experiments/one/report.md) |")
-    assert "(10 of 10 seeds reach it) | reached by one seed in 20 or more |" in lines[6]
+    assert "(10 of 10 seeds reach it within 50, 0 outright) | reached by one seed in 20 or more |" in lines[6]
     assert lines[3].endswith("[▼ below](experiments/one/report.md) |")
     assert lines[4].endswith(r"[✓ reproduced](experiments/one/report.md) \* |")
     assert r"x = (y\_1)" in lines[10]
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
-    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-5]
-    assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-4]
+    assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-6]
+    assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-5]
+    assert lines[-4] == "Reached by seeds that come within the card's tolerance, and not outright: 2."
     assert lines[-2].startswith("Of the inconclusive, 2 cannot be decided by any number of our seeds")
+    assert "Any solver's among them" not in "".join(lines)
     assert lines[-1] == "Nothing was trained yet for the claims of three (8)."
     assert "<" not in "".join(lines)
     (checkout / "link").symlink_to("experiments/one")
@@ -53,14 +55,14 @@ def test_a_summary_has_a_row_for_each_reproduction(
     monkeypatch.chdir(checkout)
     lines = command("scoreboard", "--summary").out.strip().splitlines()
     assert lines[0] == "| reproduction | agents | environments | verdicts |"
-    assert len(lines) == 2 + 2 + 1 + 5
+    assert len(lines) == 2 + 2 + 1 + 6
     assert lines[2].startswith("| [one](experiments/one/report.md) | ")
     assert "CartPole-v1" in lines[2]
     counts = [
         int(number) for line in lines[2:4] for number in re.findall(r"(\d+) (?:repr|above|below|incon|not)", line)
     ]
     assert sum(counts) == 12
-    assert lines[-5:] == command("scoreboard").out.strip().splitlines()[-5:]
+    assert lines[-6:] == command("scoreboard").out.strip().splitlines()[-6:]
 
 
 def test_of_numbers_of_which_less_is_better_it_is_said_which_are_worse(

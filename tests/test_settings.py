@@ -383,6 +383,13 @@ def test_env_kwargs_reach_the_environment(runs: Runs) -> None:
     assert lengths == {"3"}
 
 
+@pytest.mark.parametrize("nothing", ["none", ""])
+def test_a_network_may_have_no_hidden_layer(nothing: str) -> None:
+    asked = parse_train(["--env", "CartPole-v1", "--agent", "reinforce", "--hidden", nothing])
+    assert isinstance(asked, Request)
+    assert asked.settings.hyperparameters["hidden"] == ()
+
+
 # --- round trip
 
 

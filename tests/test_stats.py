@@ -300,6 +300,20 @@ def test_verdicts_by_hand() -> None:
     assert decide([]) == []
 
 
+_P = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(_P, _P), min_size=1, max_size=8), st.integers(0, 8))
+def test_to_test_more_of_a_card_s_claims_takes_no_verdict_away(pairs: list[tuple[float, float]], tested: int) -> None:
+    """Claims that wait count with a p of 1: whatever they come to, the others' corrected p-values do not rise."""
+    rows = [Fake(*pair) for pair in pairs]
+    first = decide(rows[:tested], len(rows) - len(rows[:tested]))
+    for before, after in zip(first, decide(rows), strict=False):
+        assert after.p_equivalence <= before.p_equivalence
+        assert after.p_difference <= before.p_difference
+    assert decide(rows[:1], len(rows) - 1)[0].p_equivalence == min(1.0, len(rows) * pairs[0][0])
+
+
 # --- how many seeds
 
 
@@ -333,12 +347,14 @@ def test_seeds_needed_have_that_power(
     assert power.power_at(n - 1, sd, reported, margin, difference, kind) < 0.8
 
 
-@pytest.mark.parametrize(("kind", "difference"), [("equivalence", 3.0), ("difference", 3.0), ("difference", 6.5)])
+@pytest.mark.parametrize(("kind", "difference"), [("equivalence", 3.0), ("difference", 7.0), ("difference", 9.5)])
 def test_seeds_needed_for_a_printed_number_have_that_power(kind: Any, difference: float) -> None:
     """By `band_test`, whose degrees of freedom are those of our seeds, however much of a margin is counted."""
     alpha, repetitions = 0.05 / 20, 4_000
     needed = power.seeds_needed(1.0, None, 5.0, difference, kind, alpha=alpha, from_printed=True)
     assert needed.seeds is not None
+    inside = power.seeds_needed(1.0, None, 5.0, 3.0, "difference", from_printed=True)
+    assert (inside.seeds, inside.note) == (None, "there is no difference to be found")  # 3 lies in a band of ± 5
     draws = np.random.default_rng(0).normal(100 + difference, 1.0, (repetitions, needed.seeds))
     tests = [stats.band_test(x, 100.0, 5.0) for x in draws]
     p = np.array([one.p_equivalence if kind == "equivalence" else one.p_difference for one in tests])

@@ -432,8 +432,12 @@ class Holding(Random):
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        ({1: 2}, "the state of mine: agent cannot be saved: a checkpoint holds tables with texts as keys, not 1"),
-        (object(), "the state of mine: agent cannot be saved: a checkpoint holds arrays and plain data, not object"),
+        ({1: 2}, "the state of mine: agent.held cannot be saved: a checkpoint holds tables with texts as keys, not 1"),
+        (
+            object(),
+            "the state of mine: agent.held cannot be saved: a checkpoint holds arrays and plain data, not object",
+        ),
+        ({"a": {"b": {}}, "c": {"d": {1}}}, "mine: agent.held.c.d cannot be saved: a checkpoint .*, not set"),
         (np.zeros(5), "the state of mine: agent.held has the shape"),
         (np.zeros(2), None),
         (None, None),

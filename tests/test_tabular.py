@@ -146,6 +146,21 @@ def test_sarsa_lambda_is_that_of_a_plain_loop(traces: str, drawn: Any) -> None:
         assert agree(learner.w[row], np.array(w), 1.0) < 1e-9
 
 
+def test_truth_values_are_covered_by_tiles_as_bytes_are() -> None:
+    """Four of them are a small Box like any other; the planes of an image are too many."""
+    agent_class = find_agent("sarsa_lambda").load()
+
+    def features(kind: Any) -> np.ndarray:
+        space = gymnasium.spaces.Box(0, 1, (4,), kind)
+        learner = agent_class(Setup(space, gymnasium.spaces.Discrete(2), (0,), 1, 10), agent_class.Config())
+        return learner.features(np.array([[[0, 1, 1, 0]]], kind))
+
+    np.testing.assert_array_equal(features(np.bool_), features(np.uint8))
+    planes = gymnasium.spaces.Box(0, 1, (10, 10, 4), np.bool_)
+    with pytest.raises(UnsupportedSpace, match="a Box of few dimensions"):
+        agent_class(Setup(planes, gymnasium.spaces.Discrete(2), (0,), 1, 10), agent_class.Config())
+
+
 @pytest.mark.agrees("double_q_learning", "a float64 loop")
 @settings(max_examples=30, deadline=None)
 @given(drawn=steps(), decay=st.sampled_from([0.0, 0.8]))

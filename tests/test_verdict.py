@@ -122,7 +122,7 @@ def test_the_four_words(tmp_path: Path) -> None:
     assert verdict(found, "equal").score.mean == pytest.approx(200)  # type: ignore[union-attr]
 
 
-def test_holm_counts_the_claims_that_were_run(tmp_path: Path) -> None:
+def test_holm_counts_all_claims_that_a_test_decides_run_or_not(tmp_path: Path) -> None:
     one = claim(id="one", environment="cart", reported=200.0)
     many = one + "".join(claim(id=f"far {i}", environment="cart", reported=300.0 + i) for i in range(5))
     levels: Levels = {("a", "cart"): spread(200)}
@@ -133,8 +133,30 @@ def test_holm_counts_the_claims_that_were_run(tmp_path: Path) -> None:
     assert alone.decision.p_equivalence == alone.test.p_equivalence  # type: ignore[union-attr]
     assert among.decision.p_equivalence == pytest.approx(min(1, 6 * alone.decision.p_equivalence))
     later = many.replace('environment = "cart"\nreported = 30', 'environment = "acro"\nreported = 30')
-    assert verdict(judged(tmp_path, later, levels), "one").decision == alone.decision
+    assert verdict(judged(tmp_path, later, levels), "one").decision == among.decision
     assert word(judged(tmp_path, later, levels), "far 0") == "not run"
+
+
+def test_what_the_best_policy_meets_is_any_solver_s(tmp_path: Path) -> None:
+    for margin, loose in ((29.9, False), (30.1, True)):  # best is 500
+        text = claim(id="one", environment="cart", reported=470.0, margin=margin)
+        found = verdict(judged(tmp_path, text, {("a", "cart"): spread(470)}), "one")
+        assert (found.is_loose, found.is_control) == (loose, False)
+        assert any("to be equal is to have solved the task" in note for note in found.notes) is loose
+
+
+def test_where_nothing_was_tested_the_seeds_that_lack_are_said_and_no_p(tmp_path: Path) -> None:
+    text = claim(id="far", environment="cart", reported=2000.0) + claim(id="near", environment="cart", reported=201.0)
+    few = judged(tmp_path, text + order(environments=["cart"], at_least=1), {
+        ("a", "cart"): spread(200, 3), ("b", "cart"): spread(100, 3)
+    })  # fmt: skip
+    assert (verdict(few, "far").word, verdict(few, "near").word) == ("below", "inconclusive")
+    assert "by 3 seeds; to be equal, 10 are needed" in verdict(few, "near").why
+    assert (
+        verdict(few, "order").why == "ahead on 1 of 1 tasks, 1 claimed (3 seeds on a side: to be shown, 10 are needed)"
+    )
+    alone = verdict(judged(tmp_path, text, {("a", "cart"): [200.0]}), "near")
+    assert alone.why.startswith("1 seed of ours: a verdict needs 10")
 
 
 def test_few_seeds_never_reproduce(tmp_path: Path) -> None:

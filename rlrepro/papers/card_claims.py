@@ -206,7 +206,8 @@ def read_orders(reader: Reader, values: Mapping[str, Any], parts: Parts) -> Iter
         worse = table.one_of("worse", list(implementations))
         protocol = table.one_of("protocol", list(protocols))
         names = _environments(table, parts.environments)
-        at_least = table.count("at_least", "a whole number of tasks, at least 1")
+        alone = 1 if len(names) == 1 else Absent
+        at_least = table.count("at_least", "a whole number of tasks, at least 1", alone)
         where, note = table.text("where", "where in the paper: a table or figure"), table.text("note", default="")
         if better is not None and better == worse:
             table.fault("worse", f"{worse!r} cannot beat itself")

@@ -19,13 +19,13 @@ from rich.text import Text
 
 from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, count_of
 from rlrepro.flags import Parser
 from rlrepro.papers.card_parts import SOURCE
 from rlrepro.papers.card_reader import CARD_FORMAT, find_card, load_card, read_card
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import POLICIES, STATISTICS
-from rlrepro.papers.rows import count_of, unlike_text
+from rlrepro.papers.rows import unlike_text
 from rlrepro.papers.spreads import SPREADS
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"

@@ -188,6 +188,12 @@ class Card:
             return True
         return not self.is_computed(claim) and not self.protocol_of(claim).is_one_sided(claim.spread_kind)
 
+    @property
+    def num_tested(self) -> int:
+        """How many claims share the error by that correction, whether they were run or not."""
+        everything: tuple[Claim | Order, ...] = (*self.claims, *self.orders)
+        return sum(map(self.is_tested, everything))
+
     def is_computed(self, claim: Claim | Order) -> bool:
         """Whether its number is computed, so that there is nothing to repeat."""
         return (

@@ -43,7 +43,7 @@ class Pair:
     difference: float
     low: float | None  #: 95 % interval of the difference, guarded
     high: float | None
-    p: float | None  #: two-sided; None where there is no spread over seeds to test with
+    p: float | None  #: two-sided; None where there is no spread over seeds to test with, or the side ahead lost seeds
     improvement: stats.Estimate  #: the probability that a seed of `a` beats one of `b`
     p_holm: float | None = None  #: over all pairs of the comparison
     note: str = ""
@@ -317,9 +317,17 @@ def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([np.full(count - 1, np.nan), means])
 
 
+def _with_broken(side: Side, worst: float) -> np.ndarray:
+    """A side's scores, and `worst` for each seed whose training broke, where they are returns."""
+    broken = len(side.score.broken) if side.score.protocol.of == "return" else 0
+    return np.concatenate([side.score.values, np.full(broken, worst)])
+
+
 def _pair(a: Side, b: Side) -> Pair:
     x, y = a.score.values, b.score.values
-    improvement = aggregates.improvement_estimate([x], [y], np.random.default_rng(aggregates.BOOTSTRAP_SEED))
+    worst = np.nextafter(min(x.min(), y.min()), -np.inf)
+    all_a, all_b = _with_broken(a, worst), _with_broken(b, worst)
+    improvement = aggregates.improvement_estimate([all_a], [all_b], np.random.default_rng(aggregates.BOOTSTRAP_SEED))
     if min(len(x), len(y)) < stats.MIN_SEEDS:  # the bootstrap of a few seeds is far too sure
         improvement = stats.Estimate(improvement.value, None, None)
     difference = float(x.mean() - y.mean())
@@ -327,6 +335,13 @@ def _pair(a: Side, b: Side) -> Pair:
         note = "A group of one seed is not tested: it shows no spread over seeds."
         return Pair(a.label, b.label, difference, None, None, None, improvement, note=note)
     test = stats.pair_test(x, y)
+    ahead, lost = (a, len(all_a) - len(x)) if difference > 0 else (b, len(all_b) - len(y))
+    if lost:
+        note = (
+            f"{a.label} and {b.label}: not tested, since {lost} of the seeds of {ahead.label} broke and the others are "
+            "no fair sample; P(better) has them as the worst."
+        )
+        return Pair(a.label, b.label, difference, test.low, test.high, None, improvement, note=note)
     note = ""
     if test.low is None and difference == 0:
         note = f"{a.label} and {b.label}: every seed of both has the same number."

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rlrepro.errors import count_of
 from rlrepro.papers import aggregates, figures, stats
 from rlrepro.papers.calibrate import coverage_note
 from rlrepro.papers.cards import RULES, Card, Claim, Order, Value
@@ -22,7 +23,6 @@ from rlrepro.papers.rows import (
     Row,
     combined,
     commands,
-    count_of,
     counts,
     decimals_for,
     exact,
@@ -415,8 +415,8 @@ def _test_rows(
         "": "two one-sided t tests of equivalence (Schuirmann, 1987) and a t test of difference (Welch, 1947), "
         "with guarded variances and Satterthwaite's degrees of freedom "
         f"(with fewer than {stats.MIN_SEEDS} seeds of ours, at most ours)",
-        "about": "two one-sided t tests that our mean lies in the band (Schuirmann, 1987) and a t test of difference, "
-        "with a guarded variance",
+        "about": "two one-sided t tests that our mean lies in the band (Schuirmann, 1987) and t tests that it lies "
+        "beyond either end, with a guarded variance",
     }
     bound = "one-sided t tests that our mean keeps the bound, and that it lies beyond, with a guarded variance"
 
@@ -461,6 +461,7 @@ def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, s
         ("Threshold", f"{number(test.threshold, decimals)}: the published return less the tolerance"),
         ("Reached by", f"{test.reached} of {test.seeds} seeds: {test.share:.0%}, two-sided 95 % interval "
          f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
+         + (f"; {test.outright} without the tolerance" if test.outright < test.reached else "")
          + (f"; {note}" if (note := coverage_note("acceptance", test.seeds)) else "")),
         ("p against fewer", f"{p_text(test.p_accepted)}: so many or more, if one in {1 / stats.LEAST_SHARE:.0f} did "
          "(binomial, one-sided)"),

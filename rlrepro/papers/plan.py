@@ -20,10 +20,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rlrepro.errors import Interrupted, Problem
+from rlrepro.errors import Interrupted, Problem, count_of
 from rlrepro.papers import power, stats
 from rlrepro.papers.cards import Card, Claim, Order
-from rlrepro.papers.rows import count_of
 from rlrepro.papers.units import Unit, env_warnings, settings_of
 from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder, read_rows
@@ -390,7 +389,7 @@ def claim_table(
             seconds, size = duration(total.seconds + total.eval_seconds), size_text(total.bytes)
         counts = []
         for test in ("equivalence", "difference"):
-            count, remark = seeds_for(card, claim, max(1, sum(map(card.is_tested, claims))), test)
+            count, remark = seeds_for(card, claim, max(1, card.num_tested), test)
             counts.append(count)
             if remark:
                 about = remarks.setdefault(remark, [])

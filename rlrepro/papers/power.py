@@ -23,6 +23,7 @@ class SeedsNeeded:
     seeds: int | None
     power: float
     note: str
+    alone: int | None = None  #: where none does, and so many would without the correction for a card's other claims
 
 
 def seeds_needed(
@@ -47,7 +48,7 @@ def seeds_needed(
         raise Problem(f"the margin is {margin}; expected a number above 0")
     if test == "equivalence" and abs(difference) >= margin:
         return SeedsNeeded(None, 0.0, "the difference is no smaller than the margin: no number of seeds makes it equal")
-    if test == "difference" and difference == 0:
+    if test == "difference" and abs(difference) <= (margin if reported is None else 0):
         return SeedsNeeded(None, 0.0, "there is no difference to be found")
     abstains = test == "equivalence" or reported is None or reported.sample_sd is None
     least = MIN_SEEDS if abstains else 2
@@ -105,6 +106,6 @@ def power_at(
         room = np.maximum(margin - special.stdtrit(df, 1 - alpha) * se, 0)
         found = special.ndtr((room - difference) / true_se) - special.ndtr((-room - difference) / true_se)
     else:
-        edge = special.stdtrit(df, 1 - alpha / 2) * se
+        edge = special.stdtrit(df, 1 - alpha / 2) * se + (margin if reported is None else 0)  # of the band
         found = special.ndtr((-edge - difference) / true_se) + special.ndtr((difference - edge) / true_se)
     return float(found.mean())

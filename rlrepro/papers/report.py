@@ -17,12 +17,12 @@ from html import escape
 from pathlib import Path
 
 from rlrepro.checkpoint import write_whole
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, count_of
 from rlrepro.flags import Parser
 from rlrepro.papers.card_reader import own_cards
 from rlrepro.papers.markdown import fenced, md
 from rlrepro.papers.results import find_reproduction, open_reproduction
-from rlrepro.papers.rows import SYMBOLS, commands, count_of, counts, row_of
+from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
 from rlrepro.papers.verdict import Judgement, judge, verdicts_json
 
 _STYLES = {"reproduced": "green", "above": "blue", "below": "red", "inconclusive": "yellow"}
@@ -98,6 +98,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
         measured = " ".join(filter(None, (row.measured, row.interval, f"({row.seeds})" if row.seeds else "")))
         star = " \\*" if row.qualified else ""
         word = f"**{SYMBOLS[row.word]} {row.word}**{star}: {md(row.why)}" + "; a control" * verdict.is_control
+        word += "; any solver's" * verdict.is_loose
         cells = [row.id, row.environment, f"{row.reported} {row.spread_text}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlrepro.errors import count_of
 from rlrepro.papers import stats
 from rlrepro.papers.card_reader import own_cards
 from rlrepro.papers.cards import Card, Claim, Order
@@ -116,7 +117,10 @@ def row_of(card: Card, verdict: Verdict) -> Row:
             interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
         seeds = count_of(len(verdict.score.per_seed), "seed")
     if isinstance(verdict.test, stats.Acceptance):
-        seeds = f"{verdict.test.reached} of {seeds} reach it"
+        test = verdict.test
+        seeds = f"{test.reached} of {seeds} reach it"
+        if test.outright < test.reached:
+            seeds += f" within {exact(claim.margin)}, {test.outright} outright"
     if verdict.score is not None and verdict.score.missing:
         seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
     margin = {"one-sided": "− ", "at most": "", "at least": ""}.get(verdict.kind, "± ")
@@ -175,7 +179,3 @@ def combined(claim: Claim) -> str:
 def listed(names: Sequence[str], most: int = 4) -> str:
     more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
     return ", ".join(names[:most] if more else names) + more
-
-
-def count_of(number_of: int, what: str) -> str:
-    return f"{number_of:,} {what}{'s' * (number_of != 1)}"

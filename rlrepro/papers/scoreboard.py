@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, count_of
 from rlrepro.flags import Parser
+from rlrepro.papers import stats
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.markdown import md, show, table_row
 from rlrepro.papers.results import open_reproduction
-from rlrepro.papers.rows import SYMBOLS, count_of, row_of
+from rlrepro.papers.rows import SYMBOLS, row_of
 from rlrepro.papers.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
 BEGIN, END = "<!-- scoreboard -->", "<!-- /scoreboard -->"
@@ -101,7 +102,7 @@ def _counted(judgements: Sequence[Judgement]) -> str:
 def _meaning(verdict: Verdict, margin: str) -> str:
     """What it takes for *reproduced*."""
     if verdict.kind == "equivalence":
-        return f"equal within {margin}" + "; a control" * verdict.is_control
+        return f"equal within {margin}" + "; a control" * verdict.is_control + "; any solver's" * verdict.is_loose
     return verdict.means if verdict.kind in REPRODUCED else verdict.kind
 
 
@@ -114,22 +115,36 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
         lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
     if controls := sum(verdict.is_control for verdict in reproduced):
         lines.append(f"Controls among them, whose margin a random policy's return meets too: {controls}.")
+    if loose := sum(verdict.is_loose for verdict in reproduced):
+        lines.append(f"Any solver's among them, whose margin the best return known meets: {loose}.")
+    if lenient := sum(_is_by_tolerance(verdict) for verdict in reproduced):
+        lines.append(f"Reached by seeds that come within the card's tolerance, and not outright: {lenient}.")
     turned = [one.word for one in verdicts if isinstance(one.claim, Claim) and one.claim.less_is_better]
     told = [f"{turned.count(a)} {a} {b}" for a, b in (("above", "worse"), ("below", "better")) if a in turned]
     if told:
         lines.append(f"Above and below are higher and lower: of numbers of which less is better, {', '.join(told)}.")
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
-    undecidable = sum(
-        verdict.word == "inconclusive" and verdict.seeds_needed is not None and verdict.seeds_needed.seeds is None
-        for verdict in verdicts
+    needs = [one.seeds_needed for one in verdicts if one.word == "inconclusive" and one.seeds_needed is not None]
+    by_paper, by_card = (
+        sum(one.seeds is None and (one.alone is None) is alone for one in needs) for alone in (True, False)
     )
-    if undecidable:
+    if by_paper:
         lines.append(
-            f"Of the inconclusive, {undecidable} cannot be decided by any number of our seeds: what the paper prints "
+            f"Of the inconclusive, {by_paper} cannot be decided by any number of our seeds: what the paper prints "
             "leaves too much open (few seeds, a wide spread)."
         )
+    if by_card:
+        lines.append(
+            f"Of the inconclusive, {by_card} could be if they were not corrected for their card's other claims."
+        )
     return lines
+
+
+def _is_by_tolerance(verdict: Verdict) -> bool:
+    """Whether a published agent counts as reached by seeds that come near it, and would not by those that reach it."""
+    test = verdict.test
+    return isinstance(test, stats.Acceptance) and stats.chance_of_so_many(test.outright, test.seeds) > stats.ALPHA
 
 
 def _waiting(folders: Sequence[Path]) -> list[str]:

@@ -7,11 +7,11 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, count_of
 from rlrepro.papers import aggregates, power, stats
 from rlrepro.papers.cards import Card, Claim, Environment, Order
 from rlrepro.papers.protocol import Protocol, Score, measured_score, refuse, score
@@ -47,6 +47,7 @@ REPRODUCED = {
 MOST_LISTED = 200
 _EFFECTS = {"below": "count against it", "above": "count against it", "reproduced": "count for it"}
 _CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
+_LOOSE = "The best return known lies within the margin too: to be equal is to have solved the task, by whatever agent."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Verdict:
     seeds_needed: power.SeedsNeeded | None = None
     notes: tuple[str, ...] = ()
     is_control: bool = False  #: a random policy's return lies within the margin too
+    is_loose: bool = False  #: the best return known lies within the margin too
 
     @property
     def means(self) -> str:
@@ -119,11 +121,11 @@ class Judgement:
 
 
 def judge(card: Card, results: Results) -> Judgement:
-    """The verdicts of all claims, Holm-corrected over those that were run. Deterministic."""
+    """The verdicts of all claims, Holm-corrected over those that a test decides, run or not. Deterministic."""
     notes = list(_check(card, results))
     claims = [_score_claim(card, claim, results) for claim in card.claims]
     orders = [_score_order(card, order, results) for order in card.orders]
-    verdicts = _decide([*claims, *orders], results.scale)
+    verdicts = _decide([*claims, *orders], card.num_tested, results.scale)
     missing = sorted(
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
@@ -205,6 +207,7 @@ class _Open:
     lack: str = ""  #: why it cannot be decided
     notes: tuple[str, ...] = ()
     is_control: bool = False
+    is_loose: bool = False
     confirmed: str = "below"  #: the word that the seeds without a score would confirm; "": none
     was_run: bool = True
 
@@ -215,21 +218,21 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
     protocol = scaled(card.protocol_of(claim), results.scale)
     kind = claim.rule or "equivalence"
     kind = "one-sided" if protocol.is_one_sided(claim.spread_kind) else kind
-    control = kind == "equivalence" and _is_control(card, claim)
+    control, loose = (kind == "equivalence" and _meets(card, claim, end) for end in ("random", "best"))
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
-        return _Open(claim, kind, was_run=False, is_control=control)
+        return _Open(claim, kind, was_run=False, is_control=control, is_loose=loose)
     if len(scored.per_seed) == 0:
         return _Open(claim, kind, scored, lack=f"no seed has a score ({scored.missing_text})")
     if kind == "one-sided":
         test: Any = stats.acceptance(scored.values, claim.reported, claim.margin)
     else:
         test = judge_score(claim, protocol, scored)
-    notes = (_CONTROL,) if control else ()
+    notes = tuple(note for note, told in ((_CONTROL, control), (_LOOSE, loose)) if told)
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of == "return" and not claim.measurement and scored.broken >= set(scored.missing)
     confirmed = _as_bad_as_can_be(claim) if worst else ""
-    return _Open(claim, kind, scored, test, scored.missing_text, notes, control, confirmed)
+    return _Open(claim, kind, scored, test, scored.missing_text, notes, control, loose, confirmed)
 
 
 def _as_bad_as_can_be(claim: Claim) -> str:
@@ -238,12 +241,12 @@ def _as_bad_as_can_be(claim: Claim) -> str:
     return "reproduced" if claim.rule == bound else word
 
 
-def _is_control(card: Card, claim: Claim) -> bool:
-    """Whether an agent that has learnt nothing would meet the claim: a random policy's return is within the margin."""
+def _meets(card: Card, claim: Claim, end: Literal["random", "best"]) -> bool:
+    """Whether a policy that has learnt nothing, or the best known, would meet the claim by its return."""
     if claim.aggregate or claim.measurement or card.protocols[claim.protocol].of != "return":
         return False
-    random = card.environments[claim.environments[0]].random
-    return random is not None and abs(claim.reported - random) <= claim.margin
+    value = getattr(card.environments[claim.environments[0]], end)
+    return value is not None and abs(claim.reported - value) <= claim.margin
 
 
 def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
@@ -332,13 +335,25 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
     return _Open(order, "order", None, test, lack, confirmed=confirmed)
 
 
-def _decide(opened: Sequence[_Open], scale: float) -> list[Verdict]:
+class _Family(NamedTuple):
+    """The claims of a card that share the error by Holm's correction."""
+
+    size: int
+    equal: int  #: of these, how many were shown to be equal so far: the next step has so many fewer to share with
+    different: int
+
+
+def _decide(opened: Sequence[_Open], size: int, scale: float) -> list[Verdict]:
     tested = [one for one in opened if isinstance(one.test, stats.ClaimTest | stats.OrderTest)]
-    decisions = dict(zip(map(id, tested), stats.decide([one.test for one in tested]), strict=True))
-    return [_verdict(one, decisions.get(id(one)), max(1, len(tested)), scale) for one in opened]
+    decisions = stats.decide([one.test for one in tested], size - len(tested))
+    by_claim = dict(zip(map(id, tested), decisions, strict=True))
+    equal, different = (
+        sum(getattr(one, p) <= stats.ALPHA for one in decisions) for p in ("p_equivalence", "p_difference")
+    )
+    return [_verdict(one, by_claim.get(id(one)), _Family(size, equal, different), scale) for one in opened]
 
 
-def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: float) -> Verdict:
+def _verdict(one: _Open, decision: stats.Decision | None, family: _Family, scale: float) -> Verdict:
     if not is_scaled(one.claim):
         scale = 1.0
     interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
@@ -352,6 +367,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
         decision,
         interval,
         is_control=one.is_control,
+        is_loose=one.is_loose,
     )
     if not one.was_run:
         return made
@@ -376,7 +392,7 @@ def _verdict(one: _Open, decision: stats.Decision | None, family: int, scale: fl
                 why += f"; {_needs(needed, one.test.measured_seeds)}"
             alone = stats.decide([one.test])[0].verdict
             if alone != "inconclusive" and not one.lack:
-                why += f"; {alone} if it were the card's only claim: the correction for {family} leaves it open"
+                why += f"; {alone} if it were the card's only claim: the correction for {family.size} leaves it open"
     if one.lack:
         if word != one.confirmed:
             word = "inconclusive"
@@ -425,6 +441,11 @@ def _in_words(test: stats.ComputedTest) -> str:
 
 
 def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -> str:
+    few = ""
+    if test.measured_seeds < stats.MIN_SEEDS and decision.verdict == "inconclusive":
+        few = f"{count_of(test.measured_seeds, 'seed')} of ours: a verdict needs {stats.MIN_SEEDS}"
+    if few and (rule or test.p_difference == 1.0):  # nothing was tested
+        return few
     if rule in ("at most", "at least"):
         kept = {"reproduced": f"{rule} that", "inconclusive": f"neither {rule} that nor beyond it for sure"}
         p = decision.p_difference if decision.verdict in ("above", "below") else decision.p_equivalence
@@ -434,27 +455,41 @@ def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -
         return f"{text}, if {test.assumed}" if test.assumed else text
     if decision.verdict in ("above", "below"):
         return f"{abs(test.difference):.4g} {decision.verdict} the paper ({_p(decision.p_difference)})"
+    if few:
+        shown = f"by {count_of(test.measured_seeds, 'seed')}; to be equal, {stats.MIN_SEEDS} are needed"
+        return f"not different ({_p(decision.p_difference)}) {shown}"
     return (
         f"neither equal within ± {test.margin:g} ({_p(decision.p_equivalence)}) "
         f"nor different ({_p(decision.p_difference)})"
     )
 
 
-def _needed(claim: Claim, test: stats.ClaimTest, family: int) -> power.SeedsNeeded | None:
-    """Seeds by which either test would decide it if the difference is as it looks; Holm's worst step is counted."""
+def _needed(claim: Claim, test: stats.ClaimTest, family: _Family) -> power.SeedsNeeded | None:
+    """Seeds by which either test would decide it if the difference is as it looks, at Holm's next step.
+
+    Where none would, but would if it were alone, the note says so: the correction leaves it open and not the paper.
+    """
     if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
-    theirs = None if claim.rule else reported(claim)
-    kinds: tuple[Literal["equivalence", "difference"], ...] = ("equivalence", "difference")
-    either = [
-        power.seeds_needed(
-            test.measured_sd, theirs, claim.margin, test.difference, kind,
-            alpha=stats.ALPHA / family, from_printed=True,
-        )
-        for kind in kinds
-    ]  # fmt: skip
-    far = abs(test.difference) >= test.margin  # where neither decides, the one that could says why
-    return min((one for one in either if one.seeds is not None), key=lambda one: one.seeds or 0, default=either[far])
+    sd, theirs = test.measured_sd, None if claim.rule else reported(claim)
+
+    def by(kind: Literal["equivalence", "difference"], alpha: float) -> power.SeedsNeeded:
+        return power.seeds_needed(sd, theirs, claim.margin, test.difference, kind, alpha=alpha, from_printed=True)
+
+    def fewest(*alphas: float) -> power.SeedsNeeded:
+        either = by("equivalence", alphas[0]), by("difference", alphas[1])
+        far = abs(test.difference) >= test.margin  # where neither decides, the one that could says why
+        enough = (one for one in either if one.seeds is not None)
+        return min(enough, key=lambda one: one.seeds or 0, default=either[far])
+
+    needed = fewest(*(stats.ALPHA / (family.size - done) for done in (family.equal, family.different)))
+    if needed.seeds is not None or family.size == 1:
+        return needed
+    alone = fewest(stats.ALPHA, stats.ALPHA).seeds
+    if alone is None:
+        return needed
+    note = f"no number of our seeds decides it among the card's {family.size} claims, {alone:,} would if it were alone"
+    return dataclasses.replace(needed, note=note, alone=alone)
 
 
 def _needs(needed: power.SeedsNeeded, have: int) -> str:
@@ -467,12 +502,16 @@ def _needs(needed: power.SeedsNeeded, have: int) -> str:
 
 def _accepted(test: stats.Acceptance) -> tuple[str, str, list[str]]:
     word = {"accepted": "reproduced", "below": "below", "inconclusive": "inconclusive"}[test.verdict]
-    why = f"{test.reached} of {test.seeds} seeds reach the published agent ({test.threshold:.5g} with the tolerance)"
+    reach = f"{test.reached} of {test.seeds} seeds reach the published agent ({test.threshold:.5g} with the tolerance)"
+    why = reach + (f", {test.outright} without it" if test.outright < test.reached else "")
     return word, why, [test.note] if test.note else []
 
 
 def _ordered(test: stats.OrderTest, decision: stats.Decision) -> tuple[str, str, list[str]]:
-    why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({_p(decision.p_equivalence)})"
+    told = _p(decision.p_equivalence)
+    if test.fewest < stats.MIN_SEEDS:
+        told = f"{count_of(test.fewest, 'seed')} on a side: to be shown, {stats.MIN_SEEDS} are needed"
+    why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({told})"
     return decision.verdict, why, list(test.notes)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlrepro.errors import count_of
 from rlrepro.own_code import shown
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.results import read_results
-from rlrepro.papers.rows import count_of
 from rlrepro.papers.units import shared, unshared
 from rlrepro.record import RunFolder
 

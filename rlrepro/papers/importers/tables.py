@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, count_of
 from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.importers.names import Identity, identity
 from rlrepro.papers.importers.roles import ROW_KINDS, RUNNING, roles
 from rlrepro.papers.importers.text import as_number, check_steps, csv_rows, whole_text
 from rlrepro.papers.protocol import History
-from rlrepro.papers.rows import count_of
 
 
 def of_table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[Seed]:

@@ -17,10 +17,14 @@ LEAST_SHARE = 0.05  #: of our seeds, that must reach a published agent
 
 @dataclass(frozen=True)
 class Acceptance:
-    """`reached` of `seeds` came up to the published agent less the tolerance; `low`–`high` is Clopper–Pearson's."""
+    """`reached` of `seeds` came up to the published agent less the tolerance, `outright` of them to it without.
+
+    `low`–`high` is Clopper–Pearson's interval of the `share`.
+    """
 
     threshold: float
     reached: int
+    outright: int
     seeds: int
     share: float
     low: float
@@ -42,7 +46,8 @@ def acceptance(measured: Values, reported: Reported | float, tolerance: float = 
     x = as_values(measured, "measured", 1)
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise Problem(f"the tolerance is {tolerance}; expected a number from 0 up")
-    threshold = (reported.center if isinstance(reported, Reported) else float(reported)) - tolerance
+    published = reported.center if isinstance(reported, Reported) else float(reported)
+    threshold = published - tolerance
     if not math.isfinite(threshold):
         raise Problem("the published return is NaN or infinite; expected a finite number")
     k, n = int((x >= threshold).sum()), len(x)
@@ -62,7 +67,8 @@ def acceptance(measured: Values, reported: Reported | float, tolerance: float = 
     else:
         note = f"None reaches it; {math.ceil(1 / ALPHA) - 1} seeds, none of them reaching it, would be below."
     low, high = share_interval(k, n)
-    return Acceptance(threshold, k, n, k / n, low, high, p_below, p_accepted, verdict, note)
+    outright = int((x >= published).sum())
+    return Acceptance(threshold, k, outright, n, k / n, low, high, p_below, p_accepted, verdict, note)
 
 
 def chance_of_so_many(k: int, n: int) -> float:

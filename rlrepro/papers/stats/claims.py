@@ -43,7 +43,8 @@ class ClaimTest:
     """One claim, tested. Differences are measured − reported.
 
     `low`–`high` is the 95 % interval of the difference, `low_90`–`high_90` the 90 % one: the claim is equivalent at 5 %
-    just when that lies inside ± margin and the test does not abstain. `p_above` is one-sided, for "ours is above".
+    just when that lies inside ± margin and the test does not abstain. `p_above` is one-sided, for "ours is above" (of a
+    band: above its upper end).
     `used_*` are the guarded standard deviations; `reported_sd` is None where unknown. `assumed` is what had to be
     assumed, "" if nothing.
     """
@@ -190,7 +191,8 @@ def band_test(measured: Values, reported: float, margin: float) -> ClaimTest:
     """Does our mean lie in the band `reported` ± `margin` that "about" stands for?
 
     One-sample t tests with the second guard of `guarded_se` on our variance: no paper's spread can lend to it. The band
-    is all the room that the printed number has: it is read as a round number, not as a sample of its own.
+    is all the room that the printed number has: it is read as a round number, not as a sample of its own. So ours is
+    above or below where its mean lies beyond an end of the band.
     """
     return _one_sample(measured, reported, margin, "")
 
@@ -217,10 +219,11 @@ def _one_sample(measured: Values, reported: float, margin: float, rule: str) -> 
             f"Of what one seed in ten would do, {n} show nothing in {0.9**n:.0%} of cases."
         )
     se, df, used = (float(value) for value in one_sample_se(math.inf if sd is None else sd**2, n, margin))
-    above, below = (float(p) for p in one_sided(difference, se, df))
     if rule:
+        above, below = (float(p) for p in one_sided(difference, se, df))
         equal, different = (below, above) if rule == "at most" else (above, below)
     else:
+        above, below = (float(one_sided(difference - end, se, df)[side]) for side, end in enumerate((margin, -margin)))
         equal, different = float(equivalence_p(difference, se, df, margin)), min(1.0, 2 * min(above, below))
     if abstains:
         above = below = equal = different = 1.0

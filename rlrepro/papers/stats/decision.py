@@ -37,13 +37,15 @@ class Decision:
     p_difference: float
 
 
-def decide(tests: Sequence[Tested]) -> list[Decision]:
+def decide(tests: Sequence[Tested], untested: int = 0) -> list[Decision]:
     """The verdicts over a card's claims, Holm-corrected for equivalence and for difference separately.
 
-    *reproduced* where equivalence holds, even if the difference is significant: it is equal within the margin.
+    *reproduced* where equivalence holds, even if the difference is significant: it is equal within the margin. Claims
+    that are `untested` so far count with a p of 1, so that no verdict is lost where they are tested later.
     """
-    equal = holm([test.p_equivalence for test in tests])
-    different = holm([test.p_difference for test in tests])
+    others = [1.0] * untested
+    equal = holm([*(test.p_equivalence for test in tests), *others])[: len(tests)]
+    different = holm([*(test.p_difference for test in tests), *others])[: len(tests)]
     return [
         Decision("reproduced" if p <= ALPHA else test.direction if q <= ALPHA else "inconclusive", p, q)
         for test, p, q in zip(tests, equal, different, strict=True)

@@ -87,6 +87,7 @@ class OrderTest:
     p_below: tuple[float, ...]
     p_holds: float
     p_contrary: float
+    fewest: int  #: seeds of a side on a task
     notes: tuple[str, ...] = ()
 
     @property
@@ -126,7 +127,7 @@ def order_test(a: Sequence[Values], b: Sequence[Values], at_least: int) -> Order
     return OrderTest(
         tasks, at_least, sum(pair.difference > 0 for pair in pairs), tuple(pair.difference for pair in pairs),
         p_above, p_below, partial_conjunction(p_above, at_least) if fewest >= MIN_SEEDS else 1.0,
-        partial_conjunction(p_below, tasks - at_least + 1), tuple(notes),
+        partial_conjunction(p_below, tasks - at_least + 1), fewest, tuple(notes),
     )  # fmt: skip
 
 
