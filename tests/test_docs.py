@@ -5,6 +5,7 @@ Left out are the pages of `LONG`, and what is indented: it takes what only a rea
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -73,3 +74,13 @@ def test_the_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_what_there_is_to_build_with_is_there() -> None:
+    text = (DOCS / "write-an-agent.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`rlrepro\..*?) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 5
+    for places, names in rows:
+        modules = [importlib.import_module(name) for name in re.findall(r"`([\w.]+)`", places)]
+        for name in re.findall(r"`(\w+)`", names):
+            assert any(hasattr(module, name) for module in modules), name
