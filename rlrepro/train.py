@@ -110,15 +110,17 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
     from rlrepro.record import SeedLog
 
     before, original = folder.read_json("run.json"), settings
+    groups, lengths = settings.groups(), dict(before.get("lengths", {}))
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
-        longer = f"{folder.way_on} --total-timesteps N makes it longer"
-        raise Problem(
-            f"{folder} is finished: there is nothing to resume ({longer}, rlrepro evaluate {folder} scores it)"
-        )
+        found = [_newest_checkpoint(folder, settings, seeds, lengths)[0] for seeds in groups]
+        can_grow = not _why_no_longer(folder, settings, found)
+        ways = [f"{folder.way_on} --total-timesteps N makes it longer"] * can_grow + [
+            f"rlrepro evaluate {folder} scores it"
+        ]
+        raise Problem(f"{folder} is finished: there is nothing to resume ({', '.join(ways)})")
     folder.check_code(settings)
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
-    groups, lengths = settings.groups(), dict(before.get("lengths", {}))
     newest = [_newest_checkpoint(folder, settings, seeds, lengths) for seeds in groups]
     found = [one for one, _ in newest]
     if total_timesteps not in (None, settings.total_timesteps):
@@ -170,16 +172,23 @@ def _lengthened(
         raise Problem(f"{less}: a run can be made longer alone")
     file = shlex.quote(f"{folder}/settings.json")
     anew = f"begin it anew: python -m rlrepro.train --settings {file} --total-timesteps {total_timesteps}"
+    if why := _why_no_longer(folder, settings, found):
+        raise Problem(f"{why}; {anew}")
+    return settings.lengthened(total_timesteps)
+
+
+def _why_no_longer(folder: RunFolder, settings: Settings, found: Sequence[_Found | None]) -> str:
+    """Why a run with these checkpoints cannot be made longer, or ""."""
     if find_agent(settings.agent).owns_loop:
-        raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
+        return f"{settings.agent} cannot go on in the middle"
     abouts = [about for one in found if one for about in one.abouts]
     if any("reads_length" not in about for about in abouts):
         what = f"are of an older version, and do not say whether {settings.agent} asked how long its run would be"
-        raise Problem(f"the checkpoints of {folder} {what}; {anew}")
+        return f"the checkpoints of {folder} {what}"
     if any(about["reads_length"] for about in abouts):
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
-        raise Problem(f"{settings.agent} {what}; {anew}")
-    return settings.lengthened(total_timesteps)
+        return f"{settings.agent} {what}"
+    return ""
 
 
 def _newest_checkpoint(
