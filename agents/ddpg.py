@@ -151,19 +151,19 @@ class DDPG(DeterministicPolicy):
         """One gradient step of the critic on a batch `[S, B, ...]`, then of the actor, then the targets."""
         self.num_updates += 1
         improve = self.num_updates % self.config.policy_delay == 0
-        metrics = self.gradient_step(batch, self._rate(step), improve=improve)
+        metrics = self.gradient_step(batch, self._fraction_left(step), improve=improve)
         self.last_actor_loss = metrics.setdefault("losses/actor_loss", self.last_actor_loss)
         return metrics
 
-    def gradient_step(self, batch: Transition, rate: float, *, improve: bool) -> dict[str, torch.Tensor]:
-        """Of the critic; of the actor and the targets, where they are to `improve`."""
+    def gradient_step(self, batch: Transition, fraction_left: float, *, improve: bool) -> dict[str, torch.Tensor]:
+        """A step of the critic, and of the actor and the targets, where they are to `improve`."""
         config = self.config
         loss, q = self.critic_loss(batch)
-        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        descend(loss, self.critic, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
         if improve:
             actor_loss = self.actor_loss(self._inputs(batch.obs))
-            descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
+            descend(actor_loss, self.actor, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics["losses/actor_loss"] = actor_loss.detach()
             self.target_critic.polyak_update(self.critic, config.tau)
             self.target_actor.polyak_update(self.actor, config.tau)

@@ -94,9 +94,7 @@ class DQN(TargetedActionValues):
         super().__init__(setup, config)
         space = setup.observation_space
         self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
-        self.replay = self._replay()
-        if config.prioritised:
-            self.replay = self._prioritised_replay(config.alpha, config.beta)
+        self.replay = self._prioritised_replay(config.alpha, config.beta) if config.prioritised else self._replay()
         self.memory: Memory = self.replay
         if config.num_steps > 1:
             self.memory = NStep(self.replay, config.num_steps, config.gamma)

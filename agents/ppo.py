@@ -128,7 +128,9 @@ class PPO(ActorCritic):
         for epoch in range(config.num_epochs):
             for minibatch in minibatches(order[:, epoch], self.minibatch_size, *rollout):
                 going = tuple(active) if config.target_kl else None
-                latest = self.gradient_step(*minibatch, rate=learning_rate, clip_range=clip_range, active=going)
+                latest = self.gradient_step(
+                    *minibatch, learning_rate=learning_rate, clip_range=clip_range, active=going
+                )
                 parts = latest if all(active) else _of_active(active, latest, parts)
             if config.target_kl:
                 kl = approx_kl(parts["log_ratio"]).tolist()
@@ -138,11 +140,11 @@ class PPO(ActorCritic):
         return self._metrics(parts, old_value, value_target, learning_rate, clip_range)
 
     def gradient_step(
-        self, *minibatch: torch.Tensor, rate: float, clip_range: float, active: tuple[bool, ...] | None
+        self, *minibatch: torch.Tensor, learning_rate: float, clip_range: float, active: tuple[bool, ...] | None
     ) -> dict[str, torch.Tensor]:
         """One step of the `active` seeds, or of all, down the gradient of `loss`; the parts of that."""
         loss, parts = self.loss(*minibatch, clip_range=clip_range)
-        descend(loss, self.stack, self.optimiser, rate, self.config.max_grad_norm, active)
+        descend(loss, self.stack, self.optimiser, learning_rate, self.config.max_grad_norm, active)
         return {name: part.detach() for name, part in parts.items()}
 
     @torch.no_grad()

@@ -91,13 +91,13 @@ class PQN(ActionValues):
         rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
         for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
             for minibatch in minibatches(order, self.minibatch_size, *rollout):
-                metrics = self.gradient_step(*minibatch, rate=learning_rate)
+                metrics = self.gradient_step(*minibatch, learning_rate=learning_rate)
         return {**metrics, "charts/learning_rate": torch.full((self.setup.num_seeds,), learning_rate)}
 
-    def gradient_step(self, *minibatch: torch.Tensor, rate: float) -> dict[str, torch.Tensor]:
+    def gradient_step(self, *minibatch: torch.Tensor, learning_rate: float) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`; its metrics."""
         loss, metrics = self.loss(*minibatch)
-        descend(loss, self.online, self.optimiser, rate, self.config.max_grad_norm)
+        descend(loss, self.online, self.optimiser, learning_rate, self.config.max_grad_norm)
         return metrics
 
     @torch.no_grad()

@@ -173,29 +173,29 @@ class SAC(BoxActions):
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
         config = self.config
         self.num_updates += 1
-        num_improvements = 0 if self.num_updates % config.policy_delay else config.policy_delay
+        num_actor_updates = 0 if self.num_updates % config.policy_delay else config.policy_delay
         shape = batch.reward.shape[1], self.box.num_actions
-        noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_improvements)]
+        noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_actor_updates)]
         follow = self.num_updates % config.target_every == 0
-        metrics = self.gradient_step(batch, *noise, rate=self._rate(step), follow=follow)
+        metrics = self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow)
         alpha = metrics.pop("alpha")
         self.last = {name: metrics.get(name, last) for name, last in self.last.items()}
         return {f"losses/{name}": value for name, value in (metrics | self.last).items()} | {"charts/alpha": alpha}
 
     def gradient_step(
-        self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, rate: float, follow: bool
+        self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool
     ) -> dict[str, torch.Tensor]:
-        """Of the critics; of the actor and α, once for each `noise`; and of the targets, where they `follow`."""
+        """A step of the critics, one of the actor and of α a `noise`, and of the targets, where they `follow`."""
         config, obs = self.config, self._inputs(batch.obs)
         loss, q = self.critic_loss(batch, next_noise)
-        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        descend(loss, self.critic, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1)}
         for each in noise:
             actor_loss, log_prob = self.actor_loss(obs, each)
-            descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
+            descend(actor_loss, self.actor, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics |= {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
             if config.learn_alpha:
-                alpha_rate = rate * config.alpha_learning_rate
+                alpha_rate = fraction_left * config.alpha_learning_rate
                 descend(self.alpha_loss(log_prob), self.temperature, self.alpha_optimiser, alpha_rate)
         if follow:
             self.target_critic.polyak_update(self.critic, config.tau)

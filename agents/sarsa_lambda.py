@@ -69,10 +69,10 @@ class SarsaLambda(Stateful):
             raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
         self.setup, self.config = setup, config
         self.coder = _coder(setup.observation_space, config)
-        num = self.coder.num if isinstance(self.coder, States) else self.coder.num_features
+        num_features = self.coder.num if isinstance(self.coder, States) else self.coder.num_features
         self.alpha = config.step_size / (1 if isinstance(self.coder, States) else config.num_tilings)
         shape = setup.num_seeds, setup.num_envs
-        self.w = np.zeros((setup.num_seeds, int(setup.action_space.n), num))
+        self.w = np.zeros((setup.num_seeds, int(setup.action_space.n), num_features))
         self.z = np.zeros((*shape, *self.w.shape[1:]))
         self.q_old, self.next_action = np.zeros(shape), np.zeros(shape, np.int64)
         self.rows = np.arange(setup.num_seeds)
@@ -91,7 +91,7 @@ class SarsaLambda(Stateful):
         return self.w[rows, actions, active[:, :, None, :]].sum(-1)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """A', which was drawn with the last update; ε-greedy where an episode begins."""
+        """A', which was drawn with the last update; ε-greedy where an episode begins, with traces of 0."""
         action = epsilon_greedy(self.q(self.features(obs)), self.exploration, self.config.epsilon)
         self.z[self.memory.begins] = 0.0
         self.q_old[self.memory.begins] = 0.0
@@ -110,7 +110,7 @@ class SarsaLambda(Stateful):
         active, next_active = self.features(batch.obs), self.features(batch.next_obs)
         next_q = self.q(next_active)
         self.next_action = epsilon_greedy(next_q, self.exploration, self.config.epsilon)
-        alpha, gamma, fades = self.alpha, self.config.gamma, self.config.gamma * self.config.trace_decay
+        alpha, gamma, gamma_lambda = self.alpha, self.config.gamma, self.config.gamma * self.config.trace_decay
         for n in range(self.setup.num_envs):
             z, q_old = self.z[:, n], self.q_old[:, n]
             x = self.rows[:, None], batch.action[:, n, None], active[:, n]  # where the features of (S, A) are 1
@@ -118,7 +118,7 @@ class SarsaLambda(Stateful):
             q, q_next = self.w[x].sum(-1), self.w[x_next].sum(-1) * ~batch.terminated[:, n]
             delta = batch.reward[:, n] + gamma * q_next - q
             if self.config.traces == "dutch":
-                z *= fades
+                z *= gamma_lambda
                 z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
                 self.w += (alpha * (delta + q - q_old))[:, None, None] * z
                 self.w[x] -= (alpha * (q - q_old))[:, None]
@@ -126,7 +126,7 @@ class SarsaLambda(Stateful):
             else:
                 z[x] = 1.0 if self.config.traces == "replacing" else z[x] + 1.0
                 self.w += (alpha * delta)[:, None, None] * z
-                z *= fades
+                z *= gamma_lambda
         return {"losses/td_error": torch.from_numpy(abs(delta)), "losses/q_values": torch.from_numpy(q)}
 
     def get_policy(self) -> dict[str, torch.Tensor]:

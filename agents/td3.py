@@ -137,27 +137,30 @@ class TD3(DeterministicPolicy):
         return critic.critics(self._pairs(obs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step of the critics on a batch `[S, B, ...]`; every `policy_delay`-th, actor and targets."""
+        """One gradient step of the critics on a batch `[S, B, ...]`.
+
+        The actor's comes with every `policy_delay`-th, the targets' with every `target_delay`-th (0: with the actor's).
+        """
         config = self.config
         self.num_updates += 1
         noise = torch.from_numpy(self.target_noise.normal(batch.reward.shape[1], self.box.num_actions))
         improve = self.num_updates % config.policy_delay == 0
         follow = self.num_updates % (config.target_delay or config.policy_delay) == 0
-        metrics = self.gradient_step(batch, noise, self._rate(step), improve=improve, follow=follow)
+        metrics = self.gradient_step(batch, noise, self._fraction_left(step), improve=improve, follow=follow)
         self.last_actor_loss = metrics.setdefault("losses/actor_loss", self.last_actor_loss)
         return metrics
 
     def gradient_step(
-        self, batch: Transition, noise: torch.Tensor, rate: float, *, improve: bool, follow: bool
+        self, batch: Transition, noise: torch.Tensor, fraction_left: float, *, improve: bool, follow: bool
     ) -> dict[str, torch.Tensor]:
-        """Of the critics; of the actor, where it is to `improve`; and of the targets, where they `follow`."""
+        """A step of the critics, of the actor, where it is to `improve`, and of the targets, where they `follow`."""
         config = self.config
         loss, q = self.critic_loss(batch, noise)
-        descend(loss, self.critic, self.critic_optimiser, rate * config.critic_learning_rate)
+        descend(loss, self.critic, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
         if improve:
             actor_loss = self.actor_loss(self._inputs(batch.obs))
-            descend(actor_loss, self.actor, self.actor_optimiser, rate * config.actor_learning_rate)
+            descend(actor_loss, self.actor, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics["losses/actor_loss"] = actor_loss.detach()
         if follow:
             self.target_critic.polyak_update(self.critic, config.tau)

@@ -125,7 +125,7 @@ class TRPO(ActorCritic):
         outputs = self.policy_outputs(obs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         old_outputs, old_log_prob = outputs.detach(), log_prob.detach()
-        surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)  # L at θ_old
+        surrogate = _surrogate(log_prob, old_log_prob, advantage)  # L at θ_old
         gradient.zero_()
         surrogate.sum().backward(retain_graph=True)
         g = gradient.clone()
@@ -139,6 +139,7 @@ class TRPO(ActorCritic):
             outputs.backward(moved, retain_graph=True)  # Jᵀ of it, into the gradient
             return torch.add(gradient, v, alpha=config.cg_damping)
 
+        # F x = g
         x = conjugate_gradient(damped_fisher_product, g, config.cg_steps, config.cg_tolerance)
         curvature = _dot(x, damped_fisher_product(x))  # xᵀ F x
         beta = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
@@ -157,16 +158,16 @@ class TRPO(ActorCritic):
     ) -> dict[str, torch.Tensor]:
         """Take `full_step` `[S, P]`, or the first of ever shorter ones that is better and within the bound, or none."""
         config, matrix = self.config, self.stack.matrix.detach()
-        old, before = matrix.clone(), advantage.mean(1)
+        old, before = matrix.clone(), advantage.mean(1)  # L(θ_old): the ratio is 1
         accepted = torch.zeros(len(old), dtype=torch.bool, device=old.device)
         length = torch.zeros_like(before)
         for tried in range(config.line_search_steps):
             scale = config.line_search_factor**tried
-            length = torch.where(accepted, length, scale)
+            length = torch.where(accepted, length, scale)  # an accepted seed stays, and is computed again
             matrix.copy_(torch.addcmul(old, length.unsqueeze(1), full_step))
             outputs = self.policy_outputs(obs)
             log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
-            surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)
+            surrogate = _surrogate(log_prob, old_log_prob, advantage)
             kl = self.policy.kl(old_outputs, outputs).mean(1)
             accepted = (surrogate > before) & (kl <= config.kl_slack * config.target_kl)
             if accepted.all():
@@ -177,6 +178,11 @@ class TRPO(ActorCritic):
             "losses/kl": torch.where(accepted, kl, 0.0),
             "losses/step_length": torch.where(accepted, length, 0.0),
         }
+
+
+def _surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
+    """L = E[π(a|s) / π_old(a|s) · A] `[S]` (eq. 14)."""
+    return ((log_prob - old_log_prob).exp() * advantage).mean(1)
 
 
 def conjugate_gradient(

@@ -36,7 +36,7 @@ class Transition(NamedTuple):
     reward: Any
     next_obs: Any  #: the true successor, never the observation after an autoreset
     terminated: Any  #: the task ended: nothing to bootstrap from
-    truncated: Any  #: the clock ran out: bootstrap from `next_obs`
+    truncated: Any  #: the episode was cut short (by the clock, or lost): bootstrap from `next_obs`
     extras: Mapping[str, Any]  #: what `act` wants to meet again when it learns
 
 
@@ -49,7 +49,7 @@ class Memory(Protocol):
     def ready(self, step: int) -> Iterator[Transition]:
         """The batches to learn from now: none, one or several. `step` counts env steps of one seed.
 
-        A batch is good until the next one is asked for. A memory may have `early(step, count)` too, see
+        A batch is good until the next one is asked for. A memory may have `prefetch(step, count)` too, see
         `rlrepro.memory.Replay`: the loop learns from what that gives while the environments take the coming step.
         """
 
@@ -127,10 +127,13 @@ class Agent(Policy, Protocol):
         """Raise `UnsupportedSpace` for spaces that the algorithm cannot serve."""
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Actions `[S, N, ...]` for `obs` `[S, N, ...]`, exploring, and what `update` wants to meet again."""
+        """Actions `[S, N, ...]` for `obs` `[S, N, ...]`, exploring, and what `update` wants to meet again.
+
+        `step` counts the env steps that each seed took before this one.
+        """
 
     def update(self, batch: Transition, step: int) -> Metrics:
-        """Learn from one batch of `memory`; metrics are `{tag: [S]}`."""
+        """Learn from one batch of `memory`; metrics are `{tag: [S]}`, of a seed that took no part NaN."""
 
     def get_state(self) -> dict[str, Any]:
         """Everything that a resume needs, the memory's part left out."""

@@ -86,12 +86,12 @@ def evaluate_run(
         print(f"warning: {changed}", file=sys.stderr)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     returns, lengths = [], []
-    patience = loop.Patience(lambda text: print(f"warning: {text}", file=sys.stderr))
+    warning = loop.LongEpisodeWarning(lambda text: print(f"warning: {text}", file=sys.stderr))
     for seeds in [settings.seeds] if settings.stackable else [(seed,) for seed in settings.seeds]:
         batch = source.batch(len(seeds) * loop.evaluation_slots(num_episodes))
         try:
             policy = load_policy(folder, settings, seeds, batch)
-            outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt), patience)
+            outcome = loop.evaluate(policy, batch, seeds, num_episodes, deterministic, ("fresh", salt), warning)
         except (Problem, KeyboardInterrupt):
             raise
         except Exception as error:

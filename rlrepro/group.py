@@ -15,7 +15,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro.agent import Agent, Memory, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
 from rlrepro.errors import Problem, RunStopped, close_quietly, one_line
-from rlrepro.loop import EpisodeCounter
+from rlrepro.loop import EpisodeCounter, as_arrays
 from rlrepro.networks import flattened
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
 from rlrepro.plugins import find_agent, find_env
@@ -61,7 +61,7 @@ class Group(Stateful):
 
     def go_on(self, env_step: int, env_state: Mapping[str, Any] | None) -> None:
         """Go on from `env_step`; with new episodes where the environments' state is lost."""
-        self.env.num_steps = env_step
+        self.env.env_step = env_step
         if env_state is not None:
             self.env.set_state(env_state)
             return
@@ -86,7 +86,7 @@ class OneSeed:
         return action[None]
 
     def get_policy(self) -> dict[str, np.ndarray]:
-        return {name: _array(value)[None] for name, value in self.trainer.get_policy().items()}
+        return {name: value[None] for name, value in as_arrays(self.trainer.get_policy()).items()}
 
     def set_policy(self, policy: Mapping[str, Any]) -> None:
         self.trainer.set_policy({name: torch.as_tensor(value)[0] for name, value in policy.items()})
@@ -169,7 +169,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         "overflowed with sizes|overflow when unpacking"
     )
     return isinstance(error, MemoryError) or re.search(words, str(error).lower()) is not None
-
-
-def _array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)

@@ -31,16 +31,19 @@ class Episode(NamedTuple):
     truncated: bool
 
 
-class Record(Protocol):
-    """What the loop tells of a run."""
+class Listener(Protocol):
+    """Who is told of a run by the loop."""
 
     due: int  #: the env step at which `tick` is wanted next
 
-    def updated(self, metrics: Metrics) -> None: ...
+    def updated(self, metrics: Metrics) -> None:
+        """The agent has learnt from a batch."""
 
-    def ended(self, env_step: int, episodes: list[Episode]) -> None: ...
+    def ended(self, env_step: int, episodes: list[Episode]) -> None:
+        """These episodes ended with the step that ended at `env_step`."""
 
-    def tick(self, env_step: int) -> None: ...
+    def tick(self, env_step: int) -> None:
+        """`due` is reached."""
 
 
 class EpisodeCounter(Stateful):
@@ -81,30 +84,32 @@ def train(
     agent: Agent,
     env: VectorEnv,
     total_timesteps: int,
-    record: Record,
+    listener: Listener,
     counter: EpisodeCounter,
     first_step: int = 0,
 ) -> None:
     """Train from `first_step` until each seed has seen `total_timesteps` env steps; `env` has been reset."""
     obs = env.obs
-    early = getattr(agent.memory, "early", None)
+    prefetch = getattr(agent.memory, "prefetch", None)
     for step in range(first_step, total_timesteps, env.num_envs):
-        batches = early(step, env.num_envs) if early else iter(())
-        batch = next(batches, None)  # brought on its way while the device is still busy with the update before
+        # Batches that are due after this step and hold nothing of it: the device draws them now, and learns from them
+        # while the environments take the step. `ready` would have given the same ones, after the same `act`.
+        batches = prefetch(step, env.num_envs) if prefetch else iter(())
+        batch = next(batches, None)
         action, extras = check_acted(agent.act(obs, step))
         env_step = step + env.num_envs
         while batch is not None:
-            record.updated(agent.update(batch, step))
+            listener.updated(agent.update(batch, step))
             batch = next(batches, None)
         transition, obs = env.step(action, extras)
         agent.memory.add(transition)
         counter.add(env.reward)
         if env.ended is not None:
-            record.ended(env_step, counter.take(env.ended, env.terminated, env.truncated))
+            listener.ended(env_step, counter.take(env.ended, env.terminated, env.truncated))
         for batch in agent.memory.ready(step):
-            record.updated(agent.update(batch, step))
-        if env_step >= record.due:
-            record.tick(env_step)
+            listener.updated(agent.update(batch, step))
+        if env_step >= listener.due:
+            listener.tick(env_step)
 
 
 class Evaluation(NamedTuple):
@@ -179,7 +184,7 @@ def evaluate(
     return Evaluation(returns, lengths)
 
 
-class Patience:
+class LongEpisodeWarning:
     """Watches an evaluation: tells, once, of an episode that runs on and on.
 
     Without a time limit the episode of a policy that walks in a circle never ends.

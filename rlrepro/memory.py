@@ -121,7 +121,7 @@ class Replay:
         for _ in range(self._num_due(step, self._added)):
             yield self.sample()
 
-    def early(self, step: int, count: int) -> Iterator[Transition]:
+    def prefetch(self, step: int, count: int) -> Iterator[Transition]:
         """Those of the batches due after the coming step of `count` sub-environments that have none of its transitions.
 
         A device learns from them while the environments take that step. All places are drawn here, as `ready` would

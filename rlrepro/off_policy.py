@@ -148,7 +148,7 @@ class BoxActions(OffPolicy):
         """(s, a) as critics see them, of actions in [-1, 1]."""
         return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
 
-    def _rate(self, step: int) -> float:
+    def _fraction_left(self, step: int) -> float:
         """The fraction of the step sizes that annealing leaves."""
         return linear(1.0, 0.0, self.setup.total_timesteps, step) if self.config.anneal else 1.0
 

@@ -29,11 +29,11 @@ LONGEST_FILM = 3_000  # frames; they are held in memory until the video is writt
 
 
 class Journal:
-    """Writes the record of a group of seeds and holds its appointments: `loop.Record`, but for checkpoints."""
+    """Logs, evaluates and saves when that is due, as the loop tells (`loop.Listener`); what to save a subclass says."""
 
     def __init__(self, job: Job, policy: Policy, source: EnvSource, send: Send) -> None:
         self.job, self.settings, self.policy, self.send = job, job.settings, policy, send
-        self.folder = RunFolder(job.run)
+        self.folder = RunFolder(job.run_path)
         self.source = source
         self.logs = [SeedLog(self.folder, seed) for seed in job.seeds]
         self.last: list[collections.deque[tuple[float, int]]] = [
@@ -41,7 +41,7 @@ class Journal:
         ]
         self.since_log: list[list[tuple[float, int]]] = [[] for _ in job.seeds]
         self.num_episodes = [0] * len(job.seeds)
-        self.env_step = 0
+        self.ticked_step = 0
         self.due = 0
         self.stop_signal = 0
         self._told_of_stop = False
@@ -54,9 +54,9 @@ class Journal:
         self._phase = ""
 
     @property
-    def num_steps(self) -> int:
+    def env_step(self) -> int:
         """The env steps of each seed by now; read from another thread too."""
-        return self.env_step
+        return self.ticked_step
 
     # What the loop tells
 
@@ -99,7 +99,7 @@ class Journal:
     def tick(self, env_step: int) -> None:
         """Hold the appointments of this env step; the interval of each is counted from step 0, never from now."""
         settings = self.settings
-        self.env_step = env_step
+        self.ticked_step = env_step
         if self._is_due(env_step, settings.log_every):
             self._log(env_step)
         if self._is_due(env_step, settings.eval_every) and env_step < settings.total_timesteps:
@@ -125,6 +125,10 @@ class Journal:
 
     def checkpoint(self, env_step: int) -> None:
         """Keep what a resume needs, where there is such a thing."""
+
+    def finish(self) -> None:
+        """The final evaluation and the policies, when all steps are taken."""
+        raise NotImplementedError
 
     # What it keeps
 
@@ -177,10 +181,10 @@ class Journal:
         """Evaluate the present policy on fresh episodes and write the result."""
         started = time.perf_counter()
         seeds = self.job.seeds
-        patience = loop.Patience(lambda text: self.send("warn", text=text))
+        warning = loop.LongEpisodeWarning(lambda text: self.send("warn", text=text))
 
         def watch(longest: int, seed: int) -> None:
-            patience(longest, seed)
+            warning(longest, seed)
             if final and self.stop_signal:  # all is saved; of any other the checkpoint comes after it
                 raise Interrupted(f"stopped in the last evaluation, at env step {env_step:,}")
             if self.stop_signal and longest >= loop.LONG_EPISODE:
@@ -269,16 +273,16 @@ class Journal:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         before, self._phase = self._phase, name
-        self.send("progress", env_step=self.env_step, phase=name)
+        self.send("progress", env_step=self.ticked_step, phase=name)
         try:
             yield
         finally:
             self._phase = before
-        self.send("progress", env_step=self.env_step, phase=before)
+        self.send("progress", env_step=self.ticked_step, phase=before)
 
     def progress(self) -> None:
         """Tell how far the run is; called from another thread."""
-        self.send("progress", env_step=max(self.env_step, self.num_steps), phase=self._phase)
+        self.send("progress", env_step=max(self.ticked_step, self.env_step), phase=self._phase)
 
 
 class Recorder(Journal):
@@ -292,8 +296,8 @@ class Recorder(Journal):
         self._reads_length = False  # before a resume
 
     @property
-    def num_steps(self) -> int:
-        return self.group.env.num_steps
+    def env_step(self) -> int:
+        return self.group.env.env_step
 
     def checkpoint(self, env_step: int, env_lost: bool = False) -> None:
         """Write the state of every seed, then let the oldest go."""
@@ -354,22 +358,22 @@ class Recorder(Journal):
         self._metrics = state["record"].get("metrics", {})
         self._updated = np.array(state["record"].get("updated", [True] * len(self.job.seeds)))
         self.group.go_on(env_step, state["env"])
-        self.env_step = self._clock_step = self._checkpointed = env_step
+        self.ticked_step = self._clock_step = self._checkpointed = env_step
 
     def catch_up(self) -> None:
         """The evaluation that a run which ended here left to its last one, if this is no longer its end."""
-        is_due = self._is_due(self.env_step, self.settings.eval_every)
-        if self.job.was_end and is_due and self.env_step < self.settings.total_timesteps:
-            self.evaluate(self.env_step, self.settings.eval_episodes)
+        is_due = self._is_due(self.ticked_step, self.settings.eval_every)
+        if self.job.was_end and is_due and self.ticked_step < self.settings.total_timesteps:
+            self.evaluate(self.ticked_step, self.settings.eval_episodes)
 
     def finish(self) -> None:
         """After the last step: a checkpoint, the policies, and the last evaluation."""
         settings = self.settings
-        self.env_step = self.num_steps
-        self.checkpoint(self.env_step)
+        self.ticked_step = self.env_step
+        self.checkpoint(self.ticked_step)
         self._tell_who_learnt_nothing()
         self.save_policy()
-        outcome = self.evaluate(self.env_step, settings.final_eval_episodes, final=True)
+        outcome = self.evaluate(self.ticked_step, settings.final_eval_episodes, final=True)
         for log in self.logs:
             log.flush(durable=True)
         self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
@@ -382,9 +386,11 @@ class Recorder(Journal):
             whose = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
             wait = self.settings.hyperparameters.get("learning_starts")
             why = "its first batch was never whole"
-            if isinstance(wait, int) and wait >= self.env_step:
+            if isinstance(wait, int) and wait >= self.ticked_step:
                 why = f"learning_starts is {wait:,}"
-            self.send("warn", text=f"nothing was learnt by {whose}: no update in {self.env_step:,} env steps ({why})")
+            self.send(
+                "warn", text=f"nothing was learnt by {whose}: no update in {self.ticked_step:,} env steps ({why})"
+            )
 
     @property
     def has_checkpoint(self) -> bool:

@@ -51,7 +51,7 @@ class _Inapplicable(Exception):
 
 
 class _Training:
-    """An agent with its environments, and what it has done so far."""
+    """An agent with its environments, and what it has done so far; what the loop tells of it, it is told."""
 
     due = 1 << 62
 
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         given += ["--seeds", str(SEEDS)]
     asked = parse_train(given)
     assert isinstance(asked, Request)
-    settings = asked.settings if "--settings" in named else _soon(asked.settings, named)
+    settings = asked.settings if "--settings" in named else _with_probe_hyperparameters(asked.settings, named)
     if "--total-timesteps" not in named:
         settings = dataclasses.replace(settings, total_timesteps=max(TIMESTEPS, 2 * settings.num_envs))
     outcomes = check(settings)
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
     return int(any(one.kept is False for one in outcomes))
 
 
-def _soon(settings: Settings, named: Collection[str]) -> Settings:
+def _with_probe_hyperparameters(settings: Settings, named: Collection[str]) -> Settings:
     """With what the agent's `PROBE` says of the settings that no flag named."""
     agent_class = find_agent(settings.agent).load()
     check_probe(agent_class)
@@ -170,6 +170,7 @@ def _check(whole: _Training) -> list[Rule]:
     first = _rule("state has the seeds first", lambda: _has_seeds_first(whole))
     if not first.kept:
         return [learns, first]
+    whole.trained = {seed: whole.row(seed) for seed in whole.seeds}  # with which each later rule compares
     rules: dict[str, Callable[[_Training], str]] = {
         "the same seeds learn the same": _is_deterministic,
         "a seed learns the same alone": _is_independent,
@@ -234,7 +235,6 @@ def _has_seeds_first(whole: _Training) -> str:
     except checkpoint.NotPlain as error:
         raise _Broken(str(error)) from None
     checkpoint.check_seeds(whole.group.policy.get_policy(), len(whole.seeds), "policy")
-    whole.trained = {seed: whole.row(seed) for seed in whole.seeds}
     return ""
 
 
@@ -279,7 +279,7 @@ def _keeps_policy(whole: _Training) -> str:
 
 def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> list[np.ndarray]:
     """All actions of an evaluation: two policies that differ may well come to the same returns."""
-    patience = loop.Patience(lambda text: print(f"note: {text}", file=sys.stderr))
+    warning = loop.LongEpisodeWarning(lambda text: print(f"note: {text}", file=sys.stderr))
     actions, predict = [], policy.predict
 
     def watched(obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
@@ -288,7 +288,7 @@ def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> list[np.
 
     policy.predict = watched  # type: ignore[method-assign]
     try:
-        loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=patience)
+        loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=warning)
     finally:
         policy.predict = predict  # type: ignore[method-assign]
     return actions

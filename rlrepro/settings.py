@@ -141,7 +141,7 @@ class Job:
     """What one process is to do."""
 
     settings: Settings
-    run: Path
+    run_path: Path
     seeds: tuple[int, ...]
     resume_step: int | None  #: the checkpoint to go on from; None begins at the start
     is_first: bool  #: the group that tells what concerns all
@@ -280,10 +280,10 @@ def _resolve(
     env_kwargs = _kept(values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {}))
     wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
     source = find_env(env_name, env_kwargs, wrappers)
-    probe = source.make()
-    kind = type(probe.action_space).__name__
-    frames = frames_per_step(probe)
-    close_quietly(probe)
+    env = source.make()
+    kind = type(env.action_space).__name__
+    frames = frames_per_step(env)
+    close_quietly(env)
     nearest_first = (source.gym_id or env_name, kind, "*")
     choices = _Choices(values, saved, [(key, presets[key]) for key in nearest_first if key in presets])
     pick = choices.pick
@@ -458,7 +458,7 @@ def _taken(
     return found
 
 
-def value_of(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> Any:
+def card_value(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setting: bool = False) -> Any:
     """A card's value of a hyperparameter (or of a setting of every run), held against its flag.
 
     A number written as text becomes a number, and 1e6 a whole one where its flag takes those; all else stays as it is.

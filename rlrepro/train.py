@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,11 +44,12 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def begin(
-    request: Request, command: Sequence[str], brief: bool = False, quiet: bool = False, apart: bool = False
+    request: Request, command: Sequence[str], brief: bool = False, quiet: bool = False, in_subprocess: bool = False
 ) -> RunFolder:
     """Train a new run to its end; `brief` shows how it goes and no more, `quiet` nothing at all.
 
-    `apart` trains in other processes also where this one would do: it outlives an environment that ends its process.
+    `in_subprocess` trains in other processes also where this one would do: it outlives an environment that ends its
+    process.
     """
     from rlrepro.record import RunFolder
 
@@ -58,7 +59,7 @@ def begin(
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, [None] * len(settings.groups()), brief, quiet, apart)
+        _train(folder, settings, [None] * len(settings.groups()), brief, quiet, in_subprocess)
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
@@ -77,11 +78,14 @@ def begin(
     return folder
 
 
-def resume(path: Path, total_timesteps: int | None = None, brief: bool = False, apart: bool = False) -> RunFolder:
-    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint; `apart`: see `begin`.
+def resume(
+    path: Path, total_timesteps: int | None = None, brief: bool = False, in_subprocess: bool = False
+) -> RunFolder:
+    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint.
 
     With `total_timesteps`, to there, also where it is finished: it ends with the bytes of a run that was to be so long
-    from its start. `Problem` where that cannot be, since its agent asked how long it would be.
+    from its start. `Problem` where that cannot be, since its agent asked how long it would be. `in_subprocess`: see
+    `begin`.
     """
     from rlrepro.record import RunFolder
 
@@ -89,30 +93,35 @@ def resume(path: Path, total_timesteps: int | None = None, brief: bool = False, 
     try:
         folder.lock()
         _, settings = RunFolder.open(path)  # whoever held it may have made the run longer
-        _resume(folder, settings, total_timesteps, brief, apart)
+        _resume(folder, settings, total_timesteps, brief, in_subprocess)
     finally:
         folder.unlock()
     return folder
 
 
-class _Found(NamedTuple):
+class _ResumePoint(NamedTuple):
     """The newest checkpoint of a group of seeds."""
 
     env_step: int
     abouts: Sequence[Mapping[str, Any]]  #: what that of each seed says of itself
 
-    def is_end(self, lengths: Mapping[str, int]) -> bool:
-        """Whether the run was to end there, by its lengths when it had the settings of a digest."""
-        return self.env_step >= lengths.get(self.abouts[0]["settings"], self.env_step + 1)
+    def was_planned_end(self, earlier_totals: Mapping[str, int]) -> bool:
+        """Whether the run was to end there, by the settings that it had when the checkpoint was written."""
+        return self.env_step >= earlier_totals.get(self.abouts[0]["settings"], self.env_step + 1)
 
 
-def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, brief: bool, apart: bool) -> None:
+def _resume(
+    folder: RunFolder, settings: Settings, total_timesteps: int | None, brief: bool, in_subprocess: bool
+) -> None:
     from rlrepro.record import SeedLog
 
     before, original = folder.read_json("run.json"), settings
-    groups, lengths = settings.groups(), dict(before.get("lengths", {}))
+    groups = settings.groups()
+    earlier_totals = dict(
+        before.get("lengths", {})
+    )  # settings' digest -> total_timesteps, of before it was made longer
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
-        found = [_newest_checkpoint(folder, settings, seeds, lengths)[0] for seeds in groups]
+        found = [_newest_checkpoint(folder, settings, seeds, earlier_totals)[0] for seeds in groups]
         can_grow = not _why_no_longer(folder, settings, found)
         ways = [f"{folder.way_on} --total-timesteps N makes it longer"] * can_grow + [
             f"rlrepro evaluate {folder} scores it"
@@ -121,11 +130,11 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
     folder.check_code(settings)
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
-    newest = [_newest_checkpoint(folder, settings, seeds, lengths) for seeds in groups]
+    newest = [_newest_checkpoint(folder, settings, seeds, earlier_totals) for seeds in groups]
     found = [one for one, _ in newest]
     if total_timesteps not in (None, settings.total_timesteps):
         settings = _lengthened(folder, settings, total_timesteps, found)
-        lengths[original.digest()] = original.total_timesteps
+        earlier_totals[original.digest()] = original.total_timesteps
     sizes: dict[int, Mapping[str, int]] = {
         seed: {} if one is None else one.abouts[index]["sizes"]
         for seeds, one in zip(groups, found, strict=True)
@@ -137,11 +146,10 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
     if again and not settings.stackable and find_agent(settings.agent).owns_loop:
         print(f"{settings.agent} cannot go on in the middle: from their start begin again the seeds {', '.join(again)}")
     going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
-    if lengths:
-        going_on["lengths"] = lengths
+    if earlier_totals:
+        going_on["lengths"] = earlier_totals
     resumed = [*before.get("resumed", []), time.time()]
-    rows = {seed: SeedLog.beyond(folder, seed, size) for seed, size in sizes.items()}
-    try:
+    with _undone_if_never_begun(folder, sizes, before, original):
         folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
         if settings is not original:
             folder.write_settings(settings)
@@ -151,20 +159,34 @@ def _resume(folder: RunFolder, settings: Settings, total_timesteps: int | None, 
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
         folder.set_curves_aside()
-        _train(folder, settings, found, brief, apart=apart, lengths=lengths)
-    except (NeverBegan, KeyboardInterrupt):  # nothing was trained
+        _train(folder, settings, found, brief, in_subprocess=in_subprocess, earlier_totals=earlier_totals)
+
+
+@contextlib.contextmanager
+def _undone_if_never_begun(
+    folder: RunFolder, sizes: Mapping[int, Mapping[str, int]], before: Mapping[str, Any], settings: Settings
+) -> Iterator[None]:
+    """Where nothing is trained within, the run folder is made what it was.
+
+    Its run.json and `settings` come back, and what lay beyond these `sizes` of each seed's files.
+    """
+    from rlrepro.record import SeedLog
+
+    rows = {seed: SeedLog.beyond(folder, seed, size) for seed, size in sizes.items()}
+    try:
+        yield
+    except (NeverBegan, KeyboardInterrupt):
         with undisturbed():
             for seed, size in sizes.items():
                 SeedLog.put_back(folder, seed, size, rows[seed])
             folder.put_curves_back()
-            if settings is not original:
-                folder.write_settings(original)
+            folder.write_settings(settings)
             folder.write_json("run.json", before)
         raise
 
 
 def _lengthened(
-    folder: RunFolder, settings: Settings, total_timesteps: int, found: Sequence[_Found | None]
+    folder: RunFolder, settings: Settings, total_timesteps: int, found: Sequence[_ResumePoint | None]
 ) -> Settings:
     """The settings of a run that goes on to `total_timesteps`; `Problem` where it would be none that began so."""
     if total_timesteps < settings.total_timesteps:
@@ -177,7 +199,7 @@ def _lengthened(
     return settings.lengthened(total_timesteps)
 
 
-def _why_no_longer(folder: RunFolder, settings: Settings, found: Sequence[_Found | None]) -> str:
+def _why_no_longer(folder: RunFolder, settings: Settings, found: Sequence[_ResumePoint | None]) -> str:
     """Why a run with these checkpoints cannot be made longer, or ""."""
     if find_agent(settings.agent).owns_loop:
         return f"{settings.agent} cannot go on in the middle"
@@ -192,9 +214,9 @@ def _why_no_longer(folder: RunFolder, settings: Settings, found: Sequence[_Found
 
 
 def _newest_checkpoint(
-    folder: RunFolder, settings: Settings, seeds: Sequence[int], lengths: Mapping[str, int]
-) -> tuple[_Found | None, list[Path]]:
-    """The newest env step for which every seed has a whole checkpoint, of these settings or of shorter `lengths`.
+    folder: RunFolder, settings: Settings, seeds: Sequence[int], earlier_totals: Mapping[str, int]
+) -> tuple[_ResumePoint | None, list[Path]]:
+    """The newest env step for which every seed has a whole checkpoint, of these settings or with `earlier_totals`.
 
     Beside it the checkpoints that a resume from there leaves behind: damaged ones, and those that lack their sisters.
     """
@@ -205,7 +227,7 @@ def _newest_checkpoint(
         for seed in seeds
     }
     steps = sorted(set.intersection(*(set(found) for found in paths.values())), reverse=True)
-    chosen: _Found | None = None
+    chosen: _ResumePoint | None = None
     for step in steps:
         try:
             abouts = [checkpoint.load(paths[seed][step])[1] for seed in seeds]
@@ -217,9 +239,9 @@ def _newest_checkpoint(
             for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
                 if about[key] != wanted:
                     raise Problem(f"{paths[seed][step]} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
-            if about.get("settings") not in (settings.digest(), *lengths):
+            if about.get("settings") not in (settings.digest(), *earlier_totals):
                 raise Problem(f"{paths[seed][step]} is a checkpoint of a run with other settings")
-        chosen = _Found(step, abouts)
+        chosen = _ResumePoint(step, abouts)
         break
     left_behind = [
         path for found in paths.values() for step, path in found.items() if chosen is None or step > chosen.env_step
@@ -255,11 +277,11 @@ def check_film(source: EnvSource) -> None:
 def _train(
     folder: RunFolder,
     settings: Settings,
-    found: Sequence[_Found | None],
+    found: Sequence[_ResumePoint | None],
     brief: bool,
     quiet: bool = False,
-    apart: bool = False,
-    lengths: Mapping[str, int] | None = None,
+    in_subprocess: bool = False,
+    earlier_totals: Mapping[str, int] | None = None,
 ) -> None:
     """Train every group from its checkpoint; `Problem` where one of them stopped."""
     from rich.console import Console
@@ -276,9 +298,10 @@ def _train(
 
     console = _Console(quiet=quiet)
     groups = settings.groups()
+    ends = [one is not None and one.was_planned_end(earlier_totals or {}) for one in found]
     jobs = [
-        Job(settings, folder.path, seeds, one and one.env_step, g == 0, one is not None and one.is_end(lengths or {}))
-        for g, (seeds, one) in enumerate(zip(groups, found, strict=True))
+        Job(settings, folder.path, seeds, one and one.env_step, g == 0, was_end)
+        for g, (seeds, one, was_end) in enumerate(zip(groups, found, ends, strict=True))
     ]
     board = Board(folder, settings, console, brief)
     try:
@@ -287,8 +310,8 @@ def _train(
                 board.begin(group, one.env_step if one else 0)
             for point in metric_points(folder, settings.seeds):
                 board.replay(*point)
-            if len(jobs) == 1 and not apart:
-                _here(jobs[0], board)
+            if len(jobs) == 1 and not in_subprocess:
+                _train_in_this_process(jobs[0], board)
             else:
                 Processes(jobs, board).run()
         _note_end(folder, groups, board)
@@ -313,7 +336,7 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
         results = {str(seed): one for seed, one in sorted(board.results.items())}
         folder.note(status="finished", ended=now(), results=results)
         return
-    stop = max(board.stops.values(), key=_weight)
+    stop = max(board.stops.values(), key=_severity)
     status = stop.exit_status
     if not board.began or (status == Problem.exit_status and not board.results and not folder.holds_work):
         raise stop.problem(NeverBegan, stop.message, status)
@@ -324,7 +347,7 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     raise stop.problem(kind, f"{stop.message}; go on with: {folder.way_on}", status)
 
 
-def _weight(stop: Stop) -> tuple[bool, bool, bool]:
+def _severity(stop: Stop) -> tuple[bool, bool, bool]:
     """Of several stops the weightiest is told: what broke by itself, then what nobody asked for."""
     return not stop.from_outside, stop.exit_status != Interrupted.exit_status, stop.message == STOPPED_AT_ONCE
 
@@ -335,7 +358,7 @@ def _early_end(stopped: Problem, broke: Sequence[int]) -> dict[str, Any]:
     return {"status": status, "reason": str(stopped), "broke": [] if stopped.from_outside else list(broke)}
 
 
-def _here(job: Job, board: Board) -> None:
+def _train_in_this_process(job: Job, board: Board) -> None:
     from rlrepro import worker
 
     def send(kind: str, **values: Any) -> None:

@@ -134,7 +134,7 @@ class TrainerJournal(Journal):
     training: RecordedTraining
 
     @property
-    def num_steps(self) -> int:
+    def env_step(self) -> int:
         return self.training.env_step
 
     def begin(self) -> None:
@@ -152,9 +152,9 @@ class TrainerJournal(Journal):
 
     def finish(self) -> None:
         """After the last step: the policy, the last evaluation, and the mark of a finished seed."""
-        if self.num_steps == 0:
+        if self.env_step == 0:
             self.begin()
-        env_step = self.env_step = self.num_steps
+        env_step = self.ticked_step = self.env_step
         settings, (seed,) = self.settings, self.job.seeds
         self.save_policy()
         try:
@@ -171,7 +171,7 @@ class TrainerJournal(Journal):
 def tell_finished(job: Job, send: Send) -> None:
     """How a seed ended that was finished before this resume."""
     (seed,), env_step = job.seeds, job.resume_step or 0
-    state, _ = checkpoint.load(checkpoint_path(RunFolder(job.run), seed, env_step))
+    state, _ = checkpoint.load(checkpoint_path(RunFolder(job.run_path), seed, env_step))
     send("ready")
     send("progress", env_step=env_step, phase="")
     send("done", results={seed: state["result"]})

@@ -194,7 +194,7 @@ class VectorEnv:
         self._dtype: Any = None
         self.check_every = 64 * num_envs  #: env steps between looks at actions: one at each costs a tenth of CartPole's
         self.obs = np.zeros(0)
-        self.num_steps = 0  #: env steps of each seed
+        self.env_step = 0  #: env steps of each seed
         self.reward = np.zeros((len(seeds), num_envs))  #: the environment's own rewards of the last step
         self.terminated = self.truncated = np.zeros((len(seeds), num_envs), bool)  #: its own ends of the last step
         self.ended: np.ndarray | None = None  #: `[S, N]` which episodes ended in the last step, None for none
@@ -220,7 +220,7 @@ class VectorEnv:
         reward and termination are those to learn from, where the environment tells them apart (`info["learn"]`).
         `Problem` where actions are not `[S, N, ...]` as the space has them; their numbers are looked at now and then.
         """
-        is_due = self.num_steps % self.check_every == 0
+        is_due = self.env_step % self.check_every == 0
         if is_due or action.shape != self._shape or action.dtype is not self._dtype:
             check_actions(action, self._shape, self.action_space, "act")
             check_extras(extras, self._shape[:2])
@@ -252,7 +252,7 @@ class VectorEnv:
         next_obs = fold(next_obs)
         transition = Transition(self.obs, action, reward, next_obs, terminated, truncated, extras)
         self.obs = next_obs if self.ended is None else fold(following)
-        self.num_steps += self.num_envs
+        self.env_step += self.num_envs
         return transition, self.obs
 
     def get_state(self) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def use_device(device: str) -> None:
 
 
 def prepare(job: Job, send: Send) -> Recorder:
-    """The record of a group of seeds that is ready to train, from `group.env.num_steps`."""
+    """The record of a group of seeds that is ready to train, from `group.env.env_step`."""
     settings = job.settings
     use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
@@ -122,13 +122,13 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> Recorder:
         group.env.reset()
     else:
         recorder.restore(job.resume_step)
-    recorder.schedule(group.env.num_steps)
+    recorder.schedule(group.env.env_step)
     return recorder
 
 
 def run(job: Job, send: Send) -> None:
     """Do a job from beginning to end. Raises `Problem` for what a person can mend."""
-    RunFolder(job.run).check_code(job.settings)  # a job may have waited for others
+    RunFolder(job.run_path).check_code(job.settings)  # a job may have waited for others
     if find_agent(job.settings.agent).owns_loop:
         _run_trainer(job, send)
         return
@@ -211,33 +211,33 @@ def _train(recorder: Recorder) -> None:
     group, env, total = recorder.group, recorder.group.env, recorder.settings.total_timesteps
     try:
         recorder.catch_up()
-        loop.train(group.agent, env, total, recorder, group.counter, env.num_steps)
+        loop.train(group.agent, env, total, recorder, group.counter, env.env_step)
     except EndlessEvaluation as stopped:
         if not recorder.has_checkpoint:
-            recorder.checkpoint(env.num_steps)
+            recorder.checkpoint(env.env_step)
         raise Interrupted(f"{stopped}; {recorder.last_checkpoint()}") from stopped
     except Interrupted:
         raise
     except (RuntimeError, MemoryError) as error:
-        first = env.num_steps - recorder.settings.num_envs <= (recorder.job.resume_step or 0)
+        first = env.env_step - recorder.settings.num_envs <= (recorder.job.resume_step or 0)
         if first and is_out_of_memory(error):  # a memory allocates when it sees its first step
             raise Problem(f"{recorder.settings.agent} does not fit into memory: {one_line(error)}") from error
         raise
     except (WriteFailed, EvaluationFailed) as failure:
         if isinstance(failure, EvaluationFailed) and not recorder.has_checkpoint:
-            recorder.checkpoint(env.num_steps)  # without that evaluation, but with all that was trained
+            recorder.checkpoint(env.env_step)  # without that evaluation, but with all that was trained
         raise type(failure)(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
         # The environment broke. The agent has learnt from its last whole step, and has drawn the action of the one
         # that failed; on a device it may have learnt from batches of that step, which the memory knows. The episodes
         # that were running are lost with the environment.
-        recorder.checkpoint(env.num_steps, env_lost=True)
+        recorder.checkpoint(env.env_step, env_lost=True)
         recorder.save_policy()
         raise RunStopped(f"{failure}; {recorder.last_checkpoint()}") from failure
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
+def _stopped_by_signals(journal: Journal) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a checkpoint after the present step and an end; asked twice, an end at once."""
     at_once, asked_at = False, 0.0
 
@@ -245,8 +245,8 @@ def _stopped_by_signals(recorder: Journal) -> Iterator[None]:
         nonlocal at_once, asked_at
         if at_once:  # what it runs took the exception for its own
             _exit(128 + signum)
-        if not recorder.stop_signal:
-            recorder.stop_signal, recorder.due, asked_at = signum, 0, time.monotonic()
+        if not journal.stop_signal:
+            journal.stop_signal, journal.due, asked_at = signum, 0, time.monotonic()
         elif time.monotonic() - asked_at > SAME_ASKING:
             at_once = True
             raise AskedAgain
@@ -280,9 +280,9 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _beat(recorder: Journal, over: threading.Event) -> None:
+def _beat(journal: Journal, over: threading.Event) -> None:
     while not over.wait(0.25):
-        recorder.progress()
+        journal.progress()
 
 
 def process_main(job: Job, pipe: Any) -> None:
@@ -347,7 +347,7 @@ def _keep_traceback(job: Job, began: bool, text: str) -> Path | None:
     name = f"rlrepro-error-seed-{job.seeds[0]}"
     try:
         if began:
-            file = job.run / f"{name}.txt"
+            file = job.run_path / f"{name}.txt"
             checkpoint.write_whole(file, text.encode())
             return file
         number, path = tempfile.mkstemp(".txt", f"{name}-")  # a name of its own: others use that folder too

@@ -341,7 +341,7 @@ def test_ppo_with_half_of_its_run_done_has_sb3_s_update_with_half_the_clip_range
 
 
 class Metrics(dict[str, list[float]]):
-    """A `loop.Record` of the first seed's metrics."""
+    """A `loop.Listener` of the first seed's metrics."""
 
     due = 10**9
 

@@ -1004,14 +1004,14 @@ def test_ctrl_c_in_the_last_evaluation_stops_it_at_once(runs: Runs, monkeypatch:
     """It may never end by itself; all that was trained is saved, and a resume evaluates again."""
     from rlrepro import loop
 
-    def interrupts(self: loop.Patience, longest: int, seed: int) -> None:
+    def interrupts(self: loop.LongEpisodeWarning, longest: int, seed: int) -> None:
         if longest == 5:
             os.kill(os.getpid(), signal.SIGINT)
         assert longest < 8, "it went on"
 
     brief = (*PPO, "--seeds", "2")
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Patience, "__call__", interrupts)
+        patch.setattr(loop.LongEpisodeWarning, "__call__", interrupts)
         outcome = runs.begin("r", *brief)
     assert outcome.status == 130
     assert outcome.problem.startswith("stopped in the last evaluation, at env step 120; go on with: ")
@@ -1025,12 +1025,12 @@ def test_ctrl_c_in_an_evaluation_between_updates_says_what_it_waits_for(
     """The checkpoint comes after it: else a resumed run would lack it."""
     from rlrepro import loop
 
-    def interrupts(self: loop.Patience, longest: int, seed: int) -> None:
+    def interrupts(self: loop.LongEpisodeWarning, longest: int, seed: int) -> None:
         if longest == 5:
             monkeypatch.undo()
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop.Patience, "__call__", interrupts)
+    monkeypatch.setattr(loop.LongEpisodeWarning, "__call__", interrupts)
     brief = (*PPO, "--seeds", "2", "--eval-every", "50", "--eval-episodes", "2")
     outcome = runs.begin("r", *brief)
     assert outcome.status == 130
@@ -1046,7 +1046,7 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
     """A scheduler kills what does not end: the run stops, with a checkpoint though none was due."""
     from rlrepro import loop
 
-    class Asked(loop.Patience):
+    class Asked(loop.LongEpisodeWarning):
         def __call__(self, longest: int, seed: int) -> None:
             super().__call__(longest, seed)
             if longest == 11:
@@ -1057,7 +1057,7 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
     brief = ("--env", "CliffWalking-v1", "--agent", "q_learning", "--seed", "0", "--total-timesteps", "80", *every)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "LONG_EPISODE", 10)
-        patch.setattr(loop, "Patience", Asked)
+        patch.setattr(loop, "LongEpisodeWarning", Asked)
         outcome = runs.begin("r", *brief)
     assert outcome.status == 130
     assert "states no time limit: an evaluation ends only if its episodes do" in outcome.out

@@ -26,7 +26,8 @@ from rlrepro.papers.report import markdown
 from rlrepro.papers.reproduction import Reproduction
 from rlrepro.papers.results import read_results, write_results
 from rlrepro.papers.units import choose, units_of
-from rlrepro.papers.verdict import as_json, judge
+from rlrepro.papers.verdict import judge
+from rlrepro.papers.verdict_json import as_json
 from tests.conftest import Command
 
 CARD = """
@@ -204,7 +205,7 @@ def test_a_file_that_is_not_there(packed: Path, tmp_path: Path, name: str) -> No
     assert name in said
 
 
-def test_a_file_more(packed: Path, tmp_path: Path) -> None:
+def test_a_file_that_the_manifest_lacks_is_refused(packed: Path, tmp_path: Path) -> None:
     edited = rewrite(packed, lambda files: files.update({"report.html": b"<p>"}))
     assert "not in its manifest.json" in refused(edited, tmp_path)
     edited = rewrite(packed, lambda files: files.update({"results/more.csv.gz": b"x"}), restate=True)
@@ -223,7 +224,7 @@ def test_a_bundle_that_would_fill_the_disk(packed: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("cut", [0, 10, 500, -40])
-def test_half_a_bundle(packed: Path, tmp_path: Path, cut: int) -> None:
+def test_a_bundle_that_is_cut_off_is_refused(packed: Path, tmp_path: Path, cut: int) -> None:
     half = tmp_path / "half.zip"
     half.write_bytes(packed.read_bytes()[:cut])
     assert "half.zip" in refused(half, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from statsmodels.stats.weightstats import ttost_ind
 
 from rlrepro.errors import Problem
-from rlrepro.papers import aggregates, calibrate, stats
+from rlrepro.papers import aggregates, calibrate, calibration_tables, coverage, stats
 from rlrepro.papers.stats import MIN_SEEDS, Reported
 from tests.conftest import Command
 
@@ -170,22 +170,22 @@ def test_bootstrap_intervals_are_those_of_stats() -> None:
 )
 def test_coverage_notes(seeds: int, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     table = {"mean": {"3": [0.881, 0.9524], "10": [0.936, 0.9649]}}
-    monkeypatch.setattr(calibrate, "committed", lambda: {"coverage": table})
-    found = calibrate.coverage_note("mean", seeds)
+    monkeypatch.setattr(coverage, "committed", lambda: {"coverage": table})
+    found = coverage.coverage_note("mean", seeds)
     assert (found is None) == (said is None)
     assert said is None or said in str(found)
-    assert calibrate.coverage_note("median", 3) == "the coverage of the interval (median) was not simulated"
+    assert coverage.coverage_note("median", 3) == "the coverage of the interval (median) was not simulated"
 
 
 def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    committed = calibrate.committed()
+    committed = coverage.committed()
     table = committed["coverage"]
     assert set(table) == {
         "mean", "difference", "iqm", "mean of tasks", "median of tasks", "optimality gap", "profile", "improvement",
         "acceptance",
     }  # fmt: skip
     assert all(set(by_seeds) == {str(n) for n in calibrate.SEEDS} for by_seeds in table.values())
-    assert "5 seeds" in str(calibrate.coverage_note("mean", 7))
+    assert "5 seeds" in str(coverage.coverage_note("mean", 7))
     limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / committed["repetitions"])
     for row in committed["tests"]:
         assert max(row["on margin"], row["wrong side"]) <= limit, row
@@ -195,7 +195,7 @@ def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.Captu
         assert row["ratio"] == 10 or row["wrong side"] <= limit, row
         assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0
     assert calibrate.main(["--show"]) == 0
-    assert capsys.readouterr().out == calibrate.markdown(committed)
+    assert capsys.readouterr().out == calibration_tables.markdown(committed)
 
 
 # --- the command
@@ -277,7 +277,7 @@ def test_pairs_are_simulated_by_the_test_that_compares_them(monkeypatch: pytest.
 
 
 def test_the_committed_rates_of_two_groups_are_below_those_of_welch_s_test() -> None:
-    rows = calibrate.committed()["pairs"]
+    rows = coverage.committed()["pairs"]
     assert len(rows) == len(calibrate.SHAPES) * len(calibrate.GROUPS)
     assert all(row["told apart"] <= row["told apart, plain"] for row in rows)
     assert all(row["told apart"] <= 0.05 for row in rows if row["shape"] == "normal")

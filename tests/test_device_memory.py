@@ -49,8 +49,8 @@ def compare_memories(device: str, capacity: int = 50) -> int:
     here, there = memory("cpu", capacity), memory(device, capacity)
     compared = num_early = 0
     for step, transition in steps(100):
-        early = [parts(batch) for batch in there.early(step, NUM_ENVS)]
-        assert not list(here.early(step, NUM_ENVS))
+        early = [parts(batch) for batch in there.prefetch(step, NUM_ENVS)]
+        assert not list(here.prefetch(step, NUM_ENVS))
         for one in (here, there):
             one.add(transition)
         expected = [parts(batch) for batch in here.ready(step)]
@@ -78,7 +78,7 @@ def test_it_goes_on_from_a_state_on_either(device: str) -> None:
     again = memory(device)
     for step, transition in every[:3]:
         again.add(transition)
-        list(again.early(step + NUM_ENVS, NUM_ENVS))
+        list(again.prefetch(step + NUM_ENVS, NUM_ENVS))
     again.set_state(as_loaded(here.get_state()))
     for step, transition in every[25:]:
         for one in (here, again):
@@ -95,10 +95,10 @@ def test_a_step_that_did_not_come_about_is_learnt_from_once() -> None:
             one.add(transition)
             list(one.ready(step))
     step, transition = every[-1]
-    first = [parts(batch) for batch in broken.early(step, NUM_ENVS)]
+    first = [parts(batch) for batch in broken.prefetch(step, NUM_ENVS)]
     resumed = memory(DEVICE)
     resumed.set_state(as_loaded(broken.get_state()))
-    assert not list(resumed.early(step, NUM_ENVS))
+    assert not list(resumed.prefetch(step, NUM_ENVS))
     for one in (whole, resumed):
         one.add(transition)
     assert all(map(same, first + [parts(batch) for batch in resumed.ready(step)], map(parts, whole.ready(step))))
@@ -119,7 +119,7 @@ def test_who_samples_in_a_way_of_its_own_is_asked_for_every_batch() -> None:
     given = 0
     for step, transition in steps(30):
         for one in (own, prioritised):
-            assert not list(one.early(step, NUM_ENVS))
+            assert not list(one.prefetch(step, NUM_ENVS))
             one.add(transition)
         given += len(list(own.ready(step)))
     assert own.asked == given > 80

@@ -324,7 +324,7 @@ def test_an_episode_that_runs_on_and_on_is_told_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loop, "LONG_EPISODE", 20)  # Probe's episodes have up to 30 steps
     told: list[str] = []
     batch = Singles(Probe, 80)
-    patience = loop.Patience(told.append)
+    patience = loop.LongEpisodeWarning(told.append)
     found = loop.evaluate(Constant(1), batch, (5, 6), 40, True, watch=patience)  # type: ignore[arg-type]
     assert (found.episode_length >= 20).sum() > 1
     assert len(told) == 1

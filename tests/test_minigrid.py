@@ -52,7 +52,7 @@ def test_other_environments_are_refused() -> None:
         find_env("CartPole-v1", wrappers=("GridFlat",)).make()
 
 
-def test_a_run(runs: Runs) -> None:
+def test_ppo_trains_on_flat_grids_and_names_the_wrapper_without_one(runs: Runs) -> None:
     runs.finish("flat", "--env", ID, "--wrapper", "GridFlat", "--agent", "ppo", "--seeds", "2", "--num-steps", "16",
                 "--env-kwargs", "max_steps=20")  # fmt: skip
     assert "--wrapper" in runs.begin("bare", "--env", ID, "--agent", "ppo").problem

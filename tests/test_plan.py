@@ -1,4 +1,4 @@
-"""What a reproduction takes: the arithmetic by hand, the probe's files, and the prediction against the truth."""
+"""What a reproduction takes: the arithmetic by hand, the trial's files, and the prediction against the truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 
-PROBE = plan.Probe(
+TRIAL = plan.Trial(
     steps=2_000,
     start_up=3.0,
     per_step=0.001,
@@ -57,8 +57,8 @@ def settings(card: Card) -> Settings:
     )
 
 
-def test_a_cost_is_the_probe_scaled_by_hand(settings: Settings) -> None:
-    cost = plan.predict(settings, PROBE, limit=500)
+def test_a_cost_is_the_trial_scaled_by_hand(settings: Settings) -> None:
+    cost = plan.estimate(settings, TRIAL, limit=500)
     assert cost.env_steps == 300_000
     assert cost.seconds == pytest.approx(3 + 100 + 10 * 0.5)
     assert cost.eval_seconds == pytest.approx((3 * 5 + 10) * 500 * 0.002)  # at 25, 50 and 75 thousand, and at the end
@@ -66,8 +66,8 @@ def test_a_cost_is_the_probe_scaled_by_hand(settings: Settings) -> None:
     assert cost.bytes == pytest.approx(2 * checkpoint + 5_000 + 103 * 1_000 + 200_000 + 25 * 30)
 
 
-def test_without_a_time_limit_the_probes_episodes_count(settings: Settings) -> None:
-    assert plan.predict(settings, PROBE, None).eval_seconds == pytest.approx(25 * 20 * 0.002)
+def test_without_a_time_limit_the_trials_episodes_count(settings: Settings) -> None:
+    assert plan.estimate(settings, TRIAL, None).eval_seconds == pytest.approx(25 * 20 * 0.002)
 
 
 def test_costs_add_up() -> None:
@@ -78,23 +78,23 @@ def test_costs_add_up() -> None:
     ("num_envs", "num_steps", "total", "expected"),
     [(4, 128, 500_000, 2_048), (1, 2_048, 10**6, 8_192), (8, 100, 10**6, 3_200), (4, 128, 600, 600)],
 )
-def test_a_probe_is_of_whole_rollouts(
+def test_a_trial_is_of_whole_rollouts(
     settings: Settings, num_envs: int, num_steps: int, total: int, expected: int
 ) -> None:
     own = dataclasses.replace(
         settings, num_envs=num_envs, total_timesteps=total, hyperparameters={"num_steps": num_steps}
     )
-    assert plan.probe_steps(own) == expected
+    assert plan.trial_steps(own) == expected
 
 
-def test_a_probe_learns_soon(settings: Settings) -> None:
-    short = plan.probe_settings(settings, 2_000)
+def test_a_trial_learns_soon(settings: Settings) -> None:
+    short = plan.trial_settings(settings, 2_000)
     assert settings.hyperparameters["learning_starts"] == 10_000
     assert short.hyperparameters["learning_starts"] == 250
     assert (short.total_timesteps, short.log_every, short.eval_every) == (2_000, 500, 1_000)
 
 
-def _write_probe(path: Path, seed: int, rates: Sequence[float], evaluation: float) -> None:
+def _write_trial(path: Path, seed: int, rates: Sequence[float], evaluation: float) -> None:
     """Four intervals of 500 steps at these rates; the evaluation in the middle takes so many seconds."""
     folder = RunFolder(path)
     folder.checkpoints(seed).mkdir(parents=True)
@@ -114,34 +114,34 @@ def _write_probe(path: Path, seed: int, rates: Sequence[float], evaluation: floa
     folder.policy(seed).write_bytes(b"x" * 700)
 
 
-def test_what_the_files_of_a_probe_say(settings: Settings, tmp_path: Path) -> None:
-    own = dataclasses.replace(plan.probe_settings(settings, 2_000), seeds=(0, 1), processes=2)
-    _write_probe(tmp_path, 0, (10, 500, 100, 500), evaluation=2.0)  # warms up, steady, writes a checkpoint, steady
-    _write_probe(tmp_path, 1, (10, 1_000, 1_000, 1_000), evaluation=1.0)
-    probe, training = plan.read_probe(RunFolder(tmp_path), own, wall=30.0)
-    assert probe.per_step == pytest.approx(1 / 500)  # of the slower process, without its first and third interval
+def test_what_the_files_of_a_trial_say(settings: Settings, tmp_path: Path) -> None:
+    own = dataclasses.replace(plan.trial_settings(settings, 2_000), seeds=(0, 1), processes=2)
+    _write_trial(tmp_path, 0, (10, 500, 100, 500), evaluation=2.0)  # warms up, steady, writes a checkpoint, steady
+    _write_trial(tmp_path, 1, (10, 1_000, 1_000, 1_000), evaluation=1.0)
+    trial, training = plan.read_trial(RunFolder(tmp_path), own, wall=30.0)
+    assert trial.per_step == pytest.approx(1 / 500)  # of the slower process, without its first and third interval
     assert training == pytest.approx(4.0)
-    assert probe.per_checkpoint == pytest.approx(5.0 - 1.0)
-    assert probe.per_eval_step == pytest.approx(2.0 / 40)
-    assert probe.episode_length == 20
-    assert probe.start_up == pytest.approx(30 - 4 - 2 - 2 * 4)
-    assert probe.step_bytes == 4.0
-    assert probe.checkpoint_bytes == 10_000
-    assert probe.checkpoint_growth == pytest.approx(4.0)
-    assert probe.fixed_bytes == 1_400
+    assert trial.per_checkpoint == pytest.approx(5.0 - 1.0)
+    assert trial.per_eval_step == pytest.approx(2.0 / 40)
+    assert trial.episode_length == 20
+    assert trial.start_up == pytest.approx(30 - 4 - 2 - 2 * 4)
+    assert trial.step_bytes == 4.0
+    assert trial.checkpoint_bytes == 10_000
+    assert trial.checkpoint_growth == pytest.approx(4.0)
+    assert trial.fixed_bytes == 1_400
 
 
 def test_processes_that_take_turns_are_counted_turn_by_turn(settings: Settings, tmp_path: Path) -> None:
     """Five seeds that cannot be stacked, two at a time, take three turns."""
-    own = dataclasses.replace(plan.probe_settings(settings, 2_000), seeds=(0, 1, 2, 3, 4), processes=2, stackable=False)
+    own = dataclasses.replace(plan.trial_settings(settings, 2_000), seeds=(0, 1, 2, 3, 4), processes=2, stackable=False)
     for seed in own.seeds:
-        _write_probe(tmp_path, seed, (10, 500, 100, 500), evaluation=2.0)
-    probe, training = plan.read_probe(RunFolder(tmp_path), own, wall=60.0)
+        _write_trial(tmp_path, seed, (10, 500, 100, 500), evaluation=2.0)
+    trial, training = plan.read_trial(RunFolder(tmp_path), own, wall=60.0)
     assert training == pytest.approx(4.0)
-    assert probe.per_step == pytest.approx(3 / 500)
-    assert probe.per_checkpoint == pytest.approx(3 * (5.0 - 1.0))
-    assert probe.per_eval_step == pytest.approx(3 * 2.0 / 40)
-    assert probe.start_up == pytest.approx(60 - 3 * (4 + 2 + 2 * 4))
+    assert trial.per_step == pytest.approx(3 / 500)
+    assert trial.per_checkpoint == pytest.approx(3 * (5.0 - 1.0))
+    assert trial.per_eval_step == pytest.approx(3 * 2.0 / 40)
+    assert trial.start_up == pytest.approx(60 - 3 * (4 + 2 + 2 * 4))
 
 
 def test_seeds_by_the_papers_own_spread(card: Card) -> None:
@@ -199,7 +199,7 @@ def test_how_many_units_and_seeds(
     claims: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A measurement has seeds of its own, or none."""
-    monkeypatch.setattr(plan, "probe_run", lambda settings: PROBE)
+    monkeypatch.setattr(plan, "run_trial", lambda settings: TRIAL)
     assert main(["sutton-barto", "--plan", *(["--claims", *claims] if claims else [])]) == 0
     assert re.match(said, capsys.readouterr().out)
 
@@ -207,12 +207,12 @@ def test_how_many_units_and_seeds(
 def test_a_unit_that_fails_has_a_line_and_the_others_a_plan(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def probe_run(settings: Settings) -> plan.Probe:
+    def run_trial(settings: Settings) -> plan.Trial:
         if settings.env == "Acrobot-v1":
             raise Problem("Acrobot-v1 needs what is not here")
-        return PROBE
+        return TRIAL
 
-    monkeypatch.setattr(plan, "probe_run", probe_run)
+    monkeypatch.setattr(plan, "run_trial", run_trial)
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["cleanrl-dqn", "--plan", "--scale", "0.1", "--seeds", "2"]) == 0
     shown = capsys.readouterr().out
@@ -283,16 +283,16 @@ def _tiny(folder: Path, total: int) -> Card:
     return load_card(str(file))
 
 
-def test_a_probe_is_silent_and_leaves_nothing(
+def test_a_trial_is_silent_and_leaves_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = _tiny(tmp_path, 2_000)
     monkeypatch.setattr(plan.tempfile, "tempdir", str(tmp_path))
     made = settings_of(card, units_of(card, card.claims, ())[0], (0,))
-    probe = plan.probe_run(made)
-    assert 1e-5 < probe.per_step < 0.1
-    assert probe.step_bytes > 0
-    assert probe.checkpoint_growth > 8  # an observation of four floats, twice, and more
+    trial = plan.run_trial(made)
+    assert 1e-5 < trial.per_step < 0.1
+    assert trial.step_bytes > 0
+    assert trial.checkpoint_growth > 8  # an observation of four floats, twice, and more
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.glob("rlrepro-plan-*")) == []
 
@@ -318,13 +318,13 @@ def test_the_prediction_is_within_a_factor_of_two(peer: bool, tmp_path: Path) ->
     assert size / 2 < cost.bytes < size * 2
 
 
-def test_an_environment_that_may_never_end_is_said_before_its_probe(
+def test_an_environment_that_may_never_end_is_said_before_its_trial(
     card: Card, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     units = units_of(card, card.claims, card.orders)
-    monkeypatch.setattr(plan, "probe_run", lambda settings: PROBE)
+    monkeypatch.setattr(plan, "run_trial", lambda settings: TRIAL)
     plan.plan_unit(card, units[0], (0,), 1.0)
     assert capsys.readouterr().out == ""
     monkeypatch.setattr(EnvSource, "time_limit", lambda self: None)
     plan.plan_unit(card, units[0], (0,), 1.0)
-    assert f"note: {units[0].environment} states no time limit: its probe" in capsys.readouterr().out
+    assert f"note: {units[0].environment} states no time limit: its trial run" in capsys.readouterr().out

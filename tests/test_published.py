@@ -280,7 +280,7 @@ def test_versions(env: str, first: int, second: int, same: bool | None) -> None:
 # --- finding
 
 
-def test_names() -> None:
+def test_env_and_agent_spellings_have_one_base_name() -> None:
     for env in ("Breakout", "ALE/Breakout-v5", "BreakoutNoFrameskip-v4", "breakout", "BreakoutDeterministic-v4"):
         assert base_name(env) == "breakout"
     assert base_name("package.module:Hopper-v5") == "hopper"
@@ -291,7 +291,7 @@ def test_names() -> None:
     assert agent_name("ppo") != agent_name("PPO-LSTM")
 
 
-def test_find() -> None:
+def test_rows_are_found_nearest_version_first() -> None:
     found = BOOKS.find("Hopper-v4", "sb3:td3")
     assert {row.algorithm for row in found} == {"TD3"}
     versions = [row.env for row in found]

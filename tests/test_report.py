@@ -447,7 +447,7 @@ def test_many_claims_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 # --- small parts
 
 
-def test_numbers() -> None:
+def test_numbers_are_rounded_and_signed_for_print() -> None:
     assert rows.number(-1234.567, 1) == "−1,234.6"
     assert rows.number(-0.001, 1) == "0.0"
     assert rows.number(float("nan")) == rows.number(None) == "—"

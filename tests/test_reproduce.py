@@ -19,7 +19,8 @@ from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.reproduction import Reproduction
 from rlrepro.papers.results import read_results, write_results
 from rlrepro.papers.units import choose, settings_of, units_of
-from rlrepro.papers.verdict import as_json, judge, judge_score
+from rlrepro.papers.verdict import judge, judge_score
+from rlrepro.papers.verdict_json import as_json
 from rlrepro.settings import Request
 from tests.conftest import Command
 
@@ -475,7 +476,7 @@ def test_ctrl_c_before_a_unit_began_stops_the_command(
     for extra in ((), ("--plan",)):
         with monkeypatch.context() as patch:
             patch.setattr("rlrepro.worker.guarded", lambda job, send: stop)
-            patch.setattr("rlrepro.papers.plan.predict", lambda *_: pytest.fail("it went on"))
+            patch.setattr("rlrepro.papers.plan.estimate", lambda *_: pytest.fail("it went on"))
             ended = command("reproduce", str(one.card.file), "--into", one.folder, "--seeds", "1", *extra)
         assert ended.status == 130
         assert "interrupted before training began" in ended.problem

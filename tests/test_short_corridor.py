@@ -41,7 +41,7 @@ def values_by_elimination(p: Fraction) -> list[Fraction]:
     return [row[GOAL] for row in rows]
 
 
-def test_moves() -> None:
+def test_transitions_by_hand() -> None:
     moves = {(s, a): transition(s, a) for s in range(GOAL) for a in (LEFT, RIGHT)}
     assert moves == {
         (0, LEFT): (0, -1.0, False),

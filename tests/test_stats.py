@@ -445,7 +445,7 @@ def test_partial_conjunction_by_hand() -> None:
         stats.partial_conjunction([0.5], 2)
 
 
-def test_order_claims() -> None:
+def test_an_order_needs_as_many_tasks_as_claimed() -> None:
     generator = np.random.default_rng(0)
     low = [generator.normal(0, 1, 10) for _ in range(5)]
     high = [task + 5 for task in low[:4]] + [low[4] - 5]

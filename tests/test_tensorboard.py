@@ -138,7 +138,7 @@ def test_mean_and_band(server: Server, tag: str) -> None:
         assert [value for _, value in points] == pytest.approx(expected, rel=1e-6)
 
 
-def test_text(server: Server) -> None:
+def test_settings_are_shown_as_a_table(server: Server) -> None:
     assert server.get("plugin/text/tags")["mean"] == ["settings"]
     for run in server.get("runs"):
         (shown,) = server.get("plugin/text/text", run=run, tag="settings")

@@ -140,7 +140,7 @@ def play(batch: Batch, seeds: Sequence[int], num_envs: int, num_steps: int) -> d
 def go_on(env: VectorEnv, num_steps: int) -> dict[str, np.ndarray]:
     space, seeds, num_envs = env.action_space, env.seeds, env.num_envs
     rows: list[dict[str, np.ndarray]] = []
-    for t in range(env.num_steps // num_envs, env.num_steps // num_envs + num_steps):
+    for t in range(env.env_step // num_envs, env.env_step // num_envs + num_steps):
         rngs = [[np.random.default_rng((seed, n, t)) for n in range(num_envs)] for seed in seeds]
         if isinstance(space, Discrete):
             action = np.array([[rng.integers(space.n) for rng in row] for row in rngs])
@@ -461,7 +461,7 @@ def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: st
     assert words in line
     assert line.endswith("(seed 7, sub-environment 1)")
     assert "\n" not in line
-    assert env.num_steps == (0 if how == "reset" else 2)  # a step that failed does not count
+    assert env.env_step == (0 if how == "reset" else 2)  # a step that failed does not count
 
 
 # --- contract
@@ -680,7 +680,7 @@ def assert_a_saved_copy_goes_on_alike(make: Make, folder: Path) -> None:
     second = VectorEnv(Singles(make, 2), (3,), 2)
     second.reset()
     second.set_state(checkpoint.join([checkpoint.load(file)[0]]))
-    second.num_steps = 66
+    second.env_step = 66
     assert_same(go_on(second, 60), after)
 
 
@@ -723,7 +723,7 @@ def test_a_batched_form_is_restored_in_the_middle_of_its_episodes(gym_id: str) -
     state = first.get_state()
     after = go_on(first, 60)
     second.set_state(state)
-    second.num_steps = 100
+    second.env_step = 100
     assert_same(go_on(second, 60), after)
 
 

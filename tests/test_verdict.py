@@ -20,7 +20,8 @@ from rlrepro.papers.protocol import History
 from rlrepro.papers.report import markdown
 from rlrepro.papers.results import Results, UnitResults
 from rlrepro.papers.units import measured_settings, settings_of, shared, units_of
-from rlrepro.papers.verdict import Judgement, Verdict, as_json, judge, normalise, reported
+from rlrepro.papers.verdict import Judgement, Verdict, judge, reported
+from rlrepro.papers.verdict_json import as_json
 
 CARD = """
 format = 1
@@ -441,7 +442,9 @@ def test_agents_are_compared_over_the_tasks_that_both_have(tmp_path: Path) -> No
     found = judged(tmp_path, text, {("a", "cart"): spread(260), ("a", "acro"): spread(-300)})
     (one,) = found.aggregates
     assert one.tasks == ("cart", "acro")
-    scores = [[normalise(found.card.environments[t], v) for v in spread(m)] for t, m in (("cart", 260), ("acro", -300))]
+    scores = [
+        [found.card.environments[t].normalised_score(v) for v in spread(m)] for t, m in (("cart", 260), ("acro", -300))
+    ]
     assert one.estimates["iqm"].value == pytest.approx(float(aggregates.iqm([np.array(s) for s in scores])))
     assert found.improvements == ()
 

@@ -35,7 +35,8 @@ from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.card_tables import printable
 from rlrepro.papers.cards import Card
 from rlrepro.papers.results import Results, find_reproduction, open_reproduction
-from rlrepro.papers.verdict import as_json, judge, verdicts_json
+from rlrepro.papers.verdict import judge
+from rlrepro.papers.verdict_json import as_json, verdicts_json
 
 BUNDLE_FORMAT = 1
 SUFFIX = ".rlrepro.zip"

@@ -7,12 +7,12 @@ margin, where *reproduced* is an error, or on the paper's mean, where *above* an
 
 from __future__ import annotations
 
+import enum
 import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from scipy import special
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.flags import MAX_SEED, Parser, whole_number
 from rlrepro.papers import aggregates, stats
+from rlrepro.papers.coverage import committed
 from rlrepro.papers.stats import ALPHA, CONFIDENCE, MIN_SEEDS, Array
 
 FEWEST = 2  # seeds that have a spread; the tables of tests begin there, those of intervals with `SEEDS`
@@ -38,8 +39,24 @@ TASKS = 3
 OFFSETS = 0.5 * np.arange(TASKS)  # of the tasks' means
 BETTER = 0.5  # by which the first side is better, for the probability of improvement
 CLAIMS = 6
-TOLERATED = 0.015  # an interval's coverage may lie this far from 95 %
-FILE = "calibration.json"
+
+
+class Stream(enum.IntEnum):
+    """Whose random numbers: a number that has been used is never another's, so that the tables stay as they are."""
+
+    CLAIMS = 1
+    LIMITS = 2
+    HOLM = 3
+    BOOTSTRAP = 4
+    TRUTH = 5
+    FEWEST = 6
+    FAR = 7
+    RULES = 8
+    PAIRS = 9
+    RARE_CLAIMS = 10
+    RARE_RULES = 11
+    RARE_PAIRS = 12
+
 
 Flags = npt.NDArray[np.bool_]
 Shape = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -116,7 +133,7 @@ def claim_cells(
     seeds: Sequence[int] = SEEDS,
     paper_seeds: Sequence[int] = (1, *PAPER_SEEDS),
     ratios: Sequence[float] = RATIOS,
-    stream: int = 1,
+    stream: Stream = Stream.CLAIMS,
 ) -> Iterator[dict[str, Any]]:
     """One cell after another: rates of wrong and right verdicts, guarded and plain, and coverages."""
     grid, known_shapes = itertools.product(shapes or SHAPES, seeds, paper_seeds, ratios), SHAPES | RARE
@@ -197,7 +214,7 @@ def _worst_rates(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def far_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
     """Per number of seeds, shape and ratio of two known spreads, one ten times the other: the worst rates."""
     seeds = (FEWEST, *SEEDS)
-    cells = list(claim_cells(seed, repetitions, None, seeds, FAR_PAPER_SEEDS, FAR_RATIOS, stream=7))
+    cells = list(claim_cells(seed, repetitions, None, seeds, FAR_PAPER_SEEDS, FAR_RATIOS, Stream.FAR))
     rows = []
     for n, shape, ratio in itertools.product(seeds, SHAPES, FAR_RATIOS):
         group = [c for c in cells if c["known"] and (c["seeds"], c["shape"], c["ratio"]) == (n, shape, ratio)]
@@ -213,7 +230,7 @@ def stress_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
     rows = []
     truths = ("ours fails", "the paper's fails", "both heavily skewed, the paper's twice as spread")
     for index, (truth, n, m) in enumerate(itertools.product(truths, (5, 10, 30), PAPER_SEEDS)):
-        generator = np.random.default_rng([seed, 2, index])
+        generator = np.random.default_rng([seed, Stream.LIMITS, index])
         if truth in truths[:2]:
             margin = 0.3
             x, y = (
@@ -240,7 +257,7 @@ def holm_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
     """A card of six claims, each with its own seeds: the chance that any verdict of the card is wrong."""
     rows = []
     for index, (shape, m, margin) in enumerate(itertools.product(SHAPES, (5, 10), MARGINS)):
-        generator = np.random.default_rng([seed, 3, index])
+        generator = np.random.default_rng([seed, Stream.HOLM, index])
         size, n = (repetitions, CLAIMS), MIN_SEEDS
         x, y = SHAPES[shape](generator, (*size, n)), SHAPES[shape](generator, (*size, m))
         se, df, *_ = stats.guarded_se(x.var(-1, ddof=1), n, y.var(-1, ddof=1), m, margin)
@@ -259,7 +276,7 @@ def holm_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
 
 
 def rule_rows(
-    seed: int, repetitions: int, shapes: Mapping[str, Shape] | None = None, stream: int = 8
+    seed: int, repetitions: int, shapes: Mapping[str, Shape] | None = None, stream: Stream = Stream.RULES
 ) -> list[dict[str, Any]]:
     """Per shape and number of seeds: how often a rule over seeds is met by a truth that just breaks it.
 
@@ -286,7 +303,7 @@ def pair_rows(
     repetitions: int,
     shapes: Mapping[str, Shape] | None = None,
     groups: Sequence[tuple[int, int]] | None = None,
-    stream: int = 9,
+    stream: Stream = Stream.PAIRS,
 ) -> list[dict[str, Any]]:
     """Per shape and sizes of two groups with one mean: how often they are told apart, the worst of the spreads.
 
@@ -312,9 +329,9 @@ def pair_rows(
 def rare_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
     """Per rare failure and number of seeds: the worst rates of the tests of claims, rules and pairs."""
     many = [n for n in SEEDS if n >= MIN_SEEDS]
-    cells = list(claim_cells(seed, repetitions, list(RARE), many, stream=10))
-    rules = rule_rows(seed, repetitions, RARE, stream=11)
-    pairs = pair_rows(seed, repetitions, RARE, [(n, n) for n in many], stream=12)
+    cells = list(claim_cells(seed, repetitions, list(RARE), many, stream=Stream.RARE_CLAIMS))
+    rules = rule_rows(seed, repetitions, RARE, Stream.RARE_RULES)
+    pairs = pair_rows(seed, repetitions, RARE, [(n, n) for n in many], Stream.RARE_PAIRS)
     rows = []
     for rule, pair in zip(rules, pairs, strict=True):
         shape, n = rule["shape"], rule["seeds"]
@@ -371,7 +388,7 @@ Statistics = dict[str, Callable[[aggregates.Scores], Array]]
 @cache
 def _truth(seed: int, shape: str) -> tuple[dict[str, Array], Statistics]:
     """What the statistics are of the distribution itself, by a large sample, and the statistics."""
-    generator = np.random.default_rng([seed, 5, list(SHAPES).index(shape)])
+    generator = np.random.default_rng([seed, Stream.TRUTH, list(SHAPES).index(shape)])
     many = SHAPES[shape](generator, (TASKS, 400_000)) + OFFSETS[:, None]
     thresholds = np.quantile(many, (0.25, 0.5, 0.75)) + 1e-6  # beside an atom, not on it
     statistics: Statistics = {
@@ -390,7 +407,7 @@ def bootstrap_coverage(
     seed: int, index: int, shape: str, n: int, experiments: int, resamples: int = RESAMPLES
 ) -> dict[str, float]:
     """Coverage of the percentile intervals over `TASKS` tasks of one shape, half a standard deviation apart."""
-    generator, (truth, statistics) = np.random.default_rng([seed, 4, index]), _truth(seed, shape)
+    generator, (truth, statistics) = np.random.default_rng([seed, Stream.BOOTSTRAP, index]), _truth(seed, shape)
     hits: dict[str, list[Flags]] = {name: [] for name in truth}
     chunk = max(1, 60_000 // (resamples * n // 10))
     for start in range(0, experiments, chunk):
@@ -416,37 +433,13 @@ def _inside(drawn: Array, truth: Array) -> Flags:
     return (low - 1e-12 <= truth) & (truth <= high + 1e-12)
 
 
-@cache
-def committed() -> dict[str, Any]:
-    """What the command wrote for this version: `--json`, kept with the package."""
-    return json.loads(resources.files("rlrepro.papers").joinpath(FILE).read_text("utf-8"))
-
-
-def coverage_note(kind: str, seeds: int) -> str | None:
-    """What a report says beside an interval whose coverage at that many seeds is not 95 ± 1.5 %; None where it is.
-
-    `kind` is mean, difference, iqm, mean of tasks, median of tasks, optimality gap, profile, improvement or
-    acceptance. The simulated number of seeds is the nearest that is not above `seeds` (the fewest for fewer).
-    """
-    found = committed()["coverage"].get(kind)
-    if not found:
-        return f"the coverage of the interval ({kind}) was not simulated"
-    simulated = sorted(int(n) for n in found)
-    at = max((n for n in simulated if n <= seeds), default=simulated[0])
-    low, high = found[str(at)]
-    if max(CONFIDENCE - low, high - CONFIDENCE) <= TOLERATED:
-        return None
-    shown = f"{100 * low:.0f}" if round(100 * low) == round(100 * high) else f"{100 * low:.0f}–{100 * high:.0f}"
-    return f"its coverage at {at} seeds was {shown} % in simulation"
-
-
 # --- the command
 
 
 def calibrate(seed: int, repetitions: int, experiments: int) -> dict[str, Any]:
     """Everything that the command writes."""
     cells = list(claim_cells(seed, repetitions))
-    of_fewest = claim_cells(seed, repetitions, seeds=(FEWEST,), stream=6)
+    of_fewest = claim_cells(seed, repetitions, seeds=(FEWEST,), stream=Stream.FEWEST)
     return {
         "seed": seed,
         "repetitions": repetitions,
@@ -463,195 +456,8 @@ def calibrate(seed: int, repetitions: int, experiments: int) -> dict[str, Any]:
     }
 
 
-def markdown(found: dict[str, Any]) -> str:
-    """The tables for people."""
-    error = 2 * math.sqrt(ALPHA * (1 - ALPHA) / found["repetitions"])
-    lines = [
-        "# Calibration by simulation",
-        "",
-        f"{found['repetitions']} repetitions a cell: a rate of 5 % is known to ± {100 * error:.1f} %. Each row has the "
-        f"worst of paper seeds {', '.join(map(str, PAPER_SEEDS))}, the paper's spread half, equal and twice ours, and "
-        "margins of 1, 2 and 4 standard deviations of ours, in both directions; in brackets the plain test, which is "
-        "Welch's and the two one-sided tests with it, or with the spread unknown the t test that takes the paper's "
-        "number for the truth. Power is the rate of *reproduced* where truth and spreads are equal, by the guarded "
-        "test, margins of 1, 2 and 4 sd, at 3 / 5 / 10 paper seeds.",
-        *_tests_table(found["tests"], known=True),
-        *_tests_table(found["tests"], known=False),
-        *_far_table(found["far"]),
-        *_limits_table(found["limits"]),
-        *_rules_table(found["rules"]),
-        *_holm_table(found["holm"]),
-        *_pairs_table(found["pairs"]),
-        *_rare_table(found["rare"]),
-        *_coverage_table(found),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _tests_table(rows: Sequence[dict[str, Any]], known: bool) -> list[str]:
-    lines = [
-        "",
-        f"## The paper's spread is {'known' if known else 'unknown (paper seeds also 1)'}",
-        "",
-        "| seeds | returns | reproduced on the margin | above or below at equality "
-        + " ".join(f"| power, {margin:g} sd" for margin in MARGINS)
-        + " |",
-        f"| ---: | --- | ---: | ---: |{' ---: |' * len(MARGINS)}",
-    ]
-    for row in (row for row in rows if row["known"] == known):
-        rates = _rates_of(row)
-        powers = [
-            " / ".join(_percent(row[f"power, margin {margin:g} sd, {m} paper seeds"], 0) for m in PAPER_SEEDS)
-            for margin in MARGINS
-        ]
-        if row["seeds"] < MIN_SEEDS:
-            powers = ["–"] * len(MARGINS)
-            if not known:
-                rates[1] = f"abstains ({_percent(row['wrong side, plain'])})"
-        lines.append(f"| {row['seeds']} | {row['shape']} | {' | '.join((*rates, *powers))} |")
-    return lines
-
-
-def _rates_of(row: dict[str, Any]) -> list[str]:
-    """The rates of wrong verdicts, in brackets those of the plain test."""
-    rates = [f"{_percent(row[rate])} ({_percent(row[f'{rate}, plain'])})" for rate in RATES]
-    if row["seeds"] < MIN_SEEDS:
-        rates[0] = f"abstains ({_percent(row['on margin, plain'])})"
-    return rates
-
-
-def _far_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    far: dict[tuple[int, str], list[str]] = {}
-    for row in rows:
-        far.setdefault((row["seeds"], row["shape"]), []).extend(_rates_of(row))
-    return [
-        "",
-        "## Spreads far apart",
-        "",
-        f"Both are known, one ten times the other; paper seeds {', '.join(map(str, FAR_PAPER_SEEDS))}, else as above. "
-        "Where ours is the wide one, *above* and *below* hold at any number of seeds. What a paper's few seeds did not "
-        "show of a wide spread no test can see, nor what ten of ours did not that all met the cap: those rates are not "
-        "held to 5 %.",
-        "",
-        "| seeds | returns | ours ten times: reproduced on the margin | ours ten times: above or below at equality "
-        "| the paper's ten times: reproduced on the margin | the paper's ten times: above or below at equality |",
-        "| ---: | --- | ---: | ---: | ---: | ---: |",
-        *(f"| {n} | {shape} | {' | '.join(rates)} |" for (n, shape), rates in far.items()),
-    ]
-
-
-def _limits_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return [
-        "",
-        "## Where it cannot hold",
-        "",
-        "One side fails in 30 % of seeds and the other never, or both are lognormal with skewness 3.7; the true "
-        "difference is the margin. What a paper's few seeds did not show no test can see: a claim's notes say so.",
-        "",
-        "| truth | seeds | paper seeds | reproduced on the margin |",
-        "| --- | ---: | ---: | ---: |",
-        *(
-            f"| {row['truth']} | {row['seeds']} | {row['paper seeds']} | "
-            f"{'abstains, else ' if row['seeds'] < MIN_SEEDS else ''}{_percent(row['on margin'])} "
-            f"({_percent(row['on margin, plain'])}) |"
-            for row in rows
-        ),
-    ]
-
-
-def _rules_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    names = [name for name in rows[0] if name.startswith(("at ", "about"))]
-    return [
-        "",
-        "## Rules over seeds",
-        "",
-        "How often a printed bound, or the band of an *about*, is found kept where the true mean stands on its edge. A "
-        "bound has no spread and no margin to guard by: its t test errs as t tests of skewed and capped returns do, "
-        "and a failure that ten seeds did not meet it cannot see. These rates are not held to 5 %.",
-        "",
-        f"| returns | seeds | {' | '.join(names)} |",
-        f"| --- | ---: | {' | '.join('---:' for _ in names)} |",
-        *(f"| {row['shape']} | {row['seeds']} | {' | '.join(_percent(row[name]) for name in names)} |" for row in rows),
-    ]
-
-
-def _holm_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    names = [name for name in rows[0] if name.startswith("any")]
-    return [
-        "",
-        f"## A card of {CLAIMS} claims after Holm's correction, {MIN_SEEDS} seeds",
-        "",
-        f"| returns | paper seeds | margin | {' | '.join(names)} |",
-        f"| --- | ---: | ---: | {' | '.join('---:' for _ in names)} |",
-        *(
-            f"| {row['shape']} | {row['paper seeds']} | {row['margin']:g} sd | "
-            f"{' | '.join(_percent(row[name]) for name in names)} |"
-            for row in rows
-        ),
-    ]
-
-
-def _pairs_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    sizes = list(dict.fromkeys((row["seeds"], row["other seeds"]) for row in rows))
-    rates = {(row["shape"], row["seeds"], row["other seeds"]): row for row in rows}
-    lines = [
-        "",
-        "## Two groups of seeds",
-        "",
-        "How often two groups with one mean are told apart at 5 %, by the test of `rlrepro compare` and of claims of "
-        "order, in brackets by Welch's; the worst of spreads of a tenth, half, one, two and ten times the other's. Of "
-        "the seeds, the second number may be the wider spread's or the narrower's.",
-        "",
-        f"| returns | {' | '.join(f'{n} and {m} seeds' for n, m in sizes)} |",
-        f"| --- | {' | '.join('---:' for _ in sizes)} |",
-    ]
-    for shape in dict.fromkeys(row["shape"] for row in rows):
-        found = [rates[shape, n, m] for n, m in sizes]
-        cells = [f"{_percent(row['told apart'])} ({_percent(row['told apart, plain'])})" for row in found]
-        lines.append(f"| {shape} | {' | '.join(cells)} |")
-    return lines
-
-
-def _rare_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    names = [name for name in rows[0] if name not in ("shape", "seeds")]
-    return [
-        "",
-        "## Rare failures",
-        "",
-        "One seed in ten or twenty fails, by twenty times the spread of the others; the rates of the tables above, the "
-        "worst of paper seeds, spreads and margins, and the coverage of the mean's interval. Ten seeds meet no failure "
-        "of one in ten in 35 % of cases, of one in twenty in 60 %: of what they did not meet no test can tell, and "
-        "nothing here is held to 5 %. Where a paper's seeds or its spread tell of failures, the test of a claim holds.",
-        "",
-        f"| returns | seeds | {' | '.join(names)} |",
-        f"| --- | ---: | {' | '.join('---:' for _ in names)} |",
-        *(f"| {row['shape']} | {row['seeds']} | {' | '.join(_percent(row[name]) for name in names)} |" for row in rows),
-    ]
-
-
-def _coverage_table(found: dict[str, Any]) -> list[str]:
-    lines = [
-        "",
-        "## Coverage of 95 % intervals",
-        "",
-        f"From the worst to the best shape. Those of the bootstrap have {found['experiments']} experiments on {TASKS} "
-        f"tasks, {found['resamples']} resamples. Where it is not 95 ± 1.5 % a report says so.",
-        "",
-        f"| interval | {' | '.join(f'{n} seeds' for n in SEEDS)} |",
-        f"| --- | {' | '.join('---:' for _ in SEEDS)} |",
-    ]
-    for kind, by_seeds in found["coverage"].items():
-        ranges = [f"{_percent(low)}–{_percent(high)}" for low, high in by_seeds.values()]
-        lines.append(f"| {kind} | {' | '.join(ranges)} |")
-    return lines
-
-
 def _rounded(rate: float | np.floating[Any]) -> float:
     return round(float(rate), 4)
-
-
-def _percent(rate: float, digits: int = 1) -> str:
-    return f"{100 * rate:.{digits}f}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -674,6 +480,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="the numbers")
     parser.add_argument("--show", action="store_true", help="print the tables of this version, simulate nothing")
     asked = parser.parse_args(arguments)
+    from rlrepro.papers.calibration_tables import markdown
+
     found = committed() if asked.show else calibrate(asked.seed, asked.repetitions, asked.experiments)
     text = markdown(found)
     for file, content in ((asked.out, text), (asked.json, json.dumps(found, indent=1, ensure_ascii=False) + "\n")):

@@ -274,7 +274,7 @@ def _check(asked: argparse.Namespace) -> int:
 def doubts(card: Card) -> Iterator[str]:
     """What a card says of its numbers that is likelier a slip than meant."""
     from rlrepro.papers.results import Results
-    from rlrepro.papers.verdict import judge, normalise
+    from rlrepro.papers.verdict import judge
 
     for name, environment in card.environments.items():
         if environment.random is not None and environment.best is not None and environment.random > environment.best:
@@ -297,7 +297,7 @@ def doubts(card: Card) -> Iterator[str]:
             place, score = "the scores 0 (random) to 1 (best)", claim.reported
         elif environment.random is not None:
             place = f"{environment.name}'s random {environment.random:g} to best {environment.best:g}"
-            score = normalise(environment, claim.reported)
+            score = environment.normalised_score(claim.reported)
         else:
             continue
         if not -FAR <= score <= 1 + FAR:

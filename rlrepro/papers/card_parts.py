@@ -179,7 +179,7 @@ def _checked(
     """The implementation, where every hyperparameter of its agent is there, known and valid."""
     from rlrepro.flags import train_parser
     from rlrepro.plugins import find_agent
-    from rlrepro.settings import value_of
+    from rlrepro.settings import card_value
 
     try:
         source = find_agent(reader.whole(agent))
@@ -196,7 +196,7 @@ def _checked(
             reader.fault(place, f"{agent} has no hyperparameter {key!r}{nearest(key, [*fields, *RUN_SETTINGS])}")
             continue
         try:
-            read[key] = dataclasses.replace(value, value=value_of(parser, key, value.value, key in RUN_SETTINGS))
+            read[key] = dataclasses.replace(value, value=card_value(parser, key, value.value, key in RUN_SETTINGS))
         except argparse.ArgumentTypeError as error:
             reader.fault(place, str(error))
     off = {

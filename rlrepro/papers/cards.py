@@ -48,6 +48,12 @@ class Environment:
     random: float | None = None  #: a random policy's return: 0 of the normalised score
     best: float | None = None  #: 1 of the normalised score
 
+    def normalised_score(self, value: float) -> float:
+        """A return as a score: 0 for a random policy, 1 for the best known."""
+        assert self.random is not None
+        assert self.best is not None
+        return (value - self.random) / (self.best - self.random)
+
 
 @dataclasses.dataclass(frozen=True)
 class Value:

@@ -22,7 +22,6 @@ from rlrepro.papers.importers import KINDS, load
 from rlrepro.papers.markdown import md, table_row
 from rlrepro.papers.protocol import STATISTICS, Protocol
 from rlrepro.papers.score import LAST_EPISODES, add_source_flags, return_text
-from rlrepro.papers.verdict import p_text
 
 STATISTIC_FLAGS = {name.replace(" ", "-"): name for name in STATISTICS if name not in ("one agent", "other")}
 
@@ -83,8 +82,8 @@ def _pair_row(pair: Pair) -> tuple[str, ...]:
         chance += f" [{estimate.low:.2f}, {estimate.high:.2f}]"
     interval = _range(pair.low, pair.high)
     return (
-        f"{pair.a} − {pair.b}", return_text(pair.difference), interval, "" if pair.p is None else p_text(pair.p),
-        "" if pair.p_holm is None else p_text(pair.p_holm), chance,
+        f"{pair.a} − {pair.b}", return_text(pair.difference), interval, "" if pair.p is None else stats.p_text(pair.p),
+        "" if pair.p_holm is None else stats.p_text(pair.p_holm), chance,
     )  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def _beside_row(one: Beside) -> tuple[str, ...]:
             difference += f" {_range(one.test.low, one.test.high)}"
     return (
         one.number.id, reported, one.label, return_text(one.score.mean), difference,
-        "" if one.p_holm is None else p_text(one.p_holm),
+        "" if one.p_holm is None else stats.p_text(one.p_holm),
     )  # fmt: skip
 
 

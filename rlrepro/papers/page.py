@@ -13,8 +13,8 @@ import numpy as np
 
 from rlrepro.errors import count_of
 from rlrepro.papers import aggregates, figures, stats
-from rlrepro.papers.calibrate import coverage_note
 from rlrepro.papers.cards import RULES, Card, Claim, Order, Value
+from rlrepro.papers.coverage import coverage_note
 from rlrepro.papers.figures import Curve, Drawing, Mark
 from rlrepro.papers.protocol import History, Protocol, Score, looked_at, score, window
 from rlrepro.papers.results import Results, UnitResults
@@ -38,10 +38,7 @@ from rlrepro.papers.verdict import (
     Judgement,
     Verdict,
     is_scaled,
-    normalise,
-    p_text,
     reported,
-    scaled,
 )
 
 #: an aggregate's name: as `coverage_note` knows it, as the page does
@@ -223,7 +220,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     if len(there) < len(units):
         return
     mark = mark_of(claim, verdict.kind == "one-sided")
-    protocol = scaled(card.protocols[claim.protocol], results.scale)
+    protocol = card.protocols[claim.protocol].scaled(results.scale)
     if claim.aggregate:
         section.seeds += [(name, _seed_rows(score(protocol, unit.histories), None)) for name, unit in there.items()]
     curve, label, what = _claim_curve(card, claim, protocol, there)
@@ -309,7 +306,7 @@ def _claim_curve(
             known = ~np.isnan(row)
             if known.any():
                 at = np.interp(grid, 100 * curve.x[known] / total, row[known], right=np.nan)
-                y[task, seeds.index(history.seed)] = [normalise(card.environments[name], v) for v in at]
+                y[task, seeds.index(history.seed)] = [card.environments[name].normalised_score(v) for v in at]
     together = [[aggregates.over_tasks(claim.aggregate, column) for column in y[:, s].T] for s in range(len(seeds))]
     text = f"Each seed's {combined(claim)} of normalised scores over {len(units)} environments."
     return Curve(grid, np.array(together, np.float64), "% of training"), "normalised score", text
@@ -333,7 +330,7 @@ def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str
 
 def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
     card, results, section = drawer.judgement.card, drawer.judgement.results, drawer.section
-    protocol = scaled(card.protocols[claim.protocol], results.scale)
+    protocol = card.protocols[claim.protocol].scaled(results.scale)
     pairs: list[tuple[str, Curve, Curve]] = []
     for name in claim.environments:
         units = [results.units.get(unit_name(side, name)) for side in (claim.better, claim.worse)]
@@ -348,7 +345,7 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
         section.statistics = _order_rows(verdict.test, verdict.decision)
         columns = (verdict.test.differences, verdict.test.p_above)
         section.tasks = [
-            (name, f"{difference:,.4g}".replace("-", "−"), p_text(p))
+            (name, f"{difference:,.4g}".replace("-", "−"), stats.p_text(p))
             for name, difference, p in zip(claim.environments, *columns, strict=True)
         ]
     section.statistics.append(("The sides", unlike_text(card, claim)))
@@ -463,16 +460,16 @@ def _acceptance_rows(test: stats.Acceptance, decimals: int) -> list[tuple[str, s
          f"[{test.low:.0%}, {test.high:.0%}] (Clopper and Pearson, 1934)"
          + (f"; {test.outright} without the tolerance" if test.outright < test.reached else "")
          + (f"; {note}" if (note := coverage_note("acceptance", test.seeds)) else "")),
-        ("p against fewer", f"{p_text(test.p_accepted)}: so many or more, if one in {1 / stats.LEAST_SHARE:.0f} did "
-         "(binomial, one-sided)"),
-        ("p of below", f"{p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
+        ("p against fewer", f"{stats.p_text(test.p_accepted)}: so many or more, if one in "
+         f"{1 / stats.LEAST_SHARE:.0f} did (binomial, one-sided)"),
+        ("p of below", f"{stats.p_text(test.p_below)} = (1 + {test.reached}) / ({test.seeds} + 1), by rank"),
     ]  # fmt: skip
 
 
 def _p_pair(raw: float, corrected: float | None) -> str:
     if corrected is None:
-        return p_text(raw)
-    return f"{p_text(raw)}; {p_text(corrected)} after Holm's correction (1979)"
+        return stats.p_text(raw)
+    return f"{stats.p_text(raw)}; {stats.p_text(corrected)} after Holm's correction (1979)"
 
 
 # --- the whole card

@@ -1,6 +1,6 @@
 """What a reproduction takes: runs, env steps, hours on this machine, disk, and how many seeds a claim needs.
 
-Hours and disk come from a probe: each unit is trained for a few thousand steps with its own settings, seeds and
+Hours and disk come from a trial run: each unit is trained for a few thousand steps with its own settings, seeds and
 processes in a temporary folder. Rates are those of the steady state; start-up is measured apart from them.
 """
 
@@ -31,12 +31,12 @@ from rlrepro.settings import Request, Settings, num_cores
 
 _LEAST_STEPS = 2_000
 _ROLLOUTS = 4
-_TOO_SHORT = 2.0  # seconds: a probe whose training took less is made again, four times as long
+_TOO_SHORT = 2.0  # seconds: a trial run whose training took less is made again, four times as long
 _EPISODES = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe:
+class Trial:
     """What a short run with a unit's settings measured.
 
     Times are those of its slowest process, with as many side by side as the settings allow; where processes must take
@@ -79,26 +79,26 @@ class UnitPlan:
     problem: str = ""
 
 
-# --- the probe
+# --- the trial run
 
 
-def probe_run(settings: Settings) -> Probe:
+def run_trial(settings: Settings) -> Trial:
     """Train for a short time with these settings, in silence and in a temporary folder. `Problem` where it fails."""
-    steps = probe_steps(settings)
-    probe, seconds = _probe(settings, steps)
+    steps = trial_steps(settings)
+    trial, seconds = _trial(settings, steps)
     if seconds < _TOO_SHORT and steps < settings.total_timesteps:
-        probe, _ = _probe(settings, min(4 * steps, settings.total_timesteps))
-    return probe
+        trial, _ = _trial(settings, min(4 * steps, settings.total_timesteps))
+    return trial
 
 
-def probe_steps(settings: Settings) -> int:
+def trial_steps(settings: Settings) -> int:
     """A few thousand env steps, of whole rollouts where the agent has them; never more than the run's own."""
     rollout = settings.num_envs * int(settings.hyperparameters.get("num_steps", 1))
     quarter = rollout * max(1, math.ceil(_LEAST_STEPS / (_ROLLOUTS * rollout)))
     return min(_ROLLOUTS * quarter, settings.total_timesteps)
 
 
-def probe_settings(settings: Settings, steps: int) -> Settings:
+def trial_settings(settings: Settings, steps: int) -> Settings:
     """The settings of a run of `steps`: four points, an evaluation and a checkpoint in the middle, learning soon."""
     hyperparameters = dict(settings.hyperparameters)
     if "learning_starts" in hyperparameters:
@@ -118,19 +118,19 @@ def probe_settings(settings: Settings, steps: int) -> Settings:
     )
 
 
-def _probe(settings: Settings, steps: int) -> tuple[Probe, float]:
-    """The probe, and the seconds that one of its processes trained."""
+def _trial(settings: Settings, steps: int) -> tuple[Trial, float]:
+    """The trial run, and the seconds that one of its processes trained."""
     from rlrepro import train
 
-    short = probe_settings(settings, steps)
+    short = trial_settings(settings, steps)
     with tempfile.TemporaryDirectory(prefix="rlrepro-plan-") as place:
         started = time.perf_counter()
-        folder = train.begin(Request(short, Path(place), "probe"), ["plan"], brief=True, quiet=True)
-        return read_probe(folder, short, time.perf_counter() - started)
+        folder = train.begin(Request(short, Path(place), "trial"), ["plan"], brief=True, quiet=True)
+        return read_trial(folder, short, time.perf_counter() - started)
 
 
-def read_probe(folder: RunFolder, settings: Settings, wall: float) -> tuple[Probe, float]:
-    """What the files of a probe that took `wall` seconds say; and the seconds that one process trained."""
+def read_trial(folder: RunFolder, settings: Settings, wall: float) -> tuple[Trial, float]:
+    """What the files of a trial run that took `wall` seconds say; and the seconds that one process trained."""
     groups = [_Group.read(folder, seeds[0]) for seeds in settings.groups()]
     slowest = max(groups, key=lambda group: group.per_step)
     turns = math.ceil(len(groups) / settings.processes)
@@ -148,7 +148,7 @@ def read_probe(folder: RunFolder, settings: Settings, wall: float) -> tuple[Prob
     documents = sum(path.stat().st_size for path in folder.path.glob("*") if path.is_file())
     curves = sum(path.stat().st_size for path in folder.tensorboard.rglob("*") if path.is_file())
     known = training + slowest.evaluation + 2 * slowest.checkpoint
-    probe = Probe(
+    trial = Trial(
         steps=settings.total_timesteps,
         start_up=max(0.0, wall - turns * known),
         per_step=turns * slowest.per_step,
@@ -162,12 +162,12 @@ def read_probe(folder: RunFolder, settings: Settings, wall: float) -> tuple[Prob
         checkpoint_growth=max(0, last - first) / max(1, settings.total_timesteps - settings.checkpoint_every),
         fixed_bytes=policies + documents,
     )
-    return probe, training
+    return trial, training
 
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """One process of a probe, by the files of its first seed."""
+    """One process of a trial run, by the files of its first seed."""
 
     per_step: float
     checkpoint: float
@@ -198,7 +198,7 @@ class _Group:
         steady = [(n, seconds) for start, n, seconds in intervals if start > 0 and start != middle]
         used = steady or [(n, seconds) for _, n, seconds in intervals]
         if not used:
-            raise Problem(f"the probe of {folder} has no point of its curves: its run is too short to be measured")
+            raise Problem(f"the trial run of {folder} has no point of its curves: its run is too short to be measured")
         per_step = sum(seconds for _, seconds in used) / sum(n for n, _ in used)
         checkpoint = next((s - n * per_step for start, n, s in intervals if start == middle), 0.0) if steady else 0.0
         evaluation = evaluated[middle] - rates[middle][1] if middle is not None else 0.0
@@ -211,7 +211,7 @@ class _Group:
 # --- arithmetic
 
 
-def predict(settings: Settings, probe: Probe, limit: int | None) -> Cost:
+def estimate(settings: Settings, trial: Trial, limit: int | None) -> Cost:
     """The cost of a whole run; `limit` is the environment's time limit, the longest that an episode can be."""
     total, seeds = settings.total_timesteps, len(settings.seeds)
     evaluations = (total - 1) // settings.eval_every if settings.eval_every else 0
@@ -219,17 +219,17 @@ def predict(settings: Settings, probe: Probe, limit: int | None) -> Cost:
     checkpoints = math.ceil(total / settings.checkpoint_every) if settings.checkpoint_every else 1
     points = total // settings.log_every + evaluations
     capacity = int(settings.hyperparameters.get("buffer_size", 0))
-    growth = probe.checkpoint_growth * max(0, min(total, capacity) - probe.steps)
-    kept = min(KEPT_CHECKPOINTS, checkpoints) * (probe.checkpoint_bytes + growth)
+    growth = trial.checkpoint_growth * max(0, min(total, capacity) - trial.steps)
+    kept = min(KEPT_CHECKPOINTS, checkpoints) * (trial.checkpoint_bytes + growth)
     return Cost(
         env_steps=total * seeds,
-        seconds=probe.start_up + total * probe.per_step + checkpoints * probe.per_checkpoint,
-        eval_seconds=episodes * (limit or probe.episode_length) * probe.per_eval_step,
+        seconds=trial.start_up + total * trial.per_step + checkpoints * trial.per_checkpoint,
+        eval_seconds=episodes * (limit or trial.episode_length) * trial.per_eval_step,
         bytes=kept
-        + probe.fixed_bytes
-        + points * probe.point_bytes
-        + total * probe.step_bytes
-        + episodes * probe.eval_bytes,
+        + trial.fixed_bytes
+        + points * trial.point_bytes
+        + total * trial.step_bytes
+        + episodes * trial.eval_bytes,
     )
 
 
@@ -244,11 +244,11 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, proces
         limit = find_env(settings.env, settings.env_kwargs, settings.wrappers).time_limit()
         if limit is None:
             print(
-                f"note: {unit.environment} states no time limit: its probe, and each evaluation, ends only if its "
+                f"note: {unit.environment} states no time limit: its trial run, and each evaluation, ends only if its "
                 "episodes do (kwargs = { max_episode_steps = N } gives it one)",
                 flush=True,
             )
-        return UnitPlan(unit, predict(settings, probe_run(settings), limit))
+        return UnitPlan(unit, estimate(settings, run_trial(settings), limit))
     except Problem as problem:
         if problem.exit_status == Interrupted.exit_status:
             raise
@@ -309,7 +309,7 @@ def show_plan(
     card: Card, claims: Sequence[Claim], orders: Sequence[Order], units: Sequence[Unit], seeds: Sequence[int],
     scale: float, processes: int | None = None,
 ) -> None:  # fmt: skip
-    """Probe each unit and print what the claims take, unit by unit and claim by claim."""
+    """Train each unit for a short while and print what the claims take, unit by unit and claim by claim."""
     console = Console(highlight=False)
     trained = sum(not unit.is_measured for unit in units)
     about = [f"{count_of(trained, 'unit')} to train, with {count_of(len(seeds), 'seed')} each"] if trained else []
@@ -342,11 +342,11 @@ def show_plan(
 
 _MEASURED = "measured by a function: what it takes is not known before it ran"
 _EXPLANATION = (
-    "Seeds: for power 80 % after Holm's correction over these claims, if ours spread as the paper's: to show it equal "
-    "where it is, and to find a difference of one margin. Time counts start-up, training and checkpoints by a probe "
-    "of a few thousand steps, and evaluations as if every episode went to the environment's time limit; not counted "
-    "are a machine that is busier later, and the report. Disk: the run folders, which may be deleted afterwards. "
-    "Claims that share runs each name them in full; the total counts them once."
+    "Seeds: for power 80 % after Holm's correction over the card's claims, if ours spread as the paper's: to show "
+    "it equal where it is, and to find a difference of one margin. Time counts start-up, training and checkpoints "
+    "by a trial run of a few thousand steps, and evaluations as if every episode went to the environment's time "
+    "limit; not counted are a machine that is busier later, and the report. Disk: the run folders, which may be "
+    "deleted afterwards. Claims that share runs each name them in full; the total counts them once."
 )
 
 

@@ -105,6 +105,17 @@ class Protocol:
             if field.name == "returns" or getattr(self, field.name) != field.default
         }
 
+    def scaled(self, scale: float) -> Protocol:
+        """That of runs of a fraction of the steps."""
+        if scale == 1:
+            return self
+        steps = {
+            name: max(1, round(value * scale))
+            for name in ("after_step", "to_step", "eval_every")
+            if (value := getattr(self, name)) is not None
+        }
+        return dataclasses.replace(self, **steps)
+
     def is_one_sided(self, spread_kind: str | None) -> bool:
         """Whether a number with such a spread is of one published agent, which ours reach or do not."""
         return self.statistic == "one agent" or spread_kind == "over episodes"

@@ -23,7 +23,8 @@ from rlrepro.papers.card_reader import own_cards
 from rlrepro.papers.markdown import fenced, md
 from rlrepro.papers.results import find_reproduction, open_reproduction
 from rlrepro.papers.rows import SYMBOLS, commands, counts, row_of
-from rlrepro.papers.verdict import Judgement, judge, verdicts_json
+from rlrepro.papers.verdict import Judgement, judge
+from rlrepro.papers.verdict_json import verdicts_json
 
 _STYLES = {"reproduced": "green", "above": "blue", "below": "red", "inconclusive": "yellow"}
 

@@ -267,8 +267,10 @@ class Reproduction:
                     f"{path} was begun elsewhere, with {theirs}, and cannot go on here: move {self.folder} back to "
                     f"where it was, or {path} away, and its seeds begin anew"
                 )
-            apart = folder.read_json("run.json").get("status") != "interrupted" or not failed.isdisjoint(found.seeds)
-            go_on = functools.partial(train.resume, path, brief=True, apart=apart)
+            in_subprocess = folder.read_json("run.json").get("status") != "interrupted" or not failed.isdisjoint(
+                found.seeds
+            )
+            go_on = functools.partial(train.resume, path, brief=True, in_subprocess=in_subprocess)
             problems += self._attempt(path, go_on, settings, found.seeds)
         have = self._gather(runs, settings, have)
         lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
@@ -277,16 +279,16 @@ class Reproduction:
             problems += self._begin(runs, settings, fresh)
         return self._gather(runs, settings, have), problems
 
-    def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int], apart: bool = False) -> list[str]:
+    def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int], in_subprocess: bool = False) -> list[str]:
         processes = self.processes or settings.processes
         own = dataclasses.replace(settings, seeds=tuple(seeds), processes=min(processes, len(seeds)))
         request = Request(own, runs, "seeds-" + _label(seeds))
-        begin = functools.partial(train.begin, request, self.command, brief=True, apart=apart)
+        begin = functools.partial(train.begin, request, self.command, brief=True, in_subprocess=in_subprocess)
         return self._attempt(runs / str(request.name), begin, own, seeds)
 
     def _alone(self, runs: Path, settings: Settings, seeds: Sequence[int]) -> list[str]:
         """Each seed in a run and a process of its own: one may end the process that it runs in."""
-        return [line for seed in seeds for line in self._begin(runs, settings, [seed], apart=True)]
+        return [line for seed in seeds for line in self._begin(runs, settings, [seed], in_subprocess=True)]
 
     def _attempt(self, path: Path, do: Any, settings: Settings, seeds: Sequence[int]) -> list[str]:
         """Train. Where several seeds fail together, those that are unfinished begin anew, each in a run of its own, so

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from rlrepro.errors import Problem, count_of
-from rlrepro.papers import aggregates, power, stats
-from rlrepro.papers.cards import Card, Claim, Environment, Order
+from rlrepro.papers import aggregates, card_aggregates, power, stats
+from rlrepro.papers.cards import Card, Claim, Order
 from rlrepro.papers.protocol import Protocol, Score, measured_score, refuse, score
 from rlrepro.papers.results import Results, UnitResults
 from rlrepro.papers.units import (
@@ -45,6 +43,7 @@ REPRODUCED = {
 }
 #: beyond so many seeds, none is listed: the results have them
 MOST_LISTED = 200
+Test = stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.ComputedTest
 _EFFECTS = {"below": "count against it", "above": "count against it", "reproduced": "count for it"}
 _CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
 _LOOSE = "The best return known lies within the margin too: to be equal is to have solved the task, by whatever agent."
@@ -59,7 +58,7 @@ class Verdict:
     kind: str  #: "equivalence", "one-sided", "order", or the rule of a printed number
     why: str  #: in a sentence
     score: Score | None = None
-    test: stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.ComputedTest | None = None
+    test: Test | None = None
     decision: stats.Decision | None = None  #: p-values after Holm's correction
     interval: stats.Estimate | None = None  #: of our mean
     seeds_needed: power.SeedsNeeded | None = None
@@ -79,36 +78,14 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Aggregate:
-    """One agent over a card's tasks: normalised scores (0: random, 1: best), with intervals."""
-
-    agent: str
-    tasks: tuple[str, ...]
-    scores: tuple[tuple[float, ...], ...]  #: one tuple a task, a value a seed
-    estimates: Mapping[str, stats.Estimate]
-    thresholds: tuple[float, ...]
-    profile: tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Improvement:
-    """The probability that a run of `better` beats one of `worse` on the tasks that both have."""
-
-    better: str
-    worse: str
-    tasks: tuple[str, ...]
-    estimate: stats.Estimate
-
-
-@dataclasses.dataclass(frozen=True)
 class Judgement:
     """Everything that a report says."""
 
     card: Card
     results: Results
     verdicts: tuple[Verdict, ...]
-    aggregates: tuple[Aggregate, ...]
-    improvements: tuple[Improvement, ...]
+    aggregates: tuple[card_aggregates.Aggregate, ...]
+    improvements: tuple[card_aggregates.Improvement, ...]
     notes: tuple[str, ...]  #: of the runs as a whole
 
     @property
@@ -130,7 +107,7 @@ def judge(card: Card, results: Results) -> Judgement:
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
     notes += [f"{unit}: seed {seed} did not finish: {why}" for unit, seed, why in missing]
-    over_tasks, improvements, left_out = _aggregates(card, results)
+    over_tasks, improvements, left_out = card_aggregates.of_agents(card, results)
     return Judgement(card, results, tuple(verdicts), over_tasks, improvements, (*notes, *left_out))
 
 
@@ -197,13 +174,13 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class _Open:
+class _Scored:
     """A claim that was scored and tested, before the correction over all."""
 
     claim: Claim | Order
     kind: str
     score: Score | None = None
-    test: Any = None
+    test: Test | None = None
     lack: str = ""  #: why it cannot be decided
     notes: tuple[str, ...] = ()
     is_control: bool = False
@@ -212,27 +189,27 @@ class _Open:
     was_run: bool = True
 
 
-def _score_claim(card: Card, claim: Claim, results: Results) -> _Open:
+def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
     if card.is_computed(claim):
         return _compared(claim, results.units.get(unit_of(claim)))
-    protocol = scaled(card.protocol_of(claim), results.scale)
+    protocol = card.protocol_of(claim).scaled(results.scale)
     kind = claim.rule or "equivalence"
     kind = "one-sided" if protocol.is_one_sided(claim.spread_kind) else kind
     control, loose = (kind == "equivalence" and _meets(card, claim, end) for end in ("random", "best"))
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
-        return _Open(claim, kind, was_run=False, is_control=control, is_loose=loose)
+        return _Scored(claim, kind, was_run=False, is_control=control, is_loose=loose)
     if len(scored.per_seed) == 0:
-        return _Open(claim, kind, scored, lack=f"no seed has a score ({scored.missing_text})")
+        return _Scored(claim, kind, scored, lack=f"no seed has a score ({scored.missing_text})")
     if kind == "one-sided":
-        test: Any = stats.acceptance(scored.values, claim.reported, claim.margin)
+        test: Test = stats.acceptance(scored.values, claim.reported, claim.margin)
     else:
         test = judge_score(claim, protocol, scored)
     notes = tuple(note for note, told in ((_CONTROL, control), (_LOOSE, loose)) if told)
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of == "return" and not claim.measurement and scored.broken >= set(scored.missing)
     confirmed = _as_bad_as_can_be(claim) if worst else ""
-    return _Open(claim, kind, scored, test, scored.missing_text, notes, control, loose, confirmed)
+    return _Scored(claim, kind, scored, test, scored.missing_text, notes, control, loose, confirmed)
 
 
 def _as_bad_as_can_be(claim: Claim) -> str:
@@ -249,18 +226,18 @@ def _meets(card: Card, claim: Claim, end: Literal["random", "best"]) -> bool:
     return value is not None and abs(claim.reported - value) <= claim.margin
 
 
-def _compared(claim: Claim, unit: UnitResults | None) -> _Open:
+def _compared(claim: Claim, unit: UnitResults | None) -> _Scored:
     """A claim of what is computed: there is nothing to test."""
     if unit is None:
-        return _Open(claim, claim.rule, was_run=False)
+        return _Scored(claim, claim.rule, was_run=False)
     values = unit.histories[0].measured
     if len(values) != len(claim.printed):
         lack = f"{claim.measurement} computed {len(values)} numbers, and {len(claim.printed)} are printed"
-        return _Open(claim, claim.rule, lack=lack)
+        return _Scored(claim, claim.rule, lack=lack)
     if not np.isfinite(values).all():
-        return _Open(claim, claim.rule, lack=f"{claim.measurement} computed {values[~np.isfinite(values)][0]}")
+        return _Scored(claim, claim.rule, lack=f"{claim.measurement} computed {values[~np.isfinite(values)][0]}")
     test = stats.ComputedTest(tuple(values.tolist()), claim.printed, claim.margin, claim.rule)
-    return _Open(claim, claim.rule, test=test)
+    return _Scored(claim, claim.rule, test=test)
 
 
 def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results) -> Score | None:
@@ -284,32 +261,13 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
             missing[seed] = f"no score on {lacks[0]}"
             broken |= {seed} if all(seed in scores[e].broken for e in lacks) else set()
             continue
-        values = [normalise(card.environments[e], one.per_seed[seed]) for e, one in scores.items()]
+        values = [card.environments[e].normalised_score(one.per_seed[seed]) for e, one in scores.items()]
         per_seed[seed] = aggregates.over_tasks(claim.aggregate, values)
     return Score(protocol, per_seed, missing, broken=frozenset(broken))
 
 
-def scaled(protocol: Protocol, scale: float) -> Protocol:
-    """The protocol of runs of a fraction of the steps."""
-    if scale == 1:
-        return protocol
-    steps = {
-        name: max(1, round(value * scale))
-        for name in ("after_step", "to_step", "eval_every")
-        if (value := getattr(protocol, name)) is not None
-    }
-    return dataclasses.replace(protocol, **steps)
-
-
-def normalise(environment: Environment, value: float) -> float:
-    """A return as a score: 0 for a random policy, 1 for the best known."""
-    assert environment.random is not None
-    assert environment.best is not None
-    return (value - environment.random) / (environment.best - environment.random)
-
-
-def _score_order(card: Card, order: Order, results: Results) -> _Open:
-    protocol = scaled(card.protocols[order.protocol], results.scale)
+def _score_order(card: Card, order: Order, results: Results) -> _Scored:
+    protocol = card.protocols[order.protocol].scaled(results.scale)
     sides: list[list[np.ndarray]] = []
     lacks: dict[str, str] = {}
     are_broken = True
@@ -318,7 +276,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
         for environment in order.environments:
             unit = results.units.get(unit_name(implementation, environment))
             if unit is None:
-                return _Open(order, "order", was_run=False)
+                return _Scored(order, "order", was_run=False)
             scores[environment] = score(protocol, unit.histories)
         sides.append([one.values for one in scores.values()])
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
@@ -328,11 +286,11 @@ def _score_order(card: Card, order: Order, results: Results) -> _Open:
     lack = "; ".join(lacks.values())
     if any(len(values) < 2 for side in sides for values in side):
         few = "an order needs at least two seeds with a score of each"
-        return _Open(order, "order", lack=f"{few} ({lack})" if lack else few)
+        return _Scored(order, "order", lack=f"{few} ({lack})" if lack else few)
     # the broken seeds of one side speak for the other
     confirmed = "" if len(lacks) != 1 or not are_broken else "below" if order.better in lacks else "reproduced"
     test = stats.order_test(sides[0], sides[1], order.at_least)
-    return _Open(order, "order", None, test, lack, confirmed=confirmed)
+    return _Scored(order, "order", None, test, lack, confirmed=confirmed)
 
 
 class _Family(NamedTuple):
@@ -343,17 +301,16 @@ class _Family(NamedTuple):
     different: int
 
 
-def _decide(opened: Sequence[_Open], size: int, scale: float) -> list[Verdict]:
-    tested = [one for one in opened if isinstance(one.test, stats.ClaimTest | stats.OrderTest)]
-    decisions = stats.decide([one.test for one in tested], size - len(tested))
-    by_claim = dict(zip(map(id, tested), decisions, strict=True))
-    equal, different = (
-        sum(getattr(one, p) <= stats.ALPHA for one in decisions) for p in ("p_equivalence", "p_difference")
-    )
-    return [_verdict(one, by_claim.get(id(one)), _Family(size, equal, different), scale) for one in opened]
+def _decide(scored: Sequence[_Scored], size: int, scale: float) -> list[Verdict]:
+    tests = {one.claim.id: one.test for one in scored if isinstance(one.test, stats.ClaimTest | stats.OrderTest)}
+    decisions = stats.decide(list(tests.values()), size - len(tests))
+    by_claim = dict(zip(tests, decisions, strict=True))
+    equal = sum(decision.p_equivalence <= stats.ALPHA for decision in decisions)
+    different = sum(decision.p_difference <= stats.ALPHA for decision in decisions)
+    return [_verdict(one, by_claim.get(one.claim.id), _Family(size, equal, different), scale) for one in scored]
 
 
-def _verdict(one: _Open, decision: stats.Decision | None, family: _Family, scale: float) -> Verdict:
+def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, scale: float) -> Verdict:
     if not is_scaled(one.claim):
         scale = 1.0
     interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
@@ -516,133 +473,5 @@ def _ordered(test: stats.OrderTest, decision: stats.Decision) -> tuple[str, str,
 
 
 def _p(p: float) -> str:
-    text = p_text(p)
+    text = stats.p_text(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def p_text(p: float) -> str:
-    """A p-value as a reader wants it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-# --- aggregates
-
-
-def _of_agents(card: Card) -> list[Claim]:
-    return [claim for claim in card.claims if not claim.measurement]
-
-
-def _names(card: Card) -> dict[str, str]:
-    """What each implementation is called in the aggregates: its agent, where that says which."""
-    where: dict[tuple[str, str], set[str]] = {}
-    for claim in _of_agents(card):
-        for environment in claim.environments:
-            agent = card.implementations[claim.implementation].agent
-            where.setdefault((agent, environment), set()).add(claim.implementation)
-    twice = {agent for (agent, _), several in where.items() if len(several) > 1}
-    return {name: name if one.agent in twice else one.agent for name, one in card.implementations.items()}
-
-
-def _aggregates(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tuple[Improvement, ...], list[str]]:
-    """Normalised scores of each agent over those of the card's tasks that say what a random and the best policy get.
-
-    Of several claims on one task the one that looks furthest into the run counts. Where one agent is on the card twice
-    for a task, its implementations stand apart. A task of which a seed has no score is left out, and a note says so:
-    those that survived would speak for all.
-    """
-    looked_at: set[str] = set()
-    left_out: list[str] = []
-    by_agent: dict[str, dict[str, np.ndarray]] = {}
-    names = _names(card)
-    for claim in sorted(_of_agents(card), key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
-        environment = card.environments[claim.environments[0]]
-        name = unit_name(claim.implementation, environment.name)
-        unit = results.units.get(name)
-        if (
-            unit is None
-            or name in looked_at
-            or claim.aggregate
-            or environment.random is None
-            or card.protocols[claim.protocol].of != "return"
-        ):
-            continue
-        looked_at.add(name)
-        scored = score(scaled(card.protocols[claim.protocol], results.scale), unit.histories)
-        if scored.missing:
-            left_out.append(f"{name} is in no aggregate: {scored.missing_text}.")
-        elif scored.per_seed:
-            tasks = by_agent.setdefault(names[claim.implementation], {})
-            tasks.setdefault(environment.name, np.array([normalise(environment, v) for v in scored.values]))
-    made = []
-    for agent, tasks in by_agent.items():
-        if any(len(values) < 2 for values in tasks.values()):
-            continue
-        scores = list(tasks.values())
-        top = max(1.0, *(float(values.max()) for values in scores))
-        thresholds = np.linspace(0.0, math.ceil(top * 10) / 10, 101)
-        generator = np.random.default_rng(aggregates.BOOTSTRAP_SEED)
-        estimates = aggregates.aggregates(scores, generator)
-        profile = aggregates.profile_estimate(scores, thresholds, generator)
-        made.append(
-            Aggregate(agent, tuple(tasks), tuple(map(tuple, scores)), estimates, tuple(thresholds.tolist()), profile)
-        )
-    improvements = []
-    for one, other in itertools.combinations(made, 2):
-        common = [task for task in one.tasks if task in other.tasks]
-        if not common:
-            continue
-        x, y = ([np.array(side.scores[side.tasks.index(task)]) for task in common] for side in (one, other))
-        estimate = aggregates.improvement_estimate(x, y, np.random.default_rng(aggregates.BOOTSTRAP_SEED))
-        improvements.append(Improvement(one.agent, other.agent, tuple(common), estimate))
-    return tuple(made), tuple(improvements), left_out
-
-
-# --- as JSON
-
-
-def verdicts_json(judgement: Judgement) -> bytes:
-    """The file verdicts.json."""
-    return (json.dumps(as_json(judgement), indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def as_json(judgement: Judgement) -> dict[str, Any]:
-    """The verdicts for other programs."""
-    return {
-        "format": 1,
-        "card": judgement.card.name,
-        "scale": judgement.scale,
-        "verdicts": [_row(verdict) for verdict in judgement.verdicts],
-        "notes": list(judgement.notes),
-    }
-
-
-def _row(verdict: Verdict) -> dict[str, Any]:
-    row: dict[str, Any] = {"claim": verdict.claim.id, "verdict": verdict.word, "kind": verdict.kind, "why": verdict.why}
-    if isinstance(verdict.claim, Claim):
-        row |= {"reported": verdict.claim.reported, "margin": verdict.claim.margin}
-        if verdict.claim.values:
-            row["values"] = list(verdict.claim.values)
-    if isinstance(verdict.test, stats.ComputedTest):
-        row["measured"] = list(verdict.test.measured) if len(verdict.test.measured) > 1 else verdict.test.measured[0]
-    if verdict.score is not None and verdict.score.per_seed:
-        row["measured"] = verdict.score.mean
-        if len(verdict.score.per_seed) <= MOST_LISTED:
-            row["per_seed"] = {str(s): v for s, v in verdict.score.per_seed.items()}
-        else:
-            row["seeds"] = len(verdict.score.per_seed)
-    if verdict.score is not None and verdict.score.missing:
-        row["missing"] = {str(s): why for s, why in verdict.score.missing.items()}
-    if verdict.is_control:
-        row["control"] = True
-    if verdict.qualified:
-        row["assumed"] = verdict.qualified
-    if isinstance(verdict.test, stats.ClaimTest) and verdict.decision is not None:
-        row |= {
-            "difference": verdict.test.difference,
-            "interval_95": [end if math.isfinite(end) else None for end in (verdict.test.low, verdict.test.high)],
-            "p_equivalence": verdict.test.p_equivalence,
-            "p_difference": verdict.test.p_difference,
-            "p_equivalence_holm": verdict.decision.p_equivalence,
-            "p_difference_holm": verdict.decision.p_difference,
-        }
-    return row

@@ -20,7 +20,7 @@ from rlrepro.papers.protocol import History, Score, measured_score, score
 from rlrepro.papers.report import markdown
 from rlrepro.papers.results import Results, UnitResults, read_results
 from rlrepro.papers.units import Unit, choose, units_of, units_that_answer
-from rlrepro.papers.verdict import judge, scaled
+from rlrepro.papers.verdict import judge
 
 _COMMAND = ("rlrepro", "verify")
 _ALIKE = "statistically the same"
@@ -147,7 +147,7 @@ def _same_bits(one: History, other: History) -> bool:
 
 def _score(card: Card, claim: Claim | Order, unit: UnitResults, seeds: Sequence[int] | None, scale: float) -> Score:
     """A claim's score of these seeds of a unit; None: of all."""
-    protocol = scaled(card.protocol_of(claim), scale)
+    protocol = card.protocol_of(claim).scaled(scale)
     of = measured_score if isinstance(claim, Claim) and claim.measurement else score
     return of(protocol, [h for h in unit.histories if seeds is None or h.seed in seeds])
 

@@ -36,7 +36,7 @@ from rlrepro.papers.stats.plain import (
     welch_se,
 )
 from rlrepro.papers.stats.reported import KINDS, Reported, Spread
-from rlrepro.papers.stats.values import ALPHA, CONFIDENCE, MIN_SEEDS, Array, Number, Values, as_values, capital
+from rlrepro.papers.stats.values import ALPHA, CONFIDENCE, MIN_SEEDS, Array, Number, Values, as_values, capital, p_text
 
 __all__ = [
     "ALPHA", "ASSUMED_LEAST", "ASSUMED_SEEDS", "ASSUMED_SPREAD", "CONFIDENCE", "IMAGINED", "KINDS", "LEAST_SHARE",
@@ -44,5 +44,5 @@ __all__ = [
     "Number", "OrderTest", "PairTest", "Reported", "Spread", "Tested", "Values", "Welch", "Word", "acceptance",
     "as_values", "band_test", "bound_test", "capital", "chance_of_so_many", "claim_test", "decide", "equivalence_p",
     "guarded_se", "holm", "holm_array", "mean_band", "mean_interval", "one_sample_se", "one_sided", "order_test",
-    "pair_p", "pair_test", "partial_conjunction", "share_interval", "welch", "welch_from_summary", "welch_se",
+    "p_text", "pair_p", "pair_test", "partial_conjunction", "share_interval", "welch", "welch_from_summary", "welch_se",
 ]  # fmt: skip

@@ -41,6 +41,11 @@ def sd_of(x: Array) -> float:
     return 0.0 if (x == x[0]).all() else float(x.std(ddof=1))
 
 
+def p_text(p: float) -> str:
+    """A p-value as a reader wants it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
 def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
