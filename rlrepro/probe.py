@@ -65,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = asked.env or probes()
     for name in chosen:
         _check_is_probe(name)
+    if asked.write is not None and (own := [name for name in chosen if name not in probes()]):
+        raise Problem(f"--write keeps what the kit's own probes say, and {own[0]} is none of them; leave it out")
     if asked.write is not None:
         _check_writable(asked.write)
     kept = read(asked.write) if asked.write is not None else {}
@@ -90,7 +92,11 @@ def _check_is_probe(name: str) -> None:
     env = find_env(name).make()
     task: Any = env.unwrapped
     close_quietly(env)
-    wanted = ("answer", "error", "tolerance") if getattr(task, "asked", ()) else ("solved_at", "best_return")
+    wanted: tuple[str, ...] = ("solved_at", "best_return")
+    if getattr(task, "asked", ()):
+        wanted = ("answer", "error", "tolerance")
+    elif getattr(task, "sampled", False):
+        wanted = ("tolerance", "best_return")
     missing = [one for one in ("isolates", "discount", "asked", "sampled", *wanted) if not hasattr(task, one)]
     if not missing and not task.isolates:
         raise Problem(f"{name} says nothing of what it isolates: its `isolates` is empty")
@@ -147,7 +153,7 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
     if task.asked and task.discount and "gamma" not in names:
         return outcome(None, "it has no hyperparameter gamma")
-    own = getattr(agent_class, "PROBES", {}).get(name, {})
+    own = _of_some(agent_class).get(type(task).__name__ if name not in probes() else name, {})
     if task.sampled and not own:
         return outcome(None, "its PROBES has no hyperparameters for it")
     began, refused = time.perf_counter(), ""
@@ -184,12 +190,20 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
 def check_probe(agent_class: type[Any]) -> None:
     """`Problem` where its `PROBE` or `PROBES` sets what is no setting of it."""
     known = {field.name for field in dataclasses.fields(agent_class.Config)} | {"num_envs", "total_timesteps"}
-    of_some = getattr(agent_class, "PROBES", {}).items()
-    for where, values in (("PROBE", getattr(agent_class, "PROBE", None) or {}), *of_some):
+    of_some = _of_some(agent_class)
+    for name in of_some:
+        if name.startswith(PREFIX) and name not in probes():
+            raise Problem(f"its PROBES names {name!r}, which is no probe{nearest(name, probes())}")
+    for where, values in (("PROBE", getattr(agent_class, "PROBE", None) or {}), *of_some.items()):
         for name in values:
             if name not in known:
                 whose = where if where == "PROBE" else f"PROBES, of {where},"
                 raise Problem(f"its {whose} sets {name!r}, which is no setting{nearest(name, known)}")
+
+
+def _of_some(agent_class: type[Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Hyperparameters for some probes: by id, of one's own by the name of its class."""
+    return getattr(agent_class, "PROBES", None) or {}
 
 
 def preset(agent_class: type[Any], action: Any, further: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

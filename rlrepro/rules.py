@@ -69,6 +69,8 @@ class _Training:
             raise Problem(f"{settings.agent} raised {one_line(error)}{place_of(error)} when it was built") from error
         self.group.env.check_every = 1  # every action: here speed does not matter
         self.step = self.updates = 0
+        self.first_parameters = _parameters(self.group.agent)  #: without a normaliser's
+        self.met_reward = False  #: one that is not 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
         self.drawn_from: list[str] = []  #: the generators that are nobody's own
@@ -82,6 +84,7 @@ class _Training:
 
         def watched(obs: np.ndarray, step: int) -> Any:
             before = obs.copy()
+            self.met_reward |= bool(self.group.env.reward.any())  # of the step before
             acted = act(obs, step)
             if obs.tobytes() != before.tobytes():
                 raise _Broken("act changes the observations that it is given, and the memory keeps those: take a copy")
@@ -172,6 +175,7 @@ def _check(whole: _Training) -> list[Rule]:
         return [learns, first]
     whole.trained = {seed: whole.row(seed) for seed in whole.seeds}  # with which each later rule compares
     rules: dict[str, Callable[[_Training], str]] = {
+        "what it learns changes the policy": _changes,
         "the same seeds learn the same": _is_deterministic,
         "a seed learns the same alone": _is_independent,
         "an evaluation changes nothing": _evaluates_untouched,
@@ -204,27 +208,29 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
-    before = _parameters(whole)
     whole.train(total)
     if whole.updates == 0 and getattr(type(whole.group.agent), "PROBE", {}) is None:
         raise _Inapplicable("its PROBE is None: it learns nothing")
     if whole.updates == 0:
         raise _Broken(f"no update in {total:,} env steps: try more --total-timesteps, or let it learn sooner")
-    after = _parameters(whole)
-    for name, value in after.items():
+    for name, value in loop.as_arrays(whole.group.policy.get_policy()).items():
         if not np.isfinite(value).all():
             raise _Broken(f"the policy's {name} has NaN or infinity after {total:,} env steps: it diverged")
-    done = f"{whole.updates:,} updates in {total:,} env steps"
-    if _difference(before, after, "") is None:
-        still = f"{done}, and no parameter of the policy changed"
-        if any(episode_return for episodes in whole.episodes for _, episode_return in episodes):
-            raise _Broken(f"{still}: is the optimiser's step taken?")
-        raise _Inapplicable(f"{still}: no reward was met yet")
-    return done
+    return f"{whole.updates:,} updates in {total:,} env steps"
 
 
-def _parameters(whole: _Training) -> dict[str, np.ndarray]:
-    return {name: value.copy() for name, value in loop.as_arrays(whole.group.policy.get_policy()).items()}
+def _changes(whole: _Training) -> str:
+    if whole.updates == 0 or not whole.first_parameters:
+        raise _Inapplicable("it learns nothing" if whole.first_parameters else "it has no parameters")
+    if _difference(whole.first_parameters, _parameters(whole.group.agent), "") is not None:
+        return ""
+    if not whole.met_reward:
+        raise _Inapplicable("no reward was met yet")
+    raise _Broken("no parameter is another: is the optimiser's step taken? (Where steps are refused: more env steps)")
+
+
+def _parameters(agent: Policy) -> dict[str, np.ndarray]:
+    return {name: value.copy() for name, value in loop.as_arrays(agent.get_policy()).items()}
 
 
 def _has_seeds_first(whole: _Training) -> str:
@@ -283,14 +289,15 @@ def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> list[np.
     actions, predict = [], policy.predict
 
     def watched(obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        actions.append(np.array(predict(obs, streams, deterministic)))
-        return actions[-1]
+        action = predict(obs, streams, deterministic)
+        actions.append(np.array(action))
+        return action  # as it is: the loop says what is wrong with it
 
     policy.predict = watched  # type: ignore[method-assign]
     try:
         loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=warning)
     finally:
-        policy.predict = predict  # type: ignore[method-assign]
+        del policy.predict  # that of the class again
     return actions
 
 
@@ -317,7 +324,7 @@ def _resumes_by(whole: _Training, first: _Training, second: _Training) -> str:
     state = {**first.group.get_state(), "env": env}
     kept = checkpoint.join([checkpoint.as_loaded(checkpoint.split(state, row)) for row in range(len(whole.seeds))])
     second.group.set_state(kept)
-    unsaved = _unsaved(first.group.agent, second.group.agent)
+    unsaved = _unsaved(first.group.agent, second.group.agent)  # now: later all of it may differ
     second.group.go_on(half, kept["env"])
     second.step = half
     second.episodes = [list(one) for one in first.episodes]
@@ -335,12 +342,10 @@ def _unsaved(agent: Any, resumed: Any) -> list[str]:
     for name, part in vars(agent).items():
         if name in named or name == "memory":  # whose state is its own
             continue
-        try:
+        with contextlib.suppress(Exception):  # a hint: what cannot be compared is passed over
             mine, theirs = (checkpoint.as_loaded(_state_of(one)) for one in (part, vars(resumed).get(name)))
-        except checkpoint.NotPlain:
-            continue
-        if _difference(mine, theirs, "") is not None:
-            found.append(name)
+            if _difference(mine, theirs, "") is not None:
+                found.append(name)
     return found
 
 
@@ -359,7 +364,7 @@ def _same(one: Any, other: Any, whose: str, whole: _Training | None = None, unsa
         drawn = dict.fromkeys(whole.drawn_from) if whole else {}
         why = f" (something drew from {' and '.join(drawn)} global generator, not from Streams)" if drawn else ""
         if unsaved:
-            why += f" (a resumed agent has another {' and '.join(unsaved)}, which no STATE names)"
+            why += f" (no STATE names {' and '.join(unsaved)}, of which a resumed agent has another)"
         raise _Broken(f"{whose} {path.strip('.') or 'state'} is another{why}")
 
 

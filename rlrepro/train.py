@@ -121,12 +121,11 @@ def _resume(
         before.get("lengths", {})
     )  # settings' digest -> total_timesteps, of before it was made longer
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
-        found = [_newest_checkpoint(folder, settings, seeds, earlier_totals)[0] for seeds in groups]
-        can_grow = not _why_no_longer(folder, settings, found)
-        ways = [f"{folder.way_on} --total-timesteps N makes it longer"] * can_grow + [
-            f"rlrepro evaluate {folder} scores it"
-        ]
-        raise Problem(f"{folder} is finished: there is nothing to resume ({', '.join(ways)})")
+        ways = [f"rlrepro evaluate {folder} scores it"]
+        if not find_agent(settings.agent).owns_loop:
+            longer = f"{folder.way_on} --total-timesteps N makes it longer"
+            ways.insert(0, f"{longer}, unless its agent asked how long it would be")
+        raise Problem(f"{folder} is finished: there is nothing to resume ({'; '.join(ways)})")
     folder.check_code(settings)
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
@@ -194,23 +193,16 @@ def _lengthened(
         raise Problem(f"{less}: a run can be made longer alone")
     file = shlex.quote(f"{folder}/settings.json")
     anew = f"begin it anew: python -m rlrepro.train --settings {file} --total-timesteps {total_timesteps}"
-    if why := _why_no_longer(folder, settings, found):
-        raise Problem(f"{why}; {anew}")
-    return settings.lengthened(total_timesteps)
-
-
-def _why_no_longer(folder: RunFolder, settings: Settings, found: Sequence[_ResumePoint | None]) -> str:
-    """Why a run with these checkpoints cannot be made longer, or ""."""
     if find_agent(settings.agent).owns_loop:
-        return f"{settings.agent} cannot go on in the middle"
+        raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
     abouts = [about for one in found if one for about in one.abouts]
     if any("reads_length" not in about for about in abouts):
         what = f"are of an older version, and do not say whether {settings.agent} asked how long its run would be"
-        return f"the checkpoints of {folder} {what}"
+        raise Problem(f"the checkpoints of {folder} {what}; {anew}")
     if any(about["reads_length"] for about in abouts):
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
-        return f"{settings.agent} {what}"
-    return ""
+        raise Problem(f"{settings.agent} {what}; {anew}")
+    return settings.lengthened(total_timesteps)
 
 
 def _newest_checkpoint(

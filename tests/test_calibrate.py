@@ -253,6 +253,13 @@ def test_rules_are_simulated_by_the_tests_that_judge_them(monkeypatch: pytest.Mo
         sides = (-margin, margin)
         found = [np.mean([stats.band_test(s, side, margin).p_equivalence <= stats.ALPHA for s in x]) for side in sides]
         assert row[f"about, margin {margin:g} sd"] == max(found)
+        found = [
+            np.mean(
+                [(t := stats.band_test(s, side, margin)).p_difference <= stats.ALPHA and t.direction == way for s in x]
+            )
+            for side, way in ((-margin, "above"), (margin, "below"))
+        ]
+        assert row[f"beyond about, margin {margin:g} sd"] == max(found)
 
 
 def test_pairs_are_simulated_by_the_test_that_compares_them(monkeypatch: pytest.MonkeyPatch) -> None:

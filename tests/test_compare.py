@@ -219,6 +219,7 @@ def test_seeds_that_broke_speak_against_their_side() -> None:
     assert pairs["a", "c"].p is not None
     assert pairs["a", "c"].improvement.value == 0.0
     assert pairs["b", "c"].p is not None
+    assert pairs["b", "c"].p_holm == pytest.approx(min(1.0, 3 * pairs["b", "c"].p))  # the barred one counts
 
 
 def test_what_would_score_short_runs_is_said() -> None:

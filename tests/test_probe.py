@@ -192,6 +192,23 @@ def test_the_weight_of_an_entropy(right: type[Any], wrong: type[Any]) -> None:
     assert task.best_return == pytest.approx(1 / (1 + np.exp(-1 / 0.5)), abs=1e-4)
 
 
+class OwnProbed(DQN):
+    PROBES = {"Own": {"learning_rate": 1e-3}}
+
+
+class Misspelt(DQN):
+    PROBES = {"ProbeEntrpy-v0": {"learning_rate": 1e-3}}
+
+
+class NoneOfThem(DQN):
+    PROBES = None
+
+
+def test_what_is_set_for_some_probes_is_looked_at() -> None:
+    assert "did you mean 'ProbeEntropy-v0'?" in probe(Misspelt, "ProbeValue-v0", (0,)).told
+    assert probe(NoneOfThem, "ProbeEntropy-v0", (0,)).told == "its PROBES has no hyperparameters for it"
+
+
 class Reversed(DQN):
     """Goes up its error."""
 
@@ -211,6 +228,11 @@ def test_a_probe_of_ones_own(command: Command, tmp_path: Path) -> None:
     assert [probe(Reversed, name, (0,)).solved for name in (own, "ProbeValue-v0")] == [False, False]
     (tmp_path / "empty.py").write_text("from rlrepro.envs.probe import Probe\nclass Empty(Probe):\n    pass\n")
     assert "its `isolates` is empty" in command("probe", "--env", f"{tmp_path / 'empty.py'}:Empty").problem
+    sampled = "from rlrepro.envs.probe import Probe\nclass Own(Probe):\n    isolates = 'all'\n    sampled = True\n"
+    (tmp_path / "own.py").write_text(sampled)
+    assert probe(OwnProbed, f"{tmp_path / 'own.py'}:Own", (0,)).solved  # by the name of its class
+    kept = command("probe", "--env", own, "--write", tmp_path / "kept.json").problem
+    assert f"{own} is none of them" in kept
     plain = "gymnasium.envs.classic_control:CartPoleEnv"
     assert f"{plain} is no probe: it has no isolates and no" in command("probe", "--env", plain).problem
 

@@ -39,7 +39,7 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert "(experiments/two%20%28b%29/report.md)" in lines[10]
     assert "12 claims of 2 reproductions: **7 reproduced, 2 below, 2 inconclusive, 1 not run**." in lines[-6]
     assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-5]
-    assert lines[-4] == "Reached by seeds that come within the card's tolerance, and not outright: 2."
+    assert lines[-4] == "Reached within the card's tolerance by seeds of which too few reach it outright: 2."
     assert lines[-2].startswith("Of the inconclusive, 2 cannot be decided by any number of our seeds")
     assert "Any solver's among them" not in "".join(lines)
     assert lines[-1] == "Nothing was trained yet for the claims of three (8)."

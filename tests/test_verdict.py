@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.papers import aggregates
+from rlrepro.papers import aggregates, stats
 from rlrepro.papers.card_reader import load_card
 from rlrepro.papers.cards import Card, Claim
 from rlrepro.papers.page import render
@@ -156,6 +156,12 @@ def test_where_nothing_was_tested_the_seeds_that_lack_are_said_and_no_p(tmp_path
     assert (
         verdict(few, "order").why == "ahead on 1 of 1 tasks, 1 claimed (3 seeds on a side: to be shown, 10 are needed)"
     )
+    for n in (4, 12):  # by what the contrary is shown, however few seeds the claim itself would need
+        levels: Levels = {("a", "cart"): spread(100, n), ("b", "cart"): spread(900, n)}
+        below = verdict(judged(tmp_path, order(environments=["cart"], at_least=1), levels), "order")
+        assert below.word == "below"
+        assert below.decision is not None
+        assert f"1 claimed (p {stats.p_text(below.decision.p_difference)})".replace("p 0", "p = 0") in below.why
     alone = verdict(judged(tmp_path, text, {("a", "cart"): [200.0]}), "near")
     assert alone.why.startswith("1 seed of ours: a verdict needs 10")
 

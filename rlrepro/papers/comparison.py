@@ -46,6 +46,7 @@ class Pair:
     p: float | None  #: two-sided; None where there is no spread over seeds to test with, or the side ahead lost seeds
     improvement: stats.Estimate  #: the probability that a seed of `a` beats one of `b`
     p_holm: float | None = None  #: over all pairs of the comparison
+    is_barred: bool = False  #: not tested, since the side ahead lost seeds: it counts in that correction with a p of 1
     note: str = ""
 
 
@@ -341,7 +342,7 @@ def _pair(a: Side, b: Side) -> Pair:
             f"{a.label} and {b.label}: not tested, since {lost} of the seeds of {ahead.label} broke and the others are "
             "no fair sample; P(better) has them as the worst."
         )
-        return Pair(a.label, b.label, difference, test.low, test.high, None, improvement, note=note)
+        return Pair(a.label, b.label, difference, test.low, test.high, None, improvement, note=note, is_barred=True)
     note = ""
     if test.low is None and difference == 0:
         note = f"{a.label} and {b.label}: every seed of both has the same number."
@@ -357,7 +358,9 @@ def _pair(a: Side, b: Side) -> Pair:
 
 def _holm(panels: Sequence[Panel]) -> list[Panel]:
     """Holm's correction over all pairs, and over all tests against published numbers."""
-    of_pairs = iter(stats.holm([pair.p for panel in panels for pair in panel.pairs if pair.p is not None]))
+    pairs = [pair for panel in panels for pair in panel.pairs]
+    corrected = stats.holm([pair.p for pair in pairs if pair.p is not None] + [1.0 for pair in pairs if pair.is_barred])
+    of_pairs = iter(corrected)
     tests = [one.test for panel in panels for one in panel.beside if isinstance(one.test, stats.ClaimTest)]
     of_published = iter(stats.holm([test.p_difference for test in tests]))
     made = []

@@ -61,7 +61,9 @@ def seeds_needed(
     high = least
     while not reached(high):
         if high >= _MOST:
-            lent = reported is None or reported.sample_sd is None
+            if reported is None:
+                return SeedsNeeded(None, max(powers.values()), "our mean lies too near an end of the band")
+            lent = reported.sample_sd is None
             whose = "uncertainty, lent from our spread," if lent else "own uncertainty"
             why = f"no number of our seeds decides it: the paper's {whose} is too large"
             return SeedsNeeded(None, max(powers.values()), why)

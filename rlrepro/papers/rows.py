@@ -45,13 +45,16 @@ def value_text(value: Any) -> str:
     return ", ".join(map(value_text, value)) if isinstance(value, tuple | list) else str(value)
 
 
+def _side_text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"[{value_text(value)}]" if isinstance(value, tuple | list) else value_text(value)
+
+
 def unlike_text(card: Card, order: Order) -> str:
     """In what the two sides of an order differ, for people: what it compares may be more than is meant."""
     rows = card.unlike(order)
-    texts = [
-        f"{name} ({' and '.join('none' if value is None else value_text(value) for value in values)})"
-        for name, *values in rows
-    ]
+    texts = [f"{name} ({' and '.join(map(_side_text, values))})" for name, *values in rows]
     return f"{order.better} and {order.worse} differ in {', '.join(texts) or 'nothing but their names'}"
 
 

@@ -118,7 +118,7 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     if loose := sum(verdict.is_loose for verdict in reproduced):
         lines.append(f"Any solver's among them, whose margin the best return known meets: {loose}.")
     if lenient := sum(_is_by_tolerance(verdict) for verdict in reproduced):
-        lines.append(f"Reached by seeds that come within the card's tolerance, and not outright: {lenient}.")
+        lines.append(f"Reached within the card's tolerance by seeds of which too few reach it outright: {lenient}.")
     turned = [one.word for one in verdicts if isinstance(one.claim, Claim) and one.claim.less_is_better]
     told = [f"{turned.count(a)} {a} {b}" for a, b in (("above", "worse"), ("below", "better")) if a in turned]
     if told:

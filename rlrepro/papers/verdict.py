@@ -445,7 +445,10 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: _Family) -> power.Seeds
     alone = fewest(stats.ALPHA, stats.ALPHA).seeds
     if alone is None:
         return needed
-    note = f"no number of our seeds decides it among the card's {family.size} claims, {alone:,} would if it were alone"
+    note = (
+        f"no number of our seeds decides it among the card's {family.size} claims as the others stand, {alone:,} would "
+        "if it were alone"
+    )
     return dataclasses.replace(needed, note=note, alone=alone)
 
 
@@ -465,8 +468,8 @@ def _accepted(test: stats.Acceptance) -> tuple[str, str, list[str]]:
 
 
 def _ordered(test: stats.OrderTest, decision: stats.Decision) -> tuple[str, str, list[str]]:
-    told = _p(decision.p_equivalence)
-    if test.fewest < stats.MIN_SEEDS:
+    told = _p(decision.p_difference if decision.verdict == "below" else decision.p_equivalence)
+    if test.fewest < stats.MIN_SEEDS and decision.verdict == "inconclusive":
         told = f"{count_of(test.fewest, 'seed')} on a side: to be shown, {stats.MIN_SEEDS} are needed"
     why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({told})"
     return decision.verdict, why, list(test.notes)
