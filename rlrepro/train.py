@@ -148,7 +148,7 @@ def _resume(
     if earlier_totals:
         going_on["lengths"] = earlier_totals
     resumed = [*before.get("resumed", []), time.time()]
-    with _undone_if_never_begun(folder, sizes, before, original):
+    with _undone_if_never_begun(folder, sizes, before, original if settings is not original else None):
         folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
         if settings is not original:
             folder.write_settings(settings)
@@ -163,11 +163,11 @@ def _resume(
 
 @contextlib.contextmanager
 def _undone_if_never_begun(
-    folder: RunFolder, sizes: Mapping[int, Mapping[str, int]], before: Mapping[str, Any], settings: Settings
+    folder: RunFolder, sizes: Mapping[int, Mapping[str, int]], before: Mapping[str, Any], settings: Settings | None
 ) -> Iterator[None]:
     """Where nothing is trained within, the run folder is made what it was.
 
-    Its run.json and `settings` come back, and what lay beyond these `sizes` of each seed's files.
+    Its run.json comes back, its `settings` where they were changed, and what lay beyond these `sizes` of the seeds' files.
     """
     from rlrepro.record import SeedLog
 
@@ -179,7 +179,8 @@ def _undone_if_never_begun(
             for seed, size in sizes.items():
                 SeedLog.put_back(folder, seed, size, rows[seed])
             folder.put_curves_back()
-            folder.write_settings(settings)
+            if settings is not None:
+                folder.write_settings(settings)
             folder.write_json("run.json", before)
         raise
 
