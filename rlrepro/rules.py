@@ -69,7 +69,7 @@ class _Training:
             raise Problem(f"{settings.agent} raised {one_line(error)}{place_of(error)} when it was built") from error
         self.group.env.check_every = 1  # every action: here speed does not matter
         self.step = self.updates = 0
-        self.first_parameters = _parameters(self.group.agent)  #: without a normaliser's
+        self.first_parameters: dict[str, np.ndarray] = {}  #: of the agent alone, without a normaliser's
         self.met_reward = False  #: one that is not 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
@@ -208,6 +208,7 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
+    whole.first_parameters = _parameters(whole.group.agent)
     whole.train(total)
     if whole.updates == 0 and getattr(type(whole.group.agent), "PROBE", {}) is None:
         raise _Inapplicable("its PROBE is None: it learns nothing")
@@ -286,7 +287,7 @@ def _keeps_policy(whole: _Training) -> str:
 def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> list[np.ndarray]:
     """All actions of an evaluation: two policies that differ may well come to the same returns."""
     warning = loop.LongEpisodeWarning(lambda text: print(f"note: {text}", file=sys.stderr))
-    actions, predict = [], policy.predict
+    actions, predict, own = [], policy.predict, vars(policy).get("predict")
 
     def watched(obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         action = predict(obs, streams, deterministic)
@@ -297,7 +298,10 @@ def _evaluate(whole: _Training, policy: Policy, deterministic: bool) -> list[np.
     try:
         loop.evaluate(policy, whole.evaluated, whole.seeds, EPISODES, deterministic, watch=warning)
     finally:
-        del policy.predict  # that of the class again
+        if own is None:
+            del policy.predict  # that of the class again
+        else:
+            policy.predict = own  # type: ignore[method-assign]
     return actions
 
 

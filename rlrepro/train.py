@@ -167,7 +167,8 @@ def _undone_if_never_begun(
 ) -> Iterator[None]:
     """Where nothing is trained within, the run folder is made what it was.
 
-    Its run.json comes back, its `settings` where they were changed, and what lay beyond these `sizes` of the seeds' files.
+    Its run.json comes back, its `settings` where they were changed, and what lay beyond these `sizes` of the seeds'
+    files.
     """
     from rlrepro.record import SeedLog
 
