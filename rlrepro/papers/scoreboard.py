@@ -125,10 +125,13 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
         lines.append(f"Above and below are higher and lower: of numbers of which less is better, {', '.join(told)}.")
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
-    needs = [one.seeds_needed for one in verdicts if one.word == "inconclusive" and one.seeds_needed is not None]
-    by_paper, by_card = (
-        sum(one.seeds is None and (one.alone is None) is alone for one in needs) for alone in (True, False)
-    )
+    never = [
+        (one.claim, one.seeds_needed.alone)
+        for one in verdicts
+        if one.word == "inconclusive" and one.seeds_needed is not None and one.seeds_needed.seeds is None
+    ]
+    by_card = sum(alone is not None for _, alone in never)
+    by_paper = sum(alone is None and isinstance(claim, Claim) and not claim.rule for claim, alone in never)
     if by_paper:
         lines.append(
             f"Of the inconclusive, {by_paper} cannot be decided by any number of our seeds: what the paper prints "
