@@ -52,7 +52,11 @@ class MinAtar(gym.Env[Planes, int | np.integer[Any]]):
     ) -> None:
         if game not in GAMES:
             raise ValueError(f"game must be one of {', '.join(GAMES)}, not {game!r}")
-        if isinstance(sticky_action_prob, str) or not 0 <= sticky_action_prob <= 1:
+        try:
+            is_probability = 0 <= sticky_action_prob <= 1
+        except TypeError:  # a text, of the command line
+            is_probability = False
+        if not is_probability:
             raise ValueError(f"sticky_action_prob must be a number from 0 to 1, not {sticky_action_prob!r}")
         if difficulty_ramping not in (True, False):  # any text would count as true
             raise ValueError(f"difficulty_ramping must be true or false, not {difficulty_ramping!r}")
