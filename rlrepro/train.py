@@ -117,9 +117,8 @@ def _resume(
 
     before, original = folder.read_json("run.json"), settings
     groups = settings.groups()
-    earlier_totals = dict(
-        before.get("lengths", {})
-    )  # settings' digest -> total_timesteps, of before it was made longer
+    # total_timesteps by the digest of settings, of each time before the run was made longer
+    earlier_totals = dict(before.get("lengths", {}))
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
         ways = [f"rlrepro evaluate {folder} scores it"]
         if not find_agent(settings.agent).owns_loop:

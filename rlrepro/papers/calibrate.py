@@ -136,11 +136,12 @@ def claim_cells(
     stream: Stream = Stream.CLAIMS,
 ) -> Iterator[dict[str, Any]]:
     """One cell after another: rates of wrong and right verdicts, guarded and plain, and coverages."""
-    grid, known_shapes = itertools.product(shapes or SHAPES, seeds, paper_seeds, ratios), SHAPES | RARE
+    draw = SHAPES | RARE
+    grid = itertools.product(shapes or SHAPES, seeds, paper_seeds, ratios)
     for index, (shape, n, m, ratio) in enumerate(grid):
         generator = np.random.default_rng([seed, stream, index])
-        x = known_shapes[shape](generator, (repetitions, n))
-        y = ratio * known_shapes[shape](generator, (repetitions, m))
+        x = draw[shape](generator, (repetitions, n))
+        y = ratio * draw[shape](generator, (repetitions, m))
         cell = {"shape": shape, "seeds": n, "paper seeds": m, "ratio": ratio}
         for known in (True, False):
             if m > 1 or not known:

@@ -121,10 +121,16 @@ def _rules_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "## Rules over seeds",
         "",
         "How often a printed bound, or the band of an *about*, is found kept where the true mean stands on its edge, "
-        "and how often it is found beyond the band. A "
-        "bound has no spread and no margin to guard by: its t test errs as t tests of skewed and capped returns do, "
-        "and a failure that ten seeds did not meet it cannot see. These rates are not held to 5 %.",
+        "and how often it is found beyond the band. A bound has no spread and no margin to guard by: its t test errs "
+        "as t tests of skewed and capped returns do, and a failure that ten seeds did not meet it cannot see. These "
+        "rates are not held to 5 %.",
         "",
+        *_by_shape_and_seeds(rows, names),
+    ]
+
+
+def _by_shape_and_seeds(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+    return [
         f"| returns | seeds | {' | '.join(names)} |",
         f"| --- | ---: | {' | '.join('---:' for _ in names)} |",
         *(f"| {row['shape']} | {row['seeds']} | {' | '.join(_percent(row[name]) for name in names)} |" for row in rows),
@@ -179,9 +185,7 @@ def _rare_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "of one in ten in 35 % of cases, of one in twenty in 60 %: of what they did not meet no test can tell, and "
         "nothing here is held to 5 %. Where a paper's seeds or its spread tell of failures, the test of a claim holds.",
         "",
-        f"| returns | seeds | {' | '.join(names)} |",
-        f"| --- | ---: | {' | '.join('---:' for _ in names)} |",
-        *(f"| {row['shape']} | {row['seeds']} | {' | '.join(_percent(row[name]) for name in names)} |" for row in rows),
+        *_by_shape_and_seeds(rows, names),
     ]
 
 

@@ -49,7 +49,7 @@ def of_agents(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tupl
     left_out: list[str] = []
     by_agent: dict[str, dict[str, np.ndarray]] = {}
     names = _names(card)
-    for claim in sorted(_of_returns(card), key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
+    for claim in sorted(_claims_of_agents(card), key=lambda c: -(card.protocols[c.protocol].to_step or math.inf)):
         environment = card.environments[claim.environments[0]]
         name = unit_name(claim.implementation, environment.name)
         unit = results.units.get(name)
@@ -92,14 +92,14 @@ def of_agents(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tupl
     return tuple(made), tuple(improvements), left_out
 
 
-def _of_returns(card: Card) -> list[Claim]:
+def _claims_of_agents(card: Card) -> list[Claim]:
     return [claim for claim in card.claims if not claim.measurement]
 
 
 def _names(card: Card) -> dict[str, str]:
     """What each implementation is called in the aggregates: its agent, where that says which."""
     where: dict[tuple[str, str], set[str]] = {}
-    for claim in _of_returns(card):
+    for claim in _claims_of_agents(card):
         for environment in claim.environments:
             agent = card.implementations[claim.implementation].agent
             where.setdefault((agent, environment), set()).add(claim.implementation)
