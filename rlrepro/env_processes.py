@@ -1,6 +1,6 @@
 """Environments stepped by other processes, some by each: for a device that learns faster than one core can step them.
 
-The same environments with the same streams as `rlrepro.vector.Singles`, so that nothing depends on their number.
+The same environments with the same streams as `rlrepro.vector.SyncEnvBatch`, so that nothing depends on their number.
 Numbers go through memory that all of them share, and words through pipes.
 """
 
@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from rlrepro.ctrl_c import without_ctrl_c
 from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.plugins import find_env
-from rlrepro.vector import EnvironmentFailed, Singles
+from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 
 _STEP, _CLOSED = "step", ("close", ())
 _GAVE, _FAILED = "gave", "failed"
@@ -63,8 +63,8 @@ class _Shared:
         return np.frombuffer(self._memory["action"], dtype, size).reshape(num, *self._action_shape)
 
 
-class InProcesses:
-    """A `Batch` of `num` environments in `num_processes` other processes."""
+class AsyncEnvBatch:
+    """An `EnvBatch` of `num` environments in `num_processes` other processes."""
 
     def __init__(self, asked: Asked, num: int, num_processes: int) -> None:
         one = find_env(*asked).make()
@@ -205,7 +205,7 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     shared, (begin, over) = _Shared(*layout), bells
-    envs: Singles | None = None
+    envs: SyncEnvBatch | None = None
     while True:
         order = _order(pipe, begin)
         if order == _CLOSED:
@@ -215,7 +215,7 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
         method, args = order
         try:
             if envs is None:
-                envs = Singles(find_env(*asked).make, rows.stop - rows.start)
+                envs = SyncEnvBatch(find_env(*asked).make, rows.stop - rows.start)
             answer = _GAVE, _step(envs, shared, rows) if method == _STEP else getattr(envs, method)(*args)
         except EnvironmentFailed as failure:
             answer = _FAILED, (failure.index, failure.what)
@@ -232,7 +232,7 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
 
 
 def _order(pipe: Any, begin: Any) -> tuple[str, tuple[Any, ...]]:
-    """What is to be done next: a method of `Singles` and its arguments."""
+    """What is to be done next: a method of `SyncEnvBatch` and its arguments."""
     looks = 0
     while True:
         if begin.acquire(False) if looks < _LOOKS else begin.acquire(True, _NAP):
@@ -246,7 +246,7 @@ def _order(pipe: Any, begin: Any) -> tuple[str, tuple[Any, ...]]:
             return _CLOSED
 
 
-def _step(envs: Singles, shared: _Shared, rows: slice) -> int:
+def _step(envs: SyncEnvBatch, shared: _Shared, rows: slice) -> int:
     """One step of these rows, and whether anything but the environment's own rewards is to be learnt from."""
     obs, reward, terminated, truncated = envs.step(shared.action()[rows].copy(), shared.active[rows])
     shared.obs[rows], shared.reward[rows] = obs, reward

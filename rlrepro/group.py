@@ -22,7 +22,7 @@ from rlrepro.plugins import find_agent, find_env
 from rlrepro.settings import Settings
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
-from rlrepro.vector import Batch, VectorEnv
+from rlrepro.vector import EnvBatch, VectorEnv
 
 _MEMORY_PARTS = ("add", "ready", "cut", "get_state", "set_state")
 
@@ -32,7 +32,7 @@ class Group(Stateful):
 
     STATE = ("agent", "memory", "normalise", "counter")
 
-    def __init__(self, settings: Settings, batch: Batch, seeds: tuple[int, ...]) -> None:
+    def __init__(self, settings: Settings, batch: EnvBatch, seeds: tuple[int, ...]) -> None:
         """Takes a batch of S × N sub-environments. `Problem` where the agent cannot serve them."""
         space = batch.observation_space
         check_observations(settings, space)

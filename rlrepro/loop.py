@@ -15,7 +15,7 @@ from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import EvaluationFailed, Problem
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams, env_seed
-from rlrepro.vector import Batch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
+from rlrepro.vector import EnvBatch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
 
 LONG_EPISODE = 100_000  #: env steps; an evaluation warns of an episode that lasts so long
 
@@ -121,7 +121,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     agent: Policy,
-    batch: Batch,
+    batch: EnvBatch,
     seeds: Sequence[int],
     num_episodes: int,
     deterministic: bool,

@@ -34,7 +34,7 @@ from rlrepro.networks import is_image
 from rlrepro.settings import Settings
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
-from rlrepro.vector import Batch, VectorEnv
+from rlrepro.vector import EnvBatch, VectorEnv
 
 EPSILON = 1e-8
 CLIP = 10.0
@@ -151,7 +151,7 @@ class NormalisedEnv(VectorEnv):
     """A `VectorEnv` whose observations and transitions are normalised; `reward` stays the environment's own."""
 
     def __init__(
-        self, statistics: Statistics, batch: Batch, seeds: Sequence[int], num_envs: int, name: str = "environment"
+        self, statistics: Statistics, batch: EnvBatch, seeds: Sequence[int], num_envs: int, name: str = "environment"
     ) -> None:
         super().__init__(batch, seeds, num_envs, name)
         self.statistics = statistics

@@ -30,7 +30,7 @@ from rlrepro.importing import check_module, existing_file, import_plugin, instal
 if TYPE_CHECKING:
     import gymnasium
 
-    from rlrepro.vector import Batch
+    from rlrepro.vector import EnvBatch
 
 _EXTRAS = {
     "mujoco": "mujoco",
@@ -258,19 +258,19 @@ class EnvSource:
         close_quietly(env)
         return min((limit for limit in told if type(limit) is int and limit > 0), default=None)
 
-    def batch(self, num: int) -> Batch:
+    def batch(self, num: int) -> EnvBatch:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
-        from rlrepro.vector import Singles
+        from rlrepro.vector import SyncEnvBatch
 
         form = self._vector_form(num)
-        return Singles(self.make, num) if form is None else form
+        return SyncEnvBatch(self.make, num) if form is None else form
 
     @property
     def is_batched(self) -> bool:
         """Whether `batch` gives a vector form; one is made to know it."""
         return self._vector_form(1) is not None
 
-    def _vector_form(self, num: int) -> Batch | None:
+    def _vector_form(self, num: int) -> EnvBatch | None:
         """None where no vector form is known, or an argument is one that only Gymnasium's own form serves.
 
         A form refuses a value by `NotImplementedError`, and a name by its signature.
@@ -297,7 +297,7 @@ class EnvSource:
         except TypeError:
             return None
         try:
-            made: Batch = form(*arguments, **kwargs)
+            made: EnvBatch = form(*arguments, **kwargs)
         except NotImplementedError:
             return None
         return made

@@ -21,7 +21,7 @@ from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_o
 from rlrepro.streams import env_seed
 
 
-class Batch(Protocol):
+class EnvBatch(Protocol):
     """M sub-environments stepped by one call, without autoreset, each with its own random stream.
 
     What `reset` and `step` give is not written to again: transitions keep it. A batch may have `close()`, and `learnt`:
@@ -46,8 +46,8 @@ class Batch(Protocol):
         """Restore it; its present observation."""
 
 
-class Singles:
-    """A `Batch` of Gymnasium environments stepped one by one."""
+class SyncEnvBatch:
+    """An `EnvBatch` of Gymnasium environments stepped one by one."""
 
     def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], num: int) -> None:
         self.envs = [make() for _ in range(num)]
@@ -185,7 +185,7 @@ class VectorEnv:
     and n, so its episodes are the same whatever runs beside it.
     """
 
-    def __init__(self, batch: Batch, seeds: Sequence[int], num_envs: int, name: str = "environment") -> None:
+    def __init__(self, batch: EnvBatch, seeds: Sequence[int], num_envs: int, name: str = "environment") -> None:
         self.batch, self.seeds, self.num_envs, self.name = batch, tuple(seeds), num_envs, name
         self.observation_space, self.action_space = batch.observation_space, batch.action_space
         self._num = len(seeds) * num_envs

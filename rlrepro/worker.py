@@ -26,7 +26,7 @@ from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Trainer
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
-from rlrepro.env_processes import Asked, InProcesses
+from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
     EndlessEvaluation,
@@ -45,7 +45,7 @@ from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.trainer import RecordedTraining, TrainerJournal, tell_finished
-from rlrepro.vector import Batch
+from rlrepro.vector import EnvBatch
 
 # Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
 _BY_FLAG = {
@@ -82,7 +82,7 @@ def prepare(job: Job, send: Send) -> Recorder:
     if settings.env_processes == 1 or source.is_batched:
         return _prepare(job, send, source, source.batch(num))
     asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
-    batch = InProcesses(asked, num, settings.env_processes)
+    batch = AsyncEnvBatch(asked, num, settings.env_processes)
     try:
         return _prepare(job, send, source, batch)
     except BaseException:
@@ -90,7 +90,7 @@ def prepare(job: Job, send: Send) -> Recorder:
         raise
 
 
-def _prepare(job: Job, send: Send, source: EnvSource, batch: Batch) -> Recorder:
+def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Recorder:
     settings = job.settings
     group = Group(settings, batch, job.seeds)
     agent = group.agent

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlrepro.env_processes import Asked, InProcesses
+from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.plugins import find_env
-from rlrepro.vector import EnvironmentFailed, Singles
+from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 from tests.conftest import Runs
 
 NUM = 5
@@ -67,14 +67,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def batches(told: str) -> Iterator[dict[str, tuple[Singles, InProcesses]]]:
+def batches(told: str) -> Iterator[dict[str, tuple[SyncEnvBatch, AsyncEnvBatch]]]:
     keeps = told.replace(":Told", ":Keeps")
     asked = {
         "told": Asked(told, {}, ()),
         "keeps": Asked(keeps, {}, ()),
         "pendulum": Asked("Pendulum-v1", {"g": 9.0}, ("FlattenObservation",)),
     }
-    made = {name: (Singles(find_env(*one).make, NUM), InProcesses(one, NUM, 2)) for name, one in asked.items()}
+    made = {name: (SyncEnvBatch(find_env(*one).make, NUM), AsyncEnvBatch(one, NUM, 2)) for name, one in asked.items()}
     yield made
     for _, batch in made.values():
         batch.close()
@@ -126,7 +126,7 @@ def test_the_first_that_breaks_is_named_and_the_others_go_on(batches: Any) -> No
 
 
 def test_a_process_that_is_gone_is_told_by_its_first_environment(told: str) -> None:
-    batch = InProcesses(Asked(told, {}, ()), 4, 2)
+    batch = AsyncEnvBatch(Asked(told, {}, ()), 4, 2)
     batch.reset(np.arange(4), [0] * 4)
     os.kill(batch._processes[1].pid, signal.SIGKILL)
     batch._processes[1].join()
@@ -138,7 +138,7 @@ def test_a_process_that_is_gone_is_told_by_its_first_environment(told: str) -> N
 
 
 def test_a_signal_to_all_processes_ends_none_of_those_with_environments(told: str) -> None:
-    batch = InProcesses(Asked(told, {}, ()), 4, 2)
+    batch = AsyncEnvBatch(Asked(told, {}, ()), 4, 2)
     batch.reset(np.arange(4), [0] * 4)  # by then they do not listen
     for process in batch._processes:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ from rlrepro.errors import Problem, RunStopped
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.record import read_rows
 from rlrepro.streams import Streams, env_seed
-from rlrepro.vector import Batch, Singles, VectorEnv
+from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorEnv
 from tests.conftest import Runs
 
 # --- the order
@@ -150,7 +150,7 @@ class Kept:
 def test_episodes_are_those_of_record_episode_statistics(form: str, gym_id: str, limit: int) -> None:
     seeds, num_envs, num_steps = (0, 3), 2, 150
     source = find_env(gym_id, {"max_episode_steps": limit})
-    batch = source.batch(4) if form == "batched" else Singles(source.make, 4)
+    batch = source.batch(4) if form == "batched" else SyncEnvBatch(source.make, 4)
     env = VectorEnv(batch, seeds, num_envs)
     agent = build("random", env, seeds, num_envs)
     actions: list[np.ndarray] = []
@@ -283,7 +283,7 @@ def test_evaluation_gives_the_returns_of_episodes_played_one_by_one(
 ) -> None:
     seeds, purpose, num_episodes = (4, 0, 9), ("evaluation", 50), 20
     monkeypatch.setattr(loop, "evaluation_slots", lambda _: num_slots)
-    batch = Singles(Probe, 3 * num_slots)
+    batch = SyncEnvBatch(Probe, 3 * num_slots)
     agent = build("dqn", batch, seeds)
     found = loop.evaluate(agent, batch, seeds, num_episodes, True, purpose)
     expected = one_by_one(agent, Probe, seeds, num_episodes, purpose)
@@ -302,7 +302,7 @@ def test_evaluation_of_a_batched_form_gives_the_returns_of_single_environments()
 
 def test_short_episodes_are_not_over_represented() -> None:
     """Of the episodes that end first too many are short, so that to take those would be seen."""
-    batch = Singles(Probe, loop.evaluation_slots(1000))
+    batch = SyncEnvBatch(Probe, loop.evaluation_slots(1000))
     lengths = loop.evaluate(Constant(1), batch, (0,), 1000, True).episode_length[0]  # type: ignore[arg-type]
     error = lengths.std() / np.sqrt(len(lengths))
     assert abs(lengths.mean() - 15.5) < 3 * error
@@ -313,7 +313,7 @@ def test_short_episodes_are_not_over_represented() -> None:
 
 
 def test_a_known_return_is_measured_exactly() -> None:
-    batch = Singles(Probe, 10)
+    batch = SyncEnvBatch(Probe, 10)
     for action in (0, 1):
         found = loop.evaluate(Constant(action), batch, (5,), 10, True)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found.episode_return, action * found.episode_length**2)
@@ -323,7 +323,7 @@ def test_an_episode_that_runs_on_and_on_is_told_once(monkeypatch: pytest.MonkeyP
     """A greedy policy may walk round in a circle for ever, where the environment has no time limit."""
     monkeypatch.setattr(loop, "LONG_EPISODE", 20)  # Probe's episodes have up to 30 steps
     told: list[str] = []
-    batch = Singles(Probe, 80)
+    batch = SyncEnvBatch(Probe, 80)
     patience = loop.LongEpisodeWarning(told.append)
     found = loop.evaluate(Constant(1), batch, (5, 6), 40, True, watch=patience)  # type: ignore[arg-type]
     assert (found.episode_length >= 20).sum() > 1
@@ -333,7 +333,7 @@ def test_an_episode_that_runs_on_and_on_is_told_once(monkeypatch: pytest.MonkeyP
 
 def test_episodes_begin_from_seeds_of_their_own() -> None:
     def lengths(seeds: Sequence[int], num_episodes: int, *purpose: str | int) -> list[list[int]]:
-        batch = Singles(Probe, len(seeds) * num_episodes)
+        batch = SyncEnvBatch(Probe, len(seeds) * num_episodes)
         agent: Any = Constant(1)
         return loop.evaluate(agent, batch, seeds, num_episodes, True, purpose).episode_length.tolist()
 
@@ -381,7 +381,7 @@ class Coin(gym.Env[np.ndarray, int]):
 
 
 def test_a_deterministic_policy_repeats_itself_and_a_stochastic_one_explores() -> None:
-    batch = Singles(Coin, 2 * 50)
+    batch = SyncEnvBatch(Coin, 2 * 50)
     agent = build("ppo", batch, (0, 1))
     fixed = loop.evaluate(agent, batch, (0, 1), 50, True).episode_return
     for returns in fixed:
@@ -394,7 +394,7 @@ def test_a_deterministic_policy_repeats_itself_and_a_stochastic_one_explores() -
 
 
 def test_a_dqn_explores_in_a_stochastic_evaluation_as_often_as_its_last_epsilon_says() -> None:
-    batch = Singles(Coin, 50)
+    batch = SyncEnvBatch(Coin, 50)
     agent = build("dqn", batch, (0,), epsilon_end=0.4)
     fixed = loop.evaluate(agent, batch, (0,), 50, True).episode_return
     free = loop.evaluate(agent, batch, (0,), 50, False).episode_return
@@ -428,7 +428,7 @@ class Told(gym.Env[np.ndarray, Any]):
 def test_actions_in_evaluation_are_shifted_and_clipped_as_in_training(
     space: gym.Space[Any], action: Any, paid: float
 ) -> None:
-    batch = Singles(lambda: Told(space), 2)
+    batch = SyncEnvBatch(lambda: Told(space), 2)
     agent: Any = Constant(action)
     assert loop.evaluate(agent, batch, (0,), 2, True).episode_return.tolist() == [[paid, paid]]
     env = VectorEnv(batch, (0,), 2)
@@ -452,7 +452,7 @@ class Failing(Probe):
 def test_an_environment_that_fails_in_evaluation_is_named_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "evaluation_slots", lambda _: 2)
     envs = iter([Probe, Probe, Failing, Failing])
-    batch = Singles(lambda: next(envs)(), 4)
+    batch = SyncEnvBatch(lambda: next(envs)(), 4)
     agent: Any = Constant(1)
     with pytest.raises(
         RunStopped, match=r"raised OSError: the licence ran out in reset, test_loop\.py:\d+ \(evaluation, seed 8\)$"
@@ -467,7 +467,7 @@ def test_a_number_that_is_not_finite_stops_an_evaluation(wrong: str) -> None:
             obs = np.full(1, np.nan if wrong == "observation" else 0, np.float32)
             return obs, np.nan if wrong == "reward" else 0.0, False, True, {}
 
-    batch: Batch = Singles(lambda: Wrong(Discrete(2)), 2)
+    batch: EnvBatch = SyncEnvBatch(lambda: Wrong(Discrete(2)), 2)
     agent: Any = Constant(1)
     with pytest.raises(RunStopped, match=wrong):
         loop.evaluate(agent, batch, (0,), 2, True)

@@ -1,6 +1,7 @@
 """PPO's whole loop beside Stable-Baselines3's: the same first weights, actions, environments and order of minibatches.
 
-What each observes must be the same bits, what each is rewarded and what it has learnt the same but for rounding: so
+From the start of a run, and as late in one as 900,000 steps: by what Adam and the statistics have counted then. What
+each observes must be the same bits, what each is rewarded and what it has learnt the same but for rounding: so
 normalisation, the ends of episodes and the updates are those of the library, together and not each alone.
 """
 
@@ -59,15 +60,55 @@ def as_theirs(weights: dict[str, torch.Tensor], model: Any) -> dict[str, torch.T
     return found
 
 
+def parts(group: Group) -> tuple[Any, Any]:
+    """Its agent, and what it is normalised by."""
+    return group.agent, group.normalise
+
+
+def make_late(group: Group) -> None:
+    """Learn for five rollouts, then pass for a run of 900,000 steps: its counts, with moments of their own."""
+    group.env.reset()
+    loop.train(group.agent, group.env, ROLLOUT * UPDATES, Silent(), group.counter)
+    agent, statistics = parts(group)
+    agent.optimiser.set_state({**agent.optimiser.get_state(), "step": torch.tensor([280_000.0])})
+    for moments in (statistics.obs, statistics.returns):
+        moments.count = np.full_like(moments.count, 900_000.0)
+
+
+def hand_over(group: Group, model: Any, envs: Any) -> None:
+    """Give the library's model all that ours has learnt: weights, Adam's moments and the statistics."""
+    agent, statistics = parts(group)
+    state = model.policy.state_dict()
+    with torch.no_grad():
+        for name, value in as_theirs(agent.get_policy(), model).items():
+            state[name].copy_(value)
+    kept, adam = agent.stack.matrix.detach().clone(), agent.optimiser.get_state()
+    moments = {}
+    for kind in ("exp_avg", "exp_avg_sq"):
+        agent.stack.matrix.detach().copy_(adam[kind])
+        moments[kind] = {name: value.clone() for name, value in as_theirs(agent.get_policy(), model).items()}
+    agent.stack.matrix.detach().copy_(kept)
+    for name, parameter in model.policy.named_parameters():
+        own = {kind: moments[kind][name].contiguous() for kind in moments}
+        model.policy.optimizer.state[parameter] = {"step": adam["step"][0].clone(), **own}
+    for theirs, ours in ((envs.obs_rms, statistics.obs), (envs.ret_rms, statistics.returns)):
+        theirs.mean, theirs.var, theirs.count = ours.mean[0].copy(), ours.var[0].copy(), float(ours.count.item())
+
+
 @pytest.mark.agrees("ppo", "Stable-Baselines3")
+@pytest.mark.parametrize("late", [False, True], ids=["from the start", "late"])
 @pytest.mark.parametrize("env", ["Pendulum-v1", "HalfCheetah-v4"])  # of 200 and 1,000 steps, both ended by the clock
-def test_ppo_learns_what_sb3_learns_from_the_same_chances(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ppo_learns_what_sb3_learns_from_the_same_chances(
+    env: str, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.set_num_threads(1)
     steps = ROLLOUT * UPDATES
     asked = parse_train(["--env", env, *FLAGS, "--total-timesteps", str(steps)])
     assert isinstance(asked, Request)
     group = Group(asked.settings, find_env(env).batch(1), (0,))
     agent: Any = group.agent
+    if late:
+        make_late(group)
     first = {name: value.clone() for name, value in agent.get_policy().items()}
     seen: list[np.ndarray] = []
     actions: list[np.ndarray] = []
@@ -93,11 +134,6 @@ def test_ppo_learns_what_sb3_learns_from_the_same_chances(env: str, monkeypatch:
         learnt.append({name: value.clone() for name, value in agent.get_policy().items()})
         return metrics
 
-    agent.act, agent.order.permutations, agent.update = acting, ordering, updating
-    group.env.reset()
-    loop.train(agent, group.env, steps, Silent(), group.counter)
-    assert (len(learnt), len(actions)) == (UPDATES, steps)
-
     envs = VecNormalize(DummyVecEnv([lambda: gymnasium.make(env)]), gamma=GAMMA)
     model = stable_baselines3.PPO(
         "MlpPolicy", envs, n_steps=ROLLOUT, batch_size=ROLLOUT // 4, n_epochs=4, gamma=GAMMA, gae_lambda=0.92,
@@ -106,10 +142,13 @@ def test_ppo_learns_what_sb3_learns_from_the_same_chances(env: str, monkeypatch:
             "net_arch": [32, 32], "activation_fn": torch.nn.ReLU, "ortho_init": False, "log_std_init": -1.0
         },
     )  # fmt: skip
-    state = model.policy.state_dict()
-    with torch.no_grad():
-        for name, value in as_theirs(first, model).items():
-            state[name].copy_(value)
+    hand_over(group, model, envs)
+
+    agent.act, agent.order.permutations, agent.update = acting, ordering, updating
+    group.env.reset()
+    loop.train(agent, group.env, steps, Silent(), group.counter)
+    assert (len(learnt), len(actions)) == (UPDATES, steps)
+
     envs.seed(env_seed(0, "env", 0))
     taken, ordered, compared = (
         iter(zip(actions, seen, strict=True)),

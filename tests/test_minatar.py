@@ -14,7 +14,7 @@ from rlrepro.contract import check_contract
 from rlrepro.envs import minatar
 from rlrepro.errors import Problem
 from rlrepro.plugins import find_env
-from rlrepro.vector import Singles
+from rlrepro.vector import SyncEnvBatch
 from tests.conftest import Runs
 
 IDS = [f"MinAtar/{game.title().replace('_', '')}-v{version}" for game in minatar.GAMES for version in (0, 1)]
@@ -91,8 +91,8 @@ def test_difficulty_ramps_and_actions_stick_unless_they_are_told_not_to() -> Non
 def play(name: str, kwargs: dict[str, Any], steps: int, num: int = 7) -> None:
     """The same actions in both forms, with resets, changes of seed, a time limit, and some that stand still."""
     source = find_env(name, kwargs)
-    fast, slow = source.batch(num), Singles(source.make, num)
-    assert type(fast) is not Singles
+    fast, slow = source.batch(num), SyncEnvBatch(source.make, num)
+    assert type(fast) is not SyncEnvBatch
     assert (fast.observation_space, fast.action_space) == (slow.observation_space, slow.action_space)
     everybody, rng = np.arange(num), np.random.default_rng(1)
     seeds = rng.integers(2**32, size=num).tolist()
@@ -130,7 +130,7 @@ def test_a_batched_game_is_the_single_one_for_long(name: str) -> None:
 def test_the_whole_of_freeway_and_waves_of_space_invaders_are_the_same() -> None:
     play("MinAtar/Freeway-v1", {"sticky_action_prob": 0.0}, 2600, num=2)
     source = find_env("MinAtar/SpaceInvaders-v1", {"sticky_action_prob": 0.0})
-    fast, slow = source.batch(1), Singles(source.make, 1)
+    fast, slow = source.batch(1), SyncEnvBatch(source.make, 1)
     fast.reset(np.arange(1), [0])
     slow.reset(np.arange(1), [0])
     theirs = slow.envs[0].unwrapped._game.env

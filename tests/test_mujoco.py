@@ -12,7 +12,7 @@ from rlrepro.checkpoint import as_loaded
 from rlrepro.errors import Problem
 from rlrepro.plugins import find_env
 from rlrepro.record import read_rows
-from rlrepro.vector import Singles
+from rlrepro.vector import SyncEnvBatch
 from tests.conftest import Runs
 
 pytest.importorskip("mujoco")
@@ -26,7 +26,7 @@ def test_a_restored_world_goes_on_to_the_bit(name: str) -> None:
 def test_positions_of_before_the_last_step_are_restored_too() -> None:
     """Ant is paid by body positions that the engine computed before its last step: qpos and qvel are not enough."""
     source = find_env("Ant-v5")
-    first, second = Singles(source.make, 1), Singles(source.make, 1)
+    first, second = SyncEnvBatch(source.make, 1), SyncEnvBatch(source.make, 1)
     first.reset(np.arange(1), [0])
     rng = np.random.default_rng(0)
     for _ in range(10):
@@ -35,7 +35,7 @@ def test_positions_of_before_the_last_step_are_restored_too() -> None:
     action = np.full((1, 8), 0.3, np.float32)
     first_reward, second_reward = (batch.step(action)[1][0] for batch in (first, second))
     assert first_reward == second_reward
-    one, other = first.envs[0].unwrapped, Singles(source.make, 1)
+    one, other = first.envs[0].unwrapped, SyncEnvBatch(source.make, 1)
     other.reset(np.arange(1), [0])
     other.envs[0].unwrapped.set_state(one.data.qpos.copy(), one.data.qvel.copy())
     assert first.step(action)[1][0] != other.step(action)[1][0]

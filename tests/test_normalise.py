@@ -27,7 +27,7 @@ from rlrepro.recorder import checkpoint_path
 from rlrepro.settings import Settings
 from rlrepro.streams import Streams, env_seed
 from rlrepro.trained import load_policy
-from rlrepro.vector import Batch, Singles
+from rlrepro.vector import EnvBatch, SyncEnvBatch
 from tests.conftest import BRIEF, Command, Runs
 
 BOTH = ("--normalise-obs", "--normalise-reward")
@@ -189,7 +189,7 @@ class Ladder(gym.Env[Any, Any]):
 
 def test_the_last_observation_of_an_episode_is_normalised_and_not_counted() -> None:
     """One sub-environment: 10, 20, (40) 10. The counts are 1e-4 of a mean 0 and a variance 1, and then 10, 20, 10."""
-    env = NormalisedEnv(Statistics(1, 1, (1,), 0.5), Singles(Ladder, 1), (0,), 1)
+    env = NormalisedEnv(Statistics(1, 1, (1,), 0.5), SyncEnvBatch(Ladder, 1), (0,), 1)
     first = env.reset()
     env.step(np.zeros((1, 1), np.int64), {})
     transition, obs = env.step(np.zeros((1, 1), np.int64), {})
@@ -350,7 +350,7 @@ def final_returns(folder: Path, seed: int) -> list[float]:
 def replayed(folder: Path, deterministic: bool = True, trained: bool = True) -> np.ndarray:
     """The last evaluation again `[S, E]`, by what the run left behind; `trained`: behind its statistics."""
     run_folder, found = RunFolder.open(folder)
-    batch: Batch = find_env(found.env).batch(2 * 5)
+    batch: EnvBatch = find_env(found.env).batch(2 * 5)
     policy = load_policy(run_folder, found, found.seeds, batch)
     if not trained:
         assert isinstance(policy, NormalisedPolicy)

@@ -826,7 +826,7 @@ def test_an_id_that_somebody_registers_anew_is_no_more_ours(
     monkeypatch.setitem(gymnasium.registry, name, spec)
     source = find_env(name)
     assert not source.is_batched
-    assert type(source.batch(1)).__name__ == "Singles"
+    assert type(source.batch(1)).__name__ == "SyncEnvBatch"
 
 
 def test_a_file_that_registers_a_known_id_anew_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

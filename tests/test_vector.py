@@ -24,7 +24,7 @@ from rlrepro.importing import installed
 from rlrepro.plugins import find_env
 from rlrepro.streams import env_seed
 from rlrepro.trainer import RecordedEnv
-from rlrepro.vector import Batch, Singles, VectorEnv, check_actions, to_env
+from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorEnv, check_actions, to_env
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
 
@@ -127,7 +127,7 @@ def games() -> Iterator[None]:
         del gym.registry[gym_id]
 
 
-def play(batch: Batch, seeds: Sequence[int], num_envs: int, num_steps: int) -> dict[str, np.ndarray]:
+def play(batch: EnvBatch, seeds: Sequence[int], num_envs: int, num_steps: int) -> dict[str, np.ndarray]:
     """Every field of the transitions `[T, S, N, ...]`, and `following`, the observations to act on next.
 
     The actions of a sub-environment depend on its seed and place alone, and leave a Box now and then.
@@ -168,14 +168,14 @@ def of_seed(played: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_every_autoreset_mode_gives_the_transitions_of_single_environments(mode: AutoresetMode) -> None:
-    singles = play(Singles(SingleGame, 4), (3, 7), 2, 80)
+    singles = play(SyncEnvBatch(SingleGame, 4), (3, 7), 2, 80)
     vector = play(find_env(f"Game-{mode.name}-v0").batch(4), (3, 7), 2, 80)
     assert_same(vector, singles)
 
 
 @pytest.mark.parametrize("form", ["singles", *(mode.name for mode in MODES)])
 def test_next_obs_is_the_end_of_the_episode_and_obs_the_beginning_of_the_one_after(form: str) -> None:
-    batch = Singles(SingleGame, 4) if form == "singles" else find_env(f"Game-{form}-v0").batch(4)
+    batch = SyncEnvBatch(SingleGame, 4) if form == "singles" else find_env(f"Game-{form}-v0").batch(4)
     played = play(batch, (3, 7), 2, 80)
     length, count = played["next_obs"][..., 0], played["next_obs"][..., 1]
     ended = played["terminated"] | played["truncated"]
@@ -211,8 +211,8 @@ def test_a_vector_environment_is_told_the_time_limit_of_its_id() -> None:
 @pytest.mark.parametrize("gym_id", installed("batched_envs"))
 def test_the_batched_form_gives_the_transitions_of_single_environments(gym_id: str) -> None:
     source = find_env(gym_id, {"max_episode_steps": 37})
-    assert not isinstance(source.batch(4), Singles)
-    assert_same(play(source.batch(4), (3, 7), 2, 150), play(Singles(source.make, 4), (3, 7), 2, 150))
+    assert not isinstance(source.batch(4), SyncEnvBatch)
+    assert_same(play(source.batch(4), (3, 7), 2, 150), play(SyncEnvBatch(source.make, 4), (3, 7), 2, 150))
 
 
 @pytest.mark.parametrize("wrappers", [(), ("FlattenObservation",)], ids=["batched", "singles"])
@@ -227,7 +227,7 @@ def test_a_time_limit_truncates_and_does_not_terminate(wrappers: tuple[str, ...]
 
 
 def test_an_end_at_the_time_limit_is_both_terminated_and_truncated() -> None:
-    played = play(Singles(lambda: gym.wrappers.TimeLimit(SingleGame(), 5), 2), (3,), 2, 80)
+    played = play(SyncEnvBatch(lambda: gym.wrappers.TimeLimit(SingleGame(), 5), 2), (3,), 2, 80)
     both = played["terminated"] & played["truncated"]
     np.testing.assert_array_equal(both, (played["next_obs"][..., :2] == 5).all(-1))
     assert both.any()
@@ -256,7 +256,7 @@ class Told(gym.Env[np.ndarray, Any]):
 
 def tell(space: gym.Space[Any], action: np.ndarray) -> tuple[list[Any], np.ndarray]:
     """What the environments were told of an action `[2, 1, ...]`, and what the transition keeps."""
-    batch = Singles(partial(Told, space), 2)
+    batch = SyncEnvBatch(partial(Told, space), 2)
     env = VectorEnv(batch, (0, 1), 1)
     env.reset()
     kept = env.step(action, {})[0].action
@@ -279,7 +279,7 @@ class Lives(gym.Env[np.ndarray, Any]):
 
 
 def test_what_to_learn_from_is_told_apart_from_what_the_environment_did() -> None:
-    env = VectorEnv(Singles(Lives, 1), (0,), 1)
+    env = VectorEnv(SyncEnvBatch(Lives, 1), (0,), 1)
     env.reset()
     own, learnt, obs = [], [], []
     for _ in range(5):
@@ -350,13 +350,13 @@ def test_discrete_actions_are_counted_from_the_start_of_the_space() -> None:
 
 @pytest.mark.parametrize("space", [gym.spaces.MultiDiscrete([2, 3]), gym.spaces.MultiBinary(2)], ids=str)
 def test_other_action_spaces_do_not_stop_the_environment_from_being_built(space: gym.Space[Any]) -> None:
-    assert VectorEnv(Singles(partial(Told, space), 1), (0,), 1).action_space == space
+    assert VectorEnv(SyncEnvBatch(partial(Told, space), 1), (0,), 1).action_space == space
 
 
 # --- streams
 
-FORMS: dict[str, Callable[[int], Batch]] = {
-    "singles": partial(Singles, SingleGame),
+FORMS: dict[str, Callable[[int], EnvBatch]] = {
+    "singles": partial(SyncEnvBatch, SingleGame),
     "batched": lambda num: find_env("CartPole-v1").batch(num),
     **{mode.name: lambda num, mode=mode: find_env(f"Game-{mode.name}-v0").batch(num) for mode in MODES},
 }
@@ -378,14 +378,14 @@ def test_a_sub_environment_sees_the_same_episodes_however_many_its_seed_has(form
 
 
 def test_the_stream_of_a_sub_environment_is_that_of_its_derived_seed() -> None:
-    env = VectorEnv(Singles(SingleGame, 2), (3,), 2)
+    env = VectorEnv(SyncEnvBatch(SingleGame, 2), (3,), 2)
     expected = [SingleGame().reset(seed=env_seed(3, "env", n))[0] for n in range(2)]
     np.testing.assert_array_equal(env.reset()[0], expected)
 
 
 def test_episodes_begun_anew_depend_on_the_seed_and_the_step_alone() -> None:
     def anew(seeds: Sequence[int], step: int) -> np.ndarray:
-        env = VectorEnv(Singles(SingleGame, 2 * len(seeds)), seeds, 2)
+        env = VectorEnv(SyncEnvBatch(SingleGame, 2 * len(seeds)), seeds, 2)
         before = env.reset()
         env.begin_anew(step)
         assert (env.obs != before).any((1, 2)).all()
@@ -447,7 +447,7 @@ class Fragile(SingleGame):
 )
 def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: str, words: str) -> None:
     Fragile.made = 0
-    env = VectorEnv(Singles(partial(Fragile, 3, how), 4), (3, 7), 2, "Fragile-v0")
+    env = VectorEnv(SyncEnvBatch(partial(Fragile, 3, how), 4), (3, 7), 2, "Fragile-v0")
 
     def run() -> None:
         env.reset()
@@ -670,14 +670,14 @@ WRAPPED: dict[str, tuple[str, str]] = {
 def assert_a_saved_copy_goes_on_alike(make: Make, folder: Path) -> None:
     """In the middle of an episode, by way of a checkpoint's file, for many steps and episodes."""
     assert snapshot.can_restore(make) is None
-    first = VectorEnv(Singles(make, 2), (3,), 2)
+    first = VectorEnv(SyncEnvBatch(make, 2), (3,), 2)
     first.reset()
     go_on(first, 33)
     file = folder / "state.safetensors"
     checkpoint.save(file, checkpoint.split(first.get_state(), 0), {})
     after = go_on(first, 60)
 
-    second = VectorEnv(Singles(make, 2), (3,), 2)
+    second = VectorEnv(SyncEnvBatch(make, 2), (3,), 2)
     second.reset()
     second.set_state(checkpoint.join([checkpoint.load(file)[0]]))
     second.env_step = 66
@@ -962,7 +962,7 @@ def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_take
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert isinstance(find_env("CartPole-v1").batch(2), CartPole)
-    assert isinstance(find_env("CartPole-v1", {"render_mode": "rgb_array"}).batch(2), Singles)
+    assert isinstance(find_env("CartPole-v1", {"render_mode": "rgb_array"}).batch(2), SyncEnvBatch)
 
     def broken(self: Any, num: int, max_episode_steps: int | None = None) -> None:
         raise TypeError("a bug")
