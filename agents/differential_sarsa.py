@@ -43,10 +43,14 @@ class DifferentialSarsa(DrawnAhead):
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
         next_action = self.draw_next(next_state)
+        errors = np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, _, _ = one_env(batch, n)
             value = self.q[self.rows, next_state[:, n], next_action[:, n]]
             error = self.learn(self.q, state[:, n], action, reward - self.average_reward + value)
             self.average_reward = self.average_reward + self.config.average_step_size * error
+            errors += abs(error)
         average = torch.from_numpy(self.average_reward)
-        return self.metrics(error, self.first_values().max(-1)) | {"values/average_reward": average}
+        return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1)) | {
+            "values/average_reward": average
+        }

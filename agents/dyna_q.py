@@ -54,13 +54,14 @@ class DynaQ(Tabular):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        errors = np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
-            error = self._learn(state[:, n], action, reward, next_state[:, n], terminated)
+            errors += abs(self._learn(state[:, n], action, reward, next_state[:, n], terminated))
             self._remember(state[:, n], action, reward, next_state[:, n], terminated)
             if self.config.planning_steps:
                 self._plan()
-        return self.metrics(error, self.first_values().max(-1))
+        return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1))
 
     def _learn(
         self, state: np.ndarray, action: np.ndarray, reward: np.ndarray, next_state: np.ndarray, terminated: np.ndarray

@@ -36,11 +36,13 @@ class QLearning(Tabular):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        errors = np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
             best = self.q[self.rows, next_state[:, n]].max(-1)
-            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * best)  # (6.8)
-        return self.metrics(error, self.first_values().max(-1))
+            target = reward + self.config.gamma * ~terminated * best
+            errors += abs(self.learn(self.q, state[:, n], action, target))  # (6.8)
+        return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1))
 
 
 class DoubleQLearning(Tabular):
@@ -68,7 +70,7 @@ class DoubleQLearning(Tabular):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
-        both = self.both
+        both, errors = self.both, np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
             which = (self.coin.uniform() < 0.5).astype(np.int64)  # [S]: the table that learns
@@ -79,5 +81,6 @@ class DoubleQLearning(Tabular):
             value = both[1 - which, self.rows, next_state[:, n], best]
             error = reward + self.config.gamma * ~terminated * value - both[learnt]
             both[learnt] += self.step_size(self.visits, learnt) * error
+            errors += abs(error)
             self.q[pair] = both[(slice(None), *pair)].mean(0)
-        return self.metrics(error, self.first_values().max(-1))
+        return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1))

@@ -40,11 +40,13 @@ class ExpectedSarsa(Tabular):
 
     def update(self, batch: Transition, step: int) -> Metrics:
         state, next_state = self.states(batch.obs), self.states(batch.next_obs)
+        errors = np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
             value = expectation(self.q[self.rows, next_state[:, n]], self.config.epsilon)
-            error = self.learn(self.q, state[:, n], action, reward + self.config.gamma * ~terminated * value)  # (6.9)
-        return self.metrics(error, expectation(self.first_values(), self.config.epsilon))
+            target = reward + self.config.gamma * ~terminated * value
+            errors += abs(self.learn(self.q, state[:, n], action, target))  # (6.9)
+        return self.metrics(errors / self.setup.num_envs, expectation(self.first_values(), self.config.epsilon))
 
 
 class Sarsa(DrawnAhead):

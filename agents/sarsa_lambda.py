@@ -111,12 +111,15 @@ class SarsaLambda(Stateful):
         next_q = self.q(next_active)
         self.next_action = epsilon_greedy(next_q, self.exploration, self.config.epsilon)
         alpha, gamma, gamma_lambda = self.alpha, self.config.gamma, self.config.gamma * self.config.trace_decay
+        errors, values = np.zeros(len(self.rows)), np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             z, q_old = self.z[:, n], self.q_old[:, n]
             x = self.rows[:, None], batch.action[:, n, None], active[:, n]  # where the features of (S, A) are 1
             x_next = self.rows[:, None], self.next_action[:, n, None], next_active[:, n]
             q, q_next = self.w[x].sum(-1), self.w[x_next].sum(-1) * ~batch.terminated[:, n]
             delta = batch.reward[:, n] + gamma * q_next - q
+            errors += abs(delta) / self.setup.num_envs
+            values += q / self.setup.num_envs
             if self.config.traces == "dutch":
                 z *= gamma_lambda
                 z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
@@ -127,7 +130,7 @@ class SarsaLambda(Stateful):
                 z[x] = 1.0 if self.config.traces == "replacing" else z[x] + 1.0
                 self.w += (alpha * delta)[:, None, None] * z
                 z *= gamma_lambda
-        return {"losses/td_error": torch.from_numpy(abs(delta)), "losses/q_values": torch.from_numpy(q)}
+        return {"losses/td_error": torch.from_numpy(errors), "losses/q_values": torch.from_numpy(values)}
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"w": torch.from_numpy(self.w.copy())}

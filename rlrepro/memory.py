@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Transition
+from rlrepro.errors import Problem
 from rlrepro.graphs import Graphed, lasting
 from rlrepro.streams import Streams
 
@@ -35,6 +36,7 @@ class Rollout:
             self._store = {
                 name: np.zeros((len(v), self.num_steps, *v.shape[1:]), _stored(v.dtype)) for name, v in values.items()
             }
+        check_same(values, self._store)
         for name, value in values.items():
             self._store[name][:, self._filled] = value
         self._filled += 1
@@ -98,6 +100,7 @@ class Replay:
         values = flat(transition)
         if not self._store:
             self._allocate(values)
+        check_same(values, self._store)
         count = self._added = values["reward"].shape[1]
         self._ended = transition.terminated | transition.truncated
         start, end = self._next, self._next + count
@@ -400,6 +403,13 @@ def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[
 def flat(transition: Transition) -> dict[str, np.ndarray]:
     """The fields and extras by name."""
     return dict(zip(_FIELDS, transition, strict=False), **transition.extras)
+
+
+def check_same(values: Mapping[str, np.ndarray], kept: Mapping[str, Any]) -> None:
+    """`Problem` where a step has other extras than those before it: stale ones would be learnt in their place."""
+    if values.keys() != kept.keys():
+        before, now = ([name for name in one if name not in _FIELDS] for one in (kept, values))
+        raise Problem(f"the agent's act gives the extras {now or 'none'}, where it gave {before or 'none'} before")
 
 
 def as_transition(values: Mapping[str, torch.Tensor]) -> Transition:

@@ -52,8 +52,7 @@ class Bound:
         self.network, self.matrix = network, matrix
         self._rows, self._gradient, self._offset = rows, gradient, offset
         on_cpu = matrix.device.type == "cpu"
-        self._by_numpy: Callable[[Bound, np.ndarray], np.ndarray] | None
-        self._by_numpy = getattr(network, "forward_on_host", None) if on_cpu else None
+        self._by_numpy = _numpy_form(network) if on_cpu else None
         self._member: dict[int, Bound] = {}
         self._members: Bound | None = None
         self.parameters = self.cut(rows)
@@ -113,6 +112,12 @@ class Bound:
         return dict(zip(self.parameters, _Parameters.apply(self.matrix, self), strict=True))
 
 
+def _numpy_form(network: Network) -> Callable[[Bound, np.ndarray], np.ndarray] | None:
+    """Its `forward_on_host`, where that is of the class whose `forward` it has: else the two differ."""
+    owner = next((kind for kind in type(network).__mro__ if "forward" in vars(kind)), None)
+    return getattr(network, "forward_on_host", None) if "forward_on_host" in vars(owner or object) else None
+
+
 class _Parameters(torch.autograd.Function):
     """The views of the matrix; their gradients are added to the views of the gradient matrix."""
 
@@ -137,6 +142,10 @@ class Stack:
 
     def __init__(self, seeds: Sequence[int], device: str = "cpu", **networks: Network) -> None:
         total = sum(width(network) for network in networks.values())
+        if taken := [
+            name for name in networks if hasattr(type(self), name) or name in ("matrix", "gradient", "networks")
+        ]:
+            raise ValueError(f"a network cannot be named {taken[0]!r}: a Stack has that already")
         self.networks, self._seeds, self._device = networks, tuple(seeds), device
         self.matrix = torch.zeros(len(seeds), total, device=device, requires_grad=True)
         self.gradient = torch.zeros(len(seeds), total, device=device)
@@ -239,7 +248,7 @@ class Adam:
         independent: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        matrix = stack.matrix.detach()
+        matrix, self.gradient = stack.matrix.detach(), stack.gradient
         self.learning_rate, self._num_seeds, self._independent = learning_rate, len(matrix), independent
         self._eps, self._betas, self._weight_decay = eps, betas, weight_decay
         self._moments = torch.zeros_like(matrix), torch.zeros_like(matrix)
@@ -282,19 +291,19 @@ class SGD:
     """θ ← θ − η g for S seeds; `active` leaves some of them out. Without state."""
 
     def __init__(self, stack: Stack, learning_rate: float) -> None:
-        self.learning_rate, self._matrix, self._gradient = learning_rate, stack.matrix.detach(), stack.gradient
+        self.learning_rate, self._matrix, self.gradient = learning_rate, stack.matrix.detach(), stack.gradient
 
     @torch.no_grad()
     def step(self, learning_rate: Rate | None = None, active: Sequence[bool] | None = None) -> None:
         """One step with the gradients in the stack; `active` `[S]` leaves the other seeds as they are."""
         rate: Any = self.learning_rate if learning_rate is None else learning_rate
         if active is None and isinstance(rate, torch.Tensor):
-            self._matrix.sub_(self._gradient * rate)
+            self._matrix.sub_(self.gradient * rate)
             return
         if active is None:
-            self._matrix.sub_(self._gradient, alpha=rate)
+            self._matrix.sub_(self.gradient, alpha=rate)
             return
-        for row, gradient, go in zip(self._matrix, self._gradient, active, strict=True):
+        for row, gradient, go in zip(self._matrix, self.gradient, active, strict=True):
             if go:
                 row.sub_(gradient, alpha=rate)
 
@@ -316,7 +325,7 @@ class RMSProp:
         self, stack: Stack, learning_rate: float, eps: float = 1e-5, alpha: float = 0.99, inside: bool = False
     ) -> None:
         self.learning_rate, self.eps, self.alpha, self.inside = learning_rate, eps, alpha, inside
-        self._matrix, self._gradient = stack.matrix.detach(), stack.gradient
+        self._matrix, self.gradient = stack.matrix.detach(), stack.gradient
         self._mean_square = torch.full_like(self._matrix, float(inside))
 
     @torch.no_grad()
@@ -324,14 +333,14 @@ class RMSProp:
         """One step with the gradients in the stack, of all seeds: it cannot leave any out."""
         if active is not None:
             raise ValueError("RMSProp steps all seeds")
-        self._mean_square.mul_(self.alpha).addcmul_(self._gradient, self._gradient, value=1 - self.alpha)
+        self._mean_square.mul_(self.alpha).addcmul_(self.gradient, self.gradient, value=1 - self.alpha)
         squares = self._mean_square
         root = squares.add(self.eps).sqrt_() if self.inside else squares.sqrt().add_(self.eps)
         rate = self.learning_rate if learning_rate is None else learning_rate
         if isinstance(rate, torch.Tensor):
-            self._matrix.sub_(root.reciprocal_().mul_(self._gradient).mul_(rate))
+            self._matrix.sub_(root.reciprocal_().mul_(self.gradient).mul_(rate))
         else:
-            self._matrix.addcdiv_(self._gradient, root, value=-rate)
+            self._matrix.addcdiv_(self.gradient, root, value=-rate)
 
     def get_state(self) -> dict[str, Any]:
         """The running mean of squares `[S, P]`."""
@@ -373,8 +382,11 @@ def descend(
     """One step of a stack's optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`.
 
     `active` `[S]` leaves the other seeds as they are, with an optimiser that can. `Problem` where the loss is of
-    another shape: seeds that share one learn at a pace that hangs on their number.
+    another shape: seeds that share one learn at a pace that hangs on their number. `ValueError` where the optimiser is
+    another stack's.
     """
+    if optimiser.gradient is not stack.gradient:
+        raise ValueError("an optimiser descends the stack that it was made for, not another")
     if loss.shape != stack.gradient.shape[:1]:
         raise Problem(f"a loss is of shape {list(loss.shape)}, not [S] = [{stack.gradient.shape[0]}]: one of each seed")
     stack.gradient.zero_()

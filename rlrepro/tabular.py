@@ -163,8 +163,8 @@ class Tabular(Stateful):
         return alpha / np.maximum(visits[place], 1.0) ** decay
 
     def metrics(self, error: np.ndarray, value: np.ndarray) -> dict[str, torch.Tensor]:
-        """Metrics of an update: |`error`| `[S]`, and `value` `[S]`, of the first state seen."""
-        return {"losses/td_error": torch.from_numpy(abs(error)), "values/first_state": torch.from_numpy(value)}
+        """Metrics of an update: `error` `[S]`, the mean |δ|, and `value` `[S]`, of the first state seen."""
+        return {"losses/td_error": torch.from_numpy(error), "values/first_state": torch.from_numpy(value)}
 
     def first_values(self) -> np.ndarray:
         """The action values `[S, A]` of the first state seen."""

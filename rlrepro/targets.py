@@ -234,8 +234,9 @@ def _backward_sum(term: torch.Tensor, carry: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def explained_variance(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """1 − Var(target − value) / Var(target) of `[S, B]`, `[S]`: 1 where the value is right."""
-    return 1 - (target - value).var(1, correction=0) / target.var(1, correction=0)
+    """1 − Var(target − value) / Var(target) of `[S, B]`, `[S]`: 1 where values are right, NaN of targets all alike."""
+    spread = target.var(1, correction=0)
+    return torch.where(spread > 0, 1 - (target - value).var(1, correction=0) / spread, torch.nan)
 
 
 @torch.no_grad()

@@ -318,6 +318,10 @@ def check_extras(extras: Any, axes: tuple[int, ...]) -> None:
             f"the agent's act gives {type(extras).__name__} beside its actions, not extras by name ({{}}: none)"
         )
     for name, value in extras.items():
+        if name in Transition._fields:
+            raise Problem(
+                f"the agent's act gives an extra named {name!r}, which is a field of every transition: rename it"
+            )
         shape = getattr(value, "shape", None)
         if shape is None or tuple(shape[:2]) != axes:
             given = type(value).__name__ if shape is None else f"shape {list(shape)}"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rlrepro.agent import Memory, Transition
 from rlrepro.checkpoint import join, load, save, split
+from rlrepro.errors import Problem
 from rlrepro.memory import Episodes, Replay, Rollout
 from rlrepro.streams import Streams
 
@@ -340,3 +341,13 @@ def test_episodes_go_on_from_a_checkpoint(steps: int, tmp_path: Any) -> None:
             assert_same(one, other, rows)
             num_batches += 1
     assert num_batches >= 2
+
+
+@pytest.mark.parametrize(
+    "memory", [Rollout(4), Replay(Streams((1,), "replay"), 8, 2, 0, 1, 1)], ids=["rollout", "replay"]
+)
+def test_extras_that_come_and_go_are_refused(memory: Memory) -> None:
+    """What is left out would be learnt as a zero, or as what stood in its place before."""
+    memory.add(step((1,), 0, 2))
+    with pytest.raises(Problem, match=r"gives the extras none, where it gave \['log_prob'\] before"):
+        memory.add(step((1,), 1, 2)._replace(extras={}))

@@ -304,6 +304,10 @@ ODD_AGENTS: dict[str, tuple[str, str]] = {
         AGENT.replace(ACT, "return self.predict(obs, None, True), {'v': obs[0]}"),
         "the agent's act gives the extra 'v' as shape [2, ",
     ),
+    "an extra by the name of a field": (
+        AGENT.replace(ACT, "return self.predict(obs, None, True), {'reward': obs[..., 0]}"),
+        "the agent's act gives an extra named 'reward', which is a field of every transition: rename it",
+    ),
     "state without the seeds": (
         AGENT.replace(
             "def get_state(self):\n        return {}", "def get_state(self):\n        return {'seen': np.zeros(5)}"

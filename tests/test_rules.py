@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from rlrepro import checkpoint, rules
+from rlrepro.agent import Setup
 from rlrepro.agents.ppo import PPO
 from rlrepro.errors import Problem
 from rlrepro.importing import installed
 from rlrepro.networks import MLP
 from rlrepro.papers.proofs import described
 from rlrepro.probe import probe
-from rlrepro.seeds import Adam, Stack, descend
+from rlrepro.seeds import SGD, Adam, Bound, RMSProp, Stack, descend
 from rlrepro.settings import Request, parse_train
 from tests.conftest import Command
 
@@ -303,6 +305,40 @@ def test_a_loss_of_all_seeds_together_is_refused() -> None:
     descend(loss, stack, Adam(stack, 1e-3))
     with pytest.raises(Problem, match=r"a loss is of shape \[\], not \[S\] = \[2\]"):
         descend(loss.mean(), stack, Adam(stack, 1e-3))
+
+
+def test_an_optimiser_descends_its_own_stack_alone() -> None:
+    one, other = (Stack((0, 1), "cpu", net=MLP((2, 3))) for _ in range(2))
+    loss = one.net(torch.ones(2, 4, 2)).square().mean((1, 2))
+    for optimiser in (Adam(other, 1e-3), SGD(other, 1e-3), RMSProp(other, 1e-3)):
+        with pytest.raises(ValueError, match="the stack that it was made for"):
+            descend(loss, one, optimiser)
+
+
+@pytest.mark.parametrize("name", ["load_named", "matrix", "frozen"])
+def test_a_network_that_a_stack_could_not_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"cannot be named '{name}'"):
+        Stack((0,), "cpu", **{name: MLP((2, 3))})
+
+
+def test_a_network_with_a_forward_of_its_own_acts_by_it() -> None:
+    class Doubled(MLP):
+        def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(bound, x)
+
+    stack = Stack((0,), "cpu", net=Doubled((2, 3)))
+    x = np.ones((1, 4, 2), np.float32)
+    np.testing.assert_array_equal(stack.net.of_host(x), stack.net(torch.from_numpy(x)).detach().numpy())
+
+
+def test_a_policy_with_outputs_of_its_own_acts_by_them() -> None:
+    class Pinned(PPO):
+        def outputs(self, obs: torch.Tensor) -> torch.Tensor:
+            return super().outputs(obs) * 0 + torch.tensor([0.0, 50.0])
+
+    space = gymnasium.spaces.Box(-1, 1, (3,))
+    agent = Pinned(Setup(space, gymnasium.spaces.Discrete(2), (0,), 4, 100), Pinned.Config())
+    assert (agent.predict(np.zeros((1, 4, 3), np.float32), agent.exploration, True) == 1).all()
 
 
 def test_where_no_reward_was_met_nothing_need_have_changed(command: Command) -> None:

@@ -19,11 +19,12 @@ from tests.agreement import agree
 STATES, ACTIONS = 4, 3
 
 
-def agent(name: str, seeds: int = 2, space: gymnasium.Space[Any] | None = None, **config: Any) -> Any:
+def agent(
+    name: str, seeds: int = 2, space: gymnasium.Space[Any] | None = None, num_envs: int = 1, **config: Any
+) -> Any:
     found = find_agent(name).load()
-    setup = Setup(
-        space or gymnasium.spaces.Discrete(STATES), gymnasium.spaces.Discrete(ACTIONS), tuple(range(seeds)), 1, 10**6
-    )
+    space = space or gymnasium.spaces.Discrete(STATES)
+    setup = Setup(space, gymnasium.spaces.Discrete(ACTIONS), tuple(range(seeds)), num_envs, 10**6)
     return found(setup, found.Config(**config))
 
 
@@ -118,6 +119,17 @@ def test_n_step_sarsa_tells_the_mean_error_of_a_steps_updates() -> None:
         (batch,) = learner.memory.ready(0)
         told.append(learner.update(batch, 0)["losses/td_error"].numpy())
     np.testing.assert_array_equal(told, [[np.nan, np.nan, 8.0], [16.0, 12.0, np.nan]])
+
+
+@pytest.mark.parametrize("name", ["q_learning", "double_q_learning", "expected_sarsa", "sarsa", "dyna_q"])
+def test_the_error_told_is_the_mean_over_sub_environments(name: str) -> None:
+    """Values of 0 in two states of their own, rewards of 10 and 2: the mean is 6, whichever comes last."""
+    learner = agent(name, seeds=1, num_envs=2, step_size=0.5)
+    state, no = np.array([[0, 2]]), np.zeros((1, 2), bool)
+    action, _ = learner.act(state, 0)
+    learner.memory.add(Transition(state, action, np.array([[10.0, 2.0]]), state, ~no, no, {}))
+    (batch,) = learner.memory.ready(0)
+    assert learner.update(batch, 0)["losses/td_error"].tolist() == [6.0]
 
 
 @pytest.mark.agrees("sarsa_lambda", "a float64 loop")
