@@ -9,20 +9,41 @@ import numpy as np
 import pytest
 import torch
 
-from rlrepro.agent import Setup
-from rlrepro.agents import c51, dqn, pqn, qrdqn
+from rlrepro.agent import Setup, Transition
+from rlrepro.agents import c51, dqn, pqn, qrdqn, rainbow
 from rlrepro.agents.ppo import PPO
+from rlrepro.replay import PrioritisedReplay
 from rlrepro.streams import Streams
 from rlrepro.value_networks import of_action
 
 SEEDS, BATCH, ACTIONS = (1, 2), 4000, 4
 CLASSES = {"dqn": dqn.DQN, "c51": c51.C51, "qrdqn": qrdqn.QRDQN, "pqn": pqn.PQN}
+REPLAYED = {"learning_starts": 0, "buffer_size": 16, "batch_size": 8, "train_every": 1, "num_steps": 1}
 
 
 def built(name: str, **options: Any) -> Any:
     space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
     setup = Setup(space, gymnasium.spaces.Discrete(ACTIONS), SEEDS, 1, 1000)
     return CLASSES[name](setup, CLASSES[name].Config(hidden=(8,), **options))
+
+
+def weighted_batch(agent: Any) -> Transition:
+    """A batch of last steps, with rewards of both signs, from a full prioritised memory; its weights are set anew."""
+    rng = np.random.default_rng(3)
+    for _ in range(16):
+        obs = rng.normal(size=(len(SEEDS), 1, 3)).astype(np.float32)
+        over, no = np.ones((len(SEEDS), 1), bool), np.zeros((len(SEEDS), 1), bool)
+        reward, action = rng.normal(size=over.shape), rng.integers(ACTIONS, size=over.shape)
+        agent.memory.add(Transition(obs, action, reward, obs, over, no, {}))
+    batch = agent.replay.sample()
+    weight = torch.linspace(0.1, 1.0, 8).expand(len(SEEDS), 8)
+    return batch._replace(extras={**batch.extras, "weight": weight})
+
+
+def assert_priorities(agent: Any, batch: Transition, error: torch.Tensor, exponent: float) -> None:
+    """(|δ| + ε)^α (Schaul et al., 2016, Section 3.3)."""
+    expected = (error.abs().double().numpy() + PrioritisedReplay.EPSILON) ** exponent
+    np.testing.assert_allclose(agent.replay._tree.get(batch.extras["index"].numpy()), expected, rtol=1e-5)
 
 
 def explored(agent: Any, deterministic: bool) -> np.ndarray:
@@ -56,6 +77,49 @@ def test_until_learning_starts_actions_are_uniformly_random(name: str) -> None:
     np.testing.assert_allclose(shares, 1 / ACTIONS, atol=0.04)
     action, _ = agent.act(obs, 50)
     assert (action == action[:, :1]).all()
+
+
+@pytest.mark.parametrize("name", ["dqn", "c51", "qrdqn"])
+def test_epsilon_falls_over_its_fraction_of_the_run(name: str) -> None:
+    agent = built(name, epsilon_start=0.9, epsilon_end=0.1, exploration_fraction=0.4)  # of 1,000 steps
+    assert [agent.epsilon(step) for step in (0, 200, 400, 900)] == pytest.approx([0.9, 0.5, 0.1, 0.1])
+
+
+def test_prioritised_dqn_weighs_squares_and_keeps_absolute_errors() -> None:
+    agent = built("dqn", prioritised=True, alpha=0.5, loss="mse", **REPLAYED)
+    batch = weighted_batch(agent)
+    with torch.no_grad():
+        error = (
+            of_action(agent.q_values(batch.obs), batch.action) - batch.reward
+        )  # the last step's target is its reward
+    assert (error > 0.1).any()
+    assert (error < -0.1).any()
+    expected = (batch.extras["weight"] * error.square()).mean(1)
+    torch.testing.assert_close(agent.loss(batch)[0].detach(), expected, rtol=1e-5, atol=0)
+    agent.update(batch, 0)
+    assert_priorities(agent, batch, error, 0.5)
+
+
+def test_rainbow_explores_by_its_noise_and_keeps_unweighted_divergences(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    setup = Setup(space, gymnasium.spaces.Discrete(ACTIONS), SEEDS, 1, 1000)
+    agent = rainbow.Rainbow(setup, rainbow.Rainbow.Config(hidden=(8,), omega=0.5, **REPLAYED))
+    batch = weighted_batch(agent)
+    told: list[torch.Tensor] = []
+    learn = agent.gradient_step
+
+    def spied(*given: Any) -> Any:
+        metrics = learn(*given)
+        told.append(metrics["kl"].clone())
+        return metrics
+
+    monkeypatch.setattr(agent, "gradient_step", spied)
+    agent.update(batch, 0)
+    assert_priorities(agent, batch, told[0], 0.5)
+    obs = np.random.default_rng(0).normal(size=(len(SEEDS), BATCH, 3)).astype(np.float32)
+    assert (agent.act(obs, 0)[0] != agent.act(obs, 0)[0]).any()
+    mean = agent.predict(obs, agent.exploration, True)
+    np.testing.assert_array_equal(mean, agent.predict(obs, agent.exploration, True))
 
 
 def test_values_of_actions_are_picked_with_atoms_and_without() -> None:

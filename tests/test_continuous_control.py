@@ -730,3 +730,44 @@ def test_the_targets_of_td3_move_with_the_actor_or_on_their_own(target_delay: in
         if moved[-1]:
             close("target", agent.target_critic.matrix, 0.9 * before + 0.1 * agent.critic.matrix.detach())
     assert moved == moves
+
+
+def deterministic(kind: Any, **options: Any) -> Any:
+    """A TD3 or DDPG whose policy is μ = tanh(bias) of the given `pinned`, everywhere."""
+    space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
+    pinned = options.pop("pinned")
+    agent = kind(Setup(space, gymnasium.spaces.Box(-2, 2, (2,), np.float32), SEEDS, 1, 1000), kind.Config(**options))
+    for stack in (agent.actor, agent.target_actor):
+        last = stack.actor.network.num_layers - 1
+        with torch.no_grad():
+            stack.actor.parameters[f"weight_{last}"].zero_()
+            stack.actor.parameters[f"bias_{last}"].fill_(pinned)
+    return agent
+
+
+def test_td3_explores_by_the_standard_deviation_that_is_asked_for() -> None:
+    """0.1 of half the range, which is 2 here."""
+    agent = deterministic(td3.TD3, exploration_noise=0.1, pinned=0.0)
+    explored = agent.explore(np.zeros((len(SEEDS), 20_000, 3), np.float32))
+    np.testing.assert_allclose(explored.std((1, 2)), 0.2, rtol=0.02)
+    np.testing.assert_allclose(explored.mean((1, 2)), 0.0, atol=0.005)
+
+
+def test_td3_s_smoothed_target_actions_stay_within_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eq. 14: with μ = 1 noise of ±0.5 at most leaves [0.5, 1], and not 1.5."""
+    agent = deterministic(td3.TD3, pinned=20.0)
+    batch = Transition(
+        *(torch.zeros(len(SEEDS), 500, *shape) for shape in ((3,), (2,), (), (3,))),
+        torch.zeros(len(SEEDS), 500, dtype=torch.bool), torch.zeros(len(SEEDS), 500, dtype=torch.bool), {},
+    )  # fmt: skip
+    seen: list[torch.Tensor] = []
+    q = agent.q
+
+    def spied(critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        seen.append(unit)
+        return q(critic, obs, unit)
+
+    monkeypatch.setattr(agent, "q", spied)
+    agent.critic_loss(batch, 10 * torch.randn(len(SEEDS), 500, 2, generator=torch.Generator().manual_seed(1)))
+    assert seen[0].max() == 1.0
+    assert seen[0].min() == pytest.approx(0.5)

@@ -207,6 +207,14 @@ def test_the_weights_worked_by_hand() -> None:
     assert batch.extras["weight"].max() == 1.0, "the batch's largest, not the memory's"
 
 
+def test_an_error_of_nothing_has_the_priority_of_epsilon() -> None:
+    """p = |δ| + ε, and then p^α (Schaul et al., 2016, Section 3.3 and eq. 1)."""
+    memory = prioritised(alpha=0.5)
+    memory.add(step(SEEDS, 0))
+    memory.update_priorities(torch.zeros(3, 1, dtype=torch.long), torch.zeros(3, 1))
+    np.testing.assert_allclose(memory._tree.get(np.zeros((3, 1), int)), PrioritisedReplay.EPSILON**0.5, rtol=1e-9)
+
+
 def test_a_new_transition_has_the_largest_priority_so_far_also_where_it_takes_an_old_one_s_place() -> None:
     memory = prioritised(alpha=1.0)
     for t in range(3):
