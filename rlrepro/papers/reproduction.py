@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add("--into", type=Path, metavar="DIR", help="where everything goes (reproductions/NAME)")
     add("--scale", type=_scale, default=1.0, metavar="X", help="run a fraction X of the steps; NOT comparable")
     add("--processes", type=whole_number(1, 1024), metavar="N", help="processes at a time (one a core)")
-    add("--plan", action="store_true", help="say what it takes: steps, hours, disk, seeds; train nothing")
+    add("--plan", action="store_true", help="say what it takes: steps, hours, disk, seeds, from short trial runs")
     return made
 
 
