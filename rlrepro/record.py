@@ -133,6 +133,11 @@ class RunFolder:
         """Whether something was trained that a resume, or a reader, has use for."""
         return any(any(self.path.glob(f"seeds/*/{one}")) for one in ("checkpoints/step-*", "policy.safetensors"))
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether run.json says that the run came to its end."""
+        return self.read_json("run.json").get("status") == "finished"
+
     def policy(self, seed: int) -> Path:
         return self.seed(seed) / "policy.safetensors"
 

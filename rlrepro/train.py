@@ -61,6 +61,8 @@ def begin(
         folder.lock()
         _train(folder, settings, [None] * len(settings.groups()), brief, quiet, in_subprocess)
     except (NeverBegan, KeyboardInterrupt) as stopped:
+        if folder.is_finished:  # a Ctrl-C that came after the end
+            return folder
         if folder.holds_work:
             if isinstance(stopped, KeyboardInterrupt):
                 folder.note(**_early_end(Interrupted("interrupted"), settings.seeds))
@@ -175,6 +177,8 @@ def _undone_if_never_begun(
     try:
         yield
     except (NeverBegan, KeyboardInterrupt):
+        if folder.is_finished:  # a Ctrl-C that came after the end, or before anything was changed
+            raise
         with undisturbed():
             for seed, size in sizes.items():
                 SeedLog.put_back(folder, seed, size, rows[seed])
@@ -309,14 +313,16 @@ def _train(
                 Processes(jobs, board).run()
         _note_end(folder, groups, board)
     except KeyboardInterrupt:  # of this process, where it was not those that train
+        if folder.is_finished:  # it came too late to cut anything short
+            return
         if not (board.began and folder.holds_work):
             raise
         folder.note(**_early_end(Interrupted("interrupted"), settings.seeds))
         raise Interrupted(f"interrupted; go on with: {folder.way_on}") from None
     if not brief:
-        from rlrepro.papers.beside_book import show_comparison
-
         with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
+            from rlrepro.papers.beside_book import show_comparison
+
             board.summary()
             show_comparison(folder.path, console)
 

@@ -24,7 +24,7 @@ from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
 from rlrepro.settings import parse_train
 from rlrepro.streams import Streams
-from tests.conftest import Runs
+from tests.conftest import Command, Runs
 
 STRANGERS = """
 import gymnasium as gym
@@ -450,3 +450,28 @@ def test_a_state_that_cannot_be_saved_is_known_before_training(held: Any, words:
     else:
         with pytest.raises(Problem, match=words):
             check_state(agent, "mine", 2)
+
+
+@pytest.mark.parametrize("late", ["_note_end", "_train"])
+def test_a_ctrl_c_after_the_end_takes_nothing_back(
+    late: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes right after run.json says finished, or once all is told, of a new run and of one that was lengthened."""
+    real = getattr(train, late)
+
+    def interrupted(*given: Any, **named: Any) -> None:
+        real(*given, **named)
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "one"
+    new = ("--env", "FrozenLake-v1", "--agent", "q_learning", "--seeds", "1", "--processes", "1", "--total-timesteps")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, late, interrupted)
+        command("train", *new, "600", "--run-dir", tmp_path, "--name", "one")
+        command("train", "--resume", folder, "--total-timesteps", "1200")
+    about = json.loads((folder / "run.json").read_text())
+    assert about["status"] == "finished"
+    assert json.loads((folder / "settings.json").read_text())["total_timesteps"] == 1200
+    last = (folder / "seeds/0/episodes.csv").read_text().splitlines()[-1]
+    assert int(last.split(",")[0]) > 1100
+    assert command("train", "--resume", folder, "--total-timesteps", "1800").status == 0
