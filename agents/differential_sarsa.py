@@ -51,6 +51,5 @@ class DifferentialSarsa(DrawnAhead):
             self.average_reward = self.average_reward + self.config.average_step_size * error
             errors += abs(error)
         average = torch.from_numpy(self.average_reward)
-        return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1)) | {
-            "values/average_reward": average
-        }
+        metrics = self.metrics(errors / self.setup.num_envs, self.first_values().max(-1))
+        return metrics | {"values/average_reward": average}

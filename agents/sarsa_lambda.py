@@ -118,8 +118,8 @@ class SarsaLambda(Stateful):
             x_next = self.rows[:, None], self.next_action[:, n, None], next_active[:, n]
             q, q_next = self.w[x].sum(-1), self.w[x_next].sum(-1) * ~batch.terminated[:, n]
             delta = batch.reward[:, n] + gamma * q_next - q
-            errors += abs(delta) / self.setup.num_envs
-            values += q / self.setup.num_envs
+            errors += abs(delta)
+            values += q
             if self.config.traces == "dutch":
                 z *= gamma_lambda
                 z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
@@ -130,7 +130,8 @@ class SarsaLambda(Stateful):
                 z[x] = 1.0 if self.config.traces == "replacing" else z[x] + 1.0
                 self.w += (alpha * delta)[:, None, None] * z
                 z *= gamma_lambda
-        return {"losses/td_error": torch.from_numpy(errors), "losses/q_values": torch.from_numpy(values)}
+        num = self.setup.num_envs
+        return {"losses/td_error": torch.from_numpy(errors / num), "losses/q_values": torch.from_numpy(values / num)}
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"w": torch.from_numpy(self.w.copy())}

@@ -114,8 +114,8 @@ class Bound:
 
 def _numpy_form(network: Network) -> Callable[[Bound, np.ndarray], np.ndarray] | None:
     """Its `forward_on_host`, where that is of the class whose `forward` it has: else the two differ."""
-    owner = next((kind for kind in type(network).__mro__ if "forward" in vars(kind)), None)
-    return getattr(network, "forward_on_host", None) if "forward_on_host" in vars(owner or object) else None
+    owner = next((kind for kind in type(network).__mro__ if "forward" in vars(kind)), object)
+    return getattr(network, "forward_on_host", None) if "forward_on_host" in vars(owner) else None
 
 
 class _Parameters(torch.autograd.Function):
@@ -142,14 +142,12 @@ class Stack:
 
     def __init__(self, seeds: Sequence[int], device: str = "cpu", **networks: Network) -> None:
         total = sum(width(network) for network in networks.values())
-        if taken := [
-            name for name in networks if hasattr(type(self), name) or name in ("matrix", "gradient", "networks")
-        ]:
-            raise ValueError(f"a network cannot be named {taken[0]!r}: a Stack has that already")
         self.networks, self._seeds, self._device = networks, tuple(seeds), device
         self.matrix = torch.zeros(len(seeds), total, device=device, requires_grad=True)
         self.gradient = torch.zeros(len(seeds), total, device=device)
         self._bound: dict[str, Bound] = {}
+        if taken := [name for name in networks if hasattr(self, name)]:
+            raise ValueError(f"a network cannot be named {taken[0]!r}: a Stack has that already")
         offset = 0
         for name, network in networks.items():
             self._bound[name] = Bound(network, self.matrix, self.matrix.detach(), self.gradient, offset)
