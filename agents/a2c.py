@@ -8,8 +8,8 @@ where R, and R − V(s) in the first term, are constants. R is the return of the
 last step back, begun with V of the state after it, or 0 where that was terminal; a truncated episode is bootstrapped
 from its last observation. That is GAE (`rlrepro.targets.gae`) with λ = 1 plus V(s); a smaller λ is Stable-Baselines3's
 addition. The actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their
-batch, once and with one RMSProp (`rlrepro.seeds.RMSProp`), where the paper's actors share their squared gradients and
-move the parameters each by itself. Means over the batch and c are theirs too: Algorithm S3 sums, and its c is 1.
+batch, once and with one RMSProp (`rlrepro.optimisers.RMSProp`), where the paper's actors share their squared gradients
+and move the parameters each by itself. Means over the batch and c are theirs too: Algorithm S3 sums, and its c is 1.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
+from rlrepro.optimisers import Adam, RMSProp, clip_by_norm
 from rlrepro.schedules import annealed
-from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
+from rlrepro.seeds import Stack
 from rlrepro.sources import MUSHROOM, SB3, SB3_POLICIES, ZOO
 from rlrepro.targets import explained_variance, normalised
 

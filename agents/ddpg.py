@@ -8,7 +8,7 @@ and after each step of the actor the targets move: θ' ← τ θ + (1 − τ) θ
 Ornstein–Uhlenbeck or Gaussian (`rlrepro.distributions`). The defaults are the paper's for low-dimensional observations,
 without its batch normalisation; what it leaves open is marked "ours". μ(s) = tanh of the actor's outputs is
 `rlrepro.off_policy.DeterministicPolicy.policy`; the first weights, within ±1/√fan_in and ±3e-3 in the last layers, and
-the critic that meets the action in its second layer are that class's too, the L2 decay is `rlrepro.seeds.Adam`'s
+the critic that meets the action in its second layer are that class's too, the L2 decay is `rlrepro.optimisers.Adam`'s
 (Section 7).
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
@@ -25,7 +25,8 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import GaussianNoise, OrnsteinUhlenbeck
 from rlrepro.off_policy import DeterministicPolicy
-from rlrepro.seeds import Stack, descend
+from rlrepro.optimisers import descend
+from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, SB3_POLICIES, ZOO
 from rlrepro.streams import Streams
 from rlrepro.targets import td_target
@@ -159,11 +160,11 @@ class DDPG(DeterministicPolicy):
         """A step of the critic, and of the actor and the targets, where they are to `improve`."""
         config = self.config
         loss, q = self.critic_loss(batch)
-        descend(loss, self.critic, self.critic_optimiser, fraction_left * config.critic_learning_rate)
+        descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
         if improve:
             actor_loss = self.actor_loss(self._inputs(batch.obs))
-            descend(actor_loss, self.actor, self.actor_optimiser, fraction_left * config.actor_learning_rate)
+            descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics["losses/actor_loss"] = actor_loss.detach()
             self.target_critic.polyak_update(self.critic, config.tau)
             self.target_actor.polyak_update(self.actor, config.tau)

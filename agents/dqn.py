@@ -7,14 +7,14 @@ Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
     y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Hessel et al., 2018, eq. 2)
 
 and on y = r alone where an episode terminated; n-step targets are not corrected for the policy that has changed since
-(`rlrepro.replay.NStep` makes the sums and γ^n). ε falls linearly from the first step on
+(`rlrepro.n_step.NStep` makes the sums and γ^n). ε falls linearly from the first step on
 (`rlrepro.action_values.ActionValues.epsilon`); until `learning_starts` actions are random, as in the paper, where
 CleanRL's already follow ε.
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients;
 `rlrepro.value_networks`). Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is
 weighted by (N P)^−β, divided by the batch's largest (Schaul et al., 2016, Algorithm 1;
-`rlrepro.replay.PrioritisedReplay`). Rainbow, with all of these and more, is an agent of its own.
+`rlrepro.prioritised.PrioritisedReplay`). Rainbow, with all of these and more, is an agent of its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from rlrepro.action_values import TargetedActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
-from rlrepro.replay import NStep, PrioritisedReplay
+from rlrepro.n_step import NStep
+from rlrepro.prioritised import PrioritisedReplay
 from rlrepro.sources import CLEANRL
 from rlrepro.streams import Streams
 from rlrepro.targets import td_target

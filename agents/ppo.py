@@ -22,8 +22,8 @@ import torch
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
+from rlrepro.optimisers import Adam, descend
 from rlrepro.schedules import annealed
-from rlrepro.seeds import Adam, descend
 from rlrepro.sources import CLEANRL, DETAIL, ZOO
 from rlrepro.streams import Streams
 from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
@@ -144,7 +144,7 @@ class PPO(ActorCritic):
     ) -> dict[str, torch.Tensor]:
         """One step of the `active` seeds, or of all, down the gradient of `loss`; the parts of that."""
         loss, parts = self.loss(*minibatch, clip_range=clip_range)
-        descend(loss, self.stack, self.optimiser, learning_rate, self.config.max_grad_norm, active)
+        descend(loss, self.optimiser, learning_rate, self.config.max_grad_norm, active)
         return {name: part.detach() for name, part in parts.items()}
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.seeds import Adam, descend
+from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, TORCH
 from rlrepro.streams import Streams
 from rlrepro.targets import approx_kl, clipped_surrogate, explained_variance, normalised
@@ -105,13 +105,13 @@ class PPOSplit(ActorCritic):
     def fit_value(self, obs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """One step of the critic on a minibatch `[S, B, ...]`; its loss, E[(V(s) − target)²] `[S]`."""
         value_loss = (self.value(obs) - target).square().mean(1)
-        descend(value_loss, self.critic_stack, self.critic_optimiser)
+        descend(value_loss, self.critic_optimiser)
         return value_loss.detach()
 
     def improve(self, *minibatch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """One step of the policy; what `policy_loss` gives."""
         policy_loss, entropy, log_ratio = self.policy_loss(*minibatch)
-        descend(policy_loss - self.config.entropy_coef * entropy, self.stack, self.optimiser)
+        descend(policy_loss - self.config.entropy_coef * entropy, self.optimiser)
         return policy_loss.detach(), entropy.detach(), log_ratio.detach()
 
     def policy_loss(

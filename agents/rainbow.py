@@ -3,11 +3,11 @@
 - distributional (Bellemare et al., 2017): each action's return has probabilities p_i on atoms z_i
   (`rlrepro.action_values.CategoricalActionValues`);
 - n-step, double, target network: a* = argmax_a' Q(s_n, a'), and m = ΦT̂Z_target(s_n, a*), the projection of
-  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms          ("The Integrated Agent"; the sums: `rlrepro.replay.NStep`,
+  Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms          ("The Integrated Agent"; the sums: `rlrepro.n_step.NStep`,
   the projection: `rlrepro.targets.categorical_projection`);
 - the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β, divided by
   the batch's largest, β rising to 1 over the run (Schaul et al., 2016, Algorithm 1;
-  `rlrepro.replay.PrioritisedReplay`);
+  `rlrepro.prioritised.PrioritisedReplay`);
 - dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
 - noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
   uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks.ValueNetwork`, dueling streams too).
@@ -23,7 +23,7 @@ import torch
 
 from rlrepro.action_values import CategoricalActionValues
 from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
-from rlrepro.replay import NStep
+from rlrepro.n_step import NStep
 from rlrepro.sources import CLEANRL
 from rlrepro.streams import Streams
 from rlrepro.targets import categorical_projection

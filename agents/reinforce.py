@@ -29,7 +29,8 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Episodes
 from rlrepro.networks import is_image
-from rlrepro.seeds import SGD, Adam, Stack
+from rlrepro.optimisers import SGD, Adam
+from rlrepro.seeds import Stack
 from rlrepro.sources import TORCH
 from rlrepro.targets import discounted_return
 

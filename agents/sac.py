@@ -31,7 +31,8 @@ from rlrepro.distributions import SquashedGaussian
 from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, initialisers, num_features
 from rlrepro.off_policy import BoxActions, Temperature
-from rlrepro.seeds import Adam, Stack, descend
+from rlrepro.optimisers import Adam, descend
+from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, ZOO
 from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, soft_value, td_target
@@ -188,15 +189,15 @@ class SAC(BoxActions):
         """A step of the critics, one of the actor and of α a `noise`, and of the targets, where they `follow`."""
         config, obs = self.config, self._inputs(batch.obs)
         loss, q = self.critic_loss(batch, next_noise)
-        descend(loss, self.critic, self.critic_optimiser, fraction_left * config.critic_learning_rate)
+        descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1)}
         for each in noise:
             actor_loss, log_prob = self.actor_loss(obs, each)
-            descend(actor_loss, self.actor, self.actor_optimiser, fraction_left * config.actor_learning_rate)
+            descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics |= {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
             if config.learn_alpha:
                 alpha_rate = fraction_left * config.alpha_learning_rate
-                descend(self.alpha_loss(log_prob), self.temperature, self.alpha_optimiser, alpha_rate)
+                descend(self.alpha_loss(log_prob), self.alpha_optimiser, alpha_rate)
         if follow:
             self.target_critic.polyak_update(self.critic, config.tau)
         return metrics | {"alpha": self.temperature.alpha[:, 0]}

@@ -30,7 +30,8 @@ from rlrepro.distributions import Categorical
 from rlrepro.graphs import of_host
 from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
-from rlrepro.seeds import Adam, Stack, descend
+from rlrepro.optimisers import Adam, descend
+from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL, TORCH
 from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
@@ -142,11 +143,11 @@ class SACDiscrete(OffPolicy):
     def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
         """Of the critics, of the actor and of α."""
         critic_loss, q = self.critic_loss(batch)
-        descend(critic_loss, self.critic, self.critic_optimiser)
+        descend(critic_loss, self.critic_optimiser)
         actor_loss, entropy = self.actor_loss(self._inputs(batch.obs))
-        descend(actor_loss, self.actor, self.actor_optimiser)
+        descend(actor_loss, self.actor_optimiser)
         if self.config.learn_alpha:
-            descend(self.alpha_loss(entropy.detach()), self.temperature, self.alpha_optimiser)
+            descend(self.alpha_loss(entropy.detach()), self.alpha_optimiser)
         return {
             "losses/critic_loss": critic_loss.detach(),
             "losses/actor_loss": actor_loss.detach(),

@@ -26,7 +26,8 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.networks import Ensemble
 from rlrepro.off_policy import DeterministicPolicy
-from rlrepro.seeds import Stack, descend
+from rlrepro.optimisers import descend
+from rlrepro.seeds import Stack
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, SB3, SB3_OFF_POLICY, ZOO
 from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, td_target
@@ -156,11 +157,11 @@ class TD3(DeterministicPolicy):
         """A step of the critics, of the actor, where it is to `improve`, and of the targets, where they `follow`."""
         config = self.config
         loss, q = self.critic_loss(batch, noise)
-        descend(loss, self.critic, self.critic_optimiser, fraction_left * config.critic_learning_rate)
+        descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
         if improve:
             actor_loss = self.actor_loss(self._inputs(batch.obs))
-            descend(actor_loss, self.actor, self.actor_optimiser, fraction_left * config.actor_learning_rate)
+            descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics["losses/actor_loss"] = actor_loss.detach()
         if follow:
             self.target_critic.polyak_update(self.critic, config.tau)

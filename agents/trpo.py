@@ -28,7 +28,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.seeds import Adam, descend
+from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import SB3_CONTRIB, SB3_POLICIES, ZOO
 from rlrepro.streams import Streams
 from rlrepro.targets import explained_variance, normalised
@@ -115,7 +115,7 @@ class TRPO(ActorCritic):
         for order in self.order.permutations(config.num_value_epochs, obs.shape[1]).swapaxes(0, 1):
             for some_obs, some_target in minibatches(order, config.batch_size, obs, value_target):
                 value_loss = (self.value(some_obs) - some_target).square().mean(1)
-                descend(value_loss, self.critic_stack, self.critic_optimiser)
+                descend(value_loss, self.critic_optimiser)
         explained = explained_variance(value, value_target)
         return {**metrics, "losses/value_loss": value_loss.detach(), "losses/explained_variance": explained}
 

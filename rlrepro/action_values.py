@@ -11,12 +11,13 @@ from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
 from rlrepro.graphs import of_host
-from rlrepro.memory import Replay
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
-from rlrepro.replay import PrioritisedReplay
+from rlrepro.optimisers import Adam, descend
+from rlrepro.prioritised import PrioritisedReplay
+from rlrepro.replay import Replay
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Network, Stack, descend
+from rlrepro.seeds import Network, Stack
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
@@ -135,7 +136,7 @@ class TargetedActionValues(ActionValues):
     def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`, which a subclass has; its metrics."""
         loss, metrics = self.loss(batch)
-        descend(loss, self.online, self.optimiser, max_norm=self.config.max_grad_norm)
+        descend(loss, self.optimiser, max_norm=self.config.max_grad_norm)
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -50,7 +50,7 @@ class Memory(Protocol):
         """The batches to learn from now: none, one or several. `step` counts env steps of one seed.
 
         A batch is good until the next one is asked for. A memory may have `prefetch(step, count)` too, see
-        `rlrepro.memory.Replay`: the loop learns from what that gives while the environments take the coming step.
+        `rlrepro.replay.Replay`: the loop learns from what that gives while the environments take the coming step.
         """
 
     def cut(self) -> None:

@@ -12,7 +12,6 @@ import torch
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.distributions import UnitBox
 from rlrepro.graphs import of_host
-from rlrepro.memory import Replay
 from rlrepro.networks import (
     MLP,
     Constant,
@@ -24,8 +23,10 @@ from rlrepro.networks import (
     num_features,
     uniform,
 )
+from rlrepro.optimisers import Adam
+from rlrepro.replay import Replay
 from rlrepro.schedules import linear
-from rlrepro.seeds import Adam, Stack
+from rlrepro.seeds import Stack
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 

@@ -1,4 +1,4 @@
-"""What a replay memory may have beside uniform sampling: n-step transitions, priorities."""
+"""A replay memory: the last transitions of each seed, sampled uniformly. On a device it takes one launch a step."""
 
 from __future__ import annotations
 
@@ -8,173 +8,222 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.agent import Memory, Transition
-from rlrepro.memory import Replay, as_transition, flat
-from rlrepro.schedules import linear
+from rlrepro.agent import Transition
+from rlrepro.graphs import Graphed, lasting
+from rlrepro.memory import as_transition, check_same, flat, stored
+from rlrepro.streams import Streams
+
+_NONE_EARLY: tuple[int, list[np.ndarray]] = -1, []
 
 
-class NStep:
-    """In front of a memory: transitions of `num_steps` steps, each sub-environment's on its own.
+class Replay:
+    """The last `capacity` transitions of each seed, sampled uniformly: batches `[S, B, ...]`.
 
-    The one that began at t has the reward Σ_{k<m} γ^k r_{t+k}, the successor and ends of step t+m−1, and
-    `extras["discount"]` = γ^m, where m is `num_steps`, or less where the episode ends before (Hessel et al.,
-    2018, eq. 2). It goes on to the memory `num_steps` − 1 steps after its first, however long it is, so that every
-    seed's memory fills alike; what began in the last `num_steps` − 1 steps of a run is never learnt from.
+    Learns every `learn_every` env steps from `learning_starts` on, `num_batches` batches each time. Every seed
+    samples with its own stream. On a device a batch is good until the next one.
     """
 
-    def __init__(self, memory: Memory, num_steps: int, gamma: float) -> None:
-        self.memory, self.num_steps, self.gamma = memory, num_steps, gamma
-        self._window: list[dict[str, np.ndarray]] = []
+    def __init__(
+        self,
+        streams: Streams,
+        capacity: int,
+        batch_size: int,
+        learning_starts: int,
+        learn_every: int,
+        num_batches: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        self._streams, self.capacity, self.batch_size = streams, capacity, batch_size
+        self.learning_starts, self.learn_every, self.num_batches = learning_starts, learn_every, num_batches
+        self.device, self._on_host = device, device == "cpu"
+        self._store: dict[str, torch.Tensor] = {}
+        self._rows: dict[str, np.ndarray] = {}  # the same memory, as arrays on the host
+        self._flat: dict[str, np.ndarray] = {}  # the same again, all seeds' transitions in one row
+        self._words: _Words | None = None  # the same memory on a device
+        self._early = _NONE_EARLY  # a step, and the places of its batches that wait for it
+        self._next = 0  # where the next transition goes
+        self._size = 0  # how many a seed holds
+        self._added = 0  # how many the last step brought
+        self._ended: np.ndarray | None = None  # which episodes it ended, `[S, N]`
 
     def add(self, transition: Transition) -> None:
-        step = {name: np.array(value) for name, value in flat(transition).items()}
-        self._window.append(step)
-        if len(self._window) == self.num_steps:
-            self.memory.add(self._joined())
-            self._window.pop(0)
-
-    def _joined(self) -> Transition:
-        """The transition that the oldest step begins."""
-        joined = dict(self._window[0])
-        reward = joined["reward"].astype(np.float64)
-        discount = np.full(reward.shape, self.gamma)
-        running = ~(joined["terminated"] | joined["truncated"])
-        for step in self._window[1:]:
-            if not running.any():
-                break
-            reward += np.where(running, discount * step["reward"], 0.0)
-            discount = np.where(running, discount * self.gamma, discount)
-            for name in ("next_obs", "terminated", "truncated"):
-                value = step[name]
-                joined[name] = np.where(running.reshape(*running.shape, *[1] * (value.ndim - 2)), value, joined[name])
-            running = running & ~(step["terminated"] | step["truncated"])
-        joined |= {"reward": reward, "discount": discount}
-        return Transition(**{name: joined.pop(name) for name in Transition._fields[:-1]}, extras=joined)
+        values = flat(transition)
+        if not self._store:
+            self._allocate(values)
+        check_same(values, self._store)
+        count = self._added = values["reward"].shape[1]
+        self._ended = transition.terminated | transition.truncated
+        start, end = self._next, self._next + count
+        if self._words is not None:
+            self._words.put(values, np.arange(start, end) % self.capacity)
+        else:
+            columns: Any = slice(start, end) if end <= self.capacity else np.arange(start, end) % self.capacity
+            for name, value in values.items():
+                self._rows[name][:, columns] = value
+        self._next = end % self.capacity
+        self._size = min(self._size + count, self.capacity)
 
     def ready(self, step: int) -> Iterator[Transition]:
-        return self.memory.ready(step)
+        """`step` counts the env steps before those just added, so that N sub-environments make N updates due."""
+        begun, waiting = self._early
+        if begun == step:
+            self._early = _NONE_EARLY
+            for places in waiting:
+                yield as_transition(self._gather(places))
+            return
+        for _ in range(self._num_due(step, self._added)):
+            yield self.sample()
 
-    def cut(self) -> None:
-        if self._window:
-            self._window[-1]["truncated"] |= ~self._window[-1]["terminated"]
-        self.memory.cut()
+    def prefetch(self, step: int, count: int) -> Iterator[Transition]:
+        """Those of the batches due after the coming step of `count` sub-environments that have none of its transitions.
 
-    def get_state(self) -> dict[str, Any]:
-        names = self._window[0] if self._window else ()
-        window = {name: np.stack([step[name] for step in self._window], 1) for name in names}
-        return {"window": window, "memory": self.memory.get_state()}
+        A device learns from them while the environments take that step. All places are drawn here, as `ready` would
+        draw them; it gives the rest. Nothing on the host, of a subclass with a `ready` or `sample` of its own, or when
+        asked twice for one step.
+        """
+        ours = type(self).sample is Replay.sample and type(self).ready is Replay.ready
+        if self._words is None or not ours or self._early[0] == step:
+            return
+        size, waiting = min(self._size + count, self.capacity), list[np.ndarray]()
+        self._early = step, waiting
+        for _ in range(self._num_due(step, count)):
+            places = self._streams.integers(size, self.batch_size)
+            if waiting or ((places - self._next) % self.capacity < count).any():
+                waiting.append(places)  # and so do those behind it
+            else:
+                yield as_transition(self._gather(places))
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        window = {name: np.asarray(value) for name, value in state.get("window", {}).items()}
-        length = len(next(iter(window.values()))[0]) if window else 0
-        self._window = [{name: value[:, k].copy() for name, value in window.items()} for k in range(length)]
-        self.memory.set_state(state["memory"])
-
-
-class SumTree:
-    """Numbers `[S, capacity]` and their sums in a binary tree a seed: sampling in proportion to them takes log time.
-
-    Node k's children are 2k and 2k + 1 and the leaves come last. A parent is always the sum of its children,
-    computed anew, so a tree depends on its leaves alone, not on the order in which they came.
-    """
-
-    def __init__(self, num_seeds: int, capacity: int) -> None:
-        self._depth = max(1, (capacity - 1).bit_length())
-        self._width = 1 << self._depth
-        self._nodes = np.zeros((num_seeds, 2 * self._width))
-        self._flat = self._nodes.reshape(-1)
-        self._roots = 2 * self._width * np.arange(num_seeds)[:, None]
+    def _num_due(self, step: int, count: int) -> int:
+        phases = (step + count) // self.learn_every - max(step, self.learning_starts) // self.learn_every
+        return max(phases, 0) * self.num_batches
 
     @property
-    def total(self) -> np.ndarray:
-        """Each seed's sum `[S]`."""
-        return self._nodes[:, 1]
-
-    def get(self, places: np.ndarray) -> np.ndarray:
-        """The numbers at places `[S, B]`."""
-        return self._flat[places + (self._roots + self._width)]
-
-    def set(self, places: np.ndarray, values: np.ndarray) -> None:
-        """Numbers `[S, B]` at places `[S, B]`; the last one stands where a place comes twice."""
-        node = places + self._width
-        self._flat[node + self._roots] = values
-        for _ in range(self._depth):
-            node >>= 1
-            child = 2 * node + self._roots
-            self._flat[node + self._roots] = self._flat[child] + self._flat[child + 1]
-
-    def find(self, mass: np.ndarray) -> np.ndarray:
-        """The places `[S, B]` at which the running sum of a seed's numbers passes `mass` `[S, B]`.
-
-        Never a place whose number is 0, though rounding may carry `mass` past the last one.
-        """
-        node, mass = np.ones(mass.shape, np.int64), mass.copy()
-        for _ in range(self._depth):
-            child = 2 * node + self._roots
-            left = self._flat[child]
-            right = (mass >= left) & (self._flat[child + 1] > 0)
-            mass -= left * right
-            node = 2 * node + right
-        return node - self._width
-
-
-class PrioritisedReplay(Replay):
-    """Proportional prioritisation (Schaul et al., 2016, Section 3.3 and Algorithm 1); batches `[S, B, ...]`.
-
-    P(i) = p_i^α / Σ_k p_k^α with p_i = |δ_i| + ε, and 1 or the seed's largest p so far for a new transition. A
-    batch has one sample from each of B equal parts of the sum (Appendix B.2.1), and as extras its `index`, and
-    `weight` = (N P(i))^−β divided by the batch's largest. β rises linearly from `beta` to 1 over `beta_steps` env
-    steps. Whoever learns calls `update_priorities` with the new |δ|, which is not clipped; on Atari the paper clips
-    rewards and δ to [−1, 1] (Section 4).
-    """
-
-    EPSILON = 1e-6  # the paper: "a small positive constant"
-
-    def __init__(self, *args: Any, alpha: float, beta: float, beta_steps: int, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.alpha, self.beta, self.beta_steps = alpha, beta, beta_steps
-        self._beta = beta  # now
-        num_seeds = len(self._streams.generators)
-        self._tree = SumTree(num_seeds, self.capacity)
-        self._largest = np.ones((num_seeds, 1))  # p^α
-
-    def add(self, transition: Transition) -> None:
-        start = self._next
-        super().add(transition)
-        places = (start + np.arange(self._added)) % self.capacity
-        places = np.broadcast_to(places, (len(self._largest), self._added))
-        self._tree.set(places, np.broadcast_to(self._largest, places.shape))
-
-    def ready(self, step: int) -> Iterator[Transition]:
-        self._beta = linear(self.beta, 1.0, self.beta_steps, step)
-        return super().ready(step)
+    def ended(self) -> np.ndarray | None:
+        """Which episodes the last step ended, `[S, N]`; None before the first."""
+        return self._ended
 
     def sample(self) -> Transition:
-        parts = self._streams.uniform(self.batch_size) + np.arange(self.batch_size)
-        places = self._tree.find(parts * (self._tree.total[:, None] / self.batch_size))
-        probability = self._tree.get(places) / self._tree.total[:, None]
-        weight = (self._size * probability) ** -self._beta
-        weight = (weight / weight.max(1, keepdims=True)).astype(np.float32)
-        batch = self._gather(places)
-        batch |= {"index": torch.from_numpy(places), "weight": torch.from_numpy(weight).to(self.device)}
-        return as_transition(batch)
+        """One batch `[S, B, ...]`, with replacement."""
+        return as_transition(self._gather(self._streams.integers(self._size, self.batch_size)))
 
-    def update_priorities(self, index: torch.Tensor, error: torch.Tensor) -> None:
-        """|δ| `[S, B]` of the transitions at `extras["index"]`."""
-        priority = (error.detach().cpu().numpy().astype(np.float64) + self.EPSILON) ** self.alpha
-        self._tree.set(index.numpy(), priority)
-        np.maximum(self._largest, priority.max(1, keepdims=True), out=self._largest)
+    def _gather(self, places: np.ndarray) -> dict[str, torch.Tensor]:
+        """What is stored at the places `[S, B]`."""
+        index = places + self._offsets
+        if self._on_host:  # NumPy takes a sixth of the time of index_select
+            return {name: torch.from_numpy(rows.take(index, 0)) for name, rows in self._flat.items()}
+        assert self._words is not None
+        return self._words.take(index)
+
+    def cut(self) -> None:
+        """Transitions stand alone here; but `ended` says that new episodes begin."""
+        if self._ended is not None:
+            self._ended = np.ones_like(self._ended)
 
     def get_state(self) -> dict[str, Any]:
-        places = np.broadcast_to(np.arange(self._size), (len(self._largest), self._size))
-        return {**super().get_state(), "priorities": self._tree.get(places), "largest": self._largest}
+        if self._words is not None:
+            self._words.flush()
+        store = {name: rows[:, : self._size] for name, rows in self._store.items()}
+        state = {
+            "next": self._next, "size": self._size, "ended": self._ended, "store": store,
+            "streams": self._streams.get_state(),
+        }  # fmt: skip
+        begun, waiting = self._early
+        if begun >= 0:  # the step did not come about
+            state |= {"early": begun, "waiting": np.stack(waiting, 1) if waiting else None}
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        super().set_state(state)
-        self._largest = np.array(state["largest"])
-        self._tree = SumTree(len(self._largest), self.capacity)
-        places = np.broadcast_to(np.arange(self._size), (len(self._largest), self._size))
-        self._tree.set(places, np.asarray(state["priorities"]))
+        self._streams.set_state(state["streams"])
+        self._store, self._rows, self._flat, self._words = {}, {}, {}, None
+        waiting = state.get("waiting")
+        self._early = state.get("early", -1), [] if waiting is None else list(np.asarray(waiting).swapaxes(0, 1))
+        if state.get("store"):
+            self._allocate({name: np.asarray(rows) for name, rows in state["store"].items()})
+            for name, rows in state["store"].items():
+                self._store[name][:, : state["size"]] = torch.as_tensor(rows)
+        self._next, self._size, self._ended = state["next"], state["size"], state.get("ended")
+
+    def _allocate(self, values: Mapping[str, np.ndarray]) -> None:
+        """Storage `[S, capacity, ...]` for values `[S, n, ...]`."""
+        num_seeds = len(next(iter(values.values())))
+        self._offsets = np.arange(num_seeds)[:, None] * self.capacity
+        if not self._on_host:
+            self._words = _Words(values, self.capacity, self.device)
+            self._store = self._words.fields(self._words.rows)
+            return
+        for name, value in values.items():
+            rows = self._rows[name] = np.zeros((num_seeds, self.capacity, *value.shape[2:]), stored(value.dtype))
+            self._store[name] = torch.from_numpy(rows)
+            self._flat[name] = rows.reshape(num_seeds * self.capacity, *value.shape[2:])
 
 
-__all__ = ["NStep", "PrioritisedReplay", "Replay", "SumTree"]
+class _Words:
+    """Transitions `[S, capacity]` on a device, each a row of words: one launch brings steps there and takes a batch.
+
+    Steps are held on the host until a batch is taken, or some have come together.
+    """
+
+    _ALIGNED = 16  # bytes: where a field may begin, for the device's matrix products
+    _HELD = 64  # transitions of a seed
+
+    def __init__(self, values: Mapping[str, np.ndarray], capacity: int, device: str) -> None:
+        self._places: dict[str, tuple[slice, torch.dtype, tuple[int, ...]]] = {}
+        end = 0
+        for name, value in values.items():
+            empty = np.zeros(value.shape[2:], stored(value.dtype))
+            self._places[name] = slice(end, end + empty.nbytes), torch.from_numpy(empty).dtype, empty.shape
+            end += -(-empty.nbytes // self._ALIGNED) * self._ALIGNED
+        self.rows = torch.zeros(len(value), capacity, end // 8, dtype=torch.int64, device=device)
+        self._held = torch.zeros(len(value), min(self._HELD, capacity), end // 8, dtype=torch.int64)
+        self._held_fields = {name: field.numpy() for name, field in self.fields(self._held).items()}
+        self._columns: list[int] = []  # where they belong
+        self._batch = torch.empty(0, end // 8, dtype=torch.int64, device=device)
+        self._batch_fields: dict[str, torch.Tensor] = {}
+        self._exchange = Graphed(self._bring_and_fetch, device) if self.rows.is_cuda else self._bring_and_fetch
+
+    def _bring_and_fetch(
+        self, held: torch.Tensor, columns: torch.Tensor, index: torch.Tensor, batch: torch.Tensor
+    ) -> None:
+        device = self.rows.device
+        if len(columns):
+            self.rows.index_copy_(1, columns.to(device), held.to(device))
+        torch.index_select(self.rows.flatten(0, 1), 0, index.to(device), out=batch)
+
+    def fields(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Rows `[S, n, words]` as what they hold, `[S, n, ...]`: views."""
+        parts = rows.view(torch.uint8)
+        return {
+            name: parts[..., place].view(dtype).view(*rows.shape[:2], *shape)
+            for name, (place, dtype, shape) in self._places.items()
+        }
+
+    def put(self, values: Mapping[str, np.ndarray], columns: np.ndarray) -> None:
+        """Store `[S, n, ...]` in these columns."""
+        most = self._held.shape[1]
+        for start in range(0, len(columns), most):
+            some = columns[start : start + most]
+            if len(self._columns) + len(some) > most:
+                self.flush()
+            begin = len(self._columns)
+            for name, field in self._held_fields.items():
+                field[:, begin : begin + len(some)] = values[name][:, start : start + most]
+            self._columns += some.tolist()
+
+    def flush(self) -> None:
+        """Bring what is held to the device."""
+        held, columns = self._take_held()
+        self.rows.index_copy_(1, columns.to(self.rows.device), held.to(self.rows.device))
+
+    def _take_held(self) -> tuple[torch.Tensor, torch.Tensor]:
+        columns, self._columns = torch.tensor(self._columns, dtype=torch.int64), []
+        return self._held[:, : len(columns)], columns
+
+    def take(self, index: np.ndarray) -> dict[str, torch.Tensor]:
+        """What lies at places `[S, B]` of all seeds' rows, one after another; it is good until the next call."""
+        if len(self._batch) != index.size:
+            self._batch = self._batch.new_empty(index.size, self.rows.shape[2])
+            lasting(self._batch)
+            parts = self.fields(self._batch.unflatten(0, index.shape))
+            self._batch_fields = {name: lasting(part) for name, part in parts.items()}
+        self._exchange(*self._take_held(), torch.from_numpy(index.reshape(-1)), self._batch)
+        return dict(self._batch_fields)

@@ -12,7 +12,7 @@ import torch
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import c51, dqn, pqn, qrdqn, rainbow
 from rlrepro.agents.ppo import PPO
-from rlrepro.replay import PrioritisedReplay
+from rlrepro.prioritised import PrioritisedReplay
 from rlrepro.streams import Streams
 from rlrepro.value_networks import of_action
 

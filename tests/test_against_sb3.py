@@ -18,7 +18,7 @@ from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
-from rlrepro import loop, seeds, targets
+from rlrepro import loop, optimisers, targets
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import dqn, ppo
 from rlrepro.plugins import find_env
@@ -285,9 +285,9 @@ def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
         for name in ("log_probs", "advantages", "returns", "values")
     }
     loss, parts = agent.loss(batch.obs.flatten(1, 2), batch.action.flatten(1, 2), *old.values())
-    gradients = Gradients(monkeypatch, seeds)
+    gradients = Gradients(monkeypatch, optimisers)
     loss.sum().backward()
-    seeds.clip_by_norm(agent.stack.gradient, max_grad_norm)
+    optimisers.clip_by_norm(agent.stack.gradient, max_grad_norm)
     agent.optimiser.step()
     monkeypatch.setattr(np.random, "permutation", np.arange)
     for row, model in enumerate(models):
@@ -535,7 +535,7 @@ def train_sb3(monkeypatch: pytest.MonkeyPatch, model: SB3DQN, batch: Transition,
 def test_dqn_has_sb3_s_target_loss_gradient_and_step(monkeypatch: pytest.MonkeyPatch, max_grad_norm: float) -> None:
     models = [sb3_dqn(seed, max_grad_norm=max_grad_norm) for seed in SEEDS]
     agent = our_dqn(models, max_grad_norm=max_grad_norm)
-    gradients = Gradients(monkeypatch, seeds)
+    gradients = Gradients(monkeypatch, optimisers)
     regressed = []
     huber = nn.functional.smooth_l1_loss
 

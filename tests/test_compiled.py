@@ -18,9 +18,10 @@ from rlrepro.agent import Setup
 from rlrepro.compiled import try_losses
 from rlrepro.importing import installed
 from rlrepro.networks import MLP
+from rlrepro.optimisers import Adam, descend
 from rlrepro.plugins import find_agent
 from rlrepro.record import RunFolder
-from rlrepro.seeds import Adam, Stack, descend
+from rlrepro.seeds import Stack
 
 SLOW = 0.004  # seconds: what a loss takes that is told to dawdle
 QRDQN = ["--agent", "qrdqn", "--env", "CartPole-v1", "--seeds", "2", "--processes", "1", "--total-timesteps", "300",
@@ -141,7 +142,7 @@ def test_the_trial_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not tried_one.stack.gradient.any()
     for agent in (tried_one, plain):
         for _ in range(3):
-            descend(agent.loss(X)[0], agent.stack, agent.optimiser)
+            descend(agent.loss(X)[0], agent.optimiser)
     assert torch.equal(tried_one.stack.matrix, plain.stack.matrix)
 
 

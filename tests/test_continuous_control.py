@@ -23,7 +23,8 @@ from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.agents import ddpg, sac, sac_discrete, td3
 from rlrepro.distributions import OrnsteinUhlenbeck, SquashedGaussian, UnitBox
 from rlrepro.networks import MLP, Constant, Ensemble, apart
-from rlrepro.seeds import Adam, Stack
+from rlrepro.optimisers import Adam
+from rlrepro.seeds import Stack
 from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, soft_value
 

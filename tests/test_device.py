@@ -22,9 +22,10 @@ from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.importing import installed
 from rlrepro.memory import Rollout
 from rlrepro.networks import MLP
+from rlrepro.optimisers import Adam, RAdam
 from rlrepro.plugins import find_agent
 from rlrepro.probe import preset
-from rlrepro.seeds import Adam, RAdam, Stack
+from rlrepro.seeds import Stack
 
 SEEDS, STEPS, NUM_BATCHES = (3, 11), 20_000, 3
 OBSERVATIONS = {"vector": Box(-1, 1, (3,), np.float32), "image": Box(0, 1, (10, 10, 4), bool)}

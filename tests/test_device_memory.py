@@ -10,8 +10,8 @@ import torch
 
 from rlrepro.agent import Transition
 from rlrepro.checkpoint import as_loaded
-from rlrepro.memory import Replay
-from rlrepro.replay import PrioritisedReplay
+from rlrepro.prioritised import PrioritisedReplay
+from rlrepro.replay import Replay
 from rlrepro.streams import Streams
 
 SEEDS, NUM_ENVS = (1, 2), 4

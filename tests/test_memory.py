@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from rlrepro.agent import Memory, Transition
 from rlrepro.checkpoint import join, load, save, split
 from rlrepro.errors import Problem
-from rlrepro.memory import Episodes, Replay, Rollout
+from rlrepro.memory import Episodes, Rollout
+from rlrepro.replay import Replay
 from rlrepro.streams import Streams
 
 SEEDS = (5, 0, 123)

@@ -26,7 +26,8 @@ from rlrepro.networks import (
     orthogonal,
     tanh_,
 )
-from rlrepro.seeds import Adam, Stack
+from rlrepro.optimisers import Adam
+from rlrepro.seeds import Stack
 
 SEEDS = (3, 11, 42)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}

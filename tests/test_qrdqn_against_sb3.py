@@ -19,7 +19,7 @@ from test_against_sb3 import (
 )
 from torch import nn
 
-from rlrepro import seeds
+from rlrepro import optimisers
 from rlrepro.agent import Setup
 from rlrepro.agents import qrdqn
 
@@ -86,7 +86,7 @@ def ours(models: list[SB3QRDQN], **options: Any) -> qrdqn.QRDQN:
 def test_qrdqn_has_sb3_contrib_s_loss_gradient_and_step(monkeypatch: pytest.MonkeyPatch, max_grad_norm: float) -> None:
     models = [sb3_qrdqn(seed, max_grad_norm=max_grad_norm) for seed in SEEDS]
     agent = ours(models, max_grad_norm=max_grad_norm)
-    gradients = Gradients(monkeypatch, seeds)
+    gradients = Gradients(monkeypatch, optimisers)
     batch = dqn_batch(0)
     metrics = agent.update(batch, 0)
     ((before, norms, _),) = gradients.ours

@@ -13,7 +13,9 @@ from scipy import stats
 from rlrepro.agent import Transition
 from rlrepro.checkpoint import join, load, save, split
 from rlrepro.memory import Rollout
-from rlrepro.replay import NStep, PrioritisedReplay, Replay, SumTree
+from rlrepro.n_step import NStep
+from rlrepro.prioritised import PrioritisedReplay, SumTree
+from rlrepro.replay import Replay
 from rlrepro.streams import Streams
 
 SEEDS = (5, 0, 123)

@@ -24,7 +24,8 @@ from rlrepro.agents.trpo import TRPO
 from rlrepro.checkpoint import join, split
 from rlrepro.distributions import DiagonalGaussian
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, Stacked, orthogonal
-from rlrepro.seeds import Adam, RMSProp, Stack, clip_by_norm
+from rlrepro.optimisers import Adam, RMSProp, clip_by_norm
+from rlrepro.seeds import Stack
 from rlrepro.streams import Streams, env_seed, seed_sequence
 
 SEEDS = (5, 0, 123, 7)

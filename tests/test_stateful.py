@@ -10,7 +10,8 @@ import torch
 
 from rlrepro import checkpoint
 from rlrepro.networks import MLP
-from rlrepro.seeds import Adam, Stack
+from rlrepro.optimisers import Adam
+from rlrepro.seeds import Stack
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from rlrepro import checkpoint
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import c51, dqn, qrdqn, rainbow, sac_discrete
-from rlrepro.memory import Replay
 from rlrepro.off_policy import TargetClock
+from rlrepro.replay import Replay
 from rlrepro.seeds import Stack
 from rlrepro.streams import Streams
 

@@ -18,7 +18,8 @@ from rlrepro.agent import Setup
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.networks import MLP, MinAtarCNN, NatureCNN, image_network, is_image
-from rlrepro.seeds import RAdam, Stack
+from rlrepro.optimisers import RAdam
+from rlrepro.seeds import Stack
 from rlrepro.streams import Streams
 from rlrepro.value_networks import ValueNetwork, value_network
 
