@@ -42,15 +42,18 @@ class C51(CategoricalActionValues):
         num_atoms: int = hyper(101, "atoms of a distribution (N)", f"{CODE} (the paper: 51)", low=2)
         v_min: float = hyper(-100.0, "smallest atom", f"{CODE} (the paper: -10)")
         v_max: float = hyper(100.0, "largest atom", f"{CODE} (the paper: 10)")
-        buffer_size: int = hyper(10_000, "transitions kept per seed", CODE, low=1)
+        buffer_size: int = hyper(10_000, "transitions kept per seed", f"{CODE} (the paper: 1 000 000)", low=1)
         batch_size: int = hyper(128, "transitions of a batch", f"{CODE} (the paper: 32)", low=1)
         learning_starts: int = hyper(
-            10_000, "env steps of random actions before learning", f"{CODE} (by ε there)", low=0
+            10_000,
+            "env steps of random actions before learning",
+            f"{CODE} (by ε there; the paper, by DQN's: 50 000)",
+            low=0,
         )
-        train_every: int = hyper(10, "env steps between gradient steps", CODE, low=1)
+        train_every: int = hyper(10, "env steps between gradient steps", f"{CODE} (the paper: 4)", low=1)
         target_every: int = hyper(500, "env steps between copies to the target network", CODE, low=1)
         epsilon_start: float = hyper(1.0, "initial ε", CODE, low=0, high=1)
-        epsilon_end: float = hyper(0.05, "final ε", CODE, low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", f"{CODE} (the paper: 0.01)", low=0, high=1)
         exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", CODE, low=0, high=1)
         min_prob: float = hyper(
             1e-5, "probabilities enter the loss clipped to [this, 1 − this]; 0: as they are", CODE,

@@ -11,7 +11,11 @@
 
 Both: one action for 4 frames, the greater of the last two frames in each pixel, luminance, 84 × 84, the last 4 stacked
 (zeros before the first), and at most 108,000 frames (half an hour of play) an episode. Mnih et al. (2015) evaluate five
-minutes at most: `Atari2015(max_frames=18000)` gives their scores' protocol.
+minutes at most: `Atari2015(max_frames=18000)` gives their scores' protocol. 4 frames an action and half an hour are
+what is usual with sticky actions (Castro et al., 2018, arXiv:1812.06110; Gymnasium's v5 ids); the scores of Machado et
+al. (2018) are of 5 frames an action (Arcade-Learning-Environment, issue 443): `Atari2018(frame_skip=5)`, with the
+`max_frames` of the table that a card quotes. The greater of two frames is taken of their luminance, as ale-py and
+Dopamine have it; Mnih et al. (2015) say that it is of each pixel's colour.
 
 Rewards and ends are the game's own, so that returns are scores of whole games. What to learn from instead stands in
 `info["learn"]`, a reward and a termination, and reaches the memory of an agent only. An env step is 4 frames.

@@ -122,13 +122,16 @@ def test_c51_s_loss_equals_a_loop() -> None:
 
 
 @pytest.mark.agrees("c51", "PyTorch's modules")
-@pytest.mark.parametrize("max_grad_norm", [0.0, 0.1])
-def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> None:
-    """Six steps of Adam, with copies to the target among them, against modules in float64 and Algorithm 1 in loops."""
+@pytest.mark.parametrize(("max_grad_norm", "min_prob"), [(0.0, 1e-5), (0.1, 1e-5), (0.0, 0.08)])
+def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float, min_prob: float) -> None:
+    """Six steps of Adam, with copies to the target among them, against modules in float64 and Algorithm 1 in loops.
+
+    Of 11 atoms about half have a probability below 0.08.
+    """
     seeds, size = (1, 2), 12
     config = C51.Config(
         num_atoms=11, v_min=-4, v_max=4, gamma=0.9, hidden=(8, 8), learning_rate=0.01, max_grad_norm=max_grad_norm,
-        learning_starts=0, train_every=1, target_every=3,
+        min_prob=min_prob, learning_starts=0, train_every=1, target_every=3,
     )  # fmt: skip
     agent = C51(Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(3), seeds, 1, 1000), config)
     models = [
@@ -146,7 +149,7 @@ def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> Non
             theirs.copy_(mine)
     targets = copy.deepcopy(models)
     optimisers = [torch.optim.Adam(model.parameters(), 0.01, eps=config.adam_eps) for model in models]
-    rng, atoms = np.random.default_rng(0), np.linspace(-4, 4, 11)
+    rng, atoms, clipped_places = np.random.default_rng(0), np.linspace(-4, 4, 11), 0
     for step in range(6):
         obs, next_obs = (torch.from_numpy(rng.standard_normal((2, size, 3), np.float32)) for _ in range(2))
         action, ends = torch.from_numpy(rng.integers(0, 3, (2, size))), torch.from_numpy(rng.random((2, 2, size)) < 0.3)
@@ -159,7 +162,9 @@ def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> Non
             for i in range(size):
                 discount = 0.0 if ends[0, row, i] else 0.9
                 m = algorithm_1(later[i, int((later[i] @ atoms).argmax())], reward[row, i].item(), discount, -4, 4)
-                clipped = log_p[i, action[row, i]].exp().clamp(config.min_prob, 1 - config.min_prob).log()
+                p = log_p[i, action[row, i]].exp()
+                clipped = p.clamp(min_prob, 1 - min_prob).log()
+                clipped_places += int((p < min_prob).sum())
                 loss = loss - (torch.from_numpy(m) * clipped).sum() / size
             optimisers[row].zero_grad()
             loss.backward()
@@ -170,6 +175,7 @@ def test_c51_s_updates_equal_those_of_plain_modules(max_grad_norm: float) -> Non
                 targets[row].load_state_dict(model.state_dict())
             for mine, theirs in parameters(row):
                 close("weights", mine, theirs)
+    assert (clipped_places > 0) == (min_prob == 0.08)
 
 
 @settings(deadline=None, max_examples=60)
