@@ -330,9 +330,34 @@ def test_where_the_environment_cannot_be_restored_its_statistics_are(tmp_path: P
 # --- records and evaluation
 
 
+BLIND = """
+import dataclasses
+
+from rlrepro.agent import hyper
+from rlrepro.agents.random import Random
+
+
+class Blind(Random):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        gamma: float = hyper(0.99, "discount factor of the returns by which rewards are normalised", "ours")
+"""
+
+
 def test_what_is_recorded_are_the_environment_s_own_returns(tmp_path: Path) -> None:
     """An agent that looks at nothing plays the same episodes either way."""
-    brief = ("--agent", "random", "--env", "Pendulum-v1", *BRIEF, "--seeds", "2", "--total-timesteps", "900")
+    (tmp_path / "blind.py").write_text(BLIND)
+    brief = (
+        "--agent",
+        f"{tmp_path}/blind.py:Blind",
+        "--env",
+        "Pendulum-v1",
+        *BRIEF,
+        "--seeds",
+        "2",
+        "--total-timesteps",
+        "900",
+    )
     plain, ours = run(tmp_path / "plain", *brief), run(tmp_path / "ours", *brief, *BOTH)
     for seed in range(2):
         for name in ("episodes.csv", "evaluations.csv"):
@@ -516,3 +541,10 @@ def test_a_settings_file_from_before_these_settings_is_read_as_it_was(runs: Runs
     assert was.digest() == now.digest() == hashlib.sha256(old.encode()).hexdigest()
     assert now.digest() != dataclasses.replace(now, normalise_obs=True).digest()
     assert (now.normalise_obs, now.normalise_reward, now.eval_deterministic) == (False, False, True)
+
+
+def test_rewards_are_normalised_by_the_agent_s_own_discount_alone(runs: Runs) -> None:
+    """An agent that has none, or calls it otherwise, is refused: 0.99 would be a guess."""
+    refused = runs.begin("r", "--agent", "random", "--env", "CartPole-v1", "--normalise-reward")
+    assert "random has no hyperparameter gamma" in refused.problem
+    assert runs.left() == []

@@ -35,6 +35,7 @@ class Layered:
         kind: int = hyper(0, "set by * and the kind of actions", "paper", low=0)
         env: int = hyper(0, "set by *, the kind and the environment", "paper", low=0)
         rate: float = hyper(0.5, "a float", "paper", low=0, high=1)
+        gamma: float = hyper(0.9, "discount factor", "paper", low=0, high=1)
         flag: bool = hyper(True, "a switch", "paper")
         mode: str = hyper("slow", "a choice", "paper", choices=("slow", "fast"))
         layers: tuple[int, ...] = hyper((8, 8), "a list", "paper", low=1)
