@@ -114,7 +114,9 @@ class A2C(ActorCritic):
     def _optimiser(self, stack: Stack, learning_rate: float, eps: float) -> Adam | RMSProp:
         if self.config.optimiser == "adam":
             return Adam(stack, learning_rate, eps)
-        return RMSProp(stack, learning_rate, eps, self.config.rms_alpha, inside=self.config.optimiser == "rmsprop_tf")
+        return RMSProp(
+            stack, learning_rate, eps, self.config.rms_alpha, eps_inside=self.config.optimiser == "rmsprop_tf"
+        )
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step on a rollout `[S, T, N, ...]`."""

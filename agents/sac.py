@@ -28,7 +28,7 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import SquashedGaussian
-from rlrepro.graphs import of_host
+from rlrepro.graphs import on_host
 from rlrepro.networks import MLP, Ensemble, initialisers, num_features
 from rlrepro.off_policy import BoxActions, Temperature
 from rlrepro.optimisers import Adam, descend
@@ -142,7 +142,7 @@ class SAC(BoxActions):
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """tanh(μ(s)), or a ~ π(·|s)."""
-        outputs = of_host(self.outputs, obs, self.setup.device)
+        outputs = on_host(self.outputs, obs, self.setup.device)
         return self.box.scaled(self.gaussian.mode(outputs) if deterministic else self.gaussian.sample(outputs, streams))
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.distributions import Categorical
-from rlrepro.graphs import of_host
+from rlrepro.graphs import on_host
 from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
 from rlrepro.optimisers import Adam, descend
@@ -122,7 +122,7 @@ class SACDiscrete(OffPolicy):
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """The likeliest action, or a sample."""
-        logits = of_host(self.outputs, obs, self.setup.device)
+        logits = on_host(self.outputs, obs, self.setup.device)
         return self.policy.mode(logits) if deterministic else self.policy.sample(logits, streams)
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:

@@ -185,4 +185,4 @@ class TD3(DeterministicPolicy):
         """−E[Q_1(s, μ(s))] `[S]`: its gradient is eq. 1 with its sign flipped."""
         with self.critic.frozen():
             inputs = self._pairs(obs, self.policy(self.actor, obs))
-            return -self.critic.critics.one(0, inputs)[..., 0].mean(1)
+            return -self.critic.critics.member(0, inputs)[..., 0].mean(1)

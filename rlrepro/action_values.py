@@ -10,7 +10,7 @@ import torch
 from gymnasium.spaces import Discrete
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
-from rlrepro.graphs import of_host
+from rlrepro.graphs import on_host
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
 from rlrepro.optimisers import Adam, descend
@@ -74,9 +74,9 @@ class ActionValues(Stateful):
         kind = type(self)
         ours = kind.q_values is ActionValues.q_values and kind._inputs is ActionValues._inputs
         if ours and not self.image and self.setup.device == "cpu":  # the same numbers, by NumPy
-            return self.online.q.of_host(features_on_host(self.setup.observation_space, obs))
+            return self.online.q.on_host(features_on_host(self.setup.observation_space, obs))
         if not noise:
-            return of_host(self.q_values, obs, self.setup.device)
+            return on_host(self.q_values, obs, self.setup.device)
         with torch.no_grad():
             return self.q_values(torch.from_numpy(obs).to(self.setup.device), *noise).cpu().numpy()
 

@@ -9,7 +9,7 @@ import torch
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.distributions import DiagonalGaussian, policy_for
-from rlrepro.graphs import of_host
+from rlrepro.graphs import on_host
 from rlrepro.networks import (
     MLP,
     Constant,
@@ -87,12 +87,12 @@ class ActorCritic(Stateful):
     def _policy_on_host(self, obs: np.ndarray) -> np.ndarray:
         """`policy_outputs` for arrays of the host; a device is waited for once."""
         if not self._by_numpy:
-            return of_host(self.outputs, obs, self.setup.device)
+            return on_host(self.outputs, obs, self.setup.device)
         # The same numbers, by NumPy, which takes half the time of a step.
-        means = self.stack.actor.of_host(features_on_host(self.setup.observation_space, obs))
+        means = self.stack.actor.on_host(features_on_host(self.setup.observation_space, obs))
         if not isinstance(self.policy, DiagonalGaussian):
             return means
-        log_std = self.stack.log_std.of_host(means)
+        log_std = self.stack.log_std.on_host(means)
         return np.concatenate([means, np.broadcast_to(log_std, means.shape)], -1)
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:

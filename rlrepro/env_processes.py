@@ -91,7 +91,7 @@ class AsyncEnvBatch:
         self._pipes: list[Any] = []
         self._processes: list[Any] = []
         self._bells: list[tuple[Any, Any]] = []
-        self.learnt: tuple[np.ndarray, np.ndarray] | None = None
+        self.to_learn: tuple[np.ndarray, np.ndarray] | None = None
         atexit.register(self.close)  # before multiprocessing's own way, which waits for them
         with without_ctrl_c():
             self._begin(context, asked, layout)
@@ -137,9 +137,9 @@ class AsyncEnvBatch:
         broke = [worker for worker in every if worker not in gone and shared.outcome[worker] == _BROKE]
         if gone or broke:
             self._answers([*gone, *broke])
-        self.learnt = None
+        self.to_learn = None
         if any(shared.outcome[worker] == _TOLD for worker in every):
-            self.learnt = shared.told_reward.copy(), shared.told_end.copy()
+            self.to_learn = shared.told_reward.copy(), shared.told_end.copy()
         return shared.obs.copy(), shared.reward.copy(), shared.terminated.copy(), shared.truncated.copy()
 
     def _stepped(self, worker: int) -> bool:
@@ -251,5 +251,5 @@ def _step(envs: SyncEnvBatch, shared: _Shared, rows: slice) -> int:
     obs, reward, terminated, truncated = envs.step(shared.action()[rows].copy(), shared.active[rows])
     shared.obs[rows], shared.reward[rows] = obs, reward
     shared.terminated[rows], shared.truncated[rows] = terminated, truncated
-    shared.told_reward[rows], shared.told_end[rows] = envs.learnt or (reward, terminated)
-    return _DONE if envs.learnt is None else _TOLD
+    shared.told_reward[rows], shared.told_end[rows] = envs.to_learn or (reward, terminated)
+    return _DONE if envs.to_learn is None else _TOLD

@@ -95,10 +95,10 @@ def capture(agent: Any, device: str, tell: Tell, graph: type[Graph] = CudaGraph)
         setattr(agent, name, Graphed(getattr(agent, name), device, tell, inside, graph))
 
 
-def of_host(method: Method, array: np.ndarray, device: str) -> np.ndarray:
+def on_host(method: Method, array: np.ndarray, device: str) -> np.ndarray:
     """`method(tensor)`, one tensor, for an array of the host, as another; without gradient."""
     if isinstance(method, Graphed):
-        return method.of_host(array)
+        return method.on_host(array)
     with torch.no_grad():
         out: np.ndarray = method(torch.from_numpy(array).to(device)).cpu().numpy()
     return out
@@ -146,7 +146,7 @@ class Graphed:
             self._inside.now = False
 
     @torch.no_grad()
-    def of_host(self, array: np.ndarray) -> np.ndarray:
+    def on_host(self, array: np.ndarray) -> np.ndarray:
         """`method(tensor)`, one tensor, for an array of the host, as another."""
         given = torch.from_numpy(array)
         if not (self._inside.now or self._gave_up):

@@ -182,7 +182,7 @@ class MLP:
 
         def product(direction: torch.Tensor) -> torch.Tensor:
             moved: torch.Tensor | None = None  # dx: nothing of the input itself
-            views = list(bound.cut(direction).values())
+            views = list(bound.views(direction).values())
             for layer in range(self.num_layers):
                 by_weight = torch.baddbmm(views[2 * layer + 1], values[layer], views[2 * layer])
                 if moved is not None:
@@ -254,7 +254,7 @@ class Ensemble:
     """M networks of one shape, each with parameters of its own: `[S, B, ...]` to `[S, M, B, out]`.
 
     They are rows of one matrix `[S · M, P]`, so that a layer of all is one product; it is the only network of its
-    Stack. `stack.name.one(m, x)` is the output of one member alone.
+    Stack. `stack.name.member(m, x)` is the output of one member alone.
     """
 
     def __init__(self, network: Network, members: int = 2) -> None:
@@ -436,7 +436,7 @@ class Constant:
 
     def linearised(self, bound: Bound, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """The product of the Jacobian with a direction `[S, P]`, as of an `MLP`: `[S, 1, out]`."""
-        return lambda direction: bound.cut(direction)["value"]
+        return lambda direction: bound.views(direction)["value"]
 
 
 class Stacked:

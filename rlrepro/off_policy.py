@@ -11,7 +11,7 @@ import torch
 
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.distributions import UnitBox
-from rlrepro.graphs import of_host
+from rlrepro.graphs import on_host
 from rlrepro.networks import (
     MLP,
     Constant,
@@ -207,7 +207,7 @@ class DeterministicPolicy(BoxActions):
         return self.policy(self.actor, self._inputs(obs))
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
-        return of_host(self.outputs, obs, self.setup.device)
+        return on_host(self.outputs, obs, self.setup.device)
 
     def _noisy(self, obs: np.ndarray, streams: Streams, std: float) -> np.ndarray:
         """μ(s) + N(0, std²), cut off at the bounds, in [-1, 1]."""

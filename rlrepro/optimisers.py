@@ -131,16 +131,16 @@ class SGD:
 class RMSProp:
     """RMSProp (Tieleman & Hinton, 2012, "Lecture 6.5") for S seeds, elementwise: v ← α v + (1 − α) g², and then
 
-    θ ← θ − η g / (√v + ε), v = 0 at first (`torch.optim.RMSprop`), or with `inside`
+    θ ← θ − η g / (√v + ε), v = 0 at first (`torch.optim.RMSprop`), or with `eps_inside`
     θ ← θ − η g / √(v + ε) (Mnih et al., 2016, Section 4), v = 1 at first (TensorFlow's).
     """
 
     def __init__(
-        self, stack: Stack, learning_rate: float, eps: float = 1e-5, alpha: float = 0.99, inside: bool = False
+        self, stack: Stack, learning_rate: float, eps: float = 1e-5, alpha: float = 0.99, eps_inside: bool = False
     ) -> None:
-        self.learning_rate, self.eps, self.alpha, self.inside = learning_rate, eps, alpha, inside
+        self.learning_rate, self.eps, self.alpha, self.eps_inside = learning_rate, eps, alpha, eps_inside
         self._matrix, self.gradient = stack.matrix.detach(), stack.gradient
-        self._mean_square = torch.full_like(self._matrix, float(inside))
+        self._mean_square = torch.full_like(self._matrix, float(eps_inside))
 
     @torch.no_grad()
     def step(self, learning_rate: Rate | None = None, active: Sequence[bool] | None = None) -> None:
@@ -149,7 +149,7 @@ class RMSProp:
             raise ValueError("RMSProp steps all seeds")
         self._mean_square.mul_(self.alpha).addcmul_(self.gradient, self.gradient, value=1 - self.alpha)
         squares = self._mean_square
-        root = squares.add(self.eps).sqrt_() if self.inside else squares.sqrt().add_(self.eps)
+        root = squares.add(self.eps).sqrt_() if self.eps_inside else squares.sqrt().add_(self.eps)
         rate = self.learning_rate if learning_rate is None else learning_rate
         if isinstance(rate, torch.Tensor):
             self._matrix.sub_(root.reciprocal_().mul_(self.gradient).mul_(rate))

@@ -49,17 +49,17 @@ class Bound:
         self._rows, self._gradient, self._offset = rows, gradient, offset
         on_cpu = matrix.device.type == "cpu"
         self._by_numpy = _numpy_form(network) if on_cpu else None
-        self._member: dict[int, Bound] = {}
+        self._single: dict[int, Bound] = {}
         self._members: Bound | None = None
-        self.parameters = self.cut(rows)
-        self.gradients = self.cut(gradient)
+        self.parameters = self.views(rows)
+        self.gradients = self.views(gradient)
         self.noise: Mapping[str, torch.Tensor] = {}  # what a noisy network perturbs its weights by; none: the means
         self.in_order = tuple(zip(self.parameters.values(), self.gradients.values(), strict=True))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.network.forward(self, x)
 
-    def of_host(self, x: np.ndarray) -> np.ndarray:
+    def on_host(self, x: np.ndarray) -> np.ndarray:
         """The output for an array of the host, without gradient.
 
         For the few inputs of a step NumPy takes half the time of torch, where the network has a form for it
@@ -76,13 +76,13 @@ class Bound:
         """The parameters in their order, NumPy's views of the same memory: on the CPU alone."""
         return tuple(parameter.numpy() for parameter in self.parameters.values())
 
-    def cut(self, matrix: torch.Tensor) -> dict[str, torch.Tensor]:
+    def views(self, matrix: torch.Tensor) -> dict[str, torch.Tensor]:
         """The network's columns of a matrix `[S, P]` like the stack's, as views in the parameters' shapes."""
-        views, offset = {}, self._offset
+        found, offset = {}, self._offset
         for name, shape in self.network.layout().items():
-            views[name] = matrix[:, offset : offset + math.prod(shape)].unflatten(1, shape)
+            found[name] = matrix[:, offset : offset + math.prod(shape)].unflatten(1, shape)
             offset += padded(math.prod(shape), ROW_MULTIPLE)
-        return views
+        return found
 
     def members(self, network: Network, count: int) -> Bound:
         """All `count` members of an ensemble of `network` as a stack of S · count rows: seed 0's first."""
@@ -93,13 +93,13 @@ class Bound:
             self._members = Bound(network, self.matrix, rows, gradient)
         return self._members
 
-    def one(self, index: int, x: torch.Tensor) -> torch.Tensor:
+    def member(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """The output of one member of an `Ensemble` alone, `[S, B, out]`."""
-        if index not in self._member:
+        if index not in self._single:
             network: Network = self.network.network  # type: ignore[attr-defined]
             offset = self._offset + index * width(network)
-            self._member[index] = Bound(network, self.matrix, self._rows, self._gradient, offset)
-        return self._member[index](x)
+            self._single[index] = Bound(network, self.matrix, self._rows, self._gradient, offset)
+        return self._single[index](x)
 
     def differentiable(self) -> dict[str, torch.Tensor]:
         """The parameters as tensors that autograd follows, for networks without a backward pass of their own."""

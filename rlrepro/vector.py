@@ -24,8 +24,8 @@ from rlrepro.streams import env_seed
 class EnvBatch(Protocol):
     """M sub-environments stepped by one call, without autoreset, each with its own random stream.
 
-    What `reset` and `step` give is not written to again: transitions keep it. A batch may have `close()`, and `learnt`:
-    `(reward, terminated)` `[M]` of the last step where what is to be learnt differs from what happened, else None.
+    What `reset` and `step` give is not written to again: transitions keep it. A batch may have `close()`, and
+    `to_learn`, `(reward, terminated)` `[M]` of the last step where these differ from what happened, else None.
     """
 
     observation_space: gymnasium.Space[Any]  #: of one sub-environment
@@ -57,7 +57,7 @@ class SyncEnvBatch:
         shape = self.observation_space.shape or ()
         self._obs = np.zeros((num, *shape), self.observation_space.dtype)
         #: reward and terminated `[num]` of the last step to learn from, where `info["learn"]` says so; else None
-        self.learnt: tuple[np.ndarray, np.ndarray] | None = None
+        self.to_learn: tuple[np.ndarray, np.ndarray] | None = None
 
     def reset(self, index: np.ndarray, seeds: Sequence[int | None]) -> np.ndarray:
         self._obs = self._obs.copy()  # what step gave is in somebody's hands: the true final observations
@@ -87,11 +87,11 @@ class SyncEnvBatch:
                         told[i] = info["learn"]
                 except (Exception, SystemExit) as error:
                     raise EnvironmentFailed(i, f"raised {one_line(error)} in step{place_of(error)}") from error
-        self.learnt = None
+        self.to_learn = None
         if told:
-            self.learnt = reward.copy(), terminated.copy()
+            self.to_learn = reward.copy(), terminated.copy()
             for i, (one, end) in told.items():
-                self.learnt[0][i], self.learnt[1][i] = one, end
+                self.to_learn[0][i], self.to_learn[1][i] = one, end
         return obs, reward, terminated, truncated
 
     def get_state(self, i: int) -> Any:
@@ -244,10 +244,10 @@ class VectorEnv:
         fold = self._fold
         self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
         told = self.reward, self.terminated, self.truncated
-        learnt = getattr(self.batch, "learnt", None)
-        if learnt is not None:
-            over = ended & ~learnt[1]  # an end that is not to be learnt cuts the episode all the same
-            told = fold(learnt[0]), fold(learnt[1]), fold(truncated | over)
+        to_learn = getattr(self.batch, "to_learn", None)
+        if to_learn is not None:
+            over = ended & ~to_learn[1]  # an end that is not to be learnt cuts the episode all the same
+            told = fold(to_learn[0]), fold(to_learn[1]), fold(truncated | over)
         reward, terminated, truncated = told
         next_obs = fold(next_obs)
         transition = Transition(self.obs, action, reward, next_obs, terminated, truncated, extras)

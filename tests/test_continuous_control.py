@@ -404,7 +404,7 @@ def test_critics_that_meet_the_action_late_equal_a_float64_network(late: str) ->
     expected = torch.stack(members, 1)
     (expected * weight).sum().backward()
     close("output", out, expected)
-    close("one member", stack.q.one(1, x), expected[:, 1])
+    close("one member", stack.q.member(1, x), expected[:, 1])
     close("gradient by the input", x.grad, x64.grad)
     gradients = as_stack(stack, stack.gradient).named()
     for name, parameter in named_parameters.items():

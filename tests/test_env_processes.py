@@ -100,9 +100,9 @@ def test_steps_resets_and_states_are_those_of_one_process(name: str, batches: An
         for mine, theirs in zip(one, other, strict=True):
             assert mine.dtype == theirs.dtype
             assert np.array_equal(mine[rows], theirs[rows])
-        assert (here.learnt is None) == (there.learnt is None)
-        if here.learnt is not None and there.learnt is not None:
-            for mine, theirs in zip(here.learnt, there.learnt, strict=True):
+        assert (here.to_learn is None) == (there.to_learn is None)
+        if here.to_learn is not None and there.to_learn is not None:
+            for mine, theirs in zip(here.to_learn, there.to_learn, strict=True):
                 assert np.array_equal(mine[rows], theirs[rows])
         steps.append((other, [part.copy() for part in other]))
         if step % 7 == 3:

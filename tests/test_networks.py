@@ -114,12 +114,12 @@ def test_arrays_of_the_host_give_what_tensors_give(sizes: tuple[int, ...], batch
     x = normal(len(SEEDS), batch, sizes[0])
     with torch.no_grad():
         expected = stack.net(x)
-    close(torch.from_numpy(stack.net.of_host(x.numpy())), expected)
+    close(torch.from_numpy(stack.net.on_host(x.numpy())), expected)
     for parameter in stack.named().values():  # what NumPy sees are the parameters of now
         parameter.mul_(1.5)
     with torch.no_grad():
         moved = stack.net(x)
-    close(torch.from_numpy(stack.net.of_host(x.numpy())), moved)
+    close(torch.from_numpy(stack.net.on_host(x.numpy())), moved)
     assert not torch.equal(moved, expected)
 
 
@@ -127,9 +127,9 @@ def test_arrays_of_the_host_give_what_tensors_give(sizes: tuple[int, ...], batch
 def test_an_array_of_the_host_gives_a_seed_the_same_bits_alone_and_among_others(batch: int) -> None:
     sizes = (5, 120, 84, 3)
     x = normal(len(SEEDS), batch, sizes[0]).numpy()
-    together = Stack(SEEDS, net=MLP(sizes, "relu")).net.of_host(x)
+    together = Stack(SEEDS, net=MLP(sizes, "relu")).net.on_host(x)
     for row, seed in enumerate(SEEDS):
-        alone = Stack((seed,), net=MLP(sizes, "relu")).net.of_host(x[row : row + 1])
+        alone = Stack((seed,), net=MLP(sizes, "relu")).net.on_host(x[row : row + 1])
         assert np.array_equal(alone[0], together[row])
 
 
@@ -138,10 +138,10 @@ def test_the_layout_of_an_array_changes_no_bit() -> None:
     sizes = (9, 64, 64, 2)
     x = np.random.default_rng(0).standard_normal((9, len(SEEDS), 1)).astype(np.float32).transpose(1, 2, 0)
     together = Stack(SEEDS, net=MLP(sizes, "tanh"))
-    assert np.array_equal(together.net.of_host(x), together.net.of_host(np.ascontiguousarray(x)))
+    assert np.array_equal(together.net.on_host(x), together.net.on_host(np.ascontiguousarray(x)))
     for row, seed in enumerate(SEEDS):
-        alone = Stack((seed,), net=MLP(sizes, "tanh")).net.of_host(x[row : row + 1])
-        assert np.array_equal(alone[0], together.net.of_host(x)[row])
+        alone = Stack((seed,), net=MLP(sizes, "tanh")).net.on_host(x[row : row + 1])
+        assert np.array_equal(alone[0], together.net.on_host(x)[row])
 
 
 @pytest.mark.filterwarnings("error")
@@ -150,7 +150,7 @@ def test_a_network_that_diverged_acts_without_a_word() -> None:
     with torch.no_grad():
         stack.matrix.fill_(1e30)
         stack.matrix[:, 0] = torch.nan
-    assert not np.isfinite(stack.net.of_host(np.ones((len(SEEDS), 1, 3), np.float32))).all()
+    assert not np.isfinite(stack.net.on_host(np.ones((len(SEEDS), 1, 3), np.float32))).all()
 
 
 def test_arrays_of_the_host_reach_networks_whose_inputs_are_padded_or_join_late() -> None:
@@ -158,7 +158,7 @@ def test_arrays_of_the_host_reach_networks_whose_inputs_are_padded_or_join_late(
     for options in ({"input_gradient": True}, {"late": 2}, {"late": 2, "early": True}):
         stack = Stack(SEEDS, net=MLP((7, 8, 8, 1), "relu", **options))
         with torch.no_grad():
-            close(torch.from_numpy(stack.net.of_host(x.numpy())), stack.net(x))
+            close(torch.from_numpy(stack.net.on_host(x.numpy())), stack.net(x))
 
 
 def test_gradients_add_up_where_a_network_is_called_twice() -> None:

@@ -321,7 +321,7 @@ def test_a_network_with_a_forward_of_its_own_acts_by_it() -> None:
 
     stack = Stack((0,), "cpu", net=Doubled((2, 3)))
     x = np.ones((1, 4, 2), np.float32)
-    np.testing.assert_array_equal(stack.net.of_host(x), stack.net(torch.from_numpy(x)).detach().numpy())
+    np.testing.assert_array_equal(stack.net.on_host(x), stack.net(torch.from_numpy(x)).detach().numpy())
 
 
 def test_a_policy_with_outputs_of_its_own_acts_by_them() -> None:

@@ -330,7 +330,7 @@ def test_adam_with_one_step_count_goes_on_from_a_checkpoint(steps: int) -> None:
 @pytest.mark.parametrize(("library", "inside"), [(torch.optim.RMSprop, False), (RMSpropTFLike, True)])
 def test_rmsprop_is_torch_s_or_tensorflow_s_on_each_seed(seeds: tuple[int, ...], library: Any, inside: bool) -> None:
     stack = filled(seeds, width=50)
-    ours = RMSProp(stack, 3e-3, eps=1e-3, alpha=0.9, inside=inside)
+    ours = RMSProp(stack, 3e-3, eps=1e-3, alpha=0.9, eps_inside=inside)
     parameters = [nn.Parameter(stack.matrix.detach()[row].clone()) for row in range(len(seeds))]
     theirs = [library([parameter], lr=3e-3, eps=1e-3, alpha=0.9) for parameter in parameters]
     for step in range(20):
@@ -338,7 +338,7 @@ def test_rmsprop_is_torch_s_or_tensorflow_s_on_each_seed(seeds: tuple[int, ...],
         stack.gradient.mul_(0.01)  # squares beside which ε counts
         if step == 10:
             state = join([split(ours.get_state(), row) for row in range(len(seeds))])
-            ours = RMSProp(stack, 3e-3, eps=1e-3, alpha=0.9, inside=inside)
+            ours = RMSProp(stack, 3e-3, eps=1e-3, alpha=0.9, eps_inside=inside)
             ours.set_state(state)
         ours.step(learning_rate=3e-3 / (1 + step))
         for row, (parameter, rmsprop) in enumerate(zip(parameters, theirs, strict=True)):
@@ -353,7 +353,7 @@ def test_rmsprop_s_first_step_by_hand() -> None:
         stack = filled((1,))
         start = stack.matrix.detach().clone()
         stack.gradient.fill_(0.5)
-        RMSProp(stack, 0.125, eps=0.01, alpha=0.9, inside=inside).step()
+        RMSProp(stack, 0.125, eps=0.01, alpha=0.9, eps_inside=inside).step()
         torch.testing.assert_close(start - stack.matrix.detach(), torch.full_like(start, 0.125 * step))
 
 
