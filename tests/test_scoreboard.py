@@ -13,6 +13,8 @@ from rlrepro.papers.markdown import insert
 from rlrepro.papers.scoreboard import BEGIN, END, judged, scoreboard
 from tests.conftest import Command
 
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,7 +43,7 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-5]
     assert lines[-4] == "Reached within the card's tolerance by seeds of which too few reach it outright: 2."
     assert lines[-2].startswith("Of the inconclusive, 2 cannot be decided by any number of our seeds")
-    assert "Any solver's among them" not in "".join(lines)
+    assert "any solver's" not in "".join(lines)
     assert lines[-1] == "Nothing was trained yet for the claims of three (8)."
     assert "<" not in "".join(lines)
     (checkout / "link").symlink_to("experiments/one")
@@ -63,6 +65,26 @@ def test_a_summary_has_a_row_for_each_reproduction(
     ]
     assert sum(counts) == 12
     assert lines[-6:] == command("scoreboard").out.strip().splitlines()[-6:]
+
+
+def test_it_says_which_equalities_tell_no_two_agents_apart_and_whose_algorithms_reproduced(
+    tmp_path: Path, command: Command
+) -> None:
+    like(tmp_path / "a", HEAD.replace("best = 500", "best = 210") + CLAIMS, ten)
+    like(tmp_path / "b", HEAD + CLAIMS, ten)
+    alone = command("scoreboard", tmp_path / "a").out.splitlines()
+    loose = [line for line in alone if "any solver's (the best return known is)" in line]
+    assert len(loose) == 1
+    count, of = map(int, re.findall(r"Of the (\d+) equal within a margin, (\d+) any", loose[0])[0][::-1])
+    assert 0 < count <= of
+    assert loose[0].endswith(": none tells apart two agents that solve the task.") == (count == of)
+    both = command("scoreboard", tmp_path / "a", tmp_path / "b").out
+    assert f"{count} any solver's" in both
+    assert "none tells apart" not in both
+    peers = command("scoreboard", EXPERIMENTS / "rl-zoo3-td3").out
+    assert "2 reproduced" in peers
+    assert "Of the reproduced, 1 by a library's own algorithms (`sb3:`), not by our agents." in peers
+    assert "library's own" not in both
 
 
 def test_of_numbers_of_which_less_is_better_it_is_said_which_are_worse(

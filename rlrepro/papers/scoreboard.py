@@ -113,10 +113,11 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     lines = [f"{count_of(len(verdicts), 'claim')} of {papers}: **{_counted(judgements)}**."]
     if kinds := Counter(verdict.means for verdict in reproduced):
         lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
-    if controls := sum(verdict.is_control for verdict in reproduced):
-        lines.append(f"Controls among them, whose margin a random policy's return meets too: {controls}.")
-    if loose := sum(verdict.is_loose for verdict in reproduced):
-        lines.append(f"Any solver's among them, whose margin the best return known meets: {loose}.")
+    lines += _about_equal([verdict for verdict in reproduced if verdict.kind == "equivalence"])
+    if peers := sum(
+        one.word == "reproduced" and _is_of_a_peer(of.card, one) for of in judgements for one in of.verdicts
+    ):
+        lines.append(f"Of the reproduced, {peers} by a library's own algorithms (`sb3:`), not by our agents.")
     if lenient := sum(_is_by_tolerance(verdict) for verdict in reproduced):
         lines.append(f"Reached within the card's tolerance by seeds of which too few reach it outright: {lenient}.")
     turned = [one.word for one in verdicts if isinstance(one.claim, Claim) and one.claim.less_is_better]
@@ -142,6 +143,24 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
             f"Of the inconclusive, {by_card} could be if they were not corrected for their card's other claims."
         )
     return lines
+
+
+def _about_equal(equal: Sequence[Verdict]) -> list[str]:
+    """How many of these equalities tell one agent from another."""
+    controls = sum(one.is_control for one in equal)
+    loose = sum(one.is_loose and not one.is_control for one in equal)
+    kinds = (controls, "controls (a random policy's return is too)"), (loose, "any solver's (the best return known is)")
+    told = [f"{count} {kind}" for count, kind in kinds if count]
+    if not told:
+        return []
+    none = ": none tells apart two agents that solve the task" if controls + loose == len(equal) else ""
+    return [f"Of the {len(equal)} equal within a margin, {' and '.join(told)}{none}."]
+
+
+def _is_of_a_peer(card: Card, verdict: Verdict) -> bool:
+    """Whether it was a library's algorithm that was trained."""
+    names = [name for name in _implementations(verdict.claim) if name]
+    return bool(names) and all(card.implementations[name].agent.startswith("sb3:") for name in names)
 
 
 def _is_by_tolerance(verdict: Verdict) -> bool:
