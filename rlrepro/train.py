@@ -132,9 +132,13 @@ def _resume(
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
     newest = [_newest_checkpoint(folder, settings, seeds, earlier_totals) for seeds in groups]
     found = [one for one, _ in newest]
+    again = [str(seed) for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
     if total_timesteps not in (None, settings.total_timesteps):
         settings = _lengthened(folder, settings, total_timesteps, found)
         earlier_totals[original.digest()] = original.total_timesteps
+    if again and before.get("status") == "finished":
+        what = f"{folder} is finished, and has no whole checkpoint to go on from for seed{'s' * (len(again) > 1)}"
+        raise Problem(f"{what} {', '.join(again)}; {_anew(folder, settings.total_timesteps)}")
     sizes: dict[int, Mapping[str, int]] = {
         seed: {} if one is None else one.abouts[index]["sizes"]
         for seeds, one in zip(groups, found, strict=True)
@@ -142,9 +146,10 @@ def _resume(
     }
     for seed, size in sizes.items():
         SeedLog.check_lengths(folder, seed, size)
-    again = [str(seed) for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
-    if again and not settings.stackable and find_agent(settings.agent).owns_loop:
-        print(f"{settings.agent} cannot go on in the middle: from their start begin again the seeds {', '.join(again)}")
+    if again:
+        in_the_middle = f"{settings.agent} cannot go on in the middle"
+        why = in_the_middle if find_agent(settings.agent).owns_loop else "there is no whole checkpoint of them"
+        print(f"{why}: from their start begin again the seeds {', '.join(again)}")
     going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
     if earlier_totals:
         going_on["lengths"] = earlier_totals
@@ -156,6 +161,7 @@ def _resume(
         for path in (path for _, behind in newest for path in behind):
             path.unlink()
         for seed, size in sizes.items():
+            folder.checkpoints(seed).mkdir(exist_ok=True)  # somebody may have made room
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
         folder.set_curves_aside()
@@ -196,8 +202,7 @@ def _lengthened(
     if total_timesteps < settings.total_timesteps:
         less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
         raise Problem(f"{less}: a run can be made longer alone")
-    file = shlex.quote(f"{folder}/settings.json")
-    anew = f"begin it anew: python -m rlrepro.train --settings {file} --total-timesteps {total_timesteps}"
+    anew = _anew(folder, total_timesteps)
     if find_agent(settings.agent).owns_loop:
         raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
     abouts = [about for one in found if one for about in one.abouts]
@@ -208,6 +213,12 @@ def _lengthened(
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
     return settings.lengthened(total_timesteps)
+
+
+def _anew(folder: RunFolder, total_timesteps: int) -> str:
+    """How a run of these settings is begun in another folder."""
+    file = shlex.quote(f"{folder}/settings.json")
+    return f"begin it anew: python -m rlrepro.train --settings {file} --total-timesteps {total_timesteps}"
 
 
 def _newest_checkpoint(

@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,6 +313,49 @@ def test_a_run_whose_schedules_hang_on_its_length_is_not_made_longer(
     assert "has asked how long its run would be" in said
     assert f"--settings {folder}/settings.json --total-timesteps 600" in said
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/step-*", "one"])
+def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(
+    lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To make it longer would be to train it from its start, and to cut what it recorded."""
+    folder = run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300", "--processes", "2")
+    for path in folder.glob("seeds/1/checkpoints/step-*" if lost == "one" else f"seeds/*/{lost}"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert train.main(["--resume", str(folder), "--total-timesteps", "600"]) == 2
+    said = capsys.readouterr().err
+    which = "seed 1" if lost == "one" else "seeds 0, 1"
+    assert f"is finished, and has no whole checkpoint to go on from for {which}; begin it anew: " in said
+    assert f"--settings {folder}/settings.json --total-timesteps 600" in said
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_stopped_run_without_its_checkpoints_says_that_it_begins_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run(tmp_path / "whole", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300")
+
+    def work() -> None:
+        real, count = checkpoint.save, itertools.count(1)
+
+        def save_and_die(*args: object) -> None:
+            real(*args)  # type: ignore[arg-type]
+            if next(count) == 4:  # two of each seed
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        checkpoint.save = save_and_die
+        run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300")
+
+    os.waitpid(in_a_fork(work), 0)
+    assert RunFolder(tmp_path / "r").read_json("run.json")["status"] == "running"
+    for path in (tmp_path / "r").glob("seeds/*/checkpoints"):
+        shutil.rmtree(path)
+    assert train.main(["--resume", str(tmp_path / "r")]) == 0
+    assert "no whole checkpoint of them: from their start begin again the seeds 0, 1\n" in capsys.readouterr().out
+    for seed in range(2):
+        assert outcome(tmp_path / "r", seed) == outcome(whole, seed)
 
 
 def test_a_run_made_longer_may_be_killed_and_made_longer_again(tmp_path: Path) -> None:
