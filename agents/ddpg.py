@@ -163,7 +163,7 @@ class DDPG(DeterministicPolicy):
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach().mean(1)}
         if improve:
-            actor_loss = self.actor_loss(self._inputs(batch.obs))
+            actor_loss = self.actor_loss(self.inputs(batch.obs))
             descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics["losses/actor_loss"] = actor_loss.detach()
             self.target_critic.polyak_update(self.critic, config.tau)
@@ -173,10 +173,10 @@ class DDPG(DeterministicPolicy):
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """E[(Q(s, a) − y)²] `[S]` (eq. 4), and Q `[S, B]`."""
         with torch.no_grad():
-            next_obs = self._inputs(batch.next_obs)
+            next_obs = self.inputs(batch.next_obs)
             next_q = self.q(self.target_critic, next_obs, self.policy(self.target_actor, next_obs))
             target = td_target(batch.reward, next_q, batch.terminated, self.config.gamma)  # eq. 5
-        q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
+        q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return (q - target).square().mean(1), q
 
     def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:

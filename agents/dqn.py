@@ -123,7 +123,7 @@ class DQN(TargetedActionValues):
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a batch, and its metrics with the `error` `[S, B]`."""
         with torch.no_grad():
-            next_q = self.target.q(self._inputs(batch.next_obs))
+            next_q = self.target.q(self.inputs(batch.next_obs))
             if self.config.double:
                 next_value = of_action(next_q, self.q_values(batch.next_obs).argmax(-1))
             else:

@@ -70,7 +70,7 @@ class QRDQN(TargetedActionValues):
 
     def quantiles(self, stack: Stack, obs: torch.Tensor) -> torch.Tensor:
         """θ_i(s, a), `[S, B, num_actions, num_quantiles]`."""
-        return stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1))
+        return stack.q(self.inputs(obs)).unflatten(-1, (self.num_actions, -1))
 
     def q_values(self, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, a): the mean of the quantiles."""

@@ -154,7 +154,7 @@ class SAC(BoxActions):
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """`policy_outputs` for observations."""
-        return self.policy_outputs(self._inputs(obs))
+        return self.policy_outputs(self.inputs(obs))
 
     def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`."""
@@ -187,7 +187,7 @@ class SAC(BoxActions):
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool
     ) -> dict[str, torch.Tensor]:
         """A step of the critics, one of the actor and of α a `noise`, and of the targets, where they `follow`."""
-        config, obs = self.config, self._inputs(batch.obs)
+        config, obs = self.config, self.inputs(batch.obs)
         loss, q = self.critic_loss(batch, next_noise)
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1)}
@@ -205,13 +205,13 @@ class SAC(BoxActions):
     def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`; a' by standard normal `noise` `[S, B, A]`."""
         with torch.no_grad():
-            next_obs = self._inputs(batch.next_obs)
+            next_obs = self.inputs(batch.next_obs)
             next_action, next_log_prob = self.draw(next_obs, noise)
             next_value = soft_value(
                 self.q(self.target_critic, next_obs, next_action), next_log_prob, self.temperature.alpha
             )
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
-        q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
+        q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return 0.5 * ensemble_error(q, target), q
 
     def actor_loss(self, obs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

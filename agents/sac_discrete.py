@@ -21,11 +21,10 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-import gymnasium
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import Categorical
 from rlrepro.graphs import on_host
 from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
@@ -94,8 +93,6 @@ class SACDiscrete(OffPolicy):
     PROBES = {"ProbeEntropy-v0": {"alpha_init": 0.5}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
         super().__init__(setup, config)
         self.policy = Categorical(setup.action_space)
         self.actor = Stack(setup.seeds, setup.device, actor=self._network())
@@ -127,7 +124,7 @@ class SACDiscrete(OffPolicy):
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """The logits of π(·|s), `[S, B, num_actions]`."""
-        return self.actor.actor(self._inputs(obs))
+        return self.actor.actor(self.inputs(obs))
 
     @torch.no_grad()
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -144,7 +141,7 @@ class SACDiscrete(OffPolicy):
         """Of the critics, of the actor and of α."""
         critic_loss, q = self.critic_loss(batch)
         descend(critic_loss, self.critic_optimiser)
-        actor_loss, entropy = self.actor_loss(self._inputs(batch.obs))
+        actor_loss, entropy = self.actor_loss(self.inputs(batch.obs))
         descend(actor_loss, self.actor_optimiser)
         if self.config.learn_alpha:
             descend(self.alpha_loss(entropy.detach()), self.alpha_optimiser)
@@ -159,12 +156,12 @@ class SACDiscrete(OffPolicy):
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 4), and Q(s, a) `[S, 2, B]`."""
         with torch.no_grad():
-            next_obs = self._inputs(batch.next_obs)
+            next_obs = self.inputs(batch.next_obs)
             next_log_probs = torch.log_softmax(self.actor.actor(next_obs), -1)
             next_q = self.target_critic.critics(next_obs).amin(1)
             next_value, _ = soft_policy_value(next_q, next_log_probs, self.temperature.alpha)  # eq. 10
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
-        q = of_action(self.critic.critics(self._inputs(batch.obs)), batch.action.unsqueeze(1).expand(-1, 2, -1))
+        q = of_action(self.critic.critics(self.inputs(batch.obs)), batch.action.unsqueeze(1).expand(-1, 2, -1))
         return 0.5 * ensemble_error(q, target), q
 
     def actor_loss(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.distributions import num_discrete
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 from rlrepro.tabular import LastStep, States, epsilon_greedy
@@ -65,14 +66,12 @@ class SarsaLambda(Stateful):
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: about 500 episodes of MountainCar"}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if not isinstance(setup.action_space, gymnasium.spaces.Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
         self.setup, self.config = setup, config
         self.coder = _coder(setup.observation_space, config)
         num_features = self.coder.num if isinstance(self.coder, States) else self.coder.num_features
         self.alpha = config.step_size / (1 if isinstance(self.coder, States) else config.num_tilings)
         shape = setup.num_seeds, setup.num_envs
-        self.w = np.zeros((setup.num_seeds, int(setup.action_space.n), num_features))
+        self.w = np.zeros((setup.num_seeds, num_discrete(setup.action_space), num_features))
         self.z = np.zeros((*shape, *self.w.shape[1:]))
         self.q_old, self.next_action = np.zeros(shape), np.zeros(shape, np.int64)
         self.rows = np.arange(setup.num_seeds)

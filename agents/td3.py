@@ -160,7 +160,7 @@ class TD3(DeterministicPolicy):
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
         if improve:
-            actor_loss = self.actor_loss(self._inputs(batch.obs))
+            actor_loss = self.actor_loss(self.inputs(batch.obs))
             descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics["losses/actor_loss"] = actor_loss.detach()
         if follow:
@@ -170,7 +170,7 @@ class TD3(DeterministicPolicy):
 
     def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Σ_m E[(Q_m(s, a) − y)²] `[S]`, and Q `[S, 2, B]`; `noise` on a' is standard normal, `[S, B, A]`."""
-        config, next_obs = self.config, self._inputs(batch.next_obs)
+        config, next_obs = self.config, self.inputs(batch.next_obs)
         with torch.no_grad():
             noise = (config.target_noise * noise.to(next_obs.device)).clamp_(
                 -config.target_noise_clip, config.target_noise_clip
@@ -178,7 +178,7 @@ class TD3(DeterministicPolicy):
             next_action = (self.policy(self.target_actor, next_obs) + noise).clamp_(-1.0, 1.0)  # eq. 14
             next_q = self.q(self.target_critic, next_obs, next_action)
             target = td_target(batch.reward, next_q.amin(1), batch.terminated, config.gamma)  # eq. 10
-        q = self.q(self.critic, self._inputs(batch.obs), self.box.unit(batch.action))
+        q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return ensemble_error(q, target), q
 
     def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.spaces import Discrete
 
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace
+from rlrepro.agent import Metrics, Setup, Transition
+from rlrepro.distributions import num_discrete
 from rlrepro.graphs import on_host
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
@@ -34,10 +34,8 @@ class ActionValues(Stateful):
     optimiser: Adam
 
     def __init__(self, setup: Setup, config: Any) -> None:
-        if not isinstance(setup.action_space, Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
         self.config, self.setup = config, setup
-        self.num_actions = int(setup.action_space.n)
+        self.num_actions = num_discrete(setup.action_space)
         self.image = is_image(setup.observation_space)
         self.exploration = Streams(setup.seeds, "policy")
 
@@ -68,11 +66,11 @@ class ActionValues(Stateful):
 
     def q_values(self, obs: torch.Tensor) -> torch.Tensor:
         """Q(s, ·), `[S, B, num_actions]`, by which it acts."""
-        return self.online.q(self._inputs(obs))
+        return self.online.q(self.inputs(obs))
 
     def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
         kind = type(self)
-        ours = kind.q_values is ActionValues.q_values and kind._inputs is ActionValues._inputs
+        ours = kind.q_values is ActionValues.q_values and kind.inputs is ActionValues.inputs
         if ours and not self.image and self.setup.device == "cpu":  # the same numbers, by NumPy
             return self.online.q.on_host(features_on_host(self.setup.observation_space, obs))
         if not noise:
@@ -88,7 +86,8 @@ class ActionValues(Stateful):
         """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
         return self._q_on_host(obs).max(-1)
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """What the network takes for observations `[S, B, ...]`."""
         return obs if self.image else features(self.setup.observation_space, obs)
 
     def get_policy(self) -> dict[str, torch.Tensor]:
@@ -165,7 +164,7 @@ class CategoricalActionValues(TargetedActionValues):
     def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
         """log p_i(s, a), `[S, B, num_actions, num_atoms]`."""
         stack.q.noise = self._draw(noise) if noise else {}
-        return torch.log_softmax(stack.q(self._inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
+        return torch.log_softmax(stack.q(self.inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
 
     def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:
         """A sample of the layers' noise: none, where none is noisy."""

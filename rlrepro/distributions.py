@@ -19,11 +19,18 @@ from rlrepro.agent import UnsupportedSpace
 from rlrepro.streams import Streams
 
 
+def num_discrete(space: gymnasium.Space[Any]) -> int:
+    """The number of actions of a Discrete space; `UnsupportedSpace` for any other."""
+    if not isinstance(space, gymnasium.spaces.Discrete):
+        raise UnsupportedSpace(f"Discrete actions, not {type(space).__name__}")
+    return int(space.n)
+
+
 class Categorical:
     """A softmax over the actions of a Discrete space; the outputs are logits."""
 
-    def __init__(self, space: gymnasium.spaces.Discrete) -> None:
-        self.num_actions = self.num_outputs = int(space.n)
+    def __init__(self, space: gymnasium.Space[Any]) -> None:
+        self.num_actions = self.num_outputs = num_discrete(space)
 
     def sample(self, logits: np.ndarray, streams: Streams) -> np.ndarray:
         """Gumbel-max (Gumbel, 1954): argmax of logits + noise."""

@@ -150,7 +150,7 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: st
         means = returns.mean(1)
         table.add_section()
         table.add_row(
-            "all",
+            "seed means",
             f"{means.mean():.2f}",
             f"{means.std(ddof=1):.2f}",
             f"{means.min():.2f}",

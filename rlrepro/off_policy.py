@@ -86,7 +86,8 @@ class OffPolicy(Stateful):
         times = config.learning_starts, config.train_every, config.gradient_steps
         self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
+    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """What the networks take for observations `[S, B, ...]`."""
         return obs if self.image else features(self.setup.observation_space, obs)
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
@@ -94,7 +95,7 @@ class OffPolicy(Stateful):
         raise NotImplementedError
 
     def _on_device(self, obs: np.ndarray) -> torch.Tensor:
-        return self._inputs(torch.from_numpy(obs).to(self.setup.device))
+        return self.inputs(torch.from_numpy(obs).to(self.setup.device))
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.actor.named()
@@ -204,7 +205,7 @@ class DeterministicPolicy(BoxActions):
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """μ(s) in [-1, 1]."""
-        return self.policy(self.actor, self._inputs(obs))
+        return self.policy(self.actor, self.inputs(obs))
 
     def _greedy(self, obs: np.ndarray) -> np.ndarray:
         return on_host(self.outputs, obs, self.setup.device)

@@ -269,7 +269,7 @@ class Board:
         kind = "deterministic" if settings.eval_deterministic else "stochastic"
         episodes = count_of(settings.final_eval_episodes, "fresh episode")
         console.print(
-            f"training return: last 100 episodes; evaluation: {episodes}, "
+            f"training return: the last episodes, 100 at most; evaluation: {episodes}, "
             f"{kind}; ± within a seed over its episodes, below over seeds",
             highlight=False,
             soft_wrap=True,

@@ -66,6 +66,11 @@ class RunFolder:
         """The command that goes on with it."""
         return f"python -m rlrepro.train --resume {shlex.quote(str(self))}"
 
+    @property
+    def way_anew(self) -> str:
+        """How a run of its settings is begun in another folder."""
+        return f"begin it anew: python -m rlrepro.train --settings {shlex.quote(f'{self}/settings.json')}"
+
     @staticmethod
     def create(run_dir: Path, name: str | None, settings: Settings, command: Sequence[str]) -> RunFolder:
         """A new folder with its settings and its circumstances; never one that is there already."""

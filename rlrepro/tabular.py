@@ -17,6 +17,7 @@ import torch
 from gymnasium.spaces import Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.distributions import num_discrete
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
@@ -105,11 +106,9 @@ class Tabular(Stateful):
     STATE: tuple[str, ...] = ("tables", "exploration", "first_state")
 
     def __init__(self, setup: Setup, config: Any) -> None:
-        if not isinstance(setup.action_space, Discrete):
-            raise UnsupportedSpace(f"Discrete actions, not {type(setup.action_space).__name__}")
         self.setup, self.config = setup, config
         self.states = States(setup.observation_space)
-        self.num_actions = int(setup.action_space.n)
+        self.num_actions = num_discrete(setup.action_space)
         self.rows = np.arange(setup.num_seeds)
         self.exploration = Streams(setup.seeds, "policy")
         self.memory = LastStep(setup.num_seeds, setup.num_envs)

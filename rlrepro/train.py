@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -138,7 +137,7 @@ def _resume(
         earlier_totals[original.digest()] = original.total_timesteps
     if again and before.get("status") == "finished":
         what = f"{folder} is finished, and has no whole checkpoint to go on from for seed{'s' * (len(again) > 1)}"
-        raise Problem(f"{what} {', '.join(again)}; {_anew(folder, settings.total_timesteps)}")
+        raise Problem(f"{what} {', '.join(again)}; {folder.way_anew} --total-timesteps {settings.total_timesteps}")
     sizes: dict[int, Mapping[str, int]] = {
         seed: {} if one is None else one.abouts[index]["sizes"]
         for seeds, one in zip(groups, found, strict=True)
@@ -202,7 +201,7 @@ def _lengthened(
     if total_timesteps < settings.total_timesteps:
         less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
         raise Problem(f"{less}: a run can be made longer alone")
-    anew = _anew(folder, total_timesteps)
+    anew = f"{folder.way_anew} --total-timesteps {total_timesteps}"
     if find_agent(settings.agent).owns_loop:
         raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
     abouts = [about for one in found if one for about in one.abouts]
@@ -213,12 +212,6 @@ def _lengthened(
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
     return settings.lengthened(total_timesteps)
-
-
-def _anew(folder: RunFolder, total_timesteps: int) -> str:
-    """How a run of these settings is begun in another folder."""
-    file = shlex.quote(f"{folder}/settings.json")
-    return f"begin it anew: python -m rlrepro.train --settings {file} --total-timesteps {total_timesteps}"
 
 
 def _newest_checkpoint(

@@ -87,7 +87,10 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
     """`Problem` where a seed has none yet."""
     missing = [seed for seed in seeds if not folder.policy(seed).is_file()]
     if missing:
-        raise Problem(f"{folder} has no policy of seed {missing[0]} yet; finish it with: {folder.way_on}")
+        what = f"{folder} has no policy of seed {missing[0]}"
+        if folder.is_finished:
+            raise Problem(f"{what}, though it is finished: put {folder.policy(missing[0])} back, or {folder.way_anew}")
+        raise Problem(f"{what} yet; finish it with: {folder.way_on}")
 
 
 def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:

@@ -159,8 +159,8 @@ def test_a_policy_of_a_subclass_s_own_outputs_acts_by_them() -> None:
 
 def test_what_a_subclass_shows_its_networks_it_acts_by(monkeypatch: pytest.MonkeyPatch) -> None:
     class Blind(dqn.DQN):
-        def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-            return torch.ones_like(super()._inputs(obs))
+        def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+            return torch.ones_like(super().inputs(obs))
 
     class BlindPPO(PPO):
         def inputs(self, obs: torch.Tensor) -> torch.Tensor:

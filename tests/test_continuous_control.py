@@ -522,7 +522,7 @@ def test_the_first_actions_are_uniform_over_the_box(
     name: str, first: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = small(AGENTS[name], gymnasium.spaces.Box(-2, 4, (2,), np.float32), 100, **first)
-    monkeypatch.setattr(agent, "_inputs", lambda obs: 1 / 0)  # the policy is not asked
+    monkeypatch.setattr(agent, "inputs", lambda obs: 1 / 0)  # the policy is not asked
     actions = np.stack([agent.act(np.zeros((3, 100, 5), np.float32), step)[0] for step in range(0, 1000, 100)])
     assert actions.min() == pytest.approx(-2, abs=0.02)
     assert actions.max() == pytest.approx(4, abs=0.02)

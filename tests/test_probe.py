@@ -143,8 +143,8 @@ class NotThroughTruncation(DQN):
 class Blind(DQN):
     """Sees zeros."""
 
-    def _inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        return super()._inputs(torch.zeros_like(obs))
+    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        return super().inputs(torch.zeros_like(obs))
 
 
 class WrongGamma(DQN):
