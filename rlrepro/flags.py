@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,11 +52,20 @@ _ELSEWHERE = {
 _OURS = {f"--{word}": flag for flag, words in _ELSEWHERE.items() for word in words.split()}
 
 
-def nearest_flag(given: str, parser: argparse.ArgumentParser) -> str:
+def _nearest_flag(given: str, parser: argparse.ArgumentParser) -> str:
     """`"; did you mean '--x'?"` for a flag that there is not: what it is called here, else the nearest name."""
     flags = [flag for action in parser._actions for flag in action.option_strings if action.dest != "help"]
     ours = _OURS.get(given.lower().replace("_", "-"), "")
     return f"; did you mean {ours!r}?" if ours.partition(" ")[0] in flags else nearest(given, flags)
+
+
+def about_unknown(given: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """What may have been meant by an argument that there is not."""
+    before = arguments[list(arguments).index(given) - 1] if given in arguments[1:] else ""
+    switches = [action for action in parser._actions if action.nargs == 0]
+    if any(before in action.option_strings for action in switches):
+        return f": {before} takes no value" + f" (--no-{before[2:]} is its opposite)" * (not before.startswith("--no-"))
+    return _nearest_flag(given.partition("=")[0], parser)
 
 
 def train_parser(
@@ -340,6 +349,10 @@ def _not_empty(text: str) -> str:
 
 def seed_list(text: str) -> int | tuple[int, ...]:
     """How many seeds, or which."""
+    if span := re.fullmatch(r"(\d{1,9})(?:-|\.\.|:)(\d{1,9})", text):
+        first, last = map(int, span.groups())
+        some = ",".join(map(str, range(first, last + 1)[:4])) if first <= last else "0,1,2"
+        raise argparse.ArgumentTypeError(f"{text!r} is neither how many seeds nor a list of them, as {some}")
     if "," not in text:
         return whole_number(1, 10_000)(text)
     seeds = tuple(whole_number(0, MAX_SEED)(part) for part in text.split(",") if part.strip())

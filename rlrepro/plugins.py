@@ -215,7 +215,7 @@ class EnvSource:
                 warnings.filterwarnings("ignore", r"(?s).*is out of date", DeprecationWarning)
                 env = self.factory(**kwargs)
         except (Exception, SystemExit) as error:
-            raise Problem(_why_not_made(self.name, error)) from error
+            raise Problem(self._stray_argument(error) or _why_not_made(self.name, error)) from error
         _check_made(env, self.name)
         for wrapper in self.wrappers:
             try:
@@ -228,6 +228,23 @@ class EnvSource:
 
             return TupleAsArray(env) if TupleAsArray.serves(env.observation_space) else env
         return env
+
+    def _stray_argument(self, error: BaseException) -> str:
+        """What to say of an error that an argument which the environment does not take has raised; "" of another."""
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+        if found is None or found[1] not in self.kwargs:
+            return ""
+        creator: Any = self.factory
+        if self.gym_id is not None:
+            from gymnasium.envs.registration import load_env_creator, spec
+
+            creator = spec(self.gym_id).entry_point
+            creator = load_env_creator(creator) if isinstance(creator, str) else creator
+        with contextlib.suppress(TypeError, ValueError):  # a class of another language has no signature
+            takes = [name for name in inspect.signature(creator).parameters if name not in ("args", "kwargs")]
+            told = f"{nearest(found[1], takes)} (it takes {', '.join(takes) or 'none'})"
+            return f"--env-kwargs: {self.name} takes no argument {found[1]!r}{told}"
+        return ""
 
     def make_filmed(self) -> Any:
         """One of them that renders as RGB arrays. `Problem` where it does not."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.errors import Problem, close_quietly, nearest
-from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, nearest_flag, train_parser
+from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
 from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name
 
 SETTINGS_FORMAT = 1
@@ -193,7 +193,7 @@ def parse_train(arguments: Sequence[str]) -> Request | Resume:
         taken = _taken(parser, kept, f"--settings {known.settings}", are_hyperparameters=True)
         saved["hyperparameters"] = {**kept, **taken}
     if unknown:
-        raise Problem(f"unknown argument {unknown[0]!r}{nearest_flag(unknown[0].partition('=')[0], parser)}")
+        raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
     return Request(settings, Path(values.run_dir), values.name)
 
