@@ -1,7 +1,7 @@
 """Numbers of a text that are computed, not sampled: by dynamic programming on a finite task, by integration.
 
-Each function gives a number or a row of them, and takes no seeds: `rlrepro.papers.measurements`. Tasks are those that
-state their model, in `outcomes` (`rlrepro.envs.finite`) or in a table `P` (Gymnasium's toy text).
+Each function gives a number or a row of them, and takes no seeds: `rlrepro.papers.cards.measurements`. Tasks are
+those that state their model, in `outcomes` (`rlrepro.envs.finite`) or in a table `P` (Gymnasium's toy text).
 """
 
 from __future__ import annotations

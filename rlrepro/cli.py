@@ -16,22 +16,22 @@ from rlrepro.flags import Parser
 COMMANDS = {
     "train": ("rlrepro.train:main", "train an agent on an environment (the same as python -m rlrepro.train)"),
     "evaluate": ("rlrepro.evaluate:main", "score a finished run on fresh episodes"),
-    "compare": ("rlrepro.papers.compare_command:main", "runs of any origin: curves, tests, samples to a threshold"),
-    "score": ("rlrepro.papers.score:main", "score runs by every protocol, side by side"),
-    "published": ("rlrepro.papers.published_command:main", "look up what papers and projects have published"),
-    "card": ("rlrepro.papers.card_commands:main", "write, check and compare cards of papers"),
+    "compare": ("rlrepro.papers.compare.command:main", "runs of any origin: curves, tests, samples to a threshold"),
+    "score": ("rlrepro.papers.compare.score:main", "score runs by every protocol, side by side"),
+    "published": ("rlrepro.papers.book.command:main", "look up what papers and projects have published"),
+    "card": ("rlrepro.papers.authoring.command:main", "write, check and compare cards of papers"),
     "reproduce": (
-        "rlrepro.papers.reproduction:main",
+        "rlrepro.papers.reproduce.reproduction:main",
         "reproduce a card's claims (the same as python -m rlrepro.reproduce)",
     ),
-    "report": ("rlrepro.papers.report:main", "write a reproduction's page from its card and results"),
-    "scoreboard": ("rlrepro.papers.scoreboard:main", "one table of the claims of several reproductions"),
-    "bundle": ("rlrepro.papers.bundle:main", "pack a reproduction into one file"),
-    "verify": ("rlrepro.papers.verify:main", "check a bundle, and run a claim of it again"),
-    "proofs": ("rlrepro.papers.proofs:main", "what has been shown of each agent, as one table"),
+    "report": ("rlrepro.papers.pages.report:main", "write a reproduction's page from its card and results"),
+    "scoreboard": ("rlrepro.papers.pages.scoreboard:main", "one table of the claims of several reproductions"),
+    "bundle": ("rlrepro.papers.sharing.bundle:main", "pack a reproduction into one file"),
+    "verify": ("rlrepro.papers.sharing.verify:main", "check a bundle, and run a claim of it again"),
+    "proofs": ("rlrepro.papers.pages.proofs:main", "what has been shown of each agent, as one table"),
     "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
     "rules": ("rlrepro.rules:main", "check that an agent is the same alone, twice and after a resume"),
-    "calibrate": ("rlrepro.papers.calibrate:main", "simulate how often the verdicts' statistics err"),
+    "calibrate": ("rlrepro.papers.calibration.command:main", "simulate how often the verdicts' statistics err"),
     "list": ("rlrepro.cli:list_main", "name the agents, environments, wrappers and cards that are installed"),
 }
 
@@ -105,7 +105,7 @@ def list_main(arguments: Sequence[str]) -> int:
         _print("wrappers of plug-ins", {name: point.value for name, point in installed("wrappers").items()})
         _print("wrappers of Gymnasium", dict.fromkeys(sorted(set(gymnasium.wrappers.__all__) - {"vector"}), ""))
     if only in (None, "cards"):
-        from rlrepro.papers.card_reader import own_cards
+        from rlrepro.papers.cards.reader import own_cards
 
         _print("cards that come with the kit", {path.parent.name: str(path) for path in own_cards()})
     if only in (None, "measurements"):

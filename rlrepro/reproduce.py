@@ -1,8 +1,8 @@
-"""`python -m rlrepro.reproduce CARD`: a card's claims trained, scored and judged (`rlrepro.papers.reproduction`)."""
+"""`python -m rlrepro.reproduce CARD`: a card's claims trained, scored and judged (`rlrepro.papers.reproduce`)."""
 
 import sys
 
-from rlrepro.papers.reproduction import main
+from rlrepro.papers.reproduce.reproduction import main
 
 if __name__ == "__main__":
     sys.exit(main())

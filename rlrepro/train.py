@@ -325,7 +325,7 @@ def _train(
         raise Interrupted(f"interrupted; go on with: {folder.way_on}") from None
     if not brief:
         with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
-            from rlrepro.papers.beside_book import show_comparison
+            from rlrepro.papers.book.beside import show_comparison
 
             board.summary()
             show_comparison(folder.path, console)

@@ -20,14 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
-from rlrepro.papers import bundle, verify
-from rlrepro.papers.card_reader import load_card
-from rlrepro.papers.report import markdown
-from rlrepro.papers.reproduction import Reproduction
-from rlrepro.papers.results import read_results, write_results
-from rlrepro.papers.units import choose, units_of
-from rlrepro.papers.verdict import judge
-from rlrepro.papers.verdict_json import as_json
+from rlrepro.papers.cards.reader import load_card
+from rlrepro.papers.pages.report import markdown
+from rlrepro.papers.reproduce.reproduction import Reproduction
+from rlrepro.papers.sharing import bundle, verify
+from rlrepro.papers.units.results import read_results, write_results
+from rlrepro.papers.units.unit import choose, units_of
+from rlrepro.papers.verdicts.verdict import judge
+from rlrepro.papers.verdicts.verdict_json import as_json
 from tests.conftest import Command
 
 CARD = """

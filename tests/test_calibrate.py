@@ -11,8 +11,12 @@ import pytest
 from statsmodels.stats.weightstats import ttost_ind
 
 from rlrepro.errors import Problem
-from rlrepro.papers import aggregates, calibrate, calibration_tables, coverage, stats
-from rlrepro.papers.stats import MIN_SEEDS, Reported
+from rlrepro.papers import stats
+from rlrepro.papers.calibration import command as calibrate_command
+from rlrepro.papers.calibration import coverage
+from rlrepro.papers.calibration import simulation as calibrate
+from rlrepro.papers.calibration import tables as calibration_tables
+from rlrepro.papers.stats import MIN_SEEDS, Reported, aggregates
 from tests.conftest import Command
 
 REPETITIONS = 4000
@@ -194,7 +198,7 @@ def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.Captu
     for row in committed["far"]:
         assert row["ratio"] == 10 or row["wrong side"] <= limit, row
         assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0
-    assert calibrate.main(["--show"]) == 0
+    assert calibrate_command.main(["--show"]) == 0
     assert capsys.readouterr().out == calibration_tables.markdown(committed)
 
 
@@ -210,7 +214,7 @@ def test_the_command_writes_tables_and_numbers_and_is_the_same_again(
     for name in "ab":
         out, numbers = tmp_path / f"{name}.md", tmp_path / name / "numbers.json"
         flags = ["--repetitions", "100", "--experiments", "10", "--out", str(out), "--json", str(numbers)]
-        assert calibrate.main(flags) == 0
+        assert calibrate_command.main(flags) == 0
         assert capsys.readouterr().out == out.read_text("utf-8")
         texts.append((out.read_text("utf-8"), numbers.read_text("utf-8")))
     assert texts[0] == texts[1]
@@ -226,11 +230,11 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, command: Com
 
 def test_bad_flags_are_one_line() -> None:
     with pytest.raises(Problem, match="repetitions"):
-        calibrate.main(["--repetitions", "3"])
+        calibrate_command.main(["--repetitions", "3"])
 
 
 def test_the_page_of_the_docs_is_that_of_the_committed_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    assert calibrate.main(["--show"]) == 0
+    assert calibrate_command.main(["--show"]) == 0
     page = Path(__file__).resolve().parent.parent / "docs" / "calibration.md"
     assert page.read_text(encoding="utf-8") == capsys.readouterr().out
 

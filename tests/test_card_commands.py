@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rlrepro.importing import installed
-from rlrepro.papers.card_commands import UNCHECKED, differences, skeleton
-from rlrepro.papers.card_reader import load_card, read_card
+from rlrepro.papers.authoring.command import UNCHECKED, differences, skeleton
+from rlrepro.papers.cards.reader import load_card, read_card
 from rlrepro.plugins import find_agent
 from tests.conftest import Command
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
 from rlrepro.papers import toml_lines
-from rlrepro.papers.card_reader import find_card, load_card, read_card
-from rlrepro.papers.card_tables import Fault, Reader, Table
-from rlrepro.papers.cards import Card
+from rlrepro.papers.cards.card import Card
+from rlrepro.papers.cards.reader import find_card, load_card, read_card
 from rlrepro.papers.protocol import Protocol
-from rlrepro.papers.units import settings_of, units_of
+from rlrepro.papers.toml_tables import Fault, Reader, Table
+from rlrepro.papers.units.unit import settings_of, units_of
 
 VALID = """\
 # A card with one of everything.

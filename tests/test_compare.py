@@ -18,15 +18,18 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from rlrepro.errors import Problem
-from rlrepro.papers import compare_command, comparison, stats, verdict
-from rlrepro.papers.beside_book import barred
-from rlrepro.papers.cards import Claim
-from rlrepro.papers.compare_figure import curves
-from rlrepro.papers.comparison import PublishedNumber
+from rlrepro.papers import stats
+from rlrepro.papers.book.beside import barred
+from rlrepro.papers.book.published import load_book
+from rlrepro.papers.cards.card import Claim
+from rlrepro.papers.compare import command as compare_command
+from rlrepro.papers.compare import comparison
+from rlrepro.papers.compare.comparison import PublishedNumber
+from rlrepro.papers.compare.figure import curves
+from rlrepro.papers.compare.score import PROTOCOLS, score_all
 from rlrepro.papers.importers import Group, load
 from rlrepro.papers.protocol import History, Protocol, score
-from rlrepro.papers.published import load_book
-from rlrepro.papers.score import PROTOCOLS, score_all
+from rlrepro.papers.verdicts import verdict
 from rlrepro.settings import parse_train
 from tests.conftest import Command, Runs
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rlrepro.papers import figures
-from rlrepro.papers.card_reader import load_card, read_card
-from rlrepro.papers.measurements import find_measurement
-from rlrepro.papers.published import load_book
-from rlrepro.papers.report import write_report
-from rlrepro.papers.results import read_results
-from rlrepro.papers.scoreboard import BEGIN, END, judged, scoreboard
-from rlrepro.papers.units import check_unit, settings_of, units_of
+from rlrepro.papers.book.published import load_book
+from rlrepro.papers.cards.measurements import find_measurement
+from rlrepro.papers.cards.reader import load_card, read_card
+from rlrepro.papers.pages import figures
+from rlrepro.papers.pages.report import write_report
+from rlrepro.papers.pages.scoreboard import BEGIN, END, judged, scoreboard
+from rlrepro.papers.units.results import read_results
+from rlrepro.papers.units.unit import check_unit, settings_of, units_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = sorted(path.parent for path in (ROOT / "experiments").glob("*/card.toml"))

@@ -13,7 +13,7 @@ import pytest
 from rlrepro.errors import Problem
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.protocol import Protocol, score
-from rlrepro.papers.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.units.results import Results, UnitResults, read_results, write_results
 from rlrepro.record import read_rows
 from tests.conftest import Runs
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from rlrepro.errors import Problem
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers import Group, load
-from rlrepro.papers.results import Results, UnitResults, write_results
-from rlrepro.papers.units import shared
+from rlrepro.papers.units.results import Results, UnitResults, write_results
+from rlrepro.papers.units.unit import shared
 from tests.conftest import Runs
 
 

@@ -1,6 +1,7 @@
 """Which room imports which: read off the sources with ast, so that no import has to run."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,64 @@ def test_training_does_not_import_papers() -> None:
     assert not [(file, name) for file, names in met.items() for name in names if name.startswith("rlrepro.papers")]
 
 
+PAPERS = ROOT / "rlrepro" / "papers"
+
+
+def storeys() -> list[str]:
+    """The folders of papers/ in the order that its docstring gives them, lowest first; "" is its own modules."""
+    text = ast.get_docstring(ast.parse((PAPERS / "__init__.py").read_text("utf-8"))) or ""
+    return ["", *re.findall(r"^(\w+)/ ", text, re.MULTILINE)]
+
+
+def upward(storey: str, source: str, order: list[str]) -> list[str]:
+    """Returns "line N: name" for each import of a module in `storey` that leads to a later one of `order`."""
+    package = ".".join(filter(None, ("rlrepro.papers", storey)))
+    found = []
+    for line, name in imports(source, package):
+        room = name.removeprefix("rlrepro.papers.").partition(".")[0] if name.startswith("rlrepro.papers.") else ""
+        if room in order[order.index(storey) + 1 :]:
+            found.append(f"line {line}: {name}")
+    return found
+
+
+def test_papers_import_only_what_stands_above_them_in_the_docstring() -> None:
+    order = storeys()
+    assert sorted(order[1:]) == sorted(folder.parent.name for folder in PAPERS.glob("*/__init__.py"))
+    found = [
+        f"{file.relative_to(ROOT)}, {violation}"
+        for storey in order
+        for file in sorted((PAPERS / storey).glob("*.py"))
+        for violation in upward(storey, file.read_text("utf-8"), order)
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("storey", "source"),
+    [
+        ("", "from rlrepro.papers import stats"),
+        ("cards", "from rlrepro.papers.verdicts import verdict"),
+        ("cards", "def f():\n    from rlrepro.papers.units.unit import units_of"),
+        ("cards", "from ..pages import rows"),
+    ],
+)
+def test_an_import_upward_is_found(storey: str, source: str) -> None:
+    assert upward(storey, source, storeys())
+    assert not upward("sharing", source, storeys())
+
+
+def test_no_module_of_papers_imports_itself_in_a_circle() -> None:
+    files = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in PAPERS.rglob("*.py")}
+    needs = {
+        name: {one for _, one in imports(file.read_text("utf-8"), name.rpartition(".")[0]) if one in files}
+        for name, file in files.items()
+    }
+    while free := [name for name in needs if not needs[name] & needs.keys()]:
+        for name in free:
+            del needs[name]
+    assert not needs
+
+
 @pytest.mark.parametrize(
     ("room", "source"),
     [
@@ -129,7 +188,7 @@ def test_allowed_import_is_not_found(room: str, source: str) -> None:
 def test_help_and_plugins_do_without_torch() -> None:
     code = (
         "import sys, rlrepro.agent, rlrepro.settings, rlrepro.plugins, rlrepro.cli, rlrepro.agents.sb3\n"
-        "import rlrepro.train, rlrepro.reproduce, rlrepro.papers.compare_command, rlrepro.papers.verify\n"
+        "import rlrepro.train, rlrepro.reproduce, rlrepro.papers.compare.command, rlrepro.papers.sharing.verify\n"
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -15,18 +15,19 @@ import pytest
 from scipy import stats as scipy_stats
 
 from rlrepro.errors import Problem
-from rlrepro.papers import bundle, stats, verify
-from rlrepro.papers.card_reader import load_card, read_card
-from rlrepro.papers.cards import Card
-from rlrepro.papers.measurements import MeasurementSource, call, find_measurement
+from rlrepro.papers import stats
+from rlrepro.papers.cards.card import Card
+from rlrepro.papers.cards.measurements import MeasurementSource, call, find_measurement
+from rlrepro.papers.cards.reader import load_card, read_card
+from rlrepro.papers.pages.report import write_report
+from rlrepro.papers.pages.scoreboard import judged, scoreboard
 from rlrepro.papers.protocol import History, Protocol, score
-from rlrepro.papers.report import write_report
-from rlrepro.papers.reproduction import Reproduction
-from rlrepro.papers.reproduction import main as reproduce
-from rlrepro.papers.results import Results, read_results, write_results
-from rlrepro.papers.scoreboard import judged, scoreboard
-from rlrepro.papers.units import choose, seeds_of, units_of
-from rlrepro.papers.verdict import Verdict, judge
+from rlrepro.papers.reproduce.reproduction import Reproduction
+from rlrepro.papers.reproduce.reproduction import main as reproduce
+from rlrepro.papers.sharing import bundle, verify
+from rlrepro.papers.units.results import Results, read_results, write_results
+from rlrepro.papers.units.unit import choose, seeds_of, units_of
+from rlrepro.papers.verdicts.verdict import Verdict, judge
 from tests.conftest import Command
 
 FUNCTIONS = """
@@ -434,20 +435,20 @@ def test_what_is_there_is_never_measured_again(functions: Path, tmp_path: Path) 
 
 
 def test_a_stopped_measurement_goes_on(functions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 15)
+    monkeypatch.setattr("rlrepro.papers.units.measure.GROUP", 15)
     card = card_of(functions, CLAIMS, **{"breaks = -1": "breaks = 31"})
     assert run(card, tmp_path / "out") == ["drawn-pole"]
     assert len(read_results(tmp_path / "out" / "results").units["drawn-pole"].histories) == 30
-    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 4)  # what had failed is tried again, in other groups
+    monkeypatch.setattr("rlrepro.papers.units.measure.GROUP", 4)  # what had failed is tried again, in other groups
     assert run(card, tmp_path / "out") == ["drawn-pole"]
     assert calls(functions)[-1] == "draws 4 from 30"
     functions.with_name("numbers2.py").write_text(FUNCTIONS.replace("if breaks in seeds", "if False"))
     later = functions.with_name("numbers2.py")
     whole = card_of(later, CLAIMS, **{"breaks = -1": "breaks = 31"})
-    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 7)
+    monkeypatch.setattr("rlrepro.papers.units.measure.GROUP", 7)
     assert run(whole, tmp_path / "whole") == []
     first, second = ((tmp_path / name / "results" / "drawn-pole.csv.gz") for name in ("whole", "again"))
-    monkeypatch.setattr("rlrepro.papers.measure.GROUP", 1000)
+    monkeypatch.setattr("rlrepro.papers.units.measure.GROUP", 1000)
     assert run(whole, tmp_path / "again") == []
     assert first.read_bytes() == second.read_bytes()
 

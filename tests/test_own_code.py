@@ -17,9 +17,9 @@ import pytest
 
 from rlrepro import importing, loop, own_code
 from rlrepro.errors import Problem
-from rlrepro.papers import bundle
-from rlrepro.papers.card_reader import load_card, read_card
-from rlrepro.papers.report import write_report
+from rlrepro.papers.cards.reader import load_card, read_card
+from rlrepro.papers.pages.report import write_report
+from rlrepro.papers.sharing import bundle
 from rlrepro.plugins import find_agent
 from tests.conftest import Command, in_a_fork
 

@@ -12,12 +12,13 @@ import pytest
 from rich.console import Console
 
 from rlrepro.errors import Problem
-from rlrepro.papers import plan, power
-from rlrepro.papers.card_reader import load_card
-from rlrepro.papers.cards import Card, Claim
-from rlrepro.papers.reproduction import Reproduction, main
-from rlrepro.papers.units import choose, settings_of, units_of
-from rlrepro.papers.verdict import reported
+from rlrepro.papers.cards.card import Card, Claim
+from rlrepro.papers.cards.reader import load_card
+from rlrepro.papers.reproduce import plan
+from rlrepro.papers.reproduce.reproduction import Reproduction, main
+from rlrepro.papers.stats import power
+from rlrepro.papers.units.unit import choose, settings_of, units_of
+from rlrepro.papers.verdicts.verdict import reported
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
@@ -157,8 +158,8 @@ def test_seeds_by_the_papers_own_spread(card: Card) -> None:
 def test_the_claims_that_the_correction_counts_are_those_of_the_verdicts() -> None:
     """What is computed and what one published agent did have no p-value."""
     from rlrepro.papers import stats
-    from rlrepro.papers.results import read_results
-    from rlrepro.papers.verdict import judge
+    from rlrepro.papers.units.results import read_results
+    from rlrepro.papers.verdicts.verdict import judge
 
     for name in ("sutton-barto", "rl-zoo3-ppo", "cleanrl-dqn"):
         one = load_card(name)

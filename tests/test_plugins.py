@@ -19,7 +19,7 @@ import pytest
 from gymnasium.wrappers import TimeAwareObservation
 
 from rlrepro.importing import installed
-from rlrepro.papers.card_parts import SOURCE
+from rlrepro.papers.cards.parts import SOURCE
 from rlrepro.plugins import AgentSource, find_agent, find_env, find_wrapper
 from rlrepro.record import read_rows
 from tests.conftest import Command, Runs, Site, forget

@@ -12,9 +12,9 @@ import pytest
 
 from rlrepro.errors import Problem
 from rlrepro.importing import installed
-from rlrepro.papers.card_reader import load_card
-from rlrepro.papers.cards import Value
-from rlrepro.papers.proofs import (
+from rlrepro.papers.cards.card import Value
+from rlrepro.papers.cards.reader import load_card
+from rlrepro.papers.pages.proofs import (
     BEGIN,
     END,
     HEAD,

@@ -21,10 +21,12 @@ from rich.console import Console
 
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
-from rlrepro.papers import beside_book, published
-from rlrepro.papers.beside_book import comparable, compare
-from rlrepro.papers.protocol import History, Protocol, refuse, score
-from rlrepro.papers.published import (
+from rlrepro.papers.book import beside as beside_book
+from rlrepro.papers.book import published
+from rlrepro.papers.book.beside import comparable, compare
+from rlrepro.papers.book.command import traps_page
+from rlrepro.papers.book.convert import convert
+from rlrepro.papers.book.published import (
     BOOK,
     DATA,
     Published,
@@ -34,9 +36,8 @@ from rlrepro.papers.published import (
     load_traps,
     write_book,
 )
-from rlrepro.papers.published_command import traps_page
-from rlrepro.papers.published_convert import convert
-from rlrepro.papers.published_sentences import METRICS
+from rlrepro.papers.book.sentences import METRICS
+from rlrepro.papers.protocol import History, Protocol, refuse, score
 from rlrepro.papers.spreads import SPREADS
 from rlrepro.settings import Settings, parse_train
 from tests.conftest import Command, Runs
@@ -162,7 +163,8 @@ def test_no_sentence_of_a_source_came_along() -> None:
 
 def test_the_book_opens_quickly_and_without_torch() -> None:
     code = (
-        "import sys, time\nfrom rlrepro.papers import published\nbegan = time.perf_counter()\npublished.load_book()\n"
+        "import sys, time\nfrom rlrepro.papers.book import published\n"
+        "began = time.perf_counter()\npublished.load_book()\n"
         "took = time.perf_counter() - began\n"
         "sys.exit('torch was imported' if 'torch' in sys.modules else f'{took} s' if took > 1.0 else 0)"
     )

@@ -16,14 +16,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from rlrepro.papers import figures, page, rows
-from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import md
+from rlrepro.papers.pages import figures, page, rows
+from rlrepro.papers.pages.report import badge, markdown, shield, write_report
 from rlrepro.papers.protocol import History, Protocol, score, window
-from rlrepro.papers.report import badge, markdown, shield, write_report
-from rlrepro.papers.results import Results, UnitResults, read_results, write_results
-from rlrepro.papers.units import settings_of, shared, units_of
-from rlrepro.papers.verdict import Judgement, judge
+from rlrepro.papers.units.results import Results, UnitResults, read_results, write_results
+from rlrepro.papers.units.unit import settings_of, shared, units_of
+from rlrepro.papers.verdicts.verdict import Judgement, judge
 from tests.conftest import Command
 
 HEAD = """
@@ -251,7 +251,7 @@ def test_nothing_is_loaded_and_nothing_runs(written: Path) -> None:
 
 
 def test_the_same_results_give_the_same_bytes(written: Path, tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from rlrepro.papers.report import write_report as w\n"
+    code = "import sys; from pathlib import Path; from rlrepro.papers.pages.report import write_report as w\n"
     code += "w(Path(sys.argv[1]), into=Path(sys.argv[2]))"
     subprocess.run([sys.executable, "-c", code, str(written), str(tmp_path)], check=True)
     made = sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file())
@@ -537,7 +537,7 @@ def test_settings_of_another_version_of_the_card_are_refused(written: Path, tmp_
 
 
 def test_matplotlib_is_imported_late() -> None:
-    names = ("cli", "reproduce", "papers.report", "papers.page", "papers.scoreboard")
+    names = ("cli", "reproduce", "papers.pages.report", "papers.pages.page", "papers.pages.scoreboard")
     modules = ", ".join(f"rlrepro.{name}" for name in names)
     code = f"import sys, {modules}; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

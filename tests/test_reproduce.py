@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.papers.card_reader import load_card
+from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.protocol import Protocol
-from rlrepro.papers.reproduction import Reproduction
-from rlrepro.papers.results import read_results, write_results
-from rlrepro.papers.units import choose, settings_of, units_of
-from rlrepro.papers.verdict import judge, judge_score
-from rlrepro.papers.verdict_json import as_json
+from rlrepro.papers.reproduce.reproduction import Reproduction
+from rlrepro.papers.units.results import read_results, write_results
+from rlrepro.papers.units.unit import choose, settings_of, units_of
+from rlrepro.papers.verdicts.verdict import judge, judge_score
+from rlrepro.papers.verdicts.verdict_json import as_json
 from rlrepro.settings import Request
 from tests.conftest import Command
 
@@ -436,7 +436,7 @@ def test_a_kill_while_results_are_written_costs_no_seed(
     make: Make, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
     """The runs may be gone by then: the results are the only copy. The fourth write is of the page, after all."""
-    from rlrepro.papers import results
+    from rlrepro.papers.units import results
 
     one = make()
     run(one, 1)
@@ -476,7 +476,7 @@ def test_ctrl_c_before_a_unit_began_stops_the_command(
     for extra in ((), ("--plan",)):
         with monkeypatch.context() as patch:
             patch.setattr("rlrepro.worker.guarded", lambda job, send: stop)
-            patch.setattr("rlrepro.papers.plan.estimate", lambda *_: pytest.fail("it went on"))
+            patch.setattr("rlrepro.papers.reproduce.plan.estimate", lambda *_: pytest.fail("it went on"))
             ended = command("reproduce", str(one.card.file), "--into", one.folder, "--seeds", "1", *extra)
         assert ended.status == 130
         assert "interrupted before training began" in ended.problem

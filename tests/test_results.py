@@ -12,7 +12,7 @@ import pytest
 
 from rlrepro.errors import Problem
 from rlrepro.papers.protocol import History
-from rlrepro.papers.results import Results, UnitResults, open_reproduction, read_results, write_results
+from rlrepro.papers.units.results import Results, UnitResults, open_reproduction, read_results, write_results
 
 NONE = np.empty((0, 2))
 EPISODES = np.array([[10.0, 1.5], [20.0, -np.inf]])

@@ -19,7 +19,7 @@ from rlrepro.errors import Problem
 from rlrepro.importing import installed
 from rlrepro.networks import MLP
 from rlrepro.optimisers import Adam, descend
-from rlrepro.papers.proofs import described
+from rlrepro.papers.pages.proofs import described
 from rlrepro.probe import probe
 from rlrepro.seeds import Bound, Stack
 from rlrepro.settings import Request, parse_train

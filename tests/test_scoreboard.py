@@ -10,7 +10,7 @@ from test_report import CLAIMS, HEAD, like, nasty, ten
 
 from rlrepro.errors import Problem
 from rlrepro.papers.markdown import insert
-from rlrepro.papers.scoreboard import BEGIN, END, judged, scoreboard
+from rlrepro.papers.pages.scoreboard import BEGIN, END, judged, scoreboard
 from tests.conftest import Command
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

@@ -15,8 +15,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
 from rlrepro.errors import Problem
-from rlrepro.papers import aggregates, power, stats
-from rlrepro.papers.stats import Reported, claim_test, decide, holm
+from rlrepro.papers import stats
+from rlrepro.papers.stats import Reported, aggregates, claim_test, decide, holm, power
 
 PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
 VALUES = st.floats(-1e3, 1e3).map(lambda value: round(value, 3))

@@ -14,7 +14,7 @@ from rlrepro.envs.finite import best_values, policy_values
 from rlrepro.envs.short_corridor import true_value
 from rlrepro.experiments import exact, sutton_barto
 from rlrepro.importing import installed
-from rlrepro.papers.measurements import find_measurement
+from rlrepro.papers.cards.measurements import find_measurement
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.unrecorded import train_agent
 

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.papers import aggregates, stats
-from rlrepro.papers.card_reader import load_card
-from rlrepro.papers.cards import Card, Claim
-from rlrepro.papers.page import render
-from rlrepro.papers.power import seeds_needed
+from rlrepro.papers import stats
+from rlrepro.papers.cards.card import Card, Claim
+from rlrepro.papers.cards.reader import load_card
+from rlrepro.papers.pages.page import render
+from rlrepro.papers.pages.report import markdown
 from rlrepro.papers.protocol import History
-from rlrepro.papers.report import markdown
-from rlrepro.papers.results import Results, UnitResults
-from rlrepro.papers.units import measured_settings, settings_of, shared, units_of
-from rlrepro.papers.verdict import Judgement, Verdict, judge, reported
-from rlrepro.papers.verdict_json import as_json
+from rlrepro.papers.stats import aggregates
+from rlrepro.papers.stats.power import seeds_needed
+from rlrepro.papers.units.results import Results, UnitResults
+from rlrepro.papers.units.unit import measured_settings, settings_of, shared, units_of
+from rlrepro.papers.verdicts.verdict import Judgement, Verdict, judge, reported
+from rlrepro.papers.verdicts.verdict_json import as_json
 
 CARD = """
 format = 1
@@ -306,7 +307,7 @@ def test_where_its_environment_is_not_installed_what_a_card_states_is_held_again
     card = load_card(str(tmp_path / "card.toml"))
     (name, unit), *_ = units(card, {("a", "cart"): spread(200)}, 1.0).items()
     other = Results(1.0, {name: dataclasses.replace(unit, settings={**unit.settings, **changed})})
-    monkeypatch.setattr("rlrepro.papers.verdict.settings_of", nowhere)
+    monkeypatch.setattr("rlrepro.papers.verdicts.verdict.settings_of", nowhere)
     if told:
         with pytest.raises(Problem, match=re.escape(told)):
             judge(card, other)

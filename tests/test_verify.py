@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rlrepro.papers import bundle
-from rlrepro.papers.card_reader import load_card
-from rlrepro.papers.reproduction import Reproduction
-from rlrepro.papers.units import choose, units_of
+from rlrepro.papers.cards.reader import load_card
+from rlrepro.papers.reproduce.reproduction import Reproduction
+from rlrepro.papers.sharing import bundle
+from rlrepro.papers.units.unit import choose, units_of
 from tests.conftest import Command
 
 FUNCTIONS = """

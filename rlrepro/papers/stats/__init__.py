@@ -5,6 +5,13 @@ capped, bimodal or skewed: where all of five seeds happen to agree, their varian
 certain. What a verdict uses is `claim_test`, whose variances are guarded; `rlrepro calibrate` simulates both.
 
 `measured` values are one number a seed, `[S]`. Every difference is measured − reported. NaN is a `Problem`.
+
+`values`, `reported`         ours and the paper's numbers
+`plain`, `intervals`         tests and intervals as libraries have them
+`claims`, `groups`           guarded tests: of a claim, of two groups and orders
+`acceptance`                 against one published agent
+`decision`                   from tests to words
+`aggregates`, `power`        over tasks; how many seeds decide. To be imported by name.
 """
 
 from rlrepro.papers.stats.acceptance import LEAST_SHARE, Acceptance, acceptance, chance_of_so_many, share_interval

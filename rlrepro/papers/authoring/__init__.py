@@ -1,0 +1,4 @@
+"""For whoever writes a card.
+
+`command`   `rlrepro card new|check|diff`: begin one, find its faults and doubts, see how two differ
+"""

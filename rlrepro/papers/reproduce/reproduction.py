@@ -1,0 +1,381 @@
+"""`python -m rlrepro.reproduce CARD`: train and measure what a card's claims need, score, judge, and write the page.
+
+reproductions/NAME/
+  card.toml      the card as it was
+  runs/          a folder for each unit, with its run folders; may be deleted once all is finished
+  results/       every episode and evaluation of every seed: what verdicts and page are made of
+  report.html  report.md  badge.svg  verdicts.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlrepro import own_code, train
+from rlrepro.checkpoint import make_folder, write_whole
+from rlrepro.errors import Interrupted, Problem, told
+from rlrepro.flags import Parser, seed_list, whole_number
+from rlrepro.papers.cards.card import Card
+from rlrepro.papers.cards.reader import load_card
+from rlrepro.papers.histories import read_run
+from rlrepro.papers.units.measure import measure
+from rlrepro.papers.units.results import REPRODUCTIONS, Results, UnitResults, read_results, settle, write_results
+from rlrepro.papers.units.unit import (
+    Unit,
+    check_unit,
+    choose,
+    differences,
+    measured_settings,
+    seeds_of,
+    settings_of,
+    shared,
+    units_that_answer,
+)
+from rlrepro.record import RunFolder
+from rlrepro.settings import Request, Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SEEDS = 10  #: as few as a verdict takes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reproduce by a command line; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    return told(lambda: _main(arguments), "interrupted; the same command goes on")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of the command."""
+    made = Parser(
+        prog="python -m rlrepro.reproduce",
+        description="Reproduce a paper: train what its card's claims need, score, judge, and write the page.",
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("card", metavar="CARD", help="a card.toml, its folder, or the name of a card that comes with the kit")
+    add("--claims", nargs="+", default=[], metavar="ID", help="only these claims; * and ? fit any letters (all)")
+    add("--seeds", type=seed_list, default=SEEDS, metavar="N|LIST", help="at least so many, or these (10)")
+    add("--into", type=Path, metavar="DIR", help="where everything goes (reproductions/NAME)")
+    add("--scale", type=_scale, default=1.0, metavar="X", help="run a fraction X of the steps; NOT comparable")
+    add("--processes", type=whole_number(1, 1024), metavar="N", help="processes at a time (one a core)")
+    add("--plan", action="store_true", help="say what it takes: steps, hours, disk, seeds, from short trial runs")
+    return made
+
+
+def _main(arguments: Sequence[str]) -> int:
+    asked = parser().parse_args(arguments)
+    card = load_card(asked.card)
+    claims, orders = choose(card, asked.claims)
+    units = units_that_answer(card, claims, orders)
+    seeds = tuple(range(asked.seeds)) if isinstance(asked.seeds, int) else asked.seeds
+    if asked.plan:
+        from rlrepro.papers.reproduce.plan import show_plan
+
+        show_plan(card, claims, orders, units, seeds, asked.scale, asked.processes)
+        return 0
+    name = card.name + (f"-scale-{asked.scale!r}" if asked.scale != 1 else "")
+    folder = asked.into or REPRODUCTIONS / name
+    command = ["python", "-m", "rlrepro.reproduce", *arguments]
+    reproduction = Reproduction(folder, card, asked.scale, command, asked.processes)
+    failed = reproduction.run(units, seeds)
+    from rlrepro.papers.pages.report import write_report
+
+    if (folder / "results" / "results.json").exists():
+        write_report(folder, show=True)
+    if failed:
+        raise _Unfinished(
+            f"{len(failed)} of {len(units)} units did not finish ({', '.join(failed)}); the same command tries again"
+        )
+    return 0
+
+
+class _Unfinished(Problem):
+    exit_status = 1
+
+
+class _NeverBegan(Problem):
+    """The card asks for what cannot be."""
+
+
+@dataclasses.dataclass
+class Reproduction:
+    """A folder in which a card is reproduced."""
+
+    folder: Path
+    card: Card
+    scale: float
+    command: Sequence[str]
+    processes: int | None = None
+
+    def run(self, units: Sequence[Unit], seeds: Sequence[int], exactly: bool = False) -> list[str]:
+        """Train and measure what is not there yet; the units that did not finish.
+
+        `exactly` these seeds, also of a measurement that says how many make its number.
+        """
+        from rich.console import Console
+
+        console = Console()
+        self._check_nothing_else_lies_here()
+        make_folder(self.folder)
+        lock = RunFolder(self.folder)
+        lock.lock(patience=0.0)
+        try:
+            return self._run(
+                [(unit, tuple(seeds) if exactly else seeds_of(self.card, unit, seeds)) for unit in units], console
+            )
+        finally:
+            lock.unlock()
+
+    def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
+        results = self._results()
+        self._check_code(results)
+        plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
+        for unit, _, settings in plans:
+            self._check_same(settings, results.units.get(unit.name), self.folder / "results")
+        if self._bring_card():  # what runs is named from here
+            plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
+        failed = []
+        for index, (unit, seeds, settings) in enumerate(plans, 1):
+            title = f"\\[{index}/{len(plans)}] {unit.implementation} on {unit.environment}"
+            if not set(seeds) - _finished(results.units.get(unit.name)):
+                there = f"{len(seeds)} seeds are" if len(seeds) > 1 else "it is"
+                console.print(f"[bold]{title}[/]: {there} there already", highlight=False)
+                continue
+            console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
+            parts: Iterator[tuple[UnitResults | None, list[str]]]
+            if isinstance(settings, Settings):
+                parts = iter([self._trained(unit, settings, results.units.get(unit.name), len(plans) > 1)])
+            else:
+                parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
+            for done, problems in parts:  # each is kept before the next begins
+                if done is not None and done.histories:
+                    results = dataclasses.replace(results, units={**results.units, unit.name: done})
+                    write_results(self.folder / "results", results, only=unit.name)
+                for problem in problems:
+                    console.print(f"  {problem}", style="red", highlight=False, soft_wrap=True, markup=False)
+            if set(seeds) - _finished(results.units.get(unit.name)):
+                failed.append(unit.name)
+        return failed
+
+    def _check_code(self, results: Results) -> None:
+        """`Problem` where the card's code is not what the runs that are there were made with."""
+        now = own_code.hashes(self.card.code(self.card.named))
+        runs = [(self.folder / "results", run) for unit in results.units.values() for run in unit.runs]
+        runs += [(run, self._about(run)) for run in sorted((self.folder / "runs").glob("*/*")) if run.is_dir()]
+        for place, run in runs:
+            for name in own_code.changed(run.get("code") or {}, now):
+                raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
+
+    def _bring_card(self) -> bool:
+        """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code."""
+        code = self._code_beside()
+        for file, data in code.items():
+            make_folder((self.folder / file).parent)
+            write_whole(self.folder / file, data)
+        write_whole(self.folder / "card.toml", self.card.text.encode())
+        self.card = dataclasses.replace(self.card, file=self.folder / "card.toml")
+        return bool(code)
+
+    def _code_beside(self) -> dict[str, bytes]:
+        """The files of code that lie beside the card, and are copied with it."""
+        named = self.card.code(self.card.named).items()
+        return {file: data for file, data in named if file.endswith(".py") and own_code.is_inside(file)}
+
+    def _check_nothing_else_lies_here(self) -> None:
+        """`Problem` where the card, or its code, would be written over what no reproduction put here."""
+        there = self.folder / "card.toml"
+        with contextlib.suppress(OSError):
+            if self.card.file is not None and os.path.samefile(self.card.file, there):
+                return
+        if (self.folder / ".lock").exists() or (self.folder / "results" / "results.json").exists():
+            title, authors = _paper(there)
+            if title and title != self.card.paper.title and authors != self.card.paper.authors:  # not an edit of either
+                raise Problem(f"{self.folder} holds the reproduction of {title!r}: choose another --into")
+            return
+        files = {"card.toml": self.card.text.encode(), **self._code_beside()}
+        for file, data in files.items():
+            if (self.folder / file).exists() and (self.folder / file).read_bytes() != data:
+                raise Problem(f"{self.folder / file} is another, and would be written over: choose another --into")
+
+    def _about(self, run: Path) -> dict[str, Any]:
+        """What its run.json says, with the code in this folder named from here."""
+        about, here = RunFolder(run).read_json("run.json"), Path(os.path.abspath(self.folder))
+        if "code" in about:
+            about["code"] = {own_code.to_folder(name, here): digest for name, digest in about["code"].items()}
+        return about
+
+    def _settings(self, unit: Unit, seeds: Sequence[int]) -> Settings | dict[str, Any]:
+        """Of a run, or of a measurement."""
+        if unit.is_measured:
+            check_unit(self.card, unit)
+            return measured_settings(self.card, unit)
+        return settings_of(self.card, unit, seeds, self.scale)
+
+    def _results(self) -> Results:
+        if not (self.folder / "results" / "results.json").exists():
+            return Results(self.scale, {})
+        settle(self.folder / "results")
+        try:
+            results = read_results(self.folder / "results")
+        except Problem as problem:
+            again = f"; with {self.folder / 'results'} moved away, what {self.folder / 'runs'} has is gathered again"
+            raise Problem(f"{problem}{again if (self.folder / 'runs').is_dir() else ''}") from None
+        if results.scale != self.scale:
+            raise Problem(
+                f"{self.folder} holds runs at scale {results.scale!r}, not {self.scale!r}: choose another --into"
+            )
+        return results
+
+    def _trained(
+        self, unit: Unit, settings: Settings, have: UnitResults | None, among_others: bool
+    ) -> tuple[UnitResults, list[str]]:
+        """`_train`. What cannot be trained stops no other unit."""
+        try:
+            return self._train(unit, settings, have)
+        except _NeverBegan as problem:
+            if not among_others:
+                raise
+            return self._gather(self.folder / "runs" / unit.name, settings, have), [str(problem)]
+
+    def _train(self, unit: Unit, settings: Settings, have: UnitResults | None) -> tuple[UnitResults, list[str]]:
+        """Resume what was begun, train what is lacking, and gather all."""
+        runs, problems = self.folder / "runs" / unit.name, []
+        failed = {seed for path in runs.glob("failed-*") for seed in RunFolder.open(path)[1].seeds}
+        for path in sorted(p for p in runs.glob("seeds-*") if p.is_dir()):
+            folder, found = RunFolder.open(path)
+            if set(found.seeds) <= _finished(have):
+                continue
+            self._check_same(settings, found, path)
+            if folder.read_json("run.json").get("status") == "finished":
+                continue
+            if found.named_code != settings.named_code:
+                theirs = next((name for name in found.named_code if name not in settings.named_code), found.agent)
+                raise Problem(
+                    f"{path} was begun elsewhere, with {theirs}, and cannot go on here: move {self.folder} back to "
+                    f"where it was, or {path} away, and its seeds begin anew"
+                )
+            in_subprocess = folder.read_json("run.json").get("status") != "interrupted" or not failed.isdisjoint(
+                found.seeds
+            )
+            go_on = functools.partial(train.resume, path, brief=True, in_subprocess=in_subprocess)
+            problems += self._attempt(path, go_on, settings, found.seeds)
+        have = self._gather(runs, settings, have)
+        lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
+        problems += self._alone(runs, settings, [seed for seed in lacking if seed in failed])
+        if fresh := [seed for seed in lacking if seed not in failed]:
+            problems += self._begin(runs, settings, fresh)
+        return self._gather(runs, settings, have), problems
+
+    def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int], in_subprocess: bool = False) -> list[str]:
+        processes = self.processes or settings.processes
+        own = dataclasses.replace(settings, seeds=tuple(seeds), processes=min(processes, len(seeds)))
+        request = Request(own, runs, "seeds-" + _label(seeds))
+        begin = functools.partial(train.begin, request, self.command, brief=True, in_subprocess=in_subprocess)
+        return self._attempt(runs / str(request.name), begin, own, seeds)
+
+    def _alone(self, runs: Path, settings: Settings, seeds: Sequence[int]) -> list[str]:
+        """Each seed in a run and a process of its own: one may end the process that it runs in."""
+        return [line for seed in seeds for line in self._begin(runs, settings, [seed], in_subprocess=True)]
+
+    def _attempt(self, path: Path, do: Any, settings: Settings, seeds: Sequence[int]) -> list[str]:
+        """Train. Where several seeds fail together, those that are unfinished begin anew, each in a run of its own, so
+        that one that crashes takes no other with it; a full disk or a killed process leaves the run to be resumed.
+        """
+        try:
+            do()
+            return []
+        except Problem as problem:
+            if problem.exit_status == Interrupted.exit_status:  # also before the run began
+                again = f"{str(problem).split(';')[0]}; go on with: {shlex.join(self.command)}"
+                raise Interrupted(again) from problem
+            if problem.exit_status == Problem.exit_status:
+                raise _NeverBegan(str(problem)) from problem
+            if len(seeds) == 1:
+                return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
+            if problem.from_outside:
+                return [str(problem).split("; go on with")[0]]
+            if not path.exists():  # its process died before it began
+                return self._alone(path.parent, settings, seeds)
+            unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
+            names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
+            path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))
+            return self._alone(path.parent, settings, unfinished)
+
+    def _check_same(self, wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
+        """`Problem` where runs that are there were made with other settings than the card now asks for."""
+        if found is None:
+            return
+        folder = self.card.folder
+        theirs = found.settings if isinstance(found, UnitResults) else shared(found, folder)
+        ours = wanted if isinstance(wanted, dict) else shared(wanted, folder)
+        for path, value, other in differences(ours, theirs, folder):
+            raise Problem(
+                f"{place} was run with {path} = {other!r}, and the card now says {value!r}: "
+                "move it away, or choose another --into"
+            )
+
+    @staticmethod
+    def _begun(runs: Path) -> set[int]:
+        """The seeds that stand in a run: what of them is unfinished goes on with the next command."""
+        return {seed for path in runs.glob("seeds-*") if path.is_dir() for seed in RunFolder.open(path)[1].seeds}
+
+    def _gather(self, runs: Path, settings: Settings, have: UnitResults | None) -> UnitResults:
+        """What is known of a unit: the results kept, and the run folders."""
+        histories = {h.seed: h for h in have.histories} if have else {}
+        abouts = list(have.runs) if have else []
+        for path in (*sorted(runs.glob("seeds-*")), *sorted(runs.glob("failed-*"))):
+            _, read = read_run(path)
+            new = [h for h in read if h.seed not in histories or histories[h.seed].stopped]
+            if path.name.startswith("failed-"):  # what had finished before another seed crashed
+                new = [h for h in new if not h.stopped]
+            if not new:
+                continue
+            histories.update({h.seed: h for h in new})
+            about = self._about(path)
+            kept = ("command", "started", "ended", "status", "reason", "versions", "git", "code", "hardware", "resumed")
+            one = {"seeds": [h.seed for h in new], **{k: about[k] for k in kept if k in about}}
+            others = [{**a, "seeds": [seed for seed in a["seeds"] if seed not in one["seeds"]]} for a in abouts]
+            abouts = [a for a in others if a["seeds"]] + [one]
+        return UnitResults(
+            shared(settings, self.card.folder), tuple(abouts), tuple(histories[s] for s in sorted(histories))
+        )
+
+
+def _paper(card: Path) -> tuple[str, str]:
+    """Title and authors of a card's paper, as far as they can be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        paper = tomllib.loads(card.read_text(encoding="utf-8"))["paper"]
+        return str(paper["title"]), str(paper["authors"])
+    return "", ""
+
+
+def _finished(unit: UnitResults | None) -> set[int]:
+    return {h.seed for h in unit.histories if not h.stopped} if unit else set()
+
+
+def _label(seeds: Sequence[int]) -> str:
+    contiguous = len(seeds) > 1 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
+    return f"{seeds[0]}-to-{seeds[-1]}" if contiguous else "-".join(map(str, seeds))[:100]
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
