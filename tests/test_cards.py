@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rlrepro.errors import Problem
 from rlrepro.papers import toml_lines
 from rlrepro.papers.cards.card import Card
-from rlrepro.papers.cards.reader import find_card, load_card, read_card
+from rlrepro.papers.cards.reader import find_card, load_card, own_cards, read_card
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.toml_tables import Fault, Reader, Table
 from rlrepro.papers.units.unit import settings_of, units_of
@@ -653,3 +653,39 @@ def test_numbers_are_what_their_flags_read(tmp_path: Path) -> None:
     file.write_text(text.replace("total_timesteps = 5e4", "total_timesteps = 5.5"))
     with pytest.raises(Problem, match=r"total_timesteps: '5\.5' is not a whole number"):
         load_card(str(file))
+
+
+@pytest.mark.parametrize(
+    ("given", "there"),
+    [
+        ("experimens/mine/card.toml", "experiments/mine/card.toml"),
+        ("experiments/mien", "experiments/mine/card.toml"),
+        ("experiments/mine/card.tml", "experiments/mine/card.toml"),
+    ],
+)
+def test_a_mistyped_path_is_answered_with_the_nearest_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, there: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments" / "mine").mkdir(parents=True)
+    (tmp_path / "experiments" / "mine" / "card.toml").write_text("")
+    for start in ("", f"{tmp_path}/"):
+        with pytest.raises(Problem) as met:
+            find_card(start + given)
+        assert f"did you mean {start + there!r}?" in str(met.value)
+        assert "with the kit come" not in str(met.value)
+
+
+def test_a_path_near_to_no_card_lists_the_kit_s_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the package's folder of experiments is a link to the checkout's."""
+    kit = tmp_path / "kit" / "some-card"
+    kit.mkdir(parents=True)
+    (kit / "card.toml").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "kit")
+    monkeypatch.setattr("rlrepro.papers.cards.reader._OWN", (tmp_path / "link", tmp_path / "kit"))
+    with pytest.raises(Problem) as met:
+        find_card("elsewhere/zzz/card.toml")
+    assert str(met.value).count("some-card") == 1
+    assert own_cards() == [tmp_path / "link" / "some-card" / "card.toml"]
+    with pytest.raises(Problem, match="did you mean 'some-card'"):
+        find_card("elsewhere/som-card/card.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -36,13 +37,42 @@ def find_card(name: str) -> Path:
     except (OSError, ValueError):
         pass
     known = [path.parent.name for path in own_cards()]
-    hint = nearest(name, known) or f" (with the kit come: {', '.join(known)})" * bool(known)
+    near = _nearest_card(given)
+    hint = f"; did you mean {str(near)!r}?" if near else nearest(_name_of(given), known)
+    hint = hint or f" (with the kit come: {', '.join(known)})" * bool(known)
     raise Problem(f"there is no card {name}{hint}; `rlrepro card new` writes one")
 
 
+def _nearest_card(given: Path) -> Path | None:
+    """The card's file that a mistyped path is nearest to: each part that is not there is its folder's nearest."""
+    if len(given.parts) < 2:
+        return None
+    place = Path()
+    try:
+        for part in given.parts:
+            there = place / part
+            if not there.exists():
+                names = {one.name.lower(): one.name for one in sorted(place.iterdir())}
+                found = difflib.get_close_matches(part.lower(), names, n=1)
+                if not found:
+                    return None
+                there = place / names[found[0]]
+            place = there
+        place = place / "card.toml" if place.is_dir() else place
+        return place if place.is_file() and place.suffix == ".toml" else None
+    except (OSError, ValueError):
+        return None
+
+
+def _name_of(card: Path) -> str:
+    """The name that a card of this path would have."""
+    return card.parent.name if card.name == "card.toml" else card.name
+
+
 def own_cards() -> list[Path]:
-    """The files of the cards that come with the kit, by name."""
-    return sorted(path for folder in _OWN for path in folder.glob("*/card.toml"))
+    """The files of the cards that come with the kit, by name; each once, where a checkout's folder is a package's."""
+    found = {path.resolve(): path for folder in reversed(_OWN) for path in folder.glob("*/card.toml")}
+    return sorted(found.values())
 
 
 def load_card(name: str) -> Card:
