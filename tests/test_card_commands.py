@@ -133,6 +133,46 @@ def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: C
     assert warned(both) == ["claim both: reported 98.2 lies far outside the scores 0 (random) to 1 (best)", control]
 
 
+def test_check_warns_of_what_no_claim_uses(tmp_path: Path, command: Command) -> None:
+    text, file = load_card("cleanrl-dqn").text, tmp_path / "card.toml"
+    more = """
+[protocol.later]
+returns = "training"
+last = 10
+
+[protocol.latest]
+returns = "training"
+last = 1
+
+[environment.other]
+paper = "Pendulum-v1"
+
+[implementation.base]
+like = "dqn"
+
+[implementation.unused]
+like = "base"
+
+[measurement.first]
+function = "best_return"
+what = "the best return"
+hyperparameters."paper: Section 1" = { steps = 10 }
+"""
+    file.write_text(text + more)
+    said = command("card", "check", file)
+    assert said.status == 0, said.out
+    told = [line.partition("warning: ")[2] for line in said.out.splitlines() if "no claim uses" in line]
+    assert told == [
+        "no claim uses environment other",
+        "no claim uses protocols later, latest",
+        "no claim uses implementations base, unused",
+        "no claim uses measurement first",
+    ]
+    # what a used one is like is used
+    file.write_text(text.replace('implementation = "dqn"', 'implementation = "unused"') + more)
+    assert "no claim uses implementation" not in command("card", "check", file).out
+
+
 def test_check_warns_of_learning_that_begins_late(tmp_path: Path, command: Command) -> None:
     text, file = load_card("cleanrl-dqn").text, tmp_path / "card.toml"
     assert "total_timesteps = 500_000" in text

@@ -272,10 +272,13 @@ def _check(asked: argparse.Namespace) -> int:
 
 
 def doubts(card: Card) -> Iterator[str]:
-    """What a card says of its numbers that is likelier a slip than meant."""
+    """What a card says that is likelier a slip than meant."""
     from rlrepro.papers.units.results import Results
     from rlrepro.papers.verdicts.verdict import judge
 
+    for kind, names in card.unused.items():
+        if names:
+            yield f"no claim uses {kind}{'s' * (len(names) > 1)} {', '.join(names)}"
     for name, environment in card.environments.items():
         if environment.random is not None and environment.best is not None and environment.random > environment.best:
             yield f"{name}: random {environment.random:g} is above best {environment.best:g}: were they exchanged?"
@@ -383,7 +386,7 @@ def _sections(card: Card) -> dict[str, dict[str, str]]:
     for name, protocol in card.protocols.items():
         sections[f"protocol {name}"] = _texts(protocol.to_table())
     for name, measurement in card.measurements.items():
-        own = _texts(dataclasses.asdict(measurement), "name", "hyperparameters", "takes_seeds")
+        own = _texts(dataclasses.asdict(measurement), "name", "hyperparameters", "takes_seeds", "like")
         own |= {k: f"{_toml_any(v.value)}{_FROM}{v.source}" for k, v in measurement.hyperparameters.items()}
         sections[f"measurement {name}"] = own
     everything: list[Claim | Order] = [*card.claims, *card.orders]

@@ -70,6 +70,7 @@ class Implementation:
     name: str
     agent: str
     hyperparameters: Mapping[str, Value]  #: `RUN_SETTINGS` among them
+    like: str = ""  #: whose hyperparameters it took over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Measurement:
     takes_seeds: bool  #: False: it computes, and there is nothing to repeat
     seeds: int | None = None  #: how many make its number; None: as many as are asked for
     agent: str = ""  #: whose number it is, where it trains an agent: for `rlrepro proofs`
+    like: str = ""  #: whose hyperparameters it took over
 
     @property
     def protocol(self) -> Protocol:
@@ -187,6 +189,32 @@ class Card:
         names = {**sides[0], **sides[1]}
         rows = [(name, sides[0].get(name), sides[1].get(name)) for name in names]
         return [row for row in rows if row[1] != row[2]]
+
+    @property
+    def unused(self) -> dict[str, list[str]]:
+        """What no claim refers to, by kind. What a used one is `like` is used."""
+        claims: tuple[Claim | Order, ...] = (*self.claims, *self.orders)
+        used: dict[str, set[str]] = {
+            "environment": {name for one in claims for name in one.environments},
+            "protocol": {one.protocol for one in claims},
+            "implementation": {
+                name
+                for one in claims
+                for name in ((one.implementation,) if isinstance(one, Claim) else (one.better, one.worse))
+            },
+            "measurement": {one.measurement for one in self.claims},
+        }
+        for kind, those in (("implementation", self.implementations), ("measurement", self.measurements)):
+            for name, one in reversed(those.items()):  # what it is like stands above it
+                if name in used[kind]:
+                    used[kind].add(one.like)
+        there: dict[str, Iterable[str]] = {
+            "environment": self.environments,
+            "protocol": self.protocols,
+            "implementation": self.implementations,
+            "measurement": self.measurements,
+        }
+        return {kind: [name for name in names if name not in used[kind]] for kind, names in there.items()}
 
     def is_tested(self, claim: Claim | Order) -> bool:
         """Whether a test with a p-value decides it, so that the correction over a card's claims counts it."""

@@ -85,7 +85,7 @@ def read_implementations(reader: Reader, values: Mapping[str, Any]) -> dict[str,
             continue
         stated[name] = (agent, merged)
         places = {key: (*path, "hyperparameters", value.source, key) for key, value in own.items()}
-        found[name] = _checked(reader, name, agent, merged, path, places)
+        found[name] = _checked(reader, name, agent, merged, path, places, like or "")
     return found
 
 
@@ -158,7 +158,7 @@ def read_measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Me
         if seeds is not None and not source.takes_seeds:
             table.fault("seeds", f"{function} computes its number and takes no seeds: leave it out")
         if what is not None:
-            found[name] = Measurement(name, function, what, merged, source.takes_seeds, seeds, agent)
+            found[name] = Measurement(name, function, what, merged, source.takes_seeds, seeds, agent, like or "")
     return found
 
 
@@ -175,6 +175,7 @@ def _checked(
     values: Mapping[str, Value],
     path: toml_lines.Path,
     places: Mapping[str, toml_lines.Path],
+    like: str,
 ) -> Implementation | None:
     """The implementation, where every hyperparameter of its agent is there, known and valid."""
     from rlrepro.flags import train_parser
@@ -209,7 +210,7 @@ def _checked(
     if missing:
         listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         reader.fault((*path, "hyperparameters"), f"{agent} also needs {listed}, each under its source")
-    return Implementation(name, agent, dict(values))
+    return Implementation(name, agent, dict(values), like)
 
 
 def _is_on(values: Mapping[str, Value], switch: str) -> bool:
