@@ -205,9 +205,9 @@ class Card:
             "measurement": {one.measurement for one in self.claims},
         }
         for kind, those in (("implementation", self.implementations), ("measurement", self.measurements)):
-            for name, one in reversed(those.items()):  # what it is like stands above it
+            for name in reversed(list(those)):  # what it is like stands above it
                 if name in used[kind]:
-                    used[kind].add(one.like)
+                    used[kind].add(those[name].like)
         there: dict[str, Iterable[str]] = {
             "environment": self.environments,
             "protocol": self.protocols,
