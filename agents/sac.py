@@ -33,12 +33,11 @@ from rlrepro.networks import MLP, Ensemble, initialisers, num_features
 from rlrepro.off_policy import BoxActions, Temperature
 from rlrepro.optimisers import Adam, descend
 from rlrepro.seeds import Stack
-from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, ZOO
+from rlrepro.sources import CLEANRL, MUSHROOM, SB3, SB3_OFF_POLICY, SOFTLEARNING, ZOO
 from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, soft_value, td_target
 
 PAPER = "paper: Table 1"
-SOFTLEARNING = "code: rail-berkeley/softlearning@01cd86e softlearning/algorithms/sac.py"
 CODE = f"{CLEANRL}/sac_continuous_action.py"
 POLICY = f"{SB3}/sac/policies.py"
 BUILDER = f"{MUSHROOM} SACBuilder.default"

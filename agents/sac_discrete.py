@@ -9,7 +9,8 @@ Critics and actor give a number for every action, so that expectations over acti
     Q' ← τ Q + (1 − τ) Q'                                                                (Algorithm 1)
 
 The minimum of two critics in eq. 10 and 12 is the paper's, of Algorithm 1's two; V' is 0 where an episode terminated.
-In the code of J(α) log α stands for α, as in the author's (p-christ, SAC.py), where CleanRL has eq. 11's α. Weights
+By default J(α) has log α for the factor α, as the author's code (p-christ, SAC.py); `alpha_loss = alpha` is eq. 11,
+which CleanRL has. Weights
 start uniform in ±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over actions where these
 equations sum, which divides its losses of actor and temperature by |A|. V and its gradient are
 `rlrepro.targets.soft_policy_value`'s.
@@ -31,7 +32,7 @@ from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
 from rlrepro.optimisers import Adam, descend
 from rlrepro.seeds import Stack
-from rlrepro.sources import CLEANRL, TORCH
+from rlrepro.sources import CLEANRL, SOFTLEARNING, TORCH
 from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 from rlrepro.value_networks import of_action
@@ -61,6 +62,10 @@ class SACDiscrete(OffPolicy):
         train_every: int = hyper(4, "env steps between learning phases", PAPER, low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
+        alpha_loss: str = hyper(
+            "log_alpha", "what J(α) weighs H(π) − H̄ by", f"{SOFTLEARNING}; alpha: paper: eq. 11, {CODE}",
+            choices=("log_alpha", "alpha"), addition=True,
+        )  # fmt: skip
         alpha_init: float = hyper(1.0, "initial temperature", CODE, low=1e-8)
         target_entropy_scale: float = hyper(
             0.98, "H̄ as a fraction of the largest entropy, log |A|", f"{PAPER}; 0.89: {CODE}", low=0, high=1
@@ -173,5 +178,7 @@ class SACDiscrete(OffPolicy):
         return -value.mean(1), entropy
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
-        """α E[H(π) − H̄] `[S]` (eq. 11), with log α in α's place: the same zero, other steps, as in SAC's code."""
-        return self.temperature.log() * (entropy.mean(1) - self.target_entropy)
+        """α E[H(π) − H̄] `[S]` (eq. 11), or with log α in α's place: the same zero, other steps."""
+        log_alpha = self.temperature.log()
+        weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
+        return weight * (entropy.mean(1) - self.target_entropy)

@@ -17,3 +17,4 @@ MUSHROOM_LIBRARY = "code: MushroomRL/mushroom-rl@01a0cb6 mushroom_rl/algorithms/
 TORCH = "code: pytorch/pytorch@v2.13.0 torch/optim"
 DETAIL = "secondary: Huang et al. (2022), The 37 Implementation Details of PPO, detail"
 CONSTANT_STEP_SIZE = "ours: constant, as in the book; ω > 0: Even-Dar & Mansour (2003)"
+SOFTLEARNING = "code: rail-berkeley/softlearning@01cd86e softlearning/algorithms/sac.py"

@@ -635,12 +635,14 @@ def test_discrete_sac_s_gradients_equal_float64_autograd() -> None:
 
 
 @pytest.mark.agrees("sac_discrete", "PyTorch's modules")
-def test_discrete_sac_s_updates_equal_those_of_plain_modules() -> None:
+@pytest.mark.parametrize("alpha_loss", ["log_alpha", "alpha"])
+def test_discrete_sac_s_updates_equal_those_of_plain_modules(alpha_loss: str) -> None:
     """Five steps of both critics, the actor, log α and the targets, in float64."""
     torch.manual_seed(0)
     rates = dict.fromkeys(("actor_learning_rate", "critic_learning_rate", "alpha_learning_rate"), 0.01)
     often = {"target_every": 1, "train_every": 1, "learning_starts": 0, "tau": 0.1}
     options: dict[str, Any] = {**rates, **often, "adam_eps": 1e-4, "alpha_init": 0.3, "target_entropy_scale": 0.5}
+    options["alpha_loss"] = alpha_loss
     agent = small(sac_discrete.SACDiscrete, gymnasium.spaces.Discrete(3), gamma=GAMMA, **options)
     num_obs = OBS.shape[0]
 
@@ -694,7 +696,8 @@ def test_discrete_sac_s_updates_equal_those_of_plain_modules() -> None:
                 least = torch.minimum(nets["critic 0"](obs), nets["critic 1"](obs))
             descend(optimisers[row][1], (log_pi.exp() * (alpha * log_pi - least)).sum(-1).mean())
             entropy = -(log_pi.exp() * log_pi).sum(-1).detach()
-            descend(optimisers[row][2], logs[row] * (entropy.mean() - 0.5 * math.log(3)))
+            weight = logs[row] if alpha_loss == "log_alpha" else logs[row].exp()
+            descend(optimisers[row][2], weight * (entropy.mean() - 0.5 * math.log(3)))
             for m in range(2):
                 pairs = zip(nets[f"target {m}"].parameters(), nets[f"critic {m}"].parameters(), strict=True)
                 for old, new in pairs:
