@@ -26,6 +26,7 @@ from rlrepro.group import Group
 from rlrepro.own_code import shown
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.probe import check_probe
+from rlrepro.seeds import Stack
 from rlrepro.settings import Request, Settings, parse_train
 from rlrepro.streams import Streams
 
@@ -70,6 +71,7 @@ class _Training:
         self.group.env.check_every = 1  # every action: here speed does not matter
         self.step = self.updates = 0
         self.first_parameters: dict[str, np.ndarray] = {}  #: of the agent alone, without a normaliser's
+        self.first_stacks: dict[str, torch.Tensor] = {}  #: the matrices that are learnt, by the agent's names
         self.met_reward = False  #: one that is not 0
         self.episodes: list[list[tuple[int, float]]] = [[] for _ in seeds]
         self.trained: dict[int, Any] = {}  #: every seed's `row` at the end of the training
@@ -209,6 +211,7 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
     whole.first_parameters = _parameters(whole.group.agent)
+    whole.first_stacks = {name: stack.matrix.detach().clone() for name, stack in _learnt_stacks(whole.group.agent)}
     whole.train(total)
     if whole.updates == 0 and getattr(type(whole.group.agent), "PROBE", {}) is None:
         raise _Inapplicable("its PROBE is None: it learns nothing")
@@ -224,7 +227,9 @@ def _changes(whole: _Training) -> str:
     if whole.updates == 0 or not whole.first_parameters:
         raise _Inapplicable("it learns nothing" if whole.first_parameters else "it has no parameters")
     if _difference(whole.first_parameters, _parameters(whole.group.agent), "") is not None:
-        return ""
+        stacks = dict(_learnt_stacks(whole.group.agent))
+        same = [name for name, first in whole.first_stacks.items() if torch.equal(first, stacks[name].matrix)]
+        return f"but no parameter of {', '.join(same)} changed: is it meant to be learnt?" if same else ""
     if not whole.met_reward:
         raise _Inapplicable("no reward was met yet")
     raise _Broken("no parameter is another: is the optimiser's step taken? (Where steps are refused: more env steps)")
@@ -232,6 +237,12 @@ def _changes(whole: _Training) -> str:
 
 def _parameters(agent: Policy) -> dict[str, np.ndarray]:
     return {name: value.copy() for name, value in loop.as_arrays(agent.get_policy()).items()}
+
+
+def _learnt_stacks(agent: Policy) -> list[tuple[str, Stack]]:
+    """The agent's stacks that take gradients, so no target networks, each once, by the first name it has for it."""
+    found = {id(value): (name, value) for name, value in reversed(vars(agent).items()) if isinstance(value, Stack)}
+    return [(name, stack) for name, stack in reversed(found.values()) if stack.matrix.requires_grad]
 
 
 def _has_seeds_first(whole: _Training) -> str:

@@ -128,6 +128,15 @@ class Unmoved(PPO):
         return metrics
 
 
+class Idle(PPO):
+    """Has a network that no optimiser steps."""
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        super().__init__(setup, config)
+        self.spare = Stack(setup.seeds, setup.device, net=MLP((2, 3)))
+        self.target = self.spare.target_copy()  # which is not to be learnt
+
+
 class Older(PPO):
     """Keeps the policy of before its last update."""
 
@@ -298,6 +307,13 @@ def test_the_cause_is_named_where_it_can_be_known(agent: type[PPO], rule: str, w
     found = ruled(agent)[rule]
     assert found.kept is False
     assert words in found.told
+
+
+def test_a_network_that_stays_as_it_was_is_named() -> None:
+    assert ruled(PPO)["what it learns changes the policy"].told == ""
+    found = ruled(Idle)["what it learns changes the policy"]
+    assert found.kept
+    assert found.told == "but no parameter of spare changed: is it meant to be learnt?"
 
 
 def test_a_loss_of_all_seeds_together_is_refused() -> None:
