@@ -28,6 +28,16 @@ def test_a_skeletons_faults_are_its_todos(agent: str, env: str, tmp_path: Path) 
     assert [fault.line for fault in faults] == marked, [str(fault) for fault in faults]
 
 
+def test_what_a_skeleton_says_of_like_is_so(tmp_path: Path) -> None:
+    text = skeleton("ppo", "CartPole-v1")
+    said = re.search(r"`(like = .*?)`", text)
+    assert said is not None
+    (tmp_path / "card.toml").write_text(f'{text}\n[implementation.other]\n{said[1]}\nwithout = ["clip_range"]\n')
+    _, faults = read_card(tmp_path / "card.toml")
+    assert [str(fault) for fault in faults if "other" in fault.field and "clip_range" not in fault.text] == []
+    assert len(faults) == 9
+
+
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_a_skeleton_holds_every_default_under_its_source(env: str) -> None:
     groups = tomllib.loads(skeleton("ppo", env))["implementation"]["ppo"]["hyperparameters"]

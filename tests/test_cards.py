@@ -490,6 +490,65 @@ def test_several_faults_come_in_the_order_of_their_lines(tmp_path: Path) -> None
         load_card(str(tmp_path / "card.toml"))
 
 
+OTHER = """
+[implementation.other]
+like = "dqn"
+agent = "ppo"
+"""
+
+
+def test_like_leaves_out_what_without_names(tmp_path: Path) -> None:
+    """PPO's fields that DQN lacks are still to be given; DQN's that PPO lacks are named with where they stand."""
+    text = VALID.replace("[protocol.training]", OTHER + "\n[protocol.training]")
+    _, faults = read(tmp_path, text)
+    told = {fault.text.split("'")[1]: fault for fault in faults if "has no hyperparameter" in fault.text}
+    assert "tau" in told
+    assert "gamma" not in told  # both have it
+    at = line_of(text, "tau")
+    assert f'it is dqn\'s, line {at}; without = ["tau"] leaves it out' in told["tau"].text
+    assert (told["tau"].field, told["tau"].line) == ("implementation.other.like", line_of(text, 'like = "dqn"', 2))
+    names = ", ".join(f'"{name}"' for name in told)
+    _, left = read(tmp_path, text.replace('agent = "ppo"\n', f'agent = "ppo"\nwithout = [{names}]\n'))
+    assert not [fault for fault in left if "has no hyperparameter" in fault.text]
+    left = [fault for fault in left if "also needs" in fault.text]
+    assert [fault.field for fault in left] == ["implementation.other.hyperparameters"]
+    assert f"; it is like dqn, line {line_of(text, '[implementation.dqn]')}" in left[0].text
+
+
+def test_without_drops_an_extension_that_the_other_names(tmp_path: Path) -> None:
+    text = VALID.replace("double = false", "double = false\ndueling = true")
+    card, _ = read(tmp_path, text.replace('like = "dqn"', 'like = "dqn"\nwithout = ["dueling"]'))
+    assert card is not None
+    assert [one.hyperparameters["dueling"].value for one in card.implementations.values()] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('like = "dqn"', 'like = "dqn"\nwithout = ["gama"]', "dqn has no hyperparameter 'gama'; did you mean 'gamma'?"),
+        ('like = "dqn"', 'like = "dqn"\nwithout = ["double"]', "name it once"),
+        ('like = "dqn"', 'like = "dqn"\nwithout = "tau"', "is not a list of hyperparameters"),
+        ("[implementation.dqn]\n", '[implementation.dqn]\nwithout = ["tau"]\n', "where there is no `like`"),
+    ],
+)
+def test_without_that_leaves_nothing_out(tmp_path: Path, old: str, new: str, text: str) -> None:
+    assert old in VALID
+    changed = VALID.replace(old, new)
+    _, faults = read(tmp_path, changed)
+    assert [fault.line for fault in faults if text in fault.text] == [line_of(changed, "without")], faults
+
+
+def test_a_fault_that_is_taken_over_names_where_it_stands(tmp_path: Path) -> None:
+    text = VALID.replace("gamma = 0.99", "gamma = 1.5").replace('agent = "dqn"\nlike', "like")
+    _, (own, taken) = read(tmp_path, text)
+    assert own.line == line_of(text, "gamma")
+    assert taken.field == "implementation.double.like"
+    assert taken.text == f"{own.text}; it is dqn's, line {own.line}"
+    text = VALID.replace('agent = "dqn"\nlike', "like").replace('agent = "dqn"', 'agent = "dqm"')
+    _, (own, taken) = read(tmp_path, text)
+    assert taken.text == f"{own.text}; it is like dqn, line {line_of(text, '[implementation.dqn]')}"
+
+
 def test_a_card_that_is_not_there() -> None:
     with pytest.raises(Problem, match="did you mean 'cleanrl-ppo'"):
         find_card("cleanrl-po")

@@ -44,12 +44,15 @@ class Reader:
         """What the card names, a file's path taken from the card's folder."""
         return own_code.from_folder(name, Path(os.path.abspath(self.file)).parent)
 
+    def line(self, path: toml_lines.Path) -> int:
+        """Where a field stands, or the table that it would stand in."""
+        while path not in self.lines:
+            path = path[:-1]
+        return self.lines[path]
+
     def fault(self, path: toml_lines.Path, text: str) -> None:
-        near = path
-        while near not in self.lines:
-            near = near[:-1]
         name = ".".join(f"{part}" if isinstance(part, str) else f"[{part + 1}]" for part in path).replace(".[", "[")
-        self.faults.append(Fault(self.file, self.lines[near], printable(name) or "the card", printable(text)))
+        self.faults.append(Fault(self.file, self.line(path), printable(name) or "the card", printable(text)))
 
 
 class Table:

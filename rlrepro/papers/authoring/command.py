@@ -190,8 +190,9 @@ run = {env}
 # ---- how: every hyperparameter, grouped under where it was read:
 #   "paper: Table 3", "code: repository@commit path", "secondary: where", "ours: why"
 # What stands here are the agent's defaults, with the agent's own sources: check each against the paper at hand. Two
-# implementations that are compared want the same values wherever the paper does not say otherwise: `like = {key}` in
-# [implementation.OTHER] takes these over, and changes what it names.
+# implementations that are compared want the same values wherever the paper does not say otherwise: `like = {name}` in
+# [implementation.OTHER] takes these over, and changes what it names; `without = ["…"]` leaves out what another agent
+# does not have.
 
 [implementation.{key}]
 agent = {agent}

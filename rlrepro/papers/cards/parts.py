@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlrepro.errors import Problem, nearest
@@ -71,22 +71,64 @@ def read_protocol(reader: Reader, name: str, values: Any) -> Protocol | None:
 
 def read_implementations(reader: Reader, values: Mapping[str, Any]) -> dict[str, Implementation | None]:
     found: dict[str, Implementation | None] = {}
-    stated: dict[str, tuple[str, dict[str, Value]]] = {}
+    stated: dict[str, tuple[str, _Stated]] = {}
     for name, one in named(reader, values, "implementation"):
         path: toml_lines.Path = ("implementation", name)
-        table = Table(reader, one, path, ("agent", "like", "hyperparameters"))
+        table = Table(reader, one, path, ("agent", "like", "without", "hyperparameters"))
         like = table.one_of("like", list(stated), None)
         base_agent, base = stated.get(like or "", ("", {}))
         agent = table.text("agent", "an agent, as --agent takes it", base_agent or Absent)
-        own = _sourced(reader, one, path)
-        merged = {**base, **own}
+        merged = _merged(reader, table, like, base, _sourced(reader, one, path))
         if agent is None:
             found[name] = None
             continue
         stated[name] = (agent, merged)
-        places = {key: (*path, "hyperparameters", value.source, key) for key, value in own.items()}
-        found[name] = _checked(reader, name, agent, merged, path, places, like or "")
+        found[name] = _checked(reader, name, agent, merged, table, like or "")
     return found
+
+
+#: hyperparameters, each with the place where it stands
+_Stated = dict[str, tuple[Value, toml_lines.Path]]
+
+
+def _merged(reader: Reader, table: Table, like: str | None, base: _Stated, own: Mapping[str, Value]) -> _Stated:
+    """What one like another takes over, without what it says, and its own."""
+    without = table.texts("without", "a list of hyperparameters that are not taken over")
+    if without and "like" not in table.values:
+        table.fault("without", "leaves nothing out where there is no `like`")
+    for key in without if like else ():
+        if key not in base:
+            table.fault("without", f"{like} has no hyperparameter {key!r}{nearest(key, base)}")
+        elif key in own:
+            table.fault("without", f"{key!r} is given here, which takes the place of {like}'s: name it once")
+    places = {key: (*table.path, "hyperparameters", value.source, key) for key, value in own.items()}
+    kept = {key: value for key, value in base.items() if key not in without}
+    return {**kept, **{key: (value, places[key]) for key, value in own.items()}}
+
+
+def _fault(reader: Reader, path: toml_lines.Path, place: toml_lines.Path, text: str, way: str = "") -> None:
+    """A fault of a hyperparameter of `path` that stands at `place`, which may be in what `path` is like."""
+    if place[:2] == path:
+        reader.fault(place, text)
+    else:
+        reader.fault((*path, "like"), f"{text}; it is {place[1]}'s, line {reader.line(place)}{way}")
+
+
+def _leave_out(key: str) -> str:
+    return f'; without = ["{key}"] leaves it out'
+
+
+def _lacking(reader: Reader, path: toml_lines.Path, name: str, missing: Sequence[str], like: str) -> None:
+    """The fault of hyperparameters that are not there."""
+    listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+    reader.fault(
+        (*path, "hyperparameters"), f"{name} also needs {listed}, each under its source{_of(reader, path, like)}"
+    )
+
+
+def _of(reader: Reader, path: toml_lines.Path, like: str) -> str:
+    """What `path` is like, for a fault that may be mended there."""
+    return f"; it is like {like}, line {reader.line((path[0], like))}" if like else ""
 
 
 def _sourced(reader: Reader, one: Mapping[str, Any], path: toml_lines.Path) -> dict[str, Value]:
@@ -116,10 +158,10 @@ def read_measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Me
     from rlrepro.plugins import find_agent
 
     found: dict[str, Measurement | None] = {}
-    stated: dict[str, tuple[str, str, dict[str, Value]]] = {}
+    stated: dict[str, tuple[str, str, _Stated]] = {}
     for name, one in named(reader, values, "measurement"):
         path: toml_lines.Path = ("measurement", name)
-        table = Table(reader, one, path, ("function", "agent", "what", "like", "seeds", "hyperparameters"))
+        table = Table(reader, one, path, ("function", "agent", "what", "like", "without", "seeds", "hyperparameters"))
         like = table.one_of("like", list(stated), None)
         base_function, base_agent, base = stated.get(like or "", ("", "", {}))
         function = table.text(
@@ -128,11 +170,11 @@ def read_measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Me
         agent = table.text("agent", "the agent whose number it is", base_agent)
         what = table.text("what", "what it measures, in words")
         seeds = table.count("seeds", "a whole number of at least 1", None)
-        own = _sourced(reader, one, path)
+        merged = _merged(reader, table, like, base, _sourced(reader, one, path))
         found[name] = None
         if function is None:
             continue
-        stated[name] = (function, agent, {**base, **own})
+        stated[name] = (function, agent, merged)
         try:
             if agent:
                 find_agent(reader.whole(agent))
@@ -141,24 +183,23 @@ def read_measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Me
         try:
             source = find_measurement(reader.whole(function))
         except Problem as problem:
-            table.fault("function" if "function" in one else "like", str(problem))
+            given = "function" in one
+            table.fault("function" if given else "like", f"{problem}{'' if given else _of(reader, path, like or '')}")
             continue
-        merged = {**base, **own}
-        for key, value in merged.items():
-            place = (*path, "hyperparameters", value.source, key) if key in own else path
+        for key, (value, place) in merged.items():
             if key not in source.parameters:
-                reader.fault(place, f"{function} has no hyperparameter {key!r}{nearest(key, source.parameters)}")
+                near = nearest(key, source.parameters)
+                _fault(reader, path, place, f"{function} has no hyperparameter {key!r}{near}", _leave_out(key))
             elif not _fits(value.value, source.parameters[key]):
-                reader.fault(place, f"{short(value.value)} is no {source.parameters[key]}")
+                _fault(reader, path, place, f"{short(value.value)} is no {source.parameters[key]}")
         missing = [key for key in source.parameters if key not in merged]
         if missing:
-            reader.fault(
-                (*path, "hyperparameters"), f"{function} also needs {', '.join(missing)}, each under its source"
-            )
+            _lacking(reader, path, function, missing, like or "")
         if seeds is not None and not source.takes_seeds:
             table.fault("seeds", f"{function} computes its number and takes no seeds: leave it out")
         if what is not None:
-            found[name] = Measurement(name, function, what, merged, source.takes_seeds, seeds, agent, like or "")
+            values_of = {key: value for key, (value, _) in merged.items()}
+            found[name] = Measurement(name, function, what, values_of, source.takes_seeds, seeds, agent, like or "")
     return found
 
 
@@ -172,9 +213,8 @@ def _checked(
     reader: Reader,
     name: str,
     agent: str,
-    values: Mapping[str, Value],
-    path: toml_lines.Path,
-    places: Mapping[str, toml_lines.Path],
+    stated: _Stated,
+    table: Table,
     like: str,
 ) -> Implementation | None:
     """The implementation, where every hyperparameter of its agent is there, known and valid."""
@@ -182,24 +222,27 @@ def _checked(
     from rlrepro.plugins import find_agent
     from rlrepro.settings import card_value
 
+    path = table.path
     try:
         source = find_agent(reader.whole(agent))
         config_class, presets, _ = source.description()
         parser = train_parser(source, config_class, presets)
     except Problem as problem:
-        reader.fault((*path, "agent"), str(problem))
+        own = "agent" in table.values
+        table.fault("agent" if own else "like", f"{problem}{'' if own else _of(reader, path, like)}")
         return None
     fields = {field.name: field for field in dataclasses.fields(config_class)}
+    values = {key: value for key, (value, _) in stated.items()}
     read = dict(values)
-    for key, value in values.items():
-        place = places.get(key, path)
+    for key, (value, place) in stated.items():
         if key not in fields and key not in RUN_SETTINGS:
-            reader.fault(place, f"{agent} has no hyperparameter {key!r}{nearest(key, [*fields, *RUN_SETTINGS])}")
+            near = nearest(key, [*fields, *RUN_SETTINGS])
+            _fault(reader, path, place, f"{agent} has no hyperparameter {key!r}{near}", _leave_out(key))
             continue
         try:
             read[key] = dataclasses.replace(value, value=card_value(parser, key, value.value, key in RUN_SETTINGS))
         except argparse.ArgumentTypeError as error:
-            reader.fault(place, str(error))
+            _fault(reader, path, place, str(error))
     off = {
         key: Value(field.default, _OFF)
         for key, field in fields.items()
@@ -208,8 +251,7 @@ def _checked(
     values = {**off, **read}
     missing = [key for key in (*_REQUIRED_RUN_SETTINGS, *fields) if key not in values]
     if missing:
-        listed = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-        reader.fault((*path, "hyperparameters"), f"{agent} also needs {listed}, each under its source")
+        _lacking(reader, path, agent, missing, like)
     return Implementation(name, agent, dict(values), like)
 
 
