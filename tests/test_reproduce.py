@@ -200,6 +200,51 @@ def test_a_card_that_changed_is_not_mixed_with_its_old_runs(make: Make) -> None:
         run(changed, 2)
 
 
+def test_a_claim_that_is_changed_after_its_results_says_so(make: Make) -> None:
+    one = make()
+    run(one, 1)
+    folder = one.folder / "results"
+    assert all(not verdict.changed for verdict in judge(one.card, read_results(folder)).verdicts)
+    wider = CARD.replace("margin = 60", "margin = 90").replace('"large"', '"larger"').replace("last = 5", "last = 6")
+    early, final = judge(make(wider).card, read_results(folder)).verdicts
+    assert early.changed == "protocol was another, margin was 60 when results for it were first kept"
+    assert early.why.endswith(early.changed)
+    assert not final.changed
+    run(make(wider), 2)  # what more seeds add keeps the first claim
+    early, _ = judge(make(wider).card, read_results(folder)).verdicts
+    assert "margin was 60" in early.changed
+    bare = CARD.replace('spread = 4.0\nspread_kind = "sample sd"\n', "").replace('id = "final"', 'id = "last"')
+    found = judge(make(bare).card, read_results(folder))
+    assert "spread was 4" in found.verdicts[0].changed
+    assert found.verdicts[1].changed == "claimed after results for it were kept"
+    assert "Claim final was on the card when results for it were kept, and no longer is." in found.notes
+
+
+def test_results_that_are_older_than_the_record_of_claims_tell_of_no_change(make: Make) -> None:
+    one = make()
+    run(one, 1)
+    file = one.folder / "results" / "results.json"
+    about = json.loads(file.read_text())
+    for unit in about["units"].values():
+        del unit["claimed"]
+    file.write_text(json.dumps(about, indent=1) + "\n")
+    changed = make(CARD.replace("margin = 60", "margin = 90"))
+    results = read_results(file.parent)
+    assert all(not verdict.changed for verdict in judge(changed.card, results).verdicts)
+    old = file.read_bytes()
+    write_results(file.parent, results)
+    assert file.read_bytes() == old
+    for harm, why in (
+        ([1], "claims that are no tables"),
+        ({"\033[2J": {}}, "names"),
+        ({"early": {"\033": 1}}, "names"),
+    ):
+        about["units"]["ppo-CartPole-v1"]["claimed"] = harm
+        file.write_text(json.dumps(about))
+        with pytest.raises(Problem, match=why):
+            read_results(file.parent)
+
+
 def test_a_smaller_scale_is_marked_everywhere_and_never_mixed(make: Make) -> None:
     small = make(scale=0.5)
     run(small, 2)

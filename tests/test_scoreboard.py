@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from test_report import CLAIMS, HEAD, like, nasty, ten
 from rlrepro.errors import Problem
 from rlrepro.papers.markdown import insert
 from rlrepro.papers.pages.scoreboard import BEGIN, END, judged, scoreboard
+from rlrepro.papers.units.results import open_reproduction, write_results
+from rlrepro.papers.units.unit import claimed, units_of
 from tests.conftest import Command
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -49,6 +53,31 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     (checkout / "link").symlink_to("experiments/one")
     twice = command("scoreboard", "experiments/one", "link", f"../{checkout.name}/experiments/one").out
     assert "8 claims of 1 reproduction:" in twice
+
+
+def test_a_claim_that_was_changed_after_its_results_is_marked(tmp_path: Path, command: Command) -> None:
+    folder = like(tmp_path / "one", HEAD + CLAIMS, ten)
+    card, results = open_reproduction(folder)
+    units = {
+        unit.name: dataclasses.replace(results.units[unit.name], claimed=claimed(card, unit))
+        for unit in units_of(card, card.claims, card.orders)
+        if unit.name in results.units
+    }
+    write_results(folder / "results", dataclasses.replace(results, units=units))
+    assert "†" not in scoreboard(judged([folder]), tmp_path)
+    text = (folder / "card.toml").read_text()
+    (folder / "card.toml").write_text(text.replace("margin = 20\n", "margin = 30\n", 1))
+    lines = scoreboard(judged([folder]), tmp_path).splitlines()
+    assert lines[2].endswith("[✓ reproduced](one/report.md) † |")  # as each that has the default margin
+    assert sum("† |" in line for line in lines) == 3
+    assert [line for line in lines if line.startswith("†")] == [
+        "† changed on the card after results for it were kept: 3."
+    ]
+    told = "; margin was 20 when results for it were first kept"
+    assert told.removeprefix("; ") in " ".join(command("report", folder).out.split())
+    assert told in (folder / "report.md").read_text()
+    assert told in (folder / "report.html").read_text()
+    assert json.loads((folder / "verdicts.json").read_text())["verdicts"][0]["changed"] == told.removeprefix("; ")
 
 
 def test_a_summary_has_a_row_for_each_reproduction(

@@ -204,10 +204,14 @@ class Card:
             },
             "measurement": {one.measurement for one in self.claims},
         }
-        for kind, those in (("implementation", self.implementations), ("measurement", self.measurements)):
-            for name in reversed(list(those)):  # what it is like stands above it
+        takers: dict[str, Mapping[str, Implementation | Measurement]] = {
+            "implementation": self.implementations,
+            "measurement": self.measurements,
+        }
+        for kind, those in takers.items():
+            for name, one in reversed(list(those.items())):  # what it is like stands above it
                 if name in used[kind]:
-                    used[kind].add(those[name].like)
+                    used[kind].add(one.like)
         there: dict[str, Iterable[str]] = {
             "environment": self.environments,
             "protocol": self.protocols,

@@ -172,7 +172,7 @@ def _show(judgement: Judgement, into: Path) -> None:
         measured = Text("\n".join(filter(None, (first, row.seeds))))
         table.add_row(Text(row.id), Text(f"{row.reported} {row.spread}".strip()), measured, word)
     console.print(table)
-    told = [row for row in rows if row.word in ("above", "below", "inconclusive") or row.qualified]
+    told = [row for row in rows if row.word in ("above", "below", "inconclusive") or row.qualified or row.is_changed]
     if told:
         console.print()
     for row in told:

@@ -80,6 +80,7 @@ class Row:
     word: str
     qualified: str
     why: str
+    is_changed: bool = False  #: since results for it were first kept
 
     @property
     def spread_text(self) -> str:
@@ -95,7 +96,8 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         measured = f"ahead on {test.wins} of {test.tasks}" if isinstance(test, stats.OrderTest) else "—"
         wanted = f"{claim.better} above {claim.worse} on at least {claim.at_least} of {len(claim.environments)}"
         where = listed(claim.environments)
-        return Row(claim.id, where, wanted, "", "", measured, "", "", "", verdict.word, verdict.qualified, verdict.why)
+        said = verdict.word, verdict.qualified, verdict.why, bool(verdict.changed)
+        return Row(claim.id, where, wanted, "", "", measured, "", "", "", *said)
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
     unprinted = "printed seed by seed" if claim.per_seed else "no spread printed"
@@ -140,6 +142,7 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         word=verdict.word,
         qualified=verdict.qualified if verdict.word == "reproduced" else "",
         why=verdict.why,
+        is_changed=bool(verdict.changed),
     )
 
 

@@ -76,7 +76,7 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
             " ".join(filter(None, (row.measured, row.interval, seeds))),
             _meaning(verdict, row.margin),
         ]
-        star = r" \*" if row.qualified else ""
+        star = r" \*" * bool(row.qualified) + " †" * row.is_changed
         made.append([*map(md, cells), f"[{SYMBOLS[row.word]} {row.word}]({link}){star}"])
     return made
 
@@ -126,6 +126,8 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
         lines.append(f"Above and below are higher and lower: of numbers of which less is better, {', '.join(told)}.")
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
+    if changed := sum(bool(verdict.changed) for verdict in verdicts):
+        lines.append(f"† changed on the card after results for it were kept: {changed}.")
     never = [
         (one.claim, one.seeds_needed.alone)
         for one in verdicts

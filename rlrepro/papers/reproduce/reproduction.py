@@ -35,6 +35,7 @@ from rlrepro.papers.units.unit import (
     Unit,
     check_unit,
     choose,
+    claimed,
     differences,
     measured_settings,
     seeds_of,
@@ -162,6 +163,8 @@ class Reproduction:
                 parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
             for done, problems in parts:  # each is kept before the next begins
                 if done is not None and done.histories:
+                    have = results.units.get(unit.name)
+                    done = dataclasses.replace(done, claimed=(have and have.claimed) or claimed(self.card, unit))
                     results = dataclasses.replace(results, units={**results.units, unit.name: done})
                     write_results(self.folder / "results", results, only=unit.name)
                 for problem in problems:

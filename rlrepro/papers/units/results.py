@@ -25,6 +25,7 @@ from rlrepro.errors import Problem, nearest
 from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import find_card, load_card
 from rlrepro.papers.protocol import History
+from rlrepro.papers.toml_tables import is_id
 from rlrepro.record import cell
 
 RESULTS_FORMAT = 1
@@ -41,6 +42,8 @@ class UnitResults:
     settings: Mapping[str, Any]  #: of the runs, their seeds left out
     runs: tuple[Mapping[str, Any], ...]  #: of each run: command, seeds, dates, versions, git, hardware
     histories: tuple[History, ...]
+    #: by a claim's id, what was claimed when results were first kept; empty where these are older than that record
+    claimed: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -77,6 +80,8 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
             "seeds": {str(h.seed): _of_seed(h) for h in unit.histories},
             "sha256": hashlib.sha256(data).hexdigest(),
         }
+        if unit.claimed:
+            about["units"][name]["claimed"] = {key: dict(terms) for key, terms in unit.claimed.items()}
         if _is_measured(unit.settings):  # of thousands of seeds, which have no more to tell
             about["units"][name]["seeds"] = _ranges(unit.seeds)
             about["units"][name]["runs"] = [{**run, "seeds": _ranges(run["seeds"])} for run in unit.runs]
@@ -184,7 +189,7 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         own = dict(zip(*_groups(of_seed[order], points[order, 1]), strict=True))
         made = [History(s, *_EMPTY, 0, measured=own.get(s, np.empty(0))) for s in _listed(about["seeds"])]
         runs = tuple({**run, "seeds": _listed(run["seeds"])} for run in about["runs"])
-        return UnitResults(about["settings"], runs, tuple(made))
+        return UnitResults(about["settings"], runs, tuple(made), about.get("claimed", {}))
     histories = []
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
@@ -195,7 +200,7 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         stopped, broke = str(one["stopped"]), bool(one.get("broke", False))
         about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps
         histories.append(History(int(name), episodes, evaluations, *about_it))
-    return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories))
+    return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories), about.get("claimed", {}))
 
 
 def _check_about(about: Mapping[str, Any]) -> None:
@@ -203,6 +208,11 @@ def _check_about(about: Mapping[str, Any]) -> None:
     settings = about["settings"]
     if not isinstance(settings, dict) or not isinstance(settings.get("hyperparameters", {}), dict):
         raise ValueError("settings that are no table")
+    claimed = about.get("claimed", {})
+    if not isinstance(claimed, dict) or not all(isinstance(terms, dict) for terms in claimed.values()):
+        raise ValueError("claims that are no tables")
+    if not all(is_id(key) and all(map(str.isidentifier, terms)) for key, terms in claimed.items()):
+        raise ValueError("claims whose names are none")  # pages and terminals show them
     for run in about["runs"]:
         for name in ("versions", "hardware", "code", "git"):
             told = run.get(name, {})

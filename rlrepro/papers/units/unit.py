@@ -136,6 +136,29 @@ def measured_settings(card: Card, unit: Unit) -> dict[str, Any]:
     return dict(json.loads(json.dumps(made)))
 
 
+#: what says where a claim stands, or explains it, and decides nothing
+_WORDS = ("id", "margin_why", "where", "published", "note")
+
+
+def claimed(card: Card, unit: Unit) -> dict[str, dict[str, Any]]:
+    """What decides each claim that a unit answers, by its id: kept with results, it tells of a change after them."""
+    made: dict[str, dict[str, Any]] = {}
+    ids = [one.claims for one in units_of(card, card.claims, card.orders) if one.name == unit.name]  # chosen or not
+    everything: list[Claim | Order] = [*card.claims, *card.orders]
+    for one in everything:
+        if one.id not in ids[0]:
+            continue
+        fields = dataclasses.fields(one)
+        terms = {f.name: getattr(one, f.name) for f in fields if f.name not in _WORDS}
+        terms = {f.name: terms[f.name] for f in fields if f.name in terms and terms[f.name] != f.default}
+        terms["protocol"] = card.protocol_of(one).to_table()
+        if isinstance(one, Claim) and one.aggregate:
+            ends = [card.environments[name] for name in one.environments]
+            terms["scores"] = {environment.name: [environment.random, environment.best] for environment in ends}
+        made[one.id] = json.loads(json.dumps(terms))
+    return made
+
+
 def check_unit(card: Card, unit: Unit) -> None:
     """`Problem` where it cannot run here, or its agent cannot serve its environment: both are made, for one seed."""
     if unit.is_measured:

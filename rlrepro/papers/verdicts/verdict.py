@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from rlrepro.papers.stats import aggregates, power
 from rlrepro.papers.units.results import Results, UnitResults
 from rlrepro.papers.units.unit import (
     Unit,
+    claimed,
     differences,
     measured_settings,
     settings_of,
@@ -67,6 +69,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     is_control: bool = False  #: a random policy's return lies within the margin too
     is_loose: bool = False  #: the best return known lies within the margin too
+    changed: str = ""  #: how it differs from what was claimed when results were first kept; `why` says it too
 
     @property
     def means(self) -> str:
@@ -101,10 +104,15 @@ class Judgement:
 
 def judge(card: Card, results: Results) -> Judgement:
     """The verdicts of all claims, Holm-corrected over those that a test decides, run or not. Deterministic."""
-    notes = list(_check(card, results))
+    notes = [*_check(card, results), *_dropped(card, results)]
     claims = [_score_claim(card, claim, results) for claim in card.claims]
     orders = [_score_order(card, order, results) for order in card.orders]
-    verdicts = _decide([*claims, *orders], card.num_tested, results.scale)
+    verdicts = [
+        dataclasses.replace(one, why=f"{one.why}; {changed}", changed=changed)
+        if (changed := _changed(card, one.claim, results))
+        else one
+        for one in _decide([*claims, *orders], card.num_tested, results.scale)
+    ]
     missing = sorted(
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
@@ -170,6 +178,37 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
             f"the results of {unit.name} were run with {name} = {theirs!r}, but the card says {value!r}: "
             "run the card again"
         )
+
+
+# --- what was claimed when results were first kept
+
+
+def _changed(card: Card, claim: Claim | Order, results: Results) -> str:
+    """How a claim differs from what it was then; "" where it does not, or where no result tells."""
+    told: dict[str, None] = {}
+    for unit in units_of(card, card.claims, card.orders):
+        found = results.units.get(unit.name)
+        if found is None or not found.claimed or claim.id not in unit.claims:
+            continue
+        if claim.id not in found.claimed:
+            return "claimed after results for it were kept"
+        then, now = found.claimed[claim.id], claimed(card, unit)[claim.id]
+        for name in (name for name in {**then, **now} if then.get(name) != now.get(name)):
+            told[f"{name} was {_term(then.get(name))}"] = None
+    return f"{', '.join(told)} when results for it were first kept" if told else ""
+
+
+def _term(value: Any) -> str:
+    if value is None:
+        return "not given"
+    return "another" if isinstance(value, dict) else f"{value:.10g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _dropped(card: Card, results: Results) -> list[str]:
+    """The claims that were on the card when results for them were first kept, and no longer are."""
+    ids = {claim.id for claim in card.claims} | {order.id for order in card.orders}
+    gone = {key for unit in results.units.values() for key in unit.claimed} - ids
+    return [f"Claim {key} was on the card when results for it were kept, and no longer is." for key in sorted(gone)]
 
 
 # --- claims

@@ -44,6 +44,8 @@ def _row(verdict: Verdict) -> dict[str, Any]:
     if verdict.score is not None and verdict.score.missing:
         row["missing"] = {str(s): why for s, why in verdict.score.missing.items()}
     row |= {name: True for name, holds in (("control", verdict.is_control), ("any_solver", verdict.is_loose)) if holds}
+    if verdict.changed:
+        row["changed"] = verdict.changed
     if verdict.qualified:
         row["assumed"] = verdict.qualified
     if isinstance(verdict.test, stats.ClaimTest) and verdict.decision is not None:
