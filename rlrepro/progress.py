@@ -7,7 +7,7 @@ import math
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,15 @@ _REDRAW = 0.25  # seconds
 class Board:
     """Takes the events of all groups of seeds, writes TensorBoard and shows how the run goes."""
 
-    def __init__(self, folder: RunFolder, settings: Settings, console: Console, brief: bool = False) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        settings: Settings,
+        console: Console,
+        brief: bool = False,
+        groups: Sequence[tuple[int, ...]] | None = None,
+    ) -> None:
+        """`groups` are those of the settings, where a resume has not parted them."""
         self.folder, self.settings, self.console, self._brief = folder, settings, console, brief
         self.results: dict[int, dict[str, Any]] = {}
         self.stops: dict[int, Stop] = {}  #: of the groups that ended early
@@ -44,7 +52,7 @@ class Board:
         self._lock = threading.RLock()  # events come from the thread that trains and from its heartbeat
         self._begun = time.monotonic()
         self._first_steps: dict[int, int] = {}
-        self._groups = settings.groups()
+        self._groups = settings.groups() if groups is None else groups
         self._one_by_one = len(self._groups) > settings.processes
         self._told: set[str] = set()
         self._blind = False  # the curves could not be written

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlrepro.ctrl_c import undisturbed
-from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly, told
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly, count_of, told
 from rlrepro.plugins import find_agent
 from rlrepro.settings import Job, Request, Settings, parse_train
 
@@ -58,7 +58,8 @@ def begin(
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:
         folder.lock()
-        _train(folder, settings, [None] * len(settings.groups()), brief, quiet, in_subprocess)
+        groups = settings.groups()
+        _train(folder, settings, groups, [None] * len(groups), brief, quiet, in_subprocess)
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.is_finished:  # a Ctrl-C that came after the end
             return folder
@@ -114,10 +115,9 @@ class _ResumePoint(NamedTuple):
 def _resume(
     folder: RunFolder, settings: Settings, total_timesteps: int | None, brief: bool, in_subprocess: bool
 ) -> None:
-    from rlrepro.record import SeedLog
+    from rlrepro.record import CSV_COLUMNS, SeedLog, read_rows
 
     before, original = folder.read_json("run.json"), settings
-    groups = settings.groups()
     # total_timesteps by the digest of settings, of each time before the run was made longer
     earlier_totals = dict(before.get("lengths", {}))
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
@@ -129,15 +129,17 @@ def _resume(
     folder.check_code(settings)
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
-    newest = [_newest_checkpoint(folder, settings, seeds, earlier_totals) for seeds in groups]
-    found = [one for one, _ in newest]
-    again = [str(seed) for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
+    checkpoints = _Checkpoints(folder, settings, earlier_totals)
+    resumed_groups = [one for seeds in settings.groups() for one in checkpoints.parted(seeds)]
+    groups, found = [seeds for seeds, _ in resumed_groups], [one for _, one in resumed_groups]
+    again = [seed for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
     if total_timesteps not in (None, settings.total_timesteps):
         settings = _lengthened(folder, settings, total_timesteps, found)
         earlier_totals[original.digest()] = original.total_timesteps
+    lacking = f"no whole checkpoint to go on from for seed{'s' * (len(again) > 1)} {', '.join(map(str, again))}"
     if again and before.get("status") == "finished":
-        what = f"{folder} is finished, and has no whole checkpoint to go on from for seed{'s' * (len(again) > 1)}"
-        raise Problem(f"{what} {', '.join(again)}; {folder.way_anew} --total-timesteps {settings.total_timesteps}")
+        anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
+        raise Problem(f"{folder} is finished, and has {lacking}; {anew}")
     sizes: dict[int, Mapping[str, int]] = {
         seed: {} if one is None else one.abouts[index]["sizes"]
         for seeds, one in zip(groups, found, strict=True)
@@ -145,10 +147,13 @@ def _resume(
     }
     for seed, size in sizes.items():
         SeedLog.check_lengths(folder, seed, size)
-    if again:
-        in_the_middle = f"{settings.agent} cannot go on in the middle"
-        why = in_the_middle if find_agent(settings.agent).owns_loop else "there is no whole checkpoint of them"
-        print(f"{why}: from their start begin again the seeds {', '.join(again)}")
+    if again and find_agent(settings.agent).owns_loop:
+        from_start = f"from their start begin again the seeds {', '.join(map(str, again))}"
+        print(f"{settings.agent} cannot go on in the middle: {from_start}")
+    elif again:
+        files = [folder.seed(seed) / f"{name}.csv" for seed in again for name in CSV_COLUMNS]
+        rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
+        print(f"{folder} has {lacking}: begins again at the start, and cuts {rows}")
     going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
     if earlier_totals:
         going_on["lengths"] = earlier_totals
@@ -157,14 +162,15 @@ def _resume(
         folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
         if settings is not original:
             folder.write_settings(settings)
-        for path in (path for _, behind in newest for path in behind):
-            path.unlink()
+        for seeds, one in resumed_groups:
+            for path in checkpoints.behind(seeds, one):
+                path.unlink()
         for seed, size in sizes.items():
-            folder.checkpoints(seed).mkdir(exist_ok=True)  # somebody may have made room
+            folder.checkpoints(seed).mkdir(parents=True, exist_ok=True)  # somebody may have made room
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
         folder.set_curves_aside()
-        _train(folder, settings, found, brief, in_subprocess=in_subprocess, earlier_totals=earlier_totals)
+        _train(folder, settings, groups, found, brief, in_subprocess=in_subprocess, earlier_totals=earlier_totals)
 
 
 @contextlib.contextmanager
@@ -214,40 +220,69 @@ def _lengthened(
     return settings.lengthened(total_timesteps)
 
 
-def _newest_checkpoint(
-    folder: RunFolder, settings: Settings, seeds: Sequence[int], earlier_totals: Mapping[str, int]
-) -> tuple[_ResumePoint | None, list[Path]]:
-    """The newest env step for which every seed has a whole checkpoint, of these settings or with `earlier_totals`.
+class _Checkpoints:
+    """The checkpoints of a run of these settings, or of before it was made longer; each is looked at once."""
 
-    Beside it the checkpoints that a resume from there leaves behind: damaged ones, and those that lack their sisters.
-    """
-    from rlrepro import checkpoint
+    def __init__(self, folder: RunFolder, settings: Settings, earlier_totals: Mapping[str, int]) -> None:
+        self._settings, self._digests = settings, (settings.digest(), *earlier_totals)
+        self._paths = {
+            seed: {int(p.stem.removeprefix("step-")): p for p in folder.checkpoints(seed).glob("step-*.safetensors")}
+            for seed in settings.seeds
+        }
+        self._abouts: dict[Path, Mapping[str, Any] | None] = {}
 
-    paths = {
-        seed: {int(p.stem.removeprefix("step-")): p for p in folder.checkpoints(seed).glob("step-*.safetensors")}
-        for seed in seeds
-    }
-    steps = sorted(set.intersection(*(set(found) for found in paths.values())), reverse=True)
-    chosen: _ResumePoint | None = None
-    for step in steps:
+    def parted(self, seeds: Sequence[int]) -> list[tuple[tuple[int, ...], _ResumePoint | None]]:
+        """A group of seeds with its newest checkpoint; in parts, where there is none that all of them have."""
+        whole = self._newest(seeds)
+        if whole is not None or self._settings.env_processes > 1:  # whose processes belong to the one that trains
+            return [(tuple(seeds), whole)]
+        each = {seed: self._newest([seed]) for seed in seeds}
+        steps = {seed: -1 if one is None else one.env_step for seed, one in each.items()}
+        parts = [tuple(seed for seed in seeds if steps[seed] == step) for step in sorted(set(steps.values()))]
+        return [(part, self._newest(part)) for part in parts]
+
+    def behind(self, seeds: Sequence[int], chosen: _ResumePoint | None) -> list[Path]:
+        """What a resume from there leaves behind: damaged ones, and those that lack their sisters."""
+        return [
+            path
+            for seed in seeds
+            for step, path in self._paths[seed].items()
+            if chosen is None or step > chosen.env_step
+        ]
+
+    def _newest(self, seeds: Sequence[int]) -> _ResumePoint | None:
+        """The newest env step for which every seed has a whole one."""
+        for step in sorted(set.intersection(*(set(self._paths[seed]) for seed in seeds)), reverse=True):
+            abouts: list[Mapping[str, Any]] = []
+            for seed in seeds:
+                if (about := self._about(seed, step)) is None:
+                    break
+                abouts.append(about)
+            else:
+                return _ResumePoint(step, abouts)
+        return None
+
+    def _about(self, seed: int, step: int) -> Mapping[str, Any] | None:
+        """What one says of itself; None of a damaged one, which is told. `Problem` of another run's."""
+        from rlrepro import checkpoint
+
+        path, settings = self._paths[seed][step], self._settings
+        if path in self._abouts:
+            return self._abouts[path]
+        self._abouts[path] = None
         try:
-            abouts = [checkpoint.load(paths[seed][step])[1] for seed in seeds]
+            about = checkpoint.load(path)[1]
         except checkpoint.Damaged as damage:
-            older = "trying the one before it" if step != steps[-1] else "a resume begins at the start"
+            older = "trying the one before it" if step != min(self._paths[seed]) else "there is none before it"
             print(f"rlrepro: {damage}; {older}", file=sys.stderr)
-            continue
-        for seed, about in zip(seeds, abouts, strict=True):
-            for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
-                if about[key] != wanted:
-                    raise Problem(f"{paths[seed][step]} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
-            if about.get("settings") not in (settings.digest(), *earlier_totals):
-                raise Problem(f"{paths[seed][step]} is a checkpoint of a run with other settings")
-        chosen = _ResumePoint(step, abouts)
-        break
-    left_behind = [
-        path for found in paths.values() for step, path in found.items() if chosen is None or step > chosen.env_step
-    ]
-    return chosen, left_behind
+            return None
+        for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
+            if about[key] != wanted:
+                raise Problem(f"{path} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
+        if about.get("settings") not in self._digests:
+            raise Problem(f"{path} is a checkpoint of a run with other settings")
+        self._abouts[path] = about
+        return about
 
 
 def check(settings: Settings) -> None:
@@ -278,6 +313,7 @@ def check_film(source: EnvSource) -> None:
 def _train(
     folder: RunFolder,
     settings: Settings,
+    groups: Sequence[tuple[int, ...]],
     found: Sequence[_ResumePoint | None],
     brief: bool,
     quiet: bool = False,
@@ -298,13 +334,12 @@ def _train(
     from rlrepro.record import metric_points
 
     console = _Console(quiet=quiet)
-    groups = settings.groups()
     ends = [one is not None and one.was_planned_end(earlier_totals or {}) for one in found]
     jobs = [
-        Job(settings, folder.path, seeds, one and one.env_step, g == 0, was_end)
-        for g, (seeds, one, was_end) in enumerate(zip(groups, found, ends, strict=True))
+        Job(settings, folder.path, seeds, one and one.env_step, settings.seeds[0] in seeds, was_end)
+        for seeds, one, was_end in zip(groups, found, ends, strict=True)
     ]
-    board = Board(folder, settings, console, brief)
+    board = Board(folder, settings, console, brief, groups)
     try:
         with board:
             for group, one in enumerate(found):

@@ -100,7 +100,7 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
     if settings.compile and settings.device != "cpu":
         send("warn", text="--compile: on CUDA whole updates are graphs, which gains more: losses train as they are")
     elif settings.compile:
-        whose = "" if len(settings.groups()) == 1 else f" (seeds {', '.join(map(str, job.seeds))})"
+        whose = "" if job.seeds == settings.seeds else f" (seeds {', '.join(map(str, job.seeds))})"
         try_losses(agent, settings.agent, lambda text: send("warn", text=text + whose))
     if settings.device != "cpu":
         graphs.capture(agent, settings.device, lambda text: send("warn", text=f"{settings.agent}: {text}"))

@@ -838,9 +838,10 @@ def test_where_all_checkpoints_are_damaged_the_run_begins_again_and_ends_the_sam
         path.write_bytes(b"")
     outcome = runs.resume("r")
     assert outcome.status == 0
-    assert len(outcome.err.splitlines()) == 2
-    assert all(line.startswith("rlrepro: ") for line in outcome.err.splitlines())
-    assert "begins at the start" in outcome.err
+    assert len(outcome.err.splitlines()) == 4
+    assert all(line.startswith(f"rlrepro: {run}/seeds/") for line in outcome.err.splitlines())
+    assert outcome.err.count("; there is none before it\n") == 2
+    assert "no whole checkpoint to go on from for seeds 0, 1: begins again at the start, and cuts " in outcome.out
     assert kept(run) == before
 
 

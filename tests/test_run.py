@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -315,12 +316,13 @@ def test_a_run_whose_schedules_hang_on_its_length_is_not_made_longer(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/step-*", "one"])
 def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(
-    lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lost: str, processes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """To make it longer would be to train it from its start, and to cut what it recorded."""
-    folder = run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300", "--processes", "2")
+    folder = run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300", "--processes", processes)
     for path in folder.glob("seeds/1/checkpoints/step-*" if lost == "one" else f"seeds/*/{lost}"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -332,9 +334,11 @@ def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_stopped_run_without_its_checkpoints_says_that_it_begins_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lost", ["all", "of one seed"])
+def test_a_stopped_run_without_its_checkpoints_says_which_seeds_begin_again(
+    lost: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The others of its group go on from theirs, and all end as if never stopped."""
     whole = run(tmp_path / "whole", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300")
 
     def work() -> None:
@@ -349,13 +353,17 @@ def test_a_stopped_run_without_its_checkpoints_says_that_it_begins_again(
         run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300")
 
     os.waitpid(in_a_fork(work), 0)
-    assert RunFolder(tmp_path / "r").read_json("run.json")["status"] == "running"
-    for path in (tmp_path / "r").glob("seeds/*/checkpoints"):
-        shutil.rmtree(path)
-    assert train.main(["--resume", str(tmp_path / "r")]) == 0
-    assert "no whole checkpoint of them: from their start begin again the seeds 0, 1\n" in capsys.readouterr().out
+    folder = RunFolder(tmp_path / "r")
+    assert folder.read_json("run.json")["status"] == "running"
+    for seed in (0, 1) if lost == "all" else (1,):
+        shutil.rmtree(folder.checkpoints(seed))
+    again = "seeds 0, 1" if lost == "all" else "seed 1"
+    assert train.main(["--resume", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(rf"no whole checkpoint .* for {again}: begins again at the start, and cuts \d\d+ recorded", said)
     for seed in range(2):
-        assert outcome(tmp_path / "r", seed) == outcome(whole, seed)
+        assert outcome(folder.path, seed) == outcome(whole, seed)
+        assert whole_state(folder.path, seed) == whole_state(whole, seed)
 
 
 def test_a_run_made_longer_may_be_killed_and_made_longer_again(tmp_path: Path) -> None:
