@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -61,11 +62,14 @@ def _nearest_flag(given: str, parser: argparse.ArgumentParser) -> str:
 
 def about_unknown(given: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> str:
     """What may have been meant by an argument that there is not."""
-    before = arguments[list(arguments).index(given) - 1] if given in arguments[1:] else ""
-    switches = [action for action in parser._actions if action.nargs == 0]
-    if any(before in action.option_strings for action in switches):
-        return f": {before} takes no value" + f" (--no-{before[2:]} is its opposite)" * (not before.startswith("--no-"))
-    return _nearest_flag(given.partition("=")[0], parser)
+    if given.startswith("-"):
+        return _nearest_flag(given.partition("=")[0], parser)
+    switches = {flag for action in parser._actions if action.nargs == 0 for flag in action.option_strings}
+    for before, stray in itertools.pairwise(arguments):
+        if stray == given and before in switches:
+            opposite = f"--no-{before[2:]}"
+            return f": {before} takes no value" + f" ({opposite} is its opposite)" * (opposite in switches)
+    return ""
 
 
 def train_parser(
@@ -179,7 +183,7 @@ def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
     add(
         "--normalise-reward",
         action=argparse.BooleanOptionalAction,
-        help="rewards divided by the running std of the discounted return, clipped to ±10; records keep "
+        help="rewards divided by the running std of the return discounted by gamma, clipped to ±10; records keep "
         "the environment's own (off)",
     )
     add(
@@ -351,7 +355,8 @@ def seed_list(text: str) -> int | tuple[int, ...]:
     """How many seeds, or which."""
     if span := re.fullmatch(r"(\d{1,9})(?:-|\.\.|:)(\d{1,9})", text):
         first, last = map(int, span.groups())
-        some = ",".join(map(str, range(first, last + 1)[:4])) if first <= last else "0,1,2"
+        span_of = range(first, last + 1) or range(last, first + 1)
+        some = ",".join(map(str, span_of[:4])) + (",…" if len(span_of) > 4 else "," if len(span_of) == 1 else "")
         raise argparse.ArgumentTypeError(f"{text!r} is neither how many seeds nor a list of them, as {some}")
     if "," not in text:
         return whole_number(1, 10_000)(text)

@@ -234,15 +234,20 @@ class EnvSource:
         found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
         if found is None or found[1] not in self.kwargs:
             return ""
-        creator: Any = self.factory
+        creator: Any = getattr(self.factory, "made", self.factory)
         if self.gym_id is not None:
             from gymnasium.envs.registration import load_env_creator, spec
 
             creator = spec(self.gym_id).entry_point
             creator = load_env_creator(creator) if isinstance(creator, str) else creator
         with contextlib.suppress(TypeError, ValueError):  # a class of another language has no signature
-            takes = [name for name in inspect.signature(creator).parameters if name not in ("args", "kwargs")]
-            told = f"{nearest(found[1], takes)} (it takes {', '.join(takes) or 'none'})"
+            parameters = inspect.signature(creator).parameters.values()
+            several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+            takes = [one.name for one in parameters if one.kind not in several]
+            if found[1] in takes:
+                return ""  # it was an inner call that was given it
+            takes += ["max_episode_steps"] * ("max_episode_steps" not in takes)
+            told = f"{nearest(found[1], takes)} (it takes {', '.join(takes)})"
             return f"--env-kwargs: {self.name} takes no argument {found[1]!r}{told}"
         return ""
 
@@ -449,6 +454,7 @@ def _class_factory(cls: Any, name: str) -> Callable[..., Any]:
             raise Problem(f"environment {name!r} is a {type(env).__name__}, not a gymnasium.Env")
         return env if limit is None else gymnasium.wrappers.TimeLimit(env, limit)
 
+    make.made = cls  # type: ignore[attr-defined]  # whose arguments those are
     return make
 
 

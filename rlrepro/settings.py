@@ -309,8 +309,9 @@ def _resolve(
     normalise_as = pick("normalise_as", NORMALISERS[0])
     if normalise_as != NORMALISERS[0] and not (normalise_obs or normalise_reward):
         raise Problem(f"--normalise-as {normalise_as} needs --normalise-obs or --normalise-reward, or both")
-    if normalise_reward and ("gamma" not in hyper or not isinstance(hyper["gamma"][0], int | float)):
-        what = f"--normalise-reward goes by discounted returns, and {agent.name} has no hyperparameter gamma"
+    gamma = hyper["gamma"][0] if "gamma" in hyper else None
+    if normalise_reward and (isinstance(gamma, bool) or not isinstance(gamma, int | float)):
+        what = f"--normalise-reward goes by discounted returns, and {agent.name} has no hyperparameter gamma, a number"
         raise Problem(f"{what}: name its discount so, or leave rewards as they are")
     tenth = max(num_envs, total // 10)
     return Settings(

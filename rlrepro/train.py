@@ -115,6 +115,7 @@ class _ResumePoint(NamedTuple):
 def _resume(
     folder: RunFolder, settings: Settings, total_timesteps: int | None, brief: bool, in_subprocess: bool
 ) -> None:
+    from rlrepro import checkpoint
     from rlrepro.record import CSV_COLUMNS, SeedLog, read_rows
 
     before, original = folder.read_json("run.json"), settings
@@ -137,9 +138,9 @@ def _resume(
         settings = _lengthened(folder, settings, total_timesteps, found)
         earlier_totals[original.digest()] = original.total_timesteps
     lacking = f"no whole checkpoint to go on from for seed{'s' * (len(again) > 1)} {', '.join(map(str, again))}"
-    if again and before.get("status") == "finished":
+    if again and (before.get("status") == "finished" or earlier_totals):  # of one made longer: to an earlier end
         anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
-        raise Problem(f"{folder} is finished, and has {lacking}; {anew}")
+        raise Problem(f"{folder} was finished, and has {lacking}; {anew}")
     sizes: dict[int, Mapping[str, int]] = {
         seed: {} if one is None else one.abouts[index]["sizes"]
         for seeds, one in zip(groups, found, strict=True)
@@ -158,6 +159,8 @@ def _resume(
     if earlier_totals:
         going_on["lengths"] = earlier_totals
     resumed = [*before.get("resumed", []), time.time()]
+    for seed in sizes:
+        checkpoint.make_folder(folder.checkpoints(seed))  # somebody may have made room
     with _undone_if_never_begun(folder, sizes, before, original if settings is not original else None):
         folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
         if settings is not original:
@@ -166,7 +169,6 @@ def _resume(
             for path in checkpoints.behind(seeds, one):
                 path.unlink()
         for seed, size in sizes.items():
-            folder.checkpoints(seed).mkdir(parents=True, exist_ok=True)  # somebody may have made room
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
         folder.set_curves_aside()

@@ -134,11 +134,17 @@ def test_an_import_upward_is_found(storey: str, source: str) -> None:
 
 
 def test_no_module_of_papers_imports_itself_in_a_circle() -> None:
-    files = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in PAPERS.rglob("*.py")}
-    needs = {
-        name: {one for _, one in imports(file.read_text("utf-8"), name.rpartition(".")[0]) if one in files}
-        for name, file in files.items()
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in PAPERS.rglob("*.py")
     }
+    needs = {}
+    for name, file in files.items():
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        met = [(line, one) for line, one in imports(file.read_text("utf-8"), package) if one in files]
+        # `from package import module` takes the module alone
+        deeper = {(line, one.rpartition(".")[0]) for line, one in met}
+        needs[name] = {one for line, one in met if (line, one) not in deeper} - {name}
     while free := [name for name in needs if not needs[name] & needs.keys()]:
         for name in free:
             del needs[name]

@@ -24,7 +24,7 @@ from rlrepro.normalise import Moments, NormalisedEnv, NormalisedPolicy, Statisti
 from rlrepro.plugins import find_env
 from rlrepro.record import RunFolder, read_rows
 from rlrepro.recorder import checkpoint_path
-from rlrepro.settings import Settings
+from rlrepro.settings import Request, Settings, parse_train
 from rlrepro.streams import Streams, env_seed
 from rlrepro.trained import load_policy
 from rlrepro.vector import EnvBatch, SyncEnvBatch
@@ -545,6 +545,11 @@ def test_a_settings_file_from_before_these_settings_is_read_as_it_was(runs: Runs
 
 def test_rewards_are_normalised_by_the_agent_s_own_discount_alone(runs: Runs) -> None:
     """An agent that has none, or calls it otherwise, is refused: 0.99 would be a guess."""
+    asked = parse_train([*PPO, "--env", "Pendulum-v1", "--gamma", "0.9", "--normalise-reward"])
+    assert isinstance(asked, Request)
+    found = Statistics.wanted(asked.settings, gym.spaces.Box(-1, 1, (3,)), 2)
+    assert found is not None
+    assert found.gamma == 0.9
     refused = runs.begin("r", "--agent", "random", "--env", "CartPole-v1", "--normalise-reward")
     assert "random has no hyperparameter gamma" in refused.problem
     assert runs.left() == []

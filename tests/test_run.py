@@ -329,7 +329,7 @@ def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(
     assert train.main(["--resume", str(folder), "--total-timesteps", "600"]) == 2
     said = capsys.readouterr().err
     which = "seed 1" if lost == "one" else "seeds 0, 1"
-    assert f"is finished, and has no whole checkpoint to go on from for {which}; begin it anew: " in said
+    assert f"was finished, and has no whole checkpoint to go on from for {which}; begin it anew: " in said
     assert f"--settings {folder}/settings.json --total-timesteps 600" in said
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

@@ -59,7 +59,8 @@ def _nearest_card(given: Path) -> Path | None:
                 there = place / names[found[0]]
             place = there
         place = place / "card.toml" if place.is_dir() else place
-        return place if place.is_file() and place.suffix == ".toml" else None
+        is_card = place.is_file() and place.suffix == ".toml" and place.name != "pyproject.toml"
+        return place if is_card else None
     except (OSError, ValueError):
         return None
 

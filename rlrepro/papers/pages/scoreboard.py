@@ -151,7 +151,11 @@ def _about_equal(equal: Sequence[Verdict]) -> list[str]:
     """How many of these equalities tell one agent from another."""
     controls = sum(one.is_control for one in equal)
     loose = sum(one.is_loose and not one.is_control for one in equal)
-    kinds = (controls, "controls (a random policy's return is too)"), (loose, "any solver's (the best return known is)")
+    control = "control" if controls == 1 else "controls"
+    kinds = (
+        (controls, f"{control} (a random policy's return is too)"),
+        (loose, "any solver's (the best return known is)"),
+    )
     told = [f"{count} {kind}" for count, kind in kinds if count]
     if not told:
         return []
