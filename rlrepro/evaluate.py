@@ -80,10 +80,8 @@ def evaluate_run(
 
     worker.use_device(settings.device)
     folder = RunFolder(path)
-    for name in folder.changed_code(settings):
-        print(f"warning: {name} was changed since {folder} was trained with it", file=sys.stderr)
-    for changed in folder.changed_plug_ins(settings):
-        print(f"warning: {changed}", file=sys.stderr)
+    for doubt in folder.doubts(settings):
+        print(f"warning: {doubt}", file=sys.stderr)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     returns, lengths = [], []
     warning = loop.LongEpisodeWarning(lambda text: print(f"warning: {text}", file=sys.stderr))

@@ -239,7 +239,8 @@ def _add_again(add: Add) -> None:
     add(
         "--resume",
         metavar="RUN",
-        help="go on with a run that was stopped, from its newest checkpoint; with --total-timesteps, for longer",
+        help="go on with a run that was stopped, from its newest checkpoint; with --total-timesteps, for longer, with "
+        "--processes in as many",
     )
     add("--settings", metavar="FILE", help="begin a new run from another's settings.json; flags change it")
 

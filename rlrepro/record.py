@@ -208,6 +208,14 @@ class RunFolder:
         """Change entries of run.json."""
         self.write_json("run.json", {**self.read_json("run.json"), **changes})
 
+    def doubts(self, settings: Settings) -> list[str]:
+        """What is to be said to who evaluates it: that the code is not what it was trained with, or may not be."""
+        if not (self.path / "run.json").is_file():
+            return [f"{self} has no run.json: whether its code is as it was trained with cannot be known"]
+        names = self.changed_code(settings)
+        changed = [f"{name} was changed since {self} was trained with it" for name in names]
+        return [*changed, *self.changed_plug_ins(settings)]
+
     def keep_code(self, settings: Settings) -> dict[str, Any]:
         """Copy the code of a person's own that a run names; what run.json says of it."""
         sources = own_code.sources(settings.named_code)
@@ -236,7 +244,13 @@ class RunFolder:
         ]
 
     def check_code(self, settings: Settings) -> None:
-        """`Problem` where code of a person's own has changed since the run began: it would be two runs in one."""
+        """`Problem` where code of a person's own has changed since the run began: it would be two runs in one.
+
+        So it may be where run.json is gone, which says what the code was.
+        """
+        if not (self.path / "run.json").is_file():
+            what = f"{self} has no run.json, which says with what code it began and whether it is finished"
+            raise Problem(f"{what}: put it back (with {{}} in it the run goes on unchecked), or {self.way_anew}")
         for changed in self.changed_plug_ins(settings):
             raise Problem(f"{changed}: install that one, or begin a new run")
         for name in self.changed_code(settings):

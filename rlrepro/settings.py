@@ -163,6 +163,7 @@ class Resume:
 
     path: Path
     total_timesteps: int | None  #: to be gone on with to there
+    processes: int | None  #: that the seeds are dealt to this time
 
 
 def parse_train(arguments: Sequence[str]) -> Request | Resume:
@@ -173,11 +174,12 @@ def parse_train(arguments: Sequence[str]) -> Request | Resume:
         alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         alone.add_argument("--resume")
         alone.add_argument("--total-timesteps")
+        alone.add_argument("--processes")
         _, others = alone.parse_known_args(arguments)
         if others:
-            what = f"goes alone (or with --total-timesteps), since a run keeps its settings; leave out {others[0]}"
-            raise Problem(f"--resume {what}")
-        return Resume(Path(known.resume), known.total_timesteps)
+            ours = "goes alone (or with --total-timesteps, --processes)"
+            raise Problem(f"--resume {ours}, since a run keeps its settings; leave out {others[0]}")
+        return Resume(Path(known.resume), known.total_timesteps, known.processes)
     saved = _saved(known.settings)
     agent = find_agent(known.agent or saved.get("agent", "ppo"))
     config_class, presets, stackable = agent.description()

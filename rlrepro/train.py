@@ -38,7 +38,7 @@ def _main(arguments: Sequence[str]) -> int:
     if isinstance(asked, Request):
         begin(asked, ["python", "-m", "rlrepro.train", *arguments])
     else:
-        resume(asked.path, asked.total_timesteps)
+        resume(asked.path, asked.total_timesteps, processes=asked.processes)
     return 0
 
 
@@ -81,13 +81,17 @@ def begin(
 
 
 def resume(
-    path: Path, total_timesteps: int | None = None, brief: bool = False, in_subprocess: bool = False
+    path: Path,
+    total_timesteps: int | None = None,
+    brief: bool = False,
+    in_subprocess: bool = False,
+    processes: int | None = None,
 ) -> RunFolder:
     """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint.
 
     With `total_timesteps`, to there, also where it is finished: it ends with the bytes of a run that was to be so long
-    from its start. `Problem` where that cannot be, since its agent asked how long it would be. `in_subprocess`: see
-    `begin`.
+    from its start. `Problem` where that cannot be, since its agent asked how long it would be. `processes` are those
+    that the seeds are dealt to this time. `in_subprocess`: see `begin`.
     """
     from rlrepro.record import RunFolder
 
@@ -95,7 +99,7 @@ def resume(
     try:
         folder.lock()
         _, settings = RunFolder.open(path)  # whoever held it may have made the run longer
-        _resume(folder, settings, total_timesteps, brief, in_subprocess)
+        _resume(folder, settings, total_timesteps, brief, in_subprocess, processes)
     finally:
         folder.unlock()
     return folder
@@ -113,7 +117,12 @@ class _ResumePoint(NamedTuple):
 
 
 def _resume(
-    folder: RunFolder, settings: Settings, total_timesteps: int | None, brief: bool, in_subprocess: bool
+    folder: RunFolder,
+    settings: Settings,
+    total_timesteps: int | None,
+    brief: bool,
+    in_subprocess: bool,
+    processes: int | None,
 ) -> None:
     from rlrepro import checkpoint
     from rlrepro.record import CSV_COLUMNS, SeedLog, read_rows
@@ -128,10 +137,15 @@ def _resume(
             ways.insert(0, f"{longer}, unless its agent asked how long it would be")
         raise Problem(f"{folder} is finished: there is nothing to resume ({'; '.join(ways)})")
     folder.check_code(settings)
+    processes = settings.processes if processes is None else processes
+    if settings.env_processes > 1 < processes:
+        why = f"{folder} steps its environments in {settings.env_processes} processes, which go with one that trains"
+        raise Problem(f"--processes {processes}: {why}")
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
     checkpoints = _Checkpoints(folder, settings, earlier_totals)
-    resumed_groups = [one for seeds in settings.groups() for one in checkpoints.parted(seeds)]
+    dealt = dataclasses.replace(settings, processes=processes).groups()
+    resumed_groups = [one for seeds in dealt for one in checkpoints.parted(seeds)]
     groups, found = [seeds for seeds, _ in resumed_groups], [one for _, one in resumed_groups]
     again = [seed for seeds, one in zip(groups, found, strict=True) if one is None for seed in seeds]
     if total_timesteps not in (None, settings.total_timesteps):
@@ -172,7 +186,7 @@ def _resume(
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
         folder.set_curves_aside()
-        _train(folder, settings, groups, found, brief, in_subprocess=in_subprocess, earlier_totals=earlier_totals)
+        _train(folder, settings, groups, found, brief, False, in_subprocess, earlier_totals, processes)
 
 
 @contextlib.contextmanager
@@ -321,6 +335,7 @@ def _train(
     quiet: bool = False,
     in_subprocess: bool = False,
     earlier_totals: Mapping[str, int] | None = None,
+    processes: int | None = None,
 ) -> None:
     """Train every group from its checkpoint; `Problem` where one of them stopped."""
     from rich.console import Console
@@ -341,7 +356,8 @@ def _train(
         Job(settings, folder.path, seeds, one and one.env_step, settings.seeds[0] in seeds, was_end)
         for seeds, one, was_end in zip(groups, found, ends, strict=True)
     ]
-    board = Board(folder, settings, console, brief, groups)
+    shown = dataclasses.replace(settings, processes=processes or settings.processes)
+    board = Board(folder, shown, console, brief, groups)
     try:
         with board:
             for group, one in enumerate(found):
@@ -351,7 +367,7 @@ def _train(
             if len(jobs) == 1 and not in_subprocess:
                 _train_in_this_process(jobs[0], board)
             else:
-                Processes(jobs, board).run()
+                Processes(jobs, board, processes).run()
         _note_end(folder, groups, board)
     except KeyboardInterrupt:  # of this process, where it was not those that train
         if folder.is_finished:  # it came too late to cut anything short

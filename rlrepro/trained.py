@@ -37,8 +37,8 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Trained:
     if seed not in settings.seeds:
         raise Problem(f"{folder} has no seed {seed} (seeds: {', '.join(map(str, settings.seeds))})")
     check_policies(folder, (seed,))
-    for name in folder.changed_code(settings):
-        warnings.warn(f"{name} was changed since {folder} was trained with it", stacklevel=2)
+    for doubt in folder.doubts(settings):
+        warnings.warn(doubt, stacklevel=2)
     return Trained(folder, settings, seed)
 
 

@@ -184,6 +184,7 @@ def way_on(problem: str) -> list[str]:
         ("--num-envs 8 --total-timesteps 4", "less than one step"),
         ("--agent ppo --num-envs 3 --num-steps 5", "do not divide"),
         ("--resume runs/none --seeds 3", "--resume goes alone"),
+        ("--resume runs/none --processes two", "--processes: 'two' is not a whole number"),
         ("--resume", "--resume: expected one argument"),
         ("--settings no/such.json", "--settings no/such.json: No such file or directory"),
         ("--settings .", "--settings .: Is a directory"),
@@ -933,6 +934,32 @@ def test_a_finished_run_is_not_resumed_and_says_what_else_to_do(runs: Runs) -> N
     before = all_files(run)
     assert f"rlrepro evaluate {run}" in runs.resume("r").problem
     assert "is there already" in runs.begin("r", "--agent", "random").problem
+    assert all_files(run) == before
+
+
+def test_a_run_whose_circumstances_are_gone_is_not_gone_on_with(runs: Runs) -> None:
+    """Nothing else says what code it began with, and whether it is finished; what it learnt can be scored."""
+    run = unfinished(runs)
+    held = (run / "run.json").read_bytes()
+    (run / "run.json").unlink()
+    before = all_files(run)
+    problem = runs.resume("r").problem
+    assert problem.startswith(f"{run} has no run.json, which says with what code it began and whether it is finished: ")
+    assert problem.endswith(f"or begin it anew: python -m rlrepro.train --settings {run}/settings.json")
+    assert all_files(run) == before
+    outcome = runs.command("evaluate", run, "--episodes", "2")
+    told = f"warning: {run} has no run.json: whether its code is as it was trained with cannot be known\n"
+    assert (outcome.status, outcome.err) == (0, told)
+    (run / "run.json").write_bytes(held)
+    assert runs.resume("r").status == 0
+
+
+def test_processes_that_step_environments_go_with_one_that_trains(runs: Runs) -> None:
+    run = runs.finish("r", "--agent", "random", "--seeds", "2", "--env-processes", "2", "--wrapper", "TimeFraction")
+    RunFolder(run).note(status="interrupted")
+    before = all_files(run)
+    problem = runs.command("train", "--resume", run, "--processes", "2").problem
+    assert f"--processes 2: {run} steps its environments in 2 processes, which go with one that trains" in problem
     assert all_files(run) == before
 
 

@@ -366,6 +366,25 @@ def test_a_stopped_run_without_its_checkpoints_says_which_seeds_begin_again(
         assert whole_state(folder.path, seed) == whole_state(whole, seed)
 
 
+@pytest.mark.parametrize(("before", "now"), [("1", "2"), ("2", "1")])
+def test_a_run_goes_on_in_another_number_of_processes_to_the_same_bytes(
+    before: str, now: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300", "--processes", before)
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    RunFolder(folder).note(status="running")
+    (checkpoint_path(RunFolder(folder), 1, 300)).unlink()
+    if before == "2":  # the processes were not equally far
+        (checkpoint_path(RunFolder(folder), 0, 270)).unlink()
+    capsys.readouterr()
+    assert train.main(["--resume", str(folder), "--processes", now]) == 0
+    assert re.search(rf"\n  processes +{now}\n", capsys.readouterr().out)
+    for seed in range(2):
+        assert outcome(folder, seed) == outcome(whole, seed)
+        assert whole_state(folder, seed) == whole_state(whole, seed)
+    assert (folder / "settings.json").read_bytes() == (whole / "settings.json").read_bytes()
+
+
 def test_a_run_made_longer_may_be_killed_and_made_longer_again(tmp_path: Path) -> None:
     """From an end of which nothing is left but its checkpoint, and across the end that a stopped run was to have."""
     case = [*CASES["sac"], *BRIEF, *LONGER]
