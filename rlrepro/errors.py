@@ -57,7 +57,7 @@ class Interrupted(RunStopped):
 
 
 class EndlessEvaluation(Interrupted):
-    """Ctrl-C or SIGTERM in an evaluation with an episode that ran on and on."""
+    """Ctrl-C or SIGTERM in an evaluation with an episode that ran on and on, which a resume would come to again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Stop:
     message: str
     exit_status: int
     from_outside: bool = False  #: as of a `Problem`
+    comes_again: bool = False  #: a resume would end the same way
 
     def problem(self, kind: type[Problem], text: str, exit_status: int) -> Problem:
         """It as a problem of a run."""

@@ -185,10 +185,11 @@ class Journal:
 
         def watch(longest: int, seed: int) -> None:
             warning(longest, seed)
+            if self.stop_signal and longest >= loop.LONG_EPISODE:
+                which = "the last evaluation, which" if final else "an evaluation that"
+                raise EndlessEvaluation(f"stopped in {which} did not end, at env step {env_step:,}")
             if final and self.stop_signal:  # all is saved; of any other the checkpoint comes after it
                 raise Interrupted(f"stopped in the last evaluation, at env step {env_step:,}")
-            if self.stop_signal and longest >= loop.LONG_EPISODE:
-                raise EndlessEvaluation(f"stopped in an evaluation that did not end, at env step {env_step:,}")
             if self.stop_signal and not self._told_of_stop:
                 self._told_of_stop = True
                 self.send(

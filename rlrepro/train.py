@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -400,12 +401,24 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     status = RunStopped.exit_status if status == Problem.exit_status else status
     kind = Interrupted if status == Interrupted.exit_status else RunStopped
     folder.note(**_early_end(stop.problem(kind, stop.message, status), broke))
-    raise stop.problem(kind, f"{stop.message}; go on with: {folder.way_on}", status)
+    way = _way_past(folder, board.settings) if stop.comes_again else f"go on with: {folder.way_on}"
+    raise stop.problem(kind, f"{stop.message}; {way}", status)
 
 
-def _severity(stop: Stop) -> tuple[bool, bool, bool]:
-    """Of several stops the weightiest is told: what broke by itself, then what nobody asked for."""
-    return not stop.from_outside, stop.exit_status != Interrupted.exit_status, stop.message == STOPPED_AT_ONCE
+def _way_past(folder: RunFolder, settings: Settings) -> str:
+    """What to do about an evaluation that does not end, and would not after a resume."""
+    kwargs = {name: repr(value) for name, value in settings.env_kwargs.items()} | {"max_episode_steps": "N"}
+    limited = ",".join(f"{name}={value}" for name, value in kwargs.items())
+    ways = [f"{folder.way_anew} --env-kwargs {shlex.quote(limited)}"]
+    if all(folder.policy(seed).is_file() for seed in settings.seeds):
+        ways.append(f"score it exploring: rlrepro evaluate {shlex.quote(str(folder))} --stochastic")
+    return f"a resume would come to it again; {', or '.join(ways)}"
+
+
+def _severity(stop: Stop) -> tuple[bool, bool, bool, bool]:
+    """Of several stops the weightiest is told: what broke by itself, what nobody asked for, what would come again."""
+    asked_for = stop.exit_status == Interrupted.exit_status
+    return not stop.from_outside, not asked_for, stop.message == STOPPED_AT_ONCE, stop.comes_again
 
 
 def _early_end(stopped: Problem, broke: Sequence[int]) -> dict[str, Any]:

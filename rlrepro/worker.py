@@ -213,9 +213,11 @@ def _train(recorder: Recorder) -> None:
         recorder.catch_up()
         loop.train(group.agent, env, total, recorder, group.counter, env.env_step)
     except EndlessEvaluation as stopped:
+        kind: type[Interrupted] = EndlessEvaluation
         if not recorder.has_checkpoint:
             recorder.checkpoint(env.env_step)
-        raise Interrupted(f"{stopped}; {recorder.last_checkpoint()}") from stopped
+            kind = Interrupted  # a resume goes on behind it
+        raise kind(f"{stopped}; {recorder.last_checkpoint()}") from stopped
     except Interrupted:
         raise
     except (RuntimeError, MemoryError) as error:
@@ -325,7 +327,8 @@ def guarded(job: Job, send: Send) -> Stop | None:
     try:
         run(job, tell)
     except Interrupted as stopped:
-        return Stop(str(stopped), stopped.exit_status, stopped.from_outside)
+        again = isinstance(stopped, EndlessEvaluation)
+        return Stop(str(stopped), stopped.exit_status, stopped.from_outside, again)
     except Problem as problem:
         return Stop(str(problem), problem.exit_status if began else Problem.exit_status, problem.from_outside)
     except AskedAgain:

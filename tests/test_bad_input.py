@@ -1077,10 +1077,14 @@ def test_ctrl_c_in_an_evaluation_between_updates_says_what_it_waits_for(
     assert kept(runs.folder / "r") == kept(runs.finish("whole", *brief))
 
 
+@pytest.mark.parametrize("where", ["first", "after a checkpoint", "last"])
 def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
+    where: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A scheduler kills what does not end: the run stops, with a checkpoint though none was due."""
+    """A scheduler kills what does not end: the run stops, with a checkpoint though none was due.
+
+    A resume is advised only where it would not come to the same evaluation.
+    """
     from rlrepro import loop
 
     class Asked(loop.LongEpisodeWarning):
@@ -1090,7 +1094,8 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
                 os.kill(os.getpid(), signal.SIGTERM)
             assert longest < 14, "it went on"
 
-    every = ("--eval-every", "40", "--eval-episodes", "2", "--checkpoint-every", "0")
+    every = ("--eval-every", "0" if where == "last" else "40", "--eval-episodes", "2")
+    every = (*every, "--checkpoint-every", "30" if where == "after a checkpoint" else "0")
     brief = ("--env", "CliffWalking-v1", "--agent", "q_learning", "--seed", "0", "--total-timesteps", "80", *every)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "LONG_EPISODE", 10)
@@ -1098,8 +1103,18 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
         outcome = runs.begin("r", *brief)
     assert outcome.status == 130
     assert "states no time limit: an evaluation ends only if its episodes do" in outcome.out
-    stopped = "stopped in an evaluation that did not end, at env step 40; everything up to env step 40 is saved"
-    assert outcome.problem.startswith(stopped)
+    run, stopped = runs.folder / "r", "stopped in an evaluation that did not end, at env step"
+    again = "a resume would come to it again"
+    anew = f"begin it anew: python -m rlrepro.train --settings {run}/settings.json --env-kwargs max_episode_steps=N"
+    assert (
+        outcome.problem
+        == {
+            "first": f"{stopped} 40; everything up to env step 40 is saved; go on with: {RunFolder(run).way_on}",
+            "after a checkpoint": f"{stopped} 40; everything up to env step 30 is saved; {again}; {anew}",
+            "last": f"stopped in the last evaluation, which did not end, at env step 80; {again}; {anew}, or "
+            f"score it exploring: rlrepro evaluate {run} --stochastic",
+        }[where]
+    )
 
 
 @pytest.mark.parametrize(
