@@ -33,7 +33,8 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"^-(\d|\.\d|inf|nan)")
 
     def error(self, message: str) -> NoReturn:
-        raise Problem(message.replace("argument ", "", 1))
+        said = message.replace("argument ", "", 1)
+        raise Problem(re.sub(r": ignored explicit argument (.*)", r" takes no value, and has \1", said))
 
 
 #: What other tools call a flag of ours.

@@ -108,7 +108,12 @@ class AgentSource:
     def check(self, config: Any, presets: Mapping[str, Mapping[str, Any]], flags: Collection[str]) -> None:
         """`Problem` where its hyperparameters cannot be settings; `flags` are those of every run."""
         if not dataclasses.is_dataclass(config):
-            raise Problem(f"agent {self.name!r}: its Config is not a dataclass")
+            decorator = "write @dataclasses.dataclass(frozen=True) above it"
+            raise Problem(f"agent {self.name!r}: its Config is not a dataclass: {decorator}")
+        for name in _passed_over(config):
+            what = f"its Config sets {name!r}, which would be no hyperparameter"
+            how = f"write {name}: TYPE = hyper(…), and @dataclasses.dataclass(frozen=True) above the class"
+            raise Problem(f"agent {self.name!r}: {what}: {how}")
         fields = {field.name: field for field in dataclasses.fields(config)}
         for name, field in fields.items():
             flag = "--" + name.replace("_", "-")
@@ -137,6 +142,32 @@ class AgentSource:
                         f"agent {self.name!r}: its preset {key!r} sets {name!r}, which is no setting"
                         f"{nearest(name, known)}"
                     )
+
+
+def _passed_over(config: type[Any]) -> list[str]:
+    """The values in the body of a `Config` that would silently be none of its fields, nor change one of its base's."""
+    fields, annotated = {field.name for field in dataclasses.fields(config)}, inspect.get_annotations(config)
+    own = {name: value for name, value in vars(config).items() if not name.startswith("__")}
+    if "__dataclass_fields__" in vars(config):
+        return [name for name in own if name in fields and name not in annotated]
+    return [
+        *annotated,
+        *(
+            name
+            for name in own
+            if name not in annotated and (name in fields or isinstance(own[name], dataclasses.Field))
+        ),
+    ]
+
+
+def unsourced(name: str, config: type[Any], presets: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What is to be said of an agent whose values do not all say where they come from."""
+    bare = [repr(field.name) for field in dataclasses.fields(config) if "source" not in field.metadata]
+    bare += [f"the preset {key!r}" for key, preset in presets.items() if not preset.get("source")]
+    if not bare:
+        return None
+    how = "made by hyper(…) a hyperparameter has one, a preset by its key 'source'"
+    return f"agent {name!r} gives no source of {', '.join(bare)} ({how})"
 
 
 def _default_fault(field: dataclasses.Field[Any]) -> str | None:

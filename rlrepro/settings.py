@@ -17,7 +17,7 @@ from typing import Any
 
 from rlrepro.errors import Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
-from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name
+from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name, unsourced
 
 SETTINGS_FORMAT = 1
 _STEPS = ("total_timesteps", "num_envs")
@@ -155,6 +155,7 @@ class Request:
     settings: Settings
     run_dir: Path
     name: str | None
+    note: str | None = None  #: for the person who asks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +198,7 @@ def parse_train(arguments: Sequence[str]) -> Request | Resume:
     if unknown:
         raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
-    return Request(settings, Path(values.run_dir), values.name)
+    return Request(settings, Path(values.run_dir), values.name, unsourced(agent.name, config_class, presets))
 
 
 def _kept(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:

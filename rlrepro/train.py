@@ -55,6 +55,8 @@ def begin(
 
     settings = request.settings
     check(settings)
+    if request.note and not (brief or quiet):
+        print(f"note: {request.note}")
     was_there = request.run_dir.exists()
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:

@@ -174,6 +174,7 @@ def way_on(problem: str) -> list[str]:
         ("--env-kwargs gravitation=1", "CartPole-v1 takes no argument 'gravitation' (it takes sutton_barto_reward, "),
         ("--env-kwargs rendermode=1", "takes no argument 'rendermode'; did you mean 'render_mode'?"),
         ("--anneal yes", "unknown argument 'yes': --anneal takes no value (--no-anneal is its opposite)"),
+        ("--anneal=yes", "--anneal/--no-anneal takes no value, and has 'yes'"),
         ("--no-check-env true", "unknown argument 'true': --no-check-env takes no value"),
         ("--normalise-obs --lr 3e-4", "unknown argument '--lr'; did you mean '--learning-rate'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),

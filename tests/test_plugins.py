@@ -252,10 +252,31 @@ def test_a_class_without_its_time_limit(limit: int | None, tmp_path: Path) -> No
 
 
 ACT = "return self.predict(obs, None, True), {}"
+BASE = """
+    @dataclasses.dataclass(frozen=True)
+    class Base:
+        rate: float = hyper(0.1, "a rate", "ours")
+
+"""
 ODD_AGENTS: dict[str, tuple[str, str]] = {
     "no Config": (AGENT.replace("class Config", "class Settings"), "Config"),
     "no update": (AGENT.replace("def update", "def learn"), "update"),
-    "Config is no dataclass": (AGENT.replace("    @dataclasses.dataclass(frozen=True)\n", ""), "dataclass"),
+    "Config is no dataclass": (
+        AGENT.replace("    @dataclasses.dataclass(frozen=True)\n", ""),
+        "its Config is not a dataclass: write @dataclasses.dataclass(frozen=True) above it",
+    ),
+    "a Config that forgets it below another": (
+        AGENT.replace("class Config:", "class Config(Base):").replace(
+            "    @dataclasses.dataclass(frozen=True)\n", BASE
+        ),
+        "its Config sets 'choice', which would be no hyperparameter: write choice: TYPE = hyper(…)",
+    ),
+    "a default of a base's that no type stands by": (
+        AGENT.replace("class Config:", "class Config(Base):")
+        .replace("choice: int", "rate = 0.5; choice: int")
+        .replace("    @dataclasses.dataclass(frozen=True)\n", f"{BASE}    @dataclasses.dataclass(frozen=True)\n"),
+        "its Config sets 'rate', which would be no hyperparameter",
+    ),
     "a hyperparameter without a default": (AGENT.replace('choice: int = hyper(0, "', "choice: int #"), "choice"),
     "a hyperparameter named like a flag": (AGENT.replace("choice: int", "num_envs: int"), "--num-envs"),
     "a preset for no hyperparameter": (AGENT.replace('{"num_envs": 2,', '{"choise": 1,'), "choise"),
@@ -438,6 +459,26 @@ def test_a_hyperparameter_that_contradicts_itself_is_refused(
     assert source != AGENT
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
     assert f"its hyperparameter 'choice' {words}" in problem
+
+
+@pytest.mark.parametrize(
+    ("choice", "preset", "bare"),
+    [
+        ("0", '"source": "ours"', "'choice'"),
+        ('hyper(0, "the action that it takes", "ours")', "", "the preset '*'"),
+        ("0", "", "'choice', the preset '*'"),
+        ('hyper(0, "the action that it takes", "ours")', '"source": "ours"', ""),
+    ],
+)
+def test_a_value_without_a_source_is_told(choice: str, preset: str, bare: str, runs: Runs, tmp_path: Path) -> None:
+    source = AGENT.replace('hyper(0, "the action that it takes", "ours", low=0, high=1)', choice)
+    source = source.replace('"source": "ours"}}', f"{preset}}}}}")
+    agent = f"{write(tmp_path / 'odd.py', source)}:Stubborn"
+    outcome = runs.begin("r", "--agent", agent, "--seed", "0")
+    assert (outcome.status, outcome.err) == (0, "")
+    told = [line for line in outcome.out.splitlines() if line.startswith("note: agent")]
+    assert len(told) == bool(bare)
+    assert not bare or told[0].startswith(f"note: agent {agent!r} gives no source of {bare} (made by hyper(…) ")
 
 
 def test_a_metric_whose_name_would_break_a_table_is_refused(runs: Runs, tmp_path: Path) -> None:
