@@ -129,6 +129,8 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: st
     from rich.table import Table
     from rich.text import Text
 
+    from rlrepro.progress import print_table
+
     what = f"{shown(settings.agent)} on {shown(settings.env)}"
     table = Table(title=Text(f"{what}: {count_of(returns.shape[1], 'fresh episode')} a seed, {kind}"))
     for column in ("seed", "mean return", "sd", "lowest", "highest", "mean length"):
@@ -155,4 +157,4 @@ def _show(settings: Settings, returns: np.ndarray, lengths: np.ndarray, kind: st
             f"{means.max():.2f}",
             f"{lengths.mean():.1f}",
         )
-    Console().print(table)
+    print_table(table, Console())

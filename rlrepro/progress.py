@@ -273,7 +273,7 @@ class Board:
                 _mean_sd([one["eval_return"] for _, one in order]),
                 f"{np.mean([one['eval_length'] for _, one in order]):.1f}",
             )
-        console.print(table)
+        print_table(table, console)
         kind = "deterministic" if settings.eval_deterministic else "stochastic"
         episodes = count_of(settings.final_eval_episodes, "fresh episode")
         console.print(
@@ -286,6 +286,18 @@ class Board:
         console.print(f"run folder   {self.folder}", highlight=False, markup=False, soft_wrap=True)
         way = f"tensorboard --logdir {self.folder.tensorboard}"
         console.print(f"curves       {way}", highlight=False, markup=False, soft_wrap=True)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Show a table whose words and numbers are whole, also where the console is narrower than that takes."""
+    least = 1
+    for column in table.columns:
+        words = [word for cell in (column.header, *column.cells) for word in str(cell).split()]
+        column.min_width = min(max(map(len, words)), 20)  # but of huge numbers
+        least += column.min_width + 3  # the space around it, and its border
+    if console.width < least:
+        table.width = least
+    console.print(table, crop=False)
 
 
 def _title(settings: Settings) -> str:

@@ -172,10 +172,12 @@ def test_the_summary_of_a_narrow_terminal_has_every_digit(tmp_path: Path) -> Non
     returns = {"training_return": -123456.78, "eval_return": 1.25e12, "eval_std": 0.5, "eval_length": 17.0}
     it.results = {0: {"episodes": 98765, **returns}}
     it.summary()
-    table = said.getvalue().partition("training return: last")[0]
+    table, _, below = said.getvalue().partition("training return: the last episodes, 100 at most; evaluation: ")
+    assert below
     assert "…" not in table
     digits = "".join("".join(line.split("│")[4:5]).strip() for line in table.splitlines())
     assert "1.25e+12±0.50" in digits.replace(" ", ""), table
+    assert "-123456.78" in table
 
 
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:

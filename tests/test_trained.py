@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import gymnasium
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from test_run import PPO, run
 
+from rlrepro import cli
 from rlrepro.errors import Problem
 from rlrepro.evaluate import evaluate_run
 from rlrepro.record import RunFolder
@@ -91,6 +93,27 @@ def test_an_action_of_discrete_is_the_environments_own(tmp_path: Path) -> None:
     RunFolder(path).write_json("run.json", {**about, "code": dict.fromkeys(about["code"], "0" * 64)})
     with pytest.warns(UserWarning, match="late.py was changed since"):
         load(path)
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "80"])
+def test_the_table_of_an_evaluation_can_be_read(
+    columns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a narrow terminal too; below the seeds stand their means, of which the lowest and highest are no episodes'."""
+    path = run(tmp_path / "run", *CASES["a table"], *BRIEF, "--seeds", "2")
+    capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", columns)
+    assert cli.main(["evaluate", str(path), "--episodes", "3"]) == 0
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if line.startswith("│")]
+    returns = json.loads(next(path.glob("evaluation-*.json")).read_text())["episode_returns"]
+    one, two = returns["0"], returns["1"]
+    assert rows[0][:2] == ["0", f"{np.mean(one):.2f}"]
+    assert rows[1][3:5] == [f"{min(two):.2f}", f"{max(two):.2f}"]
+    means = sorted([np.mean(one), np.mean(two)])
+    assert rows[2][1] == f"{np.mean(means):.2f}"
+    assert rows[2][3:5] == [f"{mean:.2f}" for mean in means]
+    assert " ".join(row[0] for row in rows[2:]).strip() == "seed means"
 
 
 def test_an_observation_that_there_is_not_is_refused(tmp_path: Path) -> None:
