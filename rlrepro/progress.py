@@ -25,6 +25,8 @@ from rlrepro.tensorboard import Curves
 
 _RETURN = "rollout/ep_rew_mean"
 _REDRAW = 0.25  # seconds
+_Point = tuple[float, Mapping[str, float]]
+"""When it was recorded, and its values by tag."""
 
 
 class Board:
@@ -44,7 +46,7 @@ class Board:
         self.stops: dict[int, Stop] = {}  #: of the groups that ended early
         self.began = False
         self._curves: Curves | None = None
-        self._pending: dict[int, tuple[float, dict[int, dict[str, float]]]] = {}  # env step -> wall time, points
+        self._pending: dict[int, dict[int, _Point]] = {}  # env step -> seed -> its point
         self._steps: dict[int, int] = {}  # group -> env step
         self._over: set[int] = set()  # groups that send no more points
         self._phases: dict[int, str] = {}
@@ -125,14 +127,14 @@ class Board:
         self._reached(group, env_step)
 
     def _point(self, env_step: int, wall_time: float, values: Mapping[int, dict[str, float]]) -> None:
-        _, waiting = self._pending.get(env_step, (0.0, {}))
-        self._pending[env_step] = wall_time, waiting
+        waiting = self._pending.setdefault(env_step, {})
         for seed, point in values.items():
-            waiting.setdefault(seed, {}).update(point)
+            _, before = waiting.get(seed, (0.0, {}))
+            waiting[seed] = wall_time, {**before, **point}
             if _RETURN in point:
                 self._returns[seed] = point[_RETURN]
         if self._one_by_one:
-            self._add(env_step, values, wall_time, ("seeds",))
+            self._add(env_step, {seed: (wall_time, point) for seed, point in values.items()}, ("seeds",))
 
     def _reached(self, group: int, env_step: int) -> None:
         """A group tells of this env step: all that it has to say of the steps before was said."""
@@ -147,17 +149,16 @@ class Board:
     def _draw_before(self, limit: float) -> None:
         of = ("mean",) if self._one_by_one else ("seeds", "mean")
         for env_step in sorted(step for step in self._pending if step < limit):
-            wall_time, points = self._pending.pop(env_step)
-            self._add(env_step, points, wall_time, of)
+            self._add(env_step, self._pending.pop(env_step), of)
 
-    def _add(
-        self, env_step: int, points: Mapping[int, Mapping[str, float]], wall_time: float, of: tuple[str, ...]
-    ) -> None:
-        tags = {tag: None for point in points.values() for tag in point}
-        values = {tag: [points.get(seed, {}).get(tag, float("nan")) for seed in self.settings.seeds] for tag in tags}
+    def _add(self, env_step: int, points: Mapping[int, _Point], of: tuple[str, ...]) -> None:
+        tags = {tag: None for _, point in points.values() for tag in point}
+        latest = max((wall_time for wall_time, _ in points.values()), default=0.0)
+        row = [points.get(seed, (latest, {})) for seed in self.settings.seeds]
+        values = {tag: [point.get(tag, float("nan")) for _, point in row] for tag in tags}
 
         def draw(curves: Curves) -> None:
-            curves.add(env_step, values, wall_time, of)
+            curves.add(env_step, values, [wall_time for wall_time, _ in row], of)
             curves.flush()
 
         self._view(draw)

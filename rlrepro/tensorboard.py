@@ -90,7 +90,7 @@ class Curves:
         self,
         env_step: int,
         scalars: Mapping[str, Sequence[float] | np.ndarray],
-        wall_time: float | None = None,
+        wall_time: float | Sequence[float] | None = None,
         of: tuple[str, ...] = ("seeds", "mean"),
     ) -> None:
         """Write one point of each curve.
@@ -98,12 +98,14 @@ class Curves:
         Args:
             env_step: the x of the points, in environment steps of one seed.
             scalars: S values per tag; NaN where a seed has nothing at this step.
-            wall_time: seconds since the epoch; now, if None.
+            wall_time: seconds since the epoch, of all or of each seed; now, if None. The mean has the latest.
             of: which runs get theirs. Where seeds train one after the other, their mean is known much later.
         """
         if not scalars:
             return
-        now = time.time() if wall_time is None else wall_time
+        given = time.time() if wall_time is None else wall_time
+        times = np.broadcast_to(np.float64(given), len(self._seeds)).tolist()
+        now = max(times)
         self._step = max(self._step, env_step)
         if not self._tags.issuperset(scalars):
             self._tags.update(scalars)
@@ -118,8 +120,8 @@ class Curves:
 
         events = []
         if "seeds" in of:
-            for file, column in zip(self._seeds, values.T.tolist(), strict=True):
-                events.append((file, _scalars(now, env_step, zip(scalars, column, strict=True))))
+            for file, when, column in zip(self._seeds, times, values.T.tolist(), strict=True):
+                events.append((file, _scalars(when, env_step, zip(scalars, column, strict=True))))
         if "mean" in of:
             events.append((self._mean, _scalars(now, env_step, points.items())))
         self._write([(file, event) for file, event in events if event.summary.value])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlrepro import progress
 from rlrepro.errors import Stop
@@ -85,6 +86,25 @@ def test_the_mean_has_each_step_once_in_whatever_order_groups_tell(order: int, s
     assert [step for step, _ in found["spread/eval/mean_reward_lower"]] == [20, 40, 60, 80]
     for seed in range(5):
         assert [step for step, _ in read(tmp_path / f"tensorboard/seed-{seed}")["eval/mean_reward"]] == [20, 40, 60, 80]
+
+
+@pytest.mark.parametrize("stacked", [True, False])
+def test_each_seed_has_the_time_of_its_own_points_and_the_mean_the_latest(stacked: bool, tmp_path: Path) -> None:
+    """Of seeds in several processes; TensorBoard draws curves over the wall clock too."""
+    settings = settings_of("--seeds", "2", "--processes", "2")
+    if not stacked:
+        settings = settings_of("--seeds", "2", "--processes", "1")
+        object.__setattr__(settings, "stackable", False)
+    with board(tmp_path, settings) as it:
+        for group, began in ((0, 500.0), (1, 100.0)):
+            it.begin(group, 0)
+            it.handle(group, "ready", {})
+            for step in (40, 80):
+                point = {"env_step": step, "wall_time": began + step, "values": {group: {"losses/entropy": 1.0}}}
+                it.handle(group, "point", point)
+    for run, began in (("seed-0", 500.0), ("seed-1", 100.0), ("mean", 500.0)):
+        events = EventAccumulator(str(tmp_path / "tensorboard" / run)).Reload().Scalars("losses/entropy")
+        assert [(event.step, event.wall_time) for event in events] == [(40, began + 40), (80, began + 80)]
 
 
 def test_on_a_terminal_a_note_and_the_display_never_wait_for_each_other(tmp_path: Path) -> None:
