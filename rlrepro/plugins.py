@@ -144,7 +144,7 @@ class AgentSource:
                     )
 
 
-def _passed_over(config: type[Any]) -> list[str]:
+def _passed_over(config: Any) -> list[str]:
     """The values in the body of a `Config` that would silently be none of its fields, nor change one of its base's."""
     fields, annotated = {field.name for field in dataclasses.fields(config)}, inspect.get_annotations(config)
     own = {name: value for name, value in vars(config).items() if not name.startswith("__")}

@@ -104,7 +104,7 @@ class Curves:
         if not scalars:
             return
         given = time.time() if wall_time is None else wall_time
-        times = np.broadcast_to(np.float64(given), len(self._seeds)).tolist()
+        times = np.broadcast_to(np.asarray(given, np.float64), len(self._seeds)).tolist()
         now = max(times)
         self._step = max(self._step, env_step)
         if not self._tags.issuperset(scalars):
