@@ -155,9 +155,10 @@ def _resume(
         settings = _lengthened(folder, settings, total_timesteps, found)
         earlier_totals[original.digest()] = original.total_timesteps
     lacking = f"no whole checkpoint to go on from for seed{'s' * (len(again) > 1)} {', '.join(map(str, again))}"
-    if again and (before.get("status") == "finished" or earlier_totals):  # of one made longer: to an earlier end
+    if again and (before.get("status") == "finished" or "lengths" in before):
         anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
-        raise Problem(f"{folder} was finished, and has {lacking}; {anew}")
+        what = "was made longer" if "lengths" in before else "is finished"
+        raise Problem(f"{folder} {what}, and has {lacking}; {anew}")
     sizes: dict[int, Mapping[str, int]] = {
         seed: {} if one is None else one.abouts[index]["sizes"]
         for seeds, one in zip(groups, found, strict=True)

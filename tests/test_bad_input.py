@@ -538,7 +538,8 @@ def test_a_device_that_is_not_there_is_refused_and_the_run_that_has_it_stays(run
     assert runs.left() == []
     # A run from a machine with that device, stopped before its first checkpoint, is looked at here.
     run = unfinished(runs)
-    shutil.rmtree(run / "seeds/0/checkpoints")
+    for seed in range(2):
+        shutil.rmtree(run / f"seeds/{seed}/checkpoints")
     settings = json.loads((run / "settings.json").read_text())
     (run / "settings.json").write_text(json.dumps({**settings, "device": "cuda:77"}))
     before = all_files(run)

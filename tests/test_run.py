@@ -329,7 +329,7 @@ def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(
     assert train.main(["--resume", str(folder), "--total-timesteps", "600"]) == 2
     said = capsys.readouterr().err
     which = "seed 1" if lost == "one" else "seeds 0, 1"
-    assert f"was finished, and has no whole checkpoint to go on from for {which}; begin it anew: " in said
+    assert f"is finished, and has no whole checkpoint to go on from for {which}; begin it anew: " in said
     assert f"--settings {folder}/settings.json --total-timesteps 600" in said
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -364,6 +364,23 @@ def test_a_stopped_run_without_its_checkpoints_says_which_seeds_begin_again(
     for seed in range(2):
         assert outcome(folder.path, seed) == outcome(whole, seed)
         assert whole_state(folder.path, seed) == whole_state(whole, seed)
+
+
+def test_a_stopped_run_without_its_checkpoints_may_be_made_longer_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It begins again; when it was made longer, it had come further than its start."""
+    case = [*CASES["sac"], *BRIEF, *LONGER]
+    whole = run(tmp_path / "whole", *case, "--total-timesteps", "300")
+    folder = RunFolder(run(tmp_path / "r", *case, "--total-timesteps", "200"))
+    for longer, status in ((["--total-timesteps", "300"], 0), ([], 2)):
+        folder.note(status="interrupted")
+        for seed in range(2):
+            shutil.rmtree(folder.checkpoints(seed))
+        assert train.main(["--resume", str(folder), *longer]) == status
+        for seed in range(2):
+            assert outcome(folder.path, seed) == outcome(whole, seed)
+    assert "was made longer, and has no whole checkpoint to go on from for seeds 0, 1; begin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("before", "now"), [("1", "2"), ("2", "1")])
