@@ -150,14 +150,8 @@ def _passed_over(config: Any) -> list[str]:
     own = {name: value for name, value in vars(config).items() if not name.startswith("__")}
     if "__dataclass_fields__" in vars(config):
         return [name for name in own if name in fields and name not in annotated]
-    return [
-        *annotated,
-        *(
-            name
-            for name in own
-            if name not in annotated and (name in fields or isinstance(own[name], dataclasses.Field))
-        ),
-    ]
+    values = [name for name, value in own.items() if name in fields or isinstance(value, dataclasses.Field)]
+    return list(dict.fromkeys((*annotated, *values)))
 
 
 def unsourced(name: str, config: type[Any], presets: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -241,8 +241,11 @@ def _parameters(agent: Policy) -> dict[str, np.ndarray]:
 
 def _learnt_stacks(agent: Policy) -> list[tuple[str, Stack]]:
     """The agent's stacks that take gradients, so no target networks, each once, by the first name it has for it."""
-    found = {id(value): (name, value) for name, value in reversed(vars(agent).items()) if isinstance(value, Stack)}
-    return [(name, stack) for name, stack in reversed(found.values()) if stack.matrix.requires_grad]
+    found: dict[int, tuple[str, Stack]] = {}
+    for name, value in vars(agent).items():
+        if isinstance(value, Stack) and value.matrix.requires_grad:
+            found.setdefault(id(value), (name, value))
+    return list(found.values())
 
 
 def _has_seeds_first(whole: _Training) -> str:

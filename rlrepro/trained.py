@@ -84,7 +84,7 @@ class Trained:
 
 
 def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
-    """`Problem` where a seed has none yet."""
+    """`Problem` where a seed has none yet, or no more."""
     missing = [seed for seed in seeds if not folder.policy(seed).is_file()]
     if missing:
         what = f"{folder} has no policy of seed {missing[0]}"
