@@ -259,7 +259,7 @@ class EnvSource:
         found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
         if found is None or found[1] not in self.kwargs:
             return ""
-        creator: Any = getattr(self.factory, "made", self.factory)
+        creator: Any = self.factory
         if self.gym_id is not None:
             from gymnasium.envs.registration import load_env_creator, spec
 
@@ -479,7 +479,7 @@ def _class_factory(cls: Any, name: str) -> Callable[..., Any]:
             raise Problem(f"environment {name!r} is a {type(env).__name__}, not a gymnasium.Env")
         return env if limit is None else gymnasium.wrappers.TimeLimit(env, limit)
 
-    make.made = cls  # type: ignore[attr-defined]  # whose arguments those are
+    make.__wrapped__ = cls  # type: ignore[attr-defined]  # whose arguments `inspect.signature` then gives
     return make
 
 
