@@ -190,7 +190,10 @@ def _resume(
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
         folder.set_curves_aside()
-        _train(folder, settings, groups, found, brief, False, in_subprocess, earlier_totals, processes)
+        _train(
+            folder, settings, groups, found, brief,
+            in_subprocess=in_subprocess, earlier_totals=earlier_totals, processes=processes,
+        )  # fmt: skip
 
 
 @contextlib.contextmanager
