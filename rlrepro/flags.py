@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -70,6 +71,23 @@ def about_unknown(given: str, arguments: Sequence[str], parser: argparse.Argumen
         if stray == given and before in switches:
             opposite = f"--no-{before[2:]}"
             return f": {before} takes no value" + f" ({opposite} is its opposite)" * (opposite in switches)
+    return _in_one(given, arguments, parser)
+
+
+def _in_one(given: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """Of one of several values after a flag: how they are given in one, where the flag takes them so."""
+    types: dict[str, Any] = {flag: action.type for action in parser._actions for flag in action.option_strings}
+    following: list[tuple[str, list[str]]] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            following.append((argument, []))
+        elif following:
+            following[-1][1].append(argument)
+    for flag, values in following:
+        if given in values[1:] and types.get(flag):
+            with contextlib.suppress(argparse.ArgumentTypeError, ValueError):
+                if isinstance(types[flag](text := ",".join(values)), tuple):
+                    return f": {flag} takes several values in one, as {flag} {text}"
     return ""
 
 
@@ -360,6 +378,8 @@ def seed_list(text: str) -> int | tuple[int, ...]:
         span_of = range(first, last + 1) or range(last, first + 1)
         some = ",".join(map(str, span_of[:4])) + (",…" if len(span_of) > 4 else "," if len(span_of) == 1 else "")
         raise argparse.ArgumentTypeError(f"{text!r} is neither how many seeds nor a list of them, as {some}")
+    if text.strip() == "0":
+        raise argparse.ArgumentTypeError("0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'")
     if "," not in text:
         return whole_number(1, 10_000)(text)
     seeds = tuple(whole_number(0, MAX_SEED)(part) for part in text.split(",") if part.strip())

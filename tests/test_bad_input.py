@@ -29,7 +29,7 @@ from rlrepro.flags import train_parser
 from rlrepro.plugins import find_agent
 from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
-from rlrepro.settings import parse_train
+from rlrepro.request import parse_train
 from tests.conftest import BRIEF, Command, Outcome, Runs, Site
 
 # Its `at`-th step goes wrong in the way `how`, once: not where the file `marker` says that it has.
@@ -176,6 +176,12 @@ def way_on(problem: str) -> list[str]:
         ("--anneal yes", "unknown argument 'yes': --anneal takes no value (--no-anneal is its opposite)"),
         ("--anneal=yes", "--anneal/--no-anneal takes no value, and has 'yes'"),
         ("--no-check-env true", "unknown argument 'true': --no-check-env takes no value"),
+        (
+            "--seeds 0 1 2",
+            "--seeds: 0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'",
+        ),
+        ("--seeds 3 4 5", "unknown argument '4': --seeds takes several values in one, as --seeds 3,4,5"),
+        ("--hidden 64 32", "unknown argument '32': --hidden takes several values in one, as --hidden 64,32"),
         ("--normalise-obs --lr 3e-4", "unknown argument '--lr'; did you mean '--learning-rate'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),
         ("--env tests/test_vector.py:SingleGame --env-kwargs sizes=2", "takes no argument 'sizes'"),
