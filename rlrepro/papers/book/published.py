@@ -272,6 +272,7 @@ def base_name(env: str) -> str:
     return _bare(env).lower()
 
 
+@functools.lru_cache(4096)  # every row of the book is asked for it, again for each run
 def _bare(env: str) -> str:
     env = env.rsplit(":", 1)[-1] if re.search(r"[\w.]:\w", env) else env  # package.module:Id-v0
     env = re.sub(r"^ALE/", "", unversioned(re.sub(r" \(.*\)$", "", env.strip())))
@@ -288,6 +289,7 @@ def version(env: str) -> int | None:
     return int(found[1]) if found else None
 
 
+@functools.lru_cache(4096)
 def agent_name(agent: str) -> str:
     """`sb3:ppo`, `PPO` and `ppo` are one, and so are `QR-DQN` and `qrdqn`."""
     return re.sub(r"[^a-z0-9+]", "", agent.rsplit(":", 1)[-1].lower())
