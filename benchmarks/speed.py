@@ -116,7 +116,8 @@ def _sb3(work: Work) -> Callable[[], None]:
 def _rlrepro(work: Work, place: str) -> Callable[[], None]:
     from rlrepro import loop, worker
     from rlrepro.record import RunFolder
-    from rlrepro.settings import Job, Request, parse_train
+    from rlrepro.request import Request, parse_train
+    from rlrepro.settings import Job
 
     case = CASES[work.case]
     flags = ["--num-envs", str(case.num_envs)]
@@ -132,7 +133,7 @@ def _rlrepro(work: Work, place: str) -> Callable[[], None]:
         )  # fmt: skip
         assert isinstance(request, Request)
         folder = RunFolder.create(request.run_dir, "run", request.settings, ["benchmark"])
-        job = Job(request.settings, folder.path, request.settings.seeds, None, is_first=True)
+        job = Job(request.settings, folder.path, request.settings.seeds)
         recorder = worker.prepare(job, lambda kind, **values: None)
         group = recorder.group
         return lambda: loop.train(group.agent, group.env, steps, recorder, group.counter)

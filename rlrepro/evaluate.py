@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> int:
 
     folder, settings = RunFolder.open(asked.run)
     settings = dataclasses.replace(settings, device=asked.device or settings.device)
+    from rlrepro.launch import check_film
     from rlrepro.plugins import find_env
-    from rlrepro.train import check_film
     from rlrepro.trained import check_policies
 
     check_policies(folder, settings.seeds)

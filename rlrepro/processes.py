@@ -29,16 +29,16 @@ class Stopping(enum.IntEnum):
 
 
 class Processes:
-    """One process a job, as many at a time as is asked or the settings say; what they tell reaches a board.
+    """One process a job, so many at a time; what they tell reaches a board.
 
     Ctrl-C and SIGTERM are passed on: each job writes its checkpoint and ends by itself. Where one job fails, the others
     are told to save and end too; those of an agent that cannot be stacked go on to their end, since they may have no
     checkpoint to resume from.
     """
 
-    def __init__(self, jobs: Sequence[Job], board: Board, at_a_time: int | None = None) -> None:
+    def __init__(self, jobs: Sequence[Job], board: Board, at_a_time: int) -> None:
         self.jobs, self.board, self.settings = jobs, board, jobs[0].settings
-        self.at_a_time = at_a_time or self.settings.processes
+        self.at_a_time = at_a_time
         self.waiting = collections.deque(range(len(jobs)))
         self.running: dict[Any, tuple[int, Any]] = {}  # our end of the pipe -> its group, its process
         self.asked = Stopping.NOT

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import sys
 import textwrap
 import threading
 import time
@@ -37,10 +39,10 @@ class Board:
         folder: RunFolder,
         settings: Settings,
         console: Console,
+        groups: Sequence[tuple[int, ...]],
         brief: bool = False,
-        groups: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
-        """`groups` are those of the settings, where a resume has not parted them."""
+        """`groups` of seeds train together; `brief` shows how that goes and no more."""
         self.folder, self.settings, self.console, self._brief = folder, settings, console, brief
         self.results: dict[int, dict[str, Any]] = {}
         self.stops: dict[int, Stop] = {}  #: of the groups that ended early
@@ -54,7 +56,7 @@ class Board:
         self._lock = threading.RLock()  # events come from the thread that trains and from its heartbeat
         self._begun = time.monotonic()
         self._first_steps: dict[int, int] = {}
-        self._groups = settings.groups() if groups is None else groups
+        self._groups = groups
         self._one_by_one = len(self._groups) > settings.processes
         self._told: set[str] = set()
         self._blind = False  # the curves could not be written
@@ -287,6 +289,16 @@ class Board:
         console.print(f"run folder   {self.folder}", highlight=False, markup=False, soft_wrap=True)
         way = f"tensorboard --logdir {self.folder.tensorboard}"
         console.print(f"curves       {way}", highlight=False, markup=False, soft_wrap=True)
+
+
+def standard_output(quiet: bool = False) -> Console:
+    """Standard output, or nothing at all; where its reader goes away, the run goes on."""
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return _Console(quiet=quiet)
 
 
 def print_table(table: Table, console: Console) -> None:

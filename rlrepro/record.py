@@ -18,37 +18,24 @@ run/
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import errno
 import fcntl
-import importlib.metadata
-import io
 import itertools
 import json
-import math
 import os
-import platform
 import secrets
 import shlex
 import shutil
-import subprocess
-import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from rlrepro import checkpoint, own_code
+from rlrepro.circumstances import circumstances, uncommitted_changes
 from rlrepro.errors import Problem, WriteFailed, nearest
-from rlrepro.settings import Settings, num_cores, read_settings
-
-CSV_COLUMNS = {
-    "episodes": ("env_step", "env", "episode_return", "episode_length", "terminated", "truncated"),
-    "metrics": ("env_step", "wall_time", "metric", "value"),
-    "evaluations": ("env_step", "episode", "episode_return", "episode_length"),
-}
+from rlrepro.settings import Settings, read_settings
 
 
 class RunFolder:
@@ -83,14 +70,14 @@ class RunFolder:
                 break
             path = run_dir / f"{stem}-{count}"
         unfinished = RunFolder(run_dir / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        circumstances, diff = _circumstances(command)
+        diff = uncommitted_changes()
         try:
             for seed in settings.seeds:
                 unfinished.checkpoints(seed).mkdir(parents=True)
             if diff:
                 checkpoint.write_whole(unfinished.path / "git.diff", diff)
             code = unfinished.keep_code(settings)
-            unfinished.write_json("run.json", {"status": "running", **circumstances, **code})
+            unfinished.write_json("run.json", {"status": "running", **circumstances(command, diff), **code})
             unfinished.write_settings(settings)
             for count in itertools.count(2):
                 try:
@@ -284,176 +271,7 @@ class RunFolder:
                 time.sleep(0.1)
 
 
-class SeedLog:
-    """The CSV files of one seed, appended to; flushed together so that a checkpoint can name their lengths."""
-
-    def __init__(self, folder: RunFolder, seed: int) -> None:
-        self._paths = {name: folder.seed(seed) / f"{name}.csv" for name in CSV_COLUMNS}
-        self._files: dict[str, IO[bytes]] = {}
-        self._buffers: dict[str, list[str]] = defaultdict(list)
-        for name, path in self._paths.items():
-            try:
-                self._files[name] = open(path, "ab")  # noqa: SIM115
-            except OSError as error:
-                raise checkpoint.could_not_write(path, error) from error
-            if self._files[name].tell() == 0:
-                self._buffers[name].append(",".join(CSV_COLUMNS[name]) + "\n")
-
-    def add(self, name: str, *values: Any) -> None:
-        """One row; numbers are written so that they read back exactly."""
-        self._buffers[name].append(",".join(map(cell, values)) + "\n")
-
-    def flush(self, durable: bool = False) -> dict[str, int]:
-        """Write out what was added; the length of each file in bytes."""
-        sizes = {}
-        for name, file in self._files.items():
-            try:
-                if self._buffers[name]:
-                    file.write("".join(self._buffers[name]).encode())
-                    self._buffers[name].clear()
-                    file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            except OSError as error:
-                self._buffers[name].clear()
-                raise checkpoint.could_not_write(self._paths[name], error) from error
-            sizes[name] = file.tell()
-        return sizes
-
-    def close(self) -> None:
-        for file in self._files.values():
-            with contextlib.suppress(OSError):
-                file.close()
-
-    @staticmethod
-    def check_lengths(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
-        """`Problem` where a file is shorter than a checkpoint says."""
-        for name in CSV_COLUMNS:
-            path, size = folder.seed(seed) / f"{name}.csv", sizes.get(name, 0)
-            if size and not path.exists():
-                raise Problem(f"{path} is gone; its checkpoint says that it had {size:,} bytes")
-            if path.exists() and path.stat().st_size < size:
-                raise Problem(f"{path} is shorter than its checkpoint says; rows were lost")
-
-    @staticmethod
-    def beyond(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> dict[str, bytes]:
-        """What the files have beyond the lengths of a checkpoint."""
-        rows = {}
-        for name in CSV_COLUMNS:
-            path = folder.seed(seed) / f"{name}.csv"
-            if path.exists():
-                with open(path, "rb") as file:
-                    file.seek(sizes.get(name, 0))
-                    rows[name] = file.read()
-        return rows
-
-    @staticmethod
-    def cut(folder: RunFolder, seed: int, sizes: Mapping[str, int]) -> None:
-        """Take the files back to the lengths of a checkpoint."""
-        for name in CSV_COLUMNS:
-            path = folder.seed(seed) / f"{name}.csv"
-            if path.exists():
-                os.truncate(path, sizes.get(name, 0))
-
-    @staticmethod
-    def put_back(folder: RunFolder, seed: int, sizes: Mapping[str, int], rows: Mapping[str, bytes]) -> None:
-        """The inverse of `cut`, of what was `beyond`, whatever was written since."""
-        for name, cut in rows.items():
-            with open(folder.seed(seed) / f"{name}.csv", "r+b") as file:
-                file.seek(sizes.get(name, 0))
-                file.write(cut)
-                file.truncate()
-
-
-def read_rows(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of one of a run's CSV files; a half-written last line is left out."""
-    if not path.exists():
-        return
-    text = path.read_text(encoding="utf-8")
-    yield from csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
-
-
-def metric_points(folder: RunFolder, seeds: Sequence[int]) -> Iterator[tuple[int, int, float, dict[str, float]]]:
-    """`(env_step, seed, wall_time, {metric: value})` of metrics.csv, in the order of env steps."""
-    points: dict[tuple[int, int], tuple[float, dict[str, float]]] = {}
-    for seed in seeds:
-        path = folder.seed(seed) / "metrics.csv"
-        for row in read_rows(path):
-            try:
-                key, wall_time, value = (int(row["env_step"]), seed), float(row["wall_time"]), float(row["value"])
-            except (KeyError, TypeError, ValueError):
-                raise Problem(f"{path} is damaged: {','.join(map(str, row.values()))!r} is no row of it") from None
-            points.setdefault(key, (wall_time, {}))[1][row["metric"]] = value
-    for (env_step, seed), (wall_time, values) in sorted(points.items()):
-        yield env_step, seed, wall_time, values
-
-
-def cell(value: Any) -> str:
-    """A value as text that reads back exactly."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float):
-        return str(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < 1e15 else repr(value)
-    return str(value)
-
-
 def _slug(text: str) -> str:
     """A name as part of a folder's name, which is no place for a very long one."""
     last = text.replace("\\", "/").rsplit(":", 1)[-1] if ".py" in text else text
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in last[:80])
-
-
-_PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")
-_SIMULATORS = ("ale-py", "box2d", "box2d-py", "minatar", "minigrid", "mujoco")  # a run's numbers hang on these too
-
-
-def circumstances(command: Sequence[str]) -> dict[str, Any]:
-    """What is said of where and how something was made."""
-    return _circumstances(command)[0]
-
-
-def _circumstances(command: Sequence[str]) -> tuple[dict[str, Any], bytes]:
-    """What run.json says of where and how a run was made, and the uncommitted changes."""
-    versions = {"python": platform.python_version()}
-    for package in (*_PACKAGES, *_SIMULATORS):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    commit = _git("rev-parse", "HEAD").decode().strip()
-    diff = _git("diff", "HEAD") if commit else b""
-    return {
-        "command": shlex.join(command),
-        "started": now(),
-        "versions": versions,
-        "git": {"commit": commit or None, "changed": bool(diff)},
-        "hardware": {
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "cpu": _cpu(),
-            "cores": num_cores(),
-        },
-    }, diff
-
-
-def now() -> str:
-    """The present time, for a document."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _git(*arguments: str) -> bytes:
-    """What git says of the code that runs: the checkout that holds this package, else nothing."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return b""
-    try:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return b""
-    return done.stdout if done.returncode == 0 else b""
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or sys.platform

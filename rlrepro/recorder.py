@@ -18,7 +18,8 @@ from rlrepro.agent import Metrics, Policy
 from rlrepro.errors import EndlessEvaluation, EvaluationFailed, Interrupted, Problem, close_quietly, one_line
 from rlrepro.group import Group
 from rlrepro.plugins import EnvSource
-from rlrepro.record import RunFolder, SeedLog
+from rlrepro.record import RunFolder
+from rlrepro.seed_log import SeedLog
 from rlrepro.settings import Job
 from rlrepro.vector import EnvironmentFailed, to_env
 

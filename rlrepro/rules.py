@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro import checkpoint, loop, snapshot, train, worker
+from rlrepro import checkpoint, launch, loop, snapshot, worker
 from rlrepro.agent import Metrics, Policy, owns_loop
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import Parser
@@ -26,8 +26,9 @@ from rlrepro.group import Group
 from rlrepro.own_code import shown
 from rlrepro.plugins import find_agent, find_env
 from rlrepro.probe import check_probe
+from rlrepro.request import Request, parse_train
 from rlrepro.seeds import Stack
-from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.settings import Settings
 from rlrepro.streams import Streams
 
 SEEDS, TIMESTEPS = 3, 2_000  #: where no flag says otherwise
@@ -162,7 +163,7 @@ def check(settings: Settings) -> list[Rule]:
         raise Problem(f"{settings.agent} owns its loop: these rules are for agents of the common one")
     if settings.compile:
         raise Problem("rlrepro rules compares bits, and --compile changes them: leave it out")
-    train.check(settings)
+    launch.check(settings)
     worker.use_device(settings.device)
     with contextlib.closing(_Training(settings, settings.seeds if settings.stackable else settings.seeds[:1])) as whole:
         return _check(whole)

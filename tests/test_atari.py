@@ -14,7 +14,7 @@ from rlrepro.agent import Setup
 from rlrepro.envs.atari import Atari
 from rlrepro.errors import Problem
 from rlrepro.plugins import find_env, frames_per_step
-from rlrepro.record import read_rows
+from rlrepro.seed_log import read_rows
 from rlrepro.settings import Settings
 from rlrepro.trainer import RecordedEnv
 from rlrepro.vector import VectorEnv

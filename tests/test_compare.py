@@ -30,7 +30,7 @@ from rlrepro.papers.compare.score import PROTOCOLS, score_all
 from rlrepro.papers.importers import Group, load
 from rlrepro.papers.protocol import History, Protocol, score
 from rlrepro.papers.verdicts import verdict
-from rlrepro.settings import parse_train
+from rlrepro.request import parse_train
 from tests.conftest import Command, Runs
 
 NONE = np.empty((0, 2))

@@ -193,7 +193,7 @@ def test_allowed_import_is_not_found(room: str, source: str) -> None:
 
 def test_help_and_plugins_do_without_torch() -> None:
     code = (
-        "import sys, rlrepro.agent, rlrepro.settings, rlrepro.plugins, rlrepro.cli, rlrepro.agents.sb3\n"
+        "import sys, rlrepro.agent, rlrepro.request, rlrepro.plugins, rlrepro.cli, rlrepro.agents.sb3\n"
         "import rlrepro.train, rlrepro.reproduce, rlrepro.papers.compare.command, rlrepro.papers.sharing.verify\n"
         "sys.exit('torch was imported' if 'torch' in sys.modules else 0)"
     )

@@ -15,7 +15,7 @@ from rlrepro import loop
 from rlrepro.agent import Setup, Transition
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.plugins import find_agent, find_env
-from rlrepro.record import read_rows
+from rlrepro.seed_log import read_rows
 from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorEnv
 from tests.conftest import Runs

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from rlrepro import loop
 from rlrepro.group import Group
 from rlrepro.plugins import find_env
-from rlrepro.settings import Request, parse_train
+from rlrepro.request import Request, parse_train
 from rlrepro.streams import env_seed
 
 ROLLOUT, UPDATES, GAMMA = 256, 5, 0.98

@@ -11,7 +11,7 @@ from rlrepro import snapshot
 from rlrepro.checkpoint import as_loaded
 from rlrepro.errors import Problem
 from rlrepro.plugins import find_env
-from rlrepro.record import read_rows
+from rlrepro.seed_log import read_rows
 from rlrepro.vector import SyncEnvBatch
 from tests.conftest import Runs
 

@@ -22,9 +22,11 @@ from test_run import PPO, in_a_fork, outcome, run, whole_state
 from rlrepro import checkpoint, loop, train
 from rlrepro.normalise import Moments, NormalisedEnv, NormalisedPolicy, Statistics
 from rlrepro.plugins import find_env
-from rlrepro.record import RunFolder, read_rows
+from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
-from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.request import Request, parse_train
+from rlrepro.seed_log import read_rows
+from rlrepro.settings import Settings
 from rlrepro.streams import Streams, env_seed
 from rlrepro.trained import load_policy
 from rlrepro.vector import EnvBatch, SyncEnvBatch

@@ -21,7 +21,7 @@ from gymnasium.wrappers import TimeAwareObservation
 from rlrepro.importing import installed
 from rlrepro.papers.cards.parts import SOURCE
 from rlrepro.plugins import AgentSource, find_agent, find_env, find_wrapper
-from rlrepro.record import read_rows
+from rlrepro.seed_log import read_rows
 from tests.conftest import Command, Runs, Site, forget
 
 # Rewards are the action times a number; episodes last seven steps.

@@ -15,7 +15,8 @@ import pytest
 from rlrepro import processes
 from rlrepro.errors import STOPPED_AT_ONCE, Stop
 from rlrepro.processes import Processes, Stopping, why_it_died
-from rlrepro.settings import Job, Settings, parse_train
+from rlrepro.request import parse_train
+from rlrepro.settings import Job, Settings
 
 STOP = Stop("it broke", 1)
 
@@ -68,8 +69,8 @@ def several(seeds: int, at_a_time: int, stackable: bool = True) -> tuple[Process
     request: Any = parse_train(["--env", "CartPole-v1", "--agent", "random", "--seeds", str(seeds)])
     settings: Settings = dataclasses.replace(request.settings, processes=at_a_time, stackable=stackable)
     board = Heard()
-    jobs = [Job(settings, Path("nowhere"), (seed,), None, seed == 0) for seed in range(seeds)]
-    return Processes(jobs, board), board  # type: ignore[arg-type]
+    jobs = [Job(settings, Path("nowhere"), (seed,)) for seed in range(seeds)]
+    return Processes(jobs, board, at_a_time), board  # type: ignore[arg-type]
 
 
 def in_turn(*acts: Callable[[], object]) -> Callable[[Any], list[Any]]:

@@ -18,8 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rlrepro import progress
 from rlrepro.errors import Stop
 from rlrepro.progress import Board
-from rlrepro.record import RunFolder, metric_points
-from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.record import RunFolder
+from rlrepro.request import Request, parse_train
+from rlrepro.seed_log import metric_points
+from rlrepro.settings import Settings
 from tests.conftest import Runs
 from tests.test_tensorboard import read
 
@@ -33,7 +35,8 @@ def settings_of(*arguments: str) -> Settings:
 
 
 def board(folder: Path, settings: Settings, said: io.StringIO | None = None) -> Board:
-    return Board(RunFolder(folder), settings, Console(file=said or io.StringIO(), width=500), brief=True)
+    console = Console(file=said or io.StringIO(), width=500)
+    return Board(RunFolder(folder), settings, console, settings.groups(), brief=True)
 
 
 def told_by(group: int, seeds: tuple[int, ...]) -> list[Event]:
@@ -116,7 +119,7 @@ def test_on_a_terminal_a_note_and_the_display_never_wait_for_each_other(tmp_path
     ends = time.monotonic() + 1.5
 
     def tell() -> None:
-        with Board(RunFolder(tmp_path), settings, console) as it:
+        with Board(RunFolder(tmp_path), settings, console, settings.groups()) as it:
             for event in events:
                 it.handle(*event)
             number = 0
@@ -188,7 +191,7 @@ def test_a_folders_brackets_are_no_markup(tmp_path: Path) -> None:
 
 def test_the_summary_of_a_narrow_terminal_has_every_digit(tmp_path: Path) -> None:
     said = io.StringIO()
-    it = Board(RunFolder(tmp_path), settings_of("--seeds", "1"), Console(file=said, width=36))
+    it = Board(RunFolder(tmp_path), settings_of("--seeds", "1"), Console(file=said, width=36), [(0,)])
     returns = {"training_return": -123456.78, "eval_return": 1.25e12, "eval_std": 0.5, "eval_length": 17.0}
     it.results = {0: {"episodes": 98765, **returns}}
     it.summary()
@@ -204,7 +207,7 @@ def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     said = io.StringIO()
     console = Console(file=said, width=200, force_terminal=True, _environ={"TERM": "dumb"})
     settings = settings_of("--seeds", "2", "--processes", "2")
-    with Board(RunFolder(tmp_path), settings, console, brief=True) as it:
+    with Board(RunFolder(tmp_path), settings, console, settings.groups(), brief=True) as it:
         for group, seeds in enumerate(settings.groups()):
             for event in told_by(group, seeds):
                 it.handle(*event)

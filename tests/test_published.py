@@ -39,7 +39,8 @@ from rlrepro.papers.book.published import (
 from rlrepro.papers.book.sentences import METRICS
 from rlrepro.papers.protocol import History, Protocol, refuse, score
 from rlrepro.papers.spreads import SPREADS
-from rlrepro.settings import Settings, parse_train
+from rlrepro.request import parse_train
+from rlrepro.settings import Settings
 from tests.conftest import Command, Runs
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,8 @@ from rlrepro import checkpoint, recorder, worker
 from rlrepro.agent import Setup
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.progress import Board
-from rlrepro.record import RunFolder, metric_points, read_rows
+from rlrepro.record import RunFolder
+from rlrepro.seed_log import metric_points, read_rows
 from rlrepro.settings import Job, Settings
 from tests.conftest import BRIEF, Command, Runs
 from tests.test_run import curves
@@ -583,11 +584,11 @@ def test_a_traceback_is_named_only_where_it_is(
     runs: Runs, tmp_path: Path, flags: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings: Settings = RunFolder.open(runs.finish("r", *flags(), "--seed", "0"))[1]
-    job = Job(settings, tmp_path, (0,), None, True)
+    job = Job(settings, tmp_path, (0,))
     in_run = tmp_path / "rlrepro-error-seed-0.txt"
     assert f"the traceback is in {in_run})" in guarded(job, "ready", monkeypatch=monkeypatch)
     assert "ZeroDivisionError" in in_run.read_text()
-    nowhere = Job(settings, tmp_path / "nowhere" / "at" / "all", (0,), None, True)
+    nowhere = Job(settings, tmp_path / "nowhere" / "at" / "all", (0,))
     assert "traceback" not in guarded(nowhere, "ready", monkeypatch=monkeypatch)
     first, second = (guarded(job, monkeypatch=monkeypatch).split("is in ")[1][:-1] for _ in range(2))
     assert first != second

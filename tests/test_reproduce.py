@@ -21,7 +21,7 @@ from rlrepro.papers.units.results import read_results, write_results
 from rlrepro.papers.units.unit import choose, settings_of, units_of
 from rlrepro.papers.verdicts.verdict import judge, judge_score
 from rlrepro.papers.verdicts.verdict_json import as_json
-from rlrepro.settings import Request
+from rlrepro.request import Request
 from tests.conftest import Command
 
 HYPER = """
@@ -559,7 +559,7 @@ def test_two_at_once_in_one_folder_are_refused(make: Make) -> None:
 
 
 def killed_by(signal: str) -> Callable[..., None]:
-    """`train.begin` or `train.resume` of a process that a signal ends as soon as the run folder is there."""
+    """`train.begin` or `resume.resume` of a process that a signal ends as soon as the run folder is there."""
     from rlrepro.errors import RunStopped
     from rlrepro.record import RunFolder
 
@@ -576,7 +576,7 @@ def killed_by(signal: str) -> Callable[..., None]:
 def test_a_run_that_is_killed_twice_goes_on_and_begins_no_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("rlrepro.train.begin", killed_by("SIGKILL, out of memory?"))
-        patch.setattr("rlrepro.train.resume", killed_by("SIGTERM"))
+        patch.setattr("rlrepro.resume.resume", killed_by("SIGTERM"))
         for _ in range(3):
             assert run(make(), 2) == ["ppo-CartPole-v1"]
     assert run(make(), 2) == []

@@ -21,8 +21,8 @@ from rlrepro.networks import MLP
 from rlrepro.optimisers import Adam, descend
 from rlrepro.papers.pages.proofs import described
 from rlrepro.probe import probe
+from rlrepro.request import Request, parse_train
 from rlrepro.seeds import Bound, Stack
-from rlrepro.settings import Request, parse_train
 from tests.conftest import Command
 
 SMALL = ("--num-steps", "64", "--num-envs", "2", "--hidden", "8", "--num-epochs", "1", "--num-minibatches", "2")

@@ -24,8 +24,9 @@ import pytest
 
 from rlrepro import checkpoint, cli, train
 from rlrepro import record as train_log
-from rlrepro.record import RunFolder, read_rows
+from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
+from rlrepro.seed_log import read_rows
 from tests.conftest import Runs
 
 PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatches", "4", "--num-epochs", "2"]

@@ -30,9 +30,11 @@ from rlrepro import processes, train
 from rlrepro.agent import Setup
 from rlrepro.networks import image_network
 from rlrepro.plugins import find_agent, variants
-from rlrepro.record import RunFolder, read_rows
+from rlrepro.record import RunFolder
+from rlrepro.request import parse_train
+from rlrepro.seed_log import read_rows
 from rlrepro.seeds import Stack
-from rlrepro.settings import Settings, parse_train
+from rlrepro.settings import Settings
 from rlrepro.streams import env_seed
 from tests.conftest import Command, Runs
 

@@ -20,7 +20,8 @@ from rlrepro.errors import Problem
 from rlrepro.flags import MAX_SEED, train_parser
 from rlrepro.importing import installed
 from rlrepro.plugins import find_agent
-from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.request import Request, parse_train
+from rlrepro.settings import Settings
 from tests.conftest import BRIEF, Runs
 
 LAYERED = """

@@ -22,7 +22,7 @@ from rlrepro.contract import check_contract, check_state
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
-from rlrepro.settings import parse_train
+from rlrepro.request import parse_train
 from rlrepro.streams import Streams
 from tests.conftest import Command, Runs
 

@@ -78,7 +78,7 @@ def skeleton(
     All are as the flags of training take them. Files are named from the card's `folder`.
     """
     from rlrepro.plugins import find_agent
-    from rlrepro.settings import Request, parse_train
+    from rlrepro.request import Request, parse_train
 
     arguments = ["--agent", agent, "--env", env, "--seeds", "0,", *(f"--wrapper={one}" for one in wrappers)]
     asked = parse_train([*arguments, *([f"--env-kwargs={env_kwargs}"] if env_kwargs else [])])

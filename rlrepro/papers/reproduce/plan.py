@@ -26,9 +26,11 @@ from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.stats import power
 from rlrepro.papers.units.unit import Unit, env_warnings, settings_of
 from rlrepro.plugins import find_env
-from rlrepro.record import RunFolder, read_rows
+from rlrepro.record import RunFolder
 from rlrepro.recorder import KEPT_CHECKPOINTS
-from rlrepro.settings import Request, Settings, num_cores
+from rlrepro.request import Request
+from rlrepro.seed_log import read_rows
+from rlrepro.settings import Settings, num_cores
 
 _LEAST_STEPS = 2_000
 _ROLLOUTS = 4

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro import own_code, train
+from rlrepro import own_code, resume, train
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Interrupted, Problem, told
 from rlrepro.flags import Parser, seed_list, whole_number
@@ -44,7 +44,8 @@ from rlrepro.papers.units.unit import (
     units_that_answer,
 )
 from rlrepro.record import RunFolder
-from rlrepro.settings import Request, Settings
+from rlrepro.request import Request
+from rlrepro.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -273,7 +274,7 @@ class Reproduction:
             in_subprocess = folder.read_json("run.json").get("status") != "interrupted" or not failed.isdisjoint(
                 found.seeds
             )
-            go_on = functools.partial(train.resume, path, brief=True, in_subprocess=in_subprocess)
+            go_on = functools.partial(resume.resume, path, brief=True, in_subprocess=in_subprocess)
             problems += self._attempt(path, go_on, settings, found.seeds)
         have = self._gather(runs, settings, have)
         lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]

@@ -26,7 +26,7 @@ from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import find_card, load_card
 from rlrepro.papers.protocol import History
 from rlrepro.papers.toml_tables import is_id
-from rlrepro.record import cell
+from rlrepro.seed_log import cell
 
 RESULTS_FORMAT = 1
 REPRODUCTIONS = Path("reproductions")  #: where they are made

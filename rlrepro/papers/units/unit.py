@@ -16,7 +16,8 @@ from rlrepro.papers.book.published import load_traps
 from rlrepro.papers.cards.card import RUN_SETTINGS, Card, Claim, Environment, Order
 from rlrepro.papers.protocol import Protocol
 from rlrepro.plugins import EnvSource, find_agent, find_env
-from rlrepro.settings import Request, Settings, parse_train
+from rlrepro.request import Request, parse_train
+from rlrepro.settings import Settings
 
 #: episodes of the last evaluation where no claim asks for any
 _FINAL_EPISODES = 10

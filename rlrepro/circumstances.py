@@ -1,0 +1,75 @@
+"""Where and how a result was made: the command, versions, commit, hardware and time."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlrepro.settings import num_cores
+
+_PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")
+_SIMULATORS = ("ale-py", "box2d", "box2d-py", "minatar", "minigrid", "mujoco")  # a run's numbers hang on these too
+
+
+def circumstances(command: Sequence[str], uncommitted: bytes) -> dict[str, Any]:
+    """What run.json says of where and how something was made, with `uncommitted_changes`."""
+    return {
+        "command": shlex.join(command),
+        "started": now(),
+        "versions": dict(_versions()),
+        "git": {"commit": _git("rev-parse", "HEAD").decode().strip() or None, "changed": bool(uncommitted)},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "cpu": _cpu(),
+            "cores": num_cores(),
+        },
+    }
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in (*_PACKAGES, *_SIMULATORS):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def uncommitted_changes() -> bytes:
+    """How the code that runs differs from its commit, as a diff; nothing where it is no checkout."""
+    return _git("diff", "HEAD")
+
+
+def now() -> str:
+    """The present time, for a document."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _git(*arguments: str) -> bytes:
+    """What git says of the code that runs: the checkout that holds this package, else nothing."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return b""
+    try:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return b""
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or sys.platform

@@ -1,0 +1,279 @@
+"""What a command line asks for: flags, a settings file, presets and defaults resolved to the settings of a run.
+
+What stands nearer wins: a flag, then a settings file, then the agent's preset for the environment's id, then its
+preset for the kind of action space, then its preset for all, then the default. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlrepro.errors import Problem, close_quietly, nearest
+from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
+from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name, unsourced
+from rlrepro.settings import DERIVED, Settings, as_flag, num_cores, read_settings, settings_dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a command line asks for."""
+
+    settings: Settings
+    run_dir: Path
+    name: str | None
+    note: str | None = None  #: for the person who asks
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """A run that a command line wants gone on with."""
+
+    path: Path
+    total_timesteps: int | None  #: to be gone on with to there
+    processes: int | None  #: that the seeds are dealt to this time
+
+
+def parse_train(arguments: Sequence[str]) -> Request | Resume:
+    """What a command line asks for."""
+    first = train_parser(None, add_help=False)
+    known, _ = first.parse_known_args(arguments)
+    if known.resume is not None:
+        alone = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        alone.add_argument("--resume")
+        alone.add_argument("--total-timesteps")
+        alone.add_argument("--processes")
+        _, others = alone.parse_known_args(arguments)
+        if others:
+            ours = "goes alone (or with --total-timesteps, --processes)"
+            raise Problem(f"--resume {ours}, since a run keeps its settings; leave out {others[0]}")
+        return Resume(Path(known.resume), known.total_timesteps, known.processes)
+    saved = _saved(known.settings)
+    agent = find_agent(known.agent or saved.get("agent", "ppo"))
+    config_class, presets, stackable = agent.description()
+    agent.check(config_class, presets, [flag for action in first._actions for flag in action.option_strings])
+    parser = train_parser(agent, config_class, presets)
+    presets = {
+        key: {**preset, **_taken(parser, preset, f"agent {agent.name!r}: its preset {key!r}")}
+        for key, preset in presets.items()
+    }
+    values, unknown = parser.parse_known_args(arguments)
+    if saved.get("agent") in (None, agent.name):
+        kept = saved.get("hyperparameters", {})
+        taken = _taken(parser, kept, f"--settings {known.settings}", are_hyperparameters=True)
+        saved["hyperparameters"] = {**kept, **taken}
+    if unknown:
+        raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
+    settings = _resolve(values, saved, agent, config_class, presets, stackable)
+    return Request(settings, Path(values.run_dir), values.name, unsourced(agent.name, config_class, presets))
+
+
+def _kept(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the settings file gives them back, tuples as lists, so that a resumed run has the same."""
+    for name, value in env_kwargs.items():
+        if not _is_kept(value):
+            raise Problem(
+                f"--env-kwargs {name}: {value!r} is not made of numbers, texts, lists and tables with texts as keys"
+            )
+    return dict(json.loads(json.dumps(dict(env_kwargs))))
+
+
+def _is_kept(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_kept, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_kept(one) for key, one in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choices:
+    """What was chosen for a run: by flags, by a settings file, by the agent's presets, the nearest of these first."""
+
+    flags: argparse.Namespace  #: None: not given
+    file: Mapping[str, Any]
+    presets: Sequence[tuple[str, Mapping[str, Any]]]
+
+    def pick(self, name: str, fallback: Any) -> Any:
+        """The nearest choice of a run setting."""
+        if getattr(self.flags, name, None) is not None:
+            return getattr(self.flags, name)
+        if name in self.file and not self._is_outdated(name):
+            return self.file[name]
+        preset = self._preset(name)
+        return fallback if preset is None else preset[1]
+
+    def is_derived(self, name: str) -> bool:
+        """Whether a setting follows from others: nobody chose it, or a file that says so holds it still."""
+        if getattr(self.flags, name) is not None:
+            return False
+        if name in self.file and not self._is_outdated(name):
+            return self._was_derived(name)
+        return self._preset(name) is None
+
+    def hyperparameter(self, field: dataclasses.Field[Any], file: Mapping[str, Any]) -> tuple[Any, str]:
+        """Its value and where that came from; `file` has those of a settings file of the same agent."""
+        name, given = field.name, getattr(self.flags, f"hyper_{field.name}")
+        if given is not None:
+            return given, "flag"
+        if name in file:
+            return file[name], self.file.get("sources", {}).get(name, "settings file")
+        preset = self._preset(name)
+        if preset is not None:
+            return preset[1], preset[0]
+        return field.default, field.metadata.get("source", "default")
+
+    def _preset(self, name: str) -> tuple[str, Any] | None:
+        """What names the nearest preset that has it, and its value."""
+        for key, preset in self.presets:
+            if name in preset:
+                return f"preset {key} ({preset.get('source', 'no source given')})", preset[name]
+        return None
+
+    def _was_derived(self, name: str) -> bool:
+        return name in self.file.get("sources", {}) and name in DERIVED
+
+    def _is_outdated(self, name: str) -> bool:
+        """Whether a file's value was derived from what a flag now changes."""
+        return self._was_derived(name) and any(getattr(self.flags, one) is not None for one in DERIVED[name][1])
+
+
+def _resolve(
+    values: argparse.Namespace,
+    saved: Mapping[str, Any],
+    agent: AgentSource,
+    config_class: type[Any],
+    presets: Mapping[str, Mapping[str, Any]],
+    stackable: bool,
+) -> Settings:
+    env_name = values.env or saved.get("env", "CartPole-v1")
+    env_kwargs = _kept(values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {}))
+    wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
+    source = find_env(env_name, env_kwargs, wrappers)
+    env = source.make()
+    kind = type(env.action_space).__name__
+    frames = frames_per_step(env)
+    close_quietly(env)
+    nearest_first = (source.gym_id or env_name, kind, "*")
+    choices = _Choices(values, saved, [(key, presets[key]) for key in nearest_first if key in presets])
+    pick = choices.pick
+
+    kept = saved.get("hyperparameters", {}) if saved.get("agent") in (None, agent.name) else {}
+    fields = dataclasses.fields(config_class)
+    stale = sorted(set(kept) - {field.name for field in fields})
+    if stale:
+        near = nearest(stale[0], [field.name for field in fields])
+        raise Problem(f"--settings {values.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
+    hyper = {field.name: choices.hyperparameter(field, kept) for field in fields}
+
+    seeds = _seeds(values, saved)
+    total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)
+    if total < num_envs:
+        raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
+    device = pick("device", "cpu")
+    processes, env_processes = _processes(choices, len(seeds), num_envs, device, agent, stackable)
+    derived = {name: told for name, (told, _) in DERIVED.items() if choices.is_derived(name)}
+    if env_processes == 1:
+        derived.pop("env_processes", None)  # as it is without the setting
+    normalise_obs, normalise_reward = (bool(pick(name, False)) for name in ("normalise_obs", "normalise_reward"))
+    normalise_as = pick("normalise_as", NORMALISERS[0])
+    if normalise_as != NORMALISERS[0] and not (normalise_obs or normalise_reward):
+        raise Problem(f"--normalise-as {normalise_as} needs --normalise-obs or --normalise-reward, or both")
+    gamma = hyper["gamma"][0] if "gamma" in hyper else None
+    if normalise_reward and (isinstance(gamma, bool) or not isinstance(gamma, int | float)):
+        what = f"--normalise-reward goes by discounted returns, and {agent.name} has no hyperparameter gamma, a number"
+        raise Problem(f"{what}: name its discount so, or leave rewards as they are")
+    tenth = max(num_envs, total // 10)
+    return Settings(
+        env=source.name,
+        agent=agent.name,
+        seeds=seeds,
+        total_timesteps=total,
+        num_envs=num_envs,
+        device=device,
+        env_kwargs=env_kwargs,
+        wrappers=wrappers,
+        log_every=pick("log_every", max(num_envs, total // 200)),
+        eval_every=pick("eval_every", tenth),
+        eval_episodes=pick("eval_episodes", 10),
+        final_eval_episodes=pick("final_eval_episodes", 100),
+        checkpoint_every=pick("checkpoint_every", tenth),
+        capture_video=bool(pick("capture_video", False)),
+        processes=processes,
+        check_env=bool(pick("check_env", True)),
+        hyperparameters={
+            name: tuple(value) if isinstance(value, list) else value for name, (value, _) in hyper.items()
+        },
+        sources={name: told for name, (_, told) in hyper.items()} | derived,
+        normalise_obs=normalise_obs,
+        normalise_reward=normalise_reward,
+        eval_deterministic=bool(pick("eval_deterministic", True)),
+        stackable=stackable,
+        compile=bool(pick("compile", False)),
+        env_processes=env_processes,
+        normalise_as=normalise_as,
+        frames_per_step=frames,
+    )
+
+
+def _processes(
+    choices: _Choices, num_seeds: int, num_envs: int, device: str, agent: AgentSource, stackable: bool
+) -> tuple[int, int]:
+    """How many processes train, and how many step environments.
+
+    On the CPU the seeds are dealt to processes; a device trains all in one, beside which others step environments.
+    """
+    processes = min(choices.pick("processes", num_cores() if device == "cpu" else 1), num_seeds)
+    alone = stackable and processes == 1
+    pairs = num_seeds * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
+    beside = max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1
+    env_processes = choices.pick("env_processes", beside)
+    if env_processes > 1 and not alone:
+        why = "give --processes 1" if stackable else f"{agent.name} has a process for each"
+        raise Problem(f"--env-processes is for agents whose seeds train in one process: {why}")
+    return processes, env_processes
+
+
+def _seeds(values: argparse.Namespace, saved: Mapping[str, Any]) -> tuple[int, ...]:
+    if values.seeds is None and values.seed is None:
+        return tuple(saved.get("seeds", range(DEFAULT_SEEDS)))
+    if values.seeds is None:
+        return (values.seed,)
+    if isinstance(values.seeds, tuple):
+        if values.seed is not None:
+            raise Problem("--seed is the first of a number of seeds; with a list of seeds it says nothing")
+        return values.seeds
+    first = values.seed or 0
+    if first + values.seeds - 1 > MAX_SEED:
+        raise Problem(f"--seed {first} leaves no room for {values.seeds} seeds up to {MAX_SEED}")
+    return tuple(range(first, first + values.seeds))
+
+
+def _saved(file: str | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    return settings_dict(read_settings(file, "--settings "), f"--settings {file}")
+
+
+def _taken(
+    parser: argparse.ArgumentParser, values: Mapping[str, Any], place: str, are_hyperparameters: bool = False
+) -> dict[str, Any]:
+    """Values of hyperparameters, and else of settings too, as their flags take them; `Problem` names a wrong one.
+
+    What is no flag is left out: it is told elsewhere.
+    """
+    known = {action.dest for action in parser._actions}
+    found = {}
+    for name, value in values.items():
+        is_setting = f"hyper_{name}" not in known
+        if is_setting and (are_hyperparameters or name not in known):
+            continue
+        try:
+            found[name] = as_flag(parser, name, value, is_setting)
+        except argparse.ArgumentTypeError as error:
+            raise Problem(f"{place}: {name}: {error}") from None
+    return found

@@ -1,0 +1,236 @@
+"""Going on with a run that was stopped, or with a finished one to make it longer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlrepro import checkpoint
+from rlrepro.ctrl_c import undisturbed
+from rlrepro.errors import Problem, count_of
+from rlrepro.launch import NeverBegan, check, launch
+from rlrepro.plugins import find_agent
+from rlrepro.record import RunFolder
+from rlrepro.seed_log import CSV_COLUMNS, SeedLog, read_rows
+from rlrepro.settings import Job, Settings
+
+
+def resume(
+    path: Path,
+    total_timesteps: int | None = None,
+    brief: bool = False,
+    in_subprocess: bool = False,
+    processes: int | None = None,
+) -> RunFolder:
+    """Go on with a run that was stopped, each group of seeds from its newest whole checkpoint.
+
+    With `total_timesteps`, to there, also where it is finished: it ends with the bytes of a run that was to be so long
+    from its start. `Problem` where that cannot be, since its agent asked how long it would be. `processes` are those
+    that the seeds are dealt to this time. `brief` and `in_subprocess` are those of `rlrepro.train.begin`.
+    """
+    folder, _ = RunFolder.open(path)
+    try:
+        folder.lock()
+        _, settings = RunFolder.open(path)  # whoever held it may have made the run longer
+        _resume(folder, settings, total_timesteps, brief, in_subprocess, processes)
+    finally:
+        folder.unlock()
+    return folder
+
+
+class _ResumePoint(NamedTuple):
+    """The newest checkpoint of a group of seeds."""
+
+    env_step: int
+    abouts: Sequence[Mapping[str, Any]]  #: what that of each seed says of itself
+
+    def was_end(self, earlier_totals: Mapping[str, int]) -> bool:
+        """Whether the run was to end there, by the settings that it had when the checkpoint was written."""
+        return self.env_step >= earlier_totals.get(self.abouts[0]["settings"], self.env_step + 1)
+
+
+def _resume(
+    folder: RunFolder,
+    settings: Settings,
+    total_timesteps: int | None,
+    brief: bool,
+    in_subprocess: bool,
+    processes: int | None,
+) -> None:
+    before, original = folder.read_json("run.json"), settings
+    # total_timesteps by the digest of settings, of each time before the run was made longer
+    earlier_totals = dict(before.get("lengths", {}))
+    if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
+        ways = [f"rlrepro evaluate {folder} scores it"]
+        if not find_agent(settings.agent).owns_loop:
+            longer = f"{folder.way_on} --total-timesteps N makes it longer"
+            ways.insert(0, f"{longer}, unless its agent asked how long it would be")
+        raise Problem(f"{folder} is finished: there is nothing to resume ({'; '.join(ways)})")
+    folder.check_code(settings)
+    processes = settings.processes if processes is None else processes
+    if settings.env_processes > 1 < processes:
+        why = f"{folder} steps its environments in {settings.env_processes} processes, which go with one that trains"
+        raise Problem(f"--processes {processes}: {why}")
+    check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
+    # All are looked at before any file is touched: one that cannot be read now costs nothing.
+    checkpoints = _Checkpoints(folder, settings, earlier_totals)
+    dealt = dataclasses.replace(settings, processes=processes).groups()
+    resumed_groups = [one for seeds in dealt for one in checkpoints.parted(seeds)]
+    again = [seed for seeds, one in resumed_groups if one is None for seed in seeds]
+    if total_timesteps not in (None, settings.total_timesteps):
+        settings = _lengthened(folder, settings, total_timesteps, [one for _, one in resumed_groups])
+        earlier_totals[original.digest()] = original.total_timesteps
+    lacking = f"no whole checkpoint to go on from for seed{'s' * (len(again) > 1)} {', '.join(map(str, again))}"
+    if again and (before.get("status") == "finished" or "lengths" in before):
+        anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
+        what = "was made longer" if "lengths" in before else "is finished"
+        raise Problem(f"{folder} {what}, and has {lacking}; {anew}")
+    sizes: dict[int, Mapping[str, int]] = {
+        seed: {} if one is None else one.abouts[index]["sizes"]
+        for seeds, one in resumed_groups
+        for index, seed in enumerate(seeds)
+    }
+    for seed, size in sizes.items():
+        SeedLog.check_lengths(folder, seed, size)
+    if again and find_agent(settings.agent).owns_loop:
+        from_start = f"from their start begin again the seeds {', '.join(map(str, again))}"
+        print(f"{settings.agent} cannot go on in the middle: {from_start}")
+    elif again:
+        files = [folder.seed(seed) / f"{name}.csv" for seed in again for name in CSV_COLUMNS]
+        rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
+        print(f"{folder} has {lacking}: begins again at the start, and cuts {rows}")
+    going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
+    if earlier_totals:
+        going_on["lengths"] = earlier_totals
+    resumed = [*before.get("resumed", []), time.time()]
+    for seed in sizes:
+        checkpoint.make_folder(folder.checkpoints(seed))  # somebody may have made room
+    with _undone_if_never_begun(folder, sizes, before, original if settings is not original else None):
+        folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
+        if settings is not original:
+            folder.write_settings(settings)
+        for seeds, one in resumed_groups:
+            for path in checkpoints.behind(seeds, one):
+                path.unlink()
+        for seed, size in sizes.items():
+            SeedLog.cut(folder, seed, size)
+        folder.clear_unfinished()
+        folder.set_curves_aside()
+        jobs = [
+            Job(settings, folder.path, seeds, one and one.env_step, one is not None and one.was_end(earlier_totals))
+            for seeds, one in resumed_groups
+        ]
+        launch(folder, dataclasses.replace(settings, processes=processes), jobs, brief, in_subprocess=in_subprocess)
+
+
+@contextlib.contextmanager
+def _undone_if_never_begun(
+    folder: RunFolder, sizes: Mapping[int, Mapping[str, int]], before: Mapping[str, Any], settings: Settings | None
+) -> Iterator[None]:
+    """Where nothing is trained within, the run folder is made what it was.
+
+    Its run.json comes back, its `settings` where they were changed, and what lay beyond these `sizes` of the seeds'
+    files.
+    """
+    rows = {seed: SeedLog.beyond(folder, seed, size) for seed, size in sizes.items()}
+    try:
+        yield
+    except (NeverBegan, KeyboardInterrupt):
+        if folder.is_finished:  # a Ctrl-C that came after the end, or before anything was changed
+            raise
+        with undisturbed():
+            for seed, size in sizes.items():
+                SeedLog.put_back(folder, seed, size, rows[seed])
+            folder.put_curves_back()
+            if settings is not None:
+                folder.write_settings(settings)
+            folder.write_json("run.json", before)
+        raise
+
+
+def _lengthened(
+    folder: RunFolder, settings: Settings, total_timesteps: int, found: Sequence[_ResumePoint | None]
+) -> Settings:
+    """The settings of a run that goes on to `total_timesteps`; `Problem` where it would be none that began so."""
+    if total_timesteps < settings.total_timesteps:
+        less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
+        raise Problem(f"{less}: a run can be made longer alone")
+    anew = f"{folder.way_anew} --total-timesteps {total_timesteps}"
+    if find_agent(settings.agent).owns_loop:
+        raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
+    abouts = [about for one in found if one for about in one.abouts]
+    if any("reads_length" not in about for about in abouts):
+        what = f"are of an older version, and do not say whether {settings.agent} asked how long its run would be"
+        raise Problem(f"the checkpoints of {folder} {what}; {anew}")
+    if any(about["reads_length"] for about in abouts):
+        what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
+        raise Problem(f"{settings.agent} {what}; {anew}")
+    return settings.lengthened(total_timesteps)
+
+
+class _Checkpoints:
+    """The checkpoints of a run of these settings, or of before it was made longer; each is looked at once."""
+
+    def __init__(self, folder: RunFolder, settings: Settings, earlier_totals: Mapping[str, int]) -> None:
+        self._settings, self._digests = settings, (settings.digest(), *earlier_totals)
+        self._paths = {
+            seed: {int(p.stem.removeprefix("step-")): p for p in folder.checkpoints(seed).glob("step-*.safetensors")}
+            for seed in settings.seeds
+        }
+        self._abouts: dict[Path, Mapping[str, Any] | None] = {}
+
+    def parted(self, seeds: Sequence[int]) -> list[tuple[tuple[int, ...], _ResumePoint | None]]:
+        """A group of seeds with its newest checkpoint; in parts, where there is none that all of them have."""
+        whole = self._newest(seeds)
+        if whole is not None or self._settings.env_processes > 1:  # whose processes belong to the one that trains
+            return [(tuple(seeds), whole)]
+        each = {seed: self._newest([seed]) for seed in seeds}
+        steps = {seed: -1 if one is None else one.env_step for seed, one in each.items()}
+        parts = [tuple(seed for seed in seeds if steps[seed] == step) for step in sorted(set(steps.values()))]
+        return [(part, self._newest(part)) for part in parts]
+
+    def behind(self, seeds: Sequence[int], chosen: _ResumePoint | None) -> list[Path]:
+        """What a resume from there leaves behind: damaged ones, and those that lack their sisters."""
+        return [
+            path
+            for seed in seeds
+            for step, path in self._paths[seed].items()
+            if chosen is None or step > chosen.env_step
+        ]
+
+    def _newest(self, seeds: Sequence[int]) -> _ResumePoint | None:
+        """The newest env step for which every seed has a whole one."""
+        for step in sorted(set.intersection(*(set(self._paths[seed]) for seed in seeds)), reverse=True):
+            abouts: list[Mapping[str, Any]] = []
+            for seed in seeds:
+                if (about := self._about(seed, step)) is None:
+                    break
+                abouts.append(about)
+            else:
+                return _ResumePoint(step, abouts)
+        return None
+
+    def _about(self, seed: int, step: int) -> Mapping[str, Any] | None:
+        """What one says of itself; None of a damaged one, which is told. `Problem` of another run's."""
+        path, settings = self._paths[seed][step], self._settings
+        if path in self._abouts:
+            return self._abouts[path]
+        self._abouts[path] = None
+        try:
+            about = checkpoint.load(path)[1]
+        except checkpoint.Damaged as damage:
+            older = "trying the one before it" if step != min(self._paths[seed]) else "there is none before it"
+            print(f"rlrepro: {damage}; {older}", file=sys.stderr)
+            return None
+        for key, wanted in (("agent", settings.agent), ("env", settings.env), ("seed", seed)):
+            if about[key] != wanted:
+                raise Problem(f"{path} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
+        if about.get("settings") not in self._digests:
+            raise Problem(f"{path} is a checkpoint of a run with other settings")
+        self._abouts[path] = about
+        return about
