@@ -81,6 +81,7 @@ class BatchedEnv:
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     single: str  #: the entry point of Gymnasium's own form, below `gymnasium.envs.classic_control`
+    to_learn = None  #: what is learnt is what happened
     _state: Array
 
     @classmethod

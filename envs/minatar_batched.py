@@ -31,6 +31,7 @@ class BatchedGame:
     minimal_actions: tuple[int, ...]
     minimal_action_set = True
     game: str
+    to_learn = None  #: what is learnt is what happened
 
     @classmethod
     def registered_as(cls) -> tuple[str, dict[str, Any]]:

@@ -144,10 +144,19 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise could_not_write(path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where its file system can: older files may go once a new one is there."""
+    number = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(number)
+    os.close(number)
 
 
 def could_not_write(path: Path, error: OSError) -> WriteFailed:

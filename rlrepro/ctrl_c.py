@@ -10,16 +10,29 @@ from typing import Any
 
 
 @contextlib.contextmanager
+def handled(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """`handler` has this signal, where one can be set: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def without_ctrl_c() -> Iterator[None]:
     """Deaf to Ctrl-C, and so are processes that are started inside: a terminal sends it to all of them."""
-    with _handled(signal.SIGINT, signal.SIG_IGN):
+    with handled(signal.SIGINT, signal.SIG_IGN):
         yield
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Deaf to Ctrl-C and SIGTERM, which may come again and again: what is begun inside is brought to its end."""
-    with _handled(signal.SIGINT, signal.SIG_IGN), _handled(signal.SIGTERM, signal.SIG_IGN):
+    with handled(signal.SIGINT, signal.SIG_IGN), handled(signal.SIGTERM, signal.SIG_IGN):
         yield
 
 
@@ -33,17 +46,5 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    with _handled(signal.SIGTERM, interrupt):
+    with handled(signal.SIGTERM, interrupt):
         yield
-
-
-@contextlib.contextmanager
-def _handled(number: signal.Signals, handler: Any) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
-        yield
-        return
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)

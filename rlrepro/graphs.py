@@ -296,11 +296,14 @@ def _replaced(value: Any, own: Iterator[torch.Tensor]) -> Any:
         return next(own)
     if isinstance(value, Mapping):
         return {key: _replaced(one, own) for key, one in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[_replaced(one, own) for one in value])
     if isinstance(value, (list, tuple)):
-        return type(value)(_replaced(one, own) for one in value)
+        return _like(value, [_replaced(one, own) for one in value])
     return value
+
+
+def _like(value: Any, items: list[Any]) -> Any:
+    """A list, a tuple or a named tuple, as `value` is, of these items."""
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
 
 
 def _sorted_out(value: Any, stacks: dict[Any, list[torch.Tensor]]) -> Any:
@@ -311,8 +314,8 @@ def _sorted_out(value: Any, stacks: dict[Any, list[torch.Tensor]]) -> Any:
         return _Place(list(stacks).index((value.shape, value.dtype)), len(stack) - 1)
     if isinstance(value, Mapping):
         return {key: _sorted_out(one, stacks) for key, one in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_sorted_out(one, stacks) for one in value)
+    if isinstance(value, (list, tuple)):
+        return _like(value, [_sorted_out(one, stacks) for one in value])
     return value
 
 
@@ -321,6 +324,6 @@ def _put_together(form: Any, stacks: list[tuple[torch.Tensor, ...]]) -> Any:
         return stacks[form.stack][form.row]
     if isinstance(form, Mapping):
         return {key: _put_together(one, stacks) for key, one in form.items()}
-    if isinstance(form, tuple):
-        return tuple(_put_together(one, stacks) for one in form)
+    if isinstance(form, (list, tuple)):
+        return _like(form, [_put_together(one, stacks) for one in form])
     return form

@@ -13,9 +13,12 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import Problem, nearest, one_line
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
 
 
 @functools.cache
@@ -57,6 +60,8 @@ def load_entry_point(point: EntryPoint, what: str) -> Any:
 
 #: the bytes of each file that `import_plugin` ran: what stands there now may be others
 ran: dict[Path, bytes] = {}
+#: what each of them registered with Gymnasium, by id
+registered: dict[Path, Mapping[str, EnvSpec]] = {}
 
 
 def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
@@ -72,6 +77,7 @@ def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
             sys.modules[alias] = module = importlib.util.module_from_spec(spec)
             if str(file.parent) not in sys.path:
                 sys.path.append(str(file.parent))
+            before = _registry()
             try:
                 data = file.read_bytes()
                 exec(compile(data, str(file), "exec", dont_inherit=True), vars(module))
@@ -79,11 +85,19 @@ def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
                 del sys.modules[alias]
                 raise
             ran[file] = data
+            registered[file] = {gym_id: one for gym_id, one in _registry().items() if before.get(gym_id) is not one}
         return sys.modules[alias]
     except Problem:
         raise
     except (Exception, SystemExit) as error:
         raise Problem(f"{what} could not be imported: {one_line(error)}") from error
+
+
+def _registry() -> dict[str, EnvSpec]:
+    """What is registered with Gymnasium now."""
+    from gymnasium.envs.registration import registry
+
+    return dict(registry)
 
 
 def check_module(name: str, what: str, others: Collection[str] = ()) -> None:

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 from rlrepro import agent as agent_module
 from rlrepro.agent_description import Description, read_description
 from rlrepro.errors import Problem, close_quietly, nearest, one_line
-from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
+from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point, registered
 
 if TYPE_CHECKING:
     import gymnasium
+    from gymnasium.envs.registration import EnvSpec
 
     from rlrepro.vector import EnvBatch
 
@@ -46,6 +47,7 @@ _EXTRAS = {
 _AGENT_PARTS = ["Config", "act", "predict", "update", "get_state", "set_state", "get_policy", "set_policy"]
 #: the defaults that a hyperparameter may have, by what it is declared as
 _KINDS: Mapping[Any, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+_BATCH_PARTS = ["observation_space", "action_space", "reset", "step", "to_learn", "get_state", "set_state"]
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 
 
@@ -309,25 +311,26 @@ class EnvSource:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
         from rlrepro.vector import SyncEnvBatch
 
-        form = self._vector_form(num)
-        return SyncEnvBatch(self.make, num) if form is None else form
+        return SyncEnvBatch(self.make, num) if self._form is None else self._form(num)
 
     @property
     def is_batched(self) -> bool:
-        """Whether `batch` gives a vector form; one is made to know it."""
-        return self._vector_form(1) is not None
+        """Whether `batch` gives a vector form."""
+        return self._form is not None
 
-    def _vector_form(self, num: int) -> EnvBatch | None:
-        """None where no vector form is known, or an argument is one that only Gymnasium's own form serves.
+    @functools.cached_property
+    def _form(self) -> Callable[[int], EnvBatch] | None:
+        """How its vector form is made; None where none is known, or where only Gymnasium's own serves an argument.
 
-        A form refuses a value by `NotImplementedError`, and a name by its signature.
+        A form refuses a value by `NotImplementedError`, for which one is made, and a name by its signature.
         """
         point = installed("batched_envs").get(self.gym_id or "")
         if point is None or self.wrappers:
             return None
         import gymnasium
 
-        form = load_entry_point(point, f"the vector form of {self.gym_id}")
+        what = f"the vector form of {self.gym_id}"
+        form = load_entry_point(point, what)
         spec = gymnasium.spec(self.gym_id or "")
         registered = getattr(form, "registered_as", lambda: None)()
         if registered not in (None, (spec.entry_point, spec.kwargs)) or spec.additional_wrappers:
@@ -338,16 +341,26 @@ class EnvSource:
             limit = spec.max_episode_steps
         elif type(limit) is not int or (limit < 1 and limit != -1):
             raise Problem(f"max_episode_steps {limit!r} is neither a whole number of at least 1 nor -1, for none")
-        arguments = num, None if limit == -1 else limit
+        limit = None if limit == -1 else limit
+        takes = inspect.signature(form)
         try:
-            inspect.signature(form).bind(*arguments, **kwargs)
+            takes.bind(1, limit)
+        except TypeError as error:
+            raise Problem(f"{what}, {point.value}, is to take (num, max_episode_steps): {error}") from None
+        try:
+            takes.bind(1, limit, **kwargs)
         except TypeError:
             return None
         try:
-            made: EnvBatch = form(*arguments, **kwargs)
+            one = form(1, limit, **kwargs)
         except NotImplementedError:
             return None
-        return made
+        if missing := [part for part in _BATCH_PARTS if not hasattr(one, part)]:
+            near = nearest(missing[0], [name for name in dir(one) if not name.startswith("_")])
+            raise Problem(
+                f"{what}, {point.value}, has no {' and no '.join(missing)}{near}; see rlrepro.vector.EnvBatch"
+            )
+        return lambda num: form(num, limit, **kwargs)
 
 
 def find_env(name: str, kwargs: Mapping[str, Any] | None = None, wrappers: tuple[str, ...] = ()) -> EnvSource:
@@ -368,10 +381,11 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     place, colon, attribute = name.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):
         file, attribute = (existing_file(name), "") if name.endswith(".py") else (existing_file(place), attribute)
-        before = dict(gymnasium.registry)
         module = import_plugin(None, file, f"environment {name!r}")
-        new = sorted(name for name, spec in gymnasium.registry.items() if before.get(name) != spec)
-        attribute = attribute or _only_env(module, file, new)
+        own = registered[file]
+        attribute = attribute or _only_env(module, file, sorted(own))
+        if attribute in own:
+            return f"{file}:{attribute}", _gym_factory(own[attribute]), attribute
         return f"{file}:{attribute}", *_from_module(module, attribute, name)
     if colon:
         check_module(place, f"--env {name}")
@@ -444,17 +458,18 @@ def _packages_that_need_gymnasium() -> list[str]:
     return sorted(set(modules))
 
 
-def _gym_factory(gym_id: str) -> Callable[..., Any]:
+def _gym_factory(of: str | EnvSpec) -> Callable[..., Any]:
+    """By an id, or by what a file registered: another one may have registered that id too."""
     import gymnasium
 
-    spec = gymnasium.spec(gym_id)
+    spec = gymnasium.spec(of) if isinstance(of, str) else of
     if spec.entry_point is None and spec.vector_entry_point is not None:
         from rlrepro.vector import VectorAsSingle
 
         return lambda **kwargs: VectorAsSingle(
-            lambda: gymnasium.make_vec(gym_id, num_envs=1, vectorization_mode="vector_entry_point", **kwargs)
+            lambda: gymnasium.make_vec(of, num_envs=1, vectorization_mode="vector_entry_point", **kwargs)
         )
-    return lambda **kwargs: gymnasium.make(gym_id, disable_env_checker=True, **kwargs)
+    return lambda **kwargs: gymnasium.make(of, disable_env_checker=True, **kwargs)
 
 
 def _class_factory(cls: Any, name: str) -> Callable[..., Any]:

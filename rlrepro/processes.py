@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.ctrl_c import without_ctrl_c
+from rlrepro.ctrl_c import handled, without_ctrl_c
 from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, Stop
 from rlrepro.settings import Job
 
@@ -62,12 +62,8 @@ class Processes:
         def told(signum: int, frame: object) -> None:
             self._ask(Stopping.ONCE if self.asked < Stopping.ONCE else Stopping.TWICE)
 
-        handlers = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with handled(signal.SIGINT, told), handled(signal.SIGTERM, told):
             yield
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
 
     def _ask(self, asked: Stopping) -> None:
         """A second signal would end them before they have saved what they have: only a person asks for that."""
@@ -87,7 +83,7 @@ class Processes:
         group, process = self.running[pipe]
         try:
             kind, values = pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # it ended, perhaps in the middle of a word
             process.join()
             kind, values = "ended", {"stop": why_it_died(process.exitcode, self.jobs[group].seeds, self.asked)}
         self.board.handle(group, kind, values)

@@ -302,8 +302,11 @@ class Recorder(Journal):
         return self.group.env.env_step
 
     def checkpoint(self, env_step: int, env_lost: bool = False) -> None:
-        """Write the state of every seed, then let the oldest go."""
-        if env_step == self._checkpointed:
+        """Write the state of every seed, then let the oldest go.
+
+        `env_lost`: the environment broke behind this env step, so that a resume is to begin new episodes.
+        """
+        if env_step == self._checkpointed and not env_lost:
             return
         with self.phase("writing a checkpoint"):
             self._merge()

@@ -15,7 +15,7 @@ from typing import Any
 
 from rlrepro.errors import Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
-from rlrepro.plugins import AgentSource, find_agent, find_env, frames_per_step, full_name, unsourced
+from rlrepro.plugins import AgentSource, EnvSource, find_agent, find_env, frames_per_step, full_name, unsourced
 from rlrepro.settings import DERIVED, Settings, as_flag, num_cores, read_settings, settings_dict
 
 
@@ -175,7 +175,7 @@ def _resolve(
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
-    processes, env_processes = _processes(choices, len(seeds), num_envs, device, agent, stackable)
+    processes, env_processes = _processes(choices, len(seeds), num_envs, device, agent, stackable, source)
     derived = {name: told for name, (told, _) in DERIVED.items() if choices.is_derived(name)}
     if env_processes == 1:
         derived.pop("env_processes", None)  # as it is without the setting
@@ -221,13 +221,23 @@ def _resolve(
 
 
 def _processes(
-    choices: _Choices, num_seeds: int, num_envs: int, device: str, agent: AgentSource, stackable: bool
+    choices: _Choices,
+    num_seeds: int,
+    num_envs: int,
+    device: str,
+    agent: AgentSource,
+    stackable: bool,
+    source: EnvSource,
 ) -> tuple[int, int]:
     """How many processes train, and how many step environments.
 
     On the CPU the seeds are dealt to processes; a device trains all in one, beside which others step environments.
     """
     processes = min(choices.pick("processes", num_cores() if device == "cpu" else 1), num_seeds)
+    if source.is_batched:
+        if (choices.flags.env_processes or 1) > 1:
+            raise Problem(f"--env-processes: {source.name} has a vector form, which the process that trains steps")
+        return processes, 1
     alone = stackable and processes == 1
     pairs = num_seeds * num_envs // 2  # two sub-environments each, at least: to be asked takes time too
     beside = max(1, min(num_cores() - 1, pairs)) if alone and device != "cpu" else 1

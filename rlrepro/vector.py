@@ -24,12 +24,13 @@ from rlrepro.streams import env_seed
 class EnvBatch(Protocol):
     """M sub-environments stepped by one call, without autoreset, each with its own random stream.
 
-    What `reset` and `step` give is not written to again: transitions keep it. A batch may have `close()`, and
-    `to_learn`, `(reward, terminated)` `[M]` of the last step where these differ from what happened, else None.
+    What `reset` and `step` give is not written to again: transitions keep it. A batch may have `close()`.
     """
 
     observation_space: gymnasium.Space[Any]  #: of one sub-environment
     action_space: gymnasium.Space[Any]
+    #: `(reward, terminated)` `[M]` of the last step where what is to be learnt differs from what happened, else None
+    to_learn: tuple[np.ndarray, np.ndarray] | None
 
     def reset(self, index: np.ndarray, seeds: Sequence[int | None]) -> np.ndarray:
         """Reset the sub-environments in `index` `[K]`; None continues a stream. First observations `[K, ...]`."""
@@ -50,7 +51,13 @@ class SyncEnvBatch:
     """An `EnvBatch` of Gymnasium environments stepped one by one."""
 
     def __init__(self, make: Callable[[], gymnasium.Env[Any, Any]], num: int) -> None:
-        self.envs = [make() for _ in range(num)]
+        self.envs: list[gymnasium.Env[Any, Any]] = []
+        try:
+            while len(self.envs) < num:
+                self.envs.append(make())
+        except BaseException:
+            self.close()
+            raise
         self.observation_space = self.envs[0].observation_space
         self.action_space = self.envs[0].action_space
         self._discrete = isinstance(self.action_space, Discrete)
@@ -244,7 +251,7 @@ class VectorEnv:
         fold = self._fold
         self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
         told = self.reward, self.terminated, self.truncated
-        to_learn = getattr(self.batch, "to_learn", None)
+        to_learn = self.batch.to_learn
         if to_learn is not None:
             over = ended & ~to_learn[1]  # an end that is not to be learnt cuts the episode all the same
             told = fold(to_learn[0]), fold(to_learn[1]), fold(truncated | over)
@@ -338,7 +345,9 @@ def to_env(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:
         if clipped.dtype != space.dtype and space.dtype.kind in "iu":
             clipped = np.rint(clipped)
         return clipped.astype(space.dtype, copy=False)
-    return action + int(space.start) if isinstance(space, Discrete) and space.start else action
+    if isinstance(space, Discrete):
+        return action + int(space.start) if space.start else action
+    return action.copy()  # an environment may write into it, and a memory keeps the agent's
 
 
 def _after(action: np.ndarray) -> str:

@@ -7,6 +7,7 @@ that started this one. Nothing that is told changes what is done.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import multiprocessing.util
 import os
 import signal
@@ -26,6 +27,7 @@ from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Trainer
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
+from rlrepro.ctrl_c import handled
 from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
@@ -79,7 +81,7 @@ def prepare(job: Job, send: Send) -> Recorder:
     use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     num = len(job.seeds) * settings.num_envs
-    if settings.env_processes == 1 or source.is_batched:
+    if settings.env_processes == 1 or source.is_batched:  # as in runs of before such settings were refused
         return _prepare(job, send, source, source.batch(num))
     asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
     batch = AsyncEnvBatch(asked, num, settings.env_processes)
@@ -253,14 +255,12 @@ def _stopped_by_signals(journal: Journal) -> Iterator[None]:
             at_once = True
             raise AskedAgain
 
-    # A child leaves Ctrl-C to its parent, which passes it on as SIGTERM: the terminal sends it to both.
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, stop) for number in numbers}
-    try:
+    with contextlib.ExitStack() as handlers:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A child leaves Ctrl-C to its parent, which passes it on as SIGTERM: the terminal sends it to both.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                handlers.enter_context(handled(number, stop))
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 #: Signals within so many seconds are one: a scheduler that ends a job tells the whole group of processes, and the
@@ -294,6 +294,8 @@ def process_main(job: Job, pipe: Any) -> None:
     nobody is to write to a run folder that somebody else may be resuming.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the run can stop in good order
+    # A daemon, as which the parent began it, could have no processes that step environments.
+    multiprocessing.current_process().daemon = False
     lock = threading.Lock()
 
     def send(kind: str, **values: Any) -> None:

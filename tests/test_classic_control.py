@@ -282,7 +282,7 @@ def test_options_it_does_not_serve_are_refused_and_gymnasium_s_form_takes_them(
     with pytest.raises((TypeError, NotImplementedError)):
         form(2, 100, **options)
     gym_id = next(name for name, case in CASES.items() if case.form is form)
-    assert find_env(gym_id, options)._vector_form(2) is None
+    assert not find_env(gym_id, options).is_batched
 
 
 def test_seeds_are_checked_as_gymnasium_checks_them() -> None:

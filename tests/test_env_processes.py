@@ -196,5 +196,8 @@ def test_a_run_is_the_same_to_the_byte_and_goes_on_in_other_processes(runs: Runs
 
 
 def test_seeds_in_several_processes_have_no_processes_of_environments(runs: Runs) -> None:
-    outcome = runs.begin("r", "--env", "Pendulum-v1", "--agent", "ppo", "--processes", "2", "--env-processes", "2")
+    told = "--env", "Pendulum-v1", "--agent", "ppo", "--env-processes", "2"
+    what = "--env-processes: Pendulum-v1 has a vector form, which the process that trains steps"
+    assert what in runs.begin("r", *told).problem
+    outcome = runs.begin("r", *told, "--processes", "2", "--wrapper", "FlattenObservation")
     assert "--env-processes is for agents whose seeds train in one process: give --processes 1" in outcome.problem

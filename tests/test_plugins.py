@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers import TimeAwareObservation
 
+from rlrepro.envs.classic_control import MountainCar
+from rlrepro.errors import Problem
 from rlrepro.importing import installed
 from rlrepro.papers.cards.parts import SOURCE
 from rlrepro.plugins import AgentSource, find_agent, find_env, find_wrapper
@@ -827,11 +829,27 @@ def test_a_package_that_cannot_be_imported_says_why(flag: str, error: str, site:
     assert "there is no module 'brokenpkg.env'" in runs.begin("r", flag, "brokenpkg.env:X").problem
 
 
-class FewArguments:
+class FewArguments(MountainCar):
     """A vector form that knows none of the environment's own arguments."""
 
     def __init__(self, num: int, limit: int | None) -> None:
-        self.num = num
+        super().__init__(num, limit)
+
+
+class Misnamed:
+    """A vector form that lacks a part, by a slip."""
+
+    observation_space = action_space = gymnasium.spaces.Discrete(2)
+    reset = step = get_state = set_state = None
+    to_lern = None
+
+    def __init__(self, num: int, limit: int | None) -> None:
+        """As any."""
+
+
+class NoLimit(MountainCar):
+    def __init__(self, num: int) -> None:
+        super().__init__(num, None)
 
 
 class Mine(gymnasium.Env):  # type: ignore[type-arg]
@@ -911,3 +929,46 @@ def test_an_environment_is_batched_where_batch_says_so(site: Site, monkeypatch: 
     for kwargs, is_batched in (({}, True), ({"goal_velocity": 0.01}, False)):
         source = find_env("MountainCar-v0", kwargs)
         assert source.is_batched == is_batched == isinstance(source.batch(2), FewArguments)
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("Misnamed", "has no to_learn; did you mean 'to_lern'?; see rlrepro.vector.EnvBatch"),
+        ("NoLimit", "is to take (num, max_episode_steps): too many positional arguments"),
+    ],
+)
+def test_a_vector_form_that_is_not_whole_is_named(form: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = importlib.metadata.EntryPoint("MountainCar-v0", f"{__name__}:{form}", "rlrepro.batched_envs")
+    monkeypatch.setattr("rlrepro.plugins.installed", lambda group: {point.name: point} if "batched" in group else {})
+    with pytest.raises(Problem) as problem:
+        find_env("MountainCar-v0").batch(1)
+    assert str(problem.value) == f"the vector form of MountainCar-v0, {point.value}, {words}"
+
+
+REGISTERS = """
+import gymnasium
+class Walk(gymnasium.Env):
+    pass
+gymnasium.register("{name}", entry_point=Walk, max_episode_steps={limit})
+"""
+
+
+def test_a_file_holds_what_it_registered_each_time_and_whoever_else_registers_that_id(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    first.write_text(REGISTERS.format(name="Walk/Twice-v0", limit=20))
+    second.write_text(REGISTERS.format(name="Walk/Twice-v0", limit=7))
+
+    def limit_of(name: str | Path) -> Any:
+        spec = find_env(str(name)).factory().spec
+        return spec.max_episode_steps if spec else None
+
+    try:
+        names = [find_env(str(first)).name for _ in range(2)]
+        with pytest.warns(UserWarning, match="Overriding environment Walk/Twice-v0"):
+            assert limit_of(second) == 7
+        assert names == [f"{first}:Walk/Twice-v0"] * 2
+        assert limit_of(first) == 20
+        assert limit_of(f"{first}:Walk/Twice-v0") == 20
+    finally:
+        del gymnasium.registry["Walk/Twice-v0"]

@@ -274,7 +274,8 @@ class Reproduction:
             in_subprocess = folder.read_json("run.json").get("status") != "interrupted" or not failed.isdisjoint(
                 found.seeds
             )
-            go_on = functools.partial(resume.resume, path, brief=True, in_subprocess=in_subprocess)
+            processes = self.processes if found.env_processes == 1 else None  # where one process trains all
+            go_on = functools.partial(resume.resume, path, brief=True, in_subprocess=in_subprocess, processes=processes)
             problems += self._attempt(path, go_on, settings, found.seeds)
         have = self._gather(runs, settings, have)
         lacking = [s for s in settings.seeds if s not in _finished(have) | self._begun(runs)]
@@ -284,8 +285,9 @@ class Reproduction:
         return self._gather(runs, settings, have), problems
 
     def _begin(self, runs: Path, settings: Settings, seeds: Sequence[int], in_subprocess: bool = False) -> list[str]:
-        processes = self.processes or settings.processes
-        own = dataclasses.replace(settings, seeds=tuple(seeds), processes=min(processes, len(seeds)))
+        processes = min(self.processes or settings.processes, len(seeds))
+        env_processes = settings.env_processes if processes == 1 else 1
+        own = dataclasses.replace(settings, seeds=tuple(seeds), processes=processes, env_processes=env_processes)
         request = Request(own, runs, "seeds-" + _label(seeds))
         begin = functools.partial(train.begin, request, self.command, brief=True, in_subprocess=in_subprocess)
         return self._attempt(runs / str(request.name), begin, own, seeds)
