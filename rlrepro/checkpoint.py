@@ -72,8 +72,13 @@ def check_seeds(state: Any, num_seeds: int, where: str) -> None:
 
 
 def join(parts: Sequence[Any]) -> Any:
-    """The inverse of `split`: arrays are stacked, items listed, shared values taken from the first."""
+    """The inverse of `split`: arrays are stacked, items listed, shared values taken from the first.
+
+    `ValueError` where one has a table and another has none.
+    """
     first = parts[0]
+    if any(isinstance(part, Mapping) != isinstance(first, Mapping) for part in parts):
+        raise ValueError("one seed's state has a table where another's has none")
     if isinstance(first, Mapping):
         return {key: join([part[key] for part in parts]) for key in first}
     if isinstance(first, PerSeed):

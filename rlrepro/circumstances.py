@@ -46,8 +46,13 @@ def _versions() -> Mapping[str, str]:
 
 
 def uncommitted_changes() -> bytes:
-    """How the code that runs differs from its commit, as a diff; nothing where it is no checkout."""
-    return _git("diff", "HEAD")
+    """How the code that runs differs from its commit, as a diff; nothing where it is no checkout.
+
+    Code that git does not know yet is named behind it.
+    """
+    rooms = (f"{room}/*.py" for room in ("rlrepro", "agents", "envs", "experiments"))
+    new = _git("ls-files", "--others", "--exclude-standard", "--", *rooms).decode(errors="replace")
+    return _git("diff", "HEAD") + "".join(f"new and not in this diff: {file}\n" for file in new.splitlines()).encode()
 
 
 def now() -> str:

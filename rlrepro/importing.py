@@ -38,14 +38,16 @@ def is_ours(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == "rlrepro"
 
 
-def plug_in(name: str) -> EntryPoint | None:
-    """The entry point of somebody else's that an agent, an environment or a wrapper is named by."""
+def plug_ins_of(name: str) -> list[EntryPoint]:
+    """The entry points of somebody else's that an agent, an environment or a wrapper is named by, or steps by."""
     base = name.partition("(")[0]
-    for group in ("agents", "agent_families", "envs", "wrappers"):
-        point = installed(group).get(base.partition(":")[0] if group == "agent_families" else base)
-        if point is not None and not is_ours(point):
-            return point
-    return None
+    names = {
+        **dict.fromkeys(("agents", "envs", "wrappers", "batched_envs"), base),
+        "agent_families": base.partition(":")[0],
+        "env_namespaces": base.partition("/")[0] if "/" in base else "",
+    }
+    points = (installed(group).get(key) for group, key in names.items())
+    return [point for point in points if point is not None and not is_ours(point)]
 
 
 def load_entry_point(point: EntryPoint, what: str) -> Any:

@@ -13,10 +13,11 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path, PurePosixPath
 
 from rlrepro.errors import INSTALLED, Problem
-from rlrepro.importing import plug_in, ran
+from rlrepro.importing import plug_ins_of, ran
 
 _FILE = re.compile(r"(.+?\.py)(?=[:(]|$)(.*)", re.DOTALL)
 
@@ -76,25 +77,25 @@ def sources(names: Iterable[str]) -> dict[str, bytes]:
         if file is not None:
             found |= with_helpers(file, lambda path: read(Path(path)) if os.path.isfile(path) else None)
             continue
-        point = plug_in(name)
-        module = point.module if point else name.partition("(")[0].rpartition(":")[0]
-        try:
-            spec = importlib.util.find_spec(module) if module else None
-        except (ImportError, ValueError, AttributeError):  # `sb3:ppo` names a family
-            continue
-        origin = Path(spec.origin) if spec is not None and spec.origin else None
-        if origin is not None and origin.suffix == ".py" and not INSTALLED.search(str(origin)):
-            found[module] = read(origin)
+        modules = [point.module for point in plug_ins_of(name)] or [name.partition("(")[0].rpartition(":")[0]]
+        for module in filter(None, modules):
+            try:
+                spec = importlib.util.find_spec(module)
+            except (ImportError, ValueError, AttributeError):  # `sb3:ppo` names a family
+                continue
+            origin = Path(spec.origin) if spec is not None and spec.origin else None
+            if origin is not None and origin.suffix == ".py" and not INSTALLED.search(str(origin)):
+                found[module] = read(origin)
     return found
 
 
 def plug_ins(names: Iterable[str]) -> dict[str, str]:
     """The distribution, its version and the entry point of those names that are plug-ins of somebody else's."""
-    points = {name: point for name in names if (point := plug_in(name)) is not None}
-    return {
-        name: f"{point.value} of {point.dist.name} {point.dist.version}" if point.dist else point.value
-        for name, point in points.items()
-    }
+    return {name: " and ".join(map(_described, points)) for name in names if (points := plug_ins_of(name))}
+
+
+def _described(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name} {point.dist.version}" if point.dist else point.value
 
 
 def with_helpers(file: str, get: Callable[[str], bytes | None]) -> dict[str, bytes]:

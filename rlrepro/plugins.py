@@ -48,6 +48,12 @@ _AGENT_PARTS = ["Config", "act", "predict", "update", "get_state", "set_state", 
 #: the defaults that a hyperparameter may have, by what it is declared as
 _KINDS: Mapping[Any, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 _BATCH_PARTS = ["observation_space", "action_space", "reset", "step", "to_learn", "get_state", "set_state"]
+#: settings of a run that an agent's preset may give
+_IN_A_PRESET = (
+    "total_timesteps", "num_envs", "device", "normalise_obs", "normalise_reward", "normalise_as", "log_every",
+    "eval_every", "eval_episodes", "final_eval_episodes", "checkpoint_every", "capture_video", "check_env",
+    "eval_deterministic", "compile", "processes", "env_processes",
+)  # fmt: skip
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 
 
@@ -136,7 +142,7 @@ class AgentSource:
                 raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} {why}")
         if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):
             raise Problem(f"agent {self.name!r}: its PRESETS are not a mapping of names to mappings of settings")
-        known = {*fields, "source", *(flag[2:].replace("-", "_") for flag in flags)}
+        known = {*fields, "source", *_IN_A_PRESET}
         for key, preset in presets.items():
             for name in preset:
                 if name not in known:

@@ -37,6 +37,8 @@ from rlrepro.circumstances import circumstances, uncommitted_changes
 from rlrepro.errors import Problem, WriteFailed, nearest
 from rlrepro.settings import Settings, read_settings
 
+_ASIDE = ".aside"  # in place of .safetensors
+
 
 class RunFolder:
     """The paths and the documents of one run."""
@@ -166,24 +168,40 @@ class RunFolder:
     def write_settings(self, settings: Settings) -> None:
         checkpoint.write_whole(self.path / "settings.json", settings.to_json().encode())
 
-    def set_curves_aside(self) -> None:
-        """TensorBoard's files make way for new ones, which have the same points again, until training has begun."""
-        self.forget_curves_aside()
+    def set_aside(self, checkpoints: Sequence[Path]) -> None:
+        """These checkpoints are out of the way, until training has begun; and so are TensorBoard's files.
+
+        Of those new ones have the same points again.
+        """
+        shutil.rmtree(self._curves_aside, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self.tensorboard.rename(self._aside)
+            self.tensorboard.rename(self._curves_aside)
+        for path in checkpoints:
+            path.rename(path.with_suffix(_ASIDE))
 
-    def forget_curves_aside(self) -> None:
-        shutil.rmtree(self._aside, ignore_errors=True)
+    def forget_aside(self) -> None:
+        """Let go what was set aside."""
+        shutil.rmtree(self._curves_aside, ignore_errors=True)
+        for path in self._checkpoints_aside():
+            path.unlink(missing_ok=True)
 
-    def put_curves_back(self) -> None:
-        """The inverse, whatever was written since."""
-        if self._aside.exists():
+    def put_back(self) -> None:
+        """The inverse of `set_aside`, whatever was written since."""
+        if self._curves_aside.exists():
             shutil.rmtree(self.tensorboard, ignore_errors=True)
-            self._aside.rename(self.tensorboard)
+            self._curves_aside.rename(self.tensorboard)
+        self.put_checkpoints_back()
+
+    def put_checkpoints_back(self) -> None:
+        for path in self._checkpoints_aside():
+            path.rename(path.with_suffix(".safetensors"))
 
     @property
-    def _aside(self) -> Path:
+    def _curves_aside(self) -> Path:
         return self.path / ".tensorboard"
+
+    def _checkpoints_aside(self) -> list[Path]:
+        return list(self.path.glob(f"seeds/*/checkpoints/*{_ASIDE}"))
 
     def clear_unfinished(self) -> None:
         """Remove what is left of files whose writing was cut off; for who holds the lock."""

@@ -295,16 +295,17 @@ class Recorder(Journal):
         self.group = group
         self.keeps_env_state = True
         self._checkpointed = -1
-        self._reads_length = False  # before a resume
+        self._reads_length = self._owes_evaluation = False  # before a resume
 
     @property
     def env_step(self) -> int:
         return self.group.env.env_step
 
-    def checkpoint(self, env_step: int, env_lost: bool = False) -> None:
+    def checkpoint(self, env_step: int, env_lost: bool = False, owes_evaluation: bool = False) -> None:
         """Write the state of every seed, then let the oldest go.
 
         `env_lost`: the environment broke behind this env step, so that a resume is to begin new episodes.
+        `owes_evaluation`: a resume is to begin with the evaluation that was due here.
         """
         if env_step == self._checkpointed and not env_lost:
             return
@@ -337,7 +338,10 @@ class Recorder(Journal):
             }
             asked = self._reads_length or self.group.setup.reads_length
             for row, seed in enumerate(self.job.seeds):
-                about = {**self.about(seed, env_step, sizes[row]), "reads_length": asked}
+                about = self.about(seed, env_step, sizes[row])
+                about |= {"reads_length": asked, "keeps_env": env_state is not None}
+                if owes_evaluation:
+                    about["owes_evaluation"] = True
                 checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)
             self._checkpointed = env_step
             for seed in self.job.seeds:
@@ -348,6 +352,7 @@ class Recorder(Journal):
         """Go on from a checkpoint, its files cut back to it already."""
         loaded = [checkpoint.load(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds]
         self._reads_length = any(about.get("reads_length", True) for _, about in loaded)  # older ones do not say
+        self._owes_evaluation = any(about.get("owes_evaluation", False) for _, about in loaded)
         try:
             state = checkpoint.join([part for part, _ in loaded])
             self.group.set_state(state)
@@ -366,9 +371,9 @@ class Recorder(Journal):
         self.ticked_step = self._clock_step = self._checkpointed = env_step
 
     def catch_up(self) -> None:
-        """The evaluation that a run which ended here left to its last one, if this is no longer its end."""
-        is_due = self._is_due(self.ticked_step, self.settings.eval_every)
-        if self.job.was_end and is_due and self.ticked_step < self.settings.total_timesteps:
+        """The evaluation that failed here, or that a run which ended here left to its last one, if it goes on now."""
+        was_left = self.job.was_end and self._is_due(self.ticked_step, self.settings.eval_every)
+        if (self._owes_evaluation or was_left) and self.ticked_step < self.settings.total_timesteps:
             self.evaluate(self.ticked_step, self.settings.eval_episodes)
 
     def finish(self) -> None:

@@ -49,6 +49,11 @@ class _ResumePoint(NamedTuple):
     env_step: int
     abouts: Sequence[Mapping[str, Any]]  #: what that of each seed says of itself
 
+    @property
+    def keeps_env(self) -> bool:
+        """Whether it has the state of the environments."""
+        return bool(self.abouts[0].get("keeps_env", True))
+
     def was_end(self, earlier_totals: Mapping[str, int]) -> bool:
         """Whether the run was to end there, by the settings that it had when the checkpoint was written."""
         return self.env_step >= earlier_totals.get(self.abouts[0]["settings"], self.env_step + 1)
@@ -77,6 +82,7 @@ def _resume(
         why = f"{folder} steps its environments in {settings.env_processes} processes, which go with one that trains"
         raise Problem(f"--processes {processes}: {why}")
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
+    folder.put_checkpoints_back()  # of a resume that was ended before it began
     # All are looked at before any file is touched: one that cannot be read now costs nothing.
     checkpoints = _Checkpoints(folder, settings, earlier_totals)
     dealt = dataclasses.replace(settings, processes=processes).groups()
@@ -104,6 +110,11 @@ def _resume(
         files = [folder.seed(seed) / f"{name}.csv" for seed in again for name in CSV_COLUMNS]
         rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
         print(f"{folder} has {lacking}: begins again at the start, and cuts {rows}")
+    behind = [path for seeds, one in resumed_groups for path in checkpoints.behind(seeds, one)]
+    for seeds, one in resumed_groups:
+        if one is not None and checkpoints.behind(seeds, one):
+            whose = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+            print(f"{whose} go back to env step {one.env_step:,}, the last with a whole checkpoint of each")
     going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
     if earlier_totals:
         going_on["lengths"] = earlier_totals
@@ -114,13 +125,10 @@ def _resume(
         folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
         if settings is not original:
             folder.write_settings(settings)
-        for seeds, one in resumed_groups:
-            for path in checkpoints.behind(seeds, one):
-                path.unlink()
+        folder.set_aside(behind)
         for seed, size in sizes.items():
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
-        folder.set_curves_aside()
         jobs = [
             Job(settings, folder.path, seeds, one and one.env_step, one is not None and one.was_end(earlier_totals))
             for seeds, one in resumed_groups
@@ -146,7 +154,7 @@ def _undone_if_never_begun(
         with undisturbed():
             for seed, size in sizes.items():
                 SeedLog.put_back(folder, seed, size, rows[seed])
-            folder.put_curves_back()
+            folder.put_back()
             if settings is not None:
                 folder.write_settings(settings)
             folder.write_json("run.json", before)
@@ -185,14 +193,18 @@ class _Checkpoints:
         self._abouts: dict[Path, Mapping[str, Any] | None] = {}
 
     def parted(self, seeds: Sequence[int]) -> list[tuple[tuple[int, ...], _ResumePoint | None]]:
-        """A group of seeds with its newest checkpoint; in parts, where there is none that all of them have."""
+        """A group of seeds with its newest checkpoint; in parts, where there is none that all of them have.
+
+        They are to have it of one kind: some environments may not have given their state.
+        """
         whole = self._newest(seeds)
         if whole is not None or self._settings.env_processes > 1:  # whose processes belong to the one that trains
             return [(tuple(seeds), whole)]
-        each = {seed: self._newest([seed]) for seed in seeds}
-        steps = {seed: -1 if one is None else one.env_step for seed, one in each.items()}
-        parts = [tuple(seed for seed in seeds if steps[seed] == step) for step in sorted(set(steps.values()))]
-        return [(part, self._newest(part)) for part in parts]
+        kinds: dict[tuple[int, bool], list[int]] = {}
+        for seed in seeds:
+            one = self._newest([seed])
+            kinds.setdefault((-1, False) if one is None else (one.env_step, one.keeps_env), []).append(seed)
+        return [(tuple(kinds[kind]), self._newest(kinds[kind])) for kind in sorted(kinds)]
 
     def behind(self, seeds: Sequence[int], chosen: _ResumePoint | None) -> list[Path]:
         """What a resume from there leaves behind: damaged ones, and those that lack their sisters."""
@@ -212,7 +224,8 @@ class _Checkpoints:
                     break
                 abouts.append(about)
             else:
-                return _ResumePoint(step, abouts)
+                if len({about.get("keeps_env", True) for about in abouts}) == 1:
+                    return _ResumePoint(step, abouts)
         return None
 
     def _about(self, seed: int, step: int) -> Mapping[str, Any] | None:

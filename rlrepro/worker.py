@@ -214,12 +214,11 @@ def _train(recorder: Recorder) -> None:
     try:
         recorder.catch_up()
         loop.train(group.agent, env, total, recorder, group.counter, env.env_step)
-    except EndlessEvaluation as stopped:
-        kind: type[Interrupted] = EndlessEvaluation
-        if not recorder.has_checkpoint:
-            recorder.checkpoint(env.env_step)
-            kind = Interrupted  # a resume goes on behind it
-        raise kind(f"{stopped}; {recorder.last_checkpoint()}") from stopped
+    except (EndlessEvaluation, EvaluationFailed) as stopped:
+        if not recorder.has_checkpoint:  # all that was trained is kept, and the evaluation is made up for
+            recorder.checkpoint(env.env_step, owes_evaluation=True)
+        again = ", and a resume evaluates again" if isinstance(stopped, EvaluationFailed) else ""
+        raise type(stopped)(f"{stopped}; {recorder.last_checkpoint()}{again}") from stopped
     except Interrupted:
         raise
     except (RuntimeError, MemoryError) as error:
@@ -227,10 +226,8 @@ def _train(recorder: Recorder) -> None:
         if first and is_out_of_memory(error):  # a memory allocates when it sees its first step
             raise Problem(f"{recorder.settings.agent} does not fit into memory: {one_line(error)}") from error
         raise
-    except (WriteFailed, EvaluationFailed) as failure:
-        if isinstance(failure, EvaluationFailed) and not recorder.has_checkpoint:
-            recorder.checkpoint(env.env_step)  # without that evaluation, but with all that was trained
-        raise type(failure)(f"{failure}; {recorder.last_checkpoint()}") from failure
+    except WriteFailed as failure:
+        raise WriteFailed(f"{failure}; {recorder.last_checkpoint()}") from failure
     except RunStopped as failure:
         # The environment broke. The agent has learnt from its last whole step, and has drawn the action of the one
         # that failed; on a device it may have learnt from batches of that step, which the memory knows. The episodes

@@ -23,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlrepro import checkpoint, record
+from rlrepro import checkpoint, circumstances
 from rlrepro.errors import Problem
 from rlrepro.flags import train_parser
 from rlrepro.plugins import find_agent
@@ -181,7 +181,10 @@ def way_on(problem: str) -> list[str]:
             "--seeds: 0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'",
         ),
         ("--seeds 3 4 5", "unknown argument '4': --seeds takes several values in one, as --seeds 3,4,5"),
-        ("--hidden 64 32", "unknown argument '32': --hidden takes several values in one, as --hidden 64,32"),
+        (
+            "--agent dqn --hidden 64 32",
+            "unknown argument '32': --hidden takes several values in one, as --hidden 64,32",
+        ),
         ("--normalise-obs --lr 3e-4", "unknown argument '--lr'; did you mean '--learning-rate'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),
         ("--env tests/test_vector.py:SingleGame --env-kwargs sizes=2", "takes no argument 'sizes'"),
@@ -678,17 +681,29 @@ def test_an_environment_that_fails_in_the_middle_stops_the_run_with_its_work_sav
     assert 200 < int(last.split(",")[0]) <= 240
 
 
+@pytest.mark.parametrize("checkpoint_every", ["50", "0"])
 def test_an_environment_that_fails_in_an_evaluation_costs_neither_the_evaluation_nor_an_episode(
-    trouble: Callable[..., list[str]], runs: Runs, tmp_path: Path
+    checkpoint_every: str, trouble: Callable[..., list[str]], runs: Runs, tmp_path: Path
 ) -> None:
-    brief = (*PPO, "--seeds", "2", "--total-timesteps", "240", "--checkpoint-every", "50", "--eval-every", "40",
-             "--eval-episodes", "2")  # fmt: skip
+    brief = (*PPO, "--seeds", "2", "--total-timesteps", "240", "--checkpoint-every", checkpoint_every, "--eval-every",
+             "40", "--eval-episodes", "2")  # fmt: skip
     whole = runs.finish("whole", *trouble(), *brief)
     outcome = runs.begin("r", *trouble(how="evaluation", at=45, marker=str(tmp_path / "gone")), *brief)
     assert "ConnectionError: the simulator in reset, trouble.py:" in outcome.problem
+    assert "is saved, and a resume evaluates again; go on with: " in outcome.problem
     assert outcome.status == 1
     assert runs.command("train", *way_on(outcome.problem)).status == 0
     assert kept(runs.folder / "r") == kept(whole)
+
+
+def test_an_environment_that_breaks_behind_a_checkpoint_is_got_past(
+    trouble: Callable[..., list[str]], runs: Runs
+) -> None:
+    """It breaks each time that it comes there: a resume begins other episodes."""
+    brief = (*PPO, "--seeds", "2", "--total-timesteps", "200", "--checkpoint-every", "118")
+    outcome = runs.begin("r", *trouble(how="raise"), *brief)
+    assert "everything up to env step 118 is saved; go on with: " in outcome.problem
+    assert runs.command("train", *way_on(outcome.problem)).status == 0
 
 
 def test_an_environment_that_never_works_leaves_no_run(trouble: Callable[..., list[str]], runs: Runs) -> None:
@@ -714,6 +729,55 @@ def test_a_worker_process_that_is_killed_is_told_in_one_line_and_the_other_saves
     assert kept(runs.folder / "r") == kept(whole)
 
 
+# --- checkpoints of which the seeds have not all the same
+
+
+def behind(runs: Runs) -> Path:
+    """A run that was stopped between two checkpoints of one env step."""
+    run = unfinished(runs)
+    (run / "seeds/1/checkpoints/step-000000000120.safetensors").unlink()
+    return run
+
+
+def test_a_resume_that_never_begins_costs_no_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = runs.finish("whole", "--seeds", "2", "--checkpoint-every", "20", *PPO)
+    before = all_files(behind(runs))
+
+    def fails(*_: object, **__: object) -> None:
+        raise Problem("there is no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rlrepro.worker.prepare", fails)
+        assert runs.resume("r").problem == "there is no room"
+    assert all_files(runs.folder / "r") == before
+    with monkeypatch.context() as patch:  # killed at the same place: nothing puts anything back
+        patch.setattr("rlrepro.resume.launch", fails)
+        patch.setattr("rlrepro.record.RunFolder.put_back", lambda self: None)
+        assert runs.resume("r").problem == "there is no room"
+    outcome = runs.resume("r")
+    assert "seeds 0, 1 go back to env step 100, the last with a whole checkpoint of each\n" in outcome.out
+    assert outcome.status == 0
+    assert kept(runs.folder / "r") == kept(whole)
+
+
+def test_seeds_whose_environments_gave_their_state_keep_it_beside_one_whose_did_not(runs: Runs) -> None:
+    whole = runs.finish("whole", "--seeds", "2", "--checkpoint-every", "50", *PPO)
+    runs.finish("r", "--seeds", "2", "--checkpoint-every", "50", *PPO)
+    run = runs.folder / "r"
+    RunFolder(run).note(status="running")
+    for seed in (0, 1):
+        (run / f"seeds/{seed}/checkpoints/step-000000000120.safetensors").unlink()
+    file = run / "seeds/1/checkpoints/step-000000000100.safetensors"
+    state, about = checkpoint.load(file)
+    checkpoint.save(file, {**state, "env": None}, {**about, "keeps_env": False})
+    outcome = runs.resume("r")
+    assert (outcome.status, outcome.err) == (0, "")
+    for name in ("episodes.csv", "policy.safetensors"):
+        assert (run / "seeds/0" / name).read_bytes() == (whole / "seeds/0" / name).read_bytes()
+    with pytest.raises(ValueError, match="has a table where"):
+        checkpoint.join([{"env": None}, {"env": {"count": 1}}])
+
+
 # --- a full disk
 
 GROWING = (*DQN, "--seeds", "2", "--total-timesteps", "1200", "--checkpoint-every", "100", "--log-every", "100")
@@ -722,7 +786,7 @@ GROWING = (*DQN, "--seeds", "2", "--total-timesteps", "1200", "--checkpoint-ever
 def test_a_file_too_large_stops_the_run_and_a_resume_ends_as_if_never_stopped(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "_git", lambda *_: b"")  # a large diff is another test's
+    monkeypatch.setattr(circumstances, "_git", lambda *_: b"")  # a large diff is another test's
     whole = runs.finish("whole", *GROWING)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (85_000, hard))
@@ -760,7 +824,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_run_and_with_room_a_resume_ends_as_if_never_stopped(
     runs: Runs, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "_git", lambda *_: b"")
+    monkeypatch.setattr(circumstances, "_git", lambda *_: b"")
     whole = runs.finish("whole", *GROWING)
     small = Runs(small_disk, runs.command)
     outcome = small.begin("r", *GROWING)
@@ -769,7 +833,7 @@ def test_a_full_disk_stops_the_run_and_with_room_a_resume_ends_as_if_never_stopp
 
 
 def test_a_disk_that_is_full_at_the_start_leaves_no_run(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "_git", lambda *_: b"x" * 4000)
+    monkeypatch.setattr(circumstances, "_git", lambda *_: b"x" * 4000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     for limit in (0, 1000, 3000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -1091,7 +1155,7 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
 ) -> None:
     """A scheduler kills what does not end: the run stops, with a checkpoint though none was due.
 
-    A resume is advised only where it would not come to the same evaluation.
+    No resume is advised, which would come to the same evaluation.
     """
     from rlrepro import loop
 
@@ -1117,7 +1181,7 @@ def test_sigterm_in_an_evaluation_that_does_not_end_is_not_kept_waiting(
     assert (
         outcome.problem
         == {
-            "first": f"{stopped} 40; everything up to env step 40 is saved; go on with: {RunFolder(run).way_on}",
+            "first": f"{stopped} 40; everything up to env step 40 is saved; {again}; {anew}",
             "after a checkpoint": f"{stopped} 40; everything up to env step 30 is saved; {again}; {anew}",
             "last": f"stopped in the last evaluation, which did not end, at env step 80; {again}; {anew}, or "
             f"score it exploring: rlrepro evaluate {run} --stochastic",

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlrepro import train
 from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.plugins import find_env
+from rlrepro.request import Request, parse_train
 from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 from tests.conftest import Runs
 
@@ -193,6 +195,17 @@ def test_a_run_is_the_same_to_the_byte_and_goes_on_in_other_processes(runs: Runs
 
     assert left(spread) == left(whole)
     assert left(whole)
+
+
+def test_a_run_in_a_process_of_its_own_may_have_processes_of_environments(tmp_path: Path) -> None:
+    """As `rlrepro reproduce` begins one after another had ended without a word."""
+    flags = ["--env", "CartPole-v1", "--wrapper", "TimeFraction", "--agent", "random", "--seed", "0", "--num-envs", "2",
+             "--env-processes", "2", "--total-timesteps", "40", "--final-eval-episodes", "1", "--no-check-env",
+             "--run-dir", str(tmp_path), "--name", "r"]  # fmt: skip
+    request = parse_train(flags)
+    assert isinstance(request, Request)
+    folder = train.begin(request, ["test"], quiet=True, in_subprocess=True)
+    assert folder.is_finished
 
 
 def test_seeds_in_several_processes_have_no_processes_of_environments(runs: Runs) -> None:

@@ -52,6 +52,31 @@ def graph_of(agent: Any) -> type[graphs.Graph]:
     return OnHost
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_what_is_given_back_stays_whatever_holds_it(kind: type[Any]) -> None:
+    class Graph:
+        """The memory of the capture is written to again by each replay."""
+
+        def capture(self, function: Callable[[], Any]) -> Any:
+            self.function, self.out = function, function()
+            return self.out
+
+        def buffer(self, like: torch.Tensor) -> torch.Tensor:
+            return torch.empty_like(like)
+
+        def replay(self) -> None:
+            for mine, new in zip(self.out[1], self.function()[1], strict=True):
+                mine.copy_(new)
+
+        def wait(self) -> None:
+            """Nothing goes on after a replay."""
+
+    doubled = graphs.Graphed(lambda x: kind([2 * x]), "cpu", print, graph=Graph)
+    given = [doubled(torch.tensor([float(number)])) for number in range(graphs.WARM_UP + 4)]
+    assert [type(one) for one in given] == [kind] * len(given)
+    assert [one[0].item() for one in given] == [2.0 * number for number in range(len(given))]
+
+
 IMAGES = "dqn-discrete-image", "ppo-discrete-image"  # of the agents' methods nothing else depends on the observation
 GRAPHED = [
     case for case in cases() if hasattr(case.values[0], "GRAPHED") and (case.id in IMAGES or "vector" in case.id)

@@ -629,6 +629,26 @@ def test_a_plug_in_is_recorded_and_another_in_its_place_is_told(site: Site, runs
     assert f"warning: {told}" in runs.command("evaluate", run, "--episodes", "2").err
 
 
+def test_a_namespace_and_a_vector_form_are_recorded_too(site: Site, runs: Runs) -> None:
+    code = (
+        "import gymnasium\n"
+        "from rlrepro.envs.classic_control import CartPole\n"
+        "class Form(CartPole):\n"
+        "    registered_as = staticmethod(lambda: None)\n"
+        "def register():\n"
+        "    gymnasium.register('Theirs/Cart-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=9)\n"
+    )
+    groups = {"env_namespaces": {"Theirs": "theirs:register"}, "batched_envs": {"Theirs/Cart-v0": "theirs:Form"}}
+    site.install("theirs", code, {f"rlrepro.{group}": points for group, points in groups.items()})
+    try:
+        run = runs.finish("r", "--env", "Theirs/Cart-v0", "--agent", "random", "--seed", "0")
+    finally:
+        gymnasium.registry.pop("Theirs/Cart-v0", None)
+    about = json.loads((run / "run.json").read_text())
+    assert about["plug_ins"] == {"Theirs/Cart-v0": "theirs:Form of theirs 1.0 and theirs:register of theirs 1.0"}
+    assert (run / "code" / "theirs.py").read_text() == code
+
+
 def test_a_plug_in_does_not_take_our_names_nor_gymnasiums(site: Site, command: Command) -> None:
     site.install(
         "theirs", "", {"rlrepro.agents": {"ppo": "theirs:Mine"}, "rlrepro.envs": {"CartPole-v1": "theirs:Env"}}

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlrepro import checkpoint, cli, train
-from rlrepro import record as train_log
+from rlrepro import checkpoint, cli, seed_log, train
 from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
 from rlrepro.seed_log import read_rows
@@ -420,7 +419,7 @@ def test_a_run_made_longer_may_be_killed_and_made_longer_again(tmp_path: Path) -
         checkpoint.save = maybe
 
     def die_at_the_cut() -> None:
-        train_log.SeedLog.cut = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+        seed_log.SeedLog.cut = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
         train.main(["--resume", str(folder), "--total-timesteps", "600"])
 
     os.waitpid(in_a_fork(die_at_the_cut), 0)

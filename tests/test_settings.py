@@ -236,6 +236,8 @@ def test_values_of_presets_and_settings_files_are_what_their_flags_make_of_them(
         ({"total_timesteps": 0.5}, "its preset '*': total_timesteps: '0.5' is not a whole number"),
         ({"normalise_obs": 1}, "its preset '*': normalise_obs: 1 is neither true nor false"),
         ({"epochs": 0}, "its preset '*': epochs: 0 is not from 1"),
+        ({"seeds": 3}, "its preset '*' sets 'seeds', which is no setting"),
+        ({"env_kwargs": "gravity=1"}, "its preset '*' sets 'env_kwargs', which is no setting"),
         ({"alpha": None}, "its preset '*': alpha: cannot be None"),
     ],
 )

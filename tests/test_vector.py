@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
@@ -970,6 +970,40 @@ def test_a_type_error_inside_a_vector_form_is_told_and_an_argument_it_lacks_take
     monkeypatch.setattr(CartPole, "__init__", broken)
     with pytest.raises(TypeError, match="a bug"):
         find_env("CartPole-v1").batch(2)
+
+
+def test_an_environment_that_writes_into_its_action_changes_no_transition() -> None:
+    class Greedy(gym.Env[Any, Any]):
+        observation_space, action_space = Box(-1, 1, (2,), np.float32), MultiDiscrete([3, 3])
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            return np.zeros(2, np.float32), {}
+
+        def step(self, action: Any) -> Any:
+            action += 100
+            return np.zeros(2, np.float32), 0.0, False, False, {}
+
+    env = VectorEnv(SyncEnvBatch(Greedy, 2), (0,), 2)
+    env.reset()
+    transition, _ = env.step(np.ones((1, 2, 2), np.int64), {})
+    assert (transition.action == 1).all()
+
+
+def test_environments_that_were_made_are_closed_where_another_cannot_be() -> None:
+    open_ones: list[int] = []
+
+    class Scarce(gym.Env[Any, Any]):
+        def __init__(self) -> None:
+            if len(open_ones) == 3:
+                raise OSError("no more windows")
+            open_ones.append(1)
+
+        def close(self) -> None:
+            open_ones.pop()
+
+    with pytest.raises(OSError, match="no more windows"):
+        SyncEnvBatch(Scarce, 5)
+    assert not open_ones
 
 
 @pytest.mark.parametrize(
