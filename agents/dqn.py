@@ -120,16 +120,18 @@ class DQN(TargetedActionValues):
         self.clock.follow(self.target, self.online, step)
         return metrics
 
+    def next_value(self, batch: Transition) -> torch.Tensor:
+        """max_a Q'(s', a), or Q'(s', argmax_a Q(s', a)) where it is `double`, `[S, B]`."""
+        next_q = self.target.q(self.inputs(batch.next_obs))
+        if self.config.double:
+            return of_action(next_q, self.q_values(batch.next_obs).argmax(-1))
+        return next_q.amax(-1)
+
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss `[S]` of a batch, and its metrics with the `error` `[S, B]`."""
         with torch.no_grad():
-            next_q = self.target.q(self.inputs(batch.next_obs))
-            if self.config.double:
-                next_value = of_action(next_q, self.q_values(batch.next_obs).argmax(-1))
-            else:
-                next_value = next_q.amax(-1)
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
-            target = td_target(batch.reward, next_value, batch.terminated, discount)
+            target = td_target(batch.reward, self.next_value(batch), batch.terminated, discount)
         q = of_action(self.q_values(batch.obs), batch.action)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
         losses = regress(q, target, reduction="none")

@@ -30,6 +30,10 @@ class Problem(Exception):
         super().__init__(" ".join(text.splitlines()))
 
 
+class NoSuchArgument(Problem):
+    """An environment or a wrapper was given an argument that it does not take, whatever is installed."""
+
+
 class RunStopped(Problem):
     """A run that could not go on. What it had done is saved; the line says how to go on."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.errors import Problem, nearest, one_line, place_of
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -92,7 +92,7 @@ def import_plugin(name: str | None, file: Path | None, what: str) -> ModuleType:
     except Problem:
         raise
     except (Exception, SystemExit) as error:
-        raise Problem(f"{what} could not be imported: {one_line(error)}") from error
+        raise Problem(f"{what} could not be imported: {one_line(error)}{place_of(error)}") from error
 
 
 def _registry() -> dict[str, EnvSpec]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlrepro import agent as agent_module
 from rlrepro.agent_description import Description, read_description
-from rlrepro.errors import Problem, close_quietly, nearest, one_line
+from rlrepro.errors import NoSuchArgument, Problem, close_quietly, nearest, one_line
 from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point, registered
 
 if TYPE_CHECKING:
@@ -248,7 +248,9 @@ class EnvSource:
                 warnings.filterwarnings("ignore", r"(?s).*is out of date", DeprecationWarning)
                 env = self.factory(**kwargs)
         except (Exception, SystemExit) as error:
-            raise Problem(self._stray_argument(error) or _why_not_made(self.name, error)) from error
+            if stray := self._stray_argument(error):
+                raise NoSuchArgument(stray) from error
+            raise Problem(_why_not_made(self.name, error)) from error
         _check_made(env, self.name)
         for wrapper in self.wrappers:
             try:
@@ -638,7 +640,7 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
             raise ValueError(text)
         return dict(zip(names, (ast.literal_eval(keyword.value) for keyword in call.keywords), strict=True))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise Problem(f"--wrapper {name}: write its arguments as Name(key=value, key='text')") from None
+        raise NoSuchArgument(f"--wrapper {name}: write its arguments as Name(key=value, key='text')") from None
 
 
 def _retired(name: str) -> str | None:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import random
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,8 +165,36 @@ def check(settings: Settings) -> list[Rule]:
         raise Problem("rlrepro rules compares bits, and --compile changes them: leave it out")
     launch.check(settings)
     worker.use_device(settings.device)
-    with contextlib.closing(_Training(settings, settings.seeds if settings.stackable else settings.seeds[:1])) as whole:
-        return _check(whole)
+    config_class = find_agent(settings.agent).load().Config
+    seeds = settings.seeds if settings.stackable else settings.seeds[:1]
+    with _reads_of(config_class) as read, contextlib.closing(_Training(settings, seeds)) as whole:
+        learns, *others = _check(whole)
+    unread = [field.name for field in dataclasses.fields(config_class) if field.name not in read]
+    if unread and learns.kept:
+        told = f"{learns.told}; hyperparameters that nothing read: {', '.join(unread)}"
+        learns = dataclasses.replace(learns, told=told)
+    return [learns, *others]
+
+
+@contextlib.contextmanager
+def _reads_of(config_class: Any) -> Iterator[set[str]]:
+    """The names of attributes that are read of its instances meanwhile."""
+    read: set[str] = set()
+    own = vars(config_class).get("__getattribute__")
+    plain = config_class.__getattribute__
+
+    def noted(self: object, name: str) -> Any:
+        read.add(name)
+        return plain(self, name)
+
+    config_class.__getattribute__ = noted
+    try:
+        yield read
+    finally:
+        if own is None:
+            del config_class.__getattribute__
+        else:
+            config_class.__getattribute__ = own
 
 
 def _check(whole: _Training) -> list[Rule]:

@@ -115,7 +115,7 @@ class Curves:
         mean, spread = _mean_and_spread(values)
         points = dict(zip(scalars, mean.tolist(), strict=True))
         for tag, centre, width in zip(scalars, mean.tolist(), spread.tolist(), strict=True):
-            if tag in RETURNS:
+            if tag in RETURNS and not math.isnan(width):
                 points |= zip(_band(tag), (centre, centre - width, centre + width), strict=True)
 
         events = []
@@ -157,14 +157,17 @@ def _open(folder: Path, now: float) -> BinaryIO:
 
 
 def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (NaN where no seed has a value) and sample standard deviation (0 below two seeds), [tags] each."""
+    """Mean (NaN where no seed has a value) and sample standard deviation, [tags] each.
+
+    Where one of several seeds has a value nothing is known of their spread: NaN. A lone seed's is 0.
+    """
     valid = ~np.isnan(values)
     count = valid.sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(valid, values, 0.0).sum(1) / count
         square = np.where(valid, values - mean[:, None], 0.0) ** 2
         spread = np.sqrt(square.sum(1) / (count - 1))
-    return mean, np.nan_to_num(spread, nan=0.0)
+    return mean, spread if values.shape[1] > 1 else np.zeros_like(mean)
 
 
 def _band(tag: str) -> tuple[str, str, str]:

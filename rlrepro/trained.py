@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 
@@ -93,15 +94,22 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
         raise Problem(f"{what} yet; finish it with: {folder.way_on}")
 
 
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise Problem(f"the policy {file} is damaged ({one_line(error)})") from None
+
+
 def load_policy(folder: RunFolder, settings: Settings, seeds: tuple[int, ...], spaces: Any) -> Policy:
     """What these seeds learnt, ready to `predict`; `spaces` has the environment's own spaces."""
     try:
         policy = build_policy(settings, spaces, seeds)
-        files = [safetensors.torch.load_file(folder.policy(seed)) for seed in seeds]
+        files = [_tensors(folder.policy(seed)) for seed in seeds]
         policy.set_policy({name: torch.stack([file[name] for file in files]) for name in files[0]})
     except Problem:
         raise
-    except Exception as error:  # whatever an agent makes of parameters that are another's, or damaged
+    except Exception as error:  # whatever an agent makes of parameters that are another's
         what = f"do not fit {settings.agent} ({one_line(error)}{place_of(error)})"
         raise Problem(f"the policies in {folder} {what}") from error
     return policy

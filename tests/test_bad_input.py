@@ -980,9 +980,12 @@ def test_rows_that_are_gone_are_not_passed_over(damage: str, runs: Runs) -> None
     ("damage", "words"),
     [
         (lambda file: file.unlink(), "has no policy of seed 1, though it is finished: put "),
-        (lambda file: file.write_bytes(b""), "policy"),
-        (lambda file: file.write_bytes(file.read_bytes()[:200]), "policy"),
-        (lambda file: file.write_bytes((file.parent.parent / "0/policy.safetensors").read_bytes()[:-4]), "policy"),
+        (lambda file: file.write_bytes(b""), "seeds/1/policy.safetensors is damaged ("),
+        (lambda file: file.write_bytes(file.read_bytes()[:200]), "seeds/1/policy.safetensors is damaged ("),
+        (
+            lambda file: file.write_bytes((file.parent.parent / "0/policy.safetensors").read_bytes()[:-4]),
+            "seeds/1/policy.safetensors is damaged (",
+        ),
     ],
     ids=["missing", "empty", "cut short", "four bytes short"],
 )

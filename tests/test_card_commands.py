@@ -247,6 +247,17 @@ def test_the_skeletons_order_is_one_as_it_stands(tmp_path: Path) -> None:
     assert len(read_card(file)[1]) == 8, "the order has faults, beside the claim's that are marked"
 
 
+def test_an_argument_that_an_environment_does_not_take_is_a_fault(tmp_path: Path, command: Command) -> None:
+    text, file = load_card("cleanrl-ppo").text, tmp_path / "card.toml"
+    own = '[environment.CartPole-v1]\npaper = "CartPole-v1"\n'
+    file.write_text(text.replace(own, own + "kwargs = { sutton_bartho_reward = true }\n"))
+    outcome = command("card", "check", file)
+    assert outcome.status == 1
+    assert f"{file}: ppo-CartPole-v1: --env-kwargs: CartPole-v1 takes no argument 'sutton_bartho_reward'" in outcome.out
+    assert "did you mean 'sutton_barto_reward'?" in outcome.out
+    assert "no faults" not in outcome.out
+
+
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:
     """A claim of two ways of evaluation is the card's fault; an environment that is not installed is not."""
     text = load_card("cleanrl-ppo").text

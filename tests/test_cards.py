@@ -332,6 +332,13 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         "reported = -86.0\nper_seed = [-85.0, -86.0, -87.0]", "reported = 0.004\nper_seed = [0.02, 0.01, 0.012]",
         ("per_seed", 1), "claim[2].per_seed", "has the mean 0.014, but reported = 0.004",
     ),
+    "per seed of another spread": (
+        "reported = -86.0\n", 'reported = -86.0\nspread = 3.0\nspread_kind = "sample sd"\n', ("per_seed", 1),
+        "claim[2].per_seed", "has the sample sd 1, but spread = 3",
+    ),
+    "one seed with a spread": (
+        "seeds = 3", "seeds = 1", ("seeds", 1), "claim[1].seeds", "is 1, and one seed has no population sd",
+    ),
     "a spread whose square is no number": ("spread = 6.12", "spread = 1e200", ("spread", 1), "claim[1].spread", ""),
     "per seed of another number": (
         "reported = -86.0", "seeds = 4\nreported = -86.0", ("per_seed", 1), "claim[2].per_seed", "has 3 values",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from rlrepro.errors import Problem
 from rlrepro.papers.histories import read_run
@@ -38,6 +40,20 @@ def test_what_was_recorded_is_read(runs: Runs) -> None:
     training = score(Protocol("training"), [h for h in histories if len(h.episodes) < 100]).per_seed
     for seed, value in training.items():
         assert value == pytest.approx(results[str(seed)]["training_return"])
+
+
+def test_a_policy_of_nan_is_that_of_a_diverged_seed_and_is_told_with_the_verdict(runs: Runs, tmp_path: Path) -> None:
+    run = runs.finish("a", "--agent", "ppo", "--num-steps", "20", "--seeds", "3")
+    assert [h.diverged for h in read_run(run)[1]] == [False] * 3
+    file = run / "seeds/1/policy.safetensors"
+    policy = safetensors.numpy.load_file(file)
+    safetensors.numpy.save_file({name: np.full_like(value, np.nan) for name, value in policy.items()}, file)
+    settings, histories = read_run(run)
+    assert [h.diverged for h in histories] == [False, True, False]
+    unit = UnitResults(dataclasses.asdict(settings), (), tuple(histories))
+    write_results(tmp_path / "results", Results(1.0, {"ppo-CartPole-v1": unit}))
+    kept = read_results(tmp_path / "results").units["ppo-CartPole-v1"]
+    assert [h.diverged for h in kept.histories] == [False, True, False]
 
 
 def run_by_hand(folder: Path, like: Path, status: dict[str, object], **files: str) -> Path:

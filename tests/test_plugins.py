@@ -843,7 +843,7 @@ def test_a_package_that_cannot_be_imported_says_why(flag: str, error: str, site:
     write(package / "__init__.py", f"raise {error}('the licence is missing')")
     write(package / "envs.py", "X = 1")
     problem = runs.begin("r", flag, "brokenpkg.envs:X").problem
-    assert f"could not be imported: {error}: the licence is missing" in problem
+    assert f"could not be imported: {error}: the licence is missing, __init__.py:1" in problem
     assert "there is no module 'brokenpkg.env'" not in problem
     (package / "__init__.py").write_text("")
     assert "there is no module 'brokenpkg.env'" in runs.begin("r", flag, "brokenpkg.env:X").problem

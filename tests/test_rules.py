@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from rlrepro import checkpoint, rules
-from rlrepro.agent import Setup
+from rlrepro.agent import Setup, Transition
+from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.errors import Problem
 from rlrepro.importing import installed
@@ -348,6 +349,18 @@ def test_a_policy_with_outputs_of_its_own_acts_by_them() -> None:
     space = gymnasium.spaces.Box(-1, 1, (3,))
     agent = Pinned(Setup(space, gymnasium.spaces.Discrete(2), (0,), 4, 100), Pinned.Config())
     assert (agent.predict(np.zeros((1, 4, 3), np.float32), agent.exploration, True) == 1).all()
+
+
+class Averaged(DQN):
+    def next_value(self, batch: Transition) -> torch.Tensor:
+        return self.target.q(self.inputs(batch.next_obs)).mean(-1)
+
+
+def test_hyperparameters_that_nothing_reads_are_told(command: Command) -> None:
+    outcome = command("rules", "--agent", f"{__name__}:Averaged", "--total-timesteps", "300", "--seeds", "2")
+    assert outcome.status == 0, outcome.out
+    assert "hyperparameters that nothing read: double, alpha, beta" in " ".join(outcome.out.split())
+    assert "__getattribute__" not in vars(DQN.Config)
 
 
 def test_where_no_reward_was_met_nothing_need_have_changed(command: Command) -> None:

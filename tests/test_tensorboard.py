@@ -213,6 +213,16 @@ def test_one_seed_has_a_band_of_no_width(tmp_path: Path) -> None:
     }
 
 
+def test_there_is_no_band_where_one_of_several_seeds_has_a_value(tmp_path: Path) -> None:
+    with closing(Curves(tmp_path, [0, 1, 2], {}, {})) as curves:
+        curves.add(8, {RETURN: [1.0, NAN, 3.0]})
+        curves.add(16, {RETURN: [NAN, NAN, 7.0]})
+    mean = read(tmp_path / "mean")
+    assert mean[RETURN] == [(8, 2.0), (16, 7.0)]
+    assert [step for step, _ in mean[f"spread/{RETURN}_upper"]] == [8]
+    assert mean[f"spread/{RETURN}_lower"] == [(8, pytest.approx(2 - math.sqrt(2)))]
+
+
 def test_nothing_is_written_for_nan(tmp_path: Path) -> None:
     with closing(Curves(tmp_path, [0, 1], {}, {})) as curves:
         curves.add(1, {"losses/td_loss": [NAN, 4.0], RETURN: [NAN, NAN]}, wall_time=1234.5)

@@ -377,6 +377,14 @@ def test_a_crash_is_the_worst_of_scores_on_the_side_that_is_worse(
     assert f"without a score {effect}" in found.why
 
 
+def test_seeds_that_diverged_are_scored_and_said(tmp_path: Path) -> None:
+    text = claim(id="one", environment="cart", reported=200.0)
+    assert verdict(judged(tmp_path, text, {("a", "cart"): spread(200)}), "one").word == "reproduced"
+    found = verdict(judged(tmp_path, text, {("a", "cart"): spread(200)}, diverged=True), "one")
+    assert found.word == "reproduced"
+    assert found.why.endswith("; 12 seeds diverged (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), scored by what NaN plays")
+
+
 def test_a_return_whose_square_is_no_number_is_that_of_a_broken_seed(tmp_path: Path) -> None:
     """One seed must not take the page, or what the others show, with it."""
     (tmp_path / "card.toml").write_text(CARD + claim(id="one", environment="cart", reported=300.0), encoding="utf-8")

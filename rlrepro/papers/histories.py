@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from rlrepro.errors import Problem
 from rlrepro.papers.protocol import History
@@ -45,7 +47,17 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         stopped = _reason(about)
         broke = seed in about.get("broke", ())
     gaps = _gaps(episodes[:, 0], lengths) if settings.num_envs == 1 else ()
-    return History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps)
+    diverged = _is_diverged(folder.policy(seed))
+    return History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps, diverged=diverged)
+
+
+def _is_diverged(policy: Path) -> bool:
+    """Whether a policy holds NaN or infinity; one that is not there, or cannot be read, does not."""
+    try:
+        tensors = safetensors.numpy.load_file(policy)
+    except (OSError, SafetensorError):
+        return False
+    return not all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f")
 
 
 def _gaps(ends: np.ndarray, lengths: np.ndarray) -> tuple[int, ...]:

@@ -196,6 +196,7 @@ class History:
     #: with one sub-environment: env steps at which an episode began that does not follow on the one before, as where a
     #: resume could not restore the environment
     gaps: tuple[int, ...] = ()
+    diverged: bool = False  #: the policy that it ended with holds NaN or infinity
 
     def points(self, returns: str) -> np.ndarray:
         return self.episodes if returns == "training" else self.evaluations

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
-from rlrepro.errors import Problem, count_of
+from rlrepro.errors import NoSuchArgument, Problem, count_of
 from rlrepro.flags import Parser
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.parts import SOURCE
@@ -256,6 +256,18 @@ def _check(asked: argparse.Namespace) -> int:
             print(problem if str(problem).startswith(str(file)) else f"{file}: {problem}")
             status = 1
             continue
+        notes, stray = [], []
+        for unit in units:
+            try:
+                check_unit(card, unit)
+            except NoSuchArgument as problem:
+                stray.append(f"{file}: {unit.name}: {problem}")
+            except Problem as problem:
+                notes.append(f"{unit.name} cannot run here: {problem}")
+        if stray:
+            print("\n".join(stray))
+            status = 1
+            continue
         claims = len(card.claims) + len(card.orders)
         runs = sum(not unit.is_measured for unit in units)
         measured = f", {count_of(len(units) - runs, 'measurement')}" if runs < len(units) else ""
@@ -264,11 +276,8 @@ def _check(asked: argparse.Namespace) -> int:
             print(f"  warning: {warning}")
         for order in card.orders:
             print(f"  note: order {order.id}: {unlike_text(card, order)}")
-        for unit in units:
-            try:
-                check_unit(card, unit)
-            except Problem as problem:
-                print(f"  note: {unit.name} cannot run here: {problem}")
+        for note in notes:
+            print(f"  note: {note}")
     return status
 
 

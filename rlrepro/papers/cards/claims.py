@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import decimal
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers import toml_lines
@@ -49,7 +51,9 @@ def _claim(table: Table, own: Mapping[str, Any], parts: Parts) -> Claim | None:
     kind = table.one_of("spread_kind", list(SPREADS), "none")
     aggregate = "" if measurement else table.one_of("aggregate", ("mean", "median", "iqm"), "")
     seeds, per_seed = _per_seed(table, None if aggregate else reported)
-    spread = _spread(table, kind, reported, bool(per_seed))
+    spread = _spread(table, kind, reported, per_seed)
+    if seeds == 1 and spread and kind in _OF_SEEDS:
+        table.fault("seeds", f"is 1, and one seed has no {kind}")
     published, note = table.text("published", default=""), table.text("note", default="")
     less_is_better = table.get("less_is_better", lambda v: isinstance(v, bool), "true or false", False)
     _check_published(table, published)
@@ -120,15 +124,27 @@ def _per_seed(table: Table, reported: float | None) -> tuple[int | None, tuple[f
     return len(values) or seeds, values
 
 
-def _spread(table: Table, kind: str | None, reported: float | None, has_per_seed: bool) -> float | None:
+#: by the kind of a spread over seeds, what it is of `values`
+_OF_SEEDS: Mapping[str, Callable[[np.ndarray], float]] = {
+    "sample sd": lambda values: float(values.std(ddof=1)),
+    "population sd": lambda values: float(values.std()),
+    "standard error": lambda values: float(values.std(ddof=1)) / math.sqrt(len(values)),
+}
+
+
+def _spread(table: Table, kind: str | None, reported: float | None, per_seed: Sequence[float]) -> float | None:
     """A claim's spread as it is given, or half the width of its interval from `low` to `high`."""
     spread = table.number("spread", "a number, at least 0", None, low=0.0)
     low, high = (table.number(end, "an end of the 95 % interval", None) for end in ("low", "high"))
     given = {"spread": spread, "low": low, "high": high}
     if kind is None or any(name in table.values and value is None for name, value in given.items()):
         return None  # it has a fault already
-    for field, text in spread_faults(kind, reported, spread, low, high, has_per_seed):
+    for field, text in spread_faults(kind, reported, spread, low, high, bool(per_seed)):
         table.fault(field, text)
+    if spread is not None and kind in _OF_SEEDS and len(per_seed) > 1:
+        own = _OF_SEEDS[kind](np.array(per_seed))
+        if abs(own - spread) > 0.01 * max(own, spread) + 0.5 * 10.0 ** -_decimals(spread):
+            table.fault("per_seed", f"has the {kind} {own:g}, but spread = {spread:g}")
     return spread if None in (low, high) else (high - low) / 2
 
 

@@ -129,16 +129,18 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     if changed := sum(bool(verdict.changed) for verdict in verdicts):
         lines.append(f"† changed on the card after results for it were kept: {changed}.")
     never = [
-        (one.claim, one.seeds_needed.alone)
+        (one.claim, one.seeds_needed)
         for one in verdicts
         if one.word == "inconclusive" and one.seeds_needed is not None and one.seeds_needed.seeds is None
     ]
-    by_card = sum(alone is not None for _, alone in never)
-    by_paper = sum(alone is None and isinstance(claim, Claim) and not claim.rule for claim, alone in never)
+    by_card = sum(needed.alone is not None for _, needed in never)
+    by_paper = [one for claim, one in never if one.alone is None and isinstance(claim, Claim) and not claim.rule]
     if by_paper:
+        raised = sum(one.is_raised for one in by_paper)
         lines.append(
-            f"Of the inconclusive, {by_paper} cannot be decided by any number of our seeds: what the paper prints "
-            "leaves too much open (few seeds, a wide spread)."
+            f"Of the inconclusive, {len(by_paper)} cannot be decided by any number of our seeds: what the paper prints "
+            f"leaves too much open (few seeds, a wide spread); of {raised} of them our spread is the wider one, beside "
+            "which that of the paper's few seeds counts for more than is printed."
         )
     if by_card:
         lines.append(

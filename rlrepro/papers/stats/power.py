@@ -10,7 +10,16 @@ import numpy as np
 from scipy import special
 
 from rlrepro.errors import Problem
-from rlrepro.papers.stats import ALPHA, ASSUMED_SEEDS, ASSUMED_SPREAD, MIN_SEEDS, Reported, guarded_se, one_sample_se
+from rlrepro.papers.stats import (
+    ALPHA,
+    ASSUMED_SEEDS,
+    ASSUMED_SPREAD,
+    LOAN,
+    MIN_SEEDS,
+    Reported,
+    guarded_se,
+    one_sample_se,
+)
 
 POWER = 0.8
 _MOST = 1_000_000
@@ -24,6 +33,7 @@ class SeedsNeeded:
     power: float
     note: str
     alone: int | None = None  #: where none does, and so many would without the correction for a card's other claims
+    is_raised: bool = False  #: where none does: the paper's spread counts for more than is printed, as ours is wider
 
 
 def seeds_needed(
@@ -63,10 +73,17 @@ def seeds_needed(
         if high >= _MOST:
             if reported is None:
                 return SeedsNeeded(None, max(powers.values()), "our mean lies too near an end of the band")
-            lent = reported.sample_sd is None
-            whose = "uncertainty, lent from our spread," if lent else "own uncertainty"
-            why = f"no number of our seeds decides it: the paper's {whose} is too large"
-            return SeedsNeeded(None, max(powers.values()), why)
+            theirs = reported.sample_sd
+            is_raised = theirs is not None and theirs < sd
+            open_ = "the paper's own uncertainty is too large"
+            if theirs is None:
+                open_ = "the paper's uncertainty, lent from our spread, is too large"
+            elif is_raised:
+                m, counted = reported.num_seeds or ASSUMED_SEEDS, math.sqrt(LOAN * sd**2 - (LOAN - 1) * theirs**2)
+                beside = f"counts as up to {counted:,.4g} beside our {sd:,.4g}"
+                open_ = f"the spread {theirs:,.4g} of the paper's {m} seeds {beside}"
+            why = f"no number of our seeds decides it: {open_}"
+            return SeedsNeeded(None, max(powers.values()), why, is_raised=is_raised)
         high = min(2 * high, _MOST)
     low = max(high // 2, least - 1)
     while high - low > 1:

@@ -111,7 +111,8 @@ def settle(folder: Path) -> None:
 def _of_seed(history: History) -> dict[str, Any]:
     broke = {"broke": history.broke} if history.stopped else {}
     gaps = {"gaps": list(history.gaps)} if history.gaps else {}
-    return {"steps": history.steps, "stopped": history.stopped, **broke, **gaps}
+    diverged = {"diverged": True} if history.diverged else {}
+    return {"steps": history.steps, "stopped": history.stopped, **broke, **gaps, **diverged}
 
 
 def read_results(folder: Path) -> Results:
@@ -198,7 +199,8 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         if list(gaps) != sorted(set(gaps)) or (gaps and not gaps[-1] < max(episodes[:, 0], default=0)):
             raise ValueError(f"gaps of seed {name} that lie between no episodes")
         stopped, broke = str(one["stopped"]), bool(one.get("broke", False))
-        about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps
+        diverged = bool(one.get("diverged", False))
+        about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps, diverged
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories), about.get("claimed", {}))
 

@@ -107,18 +107,27 @@ def judge(card: Card, results: Results) -> Judgement:
     notes = [*_check(card, results), *_dropped(card, results)]
     claims = [_score_claim(card, claim, results) for claim in card.claims]
     orders = [_score_order(card, order, results) for order in card.orders]
-    verdicts = [
-        dataclasses.replace(one, why=f"{one.why}; {changed}", changed=changed)
-        if (changed := _changed(card, one.claim, results))
-        else one
-        for one in _decide([*claims, *orders], card.num_tested, results.scale)
-    ]
+    verdicts = []
+    for one in _decide([*claims, *orders], card.num_tested, results.scale):
+        changed, diverged = _changed(card, one.claim, results), _diverged(one.claim, results)
+        why = "; ".join(filter(None, (one.why, diverged, changed)))
+        verdicts.append(dataclasses.replace(one, why=why, changed=changed))
     missing = sorted(
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
     notes += [f"{unit}: seed {seed} did not finish: {why}" for unit, seed, why in missing]
     over_tasks, improvements, left_out = card_aggregates.of_agents(card, results)
     return Judgement(card, results, tuple(verdicts), over_tasks, improvements, (*notes, *left_out))
+
+
+def _diverged(claim: Claim | Order, results: Results) -> str:
+    """What is to be said of seeds whose networks came to hold NaN: they were scored as they played."""
+    sides = (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
+    units = [unit_name(side, environment) for side in sides for environment in claim.environments]
+    seeds = [h.seed for unit in units if unit in results.units for h in results.units[unit].histories if h.diverged]
+    if not seeds:
+        return ""
+    return f"{count_of(len(seeds), 'seed')} diverged ({', '.join(map(str, seeds))}), scored by what NaN plays"
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
