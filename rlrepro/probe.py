@@ -24,12 +24,13 @@ import numpy as np
 from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, close_quietly, count_of, nearest, one_line, place_of
-from rlrepro.flags import Parser, whole_number
+from rlrepro.flags import Parser, about_unknown, train_parser, whole_number
 from rlrepro.importing import installed
 from rlrepro.plugins import EnvSource, find_agent, find_env
 
 PREFIX = "Probe"
 TIMESTEPS, NUM_ENVS = 8_000, 4  # where an agent says nothing
+_SIZES = {"num_envs", "total_timesteps"}
 EPISODES, SAMPLED_EPISODES = 20, 500
 
 
@@ -55,13 +56,21 @@ def probes() -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """`rlrepro probe`; 0 where every probe that applies is solved."""
-    parser = Parser(prog="rlrepro probe", description="Train an agent on tasks with known answers.")
+    parser = Parser(
+        prog="rlrepro probe",
+        description="Train an agent on tasks with known answers. Further flags are hyperparameters of the agent, "
+        "--num-envs and --total-timesteps.",
+        allow_abbrev=False,
+    )
     add = parser.add_argument
     add("--agent", default="ppo", metavar="NAME", help="as python -m rlrepro.train takes it, or all (ppo)")
     add("--env", action="append", metavar="PROBE", help="only this probe, or one of your own; may be repeated")
     add("--seeds", type=whole_number(1, 100), default=3, metavar="N", help="how many seeds (3)")
     add("--write", type=Path, metavar="FILE", help="keep what was solved in FILE, for rlrepro proofs")
-    asked = parser.parse_args(arguments)
+    asked, rest = parser.parse_known_args(arguments)
+    given = _given(asked.agent, rest) if rest else {}
+    if given and asked.write is not None:
+        raise Problem("--write keeps what agents do as they are: leave out their hyperparameters")
     chosen = asked.env or probes()
     for name in chosen:
         _check_is_probe(name)
@@ -73,13 +82,34 @@ def main(arguments: Sequence[str]) -> int:
     failed = False
     for agent in installed("agents") if asked.agent == "all" else [asked.agent]:
         agent_class = find_agent(agent).load()
-        outcomes = [probe(agent_class, name, tuple(range(asked.seeds))) for name in chosen]
+        outcomes = [probe(agent_class, name, tuple(range(asked.seeds)), given) for name in chosen]
         _show(agent, outcomes, asked.seeds)
         failed |= any(one.solved is False for one in outcomes)
         kept.setdefault(agent, {}).update({one.probe: one.solved for one in outcomes})
     if asked.write is not None:
         write_whole(asked.write, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
     return int(failed)
+
+
+def _given(agent: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Hyperparameters by their flags, as of training."""
+    if agent == "all":
+        raise Problem(f"unknown argument {arguments[0]!r}: hyperparameters go with one agent")
+    source = find_agent(agent)
+    flags = train_parser(source, source.description()[0])
+    values, unknown = flags.parse_known_args(arguments)
+    if unknown:
+        raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, flags)}")
+    named = {argument.partition("=")[0] for argument in arguments}
+    for action in flags._actions:
+        if action.dest.startswith("hyper_") or action.dest in _SIZES or named.isdisjoint(action.option_strings):
+            continue
+        raise Problem(f"{action.option_strings[0]} is no hyperparameter of {agent}, which is what goes with a probe")
+    found = {name.removeprefix("hyper_"): value for name, value in vars(values).items() if value is not None}
+    given = {name: found[name] for name in found if f"hyper_{name}" in vars(values) or name in _SIZES}
+    if "gamma" in given:
+        raise Problem("--gamma: γ is the probe's own, for which its answer is known")
+    return given
 
 
 def _check_is_probe(name: str) -> None:
@@ -126,20 +156,22 @@ def read(file: Path) -> dict[str, dict[str, bool | None]]:
         raise Problem(f"{file} is no record of probes: {error}") from None
 
 
-def probe(agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2)) -> Outcome:
-    """Train an agent on one probe and ask it. One that raises has not solved it."""
+def probe(
+    agent_class: type[Any], name: str, seeds: tuple[int, ...] = (0, 1, 2), given: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Train an agent on one probe and ask it; `given` hyperparameters go first. One that raises has not solved it."""
     source = find_env(name)
     env = source.make()
     task: Any = env.unwrapped
     close_quietly(env)
     try:
-        return _probe(agent_class, name, task, seeds)
+        return _probe(agent_class, name, task, seeds, given or {})
     except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, Problem) else f"it raised {one_line(error)}{place_of(error)}"
         return Outcome(name, task.isolates, False, text)
 
 
-def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...]) -> Outcome:
+def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...], given: Mapping[str, Any]) -> Outcome:
     def outcome(solved: bool | None, told: str, began: float | None = None) -> Outcome:
         return Outcome(name, task.isolates, solved, told, 0.0 if began is None else time.perf_counter() - began)
 
@@ -156,11 +188,12 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
     own = _of_some(agent_class).get(type(task).__name__ if name not in probes() else name, {})
     if task.sampled and not own:
         return outcome(None, "its PROBES has no hyperparameters for it")
+    own = {**own, **given, "gamma": task.discount}
     began, refused = time.perf_counter(), ""
     groups = [seeds] if getattr(agent_class, "stackable", True) else [(seed,) for seed in seeds]
     for source in _forms(name, task):
         try:
-            agents = [_trained(agent_class, source, group, {**own, "gamma": task.discount}) for group in groups]
+            agents = [_trained(agent_class, source, group, own) for group in groups]
             break
         except UnsupportedSpace as error:
             refused = refused or f"it takes {error}"
@@ -189,7 +222,7 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...])
 
 def check_probe(agent_class: type[Any]) -> None:
     """`Problem` where its `PROBE` or `PROBES` sets what is no setting of it."""
-    known = {field.name for field in dataclasses.fields(agent_class.Config)} | {"num_envs", "total_timesteps"}
+    known = {field.name for field in dataclasses.fields(agent_class.Config)} | _SIZES
     of_some = _of_some(agent_class)
     for name in of_some:
         if name.startswith(PREFIX) and name not in probes():

@@ -110,11 +110,13 @@ def _resume(
         files = [folder.seed(seed) / f"{name}.csv" for seed in again for name in CSV_COLUMNS]
         rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
         print(f"{folder} has {lacking}: begins again at the start, and cuts {rows}")
-    behind = [path for seeds, one in resumed_groups for path in checkpoints.behind(seeds, one)]
+    behind: list[Path] = []
     for seeds, one in resumed_groups:
-        if one is not None and checkpoints.behind(seeds, one):
-            whose = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-            print(f"{whose} go back to env step {one.env_step:,}, the last with a whole checkpoint of each")
+        left = checkpoints.behind(seeds, one)
+        if left and one is not None:
+            whose = f"seeds {', '.join(map(str, seeds))} go" if len(seeds) > 1 else f"seed {seeds[0]} goes"
+            print(f"{whose} back to env step {one.env_step:,}, the last with a whole checkpoint of each")
+        behind += left
     going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
     if earlier_totals:
         going_on["lengths"] = earlier_totals

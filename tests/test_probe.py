@@ -237,6 +237,20 @@ def test_a_probe_of_ones_own(command: Command, tmp_path: Path) -> None:
     assert f"{plain} is no probe: it has no isolates and no" in command("probe", "--env", plain).problem
 
 
+def test_hyperparameters_go_with_a_probe(command: Command, tmp_path: Path) -> None:
+    one = ("probe", "--agent", "q_learning", "--env", "ProbeDiscount-v0", "--seeds", "2")
+    assert command(*one).status == 0
+    assert command(*one, "--step-size", "1e-9", "--total-timesteps", "60").status == 1
+    for flags, words in {
+        ("--gamma", "0.5"): "--gamma: γ is the probe's own",
+        ("--step-sise", "1"): "unknown argument '--step-sise'; did you mean '--step-size'?",
+        ("--compile",): "--compile is no hyperparameter of q_learning",
+        ("--step-size", "1", "--write", str(tmp_path / "kept.json")): "--write keeps what agents do as they are",
+    }.items():
+        assert words in command(*one, *flags).problem
+    assert "hyperparameters go with one agent" in command("probe", "--agent", "all", "--gamma", "1").problem
+
+
 def test_what_never_learns_fails() -> None:
     for name in (*OF_VALUES, "ProbeAction-v0", "ProbeCredit-v0"):
         assert probe(NeverLearns, name, (0,)).solved is False
