@@ -67,9 +67,36 @@ def _resume(
     in_subprocess: bool,
     processes: int | None,
 ) -> None:
-    before, original = folder.read_json("run.json"), settings
-    # total_timesteps by the digest of settings, of each time before the run was made longer
-    earlier_totals = dict(before.get("lengths", {}))
+    before = folder.read_json("run.json")
+    processes = settings.processes if processes is None else processes
+    _check_may_go_on(folder, settings, before, total_timesteps, processes)
+    # All is looked at before any file is touched: one that cannot be read now costs nothing.
+    plan = _plan(folder, settings, before, total_timesteps, processes)
+    plan.tell(folder)
+    ended = ("reason", "broke", "ended", "results")
+    going_on = {name: value for name, value in before.items() if name not in ended}
+    if plan.earlier_totals:
+        going_on["lengths"] = dict(plan.earlier_totals)
+    going_on |= {"status": "running", "resumed": [*before.get("resumed", []), time.time()]}
+    for seed in plan.sizes:
+        checkpoint.make_folder(folder.checkpoints(seed))  # somebody may have made room
+    is_longer = plan.settings is not settings
+    with _undone_if_never_begun(folder, plan.sizes, before, settings if is_longer else None):
+        folder.write_json("run.json", going_on)
+        if is_longer:
+            folder.write_settings(plan.settings)
+        folder.set_aside(plan.behind)
+        for seed, size in plan.sizes.items():
+            SeedLog.cut(folder, seed, size)
+        folder.clear_unfinished()
+        shown = dataclasses.replace(plan.settings, processes=processes)
+        launch(folder, shown, plan.jobs(folder), brief, in_subprocess=in_subprocess)
+
+
+def _check_may_go_on(
+    folder: RunFolder, settings: Settings, before: Mapping[str, Any], total_timesteps: int | None, processes: int
+) -> None:
+    """`Problem` where a run is finished, is no more what it was, or cannot go on so here."""
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
         ways = [f"rlrepro evaluate {folder} scores it"]
         if not find_agent(settings.agent).owns_loop:
@@ -77,65 +104,84 @@ def _resume(
             ways.insert(0, f"{longer}, unless its agent asked how long it would be")
         raise Problem(f"{folder} is finished: there is nothing to resume ({'; '.join(ways)})")
     folder.check_code(settings)
-    processes = settings.processes if processes is None else processes
     if settings.env_processes > 1 < processes:
         why = f"{folder} steps its environments in {settings.env_processes} processes, which go with one that trains"
         raise Problem(f"--processes {processes}: {why}")
     check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
+
+
+class _Plan(NamedTuple):
+    """How a run is to go on."""
+
+    settings: Settings  #: its own, or those of the longer run
+    earlier_totals: Mapping[str, int]  #: total_timesteps by the digest of settings, of each time before it was longer
+    groups: Sequence[tuple[tuple[int, ...], _ResumePoint | None]]  #: seeds that train together, and from where
+    behind: Sequence[Path]  #: checkpoints that are passed over
+
+    @property
+    def again(self) -> list[int]:
+        """The seeds that begin at the start."""
+        return [seed for seeds, one in self.groups if one is None for seed in seeds]
+
+    @property
+    def sizes(self) -> dict[int, Mapping[str, int]]:
+        """The lengths of each seed's files at its checkpoint."""
+        return {
+            seed: {} if one is None else one.abouts[index]["sizes"]
+            for seeds, one in self.groups
+            for index, seed in enumerate(seeds)
+        }
+
+    @property
+    def lacking(self) -> str:
+        """What is to be said of `again`."""
+        whose = f"seed{'s' * (len(self.again) > 1)} {', '.join(map(str, self.again))}"
+        return f"no whole checkpoint to go on from for {whose}"
+
+    def jobs(self, folder: RunFolder) -> list[Job]:
+        return [
+            Job(self.settings, folder.path, seeds, one and one.env_step, bool(one and one.was_end(self.earlier_totals)))
+            for seeds, one in self.groups
+        ]
+
+    def tell(self, folder: RunFolder) -> None:
+        """Say what is trained again."""
+        if self.again and find_agent(self.settings.agent).owns_loop:
+            from_start = f"from their start begin again the seeds {', '.join(map(str, self.again))}"
+            print(f"{self.settings.agent} cannot go on in the middle: {from_start}")
+        elif self.again:
+            files = [folder.seed(seed) / f"{name}.csv" for seed in self.again for name in CSV_COLUMNS]
+            rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
+            print(f"{folder} has {self.lacking}: begins again at the start, and cuts {rows}")
+        passed_over = {int(path.parent.parent.name) for path in self.behind}
+        for seeds, one in self.groups:
+            if one is not None and not passed_over.isdisjoint(seeds):
+                whose = f"seeds {', '.join(map(str, seeds))} go" if len(seeds) > 1 else f"seed {seeds[0]} goes"
+                print(f"{whose} back to env step {one.env_step:,}, the last with a whole checkpoint of each")
+
+
+def _plan(
+    folder: RunFolder, settings: Settings, before: Mapping[str, Any], total_timesteps: int | None, processes: int
+) -> _Plan:
+    """`Problem` where a file is not what its checkpoint says, or the run cannot be so long."""
     folder.put_checkpoints_back()  # of a resume that was ended before it began
-    # All are looked at before any file is touched: one that cannot be read now costs nothing.
+    earlier_totals = dict(before.get("lengths", {}))
     checkpoints = _Checkpoints(folder, settings, earlier_totals)
     dealt = dataclasses.replace(settings, processes=processes).groups()
-    resumed_groups = [one for seeds in dealt for one in checkpoints.parted(seeds)]
-    again = [seed for seeds, one in resumed_groups if one is None for seed in seeds]
+    groups = [one for seeds in dealt for one in checkpoints.parted(seeds)]
+    behind = [path for seeds, one in groups for path in checkpoints.behind(seeds, one)]
+    original = settings
     if total_timesteps not in (None, settings.total_timesteps):
-        settings = _lengthened(folder, settings, total_timesteps, [one for _, one in resumed_groups])
+        settings = _lengthened(folder, settings, total_timesteps, [one for _, one in groups])
         earlier_totals[original.digest()] = original.total_timesteps
-    lacking = f"no whole checkpoint to go on from for seed{'s' * (len(again) > 1)} {', '.join(map(str, again))}"
-    if again and (before.get("status") == "finished" or "lengths" in before):
+    plan = _Plan(settings, earlier_totals, groups, behind)
+    if plan.again and (before.get("status") == "finished" or "lengths" in before):
         anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
         what = "was made longer" if "lengths" in before else "is finished"
-        raise Problem(f"{folder} {what}, and has {lacking}; {anew}")
-    sizes: dict[int, Mapping[str, int]] = {
-        seed: {} if one is None else one.abouts[index]["sizes"]
-        for seeds, one in resumed_groups
-        for index, seed in enumerate(seeds)
-    }
-    for seed, size in sizes.items():
+        raise Problem(f"{folder} {what}, and has {plan.lacking}; {anew}")
+    for seed, size in plan.sizes.items():
         SeedLog.check_lengths(folder, seed, size)
-    if again and find_agent(settings.agent).owns_loop:
-        from_start = f"from their start begin again the seeds {', '.join(map(str, again))}"
-        print(f"{settings.agent} cannot go on in the middle: {from_start}")
-    elif again:
-        files = [folder.seed(seed) / f"{name}.csv" for seed in again for name in CSV_COLUMNS]
-        rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
-        print(f"{folder} has {lacking}: begins again at the start, and cuts {rows}")
-    behind: list[Path] = []
-    for seeds, one in resumed_groups:
-        left = checkpoints.behind(seeds, one)
-        if left and one is not None:
-            whose = f"seeds {', '.join(map(str, seeds))} go" if len(seeds) > 1 else f"seed {seeds[0]} goes"
-            print(f"{whose} back to env step {one.env_step:,}, the last with a whole checkpoint of each")
-        behind += left
-    going_on = {name: value for name, value in before.items() if name not in ("reason", "broke", "ended", "results")}
-    if earlier_totals:
-        going_on["lengths"] = earlier_totals
-    resumed = [*before.get("resumed", []), time.time()]
-    for seed in sizes:
-        checkpoint.make_folder(folder.checkpoints(seed))  # somebody may have made room
-    with _undone_if_never_begun(folder, sizes, before, original if settings is not original else None):
-        folder.write_json("run.json", {**going_on, "status": "running", "resumed": resumed})
-        if settings is not original:
-            folder.write_settings(settings)
-        folder.set_aside(behind)
-        for seed, size in sizes.items():
-            SeedLog.cut(folder, seed, size)
-        folder.clear_unfinished()
-        jobs = [
-            Job(settings, folder.path, seeds, one and one.env_step, one is not None and one.was_end(earlier_totals))
-            for seeds, one in resumed_groups
-        ]
-        launch(folder, dataclasses.replace(settings, processes=processes), jobs, brief, in_subprocess=in_subprocess)
+    return plan
 
 
 @contextlib.contextmanager
