@@ -12,6 +12,7 @@ Shapes: S seeds, N sub-environments a seed, T steps of a rollout, B transitions 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -215,3 +216,14 @@ def hyper(
     """
     metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices, "addition": addition}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def source_of(config_class: type[Any], field: dataclasses.Field[Any]) -> str:
+    """Where a hyperparameter's default comes from; "" where nothing says so.
+
+    Of one that is another agent's, whose `Config` this one builds on, "of DQN: paper: Algorithm 1": another paper.
+    """
+    told = str(field.metadata.get("source") or "")
+    owners = (one for one in config_class.__mro__ if field.name in inspect.get_annotations(one))
+    owner = next(owners, config_class)
+    return told if owner is config_class or not told else f"of {owner.__qualname__.removesuffix('.Config')}: {told}"

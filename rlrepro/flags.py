@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from rlrepro.agent import source_of
 from rlrepro.errors import Problem, nearest
 from rlrepro.importing import installed
 from rlrepro.plugins import AgentSource
@@ -113,7 +114,8 @@ def train_parser(
     if agent is not None and config_class is not None:
         group = parser.add_argument_group(f"hyperparameters of {agent.name}")
         for field in dataclasses.fields(config_class):
-            _add_hyperparameter(group, field, defaults.get(field.name, field.default))
+            source = source_of(config_class, field)
+            _add_hyperparameter(group, field, defaults.get(field.name, field.default), source)
         if presets:
             head = f"presets of {agent.name} (by environment id or kind of action space; * is for all):"
             lines = [textwrap.fill(_in_words(*preset), width, subsequent_indent="    ") for preset in presets.items()]
@@ -278,13 +280,13 @@ def _in_words(key: str, preset: Mapping[str, Any]) -> str:
     return f"  {key}: {values}  [{preset.get('source', 'no source given')}]"
 
 
-def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any) -> None:
+def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any, source: str) -> None:
     meta = field.metadata
     flag = "--" + field.name.replace("_", "-")
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     if isinstance(default, bool):
         shown = "on" if default else "off"
-    text = f"{meta.get('help', '')} ({shown}) [{meta.get('source', 'no source given')}]".replace("%", "%%")
+    text = f"{meta.get('help', '')} ({shown}) [{source or 'no source given'}]".replace("%", "%%")
     options: dict[str, Any] = {"dest": f"hyper_{field.name}", "help": text, "default": None}
     low, high, kind = meta.get("low"), meta.get("high"), _kind(field)
     if kind == "bool":

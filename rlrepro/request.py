@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlrepro.agent import source_of
 from rlrepro.errors import Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
 from rlrepro.plugins import AgentSource, EnvSource, find_agent, find_env, frames_per_step, full_name, unsourced
@@ -115,8 +116,8 @@ class _Choices:
             return self._was_derived(name)
         return self._preset(name) is None
 
-    def hyperparameter(self, field: dataclasses.Field[Any], file: Mapping[str, Any]) -> tuple[Any, str]:
-        """Its value and where that came from; `file` has those of a settings file of the same agent."""
+    def hyperparameter(self, field: dataclasses.Field[Any], file: Mapping[str, Any], source: str) -> tuple[Any, str]:
+        """Its value and where that came from: its default from `source`; `file` is one of the same agent's settings."""
         name, given = field.name, getattr(self.flags, f"hyper_{field.name}")
         if given is not None:
             return given, "flag"
@@ -125,7 +126,7 @@ class _Choices:
         preset = self._preset(name)
         if preset is not None:
             return preset[1], preset[0]
-        return field.default, field.metadata.get("source", "default")
+        return field.default, source or "default"
 
     def _preset(self, name: str) -> tuple[str, Any] | None:
         """What names the nearest preset that has it, and its value."""
@@ -168,7 +169,7 @@ def _resolve(
     if stale:
         near = nearest(stale[0], [field.name for field in fields])
         raise Problem(f"--settings {values.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
-    hyper = {field.name: choices.hyperparameter(field, kept) for field in fields}
+    hyper = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
 
     seeds = _seeds(values, saved)
     total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)

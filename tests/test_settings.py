@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rlrepro.errors import Problem
 from rlrepro.flags import MAX_SEED, train_parser
 from rlrepro.importing import installed
+from rlrepro.papers.authoring.command import skeleton
 from rlrepro.plugins import find_agent
 from rlrepro.request import Request, parse_train
 from rlrepro.settings import Settings
@@ -228,6 +229,25 @@ def test_values_of_presets_and_settings_files_are_what_their_flags_make_of_them(
     file = changed(settings, tmp_path / "s.json", hyperparameters={"norm": "1e-3", "epochs": 4.0, "range": [-1, 2]})
     values = parse("--settings", file).hyperparameters
     assert repr((values["norm"], values["epochs"], values["range"])) == "(0.001, 4, (-1.0, 2.0))"
+
+
+def test_a_hyperparameter_of_an_agent_that_another_builds_on_keeps_that_one_s_source(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import dataclasses\n"
+        "from rlrepro.agent import hyper\n"
+        "from rlrepro.agents.dqn import DQN\n"
+        "class Mine(DQN):\n"
+        "    @dataclasses.dataclass(frozen=True)\n"
+        "    class Config(DQN.Config):\n"
+        "        gamma: float = hyper(0.9, 'discount factor', 'paper: Table 2')\n"
+    )
+    agent = f"{tmp_path / 'mine.py'}:Mine"
+    sources, base = parse("--agent", agent).sources, parse("--agent", "dqn").sources
+    assert sources["gamma"] == "paper: Table 2"
+    assert sources["learning_rate"] == f"of DQN: {base['learning_rate']}"
+    text = skeleton(agent, "CartPole-v1")
+    assert 'hyperparameters."paper: Table 2"]\ngamma = 0.9' in text
+    assert 'hyperparameters."secondary: the paper of DQN, ' in text
 
 
 @pytest.mark.parametrize(

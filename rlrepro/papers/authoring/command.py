@@ -129,6 +129,10 @@ def _source(text: str, is_installed: bool) -> str:
     """Where a default came from, where that is in the form that cards want."""
     preset = re.fullmatch(r"preset \S+ \((.*)\)", text)
     text = preset.group(1) if preset else text
+    if base := re.match(r"of (\w+): ", text):  # of an agent that this one builds on
+        text = text.removeprefix(base[0])
+        if text.startswith("paper: "):
+            return f"secondary: the paper of {base[1]}, {text.removeprefix('paper: ')}"
     if is_installed and text.startswith("paper: "):  # the agent's, which need not be the card's
         return f"secondary: the agent's own paper, {text.removeprefix('paper: ')}"
     return text if SOURCE.match(text) else UNCHECKED
