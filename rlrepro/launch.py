@@ -111,9 +111,22 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     broke = [seed for group, one in board.stops.items() if not one.from_outside for seed in groups[group]]
     status = RunStopped.exit_status if status == Problem.exit_status else status
     kind = Interrupted if status == Interrupted.exit_status else RunStopped
-    folder.note(**early_end(stop.problem(kind, stop.message, status), broke))
+    message = stop.message if kind is RunStopped else _of_each(stop, board, groups)
+    folder.note(**early_end(stop.problem(kind, message, status), broke))
     way = _way_past(folder, board.settings) if stop.comes_again else f"go on with: {folder.way_on}"
-    raise stop.problem(kind, f"{stop.message}; {way}", status)
+    raise stop.problem(kind, f"{message}; {way}", status)
+
+
+def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:
+    """What is told of groups that were interrupted, each at a step of its own."""
+    seeds: dict[str, list[int]] = {}
+    for group, one in sorted(board.stops.items()):
+        if _severity(one) == _severity(stop):
+            seeds.setdefault(one.message, []).extend(groups[group])
+    if len(seeds) == 1:
+        return stop.message
+    whose = {message: f"seed{'s' * (len(of) > 1)} {', '.join(map(str, of))}" for message, of in seeds.items()}
+    return ", ".join(f"{message} ({whose[message]})" for message in seeds)
 
 
 def _way_past(folder: RunFolder, settings: Settings) -> str:
