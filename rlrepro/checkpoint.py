@@ -158,10 +158,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the names in a folder durable, where its file system can: older files may go once a new one is there."""
-    number = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(OSError):
-        os.fsync(number)
-    os.close(number)
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def could_not_write(path: Path, error: OSError) -> WriteFailed:

@@ -19,14 +19,21 @@ from rlrepro.settings import num_cores
 _PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")
 _SIMULATORS = ("ale-py", "box2d", "box2d-py", "minatar", "minigrid", "mujoco")  # a run's numbers hang on these too
 
+_CODE = ("rlrepro/*.py", "agents/*.py", "envs/*.py")  # where a new file is a part of the kit
 
-def circumstances(command: Sequence[str], uncommitted: bytes) -> dict[str, Any]:
-    """What run.json says of where and how something was made, with `uncommitted_changes`."""
+
+def circumstances(command: Sequence[str]) -> dict[str, Any]:
+    """What run.json says of where and how something was made."""
+    new = _git("ls-files", "--others", "--exclude-standard", "--", *_CODE).decode(errors="replace").splitlines()
     return {
         "command": shlex.join(command),
         "started": now(),
         "versions": dict(_versions()),
-        "git": {"commit": _git("rev-parse", "HEAD").decode().strip() or None, "changed": bool(uncommitted)},
+        "git": {
+            "commit": _git("rev-parse", "HEAD").decode().strip() or None,
+            "changed": bool(new or uncommitted_changes()),
+            **({"new": new} if new else {}),
+        },
         "hardware": {
             "machine": platform.machine(),
             "system": platform.system(),
@@ -46,13 +53,8 @@ def _versions() -> Mapping[str, str]:
 
 
 def uncommitted_changes() -> bytes:
-    """How the code that runs differs from its commit, as a diff; nothing where it is no checkout.
-
-    Code that git does not know yet is named behind it.
-    """
-    rooms = (f"{room}/*.py" for room in ("rlrepro", "agents", "envs", "experiments"))
-    new = _git("ls-files", "--others", "--exclude-standard", "--", *rooms).decode(errors="replace")
-    return _git("diff", "HEAD") + "".join(f"new and not in this diff: {file}\n" for file in new.splitlines()).encode()
+    """How the code that runs differs from its commit, as a diff; nothing where it is no checkout."""
+    return _git("diff", "HEAD")
 
 
 def now() -> str:

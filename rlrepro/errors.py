@@ -30,8 +30,8 @@ class Problem(Exception):
         super().__init__(" ".join(text.splitlines()))
 
 
-class NoSuchArgument(Problem):
-    """An environment or a wrapper was given an argument that it does not take, whatever is installed."""
+class BadArgument(Problem):
+    """An argument of an environment or a wrapper that is wrong, whatever is installed."""
 
 
 class RunStopped(Problem):

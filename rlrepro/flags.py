@@ -81,7 +81,8 @@ def _in_one(given: str, arguments: Sequence[str], parser: argparse.ArgumentParse
     following: list[tuple[str, list[str]]] = []
     for argument in arguments:
         if argument.startswith("--"):
-            following.append((argument, []))
+            flag, given_in_one, value = argument.partition("=")
+            following.append((flag, [value] if given_in_one else []))
         elif following:
             following[-1][1].append(argument)
     for flag, values in following:
@@ -380,7 +381,7 @@ def seed_list(text: str) -> int | tuple[int, ...]:
         span_of = range(first, last + 1) or range(last, first + 1)
         some = ",".join(map(str, span_of[:4])) + (",…" if len(span_of) > 4 else "," if len(span_of) == 1 else "")
         raise argparse.ArgumentTypeError(f"{text!r} is neither how many seeds nor a list of them, as {some}")
-    if text.strip() == "0":
+    if not text.strip("0 "):
         raise argparse.ArgumentTypeError("0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'")
     if "," not in text:
         return whole_number(1, 10_000)(text)

@@ -39,14 +39,15 @@ def is_ours(point: EntryPoint) -> bool:
 
 
 def plug_ins_of(name: str) -> list[EntryPoint]:
-    """The entry points of somebody else's that an agent, an environment or a wrapper is named by, or steps by."""
+    """The entry points of somebody else's that an agent, an environment or a wrapper is named by, or is stepped by."""
     base = name.partition("(")[0]
-    names = {
-        **dict.fromkeys(("agents", "envs", "wrappers", "batched_envs"), base),
+    keys = {
+        **dict.fromkeys(("agents", "envs", "wrappers"), base),
         "agent_families": base.partition(":")[0],
         "env_namespaces": base.partition("/")[0] if "/" in base else "",
     }
-    points = (installed(group).get(key) for group, key in names.items())
+    named = (point for group, key in keys.items() if (point := installed(group).get(key)) is not None)
+    points = next(named, None), installed("batched_envs").get(base.rpartition(":")[2])
     return [point for point in points if point is not None and not is_ours(point)]
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlrepro import agent as agent_module
 from rlrepro.agent_description import Description, read_description
-from rlrepro.errors import NoSuchArgument, Problem, close_quietly, nearest, one_line
+from rlrepro.errors import BadArgument, Problem, close_quietly, nearest, one_line
 from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point, registered
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _AGENT_PARTS = ["Config", "act", "predict", "update", "get_state", "set_state", 
 _KINDS: Mapping[Any, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
 _BATCH_PARTS = ["observation_space", "action_space", "reset", "step", "to_learn", "get_state", "set_state"]
 #: settings of a run that an agent's preset may give
-_IN_A_PRESET = (
+IN_A_PRESET = (
     "total_timesteps", "num_envs", "device", "normalise_obs", "normalise_reward", "normalise_as", "log_every",
     "eval_every", "eval_episodes", "final_eval_episodes", "checkpoint_every", "capture_video", "check_env",
     "eval_deterministic", "compile", "processes", "env_processes",
@@ -142,14 +142,13 @@ class AgentSource:
                 raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} {why}")
         if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):
             raise Problem(f"agent {self.name!r}: its PRESETS are not a mapping of names to mappings of settings")
-        known = {*fields, "source", *_IN_A_PRESET}
+        known = {*fields, "source", *IN_A_PRESET}
         for key, preset in presets.items():
             for name in preset:
                 if name not in known:
-                    raise Problem(
-                        f"agent {self.name!r}: its preset {key!r} sets {name!r}, which is no setting"
-                        f"{nearest(name, known)}"
-                    )
+                    is_flag = "--" + name.replace("_", "-") in flags
+                    why = "which no preset may set" if is_flag else f"which is no setting{nearest(name, known)}"
+                    raise Problem(f"agent {self.name!r}: its preset {key!r} sets {name!r}, {why}")
 
 
 def _passed_over(config: Any) -> list[str]:
@@ -249,14 +248,16 @@ class EnvSource:
                 env = self.factory(**kwargs)
         except (Exception, SystemExit) as error:
             if stray := self._stray_argument(error):
-                raise NoSuchArgument(stray) from error
+                raise BadArgument(stray) from error
             raise Problem(_why_not_made(self.name, error)) from error
         _check_made(env, self.name)
         for wrapper in self.wrappers:
             try:
                 env = wrapper(env)
             except (Exception, SystemExit) as error:
-                raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
+                is_stray = _stray(error) in getattr(wrapper, "keywords", {})
+                kind = BadArgument if is_stray else Problem
+                raise kind(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
             _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
         if type(getattr(env, "observation_space", None)).__name__ == "Tuple":
             from rlrepro.vector import TupleAsArray
@@ -266,24 +267,24 @@ class EnvSource:
 
     def _stray_argument(self, error: BaseException) -> str:
         """What to say of an error that an argument which the environment does not take has raised; "" of another."""
-        found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
-        if found is None or found[1] not in self.kwargs:
+        name = _stray(error)
+        if name not in self.kwargs:
             return ""
         creator: Any = self.factory
         if self.gym_id is not None:
             from gymnasium.envs.registration import load_env_creator, spec
 
-            creator = spec(self.gym_id).entry_point
+            creator = (getattr(self.factory, "spec", None) or spec(self.gym_id)).entry_point
             creator = load_env_creator(creator) if isinstance(creator, str) else creator
         with contextlib.suppress(TypeError, ValueError):  # a class of another language has no signature
             parameters = inspect.signature(creator).parameters.values()
             several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
             takes = [one.name for one in parameters if one.kind not in several]
-            if found[1] in takes:
+            if name in takes:
                 return ""  # it was an inner call that was given it
             takes += ["max_episode_steps"] * ("max_episode_steps" not in takes)
-            told = f"{nearest(found[1], takes)} (it takes {', '.join(takes)})"
-            return f"--env-kwargs: {self.name} takes no argument {found[1]!r}{told}"
+            told = f"{nearest(name, takes)} (it takes {', '.join(takes)})"
+            return f"--env-kwargs: {self.name} takes no argument {name!r}{told}"
         return ""
 
     def make_filmed(self) -> Any:
@@ -339,7 +340,7 @@ class EnvSource:
 
         what = f"the vector form of {self.gym_id}"
         form = load_entry_point(point, what)
-        spec = gymnasium.spec(self.gym_id or "")
+        spec = getattr(self.factory, "spec", None) or gymnasium.spec(self.gym_id or "")
         registered = getattr(form, "registered_as", lambda: None)()
         if registered not in (None, (spec.entry_point, spec.kwargs)) or spec.additional_wrappers:
             return None  # somebody has registered another environment by that id
@@ -352,7 +353,7 @@ class EnvSource:
         limit = None if limit == -1 else limit
         takes = inspect.signature(form)
         try:
-            takes.bind(1, limit)
+            takes.bind_partial(1, limit)
         except TypeError as error:
             raise Problem(f"{what}, {point.value}, is to take (num, max_episode_steps): {error}") from None
         try:
@@ -368,7 +369,14 @@ class EnvSource:
             raise Problem(
                 f"{what}, {point.value}, has no {' and no '.join(missing)}{near}; see rlrepro.vector.EnvBatch"
             )
+        close_quietly(one)
         return lambda num: form(num, limit, **kwargs)
+
+
+def _stray(error: BaseException) -> str | None:
+    """The argument that a call was given and does not take."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+    return found[1] if found else None
 
 
 def find_env(name: str, kwargs: Mapping[str, Any] | None = None, wrappers: tuple[str, ...] = ()) -> EnvSource:
@@ -393,7 +401,9 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
         own = registered[file]
         attribute = attribute or _only_env(module, file, sorted(own))
         if attribute in own:
-            return f"{file}:{attribute}", _gym_factory(own[attribute]), attribute
+            factory = _gym_factory(own[attribute])
+            factory.spec = own[attribute]  # type: ignore[attr-defined]  # another may have that id in the registry
+            return f"{file}:{attribute}", factory, attribute
         return f"{file}:{attribute}", *_from_module(module, attribute, name)
     if colon:
         check_module(place, f"--env {name}")
@@ -640,7 +650,7 @@ def _arguments(text: str, name: str) -> dict[str, Any]:
             raise ValueError(text)
         return dict(zip(names, (ast.literal_eval(keyword.value) for keyword in call.keywords), strict=True))
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        raise NoSuchArgument(f"--wrapper {name}: write its arguments as Name(key=value, key='text')") from None
+        raise BadArgument(f"--wrapper {name}: write its arguments as Name(key=value, key='text')") from None
 
 
 def _retired(name: str) -> str | None:

@@ -111,7 +111,7 @@ class Board:
     def _on_ready(self, group: int) -> None:
         if not self.began:  # what it took to get ready says nothing of the pace
             self.began, self._begun = True, time.monotonic()
-            self.folder.forget_aside()
+        self.folder.forget_aside(self._groups[group])
         if not self._shown and not self._brief:
             self._shown = True
             show_settings(self.settings, self.folder, self.console)

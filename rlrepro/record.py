@@ -79,7 +79,7 @@ class RunFolder:
             if diff:
                 checkpoint.write_whole(unfinished.path / "git.diff", diff)
             code = unfinished.keep_code(settings)
-            unfinished.write_json("run.json", {"status": "running", **circumstances(command, diff), **code})
+            unfinished.write_json("run.json", {"status": "running", **circumstances(command), **code})
             unfinished.write_settings(settings)
             for count in itertools.count(2):
                 try:
@@ -179,11 +179,12 @@ class RunFolder:
         for path in checkpoints:
             path.rename(path.with_suffix(_ASIDE))
 
-    def forget_aside(self) -> None:
-        """Let go what was set aside."""
+    def forget_aside(self, seeds: Sequence[int]) -> None:
+        """Let go the curves that were set aside, and the checkpoints of these seeds, which train now."""
         shutil.rmtree(self._curves_aside, ignore_errors=True)
         for path in self._checkpoints_aside():
-            path.unlink(missing_ok=True)
+            if int(path.parent.parent.name) in seeds:
+                path.unlink(missing_ok=True)
 
     def put_back(self) -> None:
         """The inverse of `set_aside`, whatever was written since."""

@@ -31,7 +31,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Resume:
+class ResumeRequest:
     """A run that a command line wants gone on with."""
 
     path: Path
@@ -39,7 +39,7 @@ class Resume:
     processes: int | None  #: that the seeds are dealt to this time
 
 
-def parse_train(arguments: Sequence[str]) -> Request | Resume:
+def parse_train(arguments: Sequence[str]) -> Request | ResumeRequest:
     """What a command line asks for."""
     first = train_parser(None, add_help=False)
     known, _ = first.parse_known_args(arguments)
@@ -52,7 +52,7 @@ def parse_train(arguments: Sequence[str]) -> Request | Resume:
         if others:
             ours = "goes alone (or with --total-timesteps, --processes)"
             raise Problem(f"--resume {ours}, since a run keeps its settings; leave out {others[0]}")
-        return Resume(Path(known.resume), known.total_timesteps, known.processes)
+        return ResumeRequest(Path(known.resume), known.total_timesteps, known.processes)
     saved = _saved(known.settings)
     agent = find_agent(known.agent or saved.get("agent", "ppo"))
     config_class, presets, stackable = agent.description()

@@ -52,7 +52,7 @@ class _ResumePoint(NamedTuple):
     @property
     def keeps_env(self) -> bool:
         """Whether it has the state of the environments."""
-        return bool(self.abouts[0].get("keeps_env", True))
+        return bool(self.abouts[0]["keeps_env"])
 
     def was_end(self, earlier_totals: Mapping[str, int]) -> bool:
         """Whether the run was to end there, by the settings that it had when the checkpoint was written."""
@@ -190,8 +190,8 @@ def _undone_if_never_begun(
 ) -> Iterator[None]:
     """Where nothing is trained within, the run folder is made what it was.
 
-    Its run.json comes back, its `settings` where they were changed, and what lay beyond these `sizes` of the seeds'
-    files.
+    Its run.json comes back, its `settings` where they were changed, what lay beyond these `sizes` of the seeds' files,
+    and the curves and checkpoints that were set aside.
     """
     rows = {seed: SeedLog.beyond(folder, seed, size) for seed, size in sizes.items()}
     try:
@@ -272,7 +272,7 @@ class _Checkpoints:
                     break
                 abouts.append(about)
             else:
-                if len({about.get("keeps_env", True) for about in abouts}) == 1:
+                if len({about["keeps_env"] for about in abouts}) == 1:
                     return _ResumePoint(step, abouts)
         return None
 
@@ -283,7 +283,7 @@ class _Checkpoints:
             return self._abouts[path]
         self._abouts[path] = None
         try:
-            about = checkpoint.load(path)[1]
+            state, about = checkpoint.load(path)
         except checkpoint.Damaged as damage:
             older = "trying the one before it" if step != min(self._paths[seed]) else "there is none before it"
             print(f"rlrepro: {damage}; {older}", file=sys.stderr)
@@ -293,5 +293,6 @@ class _Checkpoints:
                 raise Problem(f"{path} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
         if about.get("settings") not in self._digests:
             raise Problem(f"{path} is a checkpoint of a run with other settings")
-        self._abouts[path] = about
+        # older ones do not say whether they have the state of the environments
+        self._abouts[path] = about = {"keeps_env": state.get("env") is not None, **about}
         return about

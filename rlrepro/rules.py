@@ -171,7 +171,7 @@ def check(settings: Settings) -> list[Rule]:
         learns, *others = _check(whole)
     unread = [field.name for field in dataclasses.fields(config_class) if field.name not in read]
     if unread and learns.kept:
-        told = f"{learns.told}; hyperparameters that nothing read: {', '.join(unread)}"
+        told = f"{learns.told}; hyperparameters that nothing read with these settings: {', '.join(unread)}"
         learns = dataclasses.replace(learns, told=told)
     return [learns, *others]
 
@@ -184,7 +184,9 @@ def _reads_of(config_class: Any) -> Iterator[set[str]]:
     plain = config_class.__getattribute__
 
     def noted(self: object, name: str) -> Any:
-        read.add(name)
+        reader = sys._getframe(1)
+        if reader.f_code.co_name != "__repr__" and reader.f_globals.get("__name__") != "dataclasses":
+            read.add(name)  # to show or copy them all is to read none
         return plain(self, name)
 
     config_class.__getattribute__ = noted

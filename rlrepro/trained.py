@@ -97,7 +97,9 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
 def _tensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(file)
-    except (OSError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        raise Problem(f"the policy {file} could not be read: {error.strerror or error}") from None
+    except safetensors.SafetensorError as error:
         raise Problem(f"the policy {file} is damaged ({one_line(error)})") from None
 
 

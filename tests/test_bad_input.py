@@ -180,6 +180,7 @@ def way_on(problem: str) -> list[str]:
             "--seeds 0 1 2",
             "--seeds: 0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'",
         ),
+        ("--seeds=3 4 5", "unknown argument '4': --seeds takes several values in one, as --seeds 3,4,5"),
         ("--seeds 3 4 5", "unknown argument '4': --seeds takes several values in one, as --seeds 3,4,5"),
         (
             "--agent dqn --hidden 64 32",

@@ -645,7 +645,7 @@ def test_a_namespace_and_a_vector_form_are_recorded_too(site: Site, runs: Runs) 
     finally:
         gymnasium.registry.pop("Theirs/Cart-v0", None)
     about = json.loads((run / "run.json").read_text())
-    assert about["plug_ins"] == {"Theirs/Cart-v0": "theirs:Form of theirs 1.0 and theirs:register of theirs 1.0"}
+    assert about["plug_ins"] == {"Theirs/Cart-v0": "theirs:register of theirs 1.0 and theirs:Form of theirs 1.0"}
     assert (run / "code" / "theirs.py").read_text() == code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import struct
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
@@ -115,6 +116,21 @@ def test_ctrl_c_tells_each_once_and_begins_no_other(children: list[Child], monke
     one.run()
     assert [child.told_to_stop for child in children] == [1, 1]
     assert board.told[-1] == (2, "ended", Stop("stopped before every seed began", 130, from_outside=True))
+
+
+def test_a_process_that_ends_in_the_middle_of_a_word_is_told_in_one_line(
+    children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, board = several(1, 1)
+
+    def half() -> None:
+        children[0].exitcode = -signal.SIGKILL
+        children[0].theirs._send(struct.pack("!i", 100_000) + b"x" * 50)  # as `send` begins a word of so many bytes
+        children[0].theirs.close()
+
+    monkeypatch.setattr("multiprocessing.connection.wait", in_turn(half))
+    one.run()
+    assert board.told == [(0, "ended", Stop("the process of seed 0 was killed (SIGKILL, out of memory?)", 1, True))]
 
 
 def test_where_seeds_cannot_be_stacked_the_others_go_on(children: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:

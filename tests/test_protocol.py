@@ -52,14 +52,6 @@ def test_an_evaluation_before_training_is_not_part_of_the_area_but_may_be_the_ma
     assert score(Protocol("evaluation", "max of seed mean"), [early]).mean == 9.0
 
 
-def test_a_point_that_is_missing_within_the_curve_is_no_mean_of_fewer() -> None:
-    gap = dataclasses.replace(TWO[0], evaluations=np.delete(TWO[0].evaluations, 1, 0))
-    scored = score(Protocol("evaluation", eval_every=100), [gap, TWO[1]])
-    assert scored.missing == {0: "it has no evaluation at env step 200"}
-    assert score(Protocol("evaluation", last=2, eval_every=100), [gap]).missing == scored.missing
-    assert not score(Protocol("evaluation"), [gap]).missing  # nobody says how often it was evaluated
-
-
 def test_training_returns_count_episodes() -> None:
     runs = [trained(0, [0, 10, 20, 30]), trained(1, [4, 4, 4, 8])]
     assert score(Protocol("training", last=2), runs).values.tolist() == [25, 6]

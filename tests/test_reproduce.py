@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import shutil
@@ -571,6 +572,35 @@ def killed_by(signal: str) -> Callable[..., None]:
         raise problem
 
     return dies
+
+
+@pytest.mark.parametrize(("env_processes", "processes"), [(1, 3), (2, None)])
+def test_processes_hold_for_runs_that_are_resumed_and_leave_none_to_environments(
+    env_processes: int, processes: int | None, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlrepro.record import RunFolder
+
+    met: list[object] = []
+    begin = killed_by("SIGKILL")
+
+    def noted(request: Request, *rest: object, **named: object) -> None:
+        met.append((request.settings.processes, request.settings.env_processes))
+        begin(request, *rest, **named)
+
+    monkeypatch.setattr("rlrepro.train.begin", noted)
+    one = dataclasses.replace(make(), processes=3)
+    assert run(one, 5) == ["ppo-CartPole-v1"]
+    path = one.folder / "runs" / "ppo-CartPole-v1" / "seeds-0-to-4"
+    folder, settings = RunFolder.open(path)
+    folder.write_settings(dataclasses.replace(settings, env_processes=env_processes))
+
+    def resumed(place: Path, *rest: object, processes: int | None, **named: object) -> None:
+        met.append(processes)
+        killed_by("SIGTERM")(place)
+
+    monkeypatch.setattr("rlrepro.resume.resume", resumed)
+    assert run(one, 5) == ["ppo-CartPole-v1"]
+    assert met == [(3, 1), processes]
 
 
 def test_a_run_that_is_killed_twice_goes_on_and_begins_no_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,6 +352,10 @@ def test_a_policy_with_outputs_of_its_own_acts_by_them() -> None:
 
 
 class Averaged(DQN):
+    def __init__(self, setup: Setup, config: Any) -> None:
+        super().__init__(setup, config)
+        self.said = f"{config} {dataclasses.asdict(config)}"
+
     def next_value(self, batch: Transition) -> torch.Tensor:
         return self.target.q(self.inputs(batch.next_obs)).mean(-1)
 
@@ -359,7 +363,7 @@ class Averaged(DQN):
 def test_hyperparameters_that_nothing_reads_are_told(command: Command) -> None:
     outcome = command("rules", "--agent", f"{__name__}:Averaged", "--total-timesteps", "300", "--seeds", "2")
     assert outcome.status == 0, outcome.out
-    assert "hyperparameters that nothing read: double, alpha, beta" in " ".join(outcome.out.split())
+    assert "hyperparameters that nothing read with these settings: double, alpha, beta" in " ".join(outcome.out.split())
     assert "__getattribute__" not in vars(DQN.Config)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
+import inspect
 import io
 import itertools
 import json
@@ -16,11 +18,12 @@ from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from rlrepro import request
 from rlrepro.errors import Problem
 from rlrepro.flags import MAX_SEED, train_parser
 from rlrepro.importing import installed
 from rlrepro.papers.authoring.command import skeleton
-from rlrepro.plugins import find_agent
+from rlrepro.plugins import IN_A_PRESET, find_agent
 from rlrepro.request import Request, parse_train
 from rlrepro.settings import Settings
 from tests.conftest import BRIEF, Runs
@@ -250,14 +253,23 @@ def test_a_hyperparameter_of_an_agent_that_another_builds_on_keeps_that_one_s_so
     assert 'hyperparameters."secondary: the paper of DQN, ' in text
 
 
+def test_a_preset_may_give_what_is_looked_for_there(tmp_path: Path) -> None:
+    parsed = ast.parse(inspect.getsource(request))
+    calls = [
+        node for node in ast.walk(parsed) if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("pick")
+    ]
+    looked_for = {node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant)}
+    assert looked_for | {"normalise_obs", "normalise_reward"} == set(IN_A_PRESET)  # these two by a loop
+
+
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
         ({"total_timesteps": 0.5}, "its preset '*': total_timesteps: '0.5' is not a whole number"),
         ({"normalise_obs": 1}, "its preset '*': normalise_obs: 1 is neither true nor false"),
         ({"epochs": 0}, "its preset '*': epochs: 0 is not from 1"),
-        ({"seeds": 3}, "its preset '*' sets 'seeds', which is no setting"),
-        ({"env_kwargs": "gravity=1"}, "its preset '*' sets 'env_kwargs', which is no setting"),
+        ({"seeds": 3}, "its preset '*' sets 'seeds', which no preset may set"),
+        ({"env_kwargs": "gravity=1"}, "its preset '*' sets 'env_kwargs', which no preset may set"),
         ({"alpha": None}, "its preset '*': alpha: cannot be None"),
     ],
 )

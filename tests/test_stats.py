@@ -373,8 +373,10 @@ def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
     assert needed.note.endswith("the paper's own uncertainty is too large")
     assert not needed.is_raised
     wider = power.seeds_needed(16.76, Reported(-6, 0.5, "sample sd", 5), 2.0)
-    assert wider.note.endswith(": the spread 0.5 of the paper's 5 seeds counts as up to 33.51 beside our 16.76")
+    assert wider.note.endswith(": the paper's spread of 0.5 counts as up to 33.51 beside our 16.76")
     assert wider.is_raised
+    barely = power.seeds_needed(10.001, Reported(0, 10, "sample sd", 3), 2.0)  # open whatever ours is
+    assert (barely.is_raised, barely.note) == (False, needed.note)
     lent = power.seeds_needed(10.0, Reported(0, 10, "unknown", 3), 5.0)
     assert lent.note.endswith("the paper's uncertainty, lent from our spread, is too large")
     assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 1.0).seeds is None

@@ -338,11 +338,6 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
         inside &= steps > protocol.after_step
     elif protocol.returns == "evaluation" and protocol.last is None and protocol.statistic == "mean":
         inside &= points[:, 0] > 0  # the area under the curve is that of the trained agent
-    if protocol.returns == "evaluation" and protocol.eval_every:
-        gaps = np.flatnonzero(np.diff(steps[inside]) > 1.5 * protocol.eval_every)
-        if len(gaps):
-            lacking = steps[inside][gaps[0]] + protocol.eval_every
-            return points[inside], f"it has no evaluation at env step {lacking:,.0f}"
     points = points[inside]
     if protocol.last is not None:
         if len(points) < protocol.last:

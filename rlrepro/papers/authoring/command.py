@@ -19,7 +19,7 @@ from rich.text import Text
 
 from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
-from rlrepro.errors import NoSuchArgument, Problem, count_of
+from rlrepro.errors import BadArgument, Problem, count_of
 from rlrepro.flags import Parser
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.parts import SOURCE
@@ -264,18 +264,18 @@ def _check(asked: argparse.Namespace) -> int:
         for unit in units:
             try:
                 check_unit(card, unit)
-            except NoSuchArgument as problem:
+            except BadArgument as problem:
                 stray.append(f"{file}: {unit.name}: {problem}")
             except Problem as problem:
                 notes.append(f"{unit.name} cannot run here: {problem}")
-        if stray:
-            print("\n".join(stray))
-            status = 1
-            continue
+        status |= bool(stray)
         claims = len(card.claims) + len(card.orders)
         runs = sum(not unit.is_measured for unit in units)
         measured = f", {count_of(len(units) - runs, 'measurement')}" if runs < len(units) else ""
-        print(f"{file}: no faults: {count_of(claims, 'claim')}, {count_of(runs, 'run')} of each seed{measured}")
+        for line in stray:
+            print(line)
+        if not stray:
+            print(f"{file}: no faults: {count_of(claims, 'claim')}, {count_of(runs, 'run')} of each seed{measured}")
         for warning in (*env_warnings(card, units), *doubts(card)):
             print(f"  warning: {warning}")
         for order in card.orders:

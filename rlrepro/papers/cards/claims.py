@@ -143,7 +143,8 @@ def _spread(table: Table, kind: str | None, reported: float | None, per_seed: Se
         table.fault(field, text)
     if spread is not None and kind in _OF_SEEDS and len(per_seed) > 1:
         own = _OF_SEEDS[kind](np.array(per_seed))
-        if abs(own - spread) > 0.01 * max(own, spread) + 0.5 * 10.0 ** -_decimals(spread):
+        rounding = 0.5 * (10.0 ** -_decimals(spread) + 10.0 ** -max(map(_decimals, per_seed)))
+        if abs(own - spread) > 0.01 * max(own, spread) + rounding:
             table.fault("per_seed", f"has the {kind} {own:g}, but spread = {spread:g}")
     return spread if None in (low, high) else (high - low) / 2
 

@@ -137,10 +137,10 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     by_paper = [one for claim, one in never if one.alone is None and isinstance(claim, Claim) and not claim.rule]
     if by_paper:
         raised = sum(one.is_raised for one in by_paper)
+        ours = f"; in {raised} of them only as its spread counts for more beside our wider one" if raised else ""
         lines.append(
             f"Of the inconclusive, {len(by_paper)} cannot be decided by any number of our seeds: what the paper prints "
-            f"leaves too much open (few seeds, a wide spread); of {raised} of them our spread is the wider one, beside "
-            "which that of the paper's few seeds counts for more than is printed."
+            f"leaves too much open (few seeds, a wide spread){ours}."
         )
     if by_card:
         lines.append(

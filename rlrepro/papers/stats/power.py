@@ -33,7 +33,7 @@ class SeedsNeeded:
     power: float
     note: str
     alone: int | None = None  #: where none does, and so many would without the correction for a card's other claims
-    is_raised: bool = False  #: where none does: the paper's spread counts for more than is printed, as ours is wider
+    is_raised: bool = False  #: where none does: for that alone, that the paper's spread is raised beside our wider one
 
 
 def seeds_needed(
@@ -74,14 +74,16 @@ def seeds_needed(
             if reported is None:
                 return SeedsNeeded(None, max(powers.values()), "our mean lies too near an end of the band")
             theirs = reported.sample_sd
-            is_raised = theirs is not None and theirs < sd
+            is_raised = False
             open_ = "the paper's own uncertainty is too large"
             if theirs is None:
                 open_ = "the paper's uncertainty, lent from our spread, is too large"
-            elif is_raised:
-                m, counted = reported.num_seeds or ASSUMED_SEEDS, math.sqrt(LOAN * sd**2 - (LOAN - 1) * theirs**2)
-                beside = f"counts as up to {counted:,.4g} beside our {sd:,.4g}"
-                open_ = f"the spread {theirs:,.4g} of the paper's {m} seeds {beside}"
+            elif theirs < sd:
+                # with ours no wider than the paper's, which nothing then raises
+                is_raised = power_at(_MOST, theirs, reported, margin, difference, test, alpha, from_printed) >= power
+            if is_raised and theirs is not None:
+                counted = math.sqrt(LOAN * sd**2 - (LOAN - 1) * theirs**2)
+                open_ = f"the paper's spread of {theirs:,.4g} counts as up to {counted:,.4g} beside our {sd:,.4g}"
             why = f"no number of our seeds decides it: {open_}"
             return SeedsNeeded(None, max(powers.values()), why, is_raised=is_raised)
         high = min(2 * high, _MOST)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro import own_code
-from rlrepro.circumstances import circumstances, now, uncommitted_changes
+from rlrepro.circumstances import circumstances, now
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.measurements import MeasurementSource, call, find_measurement
@@ -36,7 +36,7 @@ def measure(
     lacking = [seed for seed in seeds if seed not in histories]
     environment = card.environments[unit.environment]
     code = own_code.hashes(card.code([settings["function"], environment.run, *environment.wrappers]))
-    begun = {**circumstances(command, uncommitted_changes()), "status": "finished", **({"code": code} if code else {})}
+    begun = {**circumstances(command), "status": "finished", **({"code": code} if code else {})}
     done: list[int] = []
     for first in range(0, len(lacking), GROUP):
         group = tuple(lacking[first : first + GROUP])

@@ -121,13 +121,17 @@ def judge(card: Card, results: Results) -> Judgement:
 
 
 def _diverged(claim: Claim | Order, results: Results) -> str:
-    """What is to be said of seeds whose networks came to hold NaN: they were scored as they played."""
+    """What is to be said of seeds whose networks came to hold NaN or infinity: they were scored as they played."""
     sides = (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
-    units = [unit_name(side, environment) for side in sides for environment in claim.environments]
-    seeds = [h.seed for unit in units if unit in results.units for h in results.units[unit].histories if h.diverged]
-    if not seeds:
-        return ""
-    return f"{count_of(len(seeds), 'seed')} diverged ({', '.join(map(str, seeds))}), scored by what NaN plays"
+    names = [unit_name(side, environment) for side in sides for environment in claim.environments]
+    units = {name: results.units[name].histories for name in names if name in results.units}
+    seeds = {name: [str(h.seed) for h in histories if h.diverged] for name, histories in units.items()}
+    told = [
+        f"{count_of(len(of), 'seed')}{f' of {name}' if len(names) > 1 else ''} diverged ({', '.join(of)})"
+        for name, of in seeds.items()
+        if of
+    ]
+    return f"{', '.join(told)}: their networks hold NaN or infinity, and were scored as they play" if told else ""
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
