@@ -10,11 +10,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rlrepro import checkpoint
 from rlrepro.errors import Problem
-from rlrepro.record import RunFolder
+
+if TYPE_CHECKING:
+    from rlrepro.record import RunFolder
 
 CSV_COLUMNS = {
     "episodes": ("env_step", "env", "episode_return", "episode_length", "terminated", "truncated"),

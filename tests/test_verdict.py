@@ -385,7 +385,9 @@ def test_seeds_that_diverged_are_scored_and_said(tmp_path: Path) -> None:
     said = "diverged (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)"
     assert f"; 12 seeds {said}: their networks hold NaN or infinity" in found.why
     levels = {(side, task): spread(200) for side in "ab" for task in ("cart", "acro")}
-    many = verdict(judged(tmp_path, order(id="two", environments=["cart", "acro"], at_least=1), levels, diverged=True), "two")
+    many = verdict(
+        judged(tmp_path, order(id="two", environments=["cart", "acro"], at_least=1), levels, diverged=True), "two"
+    )
     assert many.why.count(said) == 4
     assert f"12 seeds of b-acro {said}" in many.why
 
