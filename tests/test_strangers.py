@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -452,12 +453,13 @@ def test_a_state_that_cannot_be_saved_is_known_before_training(held: Any, words:
             check_state(agent, "mine", 2)
 
 
-@pytest.mark.parametrize("late", ["_note_end", "_train"])
+@pytest.mark.parametrize("places", [("launch._note_end",), ("train.launch", "resume.launch")])
 def test_a_ctrl_c_after_the_end_takes_nothing_back(
-    late: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: tuple[str, ...], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes right after run.json says finished, or once all is told, of a new run and of one that was lengthened."""
-    real = getattr(train, late)
+    module, name = places[0].split(".")
+    real = getattr(importlib.import_module(f"rlrepro.{module}"), name)
 
     def interrupted(*given: Any, **named: Any) -> None:
         real(*given, **named)
@@ -466,7 +468,8 @@ def test_a_ctrl_c_after_the_end_takes_nothing_back(
     folder = tmp_path / "one"
     new = ("--env", "FrozenLake-v1", "--agent", "q_learning", "--seeds", "1", "--processes", "1", "--total-timesteps")
     with monkeypatch.context() as patch:
-        patch.setattr(train, late, interrupted)
+        for place in places:
+            patch.setattr(f"rlrepro.{place}", interrupted)
         command("train", *new, "600", "--run-dir", tmp_path, "--name", "one")
         command("train", "--resume", folder, "--total-timesteps", "1200")
     about = json.loads((folder / "run.json").read_text())
