@@ -23,6 +23,7 @@ from rlrepro.papers.units.unit import choose, settings_of, units_of
 from rlrepro.papers.verdicts.verdict import judge, judge_score
 from rlrepro.papers.verdicts.verdict_json import as_json
 from rlrepro.request import Request
+from rlrepro.settings import Settings
 from tests.conftest import Command
 
 HYPER = """
@@ -587,7 +588,13 @@ def test_processes_hold_for_runs_that_are_resumed_and_leave_none_to_environments
         met.append((request.settings.processes, request.settings.env_processes))
         begin(request, *rest, **named)
 
+    asked = settings_of
+
+    def with_environments(*given: Any) -> Settings:
+        return dataclasses.replace(asked(*given), env_processes=2)  # as an agent's preset may have it
+
     monkeypatch.setattr("rlrepro.train.begin", noted)
+    monkeypatch.setattr("rlrepro.papers.reproduce.reproduction.settings_of", with_environments)
     one = dataclasses.replace(make(), processes=3)
     assert run(one, 5) == ["ppo-CartPole-v1"]
     path = one.folder / "runs" / "ppo-CartPole-v1" / "seeds-0-to-4"

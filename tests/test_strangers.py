@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import importlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from rlrepro.contract import check_contract, check_state
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.plugins import find_agent, find_env, full_name
 from rlrepro.record import RunFolder
-from rlrepro.request import parse_train
+from rlrepro.request import Request, parse_train
 from rlrepro.streams import Streams
 from tests.conftest import Command, Runs
 
@@ -451,6 +452,23 @@ def test_a_state_that_cannot_be_saved_is_known_before_training(held: Any, words:
     else:
         with pytest.raises(Problem, match=words):
             check_state(agent, "mine", 2)
+
+
+@pytest.mark.parametrize("in_subprocess", [False, True])
+def test_a_thread_may_train(in_subprocess: bool, tmp_path: Path) -> None:
+    """As in a notebook or a server: signals reach the main thread alone, which sets no handler for a run here."""
+    flags = ("--env", "FrozenLake-v1", "--agent", "q_learning", "--seed", "0", "--total-timesteps", "200")
+    request = parse_train([*flags, "--run-dir", str(tmp_path), "--name", "one"])
+    assert isinstance(request, Request)
+    ended: list[RunFolder] = []
+
+    def work() -> None:
+        ended.append(train.begin(request, ["test"], quiet=True, in_subprocess=in_subprocess))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(120)
+    assert [folder.is_finished for folder in ended] == [True]
 
 
 @pytest.mark.parametrize("places", [("launch._note_end",), ("train.launch", "resume.launch")])
