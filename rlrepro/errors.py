@@ -109,7 +109,9 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.5) -> str:
     if not isinstance(name, str):
         return ""
     by_lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    letters = sorted(name.lower())
+    found = [choice for choice in by_lower if sorted(choice) == letters]  # two that changed places, as in `dnq`
+    found = found or difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
 
 

@@ -159,6 +159,7 @@ def way_on(problem: str) -> list[str]:
         ("--learning_rate=0.1", "did you mean '--learning-rate'?"),
         ("CartPole-v1", "unknown argument 'CartPole-v1'"),
         ("--env", "--env: expected one argument"),
+        ("--agent dnq", "unknown agent 'dnq'; did you mean 'dqn'?"),
         ("--device gpu", "'gpu' is not cpu, cuda or cuda:N; did you mean 'cuda'?"),
         ("--agent dqn --loss hubris", "'hubris' is none of huber, squared; did you mean 'huber'?"),
         ("--name ../up", "'../up' is not the name of one folder"),
