@@ -6,6 +6,7 @@ Environments and wrappers are held against the Gymnasium contract, an agent's st
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,30 @@ from gymnasium.spaces import Box
 from rlrepro import checkpoint
 from rlrepro.agent import Agent
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
+from rlrepro.plugins import EnvSource, find_env, wrapper_name
+from rlrepro.settings import Settings
+
+
+def check_run(settings: Settings) -> None:
+    """`Problem` for what can be known before a run folder is made."""
+    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
+    if settings.check_env and not source.is_batched:
+        layers = [dataclasses.replace(source, wrappers=source.wrappers[:k]) for k in range(len(source.wrappers) + 1)]
+        env = layers[0].make()
+        check_contract(env, settings.env)
+        close_quietly(env)
+        check_wrappers([layer.make for layer in layers], list(map(wrapper_name, source.wrappers)))
+    if settings.capture_video:
+        check_film(source)
+
+
+def check_film(source: EnvSource) -> None:
+    """`Problem` where it can be known that the environment cannot be filmed."""
+    try:
+        import moviepy  # noqa: F401
+    except ImportError:
+        raise Problem("--capture-video needs the 'video' extra: pip install 'rlrepro[video]'") from None
+    close_quietly(source.make_filmed())
 
 
 def check_contract(env: gymnasium.Env[Any, Any], name: str) -> None:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
 
     folder, settings = RunFolder.open(asked.run)
     settings = dataclasses.replace(settings, device=asked.device or settings.device)
-    from rlrepro.launch import check_film
+    from rlrepro.contract import check_film
     from rlrepro.plugins import find_env
     from rlrepro.trained import check_policies
 

@@ -8,11 +8,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, close_quietly
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop
 from rlrepro.settings import Job, Settings
 
 if TYPE_CHECKING:
-    from rlrepro.plugins import EnvSource
     from rlrepro.progress import Board
     from rlrepro.record import RunFolder
 
@@ -21,40 +20,15 @@ class NeverBegan(Problem):
     """A run that stopped before its first step: there is nothing to keep."""
 
 
-def check(settings: Settings) -> None:
-    """`Problem` for what can be known before a run folder is made."""
-    from rlrepro.contract import check_contract, check_wrappers
-    from rlrepro.plugins import find_env, wrapper_name
-
-    source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
-    if settings.check_env and not source.is_batched:
-        layers = [dataclasses.replace(source, wrappers=source.wrappers[:k]) for k in range(len(source.wrappers) + 1)]
-        env = layers[0].make()
-        check_contract(env, settings.env)
-        close_quietly(env)
-        check_wrappers([layer.make for layer in layers], list(map(wrapper_name, source.wrappers)))
-    if settings.capture_video:
-        check_film(source)
-
-
-def check_film(source: EnvSource) -> None:
-    """`Problem` where it can be known that the environment cannot be filmed."""
-    try:
-        import moviepy  # noqa: F401
-    except ImportError:
-        raise Problem("--capture-video needs the 'video' extra: pip install 'rlrepro[video]'") from None
-    close_quietly(source.make_filmed())
-
-
 def launch(
     folder: RunFolder,
-    settings: Settings,
     jobs: Sequence[Job],
+    processes: int,
     brief: bool = False,
     quiet: bool = False,
     in_subprocess: bool = False,
 ) -> None:
-    """Do every job, as many at a time as the settings have processes; `Problem` where one of them stopped.
+    """Do every job of a run, so many processes at a time; `Problem` where one of them stopped.
 
     `brief`, `quiet` and `in_subprocess` are those of `rlrepro.train.begin`.
     """
@@ -62,6 +36,7 @@ def launch(
     from rlrepro.progress import Board, standard_output
     from rlrepro.seed_log import metric_points
 
+    settings = dataclasses.replace(jobs[0].settings, processes=processes)
     groups = [job.seeds for job in jobs]
     board = Board(folder, settings, standard_output(quiet), groups, brief)
     try:
@@ -73,7 +48,7 @@ def launch(
             if len(jobs) == 1 and not in_subprocess:
                 _train_in_this_process(jobs[0], board)
             else:
-                Processes(jobs, board, settings.processes).run()
+                Processes(jobs, board, processes).run()
         _note_end(folder, groups, board)
     except KeyboardInterrupt:  # of this process, where it was not those that train
         if folder.is_finished:  # it came too late to cut anything short

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlrepro import checkpoint
+from rlrepro.contract import check_run
 from rlrepro.ctrl_c import undisturbed
 from rlrepro.errors import Problem, count_of
-from rlrepro.launch import NeverBegan, check, launch
+from rlrepro.launch import NeverBegan, launch
 from rlrepro.plugins import find_agent
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import CSV_COLUMNS, SeedLog, read_rows
@@ -89,8 +90,7 @@ def _resume(
         for seed, size in plan.sizes.items():
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
-        shown = dataclasses.replace(plan.settings, processes=processes)
-        launch(folder, shown, plan.jobs(folder), brief, in_subprocess=in_subprocess)
+        launch(folder, plan.jobs(folder), processes, brief, in_subprocess=in_subprocess)
 
 
 def _check_may_go_on(
@@ -107,7 +107,7 @@ def _check_may_go_on(
     if settings.env_processes > 1 < processes:
         why = f"{folder} steps its environments in {settings.env_processes} processes, which go with one that trains"
         raise Problem(f"--processes {processes}: {why}")
-    check(dataclasses.replace(settings, check_env=False))  # it was, when the run began
+    check_run(dataclasses.replace(settings, check_env=False))  # it was, when the run began
 
 
 class _Plan(NamedTuple):

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro import checkpoint, launch, loop, snapshot, worker
+from rlrepro import checkpoint, loop, snapshot, worker
 from rlrepro.agent import Metrics, Policy, owns_loop
+from rlrepro.contract import check_run
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import Parser
 from rlrepro.group import Group
@@ -163,7 +164,7 @@ def check(settings: Settings) -> list[Rule]:
         raise Problem(f"{settings.agent} owns its loop: these rules are for agents of the common one")
     if settings.compile:
         raise Problem("rlrepro rules compares bits, and --compile changes them: leave it out")
-    launch.check(settings)
+    check_run(settings)
     worker.use_device(settings.device)
     config_class = find_agent(settings.agent).load().Config
     seeds = settings.seeds if settings.stackable else settings.seeds[:1]

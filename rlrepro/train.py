@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rlrepro.ctrl_c import undisturbed
 from rlrepro.errors import Interrupted, told
-from rlrepro.launch import NeverBegan, check, early_end, launch
+from rlrepro.launch import NeverBegan, early_end, launch
 from rlrepro.request import Request, parse_train
 from rlrepro.settings import Job
 
@@ -53,10 +53,11 @@ def begin(
     `in_subprocess` trains in other processes also where this one would do: it outlives an environment that ends its
     process.
     """
+    from rlrepro.contract import check_run
     from rlrepro.record import RunFolder
 
     settings = request.settings
-    check(settings)
+    check_run(settings)
     if request.note and not (brief or quiet):
         print(f"note: {request.note}")
     was_there = request.run_dir.exists()
@@ -64,7 +65,7 @@ def begin(
     try:
         folder.lock()
         jobs = [Job(settings, folder.path, seeds) for seeds in settings.groups()]
-        launch(folder, settings, jobs, brief, quiet, in_subprocess)
+        launch(folder, jobs, settings.processes, brief, quiet, in_subprocess)
     except (NeverBegan, KeyboardInterrupt) as stopped:
         if folder.is_finished:  # a Ctrl-C that came after the end
             return folder
