@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,11 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.5) -> str:
 def count_of(number_of: int, what: str) -> str:
     """ "1 seed", "2,000 seeds"."""
     return f"{number_of:,} {what}{'s' * (number_of != 1)}"
+
+
+def named_seeds(seeds: Collection[int]) -> str:
+    """ "seed 3", "seeds 0, 1"."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, named_seeds
 from rlrepro.settings import Job, Settings
 
 if TYPE_CHECKING:
@@ -100,8 +100,7 @@ def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:
             seeds.setdefault(one.message, []).extend(groups[group])
     if len(seeds) == 1:
         return stop.message
-    whose = {message: f"seed{'s' * (len(of) > 1)} {', '.join(map(str, of))}" for message, of in seeds.items()}
-    return ", ".join(f"{message} ({whose[message]})" for message in seeds)
+    return ", ".join(f"{message} ({named_seeds(of)})" for message, of in seeds.items())
 
 
 def _way_past(folder: RunFolder, settings: Settings) -> str:

@@ -12,7 +12,7 @@ from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
 from rlrepro.ctrl_c import handled, without_ctrl_c
-from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, Stop
+from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, Stop, named_seeds
 from rlrepro.settings import Job
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def why_it_died(exit_code: int | None, seeds: Sequence[int], asked: Stopping) ->
         return Stop(STOPPED_AT_ONCE, Interrupted.exit_status, from_outside=True)
     if asked and exit_code == -signal.SIGTERM:  # while it still got ready
         return Stop("interrupted before training began", Interrupted.exit_status, from_outside=True)
-    whose = f"the process of seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    return Stop(f"{whose} {_how(exit_code)}", 1, from_outside=exit_code in (-signal.SIGKILL, -signal.SIGTERM))
+    died = f"the process of {named_seeds(seeds)} {_how(exit_code)}"
+    return Stop(died, 1, from_outside=exit_code in (-signal.SIGKILL, -signal.SIGTERM))
 
 
 def _how(exit_code: int | None) -> str:

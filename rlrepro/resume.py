@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rlrepro import checkpoint
 from rlrepro.contract import check_run
 from rlrepro.ctrl_c import undisturbed
-from rlrepro.errors import Problem, count_of
+from rlrepro.errors import Problem, count_of, named_seeds
 from rlrepro.launch import NeverBegan, launch
 from rlrepro.plugins import find_agent
 from rlrepro.record import RunFolder
@@ -135,8 +135,7 @@ class _Plan(NamedTuple):
     @property
     def lacking(self) -> str:
         """What is to be said of `again`."""
-        whose = f"seed{'s' * (len(self.again) > 1)} {', '.join(map(str, self.again))}"
-        return f"no whole checkpoint to go on from for {whose}"
+        return f"no whole checkpoint to go on from for {named_seeds(self.again)}"
 
     def jobs(self, folder: RunFolder) -> list[Job]:
         return [
@@ -156,8 +155,9 @@ class _Plan(NamedTuple):
         passed_over = {int(path.parent.parent.name) for path in self.behind}
         for seeds, one in self.groups:
             if one is not None and not passed_over.isdisjoint(seeds):
-                whose = f"seeds {', '.join(map(str, seeds))} go" if len(seeds) > 1 else f"seed {seeds[0]} goes"
-                print(f"{whose} back to env step {one.env_step:,}, the last with a whole checkpoint of each")
+                verb = "go" if len(seeds) > 1 else "goes"
+                to = f"env step {one.env_step:,}, the last with a whole checkpoint of each"
+                print(f"{named_seeds(seeds)} {verb} back to {to}")
 
 
 def _plan(
