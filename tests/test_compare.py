@@ -28,7 +28,8 @@ from rlrepro.papers.compare.comparison import PublishedNumber
 from rlrepro.papers.compare.figure import curves
 from rlrepro.papers.compare.score import PROTOCOLS, score_all
 from rlrepro.papers.importers import Group, load
-from rlrepro.papers.protocol import History, Protocol, score
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import History, score
 from rlrepro.papers.verdicts import verdict
 from rlrepro.request import parse_train
 from tests.conftest import Command, Runs

@@ -14,7 +14,8 @@ import safetensors.numpy
 
 from rlrepro.errors import Problem
 from rlrepro.papers.histories import read_run
-from rlrepro.papers.protocol import Protocol, score
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import score
 from rlrepro.papers.units.results import Results, UnitResults, read_results, write_results
 from rlrepro.seed_log import read_rows
 from tests.conftest import Runs

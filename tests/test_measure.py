@@ -21,9 +21,10 @@ from rlrepro.papers.cards.measurements import MeasurementSource, call, find_meas
 from rlrepro.papers.cards.reader import load_card, read_card
 from rlrepro.papers.pages.report import write_report
 from rlrepro.papers.pages.scoreboard import judged, scoreboard
-from rlrepro.papers.protocol import History, Protocol, score
+from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.reproduce.reproduction import Reproduction
 from rlrepro.papers.reproduce.reproduction import main as reproduce
+from rlrepro.papers.scoring import History, score
 from rlrepro.papers.sharing import bundle, verify
 from rlrepro.papers.units.results import Results, read_results, write_results
 from rlrepro.papers.units.unit import choose, seeds_of, units_of

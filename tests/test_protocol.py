@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
-from rlrepro.papers.protocol import History, Protocol, measured_score, refuse, score
+from rlrepro.papers.protocol import Protocol, refuse
+from rlrepro.papers.scoring import History, measured_score, score
 
 NONE = np.empty((0, 2))
 
@@ -146,6 +147,16 @@ def test_a_number_by_another_protocol_is_no_answer() -> None:
         ({"returns": "evaluation", "discount": 0}, "discount"),
         ({"returns": "evaluation", "after_step": 10, "to_step": 10}, "not before"),
         ({"returns": ["evaluation"]}, "is none of"),
+        ({"returns": "training", "threshold": 475}, "a threshold is for of 'steps'"),
+        ({"returns": "training", "of": "steps", "last": 5}, "needs `threshold`"),
+        ({"returns": "training", "of": "steps", "threshold": 475}, "needs `last`"),
+        ({"returns": "training", "of": "steps", "threshold": math.inf, "last": 5}, "threshold inf is not a number"),
+        ({"returns": "training", "of": "steps", "threshold": True, "last": 5}, "threshold True is not a number"),
+        ({"returns": "training", "of": "steps", "threshold": 1, "last": 5, "after_step": 3}, "leave after_step out"),
+        (
+            {"returns": "evaluation", "of": "steps", "threshold": 1, "last": 1, "statistic": "max of seed mean"},
+            "a number of each seed",
+        ),
     ],
 )
 def test_a_table_that_is_no_protocol(table: dict[str, object], why: str) -> None:
@@ -184,6 +195,61 @@ def test_an_evaluation_after_a_milestone_is_not_that_of_the_milestone() -> None:
     assert score(protocol, [often]).mean == 2.0
     late = history(0, [1.0, 2.0], every=14_000)
     assert score(protocol, [late]).missing == {0: "it has no evaluation at env step 10,000"}
+
+
+SOON = Protocol("training", of="steps", threshold=20, last=2)
+
+
+def test_the_steps_to_a_threshold_are_those_of_the_first_mean_that_reaches_it() -> None:
+    """A return that reaches it once is not a mean of two that does; what falls again afterwards has reached it."""
+    runs = [trained(0, [0, 30, 9, 31, 0]), trained(1, [20, 20]), trained(2, [50])]
+    found = score(SOON, runs)
+    assert found.per_seed == {0: 40, 1: 20}
+    assert found.missing == {2: "it had not reached 20 at env step 10"}
+    assert score(dataclasses.replace(SOON, last=1), runs).values.tolist() == [20, 10, 10]
+    assert SOON.describe() == "env steps until the training return, mean of the last 2 episodes, first reached 20"
+    assert Protocol.from_table(SOON.to_table()) == SOON
+
+
+def test_evaluations_reach_a_threshold_when_they_were_due() -> None:
+    points = np.array([(0, 3.0), (1008, 5.0), (2000, 7.0), (3008, 9.0)])
+    run = History(0, NONE, points, np.empty(0), 3200)
+    protocol = Protocol("evaluation", of="steps", threshold=5, last=1, eval_every=1000, eval_episodes=5)
+    assert score(protocol, [run]).mean == 1000
+    assert score(dataclasses.replace(protocol, threshold=3), [run]).mean == 0  # before any training
+    assert score(dataclasses.replace(protocol, threshold=9, to_step=3000), [run]).mean == 3000
+    late = score(dataclasses.replace(protocol, threshold=9, to_step=2000), [run])
+    assert (late.missing, late.least) == ({0: "it had not reached 9 at env step 2,000"}, {0: 2000.0})
+
+
+def test_a_seed_that_never_reached_it_counts_with_the_steps_that_it_had() -> None:
+    """So the mean is at least that, and the seed is as bad as can be; one that was stopped from outside may be good."""
+    killed = dataclasses.replace(trained(3, [0, 0]), stopped="killed")
+    crashed = dataclasses.replace(trained(4, [0, 0]), stopped="it crashed", broke=True)
+    early = dataclasses.replace(trained(5, [20, 20]), stopped="killed")
+    runs = [trained(0, [20, 20]), trained(1, [0, 0, 0, 0]), trained(2, [math.nan, 40.0, 0]), killed, crashed, early]
+    found = score(SOON, runs)
+    assert found.per_seed == {0: 20, 2: 30, 5: 20}
+    assert found.least == {1: 40}
+    assert found.missing == {
+        1: "it had not reached 20 at env step 40",
+        3: "it stopped at env step 20 (killed), before it reached 20",
+        4: "it stopped at env step 20 (it crashed), before it reached 20",
+    }
+    assert found.broken == {1, 4}
+    assert found.mean == (20 + 30 + 20 + 40) / 4
+    assert score(SOON, [trained(6, [])]).missing == {6: "it has no episode that counts"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=30), st.integers(1, 5), st.floats(-20, 20))
+def test_the_steps_to_a_threshold_equal_a_plain_loop(returns: list[float], last: int, threshold: float) -> None:
+    found = score(Protocol("training", of="steps", threshold=threshold, last=last), [trained(0, returns)])
+    for end in range(last, len(returns) + 1):
+        if np.mean(returns[end - last : end]) >= threshold:
+            assert found.per_seed == {0: 10 * end}
+            return
+    assert found.least == {0: 10 * len(returns)}
 
 
 def test_a_measured_seed_without_one_number_is_shown() -> None:

@@ -37,7 +37,8 @@ from rlrepro.papers.book.published import (
     write_book,
 )
 from rlrepro.papers.book.sentences import METRICS
-from rlrepro.papers.protocol import History, Protocol, refuse, score
+from rlrepro.papers.protocol import Protocol, refuse
+from rlrepro.papers.scoring import History, score
 from rlrepro.papers.spreads import SPREADS
 from rlrepro.request import parse_train
 from rlrepro.settings import Settings

@@ -20,7 +20,8 @@ from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import md
 from rlrepro.papers.pages import figures, page, rows
 from rlrepro.papers.pages.report import badge, markdown, shield, write_report
-from rlrepro.papers.protocol import History, Protocol, score, window
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import History, score, window
 from rlrepro.papers.units.results import Results, UnitResults, read_results, write_results
 from rlrepro.papers.units.unit import settings_of, shared, units_of
 from rlrepro.papers.verdicts.verdict import Judgement, judge
@@ -394,6 +395,22 @@ def test_axes_of_lengths_say_so(tmp_path: Path) -> None:
     assert ">episode length, by the protocol<" in strip
     assert "return" not in curve + strip
     assert "Episode length in training: the mean of episodes in bins of" in (folder / "report.html").read_text()
+
+
+def test_the_steps_to_a_threshold_stand_along_the_axis_of_steps(tmp_path: Path) -> None:
+    """The paper's number upright, the threshold across, and a seed that never got there as at least what it had."""
+    text = some("equal").replace("last = 10", 'last = 1\nof = "steps"\nthreshold = 205')
+    levels = [100.0, *(220.0,) * 9]
+    folder = like(tmp_path, text, lambda _: [history(s, level) for s, level in enumerate(levels)])
+    write_report(folder)
+    curve, strip = ((folder / "figures" / f"equal{end}.svg").read_text() for end in ("", "-seeds"))
+    assert ">threshold 205<" in curve
+    assert ">training return<" in curve
+    assert ">env steps to the threshold, by the protocol<" in strip
+    page = (folder / "report.html").read_text()
+    assert "≥ 10,000" in page
+    assert "it had not reached 205 at env step 10,000" in page
+    assert "Seeds that never reached the threshold count with the env steps that they had" in page
 
 
 def test_axes_of_returns_say_whose(written: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 from rlrepro.papers.units.results import Results, UnitResults, open_reproduction, read_results, write_results
 
 NONE = np.empty((0, 2))

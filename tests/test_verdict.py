@@ -16,7 +16,7 @@ from rlrepro.papers.cards.card import Card, Claim
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.pages.page import render
 from rlrepro.papers.pages.report import markdown
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 from rlrepro.papers.stats import aggregates
 from rlrepro.papers.stats.power import seeds_needed
 from rlrepro.papers.units.results import Results, UnitResults
@@ -252,6 +252,91 @@ def test_of_lengths_is_not_known_which_is_better(tmp_path: Path) -> None:
         (tmp_path / "card.toml").write_text(CARD + LENGTH + more, encoding="utf-8")
         with pytest.raises(Problem, match=why):
             load_card(str(tmp_path / "card.toml"))
+
+
+STEPS = '[protocol.soon]\nreturns = "training"\nof = "steps"\nthreshold = 100\nlast = 1\n'
+
+
+def climbing(reached: list[int | None], total: int = 1000) -> list[History]:
+    """Seeds whose episodes of 10 env steps have a return of 200 from a given one on, or never, and 0 before."""
+    ends = np.arange(10, total + 1, 10)
+    return [
+        History(
+            seed,
+            np.column_stack([ends, np.where(ends >= (total + 1 if first is None else first), 200.0, 0.0)]),
+            np.empty((0, 2)),
+            np.empty(0),
+            total,
+        )
+        for seed, first in enumerate(reached)
+    ]
+
+
+def judged_steps(tmp_path: Path, text: str, **sides: list[int | None]) -> Verdict:
+    (tmp_path / "card.toml").write_text(CARD + STEPS + text, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    made = {
+        unit.name: UnitResults(
+            shared(settings_of(card, unit, (0,))), (), tuple(climbing(sides.get(unit.implementation, [])))
+        )
+        for unit in units_of(card, card.claims, card.orders)
+    }
+    return judge(card, Results(1.0, made)).verdicts[0]
+
+
+def test_fewer_env_steps_to_a_threshold_are_better_and_a_seed_that_never_got_there_is_as_slow_as_can_be(
+    tmp_path: Path,
+) -> None:
+    text = claim(id="soon", environment="cart", protocol="soon", reported=300, spread=20.0, margin=60)
+    near: list[int | None] = [280, 290, 300, 310, 320] * 3
+    assert judged_steps(tmp_path, text, a=near).word == "reproduced"
+    assert judged_steps(tmp_path, text, a=[one - 200 for one in near if one]).word == "below"
+    slow = judged_steps(tmp_path, text, a=[one + 300 for one in near if one])
+    assert slow.word == "above"
+    assert slow.claim.less_is_better  # type: ignore[union-attr]
+    # thirteen as the paper's and two that never: their mean is more than it looks
+    open_ = judged_steps(tmp_path, text, a=[*near[:13], None, None])
+    assert open_.word == "inconclusive"
+    assert open_.score is not None
+    assert open_.score.least == {13: 1000.0, 14: 1000.0}
+    assert "count against it (seed 13: it had not reached 100 at env step 1,000; seed 14" in open_.why
+    # those that never got there confirm that it is slower; none that did would leave nothing to test
+    assert judged_steps(tmp_path, text, a=[*(one + 300 for one in near[:12] if one), None, None, None]).word == "above"
+    never = judged_steps(tmp_path, text, a=[None] * 12)
+    assert never.word == "above"
+    assert as_json(Judgement(load_card(str(tmp_path / "card.toml")), Results(1.0, {}), (never,), (), (), ()))[
+        "verdicts"
+    ][0]["at_least"] == dict.fromkeys(map(str, range(12)), 1000.0)
+    fast = judged_steps(tmp_path, text, a=[*(one - 200 for one in near[:13] if one), None])
+    assert fast.word == "inconclusive"  # "below" is not what the seed that never got there confirms
+
+
+def test_who_reaches_a_threshold_first_is_ahead(tmp_path: Path) -> None:
+    text = order(environments=["cart"], at_least=1, protocol="soon")
+    early: list[int | None] = [280, 290, 300, 310, 320] * 2
+    late: list[int | None] = [one + 300 for one in early if one]
+    assert judged_steps(tmp_path, text, a=early, b=late).word == "reproduced"
+    assert judged_steps(tmp_path, text, a=late, b=early).word == "below"
+    assert judged_steps(tmp_path, text, a=early, b=[*late[:8], None, None]).word == "reproduced"
+    assert judged_steps(tmp_path, text, a=[*late[:8], None, None], b=early).word == "below"
+    assert judged_steps(tmp_path, text, a=[*early[:8], None, None], b=late).word == "inconclusive"
+    assert judged_steps(tmp_path, text, a=early, b=[None] * 10).word == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"less_is_better": "false"}, "is true of env steps to a threshold"),
+        ({"spread_kind": "over episodes"}, "are a number of each seed"),
+        ({"environment": None, "environments": ["cart", "acro"], "aggregate": "mean"}, "is of returns"),
+    ],
+)
+def test_what_a_claim_of_steps_cannot_be(tmp_path: Path, fields: dict[str, object], why: str) -> None:
+    given = {"id": "soon", "environment": "cart", "protocol": "soon", "reported": 300, **fields}
+    text = claim(**given).replace('"false"', "false")
+    (tmp_path / "card.toml").write_text(CARD + STEPS + text, encoding="utf-8")
+    with pytest.raises(Problem, match=why):
+        load_card(str(tmp_path / "card.toml"))
 
 
 def test_the_seeds_that_decide_it_are_counted_from_the_printed_number(tmp_path: Path) -> None:

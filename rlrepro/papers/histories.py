@@ -12,7 +12,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from rlrepro.errors import Problem
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 

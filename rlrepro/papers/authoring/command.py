@@ -209,6 +209,7 @@ returns = "training"  # or "evaluation": extra episodes of a fixed policy
 last = 100  # the last so many episodes (or evaluations) count
 # statistic =
 {statistics}
+# of = "steps"  # and threshold = 475.0: the env steps until the mean of the last so many first reached it
 # of an evaluation also: eval_every (env steps), eval_episodes, policy = one of
 #   {policies}
 

@@ -13,7 +13,8 @@ import numpy as np
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers import toml_lines
 from rlrepro.papers.cards.card import ABOUT, RULES, Claim, Environment, Implementation, Measurement, Order
-from rlrepro.papers.protocol import LATE, Protocol
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import LATE
 from rlrepro.papers.spreads import SPREADS, spread_faults
 from rlrepro.papers.toml_tables import Absent, Reader, Table, is_id, is_number, listed
 
@@ -55,15 +56,22 @@ def _claim(table: Table, own: Mapping[str, Any], parts: Parts) -> Claim | None:
     if seeds == 1 and spread and kind in _OF_SEEDS:
         table.fault("seeds", f"is 1, and one seed has no {kind}")
     published, note = table.text("published", default=""), table.text("note", default="")
-    less_is_better = table.get("less_is_better", lambda v: isinstance(v, bool), "true or false", False)
+    known = parts.protocols.get(protocol or "")
+    of_steps = known is not None and known.of == "steps"
+    less_is_better = table.get("less_is_better", lambda v: isinstance(v, bool), "true or false", of_steps)
     _check_published(table, published)
     _check_aggregate(table, names, aggregate, measurement, parts.environments)
-    known = parts.protocols.get(protocol or "")
     _check_protocol(table, known, [parts.implementations.get(implementation or "")])
     is_one_sided = known is not None and known.is_one_sided(kind)
     if known is not None and is_one_sided and known.of == "length":
         table.fault("protocol", "of lengths is not known which is better: an agent cannot reach one")
-    if less_is_better and is_one_sided:
+    if known is not None and is_one_sided and of_steps:
+        table.fault("spread_kind", "is of an agent's episodes, and env steps to a threshold are a number of each seed")
+    elif of_steps and less_is_better is False:
+        table.fault("less_is_better", "is true of env steps to a threshold")
+    if aggregate and known is not None and known.of != "return":
+        table.fault("aggregate", f"is of returns, by what a random and the best policy get: not of {known.of!r}")
+    if less_is_better and is_one_sided and not of_steps:
         table.fault("less_is_better", "is of a mean over seeds: an agent reaches a number by no less than it")
     if rule and not measurement and (aggregate or is_one_sided):
         table.fault("rule", "is for a mean over seeds, or a number that a function measures")

@@ -18,7 +18,8 @@ from rlrepro.papers.book.beside import barred, comparable, telling_wrappers
 from rlrepro.papers.book.published import load_book, unversioned
 from rlrepro.papers.compare.score import LAST_EPISODES, score_group
 from rlrepro.papers.importers import SAME_LENGTH, Group, apart
-from rlrepro.papers.protocol import Protocol, Score
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import Score, first_reached
 from rlrepro.papers.stats import aggregates
 
 
@@ -302,21 +303,9 @@ def samples_to_threshold(group: Group, protocol: Protocol, threshold: float) -> 
     for history in group.histories:
         points = history.points(protocol.returns)
         points = points[points[:, 0] <= (protocol.to_step or math.inf)]
-        means = trailing_mean(points[:, 1], count)
-        with np.errstate(invalid="ignore"):
-            first = np.flatnonzero(means >= threshold)
-        reached[history.seed] = int(points[first[0], 0]) if len(first) else None
+        first = first_reached(points[:, 1], threshold, count)
+        reached[history.seed] = None if first is None else int(points[first, 0])
     return reached
-
-
-def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
-    """`[n]`: the mean of each value and the count − 1 before it; NaN where there are fewer."""
-    if len(values) < count:
-        return np.full(len(values), np.nan)
-    if count == 1:
-        return np.asarray(values, float)
-    means = np.lib.stride_tricks.sliding_window_view(values, count).mean(1)
-    return np.concatenate([np.full(count - 1, np.nan), means])
 
 
 def _with_broken(side: Side, worst: float) -> np.ndarray:

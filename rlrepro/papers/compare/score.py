@@ -11,7 +11,8 @@ from pathlib import Path
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
 from rlrepro.papers.importers import KINDS, ROLES, Group, load
-from rlrepro.papers.protocol import Protocol, Score, score
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import Score, score
 
 LAST_EPISODES = 100
 LAST_EVALUATIONS = 10

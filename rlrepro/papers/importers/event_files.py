@@ -14,7 +14,7 @@ from rlrepro.errors import Problem, nearest, one_line
 from rlrepro.papers.importers.groups import NONE, Seed
 from rlrepro.papers.importers.names import Identity, identity, seed_of
 from rlrepro.papers.importers.roles import RUNNING, TAGS
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 
 
 def of_event_files(path: Path, root: Path, columns: Mapping[str, str]) -> Seed:

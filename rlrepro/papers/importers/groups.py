@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rlrepro.errors import Problem
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 from rlrepro.settings import Settings
 
 SAME_LENGTH = 0.01  #: runs whose env steps differ by less are of one length

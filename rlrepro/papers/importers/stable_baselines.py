@@ -13,7 +13,7 @@ from rlrepro.errors import Problem, count_of, one_line
 from rlrepro.papers.importers.groups import NONE, Seed
 from rlrepro.papers.importers.names import identity
 from rlrepro.papers.importers.text import as_number, check_steps, csv_rows, whole_text
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 
 
 def of_stable_baselines(path: Path, root: Path, monitors: Sequence[Path], npz: Path | None) -> Seed:

@@ -14,7 +14,7 @@ from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.importers.names import Identity, identity
 from rlrepro.papers.importers.roles import ROW_KINDS, RUNNING, roles
 from rlrepro.papers.importers.text import as_number, check_steps, csv_rows, whole_text
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 
 
 def of_table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[Seed]:

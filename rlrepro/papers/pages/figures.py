@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlrepro.papers import stats
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,14 +177,20 @@ def evaluation_curve(histories: Sequence[History]) -> Curve:
 
 
 def learning_curve(
-    curve: Curve, mark: Mark | None, window: tuple[float, float] | None, ylabel: str
+    curve: Curve, mark: Mark | None, window: tuple[float, float] | None, ylabel: str, threshold: float | None = None
 ) -> Callable[[Figure], None]:
-    """Seeds faint, their mean with its 95 % band, the paper's number with its standard error and the margin."""
+    """Seeds faint, their mean with its 95 % band, the paper's number with its standard error and the margin.
+
+    That number is one of the env steps to `threshold`, where there is one.
+    """
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        if mark is not None:
+        if mark is not None and threshold is None:
             _paper(axes.axhspan, axes.axhline, mark)
+        elif mark is not None and threshold is not None:
+            _paper(axes.axvspan, axes.axvline, mark)
+            _threshold(axes, threshold)
         if window is not None and window[0] == window[1]:
             axes.axvline(window[0], color=_INK, alpha=0.5, lw=0.9, ls=(0, (1, 1.5)), label="what counts")
         elif window is not None:
@@ -226,6 +232,10 @@ def _paper(span: Callable[..., Any], line: Callable[..., Any], mark: Mark) -> No
         ls=(0, (5, 2)),
         label=f"paper: {mark.reported:.10g}{error}".replace("-", "−"),
     )
+
+
+def _threshold(axes: Axes, threshold: float) -> None:
+    axes.axhline(threshold, color=_INK, alpha=0.7, lw=0.9, ls=":", label=f"threshold {threshold:g}".replace("-", "−"))
 
 
 def _steps(axes: Axes, curve: Curve) -> None:
@@ -318,8 +328,10 @@ def overview(rows: Sequence[tuple[str, float, float, float, str]]) -> Callable[[
     return paint
 
 
-def order(tasks: Sequence[tuple[str, Curve, Curve]], better: str, worse: str, ylabel: str) -> Callable[[Figure], None]:
-    """Both sides of a claim of order on each task."""
+def order(
+    tasks: Sequence[tuple[str, Curve, Curve]], better: str, worse: str, ylabel: str, threshold: float | None = None
+) -> Callable[[Figure], None]:
+    """Both sides of a claim of order on each task, and the threshold that it is about, where there is one."""
 
     def paint(figure: Figure) -> None:
         columns = 1 if len(tasks) == 1 else 2
@@ -330,6 +342,8 @@ def order(tasks: Sequence[tuple[str, Curve, Curve]], better: str, worse: str, yl
         for axes, (task, ours, theirs) in zip(grid.flat, tasks, strict=False):
             _seeds(axes, ours, BLUE, "", _short(better))
             _seeds(axes, theirs, ORANGE, "", _short(worse))
+            if threshold is not None:
+                _threshold(axes, threshold)
             _steps(axes, ours)
             axes.set_title(_short(task), fontsize=8)
         for row in grid:

@@ -30,7 +30,8 @@ from rlrepro.papers.pages.rows import (
     unlike_text,
     value_text,
 )
-from rlrepro.papers.protocol import History, Protocol, Score, looked_at, score, window
+from rlrepro.papers.protocol import Protocol
+from rlrepro.papers.scoring import History, Score, looked_at, score, window
 from rlrepro.papers.stats import aggregates
 from rlrepro.papers.units.results import Results, UnitResults
 from rlrepro.papers.units.unit import known_traps, unit_name
@@ -55,7 +56,8 @@ _NO_RETURNS = {"above": "higher than the paper's number", "below": "lower than t
 _MANY = 40
 #: beyond so many rows or tasks a figure says less than the table
 _MOST_ROWS, _MOST_TASKS = 60, 12
-_QUANTITIES = {"return": "return", "length": "episode length"}  # of a protocol, on an axis
+#: of a protocol, on an axis
+_QUANTITIES = {"return": "return", "length": "episode length", "steps": "env steps to the threshold"}
 
 
 # --- the page
@@ -241,10 +243,13 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
             + (f"the tolerance, {exact(claim.margin)}" if mark.one_sided else f"± the margin, {exact(claim.margin)}")
             + ("; shaded down: what the protocol counts." if counted else ".")
         )
-        drawer.add("", figures.learning_curve(curve, mark, counted, label), (5.2, 3.0), caption)
-    if verdict.score is not None and verdict.score.per_seed and verdict.interval is not None:
-        paint = figures.strip(verdict.score.per_seed, verdict.interval, mark, f"{quantity}, by the protocol")
+        drawer.add("", figures.learning_curve(curve, mark, counted, label, protocol.threshold), (5.2, 3.0), caption)
+    if verdict.score is not None and len(verdict.score.values) and verdict.interval is not None:
+        values = {**verdict.score.per_seed, **verdict.score.least}
+        paint = figures.strip(values, verdict.interval, mark, f"{quantity}, by the protocol")
         missing = f" {count_of(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
+        if verdict.score.least:
+            missing = missing.removesuffix(".") + ": those that never reached it stand at the end of what was trained."
         text = f"What each seed scores by the claim's protocol, their mean, and the paper's number.{missing}"
         drawer.add("-seeds", paint, (5.2, 1.45), text)
 
@@ -273,7 +278,10 @@ def _seed_rows(scored: Score, decimals: int | None) -> list[_Seed]:
     if decimals is None:
         decimals = decimals_for(max([abs(v) / 10 for v in scored.per_seed.values() if v], default=1.0))
     rows = [(seed, number(value, decimals), "") for seed, value in scored.per_seed.items()]
-    rows += [(seed, "no score", why) for seed, why in scored.missing.items()]
+    rows += [
+        (seed, f"≥ {number(scored.least[seed], decimals)}" if seed in scored.least else "no score", why)
+        for seed, why in scored.missing.items()
+    ]
     return [(str(seed), value, why) for seed, value, why in sorted(rows)]
 
 
@@ -345,6 +353,8 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
             pairs.append((name, curves[0], curves[1]))
     if isinstance(verdict.test, stats.OrderTest):
         section.statistics = _order_rows(verdict.test, verdict.decision)
+        if protocol.of == "steps":
+            section.statistics.append(("Differences", "env steps that the first side needs less"))
         columns = (verdict.test.differences, verdict.test.p_above)
         section.tasks = [
             (name, f"{difference:,.4g}".replace("-", "−"), stats.p_text(p))
@@ -355,7 +365,8 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
         kind = "training" if protocol.returns == "training" else "evaluation"
         height = 0.5 + (2.4 if len(pairs) == 1 else 1.7) * -(-len(pairs) // (1 if len(pairs) == 1 else 2))
         caption = f"{claim.better} and {claim.worse}: seeds thin, means thick, each with its pointwise 95 % t interval."
-        drawer.add("", figures.order(pairs, claim.better, claim.worse, f"{kind} return"), (5.2, height), caption)
+        paint = figures.order(pairs, claim.better, claim.worse, f"{kind} return", protocol.threshold)
+        drawer.add("", paint, (5.2, height), caption)
 
 
 def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[tuple[str, str]]:
@@ -373,7 +384,7 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
 
 def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
     """Where 95 % intervals of the first table and figure are known to cover more or less, each said once."""
-    seeds = {len(v.score.per_seed) for v in verdicts if v.score is not None and len(v.score.per_seed) > 1}
+    seeds = {len(v.score.values) for v in verdicts if v.score is not None and len(v.score.values) > 1}
     kinds = (("mean", "Interval of the mean"), ("difference", "Interval of the difference"))
     notes = (f"{name}: {note}." for kind, name in kinds for n in sorted(seeds) if (note := coverage_note(kind, n)))
     return list(dict.fromkeys(notes))
@@ -383,7 +394,7 @@ def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str
     test = verdict.test
     rows: list[tuple[str, str]] = []
     if verdict.interval is not None and verdict.score is not None:
-        rows.append(("Mean", _mean_text(verdict.interval, len(verdict.score.per_seed), decimals)))
+        rows.append(("Mean", _mean_text(verdict.interval, len(verdict.score.values), decimals)))
     if claim.rule:
         rows.append(("Rule", f"{claim.rule}: {RULES[claim.rule]}"))
     if isinstance(test, stats.Acceptance):

@@ -116,11 +116,11 @@ def row_of(card: Card, verdict: Verdict) -> Row:
             if not more
             else f"computed; {len(test.measured) - len(test.outside)} of {len(test.measured)} agree"
         )
-    if verdict.score is not None and verdict.score.per_seed:
-        measured = number(verdict.score.mean, decimals)
+    if verdict.score is not None and len(verdict.score.values):
+        measured = ("≥ " if verdict.score.least else "") + number(verdict.score.mean, decimals)
         if verdict.interval is not None and verdict.interval.low is not None:
             interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
-        seeds = count_of(len(verdict.score.per_seed), "seed")
+        seeds = count_of(len(verdict.score.per_seed), "seed") if verdict.score.per_seed else ""
     if isinstance(verdict.test, stats.Acceptance):
         test = verdict.test
         seeds = f"{test.reached} of {seeds} reach it"

@@ -15,7 +15,7 @@ from rlrepro.flags import Parser, seed_list
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.pages.report import markdown
-from rlrepro.papers.protocol import History, Score, measured_score, score
+from rlrepro.papers.scoring import History, Score, measured_score, score
 from rlrepro.papers.sharing.bundle import SUFFIX, Bundle, alike, contradictions, open_bundle
 from rlrepro.papers.toml_tables import printable
 from rlrepro.papers.units.results import Results, UnitResults, read_results

@@ -17,7 +17,7 @@ from rlrepro.circumstances import circumstances, now
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.measurements import MeasurementSource, call, find_measurement
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 from rlrepro.papers.units.results import UnitResults
 from rlrepro.papers.units.unit import Unit, env_of
 

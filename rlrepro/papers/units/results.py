@@ -24,7 +24,7 @@ from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import find_card, load_card
-from rlrepro.papers.protocol import History
+from rlrepro.papers.scoring import History
 from rlrepro.papers.toml_tables import is_id
 from rlrepro.seed_log import cell
 

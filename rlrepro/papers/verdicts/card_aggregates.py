@@ -11,7 +11,7 @@ import numpy as np
 
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim
-from rlrepro.papers.protocol import score
+from rlrepro.papers.scoring import score
 from rlrepro.papers.stats import aggregates
 from rlrepro.papers.units.results import Results
 from rlrepro.papers.units.unit import unit_name

@@ -13,7 +13,8 @@ import numpy as np
 from rlrepro.errors import Problem, count_of
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
-from rlrepro.papers.protocol import Protocol, Score, measured_score, refuse, score
+from rlrepro.papers.protocol import Protocol, refuse
+from rlrepro.papers.scoring import Score, measured_score, score
 from rlrepro.papers.stats import aggregates, power
 from rlrepro.papers.units.results import Results, UnitResults
 from rlrepro.papers.units.unit import (
@@ -50,6 +51,7 @@ MOST_LISTED = 200
 Test = stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.ComputedTest
 _EFFECTS = {"below": "count against it", "above": "count against it", "reproduced": "count for it"}
 _CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
+_AT_LEAST = "Seeds that never reached the threshold count with the env steps that they had, fewer than they would need."
 _LOOSE = "The best return known lies within the margin too: to be equal is to have solved the task, by whatever agent."
 
 
@@ -253,15 +255,17 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
         return _Scored(claim, kind, was_run=False, is_control=control, is_loose=loose)
-    if len(scored.per_seed) == 0:
+    if len(scored.values) == 0:
         return _Scored(claim, kind, scored, lack=f"no seed has a score ({scored.missing_text})")
     if kind == "one-sided":
         test: Test = stats.acceptance(scored.values, claim.reported, claim.margin)
     else:
         test = judge_score(claim, protocol, scored)
-    notes = tuple(note for note, told in ((_CONTROL, control), (_LOOSE, loose)) if told)
+    notes = tuple(
+        note for note, told in ((_CONTROL, control), (_LOOSE, loose), (_AT_LEAST, bool(scored.least))) if told
+    )
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
-    worst = protocol.of == "return" and not claim.measurement and scored.broken >= set(scored.missing)
+    worst = protocol.of != "length" and not claim.measurement and scored.broken >= set(scored.missing)
     confirmed = _as_bad_as_can_be(claim) if worst else ""
     return _Scored(claim, kind, scored, test, scored.missing_text, notes, control, loose, confirmed)
 
@@ -332,7 +336,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
             if unit is None:
                 return _Scored(order, "order", was_run=False)
             scores[environment] = score(protocol, unit.histories)
-        sides.append([one.values for one in scores.values()])
+        sides.append([-one.values if protocol.of == "steps" else one.values for one in scores.values()])
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
         if missing:
             lacks[implementation] = "; ".join(missing)
@@ -367,7 +371,7 @@ def _decide(scored: Sequence[_Scored], size: int, scale: float) -> list[Verdict]
 def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, scale: float) -> Verdict:
     if not is_scaled(one.claim):
         scale = 1.0
-    interval = stats.mean_interval(one.score.values) if one.score is not None and one.score.per_seed else None
+    interval = stats.mean_interval(one.score.values) if one.score is not None and len(one.score.values) else None
     made = Verdict(
         one.claim,
         "not run",

@@ -35,7 +35,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
             row["values"] = list(verdict.claim.values)
     if isinstance(verdict.test, stats.ComputedTest):
         row["measured"] = list(verdict.test.measured) if len(verdict.test.measured) > 1 else verdict.test.measured[0]
-    if verdict.score is not None and verdict.score.per_seed:
+    if verdict.score is not None and len(verdict.score.values):
         row["measured"] = verdict.score.mean
         if len(verdict.score.per_seed) <= MOST_LISTED:
             row["per_seed"] = {str(s): v for s, v in verdict.score.per_seed.items()}
@@ -43,6 +43,8 @@ def _row(verdict: Verdict) -> dict[str, Any]:
             row["seeds"] = len(verdict.score.per_seed)
     if verdict.score is not None and verdict.score.missing:
         row["missing"] = {str(s): why for s, why in verdict.score.missing.items()}
+    if verdict.score is not None and verdict.score.least:
+        row["at_least"] = {str(s): v for s, v in verdict.score.least.items()}
     row |= {name: True for name, holds in (("control", verdict.is_control), ("any_solver", verdict.is_loose)) if holds}
     if verdict.changed:
         row["changed"] = verdict.changed

@@ -1,0 +1,259 @@
+"""Runs scored by a protocol: what each seed did, and the one number that the protocol makes of it, and no other."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rlrepro.errors import Problem
+from rlrepro.papers.protocol import Protocol
+
+LATE = 0.1  #: of an evaluation, see `_when_due`
+_LARGEST = 1e100  # return: the squares of larger ones are no numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What one seed did: every training episode and every evaluation, in the order of env steps."""
+
+    seed: int
+    episodes: np.ndarray  #: `[n, 2]`: env step at its end, undiscounted return
+    evaluations: np.ndarray  #: `[m, 2]`: env step, mean return of its episodes
+    final: np.ndarray  #: `[k]`: the returns of the final evaluation's episodes; empty where there was none
+    steps: int  #: env steps trained
+    stopped: str = ""  #: why it stopped early; empty where it is finished
+    broke: bool = False  #: it stopped early, and not from outside: what it trained with came to a bad end
+    measured: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0))  #: `[k]`: what a function measured
+    #: with one sub-environment: env steps at which an episode began that does not follow on the one before, as where a
+    #: resume could not restore the environment
+    gaps: tuple[int, ...] = ()
+    diverged: bool = False  #: the policy that it ended with holds NaN or infinity
+
+    def points(self, returns: str) -> np.ndarray:
+        return self.episodes if returns == "training" else self.evaluations
+
+    def lengths(self) -> History:
+        """The same with each episode's length in place of its return, told by where it ended: of one sub-environment.
+
+        Its episodes follow one another, but at the `gaps`.
+        """
+        ends = self.episodes[:, 0]
+        begins = np.concatenate([[0.0], ends[:-1]])
+        begins[np.searchsorted(ends, self.gaps, side="right")] = self.gaps
+        return dataclasses.replace(self, episodes=np.column_stack([ends, ends - begins]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """A protocol's number, and what each seed contributes to it."""
+
+    protocol: Protocol
+    per_seed: Mapping[int, float]  #: the seeds that have a value
+    missing: Mapping[int, str]  #: the seeds that have none, and why: shown, never dropped
+    at_step: int | None = None  #: where the maximum over time lies
+    #: those of `missing` that are as bad as can be: they broke, had a return that is not finite, never reached it
+    broken: frozenset[int] = frozenset()
+    #: of those that never reached a threshold: the env steps that they had, fewer than they would have taken
+    least: Mapping[int, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def values(self) -> np.ndarray:
+        """`[k]`, of the seeds that have a value, or one that it is larger than."""
+        return np.array([*self.per_seed.values(), *self.least.values()], np.float64)
+
+    @property
+    def mean(self) -> float:
+        """The protocol's number, or one that it is larger than; NaN where no seed has a value."""
+        return float(self.values.mean()) if len(self.values) else math.nan
+
+    @property
+    def missing_text(self) -> str:
+        """The seeds without a score and why, as "seed 3: it stopped at env step 900", three of them at most."""
+        seeds = [f"seed {seed}: {why}" for seed, why in self.missing.items()]
+        return "; ".join(seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
+
+
+def score(protocol: Protocol, histories: Sequence[History]) -> Score:
+    """Score runs by a protocol. `Problem` where it cannot be computed, or a seed is there twice."""
+    if protocol.can_score is not None:
+        raise Problem(f"a claim cannot be scored: {protocol.can_score}")
+    seeds = [history.seed for history in histories]
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise Problem(f"seed {twice[0]} is there twice: the same run must not count as two")
+    if protocol.of == "steps":
+        return _steps_score(protocol, histories)
+    points, missing, broken = _by_seed(protocol, histories)
+    best = None
+    if protocol.statistic == "max of seed mean":
+        best, per_seed = _at_best_mean(points)
+    else:
+        over = np.max if protocol.statistic.endswith("maxima") else np.mean
+        per_seed = {seed: float(over(one[:, 1])) for seed, one in points.items()}
+    return Score(protocol, per_seed, missing, best, broken)
+
+
+def _steps_score(protocol: Protocol, histories: Sequence[History]) -> Score:
+    """The env steps that each seed took to the threshold, or those that it had: then they are too few."""
+    assert protocol.threshold is not None
+    assert protocol.last is not None
+    per_seed: dict[int, float] = {}
+    missing: dict[int, str] = {}
+    least: dict[int, float] = {}
+    for history in sorted(histories, key=lambda h: h.seed):
+        points = history.points(protocol.returns)
+        steps = _due(protocol, points)
+        inside = steps <= (protocol.to_step or math.inf)
+        first = first_reached(points[inside, 1], protocol.threshold, protocol.last)
+        if first is not None:
+            per_seed[history.seed] = float(steps[inside][first])
+        elif lack := _too_short(protocol, history):
+            missing[history.seed] = f"{lack}, before it reached {protocol.threshold:g}"
+        elif not inside.any():
+            missing[history.seed] = f"it has no {_kind(protocol)} that counts"
+        else:
+            end = protocol.to_step or history.steps
+            missing[history.seed] = f"it had not reached {protocol.threshold:g} at env step {end:,}"
+            least[history.seed] = float(end)
+    broken = {history.seed for history in histories if history.broke} & set(missing)
+    return Score(protocol, per_seed, missing, broken=frozenset(broken | set(least)), least=least)
+
+
+def first_reached(values: np.ndarray, threshold: float, count: int) -> int | None:
+    """Index of the first of `values` `[n]` at which the mean of it and the count − 1 before is `threshold` or more."""
+    with np.errstate(invalid="ignore"):
+        reached = np.flatnonzero(trailing_mean(values, count) >= threshold)
+    return int(reached[0]) if len(reached) else None
+
+
+def trailing_mean(values: np.ndarray, count: int) -> np.ndarray:
+    """`[n]`: the mean of each value and the count − 1 before it; NaN where there are fewer."""
+    if len(values) < count:
+        return np.full(len(values), np.nan)
+    if count == 1:
+        return np.asarray(values, float)
+    means = np.lib.stride_tricks.sliding_window_view(values, count).mean(1)
+    return np.concatenate([np.full(count - 1, np.nan), means])
+
+
+def _by_seed(
+    protocol: Protocol, histories: Sequence[History]
+) -> tuple[dict[int, np.ndarray], dict[int, str], frozenset[int]]:
+    """The points `[k, 2]` that count of each seed that has a score; why each other has none; which of those broke."""
+    found: dict[int, np.ndarray] = {}
+    missing: dict[int, str] = {}
+    broken = {history.seed for history in histories if history.broke}
+    for history in sorted(looked_at(protocol, histories), key=lambda h: h.seed):
+        points, lack = _counted(protocol, history)
+        returns = points[:, 1]
+        diverged = ~(np.abs(returns) <= _LARGEST)  # NaN too
+        if not lack and diverged.any():
+            lack = f"its return is {returns[diverged][0]:g}"
+            broken.add(history.seed)
+        if lack:
+            missing[history.seed] = lack
+        else:
+            found[history.seed] = points
+    return found, missing, frozenset(broken & set(missing))
+
+
+def _at_best_mean(points: Mapping[int, np.ndarray]) -> tuple[int | None, dict[int, float]]:
+    """The env step at which the mean over seeds is highest, and each seed's value there."""
+    if not points:
+        return None, {}
+    curves = list(points.values())
+    steps = curves[0][:, 0]
+    if any(not np.array_equal(curve[:, 0], steps) for curve in curves):
+        raise Problem("the seeds were not evaluated at the same env steps: there is no mean curve over seeds")
+    best = int(np.argmax(np.mean([curve[:, 1] for curve in curves], axis=0)))
+    return int(steps[best]), {seed: float(curve[best, 1]) for seed, curve in points.items()}
+
+
+def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[History]:
+    """The histories with what the protocol looks at in the place of returns."""
+    return [history.lengths() for history in histories] if protocol.of == "length" else histories
+
+
+def measured_score(protocol: Protocol, histories: Sequence[History]) -> Score:
+    """What a function measured, one number a seed, as a score by a protocol that only says so in words."""
+    per_seed: dict[int, float] = {}
+    missing: dict[int, str] = {}
+    for history in sorted(histories, key=lambda h: h.seed):
+        found = history.measured
+        if len(found) != 1:
+            missing[history.seed] = f"it has {len(found)} numbers, not one" if len(found) else "it has no number"
+        elif not math.isfinite(found[0]):
+            missing[history.seed] = f"its number is {found[0]}"
+        else:
+            per_seed[history.seed] = float(found[0])
+    return Score(protocol, per_seed, missing)
+
+
+def window(protocol: Protocol, histories: Sequence[History]) -> tuple[float, float] | None:
+    """The first and the last env step of what counts, over all seeds that have a score; None where none has."""
+    if protocol.of == "steps":
+        steps = _steps_score(protocol, histories).values
+        return (float(steps.min()), float(steps.max())) if len(steps) else None
+    counted = [points for points, lack in (_counted(protocol, history) for history in histories) if not lack]
+    steps = np.concatenate([points[:, 0] for points in counted]) if counted else np.empty(0)
+    return (float(steps.min()), float(steps.max())) if len(steps) else None
+
+
+def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
+    """The points `[k, 2]` that count, and why the seed has no score, or ""."""
+    kind = _kind(protocol)
+    if protocol.statistic == "one agent":
+        points = np.column_stack([np.full(len(history.final), history.steps), history.final])
+        if history.stopped:
+            return points, f"it stopped at env step {history.steps:,} ({history.stopped})"
+        return points, "" if len(points) else "it has no final evaluation"
+    points = history.points(protocol.returns)
+    if lack := _too_short(protocol, history):
+        return points, lack
+    steps = _due(protocol, points)
+    inside = np.ones(len(points), bool)
+    if protocol.to_step is not None:
+        inside &= steps <= protocol.to_step
+        is_due = protocol.eval_every is not None and protocol.to_step % protocol.eval_every == 0
+        if protocol.returns == "evaluation" and is_due and protocol.to_step not in steps:
+            return points, f"it has no evaluation at env step {protocol.to_step:,}"
+    if protocol.after_step is not None:
+        inside &= steps > protocol.after_step
+    elif protocol.returns == "evaluation" and protocol.last is None and protocol.statistic == "mean":
+        inside &= points[:, 0] > 0  # the area under the curve is that of the trained agent
+    points = points[inside]
+    if protocol.last is not None:
+        if len(points) < protocol.last:
+            return points, f"it has {len(points)} of the {protocol.last} {kind}s that count"
+        points = points[-protocol.last :]
+    return points, "" if len(points) else f"it has no {kind} that counts"
+
+
+def _kind(protocol: Protocol) -> str:
+    return "episode" if protocol.returns == "training" else "evaluation"
+
+
+def _too_short(protocol: Protocol, history: History) -> str:
+    """Why a run does not hold all that the protocol looks at, or ""."""
+    if history.steps < (protocol.to_step or 0) or (history.stopped and protocol.to_step is None):
+        return f"it stopped at env step {history.steps:,}" + (history.stopped and f" ({history.stopped})")
+    return ""
+
+
+def _due(protocol: Protocol, points: np.ndarray) -> np.ndarray:
+    """The env steps `[k]` of points, evaluations at those where they were due."""
+    return _when_due(points[:, 0], protocol.eval_every) if protocol.eval_every else points[:, 0]
+
+
+def _when_due(steps: np.ndarray, every: int) -> np.ndarray:
+    """The env steps of evaluations, those that were due a little earlier at the multiple of `every`.
+
+    An evaluation stands at the end of the step of all sub-environments in which it was due: it is the first at or after
+    the multiple, and less than `LATE` of the way to the next.
+    """
+    due = steps // every * every
+    before = np.concatenate([[-1.0], steps[:-1]])
+    return np.where((before < due) & (steps - due < LATE * every), due, steps)
