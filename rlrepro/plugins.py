@@ -17,7 +17,7 @@ import inspect
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -255,9 +255,10 @@ class EnvSource:
             try:
                 env = wrapper(env)
             except (Exception, SystemExit) as error:
-                is_stray = _stray(error) in getattr(wrapper, "keywords", {})
-                kind = BadArgument if is_stray else Problem
-                raise kind(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
+                given, creator = getattr(wrapper, "keywords", {}), getattr(wrapper, "func", wrapper)
+                if stray := _stray(error, given, creator, leaving=1):
+                    raise BadArgument(f"--wrapper: {wrapper_name(wrapper)} {stray}") from error
+                raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
             _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
         if type(getattr(env, "observation_space", None)).__name__ == "Tuple":
             from rlrepro.vector import TupleAsArray
@@ -267,25 +268,14 @@ class EnvSource:
 
     def _stray_argument(self, error: BaseException) -> str:
         """What to say of an error that an argument which the environment does not take has raised; "" of another."""
-        name = _stray(error)
-        if name not in self.kwargs:
-            return ""
         creator: Any = self.factory
         if self.gym_id is not None:
             from gymnasium.envs.registration import load_env_creator, spec
 
             creator = (getattr(self.factory, "spec", None) or spec(self.gym_id)).entry_point
             creator = load_env_creator(creator) if isinstance(creator, str) else creator
-        with contextlib.suppress(TypeError, ValueError):  # a class of another language has no signature
-            parameters = inspect.signature(creator).parameters.values()
-            several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-            takes = [one.name for one in parameters if one.kind not in several]
-            if name in takes:
-                return ""  # it was an inner call that was given it
-            takes += ["max_episode_steps"] * ("max_episode_steps" not in takes)
-            told = f"{nearest(name, takes)} (it takes {', '.join(takes)})"
-            return f"--env-kwargs: {self.name} takes no argument {name!r}{told}"
-        return ""
+        stray = _stray(error, self.kwargs, creator, also=("max_episode_steps",))
+        return stray and f"--env-kwargs: {self.name} {stray}"
 
     def make_filmed(self) -> Any:
         """One of them that renders as RGB arrays. `Problem` where it does not."""
@@ -373,10 +363,26 @@ class EnvSource:
         return lambda num: form(num, limit, **kwargs)
 
 
-def _stray(error: BaseException) -> str | None:
-    """The argument that a call was given and does not take."""
+def _stray(
+    error: BaseException, given: Mapping[str, Any], creator: Any, also: Sequence[str] = (), leaving: int = 0
+) -> str:
+    """What to say of an error that one of the arguments `given` has raised, which `creator` does not take; or "".
+
+    It takes those of its signature, but the first `leaving`, and `also` others.
+    """
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
-    return found[1] if found else None
+    if found is None or found[1] not in given:
+        return ""
+    with contextlib.suppress(TypeError, ValueError):  # a class of another language has no signature
+        parameters = inspect.signature(creator).parameters.values()
+        several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        takes = [one.name for one in parameters if one.kind not in several][leaving:]
+        if found[1] in takes:
+            return ""  # it was an inner call that was given it
+        takes += [name for name in also if name not in takes]
+        told = f" (it takes {', '.join(takes)})" if takes else ""
+        return f"takes no argument {found[1]!r}{nearest(found[1], takes)}{told}"
+    return ""
 
 
 def find_env(name: str, kwargs: Mapping[str, Any] | None = None, wrappers: tuple[str, ...] = ()) -> EnvSource:

@@ -169,6 +169,12 @@ def way_on(problem: str) -> list[str]:
         ("--wrapper TimeLimt", "did you mean 'TimeLimit'?"),
         ("--wrapper TimeFraction(", "write its arguments as Name(key=value, key='text')"),
         ("--wrapper TimeLimit(max_episode_steps=ten)", "write its arguments as Name(key=value, key='text')"),
+        (
+            "--wrapper TimeLimit(max_episode_step=5)",
+            "--wrapper: TimeLimit takes no argument 'max_episode_step'; did you mean 'max_episode_steps'? (it takes "
+            "max_episode_steps)",
+        ),
+        ("--wrapper TimeFraction(x=2)", "--wrapper: TimeFraction takes no argument 'x' (it takes max_episode_steps)"),
         ("--wrapper mine.py", "which wrapper? write mine.py:Name"),
         ("--env-kwargs gravity", "'gravity' is not name=value"),
         ("--env-kwargs g=1,g=2", "'g=1,g=2' names g twice"),

@@ -130,6 +130,8 @@ def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: C
     assert warned() == [control]
     exchanged = ("random = -499\nbest = -70", "random = -70\nbest = -499")
     assert "Acrobot-v1: random -70 is above best -499: were they exchanged?" in warned(exchanged)
+    less = ("reported = 490.04", "reported = 490.04\nless_is_better = true")
+    assert warned(less)[0] == "claim ppo-cartpole: less_is_better, though its number is a return: is it meant?"
     assert warned(("reported = 490.04", "reported = 4900.4")) == [
         "claim ppo-cartpole: reported 4900.4 lies far outside CartPole-v1's random 22 to best 500",
         control,

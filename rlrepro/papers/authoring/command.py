@@ -306,6 +306,8 @@ def doubts(card: Card) -> Iterator[str]:
         if not isinstance(claim, Claim) or claim.measurement or card.protocols[claim.protocol].of != "return":
             continue
         environment = card.environments[claim.environments[0]]
+        if claim.less_is_better:
+            yield f"claim {claim.id}: less_is_better, though its number is a return: is it meant?"
         if verdict.is_control:
             yield (
                 f"claim {claim.id}: a random policy's return, {environment.random:g}, lies within the margin of "
