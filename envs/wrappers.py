@@ -24,13 +24,10 @@ class TimeFraction(gym.ObservationWrapper[Obs, Any, Obs], gym.utils.RecordConstr
         box = env.observation_space
         if not isinstance(box, gym.spaces.Box) or len(box.shape) != 1 or box.dtype.kind != "f":
             raise ValueError(f"TimeFraction needs a flat Box of floats, not {box}")
-        if max_episode_steps is None and env.spec is not None:
-            max_episode_steps = env.spec.max_episode_steps
-        if max_episode_steps is None and env.has_wrapper_attr("_max_episode_steps"):
-            max_episode_steps = env.get_wrapper_attr("_max_episode_steps")  # of a TimeLimit around what has no spec
-        if max_episode_steps is None:
+        limit = _time_limit(env) if max_episode_steps is None else max_episode_steps
+        if limit is None:
             raise ValueError("TimeFraction needs max_episode_steps: the environment has no time limit of its own")
-        self.limit = max_episode_steps
+        self.limit = limit
         self._elapsed = 0
         self.observation_space = gym.spaces.Box(
             np.append(box.low, box.dtype.type(0)),
@@ -48,6 +45,17 @@ class TimeFraction(gym.ObservationWrapper[Obs, Any, Obs], gym.utils.RecordConstr
 
     def observation(self, observation: Obs) -> Obs:
         return np.append(observation, observation.dtype.type(min(self._elapsed / self.limit, 1.0)))
+
+
+def _time_limit(env: Env) -> int | None:
+    """The least of an environment's time limits, in its steps: a wrapper may repeat each action."""
+    limits, repeats, layer = [], 1, env
+    while isinstance(layer, gym.Wrapper):
+        limits.append((getattr(layer, "_max_episode_steps", None), repeats))  # of a TimeLimit
+        repeats *= getattr(layer, "num_repeats", getattr(layer, "_skip", 1))
+        layer = layer.env
+    limits.append((layer.spec and layer.spec.max_episode_steps, repeats))
+    return min((-(-limit // steps) for limit, steps in limits if limit is not None and limit > 0), default=None)
 
 
 class DelayedReward(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):

@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
 
-from rlrepro import checkpoint
+from rlrepro import checkpoint, learnt
 from rlrepro.agent import Agent
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.plugins import EnvSource, find_env, wrapper_name
@@ -167,6 +167,8 @@ def _broken_rule(env: Any, strict: bool = True) -> str | None:
                 return f"step() gives {what} as a {type(value).__name__}, not a bool"
         if not isinstance(info, dict):
             return f"the info of step() is a {type(info).__name__}, not a dict"
+        if learnt.KEY in info:
+            learnt.told(info)
         if terminated or truncated:
             env.reset()
     return wrong
@@ -176,10 +178,11 @@ def _wrong_observation(obs: Any, space: gymnasium.Space[Any], where: str, strict
     if isinstance(space, Box) and isinstance(obs, np.ndarray):
         if obs.shape != space.shape:
             return f"{where} gives an observation of shape {obs.shape}, not {space.shape}"
+        is_cut = obs.dtype.kind in "fc" and space.dtype.kind not in "fc"  # to whole numbers, as it is stored
+        if is_cut or (strict and not np.can_cast(obs.dtype, space.dtype)):
+            return f"{where} gives an observation of {obs.dtype}, not {space.dtype}"
         if not strict:
             return None
-        if not np.can_cast(obs.dtype, space.dtype):
-            return f"{where} gives an observation of {obs.dtype}, not {space.dtype}"
         if np.issubdtype(obs.dtype, np.floating) and not np.isfinite(obs).all():
             return f"{where} gives an observation with NaN or infinity"
     return None if space.contains(obs) else f"{where} gives an observation outside the observation space"

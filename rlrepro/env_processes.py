@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import math
+import multiprocessing
 import os
 import signal
 import sys
@@ -199,6 +200,7 @@ class AsyncEnvBatch:
 
 def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe: Any, bells: tuple[Any, Any]) -> None:
     """The main function of one of the processes: it does what it is told until its pipe closes."""
+    multiprocessing.current_process().daemon = False  # as which an environment could have no processes of its own
     for number in (signal.SIGINT, signal.SIGTERM):  # the process that trains closes the pipe when it is done
         signal.signal(number, signal.SIG_IGN)
     threadpool_limits(1)  # as in the process that trains

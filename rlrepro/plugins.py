@@ -26,6 +26,7 @@ from rlrepro import agent as agent_module
 from rlrepro.agent_description import Description, read_description
 from rlrepro.errors import BadArgument, Problem, close_quietly, nearest, one_line
 from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point, registered
+from rlrepro.learnt import hand_on
 
 if TYPE_CHECKING:
     import gymnasium
@@ -251,7 +252,10 @@ class EnvSource:
                 raise BadArgument(stray) from error
             raise Problem(_why_not_made(self.name, error)) from error
         _check_made(env, self.name)
+        if self.wrappers:
+            hand_on(env)
         for wrapper in self.wrappers:
+            within = env
             try:
                 env = wrapper(env)
             except (Exception, SystemExit) as error:
@@ -260,6 +264,7 @@ class EnvSource:
                     raise BadArgument(f"--wrapper: {wrapper_name(wrapper)} {stray}") from error
                 raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
             _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
+            hand_on(env, within)
         if type(getattr(env, "observation_space", None)).__name__ == "Tuple":
             from rlrepro.vector import TupleAsArray
 
@@ -296,15 +301,11 @@ class EnvSource:
         return env
 
     def time_limit(self) -> int | None:
-        """The longest episode that it allows; None where it states none."""
+        """Env steps of the longest episode that it allows; None where it states none."""
         env = self.make()
-        told = [getattr(env.spec, "max_episode_steps", None)]
-        with contextlib.suppress(AttributeError):
-            told.append(env.get_wrapper_attr("_max_episode_steps"))  # of a TimeLimit
-        if any(kind.__name__ == "MiniGridEnv" for kind in type(env.unwrapped).__mro__):
-            told.append(getattr(env.unwrapped, "max_steps", None))
+        told = [-(-limit // steps) for limit, steps in _limits(env) if type(limit) is int and limit > 0]
         close_quietly(env)
-        return min((limit for limit in told if type(limit) is int and limit > 0), default=None)
+        return min(told, default=None)
 
     def batch(self, num: int) -> EnvBatch:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
@@ -491,7 +492,7 @@ def _gym_factory(of: str | EnvSpec) -> Callable[..., Any]:
         from rlrepro.vector import VectorAsSingle
 
         return lambda **kwargs: VectorAsSingle(
-            lambda: gymnasium.make_vec(of, num_envs=1, vectorization_mode="vector_entry_point", **kwargs)
+            lambda: gymnasium.make_vec(of, num_envs=1, vectorization_mode="vector_entry_point", **kwargs), spec
         )
     return lambda **kwargs: gymnasium.make(of, disable_env_checker=True, **kwargs)
 
@@ -560,18 +561,41 @@ def frames_per_step(env: gymnasium.Env[Any, Any]) -> int:
     What a wrapper tells (`frames_per_step`) is all of it; those of Gymnasium, and ale-py, tell of their own part. Where
     ale-py draws how many (`frameskip=(2, 5)`: 2 to 4), their mean, rounded.
     """
+    *_, (layer, steps) = _layers(env)
+    return steps * _frames(layer)
+
+
+def _layers(env: Any) -> Iterator[tuple[Any, int]]:
+    """Each layer from the outermost one, with how many of its steps are one of the whole; none beyond an emulator's."""
     import gymnasium
 
-    frames = 1
-    layer: Any = env
-    while isinstance(layer, gymnasium.Wrapper) and "frames_per_step" not in vars(layer):
-        held = next((_SKIPS[kind.__name__] for kind in type(layer).__mro__ if kind.__name__ in _SKIPS), None)
-        frames *= getattr(layer, held) if held else 1
-        layer = layer.env
+    steps = 1
+    yield env, steps
+    while isinstance(env, gymnasium.Wrapper) and "frames_per_step" not in vars(env):
+        held = next((_SKIPS[kind.__name__] for kind in type(env).__mro__ if kind.__name__ in _SKIPS), None)
+        steps *= getattr(env, held) if held else 1
+        env = env.env
+        yield env, steps
+
+
+def _frames(layer: Any) -> int:
+    """Of an emulator, in one step."""
     own = getattr(layer, "frames_per_step", getattr(layer, "_frameskip", 1))
     if isinstance(own, tuple):
         own = round((own[0] + own[1] - 1) / 2)
-    return frames * (own if isinstance(own, int) else 1)
+    return own if isinstance(own, int) else 1
+
+
+def _limits(env: Any) -> Iterator[tuple[Any, int]]:
+    """What the layers state as their longest episodes, each with how many of its steps are one of the whole."""
+    for layer, steps in _layers(env):
+        yield getattr(layer, "_max_episode_steps", None), steps  # of a TimeLimit
+    spec = getattr(env.unwrapped, "spec", None)
+    yield getattr(spec, "max_episode_steps", None), steps
+    if any(kind.__name__ == "MiniGridEnv" for kind in type(env.unwrapped).__mro__):
+        yield getattr(env.unwrapped, "max_steps", None), steps
+    if layer is env.unwrapped:  # of ale-py
+        yield getattr(spec, "kwargs", {}).get("max_num_frames_per_episode"), steps * _frames(layer)
 
 
 #: Where Gymnasium's wrappers hold for how many steps they repeat an action.

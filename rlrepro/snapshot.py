@@ -25,7 +25,7 @@ from rlrepro.errors import close_quietly
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _OF_LIBRARIES = {"builtins", "functools", "operator", "numpy"}  # whose callables are functions
 _WORLD = "__mujoco__"
-_SKIPPED = {"env", "render_mode", "metadata", "spec"}
+_SKIPPED = {"env", "render_mode", "metadata", "spec", "step"}  # `step`: see rlrepro.learnt
 _CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
 _KINDS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "set": set}
 _DRAWING = {"clock", "screen", "surf", "window", "viewer"}  # what environments draw with, where it is not plain data
@@ -80,8 +80,7 @@ def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20
             if ended:
                 first.reset()
                 second.reset()
-        begun = [gymnasium.spaces.flatten(env.observation_space, env.reset()[0]) for env in (first, second)]
-        if np.asarray(begun[0]).tobytes() != np.asarray(begun[1]).tobytes():
+        if _begun(first) != _begun(second):
             return "a restored copy did not begin its next episode like the original"
     except Unrestorable as error:
         return str(error)
@@ -110,12 +109,19 @@ def repeats(make: Callable[[], gymnasium.Env[Any, Any]]) -> bool:
             if ended:
                 first.reset()
                 second.reset()
+        if _begun(first) != _begun(second):
+            return False
     except Exception:  # it breaks, which is told elsewhere
         return True
     finally:
         close_quietly(first)
         close_quietly(second)
     return True
+
+
+def _begun(env: gymnasium.Env[Any, Any]) -> bytes:
+    """The first observation of the next episode."""
+    return np.asarray(gymnasium.spaces.flatten(env.observation_space, env.reset()[0])).tobytes()
 
 
 def _step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[tuple[Any, ...], bool]:

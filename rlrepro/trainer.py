@@ -20,6 +20,7 @@ from gymnasium.spaces import Box
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup
 from rlrepro.errors import EvaluationFailed, RunStopped, close_quietly, one_line, place_of
+from rlrepro.learnt import KEY, told
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
@@ -74,9 +75,11 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if terminated or truncated:
             self._training.ended(self._index, self._return, self._length, bool(terminated), bool(truncated))
         self._training.stepped()
-        if "learn" not in info:
+        if KEY not in info:
             return given
-        learn_reward, learn_end = info["learn"]
+        learn_reward, learn_end = told(info)
+        if not math.isfinite(learn_reward):
+            raise self._stopped(f"gave the reward {learn_reward} to learn from")
         self._going_on = obs if learn_end and not (terminated or truncated) else None
         return obs, learn_reward, learn_end, truncated or (terminated and not learn_end), info
 

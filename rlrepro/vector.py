@@ -12,12 +12,14 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from gymnasium.vector import AutoresetMode
 
 from rlrepro import snapshot
 from rlrepro.agent import Transition
 from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_of
+from rlrepro.learnt import KEY, told
 from rlrepro.streams import env_seed
 
 
@@ -85,19 +87,19 @@ class SyncEnvBatch:
         reward, terminated, truncated = np.zeros(num), np.zeros(num, bool), np.zeros(num, bool)
         obs = self._obs = self._obs.copy()
         actions = action.tolist() if self._discrete else action
-        told = {}
+        to_learn = {}
         for i, env in enumerate(self.envs):
             if active is None or active[i]:
                 try:
                     obs[i], reward[i], terminated[i], truncated[i], info = env.step(actions[i])
-                    if "learn" in info:
-                        told[i] = info["learn"]
+                    if KEY in info:
+                        to_learn[i] = told(info)
                 except (Exception, SystemExit) as error:
                     raise EnvironmentFailed(i, f"raised {one_line(error)} in step{place_of(error)}") from error
         self.to_learn = None
-        if told:
+        if to_learn:
             self.to_learn = reward.copy(), terminated.copy()
-            for i, (one, end) in told.items():
+            for i, (one, end) in to_learn.items():
                 self.to_learn[0][i], self.to_learn[1][i] = one, end
         return obs, reward, terminated, truncated
 
@@ -140,8 +142,9 @@ class VectorAsSingle(gymnasium.Env[Any, Any]):
     resets on the next step needs no step of its own in anybody's data.
     """
 
-    def __init__(self, make: Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]]) -> None:
+    def __init__(self, make: Callable[[], gymnasium.vector.VectorEnv[Any, Any, Any]], spec: EnvSpec) -> None:
         self._vector = make()
+        self.spec = self._vector.spec or spec
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
         self.render_mode = self._vector.render_mode
@@ -156,18 +159,21 @@ class VectorAsSingle(gymnasium.Env[Any, Any]):
         if self._mode == AutoresetMode.DISABLED and seed is None:
             options = {"reset_mask": np.ones(1, bool), **(options or {})}
         obs, info = self._vector.reset(seed=seed, options=options)
-        return _first(obs), info
+        return self._first(obs), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         batched = np.asarray(action, self.action_space.dtype)[None]
         obs, reward, terminated, truncated, info = self._vector.step(batched)
-        obs = _first(obs)
+        obs = self._first(obs)
         if self._mode == AutoresetMode.SAME_STEP and (terminated[0] or truncated[0]):
             final = info.get("final_obs", info.get("final_observation"))
             if final is None:
                 raise ValueError("its same-step autoreset gives no info['final_obs']")
-            self._started, obs = obs, _first(final)
+            self._started, obs = obs, _only(final, self.observation_space)
         return obs, float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def _first(self, obs: Any) -> Any:
+        return _only(obs, self.observation_space)
 
     def render(self) -> Any:
         frames = self._vector.render()
@@ -253,6 +259,7 @@ class VectorEnv:
         told = self.reward, self.terminated, self.truncated
         to_learn = self.batch.to_learn
         if to_learn is not None:
+            self._check_learnt(to_learn[0])
             over = ended & ~to_learn[1]  # an end that is not to be learnt cuts the episode all the same
             told = fold(to_learn[0]), fold(to_learn[1]), fold(truncated | over)
         reward, terminated, truncated = told
@@ -288,6 +295,11 @@ class VectorEnv:
 
     def _fold(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, self.num_envs, *values.shape[1:])
+
+    def _check_learnt(self, reward: np.ndarray) -> None:
+        if not math.isfinite(np.vdot(reward, reward)) and not np.isfinite(reward).all():
+            index = int((~np.isfinite(reward)).argmax())
+            raise self._stopped(index, f"gave the reward {reward[index]} to learn from")
 
     def _stopped(self, index: int, what: str) -> RunStopped:
         seed, env = self.seeds[index // self.num_envs], index % self.num_envs
@@ -375,5 +387,15 @@ def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None 
         raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
 
 
-def _first(obs: Any) -> Any:
+def _only(obs: Any, space: gymnasium.Space[Any]) -> Any:
+    """The observation of `space` in a batch of one: an array of one, or of a Dict or a Tuple each part's.
+
+    Gymnasium gives final observations of those two as an array of objects.
+    """
+    if isinstance(space, Dict | Tuple) and isinstance(obs, np.ndarray):
+        return obs[0]
+    if isinstance(space, Dict):
+        return {name: _only(obs[name], one) for name, one in space.items()}
+    if isinstance(space, Tuple):
+        return tuple(_only(part, one) for part, one in zip(obs, space, strict=True))
     return np.asarray(obs[0])

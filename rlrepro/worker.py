@@ -42,7 +42,7 @@ from rlrepro.errors import (
     one_line,
 )
 from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
-from rlrepro.plugins import EnvSource, find_agent, find_env
+from rlrepro.plugins import EnvSource, find_agent, find_env, wrapper_name
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
@@ -106,9 +106,10 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         try_losses(agent, settings.agent, lambda text: send("warn", text=text + whose))
     if settings.device != "cpu":
         graphs.capture(agent, settings.device, lambda text: send("warn", text=f"{settings.agent}: {text}"))
-    for wrapper in settings.wrappers if job.is_first else ():
-        if (flag := _BY_FLAG.get(wrapper.partition("(")[0])) is not None:
-            send("warn", text=f"{wrapper} {flag}")
+    for wrapper in source.wrappers if job.is_first else ():
+        found, name = getattr(wrapper, "func", wrapper), wrapper_name(wrapper)
+        if name in _BY_FLAG and str(getattr(found, "__module__", "")).startswith("gymnasium."):
+            send("warn", text=f"{name} {_BY_FLAG[name]}")
     if job.is_first and source.time_limit() is None:
         text = f"{settings.env} states no time limit: an evaluation ends only if its episodes do"
         send("warn", text=f"{text} (--env-kwargs max_episode_steps=N gives it one)")

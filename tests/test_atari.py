@@ -195,6 +195,8 @@ def test_the_time_limit_is_the_emulators_or_the_environments() -> None:
     assert find_env(GAME, wrappers=("Atari2015",)).time_limit() == 27_000
     assert find_env(GAME, wrappers=("Atari2015(max_frames=18001)", "ClipReward(max_reward=1)")).time_limit() == 4_501
     assert find_env(GAME, {"max_episode_steps": 50}, ("Atari2015",)).time_limit() == 50
+    assert find_env(GAME).time_limit() == 27_000  # 108,000 frames
+    assert find_env(GAME, {}, ("Atari2018", "RepeatAction(num_repeats=2)")).time_limit() == 13_500
 
 
 def test_the_record_of_a_run_has_scores_of_whole_games(runs: Runs) -> None:

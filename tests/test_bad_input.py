@@ -271,6 +271,19 @@ class Late(gym.Env):
 """
 
 
+def test_an_environment_that_begins_its_later_episodes_anyhow_is_told(runs: Runs, tmp_path: Path) -> None:
+    """A generator of its own at each reset, from no seed but in the first, and episodes that a few steps do not end."""
+    file = tmp_path / "late.py"
+    text = LATE.replace("RANDOM", "self.own").replace("max_episode_steps = 15", "max_episode_steps = 100")
+    again = "super().reset(seed=seed)\n        self.own = np.random.default_rng(seed)"
+    file.write_text(
+        text.replace("super().reset(seed=seed)", again).replace("np.zeros(1", "np.full(1, self.own.random()"),
+        encoding="utf-8",
+    )
+    said = runs.begin("r", "--env", f"{file}:Late", "--agent", "random", "--seed", "0").out
+    assert f"no run of {file}:Late can be repeated: two copies of it with one seed" in said
+
+
 @pytest.mark.parametrize(("random", "is_told"), [("self.np_random", False), ("np.random", True)])
 def test_an_environment_that_draws_from_elsewhere_is_told(
     random: str, is_told: bool, runs: Runs, tmp_path: Path

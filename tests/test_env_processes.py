@@ -208,6 +208,39 @@ def test_a_run_in_a_process_of_its_own_may_have_processes_of_environments(tmp_pa
     assert folder.is_finished
 
 
+PARENT = """
+import multiprocessing
+import time
+
+import gymnasium as gym
+import numpy as np
+
+class Parent(gym.Env):
+    observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    max_episode_steps = 5
+
+    def __init__(self):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.01,))
+        child.start()
+        child.join()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+"""
+
+
+def test_an_environment_with_a_process_of_its_own_may_be_stepped_in_another(runs: Runs, tmp_path: Path) -> None:
+    file = tmp_path / "parent.py"
+    file.write_text(PARENT, encoding="utf-8")
+    brief = ("--env", f"{file}:Parent", "--agent", "random", "--seeds", "1", "--num-envs", "2", "--env-processes", "2")
+    runs.finish("r", *brief)
+
+
 def test_seeds_in_several_processes_have_no_processes_of_environments(runs: Runs) -> None:
     told = "--env", "Pendulum-v1", "--agent", "ppo", "--env-processes", "2"
     what = "--env-processes: Pendulum-v1 has a vector form, which the process that trains steps"

@@ -518,6 +518,7 @@ def test_wrappers_with_statistics_of_their_own_are_told_of_the_flags(runs: Runs)
     out = runs.begin("r", *PPO, *wrappers, "--seeds", "2").out
     assert [line.count("--normalise-obs") for line in out.splitlines() if "note: NormalizeObservation" in line] == [1]
     assert [line.count("--normalise-reward") for line in out.splitlines() if "note: NormalizeReward" in line] == [1]
+    assert "note: NormalizeReward" in runs.begin("t", *PPO, "--wrapper", "gymnasium.wrappers:NormalizeReward").out
     assert "note: " not in runs.begin("s", *PPO, "--wrapper", "ClipReward(min_reward=-1)").out
 
 

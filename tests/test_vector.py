@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -191,6 +191,51 @@ def test_next_obs_is_the_end_of_the_episode_and_obs_the_beginning_of_the_one_aft
     np.testing.assert_array_equal(played["obs"][1:], played["following"][:-1])
 
 
+class Parts(gym.Env[Any, int]):
+    """Observations of several parts, drawn anew each step; five steps an episode."""
+
+    action_space = gym.spaces.Discrete(2)
+    SPACES: ClassVar[dict[str, gym.Space[Any]]] = {
+        "tuple": gym.spaces.Tuple((gym.spaces.Discrete(3), gym.spaces.Discrete(9))),
+        "dict": gym.spaces.Dict(a=gym.spaces.Box(-1, 1, (2,), np.float32), b=gym.spaces.Discrete(3)),
+    }
+
+    def __init__(self, kind: str) -> None:
+        self.observation_space = self.SPACES[kind]
+
+    def look(self) -> Any:
+        draw = self.np_random
+        if isinstance(self.observation_space, gym.spaces.Tuple):
+            return int(draw.integers(3)), int(draw.integers(9))
+        return {"a": draw.uniform(-1, 1, 2).astype(np.float32), "b": int(draw.integers(3))}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.count = 0
+        return self.look(), {}
+
+    def step(self, action: int) -> Any:
+        self.count += 1
+        return self.look(), 1.0, self.count == 5, False, {}
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize(("kind", "wrappers"), [("tuple", ()), ("dict", ("FlattenObservation",))])
+def test_a_vector_environment_of_several_parts_is_that_of_single_ones(
+    mode: AutoresetMode, kind: str, wrappers: tuple[str, ...]
+) -> None:
+    def vector(num_envs: int) -> Any:
+        return gym.vector.SyncVectorEnv([lambda: Parts(kind)] * num_envs, autoreset_mode=mode)
+
+    gym.register("Parts-v0", vector_entry_point=vector)
+    try:
+        check_contract(find_env("Parts-v0").make(), "Parts-v0")
+        given = play(find_env("Parts-v0", {}, wrappers).batch(4), (3, 7), 2, 30)
+        assert_same(given, play(find_env(f"{__name__}:Parts", {"kind": kind}, wrappers).batch(4), (3, 7), 2, 30))
+    finally:
+        del gym.registry["Parts-v0"]
+
+
 def test_a_vector_environment_is_told_the_time_limit_of_its_id() -> None:
     class Limited(VectorGame):
         def __init__(self, num_envs: int, max_episode_steps: int) -> None:
@@ -204,6 +249,7 @@ def test_a_vector_environment_is_told_the_time_limit_of_its_id() -> None:
     gym.register("Limited-v0", vector_entry_point=Limited, max_episode_steps=1)
     try:
         assert play(find_env("Limited-v0").batch(1), (0,), 1, 5)["truncated"].all()
+        assert find_env("Limited-v0", {}, ("TimeFraction",)).time_limit() == 1
     finally:
         del gym.registry["Limited-v0"]
 
@@ -575,6 +621,14 @@ WRONG_WRAPPERS: dict[str, tuple[type[Around], str]] = {
     "reset that takes no seed": (around(reset=lambda self: self.env.reset()), "takes no seed"),
     "reset that forgets the seed": (around(reset=forgetting_seeds), "same seed do not give the same observations"),
     "step with 4 values": (around(step=lambda self, action: self.env.step(action)[:4]), "5 values.* 4"),
+    "floats where its space has whole numbers": (
+        around(
+            observation_space=gym.spaces.Box(0, 255, (2,), np.uint8),
+            step=lambda self, action: (np.full(2, 0.5), *self.env.step(action)[1:]),
+            reset=lambda self, **kwargs: (np.zeros(2, np.uint8), self.env.reset(**kwargs)[1]),
+        ),
+        r"step\(\) gives an observation of float64, not uint8",
+    ),
     "another shape than its space's": (around(step=transposed), r"\(3,\), not \(2,\)"),
     "reward None": (around(step=lambda self, action: (self.env.step(action)[0], None, False, False, {})), "reward"),
     "one that raises": (around(step=lambda self, action: {}["lost"]), r"raises KeyError: 'lost', test_vector\.py:\d+"),

@@ -78,6 +78,27 @@ def test_time_fraction_grows_to_one_and_starts_anew() -> None:
         assert np.array_equal(fractions, (np.arange(201) / 200).astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    ("wrappers", "length"),
+    [
+        (("TimeLimit(max_episode_steps=500)",), 200),
+        (("TimeLimit(max_episode_steps=7)",), 7),
+        (("RepeatAction(num_repeats=3)",), 67),
+        (("RepeatAction(num_repeats=3)", "TimeLimit(max_episode_steps=50)"), 50),
+        (("TimeLimit(max_episode_steps=10)", "RepeatAction(num_repeats=4)"), 3),
+    ],
+)
+def test_the_time_limit_is_the_least_in_steps_of_the_whole(wrappers: tuple[str, ...], length: int) -> None:
+    source = find_env("Pendulum-v1", {}, (*wrappers, "TimeFraction"))
+    assert source.time_limit() == find_env("Pendulum-v1", {}, wrappers).time_limit() == length
+    env = source.make()
+    env.reset(seed=0)
+    given = [env.step(env.action_space.sample()) for _ in range(length)]
+    assert [truncated for *_, truncated, _ in given] == [False] * (length - 1) + [True]
+    assert given[-1][0][-1] == 1.0
+    assert given[-2][0][-1] < 1.0
+
+
 def test_time_fraction_leaves_the_rest_of_the_observation() -> None:
     env, bare = TimeFraction(gym.make("CartPole-v1")), gym.make("CartPole-v1")
     box = env.observation_space
