@@ -10,6 +10,7 @@ from its last observation. That is GAE (`rlrepro.targets.gae`) with λ = 1 plus 
 addition. The actors of OpenAI's baselines (Dhariwal et al., 2017) wait for each other, so the gradient is of their
 batch, once and with one RMSProp (`rlrepro.optimisers.RMSProp`), where the paper's actors share their squared gradients
 and move the parameters each by itself. Means over the batch and c are theirs too: Algorithm S3 sums, and its c is 1.
+log π and H are `rlrepro.distributions`'.
 """
 
 from __future__ import annotations
@@ -72,7 +73,11 @@ class A2C(ActorCritic):
         value_eps: float = hyper(1e-5, "ε of the critic's optimiser, where separate", BUILDER, low=1e-12)
 
     PRESETS = {
-        "*": {"num_envs": 8, "total_timesteps": 400_000, "source": f"{PRESET}; the budget is PPO's"},
+        "*": {
+            "num_envs": 8,
+            "total_timesteps": 400_000,
+            "source": f"{PRESET}: the envs of CartPole and LunarLander; the budget is PPO's",
+        },
         "CartPole-v1": {"entropy_coef": 0.0, "optimiser": "rmsprop", "source": PRESET},
         "Box": {
             "total_timesteps": 1_000_000,

@@ -79,7 +79,7 @@ class DDPG(DeterministicPolicy):
         )  # fmt: skip
         output_init: float = hyper(3e-3, "last layers start uniform in ± this; 0: ±1/√fan_in", PAPER, low=0)
         output_bias: str = hyper(
-            "weights", "last layers' biases start as their weights do, or uniform in ±1/√fan_in",
+            "weights", "with output_init: last biases start as their weights do, or in ±1/√fan_in",
             f"{PAPER}; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
         )  # fmt: skip
         critic_units: str = hyper(

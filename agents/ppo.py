@@ -5,9 +5,10 @@ N actors collect T steps each; then K epochs of minibatches maximise
     L = E[ min(r A, clip(r, 1 − ε, 1 + ε) A) − c₁ (V − V_target)² + c₂ H ]        (eq. 7 and 9)
 
 with r = π(a|s) / π_old(a|s), A the advantages (GAE, eq. 11 and 12: `rlrepro.targets.gae`), V_target = A + V_old, and
-the policy's entropy H. The first term is `rlrepro.targets.clipped_surrogate`. `value_coef` weighs half the squared
-error: it is 2 c₁. A truncated episode is bootstrapped from the observation at which it was cut, unless
-`truncated_as_terminated`, as in code from before Gymnasium told the two apart, and in CleanRL's still.
+the policy's entropy H; log π and H are `rlrepro.distributions`'. The first term is `rlrepro.targets.clipped_surrogate`.
+`value_coef` weighs half the squared error: it is 2 c₁. A truncated episode is bootstrapped from the observation at
+which it was cut, unless `truncated_as_terminated`, as in code from before Gymnasium told the two apart, and in
+CleanRL's still.
 
 The details that the paper leaves open follow Huang et al. (2022), "The 37 Implementation Details of Proximal Policy
 Optimization"; its four details outside the 37 are cited as "auxiliary".
@@ -59,7 +60,9 @@ class PPO(ActorCritic):
         truncated_as_terminated: bool = hyper(
             False, "an episode that was cut is not bootstrapped", f"ours: it is; true: {CLEANRL}/ppo.py", addition=True
         )
-        target_kl: float = hyper(0.0, "a KL that ends a seed's epochs; 0: none", f"{DETAIL} 3 of the auxiliary", low=0)
+        target_kl: float = hyper(
+            0.0, "a KL after an epoch that ends them; 0: none", f"{DETAIL} 3 of the auxiliary", low=0
+        )
         hidden: int = hyper(64, "units of each of the two hidden layers (not images)", "paper: Section 6.1", low=1)
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
         ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", f"{DETAIL} 2")

@@ -6,7 +6,8 @@ policy maximises
     E[ min(r A, clip(r, 1 − ε, 1 + ε) A) ] + c₂ H                                     (eq. 7, and the entropy of eq. 9)
 
 each with an Adam of its own, its own number of epochs, and minibatches of the same size. Advantages and targets are
-of the critic before its fit, and the advantages are normalised once, over the whole rollout. MushroomRL (D'Eramo et
+of the critic before its fit, by GAE (`rlrepro.targets.gae`), and the advantages are normalised once, over the whole
+rollout. log π and H are `rlrepro.distributions`'. MushroomRL (D'Eramo et
 al., 2021) does so; the values here are those of its benchmark.
 """
 

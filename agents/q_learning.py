@@ -5,6 +5,7 @@
     with probability ½:  Q₁(S, A) ← Q₁(S, A) + α (R + γ Q₂(S', argmax_a Q₁(S', a)) − Q₁(S, A)),   else with 1 and 2
     exchanged                                                                     (6.10)
 
+The step Q ← Q + α (target − Q), with α / N^ω, and ε-greedy actions are `rlrepro.tabular`'s (`Tabular.learn`).
 With γ = 0, `step_size` 1 and `step_size_decay` 1, Q-learning is the sample-average method of ch. 2 (2.1). With ε = 1
 on a deterministic task and `step_size` 1, it is asynchronous value iteration, in the order in which the pairs come.
 """

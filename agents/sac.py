@@ -12,8 +12,9 @@ holds the policy's entropy at a target H̄:
     log π(a|s) = log N(u; μ, σ) − Σ_i log(1 − tanh² u_i)                                   (eq. 26)
 
 By default J(α) has log α for the factor α, as in the authors' code (`alpha_loss`). The minimum of two critics is
-Section 6's. An episode that terminated has no soft value after it, a truncated one has. a and log π are
-`rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt, is `rlrepro.off_policy.Temperature`'s.
+Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
+`soft_value`, `td_target`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt,
+is `rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew.
 
 Networks act in [-1, 1], and log π is that of actions there; the memory keeps the environment's actions. The critics
 meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.

@@ -8,7 +8,8 @@ As in Sutton & Barto, 2nd ed., ch. 6 and 7.
         G_τ:τ+n = R_τ+1 + γ R_τ+2 + … + γ^(n−1) R_τ+n + γ^n Q(S_τ+n, A_τ+n)                 (7.4), (7.5)
 
 (6.7) is (7.4) and (7.5) with n = 1. A' is drawn before the update, and is the action that is then taken. Where the
-time limit ends an episode, it is drawn for the true successor and bootstrapped from.
+time limit ends an episode, it is drawn for the true successor and bootstrapped from (`rlrepro.tabular.DrawnAhead`).
+The step Q ← Q + α (target − Q), with α / N^ω, and ε-greedy actions are `rlrepro.tabular`'s (`Tabular.learn`).
 
 With ε = 1 on a deterministic task and α = 1, Expected Sarsa is asynchronous policy evaluation of the random policy.
 """

@@ -9,8 +9,9 @@ and every d-th time the actor follows
 
     ∇_θ J = E[ ∇_a Q_1(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                      (eq. 1)
 
-and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's move at every update of the critics: `target_delay = 1`.
-μ(s) = tanh of the actor's outputs is `rlrepro.off_policy.DeterministicPolicy.policy`.
+and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's move at every update of the critics: `target_delay = 1`. μ(s)
+= tanh of the actor's outputs is `rlrepro.off_policy.DeterministicPolicy.policy`, y is `rlrepro.targets.td_target`'s,
+the sum of both critics' errors `ensemble_error`'s.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -83,14 +84,14 @@ class TD3(DeterministicPolicy):
         target_noise_clip: float = hyper(0.5, "largest such noise (c)", "paper: Section 6.1", low=0)
         hidden: tuple[int, ...] = hyper((400, 300), "hidden layers", f"paper: Section 6.1; 256, 256: {AUTHORS}", low=1)
         action_layer: str = hyper(
-            "first", "layers of the critics that see the action", f"paper: Section 6.1; both: {BUILDER}",
-            choices=("first", "second", "both"),
+            "first", "layers of the critics that see the action; late, by its own fan-in",
+            f"paper: Section 6.1; both: {BUILDER}", choices=("first", "second", "both"),
         )  # fmt: skip
         output_init: float = hyper(
             0.0, "last layers start uniform in ± this; 0: ±1/√fan_in", f"paper: none; 0.003: {BUILDER}", low=0
         )
         output_bias: str = hyper(
-            "weights", "last layers' biases start as their weights do, or uniform in ±1/√fan_in",
+            "weights", "with output_init: last biases start as their weights do, or in ±1/√fan_in",
             f"paper: none; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
         )  # fmt: skip
         critic_units: str = hyper(

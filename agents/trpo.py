@@ -7,7 +7,8 @@ After a rollout the policy takes one step that maximises
 (A for the Q of eq. 14, q = π_old) in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old.
 The direction comes by conjugate gradient from products F v alone; the longest step is β x with β = √(2 δ / xᵀ F x)
 (Appendix C), which a line search shortens until L is better and D within its bound. F is the mean of Jᵀ M J, with J
-the Jacobian of the distribution's parameters and M their Fisher information (Appendix C.1; `rlrepro.distributions`):
+the Jacobian of the distribution's parameters (`rlrepro.actor_critic.ActorCritic.linearised_policy`) and M their Fisher
+information (Appendix C.1; `rlrepro.distributions`, which has log π and the KL too):
 D's exact Hessian, since the KL's gradient by the distribution's parameters is 0 at θ_old.
 As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are
 shorter than the paper's; 0 is the paper's F.
@@ -74,7 +75,11 @@ class TRPO(ActorCritic):
         log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
 
     PRESETS = {
-        "*": {"num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000, "source": f"{PRESET}; the budget is PPO's"},
+        "*": {
+            "num_envs": 2, "num_steps": 1024, "total_timesteps": 400_000,
+            "source": f"{PRESET}: Acrobot's and MountainCar's, there with --normalise-obs --normalise-reward, and "
+            "MountainCar's with 20 epochs of the critic; the budget is PPO's",
+        },
         "Box": {"num_envs": 1, "num_steps": 2048, "total_timesteps": 1_000_000, "source": CODE},
         "CartPole-v1": {
             "num_steps": 512, "batch_size": 512, "cg_damping": 1e-3, "gae_lambda": 0.98, "num_value_epochs": 20,

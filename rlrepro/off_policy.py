@@ -39,7 +39,7 @@ class TargetClock(Stateful):
     sub-environment, so that every gradient step meets the target that it would meet there.
 
     The target moves after the last gradient step of a phase. If k multiples of `target_every` have been passed since
-    the phase before, or since learning starts, these are k moves at once, of weight 1 − (1 − τ)^k.
+    the phase before, or since learning started, these are k moves at once, of weight 1 − (1 − τ)^k.
     """
 
     STATE = ("period", "step", "count")
@@ -49,8 +49,7 @@ class TargetClock(Stateful):
         self.target_every, self.train_every = config.target_every, config.train_every
         self.learning_starts = config.learning_starts
         self.gradient_steps, self.tau = getattr(config, "gradient_steps", 1), getattr(config, "tau", 1.0)
-        #: multiples of `target_every` passed so far; before learning the networks are the same
-        self.period = config.learning_starts // config.target_every
+        self.period = -1  #: multiples of `target_every` passed so far, from the first learning phase on
         self.step, self.count = -1, 0  # of the loop, and the gradient steps in it
 
     def follow(self, target: Stack, online: Stack, step: int) -> None:
@@ -65,6 +64,9 @@ class TargetClock(Stateful):
         """How many are due after the `phase`-th learning phase, from 1, in the loop's `step`."""
         before = max(step, self.learning_starts) // self.train_every
         passed = (before + phase) * self.train_every // self.target_every
+        if self.period < 0:  # till now the networks were the same; a memory of n-step returns is filled late
+            begun = max(self.learning_starts, (before + phase - 1) * self.train_every)
+            self.period = begun // self.target_every
         moves, self.period = passed - self.period, passed
         return moves
 

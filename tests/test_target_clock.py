@@ -77,6 +77,18 @@ def test_every_gradient_step_meets_the_target_that_it_would_meet_with_one_sub_en
     assert met(num_envs, total, timing) == met(1, total, timing)
 
 
+def test_phases_in_which_there_was_nothing_to_learn_from_move_no_target() -> None:
+    """A memory of 10-step returns is empty for nine steps, in which both networks are the same."""
+    timing = {"target_every": 1, "train_every": 1, "gradient_steps": 2, "learning_starts": 0, "tau": 0.25}
+    clock, target, online = TargetClock(SimpleNamespace(**timing)), Number(), Number()
+    online.value = 1.0
+    found = []
+    for step in (9, 9, 10, 10):
+        clock.follow(target, online, step)  # type: ignore[arg-type]
+        found.append(target.value)
+    assert found == [0, 0.25, 0.25, 0.4375]
+
+
 def test_the_times_are_those_counted_by_hand() -> None:
     """Times of learning at 8, 12, 16 and 20; multiples of 3 from 5: 6 | 9, 12 | 15 | 18. Two gradient steps a time."""
     after_8 = 2 - 2 * 0.75
