@@ -57,6 +57,62 @@ def test_a_policy_of_nan_is_that_of_a_diverged_seed_and_is_told_with_the_verdict
     assert [h.diverged for h in kept.histories] == [False, True, False]
 
 
+LONG = """
+import dataclasses
+
+import numpy as np
+
+class Long:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        pass
+
+    def __init__(self, setup, config):
+        self.setup = setup
+
+    def train(self, training):
+        env = training.make_env()
+        while training.env_step < 700:
+            env.reset()
+            over = False
+            while not over:
+                *_, terminated, truncated, _ = env.step(0)
+                over = terminated or truncated
+            training.tell({})
+
+    def predict(self, obs, streams, deterministic):
+        return obs[..., 0].astype(int) * 0
+
+    def get_policy(self):
+        return {"none": np.zeros((1, 1))}
+
+    def set_policy(self, policy):
+        pass
+"""
+
+
+def test_of_a_trainer_that_took_far_more_steps_those_that_were_asked_for_count(runs: Runs, tmp_path: Path) -> None:
+    """Else what it learnt in the rest would speak for the paper's budget."""
+    (tmp_path / "long.py").write_text(LONG)
+    run = runs.finish("long", "--agent", f"{tmp_path / 'long.py'}:Long", "--seeds", "2", "--eval-every", "100",
+                      "--eval-episodes", "2", "--total-timesteps", "300")  # fmt: skip
+    settings, histories = read_run(run)
+    for history in histories:
+        assert history.steps == 300
+        assert 700 <= history.taken < 800
+        assert history.episodes[-1, 0] <= 300 < history.episodes[-1, 0] + 40
+        assert history.evaluations[-1, 0] <= 300
+    assert score(Protocol("training", last=5), histories).values.mean() < 15
+    missing = score(Protocol("evaluation", "one agent"), histories).missing[0]
+    assert missing == f"it has no final evaluation, as it took {histories[0].taken} env steps of 300"
+    unit = UnitResults(dataclasses.asdict(settings), (), tuple(histories))
+    write_results(tmp_path / "results", Results(1.0, {"long-CartPole-v1": unit}))
+    kept = read_results(tmp_path / "results").units["long-CartPole-v1"]
+    assert [h.taken for h in kept.histories] == [h.taken for h in histories]
+    said = runs.command("compare", run, "--last", "5").out
+    assert f"seed 0 took {histories[0].taken} env steps, and what came after 300 is left out" in " ".join(said.split())
+
+
 def run_by_hand(folder: Path, like: Path, status: dict[str, object], **files: str) -> Path:
     """A run folder of one seed with these files."""
     seed = folder / "seeds" / "0"

@@ -18,8 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
+from rlrepro.papers.compare.comparison import samples_to_threshold
+from rlrepro.papers.compare.score import score_group
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers import Group, load
+from rlrepro.papers.importers.names import seed_of
+from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.units.results import Results, UnitResults, write_results
 from rlrepro.papers.units.unit import shared
 from tests.conftest import Runs
@@ -279,6 +283,78 @@ def test_sessions_of_several_sub_environments_follow_one_another(tmp_path: Path)
     assert one(load([tmp_path])).histories[0].episodes[:, 1].tolist() == [1, 2, 4, 3]
 
 
+def test_of_a_file_that_was_gone_on_with_unseen_the_order_is_said_to_be_unknown(tmp_path: Path) -> None:
+    """Its clock goes on where the other's begins anew: nothing tells its second session from its first."""
+    (tmp_path / "0.monitor.csv").write_text(MONITOR + "1.0,10,5.0\n3.0,10,1.0\n")
+    (tmp_path / "1.monitor.csv").write_text(MONITOR + "2.0,10,5.0\n4.0,10,6.0\n")
+    notes = one(load([tmp_path])).notes
+    assert notes[-1].endswith("0.monitor.csv was gone on with, and not every file beside it shows where: the order of "
+                              "their episodes is not known.")  # fmt: skip
+    (tmp_path / "1.monitor.csv").write_text(MONITOR + "2.0,10,5.0\n4.0,10,0.5\n")
+    assert not any("not known" in note for note in one(load([tmp_path])).notes)
+
+
+def test_monitor_files_with_names_of_their_own_are_a_seed_each(tmp_path: Path) -> None:
+    """As of `Monitor(env, "logs/ppo_seed1")`; those of one seed's sub-environments have a number alone."""
+    for seed in (1, 2):
+        (tmp_path / f"ppo_seed{seed}.monitor.csv").write_text(MONITOR + f"{seed},10,1.0\n")
+    assert [h.episodes.tolist() for h in one(load([tmp_path])).histories] == [[[10, 1]], [[10, 2]]]
+    assert one(load([tmp_path])).name.endswith("ppo")
+    files = [tmp_path / f"ppo_seed{seed}.monitor.csv" for seed in (1, 2)]
+    assert [group.name for group in load(files, labels=["a", "b"])] == ["a", "b"]
+    (tmp_path / "0.monitor.csv").write_text(MONITOR + "5,10,1.0\n")
+    assert len(load([tmp_path])) == 2
+    (tmp_path / "te").mkdir()
+    for name in ("train", "eval"):
+        (tmp_path / "te" / f"{name}.monitor.csv").write_text(MONITOR + "1,10,1.0\n")
+    assert [group.name.rpartition("/")[2] for group in load([tmp_path / "te"])] == ["eval", "train"]
+
+
+def test_what_is_left_out_beside_what_is_read_is_said(tmp_path: Path) -> None:
+    table(tmp_path, "step,episode_return\n1,2\n", "ppo_seed0.csv")
+    (tmp_path / "old" / "seed-9").mkdir(parents=True)
+    table(tmp_path / "old" / "seed-9", "step,episode_return\n1,2\n")
+    group = one(load([tmp_path]))
+    assert [h.seed for h in group.histories] == [9]
+    assert f"{tmp_path}: what lies in its folders is read, ppo_seed0.csv beside it is not: name it to read it." in (
+        group.notes
+    )
+    np.savez(tmp_path / "old" / "seed-9" / "evaluations.npz", timesteps=np.arange(1, 3), results=np.ones((2, 1)))
+    table(tmp_path / "old" / "seed-9", "step,episode_return\n1,2\n", "progress.csv")
+    assert "evaluations.npz is read, progress.csv beside it is not" in one(load([tmp_path / "old"])).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "seed"),
+    [("ppo_S4_seed1", "ppo_S4", 1), ("trial-7_seed3", "trial-7", 3), ("seed1_s2", "_s2", 1), ("td3_s3", "td3", 3)],
+)
+def test_the_word_seed_goes_before_others(name: str, stem: str, seed: int) -> None:
+    assert seed_of(name, named=True) == (stem, seed)
+
+
+def test_a_last_line_without_its_end_is_said_to_be_so(tmp_path: Path) -> None:
+    rows = "seed,step,mean_return\n0,1000,101.5\n1,1000,10"
+    group = one(load([table(tmp_path, rows)]))
+    assert group.notes == (
+        f"{tmp_path / 'runs.csv'}: its last line has no end: it is read as it stands, and may be half a number.",
+    )
+    assert one(load([table(tmp_path, rows + "\n")])).notes == ()
+
+
+def test_a_record_that_ends_a_little_early_is_said_to_be_taken_for_whole(tmp_path: Path) -> None:
+    def rows(seed: int, end: int) -> str:
+        return "".join(f"{seed},{step},{1.0}\n" for step in range(10, end + 1, 10))
+
+    text = "seed,step,episode_return\n" + rows(0, 1000) + rows(1, 960) + rows(2, 920) + rows(3, 800)
+    group = one(load([table(tmp_path, text)]))
+    assert [bool(h.stopped) for h in group.histories] == [False, False, False, True]
+    assert group.notes == (
+        "runs.csv: records are taken for whole that end of seed 2 at env step 920, the longest at 1,000.".replace(
+            "runs.csv", group.name
+        ),
+    )
+
+
 def test_an_environment_without_a_name_is_not_called_none(tmp_path: Path) -> None:
     (tmp_path / "monitor.csv").write_text(MONITOR.replace("E-v0", "None") + "1.0,10,1.0\n")
     assert one(load([tmp_path])).env == ""
@@ -393,6 +469,25 @@ def test_two_runs_in_one_folder_are_no_seed(tmp_path: Path) -> None:
     assert "eval/mean_reward goes back from env step 3,000 to 1,000: two runs in one folder?" in problem(tmp_path)
 
 
+def test_a_running_mean_of_fewer_episodes_is_not_one_of_a_hundred(tmp_path: Path) -> None:
+    """Stable-Baselines3 logs the mean of what there is; how long those episodes were tells how many there can be."""
+    means = [(1000, 10.0), (2000, 20.0), (3000, 30.0)]
+    for seed, length in ((0, 25.0), (1, 40.0)):
+        tags = {"rollout/ep_rew_mean": means, "rollout/ep_len_mean": [(step, length) for step, _ in means]}
+        events(tmp_path / "events" / f"seed-{seed}", tags)
+    rows = [f"{seed},{step},{value},{length}" for seed, length in ((0, 25), (1, 40)) for step, value in means]
+    logs = table(tmp_path, "seed,step,rollout/ep_rew_mean,rollout/ep_len_mean\n" + "\n".join(rows) + "\n")
+    for path in (tmp_path / "events", logs):
+        group = one(load([path]))
+        assert [len(h.episodes) for h in group.histories] == [3, 3]  # the curve has them all
+        found = score_group(group, Protocol("training", last=100))
+        assert (found.per_seed, list(found.missing)) == ({0: 30.0}, [1])
+        assert found.missing[1] == "it has fewer than the 100 episodes that count"
+        early = score_group(group, Protocol("training", last=100, to_step=2000))
+        assert list(early.missing) == [0, 1]
+        assert samples_to_threshold(group, Protocol("training", last=100), 5.0) == {0: 3000, 1: None}
+
+
 def test_tags_can_be_named(tmp_path: Path) -> None:
     events(tmp_path / "seed-5", {"my/return": [(5, 1.0), (9, 2.0)]})
     said = problem(tmp_path)
@@ -408,7 +503,14 @@ def test_a_damaged_event_file_gives_what_can_be_read_or_one_line(tmp_path: Path)
     file = next(tmp_path.glob("*tfevents*"))
     data = file.read_bytes()
     file.write_bytes(data[:-20])
-    assert 40 < len(one(load([tmp_path])).histories[0].episodes) < 50
+    group = one(load([tmp_path]))
+    assert 40 < len(group.histories[0].episodes) < 50
+    assert any("bytes at its end are no whole records, and are left out" in note for note in group.notes)
+    damaged = bytearray(data)
+    tag = [found.start() for found in re.finditer(b"episodic_return", data)][20]
+    damaged[tag] ^= 0xFF  # in the middle of its data: what follows is whole, and TensorBoard stops there
+    file.write_bytes(damaged)
+    assert re.search(r"its event files are damaged: \d+ of 51 records can be read", problem(tmp_path))
     file.write_bytes(b"")
     assert "there is none" in problem(tmp_path)
     file.write_bytes(struct.pack("<Q", 3) + b"nonsense")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from rlrepro.errors import Problem
-from rlrepro.papers.scoring import History
+from rlrepro.papers.scoring import LATE, History
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 
@@ -48,7 +49,19 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         broke = seed in about.get("broke", ())
     gaps = _gaps(episodes[:, 0], lengths) if settings.num_envs == 1 else ()
     diverged = _is_diverged(folder.policy(seed))
-    return History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps, diverged=diverged)
+    made = History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps, diverged=diverged)
+    asked = settings.total_timesteps
+    return _cut(made, asked) if reached > max(settings.end_step, (1 + LATE) * asked) else made
+
+
+def _cut(history: History, asked: int) -> History:
+    """What a run had done after the env steps that were asked for, where it took far more."""
+    episodes, evaluations = (points[points[:, 0] <= asked] for points in (history.episodes, history.evaluations))
+    gaps = tuple(step for step in history.gaps if step < max(episodes[:, 0], default=0))
+    return dataclasses.replace(
+        history, episodes=episodes, evaluations=evaluations, final=np.empty(0), steps=asked, gaps=gaps,
+        taken=history.steps,
+    )  # fmt: skip
 
 
 def _is_diverged(policy: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from rlrepro.errors import Problem
 from rlrepro.papers.protocol import Protocol
 
-LATE = 0.1  #: of an evaluation, see `_when_due`
+LATE = 0.1  #: of an evaluation, see `_when_due`; of a run's end, see `History.taken`
 _LARGEST = 1e100  # return: the squares of larger ones are no numbers
 
 
@@ -31,6 +31,12 @@ class History:
     #: resume could not restore the environment
     gaps: tuple[int, ...] = ()
     diverged: bool = False  #: the policy that it ended with holds NaN or infinity
+    taken: int = 0  #: env steps that it took where these were far more than `steps`: what came after is left out
+
+    @property
+    def taken_text(self) -> str:
+        """Of one that took far more env steps than were asked for."""
+        return f"took {self.taken:,} env steps, and what came after {self.steps:,} is left out"
 
     def points(self, returns: str) -> np.ndarray:
         return self.episodes if returns == "training" else self.evaluations
@@ -209,7 +215,8 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
         points = np.column_stack([np.full(len(history.final), history.steps), history.final])
         if history.stopped:
             return points, f"it stopped at env step {history.steps:,} ({history.stopped})"
-        return points, "" if len(points) else "it has no final evaluation"
+        late = f", as it took {history.taken:,} env steps of {history.steps:,}" if history.taken else ""
+        return points, "" if len(points) else f"it has no final evaluation{late}"
     points = history.points(protocol.returns)
     if lack := _too_short(protocol, history):
         return points, lack

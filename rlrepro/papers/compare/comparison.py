@@ -303,6 +303,8 @@ def samples_to_threshold(group: Group, protocol: Protocol, threshold: float) -> 
     for history in group.histories:
         points = history.points(protocol.returns)
         points = points[points[:, 0] <= (protocol.to_step or math.inf)]
+        if protocol.returns == "training":
+            points = points[points[:, 0] >= group.full_from.get(history.seed, 0.0)]
         first = first_reached(points[:, 1], threshold, count)
         reached[history.seed] = None if first is None else int(points[first, 0])
     return reached

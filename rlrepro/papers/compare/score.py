@@ -51,13 +51,22 @@ class Line:
 def score_group(group: Group, protocol: Protocol) -> Score:
     """A group by a protocol. `Problem` where its points are not what the protocol counts.
 
-    The last running mean of Stable-Baselines3 is the mean of the last hundred training episodes, and no other score.
+    The last running mean of Stable-Baselines3 is the mean of the last hundred training episodes, once there were so
+    many, and no other score.
     """
     if group.running is None or protocol.returns == "evaluation":
         return score(protocol, group.histories)
     if protocol.last != group.running or protocol.after_step is not None:
         raise Problem(f"{group.name} has running means of {group.running} episodes, not episodes")
-    return dataclasses.replace(score(dataclasses.replace(protocol, last=1), group.histories), protocol=protocol)
+    scored = score(dataclasses.replace(protocol, last=1), group.histories)
+    points = {h.seed: h.episodes[h.episodes[:, 0] <= (protocol.to_step or math.inf), 0] for h in group.histories}
+    few = {seed for seed in scored.per_seed if points[seed][-1] < group.full_from.get(seed, 0.0)}
+    missing = {
+        **scored.missing,
+        **dict.fromkeys(sorted(few), f"it has fewer than the {group.running} episodes that count"),
+    }
+    per_seed = {seed: value for seed, value in scored.per_seed.items() if seed not in few}
+    return dataclasses.replace(scored, protocol=protocol, per_seed=per_seed, missing=missing)
 
 
 def score_all(group: Group) -> list[Line]:

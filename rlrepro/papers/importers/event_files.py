@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from rlrepro.errors import Problem, nearest, one_line
-from rlrepro.papers.importers.groups import NONE, Seed
+from rlrepro.papers.importers.groups import NONE, Seed, full_window
 from rlrepro.papers.importers.names import Identity, identity, seed_of
-from rlrepro.papers.importers.roles import RUNNING, TAGS
+from rlrepro.papers.importers.roles import LENGTHS, RUNNING, TAGS
 from rlrepro.papers.scoring import History
 
 
@@ -22,13 +22,12 @@ def of_event_files(path: Path, root: Path, columns: Mapping[str, str]) -> Seed:
     if any(path.glob("*tfevents*.rlrepro")):
         raise Problem(f"{path} is the TensorBoard view of a run folder: give the run folder, which has every episode")
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
+    events = _accumulator(path)
     try:
         events.Reload()
     except Exception as error:  # whatever a damaged record makes of protobuf
         raise Problem(f"{path}: its event files cannot be read: {one_line(error)}") from None
+    notes = _check_whole(path, events.count)
     tags = events.Tags()
     there = [*tags["scalars"], *(tag for tag in tags["tensors"] if _is_scalar(events, tag))]
     chosen = {}
@@ -44,6 +43,10 @@ def of_event_files(path: Path, root: Path, columns: Mapping[str, str]) -> Seed:
             f"(there is {', '.join(there) or 'none'})"
         )
     points = {returns: _points(events, tag, path) if tag else NONE for returns, tag in chosen.items()}
+    running = RUNNING.get(chosen["training"] or "")
+    full_from = 0.0
+    if running and LENGTHS[chosen["training"] or ""] in there:
+        full_from = full_window(_points(events, LENGTHS[chosen["training"] or ""], path), running)
     steps = int(max([0, *points["training"][-1:, 0], *points["evaluation"][-1:, 0]]))
     name = re.fullmatch(r"(.+?)__(.+)__(\d+)__(\d+)", path.resolve().name)
     if name:
@@ -56,9 +59,62 @@ def of_event_files(path: Path, root: Path, columns: Mapping[str, str]) -> Seed:
         if counted and seed_of(counted[1])[1] is not None:
             own = path.with_name(counted[1])
         who = identity(own, own if path == root else root)
-    running = RUNNING.get(chosen["training"] or "")
     history = History(who.seed or 0, points["training"], points["evaluation"], np.empty(0), steps)
-    return Seed(who.key, who.name, env, path, "tensorboard", who.seed, history, running, notes=who.notes)
+    return Seed(
+        who.key,
+        who.name,
+        env,
+        path,
+        "tensorboard",
+        who.seed,
+        history,
+        running,
+        full_from=full_from,
+        notes=(*who.notes, *notes),
+    )
+
+
+def _accumulator(path: Path) -> Any:
+    """TensorBoard's reader of a folder, which counts the events that it has read: damaged ones it leaves out."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Counting(EventAccumulator):
+        count = 0
+
+        def _ProcessEvent(self, event: Any) -> None:  # noqa: N802
+            self.count += 1
+            super()._ProcessEvent(event)
+
+    return Counting(str(path), size_guidance={"scalars": 0, "tensors": 0})
+
+
+def _check_whole(path: Path, count: int) -> list[str]:
+    """Notes on half-written records of a folder's event files; `Problem` where fewer could be read than are there."""
+    notes, total = [], 0
+    for file in sorted(path.glob("*tfevents*")):
+        records, rest = _records(file)
+        total += records
+        if rest:
+            notes.append(f"{file}: {rest:,} bytes at its end are no whole records, and are left out.")
+    if 0 < count < total:
+        raise Problem(f"{path}: its event files are damaged: {count:,} of {total:,} records can be read")
+    return notes
+
+
+def _records(file: Path) -> tuple[int, int]:
+    """How many whole records there are, by their lengths, and how many bytes follow them.
+
+    A record is the length of its data (8 bytes), a checksum of that (4), the data, and a checksum of them (4).
+    """
+    records, place, size = 0, 0, file.stat().st_size
+    with file.open("rb") as stream:
+        while place + 16 <= size:
+            stream.seek(place)
+            end = place + 16 + int.from_bytes(stream.read(8), "little")
+            if end > size:
+                break
+            records, place = records + 1, end
+    return records, size - place
 
 
 def _is_scalar(events: Any, tag: str) -> bool:

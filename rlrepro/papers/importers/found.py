@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ KINDS = {
 }
 LONG_NAME = 32  #: of a group: a path that is longer is cut to the end that tells it apart
 _MAX_DEPTH = 6
+# Of one seed the monitor files of all sub-environments are called so; another name before them is whose they are.
+_OF_SEED = re.compile(r"(\d+\.){0,2}monitor\.csv")
 
 
 def load(
@@ -84,11 +87,11 @@ def load(
 
 
 def _arguments(paths: Sequence[str | Path]) -> list[tuple[Path, list[Path]]]:
-    """Each path; monitor files of one folder are the sub-environments of one seed and stand together."""
+    """Each path; a folder's `monitor.csv` and `0.monitor.csv`, … are sub-environments of a seed and stand together."""
     made: dict[Path, tuple[Path, list[Path]]] = {}
     for given in paths:
         path = Path(given)
-        is_monitor = path.name.endswith("monitor.csv") and path.is_file()
+        is_monitor = _OF_SEED.fullmatch(path.name) is not None and path.is_file()
         key = path.parent.resolve() / "*monitor.csv" if is_monitor else path.resolve()
         if key in made and (not is_monitor or path.resolve() in map(Path.resolve, made[key][1])):
             raise Problem(f"{path} is named twice: the same run must not count as two")
@@ -143,9 +146,15 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
             yield from of_results(results)
             return
     monitors = sorted(path.glob("*monitor.csv")) if kind in (None, "monitor") else []
+    of_seed = [monitor for monitor in monitors if _OF_SEED.fullmatch(monitor.name)]
     evaluations = path / "evaluations.npz"
     if (kind in (None, "npz") and evaluations.is_file()) or monitors:
-        yield of_stable_baselines(path, root, monitors, evaluations if kind != "monitor" else None)
+        if of_seed or evaluations.is_file():
+            notes = () if of_seed or kind else _beside(path, "evaluations.npz", ["progress.csv"])
+            made = of_stable_baselines(path, root, of_seed, evaluations if kind != "monitor" else None)
+            yield dataclasses.replace(made, notes=(*made.notes, *notes))
+        for monitor in (one for one in monitors if one not in of_seed):
+            yield of_stable_baselines(monitor, root, [monitor], None)
         return
     if kind in (None, "tensorboard") and any(path.glob("*tfevents*")):
         yield of_event_files(path, root, columns)
@@ -160,17 +169,26 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
         if depth < _MAX_DEPTH and child.is_dir() and not child.is_symlink() and not child.name.startswith(".")
         for seed in _folder(child, root, kind, columns, depth + 1)
     ]
+    tables = [child for child in inside if child.name.endswith((".csv", ".csv.gz")) and child.is_file()]
+    if seeds and kind is None and tables:
+        notes = _beside(path, "what lies in its folders", [table.name for table in tables])
+        seeds[0] = dataclasses.replace(seeds[0], notes=(*seeds[0].notes, *notes))
     if not seeds and kind in (None, "csv"):
-        tables = [child for child in inside if child.name.endswith((".csv", ".csv.gz")) and child.is_file()]
         for table in (table for table in tables if not table.name.endswith("monitor.csv")):
             is_monitor = kind is None and _sniff(table) == "monitor"  # one that was given another name
             seeds += [of_stable_baselines(table, root, [table], None)] if is_monitor else of_table(table, root, columns)
     yield from seeds
 
 
+def _beside(path: Path, read: str, names: Sequence[str]) -> tuple[str, ...]:
+    """A note on files that may be runs too, and are left out."""
+    there = [name for name in names if (path / name).is_file()]
+    return (f"{path}: {read} is read, {', '.join(there)} beside it is not: name it to read it.",) if there else ()
+
+
 def _file(path: Path, files: Sequence[Path], kind: str, columns: Mapping[str, str]) -> Iterator[Seed]:
     if kind == "monitor":
-        own = path.parent if path.name.endswith("monitor.csv") else path
+        own = path.parent if _OF_SEED.fullmatch(path.name) else path
         yield of_stable_baselines(own, path.parent, files, None)
     elif kind == "npz":
         own = path.parent if path.name == "evaluations.npz" else path

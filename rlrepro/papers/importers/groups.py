@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from rlrepro.papers.scoring import History
 from rlrepro.settings import Settings
 
 SAME_LENGTH = 0.01  #: runs whose env steps differ by less are of one length
-_WHOLE_RUN = 0.9  # a seed whose record ends before this share of the longest one's did not get to its end
+# A seed whose record ends before this share of the longest one's did not get to its end; from the other on it did.
+_WHOLE_RUN, _SURELY_WHOLE = 0.9, 0.95
 NONE = np.empty((0, 2))
 
 
@@ -31,6 +33,8 @@ class Group:
     evaluation: str = ""  #: how it was evaluated, as far as is known
     settings: tuple[Settings, ...] = ()  #: all that its seeds were trained with, where all are known
     notes: tuple[str, ...] = ()
+    #: by seed, the env step from which running means are of so many episodes, and not of fewer
+    full_from: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
     def has(self, returns: str) -> bool:
         return any(len(history.points(returns)) for history in self.histories)
@@ -57,6 +61,16 @@ class Seed:
     settings: Settings | None = None
     notes: tuple[str, ...] = ()
     unsaid: str = ""  #: the column of its `history.episodes`, where nothing says that they are no evaluations
+    full_from: float = 0.0  #: the env step from which running means are of `running` episodes, and not of fewer
+
+
+def full_window(lengths: np.ndarray, window: int) -> float:
+    """The env step from which running means are of `window` episodes; infinity where none is, 0 where nothing says it.
+
+    So many episodes of the mean length then (`lengths`, `[m, 2]`) are as long as the run had been.
+    """
+    full = lengths[window * lengths[:, 1] <= lengths[:, 0], 0]
+    return float(full[0]) if len(full) else math.inf if len(lengths) else 0.0
 
 
 def with_kinds(read: Sequence[Sequence[Seed]]) -> list[list[Seed]]:
@@ -89,6 +103,7 @@ def group_of(seeds: Sequence[Seed]) -> Group:
     """One group of its seeds. `Problem` where one is there twice."""
     first, by_seed, notes = seeds[0], {}, []
     where: dict[int, Path] = {}
+    full_from: dict[int, float] = {}
     taken = {one.seed for one in seeds if one.seed is not None}
     for one in seeds:
         seed = one.seed if one.seed is not None else next(n for n in range(len(seeds) + 1) if n not in taken)
@@ -101,6 +116,7 @@ def group_of(seeds: Sequence[Seed]) -> Group:
             )
         if one.seed is None:
             notes.append(f"{one.source} has no seed in its name: it is called seed {seed}.")
+        full_from[seed] = one.full_from
         by_seed[seed], where[seed] = dataclasses.replace(one.history, seed=seed), one.source
         notes += one.notes
     if len({one.running for one in seeds}) > 1:
@@ -108,13 +124,19 @@ def group_of(seeds: Sequence[Seed]) -> Group:
     histories = [by_seed[seed] for seed in sorted(by_seed)]
     if first.kind not in ("run", "results"):
         histories = _ends(histories)
+        longest = max(history.steps for history in histories)
+        early = [one for one in histories if not one.stopped and _ends_early(one, longest)]
+        ends = ", ".join(f"of seed {one.seed} at env step {one.steps:,}" for one in early)
+        notes += [f"{first.name}: records are taken for whole that end {ends}, the longest at {longest:,}."] * bool(
+            early
+        )
     nan = [str(h.seed) for h in histories if not (np.isfinite(h.episodes).all() and np.isfinite(h.evaluations).all())]
     if nan:
         notes.append(f"{first.name}: returns that are not finite in seed {', '.join(nan)}.")
     return Group(
         first.name, first.env, str(first.source), first.kind, tuple(histories), first.running,
         first.evaluation if len({one.evaluation for one in seeds}) == 1 else "",
-        _distinct([one.settings for one in seeds]), tuple(dict.fromkeys(notes)),
+        _distinct([one.settings for one in seeds]), tuple(dict.fromkeys(notes)), full_from,
     )  # fmt: skip
 
 
@@ -126,6 +148,13 @@ def _distinct(settings: Sequence[Settings | None]) -> tuple[Settings, ...]:
             return ()
         found.setdefault(dataclasses.replace(one, seeds=(0,)).digest(), one)
     return tuple(found.values())
+
+
+def _ends_early(history: History, longest: int) -> bool:
+    """Whether more is lacking than the episode, or the time to the next evaluation, that was still going on."""
+    steps = np.unique(np.concatenate([[0.0], history.episodes[:, 0], history.evaluations[:, 0]]))
+    lacking = longest - history.steps
+    return lacking > (1 - _SURELY_WHOLE) * longest and lacking > np.diff(steps).max(initial=0.0)
 
 
 def _ends(histories: Sequence[History]) -> list[History]:

@@ -24,7 +24,7 @@ def identity(path: Path, root: Path) -> Identity:
     """The seed, by its word in any of the names, else by the last number of one; the deepest first."""
     parts, top = Path(os.path.abspath(path)).parts, Path(os.path.abspath(root)).parts
     inside = parts[len(top) :]
-    parts = (*parts[:-1], re.sub(r"\.(csv(\.gz)?|npz)$", "", parts[-1]))
+    parts = (*parts[:-1], re.sub(r"\.(monitor\.csv|csv(\.gz)?|npz)$", "", parts[-1]))
     for named in (True, False):
         for index in range(len(parts) - 1, len(parts) - 1 - max(1, len(inside)), -1):
             stem, seed = seed_of(parts[index], named)
@@ -40,7 +40,8 @@ def identity(path: Path, root: Path) -> Identity:
 
 def seed_of(name: str, named: bool = False) -> tuple[str, int | None]:
     """A folder's name without its seed, and the seed: `seed-3`, `td3_s3`; unless it must be `named`, `PPO_3`, `3`."""
-    found = re.search(r"(?:^|[-_. ]+)(?:seed|trial|s)[-_=.]?(\d{1,10})(?=$|[-_. ])", name, re.IGNORECASE)
+    words = (rf"(?:^|[-_. ]+)(?:{word})[-_=.]?(\d{{1,10}})(?=$|[-_. ])" for word in ("seed", "trial|s"))
+    found = next(filter(None, (re.search(word, name, re.IGNORECASE) for word in words)), None)
     if found is None and not named:  # longer numbers are dates, and 1e-3 or 0.99 is a hyperparameter
         found = re.search(r"(?:^|(?<!\de)-|_)(\d{1,5})$", name)
     return (name, None) if found is None else (name[: found.start()] + name[found.end() :], int(found[1]))

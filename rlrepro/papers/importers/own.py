@@ -21,7 +21,8 @@ def of_run(path: Path) -> Iterator[Seed]:
     about, code = shared(settings), RunFolder(path).read_json("run.json").get("code")
     key = ("run", json.dumps([about, code], sort_keys=True))
     for h in histories:
-        yield Seed(key, shown(settings.agent), settings.env, path, "run", h.seed, h, None, _how(about), settings)
+        notes = (f"{path}: seed {h.seed} {h.taken_text}.",) if h.taken else ()
+        yield Seed(key, shown(settings.agent), settings.env, path, "run", h.seed, h, None, _how(about), settings, notes)
 
 
 def _how(about: Mapping[str, Any]) -> str:

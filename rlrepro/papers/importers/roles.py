@@ -24,6 +24,7 @@ TAGS = {
     "evaluation": ("eval/mean_reward", "evaluation/mean_return"),
 }
 RUNNING = {"rollout/ep_rew_mean": 100}  # a point is the mean of so many episodes: Stable-Baselines3's window
+LENGTHS = {"rollout/ep_rew_mean": "rollout/ep_len_mean"}  # what says how long these episodes were
 ROLES = (*COLUMNS, *TAGS)
 _TAG_KINDS = {"training": "episode", "evaluation": "evaluation"}
 ROW_KINDS = {"episode": "episode", "training": "episode", "train": "episode", "evaluation": "evaluation",

@@ -36,6 +36,7 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
     sessions: list[list[tuple[float, float, float]]] = []  # time, length, return; those of all files that are the k-th
     envs: dict[str, None] = {}
     notes: list[str] = []
+    counts: dict[Path, int] = {}  # how often each was gone on with
     for file in sorted(files):
         text, note = whole_text(file, always_ends=True)
         notes += note
@@ -64,6 +65,13 @@ def _monitors(files: Sequence[Path]) -> tuple[np.ndarray, str, list[str]]:
             while len(sessions) <= session:
                 sessions.append([])
             sessions[session].append((values[0] + (0.0 if session else began), values[1], values[2]))
+        counts[file] = session
+    if len(set(counts.values())) > 1:
+        most = max(counts, key=lambda file: counts[file])
+        notes.append(
+            f"{files[0].parent}: {most.name} was gone on with, and not every file beside it shows where: the order of "
+            "their episodes is not known."
+        )
     if len(envs) > 1:
         raise Problem(f"{files[0].parent}: its monitor files are of several environments ({', '.join(envs)})")
     if not sessions:

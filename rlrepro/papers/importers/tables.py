@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from rlrepro.errors import Problem, count_of
-from rlrepro.papers.importers.groups import Seed
+from rlrepro.papers.importers.groups import Seed, full_window
 from rlrepro.papers.importers.names import Identity, identity
-from rlrepro.papers.importers.roles import ROW_KINDS, RUNNING, roles
+from rlrepro.papers.importers.roles import LENGTHS, ROW_KINDS, RUNNING, roles
 from rlrepro.papers.importers.text import as_number, check_steps, csv_rows, whole_text
 from rlrepro.papers.scoring import History
 
@@ -24,6 +24,9 @@ def of_table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[See
     names = [name.strip() for name in next(lines, (0, []))[1]]
     places, returns = roles(path, names, columns)
     rows: dict[tuple[str, str, int | None], dict[str, list[tuple[float, float, int]]]] = {}
+    lengths: dict[tuple[str, str, int | None], list[tuple[float, float]]] = {}
+    of_running = next((names[one.place] for one in returns if names[one.place] in RUNNING), None)
+    lengths_at = names.index(LENGTHS[of_running]) if of_running and LENGTHS[of_running] in names else None
     for line, cells in lines:
         filled = [one for one in returns if not one.may_lack or "".join(cells[one.place : one.place + 1]).strip()]
         if not cells or not filled:
@@ -35,6 +38,9 @@ def of_table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[See
         env, agent = (cells[places[r]].strip() if _has(cells, places, r) else "" for r in ("env", "agent"))
         if "env" not in columns and env.isdecimal():  # which of several sub-environments
             env = ""
+        if lengths_at is not None and "".join(cells[lengths_at : lengths_at + 1]).strip():
+            length = as_number(cells, lengths_at, path, line, "length")
+            lengths.setdefault((agent, env, seed), []).append((step, length))
         for one in filled:
             value = as_number(cells, one.place, path, line, "return")
             kind = one.kind or _kind_cell(cells, places, path, line)
@@ -42,7 +48,7 @@ def of_table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[See
     if not rows:
         raise Problem(f"{path} has no rows" + " with a return" * any(one.may_lack for one in returns))
     column = names[returns[0].place]
-    running = next((RUNNING[names[one.place]] for one in returns if names[one.place] in RUNNING), None)
+    running = RUNNING.get(of_running or "")
     episodes = re.search(r"(\d+)_episodes", column)
     how = count_of(int(episodes[1]), "episode") if episodes else ""
     if "seed" in places:  # then a number in the file's name is something else
@@ -55,10 +61,11 @@ def of_table(path: Path, root: Path, columns: Mapping[str, str]) -> Iterator[See
         final = points["final"][:, 1]
         steps = int(max(p[-1, 0] for p in points.values() if len(p)))
         number = seed if seed is not None else who.seed
+        known = np.array(lengths.get((agent, env, seed), []), float).reshape(-1, 2)
         history = History(number or 0, points["" if "" in kinds else "episode"], points["evaluation"], final, steps)
         yield Seed(
             (*who.key, agent), agent or who.name, env, path, "csv", number, history, running, how, None, tuple(notes),
-            column if "" in kinds else "",
+            column if "" in kinds else "", full_window(known, running) if running else 0.0,
         )  # fmt: skip
 
 

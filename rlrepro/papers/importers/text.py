@@ -35,7 +35,7 @@ def whole_text(path: Path, always_ends: bool = False) -> tuple[str, list[str]]:
     whole, _, last = text.rpartition("\n")
     header = next((line for line in whole.splitlines() if not line.startswith("#")), "")
     if not header or (not always_ends and last.count(",") == header.count(",") and last.rpartition(",")[2].strip()):
-        return text + "\n", []
+        return text + "\n", [f"{path}: its last line has no end: it is read as it stands, and may be half a number."]
     return whole + "\n", [f"{path}: its last line is half-written and left out."]
 
 

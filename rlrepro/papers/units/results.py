@@ -112,7 +112,8 @@ def _of_seed(history: History) -> dict[str, Any]:
     broke = {"broke": history.broke} if history.stopped else {}
     gaps = {"gaps": list(history.gaps)} if history.gaps else {}
     diverged = {"diverged": True} if history.diverged else {}
-    return {"steps": history.steps, "stopped": history.stopped, **broke, **gaps, **diverged}
+    taken = {"taken": history.taken} if history.taken else {}
+    return {"steps": history.steps, "stopped": history.stopped, **broke, **gaps, **diverged, **taken}
 
 
 def read_results(folder: Path) -> Results:
@@ -200,7 +201,8 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
             raise ValueError(f"gaps of seed {name} that lie between no episodes")
         stopped, broke = str(one["stopped"]), bool(one.get("broke", False))
         diverged = bool(one.get("diverged", False))
-        about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps, diverged
+        taken = int(one.get("taken", 0))
+        about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps, diverged, taken
         histories.append(History(int(name), episodes, evaluations, *about_it))
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories), about.get("claimed", {}))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,10 +14,11 @@ from rlrepro.errors import Problem, count_of
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.protocol import Protocol, refuse
-from rlrepro.papers.scoring import Score, measured_score, score
+from rlrepro.papers.scoring import History, Score, measured_score, score
 from rlrepro.papers.stats import aggregates, power
 from rlrepro.papers.units.results import Results, UnitResults
 from rlrepro.papers.units.unit import (
+    ENDS,
     Unit,
     claimed,
     differences,
@@ -111,8 +112,8 @@ def judge(card: Card, results: Results) -> Judgement:
     orders = [_score_order(card, order, results) for order in card.orders]
     verdicts = []
     for one in _decide([*claims, *orders], card.num_tested, results.scale):
-        changed, diverged = _changed(card, one.claim, results), _diverged(one.claim, results)
-        why = "; ".join(filter(None, (one.why, diverged, changed)))
+        changed, odd = _changed(card, one.claim, results), _odd_seeds(one.claim, results)
+        why = "; ".join(filter(None, (one.why, *odd, changed)))
         verdicts.append(dataclasses.replace(one, why=why, changed=changed))
     missing = sorted(
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
@@ -122,18 +123,25 @@ def judge(card: Card, results: Results) -> Judgement:
     return Judgement(card, results, tuple(verdicts), over_tasks, improvements, (*notes, *left_out))
 
 
-def _diverged(claim: Claim | Order, results: Results) -> str:
-    """What is to be said of seeds whose networks came to hold NaN or infinity: they were scored as they played."""
+def _odd_seeds(claim: Claim | Order, results: Results) -> list[str]:
+    """What is to be said of seeds that were scored, and are not as the others."""
     sides = (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
     names = [unit_name(side, environment) for side in sides for environment in claim.environments]
     units = {name: results.units[name].histories for name in names if name in results.units}
-    seeds = {name: [str(h.seed) for h in histories if h.diverged] for name, histories in units.items()}
-    told = [
-        f"{count_of(len(of), 'seed')}{f' of {name}' if len(names) > 1 else ''} diverged ({', '.join(of)})"
-        for name, of in seeds.items()
-        if of
-    ]
-    return f"{', '.join(told)}: their networks hold NaN or infinity, and were scored as they play" if told else ""
+
+    def told(is_so: Callable[[History], Any], what: str) -> str:
+        seeds = {name: [str(h.seed) for h in histories if is_so(h)] for name, histories in units.items()}
+        return ", ".join(
+            f"{count_of(len(of), 'seed')}{f' of {name}' if len(names) > 1 else ''} {what} ({', '.join(of)})"
+            for name, of in seeds.items()
+            if of
+        )
+
+    texts = {
+        told(lambda h: h.diverged, "diverged"): "their networks hold NaN or infinity, and were scored as they play",
+        told(lambda h: h.taken, "took far more env steps"): "what came after those asked for is left out",
+    }
+    return [f"{seeds}: {text}" for seeds, text in texts.items() if seeds]
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
@@ -208,7 +216,8 @@ def _changed(card: Card, claim: Claim | Order, results: Results) -> str:
         if claim.id not in found.claimed:
             return "claimed after results for it were kept"
         then, now = found.claimed[claim.id], claimed(card, unit)[claim.id]
-        for name in (name for name in {**then, **now} if then.get(name) != now.get(name)):
+        known = {**then, **{name: term for name, term in now.items() if name in then or name not in ENDS}}
+        for name in (name for name in known if then.get(name) != now.get(name)):
             told[f"{name} was {_term(then.get(name))}"] = None
     return f"{', '.join(told)} when results for it were first kept" if told else ""
 
