@@ -253,7 +253,9 @@ class Board:
     def summary(self) -> None:
         """A table per seed, the evaluation, and where everything lies."""
         settings, console = self.settings, self.console
-        table = Table(title=Text(f"{_title(settings)}, {settings.total_timesteps:,} env steps a seed"))
+        reached = max(self._steps.values(), default=0)
+        steps = f"up to {reached:,}" if reached > settings.end_step else f"{settings.total_timesteps:,}"
+        table = Table(title=Text(f"{_title(settings)}, {steps} env steps a seed"))
         for column in ("seed", "episodes", "training return", "evaluation return", "episode length"):
             table.add_column(column, justify="right", overflow="fold")
         order = [(seed, self.results[seed]) for seed in settings.seeds if seed in self.results]

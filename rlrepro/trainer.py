@@ -19,7 +19,7 @@ from gymnasium.spaces import Box
 
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup
-from rlrepro.errors import EvaluationFailed, RunStopped, close_quietly, one_line, place_of
+from rlrepro.errors import EvaluationFailed, Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.learnt import KEY, told
 from rlrepro.plugins import EnvSource
 from rlrepro.record import RunFolder
@@ -144,6 +144,12 @@ class TrainerJournal(Journal):
         """The first step was taken: from here on there is something to keep."""
         self._clock = time.perf_counter()
         self.send("ready")
+
+    def close(self) -> None:
+        """With the episodes since the last log point: of a trainer that broke there is no more to come."""
+        with contextlib.suppress(Problem):
+            self.logs[0].flush()
+        super().close()
 
     def _log(self, env_step: int) -> None:
         self._metrics = {tag: torch.tensor([value], dtype=torch.float64) for tag, value in self.training.told.items()}

@@ -94,9 +94,11 @@ class Long:
 def test_of_a_trainer_that_took_far_more_steps_those_that_were_asked_for_count(runs: Runs, tmp_path: Path) -> None:
     """Else what it learnt in the rest would speak for the paper's budget."""
     (tmp_path / "long.py").write_text(LONG)
-    run = runs.finish("long", "--agent", f"{tmp_path / 'long.py'}:Long", "--seeds", "2", "--eval-every", "100",
-                      "--eval-episodes", "2", "--total-timesteps", "300")  # fmt: skip
+    begun = runs.begin("long", "--agent", f"{tmp_path / 'long.py'}:Long", "--seeds", "2", "--eval-every", "100",
+                       "--eval-episodes", "2", "--total-timesteps", "300")  # fmt: skip
+    run = runs.folder / "long"
     settings, histories = read_run(run)
+    assert f"up to {max(h.taken for h in histories)} env steps a seed" in " ".join(begun.out.split())
     for history in histories:
         assert history.steps == 300
         assert 700 <= history.taken < 800

@@ -471,6 +471,8 @@ def test_a_seed_that_fails_is_told_and_the_others_go_to_their_end(
     assert "go on with: python -m rlrepro.train --resume" in stopped.problem
     assert "note: seed 1 stopped: RuntimeError: it diverged" in stopped.out
     assert [seed for what, seed in began_and_ended(log) if what == "end"] == [0, 2, 3]
+    ends = [int(row["env_step"]) for row in rows(runs.folder / "failing", 1, "episodes")]
+    assert 50 < ends[-1] <= 60, "what was over before it failed is kept"
     log.unlink()
     again = runs.resume("failing")
     assert again.status == 1
