@@ -485,6 +485,14 @@ def is_image(space: gymnasium.Space[Any]) -> bool:
     return space.dtype in (np.uint8, np.bool_)
 
 
+def no_image(space: gymnasium.Space[Any]) -> str:
+    """What to say of observations with as many axes as images that are none, or ""."""
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) < 3 or is_image(space):
+        return ""
+    what = f"observations {list(space.shape)} of {space.dtype}, which networks take for {num_features(space):,} numbers"
+    return f"{what}: images are three axes of uint8 or bool, or a small grid's planes of floats from 0 to 1"
+
+
 def num_features(space: gymnasium.Space[Any]) -> int:
     """The length of `features` of this observation space; `UnsupportedSpace` for spaces that have none."""
     if isinstance(space, gymnasium.spaces.Discrete):
@@ -538,6 +546,7 @@ __all__ = [
     "initialisers",
     "is_image",
     "is_small",
+    "no_image",
     "num_features",
     "orthogonal",
     "tanh_",

@@ -42,6 +42,7 @@ from rlrepro.errors import (
     one_line,
 )
 from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
+from rlrepro.networks import no_image
 from rlrepro.plugins import EnvSource, find_agent, find_env, wrapper_name
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
@@ -113,6 +114,8 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
     if job.is_first and source.time_limit() is None:
         text = f"{settings.env} states no time limit: an evaluation ends only if its episodes do"
         send("warn", text=f"{text} (--env-kwargs max_episode_steps=N gives it one)")
+    if job.is_first and (odd := no_image(batch.observation_space)):
+        send("warn", text=f"{settings.env} gives {odd}")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first and snapshot.repeats(source.make):

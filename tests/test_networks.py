@@ -22,6 +22,7 @@ from rlrepro.networks import (
     features,
     features_on_host,
     is_image,
+    no_image,
     num_features,
     orthogonal,
     tanh_,
@@ -491,5 +492,11 @@ def test_other_observation_spaces_are_refused_by_name(space: gymnasium.Space) ->
 def test_images_are_three_axes_of_bytes() -> None:
     assert is_image(Box(0, 255, (36, 36, 3), np.uint8))
     assert not is_image(Box(0, 255, (36, 36), np.uint8))
-    assert not is_image(Box(0, 1, (36, 36, 3), np.float32))
+    screens = Box(0, 1, (36, 36, 3), np.float32)
+    assert not is_image(screens)
+    assert no_image(screens).startswith(
+        "observations [36, 36, 3] of float32, which networks take for 3,888 numbers: images are three axes of uint8"
+    )
+    for space in (Box(0, 255, (36, 36, 3), np.uint8), Box(0, 1, (4, 4, 2), np.float32), Box(0, 1, (9,)), Discrete(3)):
+        assert no_image(space) == ""
     assert not is_image(Discrete(3))
