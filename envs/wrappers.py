@@ -52,7 +52,10 @@ def _time_limit(env: Env) -> int | None:
     limits, repeats, layer = [], 1, env
     while isinstance(layer, gym.Wrapper):
         limits.append((getattr(layer, "_max_episode_steps", None), repeats))  # of a TimeLimit
-        repeats *= getattr(layer, "num_repeats", getattr(layer, "_skip", 1))
+        if isinstance(layer, gym.wrappers.RepeatAction):
+            repeats *= layer.num_repeats
+        elif isinstance(layer, gym.wrappers.MaxAndSkipObservation):
+            repeats *= layer._skip
         layer = layer.env
     limits.append((layer.spec and layer.spec.max_episode_steps, repeats))
     return min((-(-limit // steps) for limit, steps in limits if limit is not None and limit > 0), default=None)

@@ -7,12 +7,17 @@ of each such wrapper one that hands on what is to be learnt.
 
 from __future__ import annotations
 
+import contextlib
+import copyreg
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
 
 KEY = "learn"
+#: the attribute of a layer under which the steps that it takes stand while the layer around it takes one of its own
+KEPT = "_rlrepro_steps"
 _Step = tuple[Any, Any, bool, bool, dict[str, Any]]
 
 
@@ -26,57 +31,85 @@ def told(info: Mapping[str, Any]) -> tuple[float, bool]:
         raise TypeError(f'info["learn"] is {pair!r:.60}, not a pair (reward, terminated)') from None
 
 
-def hand_on(env: gymnasium.Env[Any, Any], within: gymnasium.Env[Any, Any] | None = None) -> None:
-    """Have `env`, which stands around `within`, hand on what its steps tell; both step as they did otherwise.
+def hand_on(env: gymnasium.Env[Any, Any]) -> None:
+    """Have `env` hand on what the layer within tells; for each in turn, from the environment itself to the outermost.
 
-    Around each wrapper in turn, from the environment itself (`within` None) to the outermost one.
+    It becomes one of a class that overrides `step` of its own class: copies of it step themselves, what holds
+    `env.step` holds a method, and no layer more hides what it has from those further out.
     """
-    steps = _Steps(env.step, None if within is None else within.step)
-    env.step = steps  # type: ignore[method-assign]  # of this one: a layer more would hide it from those further out
+    cls: Any = type(env)
+    if not hasattr(cls, "_hands_on"):
+        with contextlib.suppress(TypeError):  # of a class whose instances can be of no other
+            env.__class__ = _handing_on(cls)
 
 
-class _Steps:
-    """`step` of one layer, with what was told by those that one step of the layer around it takes."""
+@functools.cache
+def _handing_on(cls: Any) -> Any:
+    def step(self: Any, action: Any) -> Any:
+        return _stepped(self, cls.step, action)
 
-    def __init__(self, step: Callable[[Any], Any], within: Any) -> None:
-        self._step = step
-        self._within: _Steps | None = within if isinstance(within, _Steps) else None
-        self._begin()
+    def reduced(self: Any, protocol: Any) -> Any:
+        whole = super(made, self).__reduce_ex__(protocol)
+        if not isinstance(whole, tuple) or whole[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return whole
+        return _made_again, (cls, *whole[1][1:]), *whole[2:]
 
-    def _begin(self) -> None:
-        self._tells = self._end = self._terminated = False
-        self._rewards: list[Any] = []
-        self._last: Any = None  # what the last step told, as it was told
+    names = {name: getattr(cls, name) for name in ("__module__", "__qualname__", "__doc__")}
+    parts = {**names, "__slots__": (), "_hands_on": True, "step": step, "__reduce_ex__": reduced}
+    made = type(cls)(cls.__name__, (cls,), parts)
+    return made
 
-    def __call__(self, action: Any) -> Any:
-        within = self._within
-        if within is not None:
-            within._begin()
-        given = self._step(action)
-        if not (isinstance(given, tuple) and len(given) == 5 and isinstance(given[4], dict)):
-            return given  # which breaks the contract, as is told elsewhere
-        if within is not None and within._tells:
-            given = within._told_by(given)
+
+def _made_again(cls: Any, *arguments: Any) -> Any:
+    """What a copy or a pickle of a layer begins with."""
+    made = _handing_on(cls)
+    return made.__new__(made, *arguments)
+
+
+def _within(layer: Any) -> Any:
+    """The next layer inside that hands on, or None."""
+    while isinstance(layer, gymnasium.Wrapper):
+        layer = layer.env
+        if hasattr(type(layer), "_hands_on"):
+            return layer
+    return None
+
+
+def _stepped(layer: Any, step: Callable[[Any, Any], Any], action: Any) -> Any:
+    within = _within(layer)
+    if within is None:
+        given = step(layer, action)
+    else:
+        vars(within)[KEPT] = ()
+        try:
+            given = step(layer, action)
+        finally:
+            steps = vars(within).pop(KEPT, ())
+        if _is_step(given):
+            given = _with_all_told(given, steps)
+    if KEPT in vars(layer) and _is_step(given):  # a tuple: a copy of this layer keeps its own steps from here on
         _, reward, terminated, _, info = given
-        self._last = info.get(KEY)
-        end = terminated
-        if self._last is not None:
-            self._tells = True
-            reward, end = told(info)
-        self._rewards.append(reward)
-        self._end, self._terminated = self._end or bool(end), self._terminated or bool(terminated)
+        vars(layer)[KEPT] = (*vars(layer)[KEPT], (info.get(KEY), reward, terminated))
+    return given
+
+
+def _is_step(given: Any) -> bool:
+    """Whether it is what a step gives; what is not breaks the contract, as is told elsewhere."""
+    return isinstance(given, tuple) and len(given) == 5 and isinstance(given[4], dict)
+
+
+def _with_all_told(given: _Step, steps: tuple[tuple[Any, Any, bool], ...]) -> _Step:
+    """A step with what was told in all `steps` within it, unless its layer tells of its own.
+
+    An end that the layer has added is one to learn from.
+    """
+    obs, reward, terminated, truncated, info = given
+    if all(pair is None for pair, *_ in steps) or info.get(KEY) is not steps[-1][0]:
         return given
-
-    def _told_by(self, given: _Step) -> _Step:
-        """The step of the layer around this one; unless it tells of its own, with all that this one was told.
-
-        An end that the layer around it has added is one to learn from.
-        """
-        obs, reward, terminated, truncated, info = given
-        if info.get(KEY) is not self._last:
-            return given
-        whole = sum(map(float, self._rewards)), self._end or bool(terminated and not self._terminated)
-        return obs, reward, terminated, truncated, {**info, KEY: whole}
+    pairs = [(float(one), bool(end)) if pair is None else told({KEY: pair}) for pair, one, end in steps]
+    is_added = terminated and not any(end for *_, end in steps)
+    whole = sum(one for one, _ in pairs), any(end for _, end in pairs) or bool(is_added)
+    return obs, reward, terminated, truncated, {**info, KEY: whole}
 
 
-__all__ = ["KEY", "hand_on", "told"]
+__all__ = ["KEPT", "KEY", "hand_on", "told"]

@@ -255,7 +255,6 @@ class EnvSource:
         if self.wrappers:
             hand_on(env)
         for wrapper in self.wrappers:
-            within = env
             try:
                 env = wrapper(env)
             except (Exception, SystemExit) as error:
@@ -264,7 +263,7 @@ class EnvSource:
                     raise BadArgument(f"--wrapper: {wrapper_name(wrapper)} {stray}") from error
                 raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
             _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
-            hand_on(env, within)
+            hand_on(env)
         if type(getattr(env, "observation_space", None)).__name__ == "Tuple":
             from rlrepro.vector import TupleAsArray
 

@@ -19,13 +19,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rlrepro import checkpoint
+from rlrepro import checkpoint, learnt
 from rlrepro.errors import close_quietly
 
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _OF_LIBRARIES = {"builtins", "functools", "operator", "numpy"}  # whose callables are functions
 _WORLD = "__mujoco__"
-_SKIPPED = {"env", "render_mode", "metadata", "spec", "step"}  # `step`: see rlrepro.learnt
+_SKIPPED = {"env", "render_mode", "metadata", "spec", learnt.KEPT}
 _CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
 _KINDS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "set": set}
 _DRAWING = {"clock", "screen", "surf", "window", "viewer"}  # what environments draw with, where it is not plain data

@@ -62,6 +62,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         try:
             given = self.env.step(action)
+            to_learn = told(given[4]) if KEY in given[4] else None
         except (Exception, SystemExit) as error:
             raise self._stopped(f"raised {one_line(error)} in step{place_of(error)}") from error
         obs, reward, terminated, truncated, info = given
@@ -75,9 +76,9 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if terminated or truncated:
             self._training.ended(self._index, self._return, self._length, bool(terminated), bool(truncated))
         self._training.stepped()
-        if KEY not in info:
+        if to_learn is None:
             return given
-        learn_reward, learn_end = told(info)
+        learn_reward, learn_end = to_learn
         if not math.isfinite(learn_reward):
             raise self._stopped(f"gave the reward {learn_reward} to learn from")
         self._going_on = obs if learn_end and not (terminated or truncated) else None

@@ -21,7 +21,7 @@ from rlrepro.errors import Problem
 from rlrepro.papers.compare.comparison import samples_to_threshold
 from rlrepro.papers.compare.score import score_group
 from rlrepro.papers.histories import read_run
-from rlrepro.papers.importers import Group, load
+from rlrepro.papers.importers import Group, event_files, load
 from rlrepro.papers.importers.names import seed_of
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.units.results import Results, UnitResults, write_results
@@ -302,6 +302,11 @@ def test_monitor_files_with_names_of_their_own_are_a_seed_each(tmp_path: Path) -
     assert one(load([tmp_path])).name.endswith("ppo")
     files = [tmp_path / f"ppo_seed{seed}.monitor.csv" for seed in (1, 2)]
     assert [group.name for group in load(files, labels=["a", "b"])] == ["a", "b"]
+    np.savez(tmp_path / "evaluations.npz", timesteps=np.arange(1, 3), results=np.ones((2, 1)))
+    assert [group.kind for group in load([tmp_path], "monitor")] == ["monitor"]
+    files[0].unlink()
+    both = one(load([tmp_path])).histories[0]  # with one alone, the evaluations beside it are its own
+    assert (both.seed, len(both.episodes), len(both.evaluations)) == (2, 1, 2)
     (tmp_path / "0.monitor.csv").write_text(MONITOR + "5,10,1.0\n")
     assert len(load([tmp_path])) == 2
     (tmp_path / "te").mkdir()
@@ -510,6 +515,9 @@ def test_a_damaged_event_file_gives_what_can_be_read_or_one_line(tmp_path: Path)
     tag = [found.start() for found in re.finditer(b"episodic_return", data)][20]
     damaged[tag] ^= 0xFF  # in the middle of its data: what follows is whole, and TensorBoard stops there
     file.write_bytes(damaged)
+    with pytest.MonkeyPatch.context() as patch:  # a run that is being written may be ahead of what was read
+        patch.setattr(event_files, "_records", lambda file: (20, 0))
+        assert len(one(load([tmp_path])).histories[0].episodes) == 20
     assert re.search(r"its event files are damaged: \d+ of 51 records can be read", problem(tmp_path))
     file.write_bytes(b"")
     assert "there is none" in problem(tmp_path)

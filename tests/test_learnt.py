@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlrepro import learnt, snapshot
 from rlrepro.agent import Transition
 from rlrepro.contract import check_wrappers
 from rlrepro.errors import Problem
@@ -34,6 +36,10 @@ class Counting(gym.Env[np.ndarray, int]):
     def step(self, action: int) -> Any:
         self.t += 1
         return np.full(1, self.t, np.float32), float(self.t), self.t == 12, False, {}
+
+
+class Unlimited(Counting):
+    max_episode_steps = None  # type: ignore[assignment]
 
 
 class Early(gym.Wrapper[Any, Any, Any, Any]):
@@ -100,8 +106,6 @@ def test_the_sum_of_what_is_told_in_repeated_steps_is_learnt(repeat: str) -> Non
     assert numbers(delayed, "reward") == [1 + 2 + 3, 4 + 5 + 6, 7 + 8 + 9 + 10]
     _, lost = stepped((own("Lives"), repeat), 3)
     assert numbers(lost, "terminated") == [False, True, True]
-    bare = find_env(own("Counting"), {}, (own("Lives"), repeat)).make()
-    assert copy.deepcopy(bare).reset(seed=1)[0] == 0
 
 
 def test_an_end_that_a_wrapper_further_out_adds_is_learnt() -> None:
@@ -140,6 +144,50 @@ def test_whatever_stands_in_whatever_order_the_scaled_rewards_and_the_ends_are_l
         assert transition.truncated == env.truncated
 
 
+class Keeps(gym.Wrapper[Any, Any, Any, Any]):
+    """Holds the step of what is within."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.inner_step = env.step
+
+    def step(self, action: Any) -> Any:
+        return self.inner_step(action)
+
+
+class LooksAhead(gym.Wrapper[Any, Any, Any, Any]):
+    """Tries the step on a copy, one of its own or one to the bottom."""
+
+    def step(self, action: Any) -> Any:
+        for copied in (copy.copy(self.env), copy.deepcopy(self.env), pickle.loads(pickle.dumps(self.env))):
+            copied.step(action)
+        return super().step(action)
+
+
+def test_layers_are_what_they_were(tmp_path: Path) -> None:
+    """Copies step themselves, what holds a step holds a method, and a long run holds no more than a short one."""
+    source = find_env(own("Unlimited"), {}, (own("LooksAhead"), "ScaleReward(scale=0.5)", own("Keeps")))
+    assert snapshot.can_restore(source.make) is None
+    env = source.make()
+    assert [type(layer).__name__ for layer in (env, env.env, env.unwrapped)] == ["Keeps", "ScaleReward", "Unlimited"]  # type: ignore[attr-defined]
+    made = VectorEnv(source.batch(1), (0,), 1)
+    made.reset()
+    held = []
+    for _ in range(3):
+        transitions = [made.step(np.zeros((1, 1), np.int64), {})[0] for _ in range(12)]
+        assert numbers(transitions, "reward") == [0.5 * n for n in range(1, 13)]
+        assert numbers(transitions, "next_obs") == list(range(1, 13))
+        layer, size = made.batch.envs[0], 0  # type: ignore[attr-defined]
+        while True:
+            size += sum(len(value) for value in vars(layer).values() if isinstance(value, tuple | list))
+            assert learnt.KEPT not in vars(layer)
+            if not isinstance(layer, gym.Wrapper):
+                break
+            layer = layer.env
+        held.append(size)
+    assert held[0] == held[1] == held[2]
+
+
 class TellsOf(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: Any, what: Any) -> None:
         super().__init__(env)
@@ -162,3 +210,6 @@ def test_what_is_told_is_looked_at_as_a_reward_is(runs: Runs, tmp_path: Path) ->
     peer = ("--agent", "sb3:dqn", "--learning-starts", "5")
     theirs = runs.begin("peer", "--env", own("Counting"), "--wrapper", own("TellsOf(what='nan')"), *peer)
     assert "gave the reward nan to learn from" in theirs.problem
+    told = "--env", own("Counting"), "--wrapper", own("TellsOf(what=1.5)"), "--no-check-env"
+    said = 'Counting raised TypeError: info["learn"] is 1.5, not a pair (reward, terminated) in step'
+    assert said in runs.begin("theirs", *told, *peer).problem

@@ -238,7 +238,18 @@ def test_a_seed_that_never_reached_it_counts_with_the_steps_that_it_had() -> Non
     }
     assert found.broken == {1, 4}
     assert found.mean == (20 + 30 + 20 + 40) / 4
-    assert score(SOON, [trained(6, [])]).missing == {6: "it has no episode that counts"}
+    endless = dataclasses.replace(trained(6, []), steps=70)
+    assert score(SOON, [endless]).least == {6: 70}
+    bare = Protocol("evaluation", of="steps", threshold=1, last=1)
+    assert score(bare, [trained(6, [])]).missing == {6: "it has no evaluation that counts"}
+
+
+@pytest.mark.parametrize("last", [3, 7, 10, 100])
+def test_returns_that_all_are_the_threshold_reach_it(last: int) -> None:
+    """Whatever their mean is rounded to; and what has diverged reaches none."""
+    soon = Protocol("training", of="steps", threshold=-0.7, last=last)
+    assert score(soon, [trained(0, [-0.7] * 100)]).per_seed == {0: 10 * last}
+    assert score(soon, [trained(0, [math.inf, 1e150, 1e120] * 40)]).least == {0: 1200}
 
 
 @settings(max_examples=60, deadline=None)

@@ -410,6 +410,8 @@ def test_the_steps_to_a_threshold_stand_along_the_axis_of_steps(tmp_path: Path) 
     page = (folder / "report.html").read_text()
     assert "≥ 10,000" in page
     assert "it had not reached 205 at env step 10,000" in page
+    assert "10 seeds, 1 of which never reached it" in page
+    assert ", ∞)" in page
     assert "Seeds that never reached the threshold count with the env steps that they had" in page
 
 

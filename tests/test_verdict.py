@@ -299,7 +299,11 @@ def test_fewer_env_steps_to_a_threshold_are_better_and_a_seed_that_never_got_the
     assert open_.word == "inconclusive"
     assert open_.score is not None
     assert open_.score.least == {13: 1000.0, 14: 1000.0}
+    assert "2 of 15 seeds never reached 100, and what they had decides nothing: train for longer" in open_.why
     assert "count against it (seed 13: it had not reached 100 at env step 1,000; seed 14" in open_.why
+    assert open_.seeds_needed is None
+    assert open_.interval is not None
+    assert (open_.interval.high, open_.interval.value) == (None, pytest.approx((2000 + 13 * 300 - 30) / 15, abs=10))
     # those that never got there confirm that it is slower; none that did would leave nothing to test
     assert judged_steps(tmp_path, text, a=[*(one + 300 for one in near[:12] if one), None, None, None]).word == "above"
     never = judged_steps(tmp_path, text, a=[None] * 12)
@@ -320,7 +324,9 @@ def test_who_reaches_a_threshold_first_is_ahead(tmp_path: Path) -> None:
     assert judged_steps(tmp_path, text, a=early, b=[*late[:8], None, None]).word == "reproduced"
     assert judged_steps(tmp_path, text, a=[*late[:8], None, None], b=early).word == "below"
     assert judged_steps(tmp_path, text, a=[*early[:8], None, None], b=late).word == "inconclusive"
-    assert judged_steps(tmp_path, text, a=early, b=[None] * 10).word == "reproduced"
+    never = judged_steps(tmp_path, text, a=early, b=[None] * 10)
+    assert never.word == "reproduced"
+    assert any("count with the env steps that they had" in note for note in never.notes)
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,12 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
 
 
 def _cut(history: History, asked: int) -> History:
-    """What a run had done after the env steps that were asked for, where it took far more."""
+    """What a run had done after the env steps that were asked for, where it took far more: its policy is of later."""
     episodes, evaluations = (points[points[:, 0] <= asked] for points in (history.episodes, history.evaluations))
     gaps = tuple(step for step in history.gaps if step < max(episodes[:, 0], default=0))
     return dataclasses.replace(
         history, episodes=episodes, evaluations=evaluations, final=np.empty(0), steps=asked, gaps=gaps,
-        taken=history.steps,
+        taken=history.steps, stopped="", broke=False, diverged=False,
     )  # fmt: skip
 
 

@@ -118,8 +118,8 @@ def _steps_score(protocol: Protocol, histories: Sequence[History]) -> Score:
             per_seed[history.seed] = float(steps[inside][first])
         elif lack := _too_short(protocol, history):
             missing[history.seed] = f"{lack}, before it reached {protocol.threshold:g}"
-        elif not inside.any():
-            missing[history.seed] = f"it has no {_kind(protocol)} that counts"
+        elif protocol.returns == "evaluation" and not inside.any():
+            missing[history.seed] = "it has no evaluation that counts"
         else:
             end = protocol.to_step or history.steps
             missing[history.seed] = f"it had not reached {protocol.threshold:g} at env step {end:,}"
@@ -129,9 +129,13 @@ def _steps_score(protocol: Protocol, histories: Sequence[History]) -> Score:
 
 
 def first_reached(values: np.ndarray, threshold: float, count: int) -> int | None:
-    """Index of the first of `values` `[n]` at which the mean of it and the count − 1 before is `threshold` or more."""
+    """Index of the first of `values` `[n]` at which the mean of it and the count − 1 before is `threshold` or more.
+
+    Of what has diverged none is; of equal values as large as the threshold their mean is, whatever it is rounded to.
+    """
     with np.errstate(invalid="ignore"):
-        reached = np.flatnonzero(trailing_mean(values, count) >= threshold)
+        finite = np.where(np.abs(values) <= _LARGEST, values, np.nan)
+        reached = np.flatnonzero(trailing_mean(finite, count) >= threshold - 1e-12 * abs(threshold))
     return int(reached[0]) if len(reached) else None
 
 

@@ -301,6 +301,14 @@ def doubts(card: Card) -> Iterator[str]:
         starts, total = (one.hyperparameters.get(name) for name in ("learning_starts", "total_timesteps"))
         if starts and total and starts.value > LATE_START * total.value:
             yield f"{implementation}: it learns nothing before env step {starts.value:,} of {total.value:,}"
+    for steps in (claim for claim in card.claims if card.protocol_of(claim).of == "steps"):
+        total = card.implementations[steps.implementation].hyperparameters.get("total_timesteps")
+        end = card.protocol_of(steps).to_step or (total.value if total else None)
+        if end is not None and end <= steps.reported + steps.margin:
+            yield (
+                f"claim {steps.id}: {end:,} env steps are looked at, and {steps.reported:,.10g} reported: a seed that "
+                "is slower than the paper's cannot be told from one that never gets there"
+            )
     for verdict in judge(card, Results(1.0, {})).verdicts:
         claim = verdict.claim
         if not isinstance(claim, Claim) or claim.measurement or card.protocols[claim.protocol].of != "return":

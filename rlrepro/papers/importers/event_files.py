@@ -22,12 +22,12 @@ def of_event_files(path: Path, root: Path, columns: Mapping[str, str]) -> Seed:
     if any(path.glob("*tfevents*.rlrepro")):
         raise Problem(f"{path} is the TensorBoard view of a run folder: give the run folder, which has every episode")
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    events = _accumulator(path)
+    events, written = _accumulator(path), {file: _records(file) for file in sorted(path.glob("*tfevents*"))}
     try:
         events.Reload()
     except Exception as error:  # whatever a damaged record makes of protobuf
         raise Problem(f"{path}: its event files cannot be read: {one_line(error)}") from None
-    notes = _check_whole(path, events.count)
+    notes = _check_whole(path, written, events.count)
     tags = events.Tags()
     there = [*tags["scalars"], *(tag for tag in tags["tensors"] if _is_scalar(events, tag))]
     chosen = {}
@@ -88,14 +88,14 @@ def _accumulator(path: Path) -> Any:
     return Counting(str(path), size_guidance={"scalars": 0, "tensors": 0})
 
 
-def _check_whole(path: Path, count: int) -> list[str]:
-    """Notes on half-written records of a folder's event files; `Problem` where fewer could be read than are there."""
-    notes, total = [], 0
-    for file in sorted(path.glob("*tfevents*")):
-        records, rest = _records(file)
-        total += records
-        if rest:
-            notes.append(f"{file}: {rest:,} bytes at its end are no whole records, and are left out.")
+def _check_whole(path: Path, written: Mapping[Path, tuple[int, int]], count: int) -> list[str]:
+    """Notes on half-written records of event files; `Problem` where fewer could be read than there were before."""
+    total = sum(records for records, _ in written.values())
+    notes = [
+        f"{file}: {rest:,} bytes at its end are no whole records, and are left out."
+        for file, (_, rest) in written.items()
+        if rest
+    ]
     if 0 < count < total:
         raise Problem(f"{path}: its event files are damaged: {count:,} of {total:,} records can be read")
     return notes

@@ -146,15 +146,11 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
             yield from of_results(results)
             return
     monitors = sorted(path.glob("*monitor.csv")) if kind in (None, "monitor") else []
-    of_seed = [monitor for monitor in monitors if _OF_SEED.fullmatch(monitor.name)]
-    evaluations = path / "evaluations.npz"
-    if (kind in (None, "npz") and evaluations.is_file()) or monitors:
-        if of_seed or evaluations.is_file():
-            notes = () if of_seed or kind else _beside(path, "evaluations.npz", ["progress.csv"])
-            made = of_stable_baselines(path, root, of_seed, evaluations if kind != "monitor" else None)
-            yield dataclasses.replace(made, notes=(*made.notes, *notes))
-        for monitor in (one for one in monitors if one not in of_seed):
-            yield of_stable_baselines(monitor, root, [monitor], None)
+    evaluations = path / "evaluations.npz" if kind in (None, "npz") else None
+    if evaluations is not None and not evaluations.is_file():
+        evaluations = None
+    if evaluations is not None or monitors:
+        yield from _of_stable_baselines(path, root, monitors, evaluations, kind)
         return
     if kind in (None, "tensorboard") and any(path.glob("*tfevents*")):
         yield of_event_files(path, root, columns)
@@ -178,6 +174,23 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
             is_monitor = kind is None and _sniff(table) == "monitor"  # one that was given another name
             seeds += [of_stable_baselines(table, root, [table], None)] if is_monitor else of_table(table, root, columns)
     yield from seeds
+
+
+def _of_stable_baselines(
+    path: Path, root: Path, monitors: Sequence[Path], evaluations: Path | None, kind: str | None
+) -> Iterator[Seed]:
+    """The seeds of one folder's monitor files and evaluations.npz, which is the only named one's too."""
+    of_seed = [monitor for monitor in monitors if _OF_SEED.fullmatch(monitor.name)]
+    named = [monitor for monitor in monitors if monitor not in of_seed]
+    if evaluations is not None and len(named) == 1 and not of_seed:
+        yield of_stable_baselines(named[0], root, named, evaluations)
+        return
+    if of_seed or evaluations is not None:
+        notes = () if of_seed or kind else _beside(path, "evaluations.npz", ["progress.csv"])
+        made = of_stable_baselines(path, root, of_seed, evaluations)
+        yield dataclasses.replace(made, notes=(*made.notes, *notes))
+    for monitor in named:
+        yield of_stable_baselines(monitor, root, [monitor], None)
 
 
 def _beside(path: Path, read: str, names: Sequence[str]) -> tuple[str, ...]:

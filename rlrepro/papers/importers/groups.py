@@ -65,9 +65,9 @@ class Seed:
 
 
 def full_window(lengths: np.ndarray, window: int) -> float:
-    """The env step from which running means are of `window` episodes; infinity where none is, 0 where nothing says it.
+    """The env step before which no running mean is of `window` episodes; infinity: none is, 0: nothing says it.
 
-    So many episodes of the mean length then (`lengths`, `[m, 2]`) are as long as the run had been.
+    So many episodes of the mean length then (`lengths`, `[m, 2]`) are longer than the run had been till then.
     """
     full = lengths[window * lengths[:, 1] <= lengths[:, 0], 0]
     return float(full[0]) if len(full) else math.inf if len(lengths) else 0.0

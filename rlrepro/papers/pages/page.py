@@ -239,7 +239,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
             f"{what} Thin: each of {count_of(len(curve.y), 'seed')}; thick: their mean with its pointwise 95 % "
             "t interval; dashed: the paper's number"
             + (", with its standard error over seeds" if mark.error is not None else "")
-            + "; shaded across: "
+            + ("; shaded across: " if protocol.threshold is None else "; dotted: the threshold; shaded at the number: ")
             + (f"the tolerance, {exact(claim.margin)}" if mark.one_sided else f"± the margin, {exact(claim.margin)}")
             + ("; shaded down: what the protocol counts." if counted else ".")
         )
@@ -247,9 +247,9 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     if verdict.score is not None and len(verdict.score.values) and verdict.interval is not None:
         values = {**verdict.score.per_seed, **verdict.score.least}
         paint = figures.strip(values, verdict.interval, mark, f"{quantity}, by the protocol")
-        missing = f" {count_of(len(verdict.score.missing), 'seed')} without a score." if verdict.score.missing else ""
-        if verdict.score.least:
-            missing = missing.removesuffix(".") + ": those that never reached it stand at the end of what was trained."
+        lacking, least = len(verdict.score.missing) - len(verdict.score.least), len(verdict.score.least)
+        missing = f" {count_of(least, 'seed')} never reached it, at the end of what was trained." if least else ""
+        missing += f" {count_of(lacking, 'seed')} without a score." if lacking else ""
         text = f"What each seed scores by the claim's protocol, their mean, and the paper's number.{missing}"
         drawer.add("-seeds", paint, (5.2, 1.45), text)
 
@@ -354,7 +354,9 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
     if isinstance(verdict.test, stats.OrderTest):
         section.statistics = _order_rows(verdict.test, verdict.decision)
         if protocol.of == "steps":
-            section.statistics.append(("Differences", "env steps that the first side needs less"))
+            section.statistics.append(
+                ("Differences", "env steps that the first side needs less, where all seeds got there")
+            )
         columns = (verdict.test.differences, verdict.test.p_above)
         section.tasks = [
             (name, f"{difference:,.4g}".replace("-", "−"), stats.p_text(p))
@@ -413,7 +415,8 @@ def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str
 def _mean_text(interval: stats.Estimate, seeds: int, decimals: int) -> str:
     text = number(interval.value, decimals)
     if interval.low is not None:
-        text += f", 95 % t interval [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
+        high = "∞)" if interval.high is None else f"{number(interval.high, decimals)}]"
+        text += f", 95 % t interval [{number(interval.low, decimals)}, {high}"
     return _joined(text, interval.note, coverage_note("mean", seeds))
 
 
@@ -499,6 +502,8 @@ def _overview(judgement: Judgement, made: dict[str, Drawing], pdf: bool) -> str:
             rows.append((verdict.claim.id, off, off, off, verdict.word))
         if isinstance(test, stats.ClaimTest) and math.isfinite(test.se):
             value, low, high = (end / test.margin for end in (test.difference, test.low, test.high))
+            if verdict.score is not None and verdict.score.least:
+                high = value  # of which it is known that it is larger
             rows.append((verdict.claim.id, value, low, high, verdict.word))
     if not 1 < len(rows) <= _MOST_ROWS:
         return ""

@@ -119,15 +119,18 @@ def row_of(card: Card, verdict: Verdict) -> Row:
     if verdict.score is not None and len(verdict.score.values):
         measured = ("≥ " if verdict.score.least else "") + number(verdict.score.mean, decimals)
         if verdict.interval is not None and verdict.interval.low is not None:
-            interval = f"[{number(verdict.interval.low, decimals)}, {number(verdict.interval.high, decimals)}]"
-        seeds = count_of(len(verdict.score.per_seed), "seed") if verdict.score.per_seed else ""
+            low, high = (number(end, decimals) for end in (verdict.interval.low, verdict.interval.high))
+            interval = f"[{low}, ∞)" if verdict.score.least else f"[{low}, {high}]"
+        seeds = count_of(len(verdict.score.values), "seed")
+        if verdict.score.least:
+            seeds += f", {len(verdict.score.least)} of which never reached it"
     if isinstance(verdict.test, stats.Acceptance):
         test = verdict.test
         seeds = f"{test.reached} of {seeds} reach it"
         if test.outright < test.reached:
             seeds += f" within {exact(claim.margin)}, {test.outright} outright"
-    if verdict.score is not None and verdict.score.missing:
-        seeds = f"{seeds or 'no seed'}, {len(verdict.score.missing)} without a score"
+    if verdict.score is not None and (lacking := len(verdict.score.missing) - len(verdict.score.least)):
+        seeds = f"{seeds or 'no seed'}, {lacking} without a score"
     margin = {"one-sided": "− ", "at most": "", "at least": ""}.get(verdict.kind, "± ")
     return Row(
         id=claim.id,

@@ -337,7 +337,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
     protocol = card.protocols[order.protocol].scaled(results.scale)
     sides: list[list[np.ndarray]] = []
     lacks: dict[str, str] = {}
-    are_broken = True
+    are_broken, has_least = True, False
     for implementation in (order.better, order.worse):
         scores = {}
         for environment in order.environments:
@@ -346,6 +346,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
                 return _Scored(order, "order", was_run=False)
             scores[environment] = score(protocol, unit.histories)
         sides.append([-one.values if protocol.of == "steps" else one.values for one in scores.values()])
+        has_least |= any(one.least for one in scores.values())
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
         if missing:
             lacks[implementation] = "; ".join(missing)
@@ -357,7 +358,8 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
     # the broken seeds of one side speak for the other
     confirmed = "" if len(lacks) != 1 or not are_broken else "below" if order.better in lacks else "reproduced"
     test = stats.order_test(sides[0], sides[1], order.at_least)
-    return _Scored(order, "order", None, test, lack, confirmed=confirmed)
+    notes = (_AT_LEAST,) if has_least else ()
+    return _Scored(order, "order", None, test, lack, notes, confirmed=confirmed)
 
 
 class _Family(NamedTuple):
@@ -381,6 +383,8 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
     if not is_scaled(one.claim):
         scale = 1.0
     interval = stats.mean_interval(one.score.values) if one.score is not None and len(one.score.values) else None
+    if interval is not None and one.score is not None and one.score.least:
+        interval = dataclasses.replace(interval, high=None)
     made = Verdict(
         one.claim,
         "not run",
@@ -409,7 +413,9 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
         assert decision is not None
         assert isinstance(one.claim, Claim)
         word, why, notes = decision.verdict, _sentence(one.test, decision, one.claim.rule), list(one.test.notes)
-        if word == "inconclusive" and scale == 1:
+        if one.score is not None and one.score.least and word != one.confirmed:
+            why = _too_few_steps(one.score)
+        elif word == "inconclusive" and scale == 1:
             needed = _needed(one.claim, one.test, family)
             made = dataclasses.replace(made, seeds_needed=needed)
             if needed is not None:
@@ -424,6 +430,12 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
         why = f"{why}; seeds without a score {effect} ({one.lack})"
     word, why = _at_scale(word, why, scale)
     return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
+
+
+def _too_few_steps(score: Score) -> str:
+    """Why seeds that never reached a threshold leave a claim open."""
+    count = f"{len(score.least)} of {len(score.values)} seeds"
+    return f"{count} never reached {score.protocol.threshold:g}, and what they had decides nothing: train for longer"
 
 
 def is_scaled(claim: Claim | Order) -> bool:
