@@ -258,8 +258,8 @@ class EnvSource:
             try:
                 env = wrapper(env)
             except (Exception, SystemExit) as error:
-                given, creator = getattr(wrapper, "keywords", {}), getattr(wrapper, "func", wrapper)
-                if stray := _stray(error, given, creator, leaving=1):
+                name, creator = _unexpected(error), getattr(wrapper, "func", wrapper)
+                if name in getattr(wrapper, "keywords", {}) and (stray := _stray(name, creator, leaving=1)):
                     raise BadArgument(f"--wrapper: {wrapper_name(wrapper)} {stray}") from error
                 raise Problem(_why_not_made(f"{wrapper_name(wrapper)} around {self.name}", error)) from error
             _check_made(env, f"{wrapper_name(wrapper)} around {self.name}")
@@ -272,13 +272,15 @@ class EnvSource:
 
     def _stray_argument(self, error: BaseException) -> str:
         """What to say of an error that an argument which the environment does not take has raised; "" of another."""
+        if (name := _unexpected(error)) not in self.kwargs:
+            return ""
         creator: Any = self.factory
         if self.gym_id is not None:
             from gymnasium.envs.registration import load_env_creator, spec
 
             creator = (getattr(self.factory, "spec", None) or spec(self.gym_id)).entry_point
             creator = load_env_creator(creator) if isinstance(creator, str) else creator
-        stray = _stray(error, self.kwargs, creator, also=("max_episode_steps",))
+        stray = _stray(name, creator, also=("max_episode_steps",))
         return stray and f"--env-kwargs: {self.name} {stray}"
 
     def make_filmed(self) -> Any:
@@ -363,25 +365,26 @@ class EnvSource:
         return lambda num: form(num, limit, **kwargs)
 
 
-def _stray(
-    error: BaseException, given: Mapping[str, Any], creator: Any, also: Sequence[str] = (), leaving: int = 0
-) -> str:
-    """What to say of an error that one of the arguments `given` has raised, which `creator` does not take; or "".
+def _unexpected(error: BaseException) -> str:
+    """The argument that a call was given and does not take, or ""."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+    return found[1] if found else ""
+
+
+def _stray(name: str, creator: Any, also: Sequence[str] = (), leaving: int = 0) -> str:
+    """What to say of an argument that `creator` does not take; "" where it does, or where that cannot be known.
 
     It takes those of its signature, but the first `leaving`, and `also` others.
     """
-    found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
-    if found is None or found[1] not in given:
-        return ""
     with contextlib.suppress(TypeError, ValueError):  # a class of another language has no signature
         parameters = inspect.signature(creator).parameters.values()
         several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
         takes = [one.name for one in parameters if one.kind not in several][leaving:]
-        if found[1] in takes:
+        if name in takes:
             return ""  # it was an inner call that was given it
-        takes += [name for name in also if name not in takes]
+        takes += [one for one in also if one not in takes]
         told = f" (it takes {', '.join(takes)})" if takes else ""
-        return f"takes no argument {found[1]!r}{nearest(found[1], takes)}{told}"
+        return f"takes no argument {name!r}{nearest(name, takes)}{told}"
     return ""
 
 
