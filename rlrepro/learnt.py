@@ -45,8 +45,18 @@ def hand_on(env: gymnasium.Env[Any, Any]) -> None:
 
 @functools.cache
 def _handing_on(cls: Any) -> Any:
+    own, is_wrapper = cls.step, issubclass(cls, gymnasium.Wrapper)
+
     def step(self: Any, action: Any) -> Any:
-        return _stepped(self, cls.step, action)
+        if is_wrapper and (within := _within(self)) is not None:
+            given = _stepped(own, self, within, action)
+        else:
+            given = own(self, action)
+        held = self.__dict__
+        if KEPT in held and _is_step(given):  # a tuple: a copy of this layer keeps its own steps from here on
+            _, reward, terminated, _, info = given
+            held[KEPT] = (*held[KEPT], (info.get(KEY), reward, terminated))
+        return given
 
     def reduced(self: Any, protocol: Any) -> Any:
         whole = super(made, self).__reduce_ex__(protocol)
@@ -75,21 +85,17 @@ def _within(layer: Any) -> Any:
     return None
 
 
-def _stepped(layer: Any, step: Callable[[Any, Any], Any], action: Any) -> Any:
-    within = _within(layer)
-    if within is None:
-        given = step(layer, action)
-    else:
-        vars(within)[KEPT] = ()
-        try:
-            given = step(layer, action)
-        finally:
-            steps = vars(within).pop(KEPT, ())
-        if _is_step(given):
-            given = _with_all_told(given, steps)
-    if KEPT in vars(layer) and _is_step(given):  # a tuple: a copy of this layer keeps its own steps from here on
-        _, reward, terminated, _, info = given
-        vars(layer)[KEPT] = (*vars(layer)[KEPT], (info.get(KEY), reward, terminated))
+def _stepped(own: Callable[[Any, Any], Any], layer: Any, within: Any, action: Any) -> Any:
+    """A layer's own step, with what was told by the steps that it takes within."""
+    held = within.__dict__
+    held[KEPT] = ()
+    try:
+        given = own(layer, action)
+    finally:
+        steps = held.pop(KEPT, ())
+    for pair, *_ in steps:
+        if pair is not None:
+            return _with_all_told(given, steps) if _is_step(given) else given
     return given
 
 
@@ -104,7 +110,7 @@ def _with_all_told(given: _Step, steps: tuple[tuple[Any, Any, bool], ...]) -> _S
     An end that the layer has added is one to learn from.
     """
     obs, reward, terminated, truncated, info = given
-    if all(pair is None for pair, *_ in steps) or info.get(KEY) is not steps[-1][0]:
+    if info.get(KEY) is not steps[-1][0]:
         return given
     pairs = [(float(one), bool(end)) if pair is None else told({KEY: pair}) for pair, one, end in steps]
     is_added = terminated and not any(end for *_, end in steps)
