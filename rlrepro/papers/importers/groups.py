@@ -127,9 +127,8 @@ def group_of(seeds: Sequence[Seed]) -> Group:
         longest = max(history.steps for history in histories)
         early = [one for one in histories if not one.stopped and _ends_early(one, longest)]
         ends = ", ".join(f"of seed {one.seed} at env step {one.steps:,}" for one in early)
-        notes += [f"{first.name}: records are taken for whole that end {ends}, the longest at {longest:,}."] * bool(
-            early
-        )
+        if early:
+            notes.append(f"{first.name}: records are taken for whole that end {ends}, the longest at {longest:,}.")
     nan = [str(h.seed) for h in histories if not (np.isfinite(h.episodes).all() and np.isfinite(h.evaluations).all())]
     if nan:
         notes.append(f"{first.name}: returns that are not finite in seed {', '.join(nan)}.")
