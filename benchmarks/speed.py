@@ -88,7 +88,7 @@ def _sb3(work: Work) -> Callable[[], None]:
     from stable_baselines3.common.env_util import make_vec_env
 
     from rlrepro.agents.sb3 import minatar_features
-    from rlrepro.plugins import register_namespace
+    from rlrepro.plugins.environments import register_namespace
 
     case = CASES[work.case]
     algorithm = getattr(stable_baselines3, case.algorithm, None) or getattr(sb3_contrib, case.algorithm)

@@ -58,6 +58,8 @@ def _time_limit(env: Env) -> int | None:
             repeats *= layer._skip
         layer = layer.env
     limits.append((layer.spec and layer.spec.max_episode_steps, repeats))
+    if any(kind.__name__ == "MiniGridEnv" for kind in type(layer).__mro__):
+        limits.append((layer.max_steps, repeats))  # type: ignore[attr-defined]
     return min((-(-limit // steps) for limit, steps in limits if limit is not None and limit > 0), default=None)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlrepro.envs.finite import FiniteMDP, Outcome, best_values, model, policy_values
-from rlrepro.plugins import EnvSource
+from rlrepro.plugins.env_source import EnvSource
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from rlrepro.agent import Transition
 from rlrepro.experiments.exact import fewest_steps
-from rlrepro.plugins import EnvSource, find_agent
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.env_source import EnvSource
 from rlrepro.unrecorded import train_agent
 
 Floats = npt.NDArray[np.float64]

@@ -78,7 +78,7 @@ def _run(command: str, arguments: Sequence[str]) -> int:
 
 def list_main(arguments: Sequence[str]) -> int:
     """`rlrepro list`; the exit status."""
-    from rlrepro.importing import installed
+    from rlrepro.plugins.importing import installed
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
     kinds = ("agents", "envs", "wrappers", "cards", "measurements")
@@ -114,7 +114,7 @@ def list_main(arguments: Sequence[str]) -> int:
 
 
 def _variants(family: str) -> dict[str, str]:
-    from rlrepro.plugins import variants
+    from rlrepro.plugins.agents import variants
 
     return {f"{family}:{name}": "" for name in variants(family)}
 
@@ -123,8 +123,8 @@ def _ids(namespace: str) -> dict[str, str]:
     """What stands behind a namespace, registered."""
     import gymnasium
 
-    from rlrepro.importing import installed
-    from rlrepro.plugins import register_namespace
+    from rlrepro.plugins.environments import register_namespace
+    from rlrepro.plugins.importing import installed
 
     register_namespace(namespace)
     names = sorted(name for name in gymnasium.registry if name.startswith(f"{namespace}/"))

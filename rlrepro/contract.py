@@ -19,7 +19,9 @@ from gymnasium.spaces import Box
 from rlrepro import checkpoint, learnt
 from rlrepro.agent import Agent
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
-from rlrepro.plugins import EnvSource, find_env, wrapper_name
+from rlrepro.plugins.env_source import EnvSource
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.wrappers import wrapper_name
 from rlrepro.settings import Settings
 
 

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from rlrepro.ctrl_c import without_ctrl_c
 from rlrepro.errors import Problem, close_quietly, one_line
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 
 _STEP, _CLOSED = "step", ("close", ())

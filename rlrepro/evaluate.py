@@ -13,7 +13,7 @@ import numpy as np
 
 from rlrepro.errors import Problem, close_quietly, count_of, one_line, place_of
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
-from rlrepro.own_code import shown
+from rlrepro.plugins.own_code import shown
 from rlrepro.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     folder, settings = RunFolder.open(asked.run)
     settings = dataclasses.replace(settings, device=asked.device or settings.device)
     from rlrepro.contract import check_film
-    from rlrepro.plugins import find_env
+    from rlrepro.plugins.environments import find_env
     from rlrepro.trained import check_policies
 
     check_policies(folder, settings.seeds)
@@ -74,7 +74,7 @@ def evaluate_run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns and lengths `[S, num_episodes]` of the run's policies."""
     from rlrepro import loop, worker
-    from rlrepro.plugins import find_env
+    from rlrepro.plugins.environments import find_env
     from rlrepro.record import RunFolder
     from rlrepro.trained import load_policy
 
@@ -105,7 +105,7 @@ def evaluate_run(
 
 def film_run(folder: RunFolder, settings: Settings, deterministic: bool, name: str) -> int:
     """An episode of each seed as a video; how many. One that cannot be made is a warning, since all else is done."""
-    from rlrepro.plugins import find_env
+    from rlrepro.plugins.environments import find_env
     from rlrepro.recorder import film
     from rlrepro.trained import load_policy
 

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from rlrepro.agent import source_of
 from rlrepro.errors import Problem, nearest
-from rlrepro.importing import installed
-from rlrepro.plugins import AgentSource
+from rlrepro.plugins.agents import AgentSource
+from rlrepro.plugins.importing import installed
 
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 10**12

@@ -18,7 +18,8 @@ from rlrepro.errors import Problem, RunStopped, close_quietly, one_line
 from rlrepro.loop import EpisodeCounter, as_arrays
 from rlrepro.networks import flattened
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.environments import find_env
 from rlrepro.settings import Settings
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams

@@ -25,8 +25,10 @@ from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, close_quietly, count_of, nearest, one_line, place_of
 from rlrepro.flags import Parser, about_unknown, train_parser, whole_number
-from rlrepro.importing import installed
-from rlrepro.plugins import EnvSource, find_agent, find_env
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.env_source import EnvSource
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.importing import installed
 
 PREFIX = "Probe"
 TIMESTEPS, NUM_ENVS = 8_000, 4  # where an agent says nothing

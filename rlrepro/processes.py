@@ -54,7 +54,7 @@ class Processes:
                 for pipe in connection.wait(list(self.running)):
                     self._hear(pipe)
             for group in self.waiting:
-                late = Stop("stopped before every seed began", Interrupted.exit_status, from_outside=True)
+                late = Stop("not begun", Interrupted.exit_status, from_outside=True)
                 self.board.handle(group, "ended", {"stop": late})
 
     @contextlib.contextmanager

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from rlrepro import own_code
 from rlrepro.errors import Stop, count_of
+from rlrepro.plugins import own_code
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.tensorboard import Curves

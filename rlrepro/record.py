@@ -32,9 +32,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rlrepro import checkpoint, own_code
+from rlrepro import checkpoint
 from rlrepro.circumstances import circumstances, uncommitted_changes
 from rlrepro.errors import Problem, WriteFailed, nearest
+from rlrepro.plugins import own_code
 from rlrepro.settings import Settings, read_settings
 
 _ASIDE = ".aside"  # in place of .safetensors

@@ -17,7 +17,7 @@ from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Metrics, Policy
 from rlrepro.errors import EndlessEvaluation, EvaluationFailed, Interrupted, Problem, close_quietly, one_line
 from rlrepro.group import Group
-from rlrepro.plugins import EnvSource
+from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import SeedLog
 from rlrepro.settings import Job

@@ -16,7 +16,11 @@ from typing import Any
 from rlrepro.agent import source_of
 from rlrepro.errors import Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
-from rlrepro.plugins import AgentSource, EnvSource, find_agent, find_env, frames_per_step, full_name, unsourced
+from rlrepro.plugins.agents import AgentSource, find_agent, unsourced
+from rlrepro.plugins.env_layers import frames_per_step
+from rlrepro.plugins.env_source import EnvSource
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.wrappers import full_name
 from rlrepro.settings import DERIVED, Settings, as_flag, num_cores, read_settings, settings_dict
 
 

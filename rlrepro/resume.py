@@ -15,7 +15,7 @@ from rlrepro.contract import check_run
 from rlrepro.ctrl_c import undisturbed
 from rlrepro.errors import Problem, count_of, named_seeds
 from rlrepro.launch import NeverBegan, launch
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import CSV_COLUMNS, SeedLog, read_rows
 from rlrepro.settings import Job, Settings

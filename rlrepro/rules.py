@@ -24,8 +24,9 @@ from rlrepro.contract import check_run
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.flags import Parser
 from rlrepro.group import Group
-from rlrepro.own_code import shown
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.own_code import shown
 from rlrepro.probe import check_probe
 from rlrepro.request import Request, parse_train
 from rlrepro.seeds import Stack

@@ -13,7 +13,7 @@ from typing import Any
 
 from rlrepro.errors import Problem, nearest
 from rlrepro.flags import train_parser
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
 
 SETTINGS_FORMAT = 1
 _STEPS = ("total_timesteps", "num_envs")

@@ -16,7 +16,7 @@ import torch
 
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.group import build_policy
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 from rlrepro.streams import Streams

@@ -21,7 +21,7 @@ from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup
 from rlrepro.errors import EvaluationFailed, Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.learnt import KEY, told
-from rlrepro.plugins import EnvSource
+from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
 from rlrepro.settings import Job

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlrepro.agent import Metrics, Setup, Transition
 from rlrepro.loop import Episode, EpisodeCounter, train
-from rlrepro.plugins import EnvSource
+from rlrepro.plugins.env_source import EnvSource
 from rlrepro.vector import VectorEnv
 
 

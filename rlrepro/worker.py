@@ -43,7 +43,10 @@ from rlrepro.errors import (
 )
 from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
 from rlrepro.networks import no_image
-from rlrepro.plugins import EnvSource, find_agent, find_env, wrapper_name
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.env_source import EnvSource
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.wrappers import wrapper_name
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings

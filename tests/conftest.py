@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 from rlrepro import cli
-from rlrepro.importing import installed
+from rlrepro.plugins.importing import installed
 from tests import agreement
 
 # The same examples each time, so that a commit passes or fails on its own account; `make fuzz` tries new ones.

@@ -21,7 +21,7 @@ from torch import nn
 from rlrepro import loop, optimisers, targets
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import dqn, ppo
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.seeds import Stack
 from rlrepro.vector import VectorEnv
 from tests.agreement import close

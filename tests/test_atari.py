@@ -13,7 +13,8 @@ from rlrepro import snapshot
 from rlrepro.agent import Setup
 from rlrepro.envs.atari import Atari
 from rlrepro.errors import Problem
-from rlrepro.plugins import find_env, frames_per_step
+from rlrepro.plugins.env_layers import frames_per_step
+from rlrepro.plugins.environments import find_env
 from rlrepro.seed_log import read_rows
 from rlrepro.settings import Settings
 from rlrepro.trainer import RecordedEnv

@@ -26,7 +26,7 @@ import pytest
 from rlrepro import checkpoint, circumstances
 from rlrepro.errors import Problem
 from rlrepro.flags import train_parser
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
 from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
 from rlrepro.request import parse_train

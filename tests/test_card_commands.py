@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rlrepro.importing import installed
 from rlrepro.papers.authoring.command import UNCHECKED, differences, skeleton
 from rlrepro.papers.cards.reader import load_card, read_card
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.importing import installed
 from tests.conftest import Command
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rlrepro.envs import classic_control as cc
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 
 Obs = np.ndarray
 Policy = Callable[[np.random.Generator, Obs], np.ndarray]

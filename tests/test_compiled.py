@@ -16,10 +16,10 @@ import torch
 from rlrepro import cli, compiled
 from rlrepro.agent import Setup
 from rlrepro.compiled import try_losses
-from rlrepro.importing import installed
 from rlrepro.networks import MLP
 from rlrepro.optimisers import Adam, descend
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.importing import installed
 from rlrepro.record import RunFolder
 from rlrepro.seeds import Stack
 

@@ -19,11 +19,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
-from rlrepro.importing import installed
 from rlrepro.memory import Rollout
 from rlrepro.networks import MLP
 from rlrepro.optimisers import Adam, RAdam
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.importing import installed
 from rlrepro.probe import preset
 from rlrepro.seeds import Stack
 

@@ -13,7 +13,7 @@ import pytest
 
 from rlrepro import train
 from rlrepro.env_processes import Asked, AsyncEnvBatch
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.request import Request, parse_train
 from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 from tests.conftest import Runs

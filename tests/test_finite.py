@@ -30,7 +30,7 @@ from rlrepro.envs.finite import (
     policy_values,
 )
 from rlrepro.envs.short_corridor import true_value
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 
 FINITE = [AccessControl, DynaMaze, Gridworld, RandomWalk, WindyGridworld]
 NAMES = [f"{cls.__name__}-v0" for cls in [*FINITE, MaximisationBias, TenArmedTestbed]]
@@ -255,6 +255,6 @@ def test_a_tuple_of_anything_else_stays() -> None:
         observation_space = gym.spaces.Tuple((gym.spaces.Discrete(2), gym.spaces.Box(0, 1)))
         action_space = gym.spaces.Discrete(2)
 
-    from rlrepro.plugins import EnvSource
+    from rlrepro.plugins.env_source import EnvSource
 
     assert isinstance(EnvSource("Mixed", Mixed, None, {}, ()).make().observation_space, gym.spaces.Tuple)

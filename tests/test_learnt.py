@@ -17,7 +17,7 @@ from rlrepro import learnt, snapshot
 from rlrepro.agent import Transition
 from rlrepro.contract import check_wrappers
 from rlrepro.errors import Problem
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.vector import VectorEnv
 from tests.conftest import Runs
 

@@ -14,7 +14,8 @@ from gymnasium.spaces import Box, Discrete
 from rlrepro import loop
 from rlrepro.agent import Setup, Transition
 from rlrepro.errors import Problem, RunStopped
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.environments import find_env
 from rlrepro.seed_log import read_rows
 from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorEnv

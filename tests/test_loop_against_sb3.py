@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rlrepro import loop
 from rlrepro.group import Group
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.request import Request, parse_train
 from rlrepro.streams import env_seed
 

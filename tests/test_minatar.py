@@ -13,7 +13,7 @@ from rlrepro.checkpoint import as_loaded
 from rlrepro.contract import check_contract
 from rlrepro.envs import minatar
 from rlrepro.errors import Problem
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.vector import SyncEnvBatch
 from tests.conftest import Runs
 

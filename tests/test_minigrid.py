@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlrepro import snapshot
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from tests.conftest import Runs
 
 pytest.importorskip("minigrid")
@@ -60,3 +60,12 @@ def test_ppo_trains_on_flat_grids_and_names_the_wrapper_without_one(runs: Runs) 
 
 def test_whether_the_state_can_be_saved_is_said() -> None:
     assert snapshot.can_restore(find_env(ID, wrappers=("GridFlat",)).make) is not None
+
+
+def test_its_own_limit_is_the_end_of_the_time() -> None:
+    env = find_env(ID, {"max_steps": 6}, ("GridFlat", "RepeatAction(num_repeats=2)", "TimeFraction")).make()
+    env.reset(seed=0)
+    given = [env.step(0) for _ in range(3)]  # it turns on the spot
+    assert [(round(float(obs[-1]), 4), truncated) for obs, _, _, truncated, _ in given] == [
+        (0.3333, False), (0.6667, False), (1.0, True),
+    ]  # fmt: skip

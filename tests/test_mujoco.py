@@ -10,7 +10,7 @@ import pytest
 from rlrepro import snapshot
 from rlrepro.checkpoint import as_loaded
 from rlrepro.errors import Problem
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.seed_log import read_rows
 from rlrepro.vector import SyncEnvBatch
 from tests.conftest import Runs

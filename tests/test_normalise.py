@@ -21,7 +21,7 @@ from test_run import PPO, in_a_fork, outcome, run, whole_state
 
 from rlrepro import checkpoint, loop, train
 from rlrepro.normalise import Moments, NormalisedEnv, NormalisedPolicy, Statistics
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
 from rlrepro.request import Request, parse_train

@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlrepro import importing, loop, own_code
+from rlrepro import loop
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.reader import load_card, read_card
 from rlrepro.papers.pages.report import write_report
 from rlrepro.papers.sharing import bundle
-from rlrepro.plugins import find_agent
+from rlrepro.plugins import importing, own_code
+from rlrepro.plugins.agents import find_agent
 from tests.conftest import Command, in_a_fork
 
 AGENT = """

@@ -19,7 +19,7 @@ from rlrepro.papers.reproduce.reproduction import Reproduction, main
 from rlrepro.papers.stats import power
 from rlrepro.papers.units.unit import choose, settings_of, units_of
 from rlrepro.papers.verdicts.verdict import reported
-from rlrepro.plugins import EnvSource
+from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
 

@@ -20,9 +20,11 @@ from gymnasium.wrappers import TimeAwareObservation
 
 from rlrepro.envs.classic_control import MountainCar
 from rlrepro.errors import Problem
-from rlrepro.importing import installed
 from rlrepro.papers.cards.parts import SOURCE
-from rlrepro.plugins import AgentSource, find_agent, find_env, find_wrapper
+from rlrepro.plugins.agents import AgentSource, find_agent
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.importing import installed
+from rlrepro.plugins.wrappers import find_wrapper
 from rlrepro.seed_log import read_rows
 from tests.conftest import Command, Runs, Site, forget
 
@@ -694,8 +696,8 @@ def test_our_agents_are_described_without_torch_as_they_are(tmp_path: Path) -> N
     code = f"""
     import sys
     sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
-    from rlrepro.importing import installed
-    from rlrepro.plugins import find_agent
+    from rlrepro.plugins.importing import installed
+    from rlrepro.plugins.agents import find_agent
     from tests.test_plugins import described, imported
     sources = [find_agent(name) for name in installed("agents")]
     assert len(sources) >= 3
@@ -945,7 +947,9 @@ def test_a_time_limit_that_is_a_property_is_none_to_apply() -> None:
 
 def test_an_environment_is_batched_where_batch_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     form = importlib.metadata.EntryPoint("MountainCar-v0", f"{__name__}:FewArguments", "rlrepro.batched_envs")
-    monkeypatch.setattr("rlrepro.plugins.installed", lambda group: {form.name: form} if "batched" in group else {})
+    monkeypatch.setattr(
+        "rlrepro.plugins.env_source.installed", lambda group: {form.name: form} if "batched" in group else {}
+    )
     for kwargs, is_batched in (({}, True), ({"goal_velocity": 0.01}, False)):
         source = find_env("MountainCar-v0", kwargs)
         assert source.is_batched == is_batched == isinstance(source.batch(2), FewArguments)
@@ -960,7 +964,9 @@ def test_an_environment_is_batched_where_batch_says_so(site: Site, monkeypatch: 
 )
 def test_a_vector_form_that_is_not_whole_is_named(form: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     point = importlib.metadata.EntryPoint("MountainCar-v0", f"{__name__}:{form}", "rlrepro.batched_envs")
-    monkeypatch.setattr("rlrepro.plugins.installed", lambda group: {point.name: point} if "batched" in group else {})
+    monkeypatch.setattr(
+        "rlrepro.plugins.env_source.installed", lambda group: {point.name: point} if "batched" in group else {}
+    )
     with pytest.raises(Problem) as problem:
         find_env("MountainCar-v0").batch(1)
     assert str(problem.value) == f"the vector form of MountainCar-v0, {point.value}, {words}"

@@ -23,8 +23,9 @@ from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
 from rlrepro.agents.sac_discrete import SACDiscrete
 from rlrepro.contract import check_contract
-from rlrepro.importing import installed
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.importing import installed
 from rlrepro.probe import probe, probes, read
 from tests.conftest import Command
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import struct
+import types
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from rlrepro import processes
 from rlrepro.errors import STOPPED_AT_ONCE, Stop
+from rlrepro.launch import _of_each
 from rlrepro.processes import Processes, Stopping, why_it_died
 from rlrepro.request import parse_train
 from rlrepro.settings import Job, Settings
@@ -115,7 +117,7 @@ def test_ctrl_c_tells_each_once_and_begins_no_other(children: list[Child], monke
     monkeypatch.setattr("multiprocessing.connection.wait", in_turn(*acts))
     one.run()
     assert [child.told_to_stop for child in children] == [1, 1]
-    assert board.told[-1] == (2, "ended", Stop("stopped before every seed began", 130, from_outside=True))
+    assert board.told[-1] == (2, "ended", Stop("not begun", 130, from_outside=True))
 
 
 def test_a_process_that_ends_in_the_middle_of_a_word_is_told_in_one_line(
@@ -177,3 +179,17 @@ def test_a_process_begins_deaf_to_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_what_is_told_of_a_process_that_died(exit_code: int, asked: Stopping, stop: Stop) -> None:
     assert why_it_died(exit_code, (3, 4), asked) == stop
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ({0: "interrupted", 1: "interrupted", 2: "interrupted"}, "interrupted"),
+        ({1: "interrupted before training began"}, "interrupted before training began (seeds 2, 3)"),
+        ({1: "interrupted", 2: "not begun"}, "interrupted (seeds 2, 3), not begun (seeds 4, 5)"),
+    ],
+)
+def test_seeds_are_named_where_not_all_were_stopped_alike(messages: dict[int, str], told: str) -> None:
+    stops = {group: Stop(message, 130, from_outside=True) for group, message in messages.items()}
+    board: Any = types.SimpleNamespace(stops=stops)
+    assert _of_each(stops[min(stops)], board, ((0, 1), (2, 3), (4, 5))) == told

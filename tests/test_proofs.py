@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from rlrepro.errors import Problem
-from rlrepro.importing import installed
 from rlrepro.papers.cards.card import Value
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.pages.proofs import (
@@ -28,6 +27,7 @@ from rlrepro.papers.pages.proofs import (
     reproductions,
     table,
 )
+from rlrepro.plugins.importing import installed
 from tests.conftest import Command
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"

@@ -101,7 +101,7 @@ where = "Table 2"
 
 def whole(card: str) -> str:
     """The card with every hyperparameter that PPO has by now."""
-    from rlrepro.plugins import find_agent
+    from rlrepro.plugins.agents import find_agent
 
     config, _, _ = find_agent("ppo").description()
     lines = []

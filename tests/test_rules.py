@@ -17,10 +17,10 @@ from rlrepro.agent import Setup, Transition
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
 from rlrepro.errors import Problem
-from rlrepro.importing import installed
 from rlrepro.networks import MLP
 from rlrepro.optimisers import Adam, descend
 from rlrepro.papers.pages.proofs import described
+from rlrepro.plugins.importing import installed
 from rlrepro.probe import probe
 from rlrepro.request import Request, parse_train
 from rlrepro.seeds import Bound, Stack

@@ -29,7 +29,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rlrepro import processes, train
 from rlrepro.agent import Setup
 from rlrepro.networks import image_network
-from rlrepro.plugins import find_agent, variants
+from rlrepro.plugins.agents import find_agent, variants
 from rlrepro.record import RunFolder
 from rlrepro.request import parse_train
 from rlrepro.seed_log import read_rows

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from rlrepro import request
 from rlrepro.errors import Problem
 from rlrepro.flags import MAX_SEED, train_parser
-from rlrepro.importing import installed
 from rlrepro.papers.authoring.command import skeleton
-from rlrepro.plugins import IN_A_PRESET, find_agent
+from rlrepro.plugins.agents import IN_A_PRESET, find_agent
+from rlrepro.plugins.importing import installed
 from rlrepro.request import Request, parse_train
 from rlrepro.settings import Settings
 from tests.conftest import BRIEF, Runs

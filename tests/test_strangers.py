@@ -22,7 +22,9 @@ from rlrepro.agents.random import Random
 from rlrepro.agents.sb3 import ALGORITHMS
 from rlrepro.contract import check_contract, check_state
 from rlrepro.errors import Interrupted, Problem
-from rlrepro.plugins import find_agent, find_env, full_name
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.wrappers import full_name
 from rlrepro.record import RunFolder
 from rlrepro.request import Request, parse_train
 from rlrepro.streams import Streams

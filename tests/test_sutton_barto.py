@@ -13,9 +13,10 @@ import pytest
 from rlrepro.envs.finite import best_values, policy_values
 from rlrepro.envs.short_corridor import true_value
 from rlrepro.experiments import exact, sutton_barto
-from rlrepro.importing import installed
 from rlrepro.papers.cards.measurements import find_measurement
-from rlrepro.plugins import find_agent, find_env
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.importing import installed
 from rlrepro.unrecorded import train_agent
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
 from rlrepro.tabular import States, expectation
 from rlrepro.tiles import TileCoder
 from tests.agreement import agree

@@ -20,8 +20,8 @@ from rlrepro.contract import check_contract, check_wrappers
 from rlrepro.envs.classic_control import CartPole
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.group import is_out_of_memory
-from rlrepro.importing import installed
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.importing import installed
 from rlrepro.streams import env_seed
 from rlrepro.trainer import RecordedEnv
 from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorEnv, check_actions, to_env

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlrepro.envs.wrappers import DelayedReward, ScaleReward, TimeFraction
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.vector import VectorEnv
 
 

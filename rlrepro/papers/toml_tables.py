@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlrepro import own_code
 from rlrepro.errors import nearest
 from rlrepro.papers import toml_lines
+from rlrepro.plugins import own_code
 
 
 @dataclasses.dataclass(frozen=True)

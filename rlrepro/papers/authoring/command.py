@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import BadArgument, Problem, count_of
 from rlrepro.flags import Parser
@@ -27,6 +26,7 @@ from rlrepro.papers.cards.reader import CARD_FORMAT, find_card, load_card, read_
 from rlrepro.papers.pages.rows import unlike_text
 from rlrepro.papers.protocol import POLICIES, STATISTICS
 from rlrepro.papers.spreads import SPREADS
+from rlrepro.plugins import own_code
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
 FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
@@ -77,7 +77,7 @@ def skeleton(
 
     All are as the flags of training take them. Files are named from the card's `folder`.
     """
-    from rlrepro.plugins import find_agent
+    from rlrepro.plugins.agents import find_agent
     from rlrepro.request import Request, parse_train
 
     arguments = ["--agent", agent, "--env", env, "--seeds", "0,", *(f"--wrapper={one}" for one in wrappers)]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import Problem, one_line
-from rlrepro.own_code import shown
 from rlrepro.papers.book.published import Published, load_book, load_traps, unversioned, version, version_distance
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.scoring import History, score
+from rlrepro.plugins.own_code import shown
 from rlrepro.settings import Settings
 
 if TYPE_CHECKING:

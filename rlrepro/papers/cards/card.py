@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlrepro import own_code
 from rlrepro.papers.protocol import Protocol
+from rlrepro.plugins import own_code
 
 RULES = {
     "exact": "printed to the last digit: ours rounds to it",

@@ -329,7 +329,7 @@ def _environments(table: Table, environments: dict[str, Environment]) -> tuple[s
 
 
 def _known_env(name: str) -> None:
-    from rlrepro.plugins import find_env
+    from rlrepro.plugins.environments import find_env
 
     if not name.strip():
         raise Problem("'' is no environment")

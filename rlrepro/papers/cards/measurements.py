@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.errors import Problem, nearest, one_line
-from rlrepro.importing import check_module, existing_file, import_plugin, installed, load_entry_point
+from rlrepro.plugins.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 
 
 @dataclasses.dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _sourced(reader: Reader, one: Mapping[str, Any], path: toml_lines.Path) -> d
 
 
 def read_measurements(reader: Reader, values: Mapping[str, Any]) -> dict[str, Measurement | None]:
-    from rlrepro.plugins import find_agent
+    from rlrepro.plugins.agents import find_agent
 
     found: dict[str, Measurement | None] = {}
     stated: dict[str, tuple[str, str, _Stated]] = {}
@@ -219,7 +219,7 @@ def _checked(
 ) -> Implementation | None:
     """The implementation, where every hyperparameter of its agent is there, known and valid."""
     from rlrepro.flags import train_parser
-    from rlrepro.plugins import find_agent
+    from rlrepro.plugins.agents import find_agent
     from rlrepro.settings import card_value
 
     path = table.path

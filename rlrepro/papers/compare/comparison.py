@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro import own_code
 from rlrepro.errors import Problem
 from rlrepro.papers import stats
 from rlrepro.papers.book.beside import barred, comparable, telling_wrappers
@@ -21,6 +20,7 @@ from rlrepro.papers.importers import SAME_LENGTH, Group, apart
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.scoring import Score, first_reached
 from rlrepro.papers.stats import aggregates
+from rlrepro.plugins import own_code
 
 
 @dataclasses.dataclass(frozen=True)

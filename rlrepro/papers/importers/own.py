@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.errors import count_of
-from rlrepro.own_code import shown
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.units.results import read_results
 from rlrepro.papers.units.unit import shared, unshared
+from rlrepro.plugins.own_code import shown
 from rlrepro.record import RunFolder
 
 

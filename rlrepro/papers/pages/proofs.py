@@ -22,7 +22,6 @@ from rlrepro import probe
 from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.errors import Problem
 from rlrepro.flags import Parser
-from rlrepro.importing import installed
 from rlrepro.papers.book.published import agent_name
 from rlrepro.papers.cards.card import Card, Claim, Implementation
 from rlrepro.papers.cards.reader import load_card
@@ -30,7 +29,8 @@ from rlrepro.papers.markdown import show, table_row
 from rlrepro.papers.pages.rows import number
 from rlrepro.papers.stats import Welch, mean_interval, welch
 from rlrepro.papers.verdicts.verdict import WORDS
-from rlrepro.plugins import find_agent
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.importing import installed
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")

@@ -25,7 +25,7 @@ from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.stats import power
 from rlrepro.papers.units.unit import Unit, env_warnings, settings_of
-from rlrepro.plugins import find_env
+from rlrepro.plugins.environments import find_env
 from rlrepro.record import RunFolder
 from rlrepro.recorder import KEPT_CHECKPOINTS
 from rlrepro.request import Request

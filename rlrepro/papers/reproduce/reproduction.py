@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrepro import own_code, resume, train
+from rlrepro import resume, train
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Interrupted, Problem, told
 from rlrepro.flags import Parser, seed_list, whole_number
@@ -43,6 +43,7 @@ from rlrepro.papers.units.unit import (
     shared,
     units_that_answer,
 )
+from rlrepro.plugins import own_code
 from rlrepro.record import RunFolder
 from rlrepro.request import Request
 from rlrepro.settings import Settings

@@ -27,7 +27,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlrepro import own_code
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import Problem, one_line
 from rlrepro.flags import Parser
@@ -37,6 +36,7 @@ from rlrepro.papers.toml_tables import printable
 from rlrepro.papers.units.results import Results, find_reproduction, open_reproduction
 from rlrepro.papers.verdicts.verdict import judge
 from rlrepro.papers.verdicts.verdict_json import as_json, verdicts_json
+from rlrepro.plugins import own_code
 
 BUNDLE_FORMAT = 1
 SUFFIX = ".rlrepro.zip"
@@ -266,7 +266,7 @@ def _check_card(data: bytes, file: Path, trust: bool) -> set[str]:
 
 
 def _named_code(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    from rlrepro.importing import installed
+    from rlrepro.plugins.importing import installed
 
     known = {group: installed(group) for group in ("agents", "envs", "wrappers", "measurements")}
     for one in _tables(card.get("measurement")):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro import own_code
 from rlrepro.circumstances import circumstances, now
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.card import Card
@@ -20,6 +19,7 @@ from rlrepro.papers.cards.measurements import MeasurementSource, call, find_meas
 from rlrepro.papers.scoring import History
 from rlrepro.papers.units.results import UnitResults
 from rlrepro.papers.units.unit import Unit, env_of
+from rlrepro.plugins import own_code
 
 GROUP = 1_000  #: seeds that a function is given at a time
 

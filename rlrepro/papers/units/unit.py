@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlrepro import own_code
 from rlrepro.errors import Problem, nearest
 from rlrepro.papers.book.published import load_traps
 from rlrepro.papers.cards.card import RUN_SETTINGS, Card, Claim, Environment, Order
 from rlrepro.papers.protocol import Protocol
-from rlrepro.plugins import EnvSource, find_agent, find_env
+from rlrepro.plugins import own_code
+from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.env_source import EnvSource
+from rlrepro.plugins.environments import find_env
 from rlrepro.request import Request, parse_train
 from rlrepro.settings import Settings
 

@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path, PurePosixPath
 
 from rlrepro.errors import INSTALLED, Problem
-from rlrepro.importing import plug_ins_of, ran
+from rlrepro.plugins.importing import plug_ins_of, ran
 
 _FILE = re.compile(r"(.+?\.py)(?=[:(]|$)(.*)", re.DOTALL)
 
