@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import gymnasium
 import pytest
 from hypothesis import settings
 
-from rlrepro import cli
+from rlrepro import cli, env_processes, processes
 from rlrepro.plugins.importing import installed
 from tests import agreement
 
@@ -67,6 +68,21 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """A third of a short run's time is `fsync`, which only a machine that loses its power has use for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def processes_that_know_torch() -> Iterator[None]:
+    """Processes that train or step environments are forked from one that has imported what each would, for seconds.
+
+    What a test starts as a command (`subprocess`) begins its processes as a person's does. A fork of this process is
+    not the parent of that one, and forks its own.
+    """
+    ours, forks, server = os.getpid(), multiprocessing.get_context("fork"), multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["rlrepro.worker", "rlrepro.env_processes", "stable_baselines3", "sb3_contrib"])
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (processes, env_processes):
+            patch.setattr(module, "get_context", lambda method: server if os.getpid() == ours else forks)
         yield
 
 

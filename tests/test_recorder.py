@@ -111,7 +111,7 @@ class Odd(gym.Env):
                 if self.how == "interrupt":
                     os.kill(os.getpid(), signal.SIGINT)
                 else:
-                    os.kill(os.getppid(), signal.SIGTERM)
+                    os.kill(PARENT, signal.SIGTERM)
                 time.sleep(1)
         return np.zeros(1, np.float32), float(action), False, self.render_mode is None and self.count >= self.length, {}
 
@@ -128,7 +128,7 @@ class Odd(gym.Env):
 def flags(tmp_path: Path, site: object) -> Callable[..., list[str]]:
     """The flags of that agent and that environment."""
     (tmp_path / "rarely.py").write_text(AGENT.replace("NAME", "spoilt"), encoding="utf-8")
-    (tmp_path / "odd.py").write_text(ENV, encoding="utf-8")
+    (tmp_path / "odd.py").write_text(ENV.replace("PARENT", str(os.getpid())), encoding="utf-8")
 
     def given(**kwargs: Any) -> list[str]:
         env = ["--env", f"{tmp_path / 'odd.py'}:Odd", "--env-kwargs", json.dumps(kwargs)]

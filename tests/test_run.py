@@ -39,44 +39,47 @@ LEARNS = ["--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "-
           "--buffer-size", "300", "--hidden", "50,26"]  # fmt: skip
 OFF_POLICY = ["--learning-starts", "64", "--train-every", "4", "--batch-size", "33", "--buffer-size", "300",
               "--hidden", "50,24"]  # fmt: skip
-CLIFF = ["--env", "CliffWalking-v1", "--env-kwargs", "max_episode_steps=40"]
+BRIEFLY = ["--env-kwargs", "max_episode_steps=40"]  # many ends, and evaluations that take little
+CLIFF, PENDULUM, ACROBOT, CAR, HILL = (
+    ["--env", name, *BRIEFLY]
+    for name in ("CliffWalking-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0")
+)
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
-    "ppo-continuous": [*PPO, "--env", "Pendulum-v1"],
+    "ppo-continuous": [*PPO, *PENDULUM],
     "ppo-target-kl": [*PPO, "--env", "CartPole-v1", "--target-kl", "0.0005", "--learning-rate", "0.003"],
-    "ppo-odd-shapes": [*PPO, "--env", "Acrobot-v1", "--num-envs", "1", "--num-steps", "35", "--num-minibatches", "7",
+    "ppo-odd-shapes": [*PPO, *ACROBOT, "--num-envs", "1", "--num-steps", "35", "--num-minibatches", "7",
                        "--hidden", "37"],
     "ppo-single-environments": [*PPO, "--env", "CartPole-v1", "--wrapper", "TimeFraction"],
     "dqn": [*DQN, "--env", "CartPole-v1"],
-    "dqn-double-discrete-obs": [*DQN, "--env", "CliffWalking-v1", "--double", "--loss", "squared",
-                                "--env-kwargs", "max_episode_steps=40"],
-    "ppo-normalised": [*PPO, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward"],
-    "ppo-split-continuous": [*SPLIT, "--env", "Pendulum-v1"],
-    "ppo-split-discrete": [*SPLIT, "--env", "Acrobot-v1", "--num-envs", "2", "--hidden", "37,10",
+    "dqn-double-discrete-obs": [*DQN, *CLIFF, "--double", "--loss", "squared"],
+    "ppo-normalised": [*PPO, *PENDULUM, "--normalise-obs", "--normalise-reward"],
+    "ppo-split-continuous": [*SPLIT, *PENDULUM],
+    "ppo-split-discrete": [*SPLIT, *ACROBOT, "--num-envs", "2", "--hidden", "37,10",
                            "--activation", "tanh", "--entropy-coef", "0.01"],
     "a2c-discrete": [*A2C, "--env", "CartPole-v1", "--hidden", "37,10"],
-    "a2c-continuous": [*A2C, "--env", "Pendulum-v1", "--num-envs", "1", "--optimiser", "rmsprop", "--separate"],
-    "a2c-normalised": [*A2C, "--env", "Pendulum-v1", "--normalise-obs", "--normalise-reward"],
+    "a2c-continuous": [*A2C, *PENDULUM, "--num-envs", "1", "--optimiser", "rmsprop", "--separate"],
+    "a2c-normalised": [*A2C, *PENDULUM, "--normalise-obs", "--normalise-reward"],
     "trpo-discrete": [*TRPO, "--env", "CartPole-v1", "--target-kl", "0.5", "--line-search-steps", "2"],
-    "trpo-continuous": [*TRPO, "--env", "Pendulum-v1", "--hidden", "37,10", "--activation", "relu", "--num-envs", "1"],
+    "trpo-continuous": [*TRPO, *PENDULUM, "--hidden", "37,10", "--activation", "relu", "--num-envs", "1"],
     "reinforce-discrete": [*REINFORCE, "--env", "CartPole-v1"],
-    "reinforce-continuous": [*REINFORCE, "--env", "Pendulum-v1", "--no-baseline", "--num-episodes", "1"],
+    "reinforce-continuous": [*REINFORCE, *PENDULUM, "--no-baseline", "--num-episodes", "1"],
     "reinforce-sgd": [*REINFORCE, "--env", "ShortCorridor-v0", "--hidden", "", "--optimiser", "sgd"],
-    "dqn-with-all": [*DQN, "--env", "Acrobot-v1", "--dueling", "--prioritised", "--num-steps", "3", "--double"],
+    "dqn-with-all": [*DQN, *ACROBOT, "--dueling", "--prioritised", "--num-steps", "3", "--double"],
     "c51": ["--agent", "c51", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
     "qrdqn": ["--agent", "qrdqn", *LEARNS, "--env", "CartPole-v1", "--num-quantiles", "11", "--gradient-steps", "2",
               "--tau", "0.3", "--target-every", "20"],
     "rainbow": ["--agent", "rainbow", *LEARNS, "--env", "CartPole-v1", "--num-atoms", "21", "--target-every", "60"],
     "pqn": ["--agent", "pqn", "--env", "CartPole-v1", "--num-envs", "3", "--num-steps", "20", "--hidden", "50,26"],
-    "ddpg": ["--agent", "ddpg", *OFF_POLICY, "--env", "Pendulum-v1", "--num-envs", "2", "--noise", "ou",
-             "--action-layer", "second", "--weight-decay", "0.01", "--env-kwargs", "max_episode_steps=30"],
-    "td3": ["--agent", "td3", *OFF_POLICY, "--env", "MountainCarContinuous-v0", "--action-layer", "both",
+    "ddpg": ["--agent", "ddpg", *OFF_POLICY, *PENDULUM, "--num-envs", "2", "--noise", "ou",
+             "--action-layer", "second", "--weight-decay", "0.01"],
+    "td3": ["--agent", "td3", *OFF_POLICY, *HILL, "--action-layer", "both",
             "--critic-units", "env"],
-    "sac": ["--agent", "sac", *OFF_POLICY, "--env", "Pendulum-v1", "--gradient-steps", "2", "--policy-delay", "2"],
-    "sac-separate-std": ["--agent", "sac", *OFF_POLICY, "--env", "MountainCarContinuous-v0", "--separate-std",
+    "sac": ["--agent", "sac", *OFF_POLICY, *PENDULUM, "--gradient-steps", "2", "--policy-delay", "2"],
+    "sac-separate-std": ["--agent", "sac", *OFF_POLICY, *HILL, "--separate-std",
                          "--num-envs", "3", "--log-std-bound", "tanh", "--init", "xavier", "--alpha-loss", "alpha"],
-    "sac-discrete": ["--agent", "sac_discrete", *OFF_POLICY, "--env", "Acrobot-v1", "--target-every", "60"],
-    "random": ["--agent", "random", "--env", "Pendulum-v1"],
+    "sac-discrete": ["--agent", "sac_discrete", *OFF_POLICY, *ACROBOT, "--target-every", "60"],
+    "random": ["--agent", "random", *PENDULUM],
     "q-learning": [*CLIFF, "--agent", "q_learning", "--step-size-decay", "0.8"],
     "double-q-learning": [*CLIFF, "--agent", "double_q_learning"],
     "sarsa": [*CLIFF, "--agent", "sarsa"],
@@ -84,8 +87,8 @@ CASES = {
     "expected-sarsa": [*CLIFF, "--agent", "expected_sarsa"],
     "dyna-q": [*CLIFF, "--agent", "dyna_q"],
     "differential-sarsa": [*CLIFF, "--agent", "differential_sarsa"],
-    "sarsa-lambda": ["--agent", "sarsa_lambda", "--env", "MountainCar-v0", "--epsilon", "0.1", "--num-envs", "2"],
-    "true-online-sarsa-lambda": ["--agent", "sarsa_lambda", "--env", "MountainCar-v0", "--traces", "dutch"],
+    "sarsa-lambda": ["--agent", "sarsa_lambda", *CAR, "--epsilon", "0.1", "--num-envs", "2"],
+    "true-online-sarsa-lambda": ["--agent", "sarsa_lambda", *CAR, "--traces", "dutch"],
 }  # fmt: skip
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--log-every", "15",
          "--checkpoint-every", "300", "--processes", "1"]  # fmt: skip
@@ -211,11 +214,12 @@ def seeds_of(folder: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("case", RESUMED)
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
     kills: int, case: str, tmp_path: Path
 ) -> None:
-    arguments = [*OFTEN, *RESUMED[case]]
+    short = ["--total-timesteps", "900", "--eval-every", "350", "--checkpoint-every", "75"] if kills == 3 else []
+    arguments = [*OFTEN, *RESUMED[case], *short]
     began = time.monotonic()
     whole = run(tmp_path / "whole", *arguments)
     lasted = time.monotonic() - began
