@@ -93,12 +93,12 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
 
 
 def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:
-    """What is told of groups that were interrupted, each at a step of its own."""
+    """What is told of groups that were interrupted, each at a step of its own or before it began."""
     seeds: dict[str, list[int]] = {}
     for group, one in sorted(board.stops.items()):
         if _severity(one) == _severity(stop):
             seeds.setdefault(one.message, []).extend(groups[group])
-    if list(map(len, seeds.values())) == [sum(map(len, groups))]:
+    if [one.message for one in board.stops.values()] == [stop.message] * len(groups):
         return stop.message
     return ", ".join(f"{message} ({named_seeds(of)})" for message, of in seeds.items())
 

@@ -54,7 +54,8 @@ class Processes:
                 for pipe in connection.wait(list(self.running)):
                     self._hear(pipe)
             for group in self.waiting:
-                late = Stop("not begun", Interrupted.exit_status, from_outside=True)
+                what = "not begun" if group else "interrupted before training began"  # of the first: of none
+                late = Stop(what, Interrupted.exit_status, from_outside=True)
                 self.board.handle(group, "ended", {"stop": late})
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -79,10 +80,14 @@ def processes_that_know_torch() -> Iterator[None]:
     not the parent of that one, and forks its own.
     """
     ours, forks, server = os.getpid(), multiprocessing.get_context("fork"), multiprocessing.get_context("forkserver")
+
+    def get_context(method: str) -> Any:
+        return {"spawn": server if os.getpid() == ours else forks}[method]
+
     server.set_forkserver_preload(["rlrepro.worker", "rlrepro.env_processes", "stable_baselines3", "sb3_contrib"])
     with pytest.MonkeyPatch.context() as patch:
         for module in (processes, env_processes):
-            patch.setattr(module, "get_context", lambda method: server if os.getpid() == ours else forks)
+            patch.setattr(module, "get_context", get_context)
         yield
 
 

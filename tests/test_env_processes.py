@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.plugins.environments import find_env
 from rlrepro.request import Request, parse_train
 from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
-from tests.conftest import Runs
+from tests.conftest import BRIEF, Runs
 
 NUM = 5
 TOLD = """
@@ -187,7 +189,9 @@ def test_a_run_is_the_same_to_the_byte_and_goes_on_in_other_processes(runs: Runs
              "--num-epochs", "1", "--seeds", "3", "--processes", "1", "--total-timesteps", "1024",
              "--checkpoint-every", "256"]  # fmt: skip
     whole = runs.finish("whole", *brief)
-    spread = runs.finish("spread", *brief, "--env-processes", "2")
+    there = ["--run-dir", str(runs.folder), "--name", "spread", "--env-processes", "2"]
+    subprocess.run([sys.executable, "-m", "rlrepro.train", *BRIEF, *brief, *there], check=True, capture_output=True)
+    spread = runs.folder / "spread"
 
     def left(folder: Path) -> dict[str, bytes]:
         names = "episodes.csv", "evaluations.csv", "policy.safetensors"

@@ -39,9 +39,10 @@ LEARNS = ["--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "-
           "--buffer-size", "300", "--hidden", "50,26"]  # fmt: skip
 OFF_POLICY = ["--learning-starts", "64", "--train-every", "4", "--batch-size", "33", "--buffer-size", "300",
               "--hidden", "50,24"]  # fmt: skip
-BRIEFLY = ["--env-kwargs", "max_episode_steps=40"]  # many ends, and evaluations that take little
+# Many ends, none of them where a run or its rollouts end, and evaluations that take little.
+SHORT_EPISODES = ["--env-kwargs", "max_episode_steps=37"]
 CLIFF, PENDULUM, ACROBOT, CAR, HILL = (
-    ["--env", name, *BRIEFLY]
+    ["--env", name, *SHORT_EPISODES]
     for name in ("CliffWalking-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0")
 )
 CASES = {
@@ -213,27 +214,30 @@ def seeds_of(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in (folder / "seeds").iterdir())
 
 
+FEW = ["--total-timesteps", "900", "--eval-every", "350", "--checkpoint-every", "75"]
+
+
 @pytest.mark.parametrize("case", RESUMED)
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "length"), [(3, FEW), pytest.param(20, [], marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
-    kills: int, case: str, tmp_path: Path
+    kills: int, length: list[str], case: str, tmp_path: Path
 ) -> None:
-    short = ["--total-timesteps", "900", "--eval-every", "350", "--checkpoint-every", "75"] if kills == 3 else []
-    arguments = [*OFTEN, *RESUMED[case], *short]
+    arguments = [*OFTEN, *RESUMED[case], *length]
     began = time.monotonic()
     whole = run(tmp_path / "whole", *arguments)
     lasted = time.monotonic() - began
     moments = random.Random(1)
-    killed, folder = 0, tmp_path / "killed"
+    killed, saved, folder = 0, 0, tmp_path / "killed"
     for attempt in itertools.count():
         child = in_a_fork(functools.partial(start_or_resume, folder, arguments))
         if killed < kills:
             # Short spans at first: many kills must fit into one run, and each loses what was not checkpointed.
-            time.sleep(moments.uniform(0.02, max(0.25, 2 / kills) * lasted))
+            time.sleep(moments.uniform(0.02, max(0.25, 1.2 / kills) * lasted))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             killed += 1
+            saved += any(folder.glob("seeds/*/checkpoints/*.safetensors"))
         elif killed < kills:  # it was finished before it could be killed: begin another
             assert status == 0
             assert [outcome(folder, seed) for seed in seeds_of(whole)] == [
@@ -243,6 +247,7 @@ def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
         else:
             assert status == 0
             break
+    assert saved, "no resume had a checkpoint to go on from"
     for seed in seeds_of(whole):
         assert outcome(folder, seed) == outcome(whole, seed)
         assert whole_state(folder, seed) == whole_state(whole, seed)
