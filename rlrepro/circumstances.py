@@ -31,7 +31,7 @@ def circumstances(command: Sequence[str]) -> dict[str, Any]:
         "versions": dict(_versions()),
         "git": {
             "commit": _git("rev-parse", "HEAD").decode().strip() or None,
-            "changed": bool(new or uncommitted_changes()),
+            "changed": bool(new or _is_changed()),
             **({"new": new} if new else {}),
         },
         "hardware": {
@@ -54,7 +54,16 @@ def _versions() -> Mapping[str, str]:
 
 def uncommitted_changes() -> bytes:
     """How the code that runs differs from its commit, as a diff; nothing where it is no checkout."""
-    return _git("diff", "HEAD")
+    return _git("diff", "HEAD") if _is_changed() else b""
+
+
+def _is_changed() -> bool:
+    """Whether a file of the commit is otherwise now.
+
+    Other than `git diff`, `git status` notes which files it found as they were: after a clone each diff would read them
+    all again, which takes some tenths of a second.
+    """
+    return bool(_git("status", "--porcelain", "--untracked-files=no"))
 
 
 def now() -> str:

@@ -98,7 +98,7 @@ def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:
     for group, one in sorted(board.stops.items()):
         if _severity(one) == _severity(stop):
             seeds.setdefault(one.message, []).extend(groups[group])
-    if [one.message for one in board.stops.values()] == [stop.message] * len(groups):
+    if len(seeds) == 1 and len(board.stops) == len(groups):
         return stop.message
     return ", ".join(f"{message} ({named_seeds(of)})" for message, of in seeds.items())
 

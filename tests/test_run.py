@@ -230,15 +230,16 @@ def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
     killed, saved, folder = 0, 0, tmp_path / "killed"
     for attempt in itertools.count():
         child = in_a_fork(functools.partial(start_or_resume, folder, arguments))
-        if killed < kills:
+        if killed < kills or not saved:
             # Short spans at first: many kills must fit into one run, and each loses what was not checkpointed.
-            time.sleep(moments.uniform(0.02, max(0.25, 1.2 / kills) * lasted))
+            span = max(0.25, 1.2 / kills) * lasted * (1 + max(0, killed - kills))
+            time.sleep(moments.uniform(0.02, span))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             killed += 1
             saved += any(folder.glob("seeds/*/checkpoints/*.safetensors"))
-        elif killed < kills:  # it was finished before it could be killed: begin another
+        elif killed < kills or not saved:  # it was finished before it could be killed: begin another
             assert status == 0
             assert [outcome(folder, seed) for seed in seeds_of(whole)] == [
                 outcome(whole, seed) for seed in seeds_of(whole)
@@ -247,7 +248,6 @@ def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
         else:
             assert status == 0
             break
-    assert saved, "no resume had a checkpoint to go on from"
     for seed in seeds_of(whole):
         assert outcome(folder, seed) == outcome(whole, seed)
         assert whole_state(folder, seed) == whole_state(whole, seed)

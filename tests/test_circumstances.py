@@ -1,0 +1,60 @@
+"""What is said of the code that runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rlrepro import circumstances
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of one commit, which holds the code that runs."""
+    package = tmp_path / "rlrepro"
+    package.mkdir()
+    (package / "loop.py").write_text("train = 1\n")
+    monkeypatch.setattr(circumstances, "__file__", str(package / "circumstances.py"))
+    who = "-c", "user.name=n", "-c", "user.email=e"
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    return tmp_path
+
+
+def test_changes_are_those_since_the_commit(checkout: Path) -> None:
+    assert circumstances.uncommitted_changes() == b""
+    said = circumstances.circumstances(["train"])["git"]
+    assert (len(said["commit"]), said["changed"]) == (40, False)
+    (checkout / "rlrepro" / "loop.py").write_text("train = 2\n")
+    assert b"+train = 2" in circumstances.uncommitted_changes()
+    assert circumstances.circumstances(["train"])["git"]["changed"]
+    subprocess.run(["git", "-C", str(checkout), "add", "."], check=True)
+    assert b"+train = 2" in circumstances.uncommitted_changes()
+
+
+def test_new_files_of_the_kit_are_named(checkout: Path) -> None:
+    (checkout / "rlrepro" / "plugins").mkdir()
+    (checkout / "rlrepro" / "plugins" / "mine.py").write_text("")
+    (checkout / "notes.txt").write_text("")
+    said = circumstances.circumstances(["train"])["git"]
+    assert (said["changed"], said["new"]) == (True, ["rlrepro/plugins/mine.py"])
+
+
+def test_files_as_new_as_the_index_are_read_once(checkout: Path) -> None:
+    """As all of them are after a clone, and git cannot tell by their times that nobody has written since."""
+    file, index = checkout / "rlrepro" / "loop.py", checkout / ".git" / "index"
+    os.utime(index, ns=(file.stat().st_mtime_ns, file.stat().st_mtime_ns))
+    assert circumstances.uncommitted_changes() == b""
+    assert index.stat().st_mtime_ns > file.stat().st_mtime_ns
+
+
+def test_without_a_checkout_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circumstances, "__file__", str(tmp_path / "rlrepro" / "circumstances.py"))
+    assert circumstances.uncommitted_changes() == b""
+    assert circumstances.circumstances(["train"])["git"] == {"commit": None, "changed": False}
