@@ -218,7 +218,7 @@ FEW = ["--total-timesteps", "900", "--eval-every", "350", "--checkpoint-every", 
 
 
 @pytest.mark.parametrize("case", RESUMED)
-@pytest.mark.parametrize(("kills", "length"), [(3, FEW), pytest.param(20, [], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kills", "length"), [(5, FEW), pytest.param(20, [], marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
     kills: int, length: list[str], case: str, tmp_path: Path
 ) -> None:
