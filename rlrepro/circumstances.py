@@ -61,7 +61,7 @@ def _is_changed() -> bool:
     """Whether a file of the commit is otherwise now.
 
     Other than `git diff`, `git status` notes which files it found as they were: after a clone each diff would read them
-    all again, which takes some tenths of a second.
+    all again, which takes more than a tenth of a second.
     """
     return bool(_git("status", "--porcelain", "--untracked-files=no"))
 
