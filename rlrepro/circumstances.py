@@ -19,6 +19,8 @@ from rlrepro.settings import num_cores
 _PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")
 _SIMULATORS = ("ale-py", "box2d", "box2d-py", "minatar", "minigrid", "mujoco")  # a run's numbers hang on these too
 
+_VECTORS = ("asimd", "sve", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")  # by which kernels are chosen
+
 _CODE = ("rlrepro/*.py", "agents/*.py", "envs/*.py")  # where a new file is a part of the kit
 
 
@@ -37,7 +39,7 @@ def circumstances(command: Sequence[str]) -> dict[str, Any]:
         "hardware": {
             "machine": platform.machine(),
             "system": platform.system(),
-            "cpu": _cpu(),
+            **_processor(),
             "cores": num_cores(),
         },
     }
@@ -83,9 +85,21 @@ def _git(*arguments: str) -> bytes:
     return done.stdout if done.returncode == 0 else b""
 
 
-def _cpu() -> str:
+def _processor() -> dict[str, str]:
+    """Its name, and which vector instructions it has, where that is told.
+
+    The name alone is not enough: a virtual machine's may hide the model, and other kernels round otherwise.
+    """
+    told: dict[str, str] = {}
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or sys.platform
+            name, _, value = line.partition(":")
+            if told and not name.strip():
+                break  # the first one's end
+            told[name.strip()] = value.strip()
+    known = told.get("flags", told.get("Features", "")).split()
+    instructions = ", ".join(one for one in _VECTORS if one in known)
+    return {
+        "cpu": told.get("model name") or platform.processor() or sys.platform,
+        **({"instructions": instructions} if instructions else {}),
+    }
