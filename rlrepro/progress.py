@@ -223,7 +223,7 @@ class Board:
         step, rate, left = self._facts()
         total = self.settings.total_timesteps
         return (
-            f"env step {step:>11,} of {total:,}  {step / total:4.0%}  {rate:>9,.0f} steps/s  "
+            f"env step {step:>11,} of {total:,}  {step / total:4.0%}  {_pace(rate):>9} steps/s  "
             f"return {self._spread()}  {_duration(left)} left"
         )
 
@@ -238,7 +238,7 @@ class Board:
         """The display, on two lines of 80 columns."""
         step, rate, left = self._facts()
         self._bar.update(self._task, completed=step)
-        facts = f"{step:,} / {self.settings.total_timesteps:,}  {rate:,.0f} steps/s  {_duration(left)} left  "
+        facts = f"{step:,} / {self.settings.total_timesteps:,}  {_pace(rate)} steps/s  {_duration(left)} left  "
         line = Text(facts, no_wrap=True, overflow="ellipsis")
         line.append(self._phase(), "cyan").append(f"  return {self._spread()}")
         return Group(self._bar, line)
@@ -378,6 +378,11 @@ def _mean_sd(values: list[float]) -> str:
 def _short(value: float) -> str:
     """With two decimals, or the first six digits of what is huge."""
     return f"{value:.2f}" if abs(value) < 1e9 else f"{value:.6g}"
+
+
+def _pace(rate: float) -> str:
+    """Env steps per second; before any was made there is none."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}" if rate > 0 else "?"
 
 
 def _duration(seconds: float) -> str:

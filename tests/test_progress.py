@@ -212,3 +212,26 @@ def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
             for event in told_by(group, seeds):
                 it.handle(*event)
     assert "env step" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "env_step", "told"),
+    [
+        (0.0, 40, " 75%          ? steps/s  return none yet  ? left"),
+        (100.0, 80, " 0.4 steps/s "),
+        (0.01, 80, " 4,000 steps/s "),
+    ],
+)
+def test_what_an_earlier_process_did_says_nothing_of_the_pace(
+    seconds: float, env_step: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("rlrepro.progress.time.monotonic", lambda: now)
+    said = io.StringIO()
+    with board(tmp_path, settings_of("--seeds", "2", "--processes", "2"), said) as it:
+        it.begin(0, 80)
+        it.begin(1, 40)
+        it.handle(1, "ready", {})
+        now = seconds
+        it.handle(1, "progress", {"env_step": env_step, "phase": "training"})
+    assert told in said.getvalue()
