@@ -5,9 +5,9 @@ environments are ours, so that episodes are counted, and the policies evaluated,
 the library's names and defaults. Its `learn()` stops where it stops: on-policy algorithms end a whole rollout, so they
 may take more env steps than were asked for.
 
-Its metrics keep their values under our tags: `train/x` is `losses/x`, but for those in `TAGS`. So they are not ours in
-all: PPO's losses are means over an update's minibatches, where our PPO's are the last one's, and its value loss is not
-halved.
+Its metrics keep their values under our tags: `train/x` is `losses/x`, but for those in `TAGS` and the entropy, which it
+tells as a loss. So they are not ours in all: PPO's policy and value losses and its clip fraction are means over an
+update's minibatches, where our PPO's are the last one's, and its value loss is not halved.
 
 Nothing here imports the library before it is used, so that `--help` is quick.
 """

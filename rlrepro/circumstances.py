@@ -19,7 +19,8 @@ from rlrepro.settings import num_cores
 _PACKAGES = ("rlrepro", "torch", "gymnasium", "numpy", "safetensors", "tensorboard", "stable-baselines3", "sb3-contrib")
 _SIMULATORS = ("ale-py", "box2d", "box2d-py", "minatar", "minigrid", "mujoco")  # a run's numbers hang on these too
 
-_VECTORS = ("asimd", "sve", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")  # by which kernels are chosen
+_CPUINFO = Path("/proc/cpuinfo")
+_VECTORS = ("asimd", "sve", "avx2", "fma", "avx512f")  # libraries have kernels of their own for each
 
 _CODE = ("rlrepro/*.py", "agents/*.py", "envs/*.py")  # where a new file is a part of the kit
 
@@ -88,17 +89,17 @@ def _git(*arguments: str) -> bytes:
 def _processor() -> dict[str, str]:
     """Its name, and which vector instructions it has, where that is told.
 
-    The name alone is not enough: a virtual machine's may hide the model, and other kernels round otherwise.
+    The name alone is not enough: a virtual machine may hide the model, and other kernels round otherwise.
     """
     told: dict[str, str] = {}
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), _CPUINFO.open(encoding="utf-8") as file:
         for line in file:
             name, _, value = line.partition(":")
             if told and not name.strip():
                 break  # the first one's end
             told[name.strip()] = value.strip()
     known = told.get("flags", told.get("Features", "")).split()
-    instructions = ", ".join(one for one in _VECTORS if one in known)
+    instructions = " ".join(one for one in _VECTORS if one in known)
     return {
         "cpu": told.get("model name") or platform.processor() or sys.platform,
         **({"instructions": instructions} if instructions else {}),

@@ -64,7 +64,7 @@ def test_without_a_checkout_nothing_is_said(tmp_path: Path, monkeypatch: pytest.
     ("told", "found"),
     [
         ("model name\t: AMD EPYC\nflags\t\t: fpu fma avx2\n\nmodel name\t: another\nflags\t: avx512f\n",
-         {"cpu": "AMD EPYC", "instructions": "avx2, fma"}),
+         {"cpu": "AMD EPYC", "instructions": "avx2 fma"}),
         ("processor\t: 0\nFeatures\t: fp asimd\n", {"cpu": "x", "instructions": "asimd"}),
         ("", {"cpu": "x"}),
     ],
@@ -74,7 +74,7 @@ def test_a_processor_is_told_by_its_name_and_its_vector_instructions(
     told: str, found: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(told)
-    monkeypatch.setattr("builtins.open", lambda file, **how: (tmp_path / "cpuinfo").open(**how))
+    monkeypatch.setattr(circumstances, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr("platform.processor", lambda: "x")
     monkeypatch.setattr(circumstances, "_git", lambda *arguments: b"")
     hardware = circumstances.circumstances(["train"])["hardware"]

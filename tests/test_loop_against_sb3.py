@@ -4,8 +4,8 @@ From the start of a run, and as late in one as 900,000 steps: by what Adam and t
 each observes must be the same bits, what each is rewarded and what it has learnt the same but for rounding: so
 normalisation, the ends of episodes and the updates are those of the library, together and not each alone.
 
-Where much is clipped, whether one ratio is hangs on rounding now and then, and the two go apart from there. So there
-they are held together by giving the library our parameters after each gradient step.
+Where much is clipped, rounding decides now and then whether a ratio is, and the two go apart from there. So there the
+library is given our parameters after each gradient step.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LAYERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Clipping:
-    """How much is clipped: little by `WIDE`, nearly all by `NARROW`."""
+    """What decides how many ratios are clipped: few by `WIDE`, most by `NARROW`."""
 
     clip_range: float
     learning_rate: float
@@ -85,8 +85,8 @@ class Ours:
         self.orders: list[np.ndarray] = []
         self.rewards: list[torch.Tensor] = []
         self.learnt: list[dict[str, torch.Tensor]] = []  #: the parameters after each update
-        self.stepped: list[tuple[torch.Tensor, dict[str, Any]]] = []  #: and Adam's state, after each gradient step
-        self.clipped: list[float] = []  #: the fraction of the last minibatch of each update
+        self.stepped: list[tuple[torch.Tensor, dict[str, Any]]] = []  #: those and Adam's state after each gradient step
+        self.ratios: list[torch.Tensor] = []  #: π / π_old of the minibatch of each gradient step
 
     def make_late(self) -> None:
         """Learn for five rollouts, then pass for a run of 900,000 steps: its counts, with moments of their own."""
@@ -115,13 +115,13 @@ class Ours:
             parts = step(*minibatch, **how)
             adam = {name: value.clone() for name, value in agent.optimiser.get_state().items()}
             self.stepped.append((agent.stack.matrix.detach().clone(), adam))
+            self.ratios.append(parts["log_ratio"][0].exp())
             return parts
 
         def updating(batch: Any, env_step: int) -> Any:
             self.rewards.append(batch.reward[0, :, 0].clone())
             metrics = update(batch, env_step)
             self.learnt.append({name: value.clone() for name, value in agent.get_policy().items()})
-            self.clipped.append(float(metrics["losses/clipfrac"][0]))
             return metrics
 
         agent.act, agent.order.permutations, agent.update, agent.gradient_step = acting, ordering, updating, stepping
@@ -163,7 +163,7 @@ class Theirs:
         return found
 
     def take_learner(self, agent: Any, matrix: torch.Tensor, adam: dict[str, Any]) -> None:
-        """Our weights and Adam's moments, as they were once."""
+        """Our weights and Adam's moments, as they were once; for the time being the agent has them again."""
         parts = []
         own = agent.stack.matrix.detach()
         kept = own.clone()
@@ -185,8 +185,8 @@ class Theirs:
         for theirs, ours in ((self.envs.obs_rms, statistics.obs), (self.envs.ret_rms, statistics.returns)):
             theirs.mean, theirs.var, theirs.count = ours.mean[0].copy(), ours.var[0].copy(), float(ours.count.item())
 
-    def train(self, ours: Ours, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """In `ours`' environment with its actions and minibatches; a stop after each update."""
+    def train(self, ours: Ours, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+        """In `ours`' environment with its actions and minibatches; a stop after each update, with its number."""
         policy = self.model.policy
         self.envs.seed(env_seed(0, "env", 0))
         taken, orders = iter(zip(ours.actions, ours.seen, strict=True)), iter(ours.orders)
@@ -202,7 +202,7 @@ class Theirs:
         monkeypatch.setattr(np.random, "permutation", lambda count: next(orders))
         for update in range(UPDATES):
             self.model.learn(ROLLOUT, reset_num_timesteps=not update)
-            yield
+            yield update
         assert next(taken, None) is None
         assert next(orders, None) is None
 
@@ -224,7 +224,6 @@ ENVS = pytest.mark.parametrize("env", ["Pendulum-v1", "HalfCheetah-v4"])  # of 2
 LATE = pytest.mark.parametrize("late", [False, True], ids=["from the start", "late"])
 
 
-@pytest.mark.agrees("ppo", "Stable-Baselines3")
 @LATE
 @ENVS
 def test_ppo_learns_what_sb3_learns_from_the_same_chances(
@@ -232,7 +231,7 @@ def test_ppo_learns_what_sb3_learns_from_the_same_chances(
 ) -> None:
     ours, theirs = pair(env, WIDE, late)
     first = theirs.parameters()
-    for update, _ in enumerate(theirs.train(ours, monkeypatch)):
+    for update in theirs.train(ours, monkeypatch):
         rewards = torch.from_numpy(theirs.model.rollout_buffer.rewards[:, 0])
         # the library adds γ V of what a cut episode would have come to, where ours bootstraps
         assert int(((rewards - ours.rewards[update]).abs() > 1e-5).sum()) <= 2
@@ -241,14 +240,14 @@ def test_ppo_learns_what_sb3_learns_from_the_same_chances(
             assert (learnt[name] - value).abs().max() <= 1e-4 * (value - first[name]).abs().max(), name
 
 
-@pytest.mark.agrees("ppo", "Stable-Baselines3")
 @LATE
 @ENVS
 def test_each_gradient_step_of_ppo_is_sb3_s_where_much_is_clipped(
     env: str, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = pair(env, NARROW, late)
-    assert np.mean(ours.clipped) > 0.4
+    outside = [(ratio - 1).abs() - NARROW.clip_range for ratio in ours.ratios]
+    assert np.mean([float((one > 0).float().mean()) for one in outside]) > 0.4
     optimiser = theirs.model.policy.optimizer
     step, due = optimiser.step, iter(ours.stepped)
     before = theirs.parameters()
@@ -259,13 +258,12 @@ def test_each_gradient_step_of_ppo_is_sb3_s_where_much_is_clipped(
         learnt = theirs.parameters()
         theirs.take_learner(ours.agent, *next(due))
         now = theirs.parameters()
-        moved = max(float((now[name] - before[name]).abs().max()) for name in now)
-        apart.append(max(float((learnt[name] - now[name]).abs().max()) for name in now) / moved)
+        apart.append(max(float((learnt[name] - now[name]).norm() / (now[name] - before[name]).norm()) for name in now))
         before.update(now)
 
     monkeypatch.setattr(optimiser, "step", stepping)
-    for _ in theirs.train(ours, monkeypatch):
-        pass
-    assert len(apart) == len(ours.stepped)
-    assert np.median(apart) <= 5e-5
-    assert sorted(apart)[-2] <= 1e-3  # in one a ratio may stand so near the border that rounding decides
+    assert len(list(theirs.train(ours, monkeypatch))) == UPDATES
+    clear = [error for error, one in zip(apart, outside, strict=True) if one.abs().min() > 1e-5]
+    assert len(clear) > 0.8 * len(apart)  # in the others a ratio is so near the border that rounding may decide
+    assert np.median(clear) <= 5e-5
+    assert max(clear) <= 1e-3
