@@ -43,7 +43,7 @@ LAYERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Clipping:
-    """What decides how many ratios are clipped: few by `WIDE`, most by `NARROW`."""
+    """What decides how many ratios are clipped: few by `WIDE`, many by `NARROW`."""
 
     clip_range: float
     learning_rate: float
