@@ -360,8 +360,8 @@ def test_markdown_is_escaped(text: str, written: str) -> None:
 def test_markdown_tables_keep_their_columns(tmp_path: Path) -> None:
     judgement = renamed(judge_of(like(tmp_path, nasty("equal"), ten)), NASTY)
     rows = [line for line in markdown(judgement).splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + len(judgement.verdicts)
-    assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {7}
+    columns = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows]
+    assert columns == [7] * (2 + len(judgement.verdicts)) + [6] * (2 + len(judgement.results.units))
     assert not any("<" in row for row in rows)
 
 
@@ -571,3 +571,37 @@ def test_markdown_has_the_notes_and_deviations_of_its_card(tmp_path: Path) -> No
     page = markdown(write_report(tmp_path / "one"))
     assert "\n- **equal**: Known \\| of old.\n" in page
     assert "\n- Another \\*version\\*.\n" in page
+
+
+def test_markdown_says_of_what_its_numbers_are(tmp_path: Path) -> None:
+    """GitHub does not show report.html: which environment a number is of, and what trained it, must not need it."""
+    text = HEAD.replace('paper = "Acrobot-v1"', 'paper = "Acrobot-v0"\nrun = "Acrobot-v1"\ndiffers = "the | of it"')
+    page = markdown(write_report(like(tmp_path / "one", text + CLAIMS, ten)))
+    assert "\n- The paper's Acrobot-v0 is Acrobot-v1 here: the \\| of it.\n" in page
+    assert "The paper's CartPole-v1" not in page
+    assert "\n- **training**: training return, mean of the last 10 episodes\n- **highest**: " in page
+    assert "\n| a-CartPole-v1 | 10,000 | 0, 1 | 2026-01-01 | abc123, with changes that were not committed |\n" in page
+    assert "\nVersions: torch 2.5.\n" in page
+
+
+def test_seeds_that_some_claims_have_more_of_are_a_command_of_their_own(tmp_path: Path) -> None:
+    """Of the whole card they would make another verdict of a claim that rests on fewer."""
+    folder = like(tmp_path / "one", HEAD + CLAIMS, ten)
+    results = read_results(folder / "results")
+    unit = results.units["a-Acrobot-v1"]
+    more = dataclasses.replace(unit, histories=(*unit.histories, *(history(seed, -100.0) for seed in (10, 11))))
+    write_results(folder / "results", Results(1.0, {**results.units, "a-Acrobot-v1": more}))
+    found = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+    again = "python -m rlrepro.reproduce card.toml"
+    both = [f"{again} --seeds 10", f"{again} --claims agent together --seeds 10,11"]
+    assert rows.commands(found) == both
+    assert "\n".join(["```", *both, "```"]) in markdown(found)
+    assert rows.commands(found, "agent") == [f"{again} --claims agent --seeds 12"]
+    assert rows.commands(found, "equal") == [f"{again} --claims equal --seeds 10"]
+    together = [f"{again} --claims together --seeds 10", f"{again} --claims together --seeds 10,11"]
+    assert rows.commands(found, "together") == together
+    fresh = dataclasses.replace(unit, histories=tuple(history(seed, -100.0) for seed in (10, 11)))
+    write_results(folder / "results", Results(1.0, {**results.units, "a-Acrobot-v1": fresh}))
+    found = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+    others = "equal lower bare highest together 'a over b'"
+    assert rows.commands(found) == [f"{again} --claims {others} --seeds 10", both[1]]

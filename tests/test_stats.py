@@ -371,17 +371,42 @@ def test_no_number_of_seeds_outruns_the_papers_own_uncertainty() -> None:
     assert needed.seeds is None
     assert "paper's own uncertainty" in needed.note
     assert needed.note.endswith("the paper's own uncertainty is too large")
-    assert not needed.is_raised
-    wider = power.seeds_needed(16.76, Reported(-6, 0.5, "sample sd", 5), 2.0)
-    assert wider.note.endswith(": the paper's spread of 0.5 counts as up to 33.51 beside our 16.76")
-    assert wider.is_raised
+    assert needed.open_by == "paper"
     barely = power.seeds_needed(10.001, Reported(0, 10, "sample sd", 3), 2.0)  # open whatever ours is
-    assert (barely.is_raised, barely.note) == (False, needed.note)
+    assert (barely.open_by, barely.note) == ("paper", needed.note)
     lent = power.seeds_needed(10.0, Reported(0, 10, "unknown", 3), 5.0)
-    assert lent.note.endswith("the paper's uncertainty, lent from our spread, is too large")
+    assert lent.note.endswith("the paper's own spread, which is unknown and taken for 30, is too large")
+    assert lent.open_by == "paper"
     assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 1.0).seeds is None
     assert power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 1.0, 0.0, "difference").seeds is None
     assert power.seeds_needed(0.0, Reported(0, 1, "sample sd", 10), 100.0).seeds == stats.MIN_SEEDS
+
+
+@pytest.mark.parametrize(
+    ("sd", "spread", "seeds", "margin", "difference", "counted"),
+    [
+        (16.76, 0.5, 5, 2.0, 0.0, "33.52"),  # beside our wider spread: √(4 · 16.76² − 3 · 0.5² + 1²)
+        (0.1, 0.1, 5, 3.0, 2.2, "1.503"),  # for half a margin: √(0.1² + 1.5²), and 2.2 + 1.65 · 1.503 / √5 > 3
+        (1.0, 2.0, 5, 9.0, 3.2, "4.924"),  # a difference: 2.78 · 2 / √5 = 2.48
+    ],
+)
+def test_what_the_guards_alone_leave_open_is_not_blamed_on_the_paper(
+    sd: float, spread: float, seeds: int, margin: float, difference: float, counted: str
+) -> None:
+    paper = Reported(0, spread, "sample sd", seeds)
+    kind: Any = "difference" if difference > 3 else "equivalence"
+    needed = power.seeds_needed(sd, paper, margin, difference, kind, from_printed=True)
+    assert (needed.seeds, needed.open_by) == (None, "guards")
+    assert needed.note.endswith(f"the test is guarded, and counts the paper's spread of {spread:g} as {counted}")
+    ours = np.random.default_rng(0).normal(difference, sd, (400, 5_000))  # ours, of so many seeds; theirs is given
+    se, df = stats.welch_se(ours.var(1, ddof=1), 4_999, 5_000, spread**2, seeds - 1, seeds)
+    if kind == "equivalence":
+        found = stats.equivalence_p(ours.mean(1), se, df, margin) <= 0.05
+    else:
+        found = 2 * np.minimum(*stats.one_sided(ours.mean(1), se, df)) <= 0.05
+    assert np.mean(found) > 0.8
+    larger = dataclasses.replace(paper, spread=10 * spread)  # then it is the paper's
+    assert power.seeds_needed(sd, larger, margin, difference, kind, from_printed=True).open_by == "paper"
 
 
 # --- acceptance

@@ -16,10 +16,10 @@ def md(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~$#!])", r"\\\1", text)
 
 
-def fenced(text: str) -> str:
-    """A command or code, in a block of its own."""
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}\n{' '.join(text.splitlines())}\n{fence}"
+def fenced(*texts: str) -> str:
+    """Commands or code, a line each, in a block of their own."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", "".join(texts))), default=0))
+    return "\n".join([fence, *(" ".join(text.splitlines()) for text in texts), fence])
 
 
 def table_row(cells: Sequence[str]) -> str:

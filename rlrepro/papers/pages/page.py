@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,7 +14,7 @@ from rlrepro.errors import count_of
 from rlrepro.papers import stats
 from rlrepro.papers.calibration.coverage import coverage_note
 from rlrepro.papers.cards.card import RULES, Card, Claim, Order, Value
-from rlrepro.papers.pages import figures
+from rlrepro.papers.pages import figures, provenance
 from rlrepro.papers.pages.figures import Curve, Drawing, Mark
 from rlrepro.papers.pages.rows import (
     SYMBOLS,
@@ -33,8 +32,8 @@ from rlrepro.papers.pages.rows import (
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.scoring import History, Score, looked_at, score, window
 from rlrepro.papers.stats import aggregates
-from rlrepro.papers.units.results import Results, UnitResults
-from rlrepro.papers.units.unit import known_traps, unit_name
+from rlrepro.papers.units.results import UnitResults
+from rlrepro.papers.units.unit import unit_name
 from rlrepro.papers.verdicts.verdict import (
     MOST_LISTED,
     WORDS,
@@ -74,7 +73,7 @@ class _Section:
     row: Row
     claim: Claim | Order
     protocol: str
-    command: str
+    commands: list[str]
     figures: list[tuple[str, str]] = field(default_factory=list)  #: inline SVG and caption
     seeds: list[tuple[str, list[_Seed]]] = field(default_factory=list)  #: by task and side, "" where there is one
     statistics: list[tuple[str, str]] = field(default_factory=list)
@@ -111,12 +110,12 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         "aggregates": _aggregates(judgement),
         "profiles": _profiles(judgement, made, pdf),
         "hyperparameters": _hyperparameters(card),
-        "environments": [_environment(card, name) for name in card.environments],
+        "environments": [provenance.environment(card, name) for name in card.environments],
         "protocols": [(name, protocol.describe(), protocol.note) for name, protocol in card.protocols.items()]
         + [(name, measurement.what, "") for name, measurement in card.measurements.items()],
-        "runs": _runs(judgement.results),
-        "makings": _makings(judgement.results),
-        "command": commands(judgement),
+        "runs": provenance.runs(judgement.results),
+        "makings": provenance.makings(judgement.results),
+        "commands": commands(judgement),
         "notes": judgement.notes,
         "coverages": _coverages(judgement.verdicts),
         "words": _legend(judgement),
@@ -559,68 +558,6 @@ def _hyperparameters(card: Card) -> list[tuple[str, str, list[tuple[str, list[tu
             by_source.setdefault(value.source, []).append((key, value_text(value.value)))
         made.append((name, what, list(by_source.items())))
     return made
-
-
-def _environment(card: Card, name: str) -> dict[str, Any]:
-    one = card.environments[name]
-    options = [f"{key}={value!r}" for key, value in one.kwargs.items()]
-    return {
-        "name": name,
-        "paper": one.paper,
-        "run": one.run + (f" ({', '.join(options)})" if options else ""),
-        "wrappers": ", ".join(one.wrappers),
-        "differs": one.differs or ("nothing: the same version" if one.paper == one.run else "nothing"),
-        "warnings": known_traps(one),
-        "scale": "" if one.random is None or one.best is None else f"{exact(one.random)} to {exact(one.best)}",
-    }
-
-
-def _runs(results: Results) -> list[dict[str, str]]:
-    rows = []
-    for name, unit in results.units.items():
-        for run in unit.runs:
-            rows.append({
-                "unit": name,
-                "seeds": _seeds(run.get("seeds", ())),
-                "started": re.sub(r"^(\S{10})T(\d\d:\d\d)\S*\+00:00$", r"\1 \2 UTC", str(run.get("started", ""))),
-                "took": _took(run.get("started"), run.get("ended")),
-                "status": _joined(str(run.get("status", "")), str(run.get("reason") or "")),
-                "command": str(run.get("command", "")),
-            })  # fmt: skip
-    return rows
-
-
-def _makings(results: Results) -> list[dict[str, str]]:
-    """The hardware and versions that runs were made with, each different set once."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for name, unit in results.units.items():
-        for run in unit.runs:
-            hardware, versions = (
-                ", ".join(f"{key} {value}" for key, value in sorted(run.get(part, {}).items()))
-                for part in ("hardware", "versions")
-            )
-            git = run.get("git") or {}
-            commit = f"{git.get('commit', 'unknown')}{', with changes' if git.get('changed') else ''}"
-            units = found.setdefault((hardware, versions, commit if git else ""), [])
-            units += [name] if name not in units else []
-    return [
-        {"units": ", ".join(units), "hardware": hardware, "versions": versions, "git": git}
-        for (hardware, versions, git), units in found.items()
-    ]
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]} to {seeds[-1]}"
-    return ", ".join(map(str, seeds))
-
-
-def _took(started: Any, ended: Any) -> str:
-    try:
-        seconds = (datetime.datetime.fromisoformat(ended) - datetime.datetime.fromisoformat(started)).total_seconds()
-    except (TypeError, ValueError):
-        return ""
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
 
 
 def _joined(*texts: str | None) -> str:

@@ -19,9 +19,11 @@ from pathlib import Path
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, count_of
 from rlrepro.flags import Parser
+from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import own_cards
-from rlrepro.papers.markdown import fenced, md
-from rlrepro.papers.pages.rows import SYMBOLS, commands, counts, row_of
+from rlrepro.papers.markdown import fenced, md, table_row
+from rlrepro.papers.pages import provenance
+from rlrepro.papers.pages.rows import SYMBOLS, commands, counts, listed, row_of, value_text
 from rlrepro.papers.units.results import find_reproduction, open_reproduction
 from rlrepro.papers.verdicts.verdict import Judgement, judge
 from rlrepro.papers.verdicts.verdict_json import verdicts_json
@@ -105,13 +107,56 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
     claims = [verdict.claim for verdict in judgement.verdicts]
     notes = [f"- **{md(claim.id)}**: {md(claim.note)}" for claim in claims if claim.note]
-    deviations = [f"- {md(text)}" for text in card.deviations]
+    deviations = [*_environments(card), *(f"- {md(text)}" for text in card.deviations)]
     lines += ["", "What is known of single claims:", "", *notes] if notes else []
     lines += ["", "Where this differs from the paper's way:", "", *deviations] if deviations else []
     if has_overview:
         lines += ["", "![Each claim's difference from the paper, in margins](figures/overview.svg)"]
-    lines += ["", "Run it again:", "", fenced(commands(judgement)), ""]
+    lines += _provenance(judgement)
+    lines += ["", "Run it again:", "", fenced(*commands(judgement)), ""]
     return "\n".join(lines)
+
+
+def _environments(card: Card) -> list[str]:
+    """Of each that is not the paper's own: which that is, and how they differ."""
+    made = []
+    for name in card.environments:
+        one = provenance.environment(card, name)
+        wrapped = f", wrapped in {one['wrappers']}" if one["wrappers"] else ""
+        if card.environments[name].differs or one["paper"] != one["run"] or wrapped:
+            made.append(f"- The paper's {md(one['paper'])} is {md(one['run'] + wrapped)} here: {md(one['differs'])}.")
+    return made
+
+
+def _provenance(judgement: Judgement) -> list[str]:
+    """By which protocol claims were scored, and what was trained, with what."""
+    card, results = judgement.card, judgement.results
+    used = {card.protocol_of(claim) for claim in card.claims} | {card.protocols[o.protocol] for o in card.orders}
+    lines = [
+        f"- **{md(name)}**: {md(protocol.describe())}" for name, protocol in card.protocols.items() if protocol in used
+    ]
+    if lines:
+        lines = ["", "Scored by:", "", *lines]
+    rows = [
+        (name, run, value_text(unit.settings.get("total_timesteps", "—")))
+        for name, unit in results.units.items()
+        for run in unit.runs
+    ]
+    if rows:
+        head = ["trained or measured", "env steps", "seeds", "from", "commit"]
+        lines += ["", *map(table_row, (head, ["---"] * len(head)))]
+    for name, run, steps in rows:
+        started, commit = str(run.get("started", ""))[:10], re.sub(r"^(\w{10})\w*", r"\1", provenance.commit_text(run))
+        cells = (name, steps, provenance.seeds_text(run.get("seeds", ())), started, commit)
+        lines.append(table_row([md(cell) for cell in cells]))
+    versions: dict[str, dict[str, None]] = {}
+    for making in provenance.makings(results):
+        versions.setdefault(making["versions"], {}).update(dict.fromkeys(making["units"].split(", ")))
+    for text, units in versions.items():
+        of = f" of {md(listed(list(units)))}" if len(versions) > 1 else ""
+        lines += ["", f"Versions{of}: {md(text or 'not recorded')}."]
+    pages = "each run's command and hardware are in report.html, and each seed's score in verdicts.json too"
+    return [*lines, "", f"Curves, statistics, hyperparameters with their sources, {pages}."]
 
 
 # --- badge

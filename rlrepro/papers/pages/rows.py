@@ -6,7 +6,7 @@ import glob
 import math
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.reader import own_cards
 from rlrepro.papers.spreads import SHORT
-from rlrepro.papers.units.unit import unit_name
+from rlrepro.papers.units.unit import unit_name, units_of
 from rlrepro.papers.verdicts.verdict import WORDS, Judgement, Verdict
 
 SYMBOLS = {"reproduced": "✓", "above": "▲", "below": "▼", "inconclusive": "?", "not comparable": "≠", "not run": "–"}
@@ -154,24 +154,38 @@ def counts(judgement: Judgement) -> list[tuple[str, int]]:
     return [(word, judgement.count(word)) for word in WORDS if judgement.count(word)]
 
 
-def commands(judgement: Judgement, claim: str | None = None) -> str:
-    """The command that runs the card, or one claim of it, again."""
+def commands(judgement: Judgement, claim: str | None = None) -> list[str]:
+    """The commands that run the card, or one claim of it, again: the seeds of all, then those of some claims alone."""
     card, results = judgement.card, judgement.results
-    parts = ["python", "-m", "rlrepro.reproduce", _card_name(card)]
-    if claim is not None:
-        parts += ["--claims", glob.escape(claim)]
     as_many = {
         unit_name(one.name, environment)  # of these the card says how many there are, or there is nothing to repeat
         for one in card.measurements.values()
         for environment in card.environments
         if one.seeds is not None or not one.takes_seeds
     }
-    seeds = sorted({seed for name, unit in results.units.items() for seed in unit.seeds if name not in as_many})
+    seeds, claims = {}, {}
+    for unit in units_of(card, card.claims, card.orders):
+        if unit.name in results.units and unit.name not in as_many and claim in (None, *unit.claims):
+            seeds[unit.name] = frozenset(results.units[unit.name].seeds)
+            claims[unit.name] = unit.claims if claim is None else (claim,)
+    of_all = frozenset.intersection(*seeds.values()) if seeds else frozenset()
+    more: dict[tuple[int, ...], dict[str, None]] = {}
+    for name, its in seeds.items():
+        if its > of_all:
+            more.setdefault(tuple(sorted(its - of_all)), {}).update(dict.fromkeys(claims[name]))
+    first = [_command(judgement, claim and [claim], sorted(of_all))] if of_all or not more else []
+    return first + [_command(judgement, ids, its) for its, ids in more.items()]
+
+
+def _command(judgement: Judgement, claims: Iterable[str] | None, seeds: Sequence[int]) -> str:
+    parts = ["python", "-m", "rlrepro.reproduce", _card_name(judgement.card)]
+    if claims is not None:
+        parts += ["--claims", *map(glob.escape, claims)]
     if seeds:
         listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
-        parts += ["--seeds", str(len(seeds)) if seeds == list(range(len(seeds))) else listed]
-    if results.scale != 1:
-        parts += ["--scale", repr(results.scale)]
+        parts += ["--seeds", str(len(seeds)) if list(seeds) == list(range(len(seeds))) else listed]
+    if judgement.results.scale != 1:
+        parts += ["--scale", repr(judgement.results.scale)]
     return shlex.join(parts)
 
 

@@ -16,6 +16,7 @@ from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import md, show, table_row
 from rlrepro.papers.pages.rows import SYMBOLS, row_of
+from rlrepro.papers.stats.power import OpenBy
 from rlrepro.papers.units.results import open_reproduction
 from rlrepro.papers.verdicts.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
@@ -113,6 +114,9 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     lines = [f"{count_of(len(verdicts), 'claim')} of {papers}: **{_counted(judgements)}**."]
     if kinds := Counter(verdict.means for verdict in reproduced):
         lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
+    rules = [verdict for verdict in reproduced if verdict.means == REPRODUCED["rule"]]
+    if bounds := sum(verdict.kind in ("at least", "at most") for verdict in rules):
+        lines.append(f"Of the {len(rules)} by a rule, {bounds} keep a bound (at least or at most so much).")
     lines += _about_equal([verdict for verdict in reproduced if verdict.kind == "equivalence"])
     if peers := sum(
         one.word == "reproduced" and _is_of_a_peer(of.card, one) for of in judgements for one in of.verdicts
@@ -128,24 +132,28 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
         lines.append(r"\* rests on an assumption.")
     if changed := sum(bool(verdict.changed) for verdict in verdicts):
         lines.append(f"† changed on the card after results for it were kept: {changed}.")
-    never = [
-        (one.claim, one.seeds_needed)
-        for one in verdicts
-        if one.word == "inconclusive" and one.seeds_needed is not None and one.seeds_needed.seeds is None
-    ]
-    by_card = sum(needed.alone is not None for _, needed in never)
-    by_paper = [one for claim, one in never if one.alone is None and isinstance(claim, Claim) and not claim.rule]
-    if by_paper:
-        raised = sum(one.is_raised for one in by_paper)
-        ours = f"; in {raised} of them only as its spread counts for more beside our wider one" if raised else ""
+    return [*lines, *_about_open([verdict for verdict in verdicts if verdict.word == "inconclusive"])]
+
+
+def _about_open(inconclusive: Sequence[Verdict]) -> list[str]:
+    """What leaves them open, other than too few seeds of ours."""
+    decided = sum(bool(one.alone) for one in inconclusive)
+    open_by = Counter(one.seeds_needed.open_by for one in inconclusive if one.seeds_needed and not one.alone)
+    lines = []
+    if by_correction := decided + open_by["correction"]:
         lines.append(
-            f"Of the inconclusive, {len(by_paper)} cannot be decided by any number of our seeds: what the paper prints "
-            f"leaves too much open (few seeds, a wide spread){ours}."
+            f"Of the inconclusive, {by_correction} are left open by the correction for their card's other claims: "
+            f"without it {decided} are decided by these seeds, and {open_by['correction']} would be by more."
         )
-    if by_card:
-        lines.append(
-            f"Of the inconclusive, {by_card} could be if they were not corrected for their card's other claims."
-        )
+    reasons: dict[OpenBy, str] = {
+        "paper": "as what the paper prints leaves too much open (few seeds, a wide spread or none)",
+        "guards": "by the guards of the test, by which a small spread counts for more",
+        "guards and correction": "by these guards and the correction, of which neither alone would",
+    }
+    told = [f"{open_by[reason]} {text}" for reason, text in reasons.items() if open_by[reason]]
+    if told:
+        count = sum(open_by[reason] for reason in reasons)
+        lines.append(f"Of the inconclusive, {count} no number of our seeds decides: {'; '.join(told)}.")
     return lines
 
 

@@ -12,17 +12,22 @@ from scipy import special
 from rlrepro.errors import Problem
 from rlrepro.papers.stats import (
     ALPHA,
+    ASSUMED_LEAST,
     ASSUMED_SEEDS,
     ASSUMED_SPREAD,
-    LOAN,
     MIN_SEEDS,
     Reported,
     guarded_se,
     one_sample_se,
+    welch_se,
 )
 
 POWER = 0.8
 _MOST = 1_000_000
+
+
+#: the paper's own uncertainty, the guards of the test, the correction for a card's other claims, or these two together
+OpenBy = Literal["", "paper", "guards", "correction", "guards and correction"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,7 @@ class SeedsNeeded:
     seeds: int | None
     power: float
     note: str
-    alone: int | None = None  #: where none does, and so many would without the correction for a card's other claims
-    is_raised: bool = False  #: where none does: for that alone, that the paper's spread is raised beside our wider one
+    open_by: OpenBy = ""  #: where none does: without what it would be decided, by so many seeds or more
 
 
 def seeds_needed(
@@ -73,19 +77,20 @@ def seeds_needed(
         if high >= _MOST:
             if reported is None:
                 return SeedsNeeded(None, max(powers.values()), "our mean lies too near an end of the band")
-            theirs = reported.sample_sd
-            is_raised = False
+            theirs, least_sd = reported.sample_sd, ASSUMED_LEAST * margin
+            by: OpenBy = "paper"
             open_ = "the paper's own uncertainty is too large"
             if theirs is None:
-                open_ = "the paper's uncertainty, lent from our spread, is too large"
-            elif theirs < sd:
-                # with ours no wider than the paper's, which nothing then raises
-                is_raised = power_at(_MOST, theirs, reported, margin, difference, test, alpha, from_printed) >= power
-            if is_raised and theirs is not None:
-                counted = math.sqrt(LOAN * sd**2 - (LOAN - 1) * theirs**2)
-                open_ = f"the paper's spread of {theirs:,.4g} counts as up to {counted:,.4g} beside our {sd:,.4g}"
+                taken = max(ASSUMED_SPREAD * sd, least_sd)
+                open_ = f"the paper's own spread, which is unknown and taken for {taken:,.4g}, is too large"
+            elif power_at(_MOST, sd, reported, margin, difference, test, alpha, from_printed, plain=True) >= power:
+                by = "guards"
+                _, _, _, counted = guarded_se(sd**2, _MOST, theirs**2, reported.num_seeds or ASSUMED_SEEDS, margin)
+                open_ = (
+                    f"the test is guarded, and counts the paper's spread of {theirs:,.4g} as {math.sqrt(counted):,.4g}"
+                )
             why = f"no number of our seeds decides it: {open_}"
-            return SeedsNeeded(None, max(powers.values()), why, is_raised=is_raised)
+            return SeedsNeeded(None, max(powers.values()), why, by)
         high = min(2 * high, _MOST)
     low = max(high // 2, least - 1)
     while high - low > 1:
@@ -103,13 +108,15 @@ def power_at(
     test: Literal["equivalence", "difference"] = "equivalence",
     alpha: float = ALPHA,
     from_printed: bool = False,
+    plain: bool = False,
 ) -> float:
     """Probability that the test decides at n seeds of ours, if returns are normal and spreads as they look.
 
     Given our sample variance the standard error is known and our mean independent of it, so that the probability is
     normal; it is averaged over the quantiles of that variance. The paper's spread is taken as printed. `difference` is
     that of our true mean from the paper's true one, of which its printed mean is a draw, or, `from_printed`, from the
-    printed mean itself, which then does not vary; so it is where nothing else is `reported`.
+    printed mean itself, which then does not vary; so it is where nothing else is `reported`. `plain`: by Welch's
+    variances, without the guards, where the paper's spread is known.
     """
     quantiles = (np.arange(400) + 0.5) / 400
     var_x = sd**2 * 2 * special.gammaincinv((n - 1) / 2, quantiles) / (n - 1)
@@ -119,7 +126,10 @@ def power_at(
         se, df, _ = one_sample_se(var_x, n, margin)
     else:
         m, reported_sd = reported.num_seeds or ASSUMED_SEEDS, reported.sample_sd
-        se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
+        if plain and reported_sd is not None:
+            se, df = welch_se(var_x, n - 1, n, reported_sd**2, m - 1 or n - 1, m)
+        else:
+            se, df, *_ = guarded_se(var_x, n, None if reported_sd is None else reported_sd**2, m, margin)
         if not from_printed:
             of_paper = (ASSUMED_SPREAD * sd if reported_sd is None else reported_sd) ** 2 / m
     true_se = max(math.sqrt(sd**2 / n + of_paper), 1e-9 * margin)

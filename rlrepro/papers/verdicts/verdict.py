@@ -69,6 +69,7 @@ class Verdict:
     decision: stats.Decision | None = None  #: p-values after Holm's correction
     interval: stats.Estimate | None = None  #: of our mean
     seeds_needed: power.SeedsNeeded | None = None
+    alone: str = ""  #: where it is open: the word that these seeds gave it, were it the card's only claim
     notes: tuple[str, ...] = ()
     is_control: bool = False  #: a random policy's return lies within the margin too
     is_loose: bool = False  #: the best return known lies within the margin too
@@ -422,6 +423,7 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
                 why += f"; {_needs(needed, one.test.measured_seeds)}"
             alone = stats.decide([one.test])[0].verdict
             if alone != "inconclusive" and not one.lack:
+                made = dataclasses.replace(made, alone=alone)
                 why += f"; {alone} if it were the card's only claim: the correction for {family.size} leaves it open"
     if one.lack:
         if word != one.confirmed:
@@ -503,7 +505,8 @@ def _sentence(test: stats.ClaimTest, decision: stats.Decision, rule: str = "") -
 def _needed(claim: Claim, test: stats.ClaimTest, family: _Family) -> power.SeedsNeeded | None:
     """Seeds by which either test would decide it if the difference is as it looks, at Holm's next step.
 
-    Where none would, but would if it were alone, the note says so: the correction leaves it open and not the paper.
+    Where none would, the note says what leaves it open: the correction, without which some would; the guards of the
+    test, or both; or the paper's own uncertainty.
     """
     if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
@@ -515,20 +518,21 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: _Family) -> power.Seeds
     def fewest(*alphas: float) -> power.SeedsNeeded:
         either = by("equivalence", alphas[0]), by("difference", alphas[1])
         far = abs(test.difference) >= test.margin  # where neither decides, the one that could says why
+        blamed = max((either[far], either[not far]), key=lambda one: one.open_by == "guards")
         enough = (one for one in either if one.seeds is not None)
-        return min(enough, key=lambda one: one.seeds or 0, default=either[far])
+        return min(enough, key=lambda one: one.seeds or 0, default=blamed)
 
     needed = fewest(*(stats.ALPHA / (family.size - done) for done in (family.equal, family.different)))
     if needed.seeds is not None or family.size == 1:
         return needed
-    alone = fewest(stats.ALPHA, stats.ALPHA).seeds
-    if alone is None:
-        return needed
-    note = (
-        f"no number of our seeds decides it among the card's {family.size} claims as the others stand, {alone:,} would "
-        "if it were alone"
-    )
-    return dataclasses.replace(needed, note=note, alone=alone)
+    alone = fewest(stats.ALPHA, stats.ALPHA)
+    note = f"no number of our seeds decides it among the card's {family.size} claims as the others stand"
+    if alone.seeds is not None:
+        return dataclasses.replace(needed, note=f"{note}, {alone.seeds:,} would if it were alone", open_by="correction")
+    if needed.open_by == "paper" and alone.open_by == "guards":
+        note += ", and the guards of the test leave it open if it were alone"
+        return dataclasses.replace(needed, note=note, open_by="guards and correction")
+    return needed
 
 
 def _needs(needed: power.SeedsNeeded, have: int) -> str:
