@@ -49,7 +49,7 @@ class A2C(ActorCritic):
         gamma: float = hyper(0.99, "discount factor", "paper: Section 8", low=0, high=1)
         gae_lambda: float = hyper(1.0, "λ of the advantage estimates", "paper: Algorithm S3 (λ = 1)", low=0, high=1)
         entropy_coef: float = hyper(0.01, "weight of the entropy (β)", "paper: Section 8", low=0)
-        value_coef: float = hyper(0.5, "weight of the value loss, which is not halved (c)", CODE, low=0)
+        value_coef: float = hyper(0.5, "weight of the value loss, not halved (c)", f"{CODE} (MushroomRL: 1)", low=0)
         max_grad_norm: float = hyper(0.5, "largest norm of a seed's gradient; 0: no limit", CODE, low=0)
         normalise_advantage: bool = hyper(False, "advantages of a rollout to mean 0, std 1", CODE)
         optimiser: str = hyper(
@@ -67,7 +67,9 @@ class A2C(ActorCritic):
         )
         log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
         separate: bool = hyper(
-            False, "the critic has an optimiser of its own and its gradient no limit", f"{CODE} (MushroomRL: true)"
+            False,
+            "the critic has its own optimiser and no limit of its gradient; c holds too",
+            f"{CODE} (MushroomRL: true)",
         )
         value_learning_rate: float = hyper(7e-4, "the critic's step size, where separate", BUILDER, low=0)
         value_eps: float = hyper(1e-5, "ε of the critic's optimiser, where separate", BUILDER, low=1e-12)

@@ -61,7 +61,7 @@ class C51(CategoricalActionValues):
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         adam_eps: float = hyper(
-            0.01 / 128, "Adam's ε", f"{CODE}, 0.01 / its batch size (the paper: 0.01 / 32)", low=1e-12
+            0.01 / 128, "Adam's ε, whatever the batch size", f"{CODE}, 0.01 / its 128 (the paper: 0.01 / 32)", low=1e-12
         )
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
 

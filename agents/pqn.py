@@ -10,7 +10,8 @@ regress Q(s, a), a network with layer normalisation, on the λ-returns of the ro
 Peng's Q(λ): exploratory actions do not cut them.
 
 What the paper leaves open, and the defaults, follow CleanRL's pqn.py, but for two things: a truncated episode is
-bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both).
+bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both). Its
+ε is one loop step further on, and its annealed rate falls by whole rollouts of the run.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class PQN(ActionValues):
         optimiser: str = hyper("radam", "rectified Adam, or Adam", CODE, choices=("radam", "adam"))
         ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", CODE)
         across_episodes: bool = hyper(
-            False, "returns flow over ends, where nothing is bootstrapped; NOT the paper's", CODE
+            False, "returns flow over ends, where nothing is bootstrapped", "paper: Algorithm 1 (CleanRL's code: true)"
         )
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
 

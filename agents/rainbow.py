@@ -9,8 +9,9 @@
   the batch's largest, β rising to 1 over the run (Schaul et al., 2016, Algorithm 1;
   `rlrepro.prioritised.PrioritisedReplay`);
 - dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
-- noisy layers instead of ε-greedy (Fortunato et al., 2018): one sample acts, and a loss has one for each of its three
-  uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks.ValueNetwork`, dueling streams too).
+- noisy layers instead of ε-greedy (Fortunato et al., 2018): a sample acts in each sub-environment, and a loss has one
+  for each of its three uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks.ValueNetwork`,
+  dueling streams too).
 """
 
 from __future__ import annotations
@@ -89,17 +90,17 @@ class Rainbow(CategoricalActionValues):
         self.replay = self._prioritised_replay(config.omega, config.beta)
         self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
 
-    def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:
-        return self.network.draw(noise, self.setup.device)
+    def _draw(self, noise: Streams, samples: int) -> dict[str, torch.Tensor]:
+        return self.network.draw(noise, self.setup.device, samples)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        """Greedy for one sample of the noise; uniformly random before learning starts."""
+        """Greedy for a sample of the noise each; uniformly random before learning starts."""
         if step < self.config.learning_starts:
             return self.exploration.integers(self.num_actions, obs.shape[1]), {}
         return self._greedy_on_host(obs, self.exploration), {}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
-        """Greedy for the mean weights, or for one sample of the noise."""
+        """Greedy for the mean weights, or for a sample of the noise each."""
         return self._greedy_on_host(obs, None if deterministic else streams)
 
     def update(self, batch: Transition, step: int) -> Metrics:

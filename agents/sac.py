@@ -16,8 +16,9 @@ Section 6's. An episode that terminated has no soft value after it, a truncated 
 `soft_value`, `td_target`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt,
 is `rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew.
 
-Networks act in [-1, 1], and log π is that of actions there; the memory keeps the environment's actions. The critics
-meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
+Networks act in [-1, 1], and log π is that of actions there (CleanRL's and Dopamine's are of the environment's, for
+which H̄ is larger by the log of half its range, in each dimension); the memory keeps the environment's actions. The
+critics meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class SAC(BoxActions):
         "critic", "target_critic", "temperature", "actor_optimiser", "critic_optimiser", "alpha_optimiser",
         "action_noise", "num_updates", "last",
     )  # fmt: skip
-    OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
+    OF_ACTOR = ("losses/actor_loss", "losses/entropy")  # metrics of the last update that had one
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -76,14 +77,14 @@ class SAC(BoxActions):
             1, "critic updates before actor and α catch up, with as many of theirs", f"paper: Algorithm 1; 2: {CODE}",
             low=1,
         )  # fmt: skip
-        target_every: int = hyper(1, "gradient steps between updates of the targets", PAPER, low=1)
+        target_every: int = hyper(1, "gradient, not env, steps between target updates", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
         alpha_init: float = hyper(1.0, "initial temperature", f"{SOFTLEARNING}, log α = 0", low=1e-8)
         alpha_loss: str = hyper(
             "log_alpha", "what J(α) weighs log π + H̄ by", f"{SOFTLEARNING}; alpha: paper: eq. 18",
             choices=("log_alpha", "alpha"),
         )  # fmt: skip
-        target_entropy: float = hyper(-1.0, "H̄ for each dimension of the action", f"{PAPER}: −dim(A)")
+        target_entropy: float = hyper(-1.0, "H̄ for each dimension of the action in [-1, 1]", f"{PAPER}: −dim(A)")
         log_std_range: tuple[float, ...] = hyper((-20.0, 2.0), "bounds of log σ", f"{POLICY}; −5, 2: {CODE}")
         log_std_bound: str = hyper(
             "clamp", "how log σ is kept in its bounds", f"{POLICY}; tanh: {CODE}", choices=("clamp", "tanh")
@@ -123,12 +124,9 @@ class SAC(BoxActions):
         self.gaussian = SquashedGaussian(num_actions, (low, high), config.log_std_bound)
         start = initialisers(config.init, "relu", len(config.hidden))
         critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
-        if config.separate_std:
-            halves = {name: MLP((num_obs, *config.hidden, num_actions), "relu", start) for name in ("mean", "log_std")}
-            self.actor = Stack(setup.seeds, setup.device, **halves)
-        else:
-            both = MLP((num_obs, *config.hidden, 2 * num_actions), "relu", start)
-            self.actor = Stack(setup.seeds, setup.device, actor=both)
+        outputs = {"mean": num_actions, "log_std": num_actions} if config.separate_std else {"actor": 2 * num_actions}
+        networks = {name: MLP((num_obs, *config.hidden, out), "relu", start) for name, out in outputs.items()}
+        self.actor = Stack(setup.seeds, setup.device, **networks)
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
         self.target_critic = self.critic.target_copy()
         self.temperature = Temperature(setup, config.alpha_init)
@@ -179,9 +177,8 @@ class SAC(BoxActions):
         noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_actor_updates)]
         follow = self.num_updates % config.target_every == 0
         metrics = self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow)
-        alpha = metrics.pop("alpha")
-        self.last = {name: metrics.get(name, last) for name, last in self.last.items()}
-        return {f"losses/{name}": value for name, value in (metrics | self.last).items()} | {"charts/alpha": alpha}
+        self.last = {tag: metrics.get(tag, last) for tag, last in self.last.items()}
+        return metrics | self.last
 
     def gradient_step(
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool
@@ -190,26 +187,24 @@ class SAC(BoxActions):
         config, obs = self.config, self.inputs(batch.obs)
         loss, q = self.critic_loss(batch, next_noise)
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
-        metrics = {"critic_loss": loss.detach(), "q_values": q.detach()[:, 0].mean(1)}
+        metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
         for each in noise:
             actor_loss, log_prob = self.actor_loss(obs, each)
             descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
-            metrics |= {"actor_loss": actor_loss.detach(), "entropy": -log_prob.mean(1)}
+            metrics |= {"losses/actor_loss": actor_loss.detach(), "losses/entropy": -log_prob.mean(1)}
             if config.learn_alpha:
-                alpha_rate = fraction_left * config.alpha_learning_rate
-                descend(self.alpha_loss(log_prob), self.alpha_optimiser, alpha_rate)
+                descend(self.alpha_loss(log_prob), self.alpha_optimiser, fraction_left * config.alpha_learning_rate)
         if follow:
             self.target_critic.polyak_update(self.critic, config.tau)
-        return metrics | {"alpha": self.temperature.alpha[:, 0]}
+        return metrics | {"charts/alpha": self.temperature.alpha[:, 0]}
 
     def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`; a' by standard normal `noise` `[S, B, A]`."""
         with torch.no_grad():
             next_obs = self.inputs(batch.next_obs)
             next_action, next_log_prob = self.draw(next_obs, noise)
-            next_value = soft_value(
-                self.q(self.target_critic, next_obs, next_action), next_log_prob, self.temperature.alpha
-            )
+            next_q = self.q(self.target_critic, next_obs, next_action)
+            next_value = soft_value(next_q, next_log_prob, self.temperature.alpha)
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
         q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return 0.5 * ensemble_error(q, target), q

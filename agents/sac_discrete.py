@@ -11,8 +11,8 @@ Critics and actor give a number for every action, so that expectations over acti
 The minimum of two critics in eq. 10 and 12 is the paper's, of Algorithm 1's two; V' is 0 where an episode terminated.
 By default J(α) has log α for the factor α, as the author's code (p-christ, SAC.py); `alpha_loss = alpha` is eq. 11,
 which CleanRL has. Weights start uniform in ±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over
-actions where these equations sum, which divides its losses of actor and temperature by |A|, and does not halve J_Q; the
-author's code draws an a' in the target for eq. 10. V and its gradient are `rlrepro.targets.soft_policy_value`'s.
+actions where these equations sum, which divides its losses of actor and temperature by |A|, and does not halve J_Q.
+V and its gradient are `rlrepro.targets.soft_policy_value`'s.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SACDiscrete(OffPolicy):
         alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0)
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(1.0, "weight of the online parameters in the targets", CODE, low=0, high=1)
-        target_every: int = hyper(8000, "env steps between updates of the targets", f"{PAPER}; {CODE}", low=1)
+        target_every: int = hyper(8000, "env, not gradient, steps between target updates", f"{PAPER}; {CODE}", low=1)
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
         batch_size: int = hyper(64, "transitions of a batch", PAPER, low=1)
         learning_starts: int = hyper(20_000, "env steps before learning, of random actions", PAPER, low=0)

@@ -29,6 +29,8 @@ from rlrepro.streams import Streams
 from rlrepro.tabular import LastStep, States, epsilon_greedy
 from rlrepro.tiles import TileCoder
 
+MOST_WEIGHTS = 10**7
+
 
 class SarsaLambda(Stateful):
     """Sarsa(λ) with accumulating, replacing or dutch traces; the last are True Online Sarsa(λ)."""
@@ -154,6 +156,10 @@ def _coder(space: gymnasium.Space[Any], config: SarsaLambda.Config) -> States | 
     highest = np.where(has_low & (low >= far), low + 2 * far, far)
     low, high = np.where(has_low, low, lowest), np.where(has_high, high, highest)
     high = np.where(low == high, low + 1, high)  # a constant: the same tile of each tiling
-    if config.num_tiles**low.size > 10**7:
-        raise UnsupportedSpace(f"a Box of few dimensions, which {config.num_tiles} tiles each can cover, not {space}")
+    if config.num_tilings * config.num_tiles**low.size > MOST_WEIGHTS:
+        tilings, tiles = config.num_tilings, config.num_tiles
+        raise UnsupportedSpace(
+            f"a Box of few dimensions, which {tilings} tilings of {tiles} tiles each can cover, not {space}: "
+            f"{tilings} × {tiles}^{low.size} weights an action are over {MOST_WEIGHTS:,}"
+        )
     return TileCoder(low, high, config.num_tilings, config.num_tiles)

@@ -11,7 +11,8 @@ the Jacobian of the distribution's parameters (`rlrepro.actor_critic.ActorCritic
 information (Appendix C.1; `rlrepro.distributions`, which has log π and the KL too):
 D's exact Hessian, since the KL's gradient by the distribution's parameters is 0 at θ_old.
 As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are
-shorter than the paper's; 0 is the paper's F.
+shorter than the paper's; 0 is the paper's F. It bounds KL(π_θ ‖ π_old) in its line search, whose Hessian at θ_old is
+the same.
 
 The advantages are by GAE (Schulman et al., 2016; `rlrepro.targets.gae`) and all samples make F, where the paper sums
 rewards and makes F of a part of the samples. The critic is then fitted to its targets by Adam in minibatches, as
@@ -130,7 +131,14 @@ class TRPO(ActorCritic):
         outputs = self.policy_outputs(obs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         old_outputs, old_log_prob = outputs.detach(), log_prob.detach()
-        surrogate = _surrogate(log_prob, old_log_prob, advantage)  # L at θ_old
+
+        def surrogate_and_kl() -> tuple[torch.Tensor, torch.Tensor]:
+            """L and D of eq. 14 `[S]`, by the parameters as they are."""
+            now = self.policy_outputs(obs)
+            log_prob, _ = self.policy.log_prob_and_entropy(now, action)
+            return ((log_prob - old_log_prob).exp() * advantage).mean(1), self.policy.kl(old_outputs, now).mean(1)
+
+        surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)  # L at θ_old
         gradient.zero_()
         surrogate.sum().backward(retain_graph=True)
         g = gradient.clone()
@@ -148,32 +156,24 @@ class TRPO(ActorCritic):
         x = conjugate_gradient(damped_fisher_product, g, config.cg_steps, config.cg_tolerance)
         curvature = _dot(x, damped_fisher_product(x))  # xᵀ F x
         beta = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
-        found = self._line_search(beta.unsqueeze(1) * x, obs, action, advantage, old_outputs, old_log_prob)
-        return {**found, "losses/surrogate_before": surrogate.detach(), "losses/entropy": entropy.detach().mean(1)}
+        before = surrogate.detach()
+        found = self._line_search(beta.unsqueeze(1) * x, before, surrogate_and_kl)
+        return {**found, "losses/surrogate_before": before, "losses/entropy": entropy.detach().mean(1)}
 
     @torch.no_grad()
     def _line_search(
-        self,
-        full_step: torch.Tensor,
-        obs: torch.Tensor,
-        action: torch.Tensor,
-        advantage: torch.Tensor,
-        old_outputs: torch.Tensor,
-        old_log_prob: torch.Tensor,
+        self, full_step: torch.Tensor, before: torch.Tensor, surrogate_and_kl: Callable[[], tuple[torch.Tensor, ...]]
     ) -> dict[str, torch.Tensor]:
         """Take `full_step` `[S, P]`, or the first of ever shorter ones that is better and within the bound, or none."""
         config, matrix = self.config, self.stack.matrix.detach()
-        old, before = matrix.clone(), advantage.mean(1)  # L(θ_old): the ratio is 1
+        old = matrix.clone()
         accepted = torch.zeros(len(old), dtype=torch.bool, device=old.device)
         length = torch.zeros_like(before)
         for tried in range(config.line_search_steps):
             scale = config.line_search_factor**tried
             length = torch.where(accepted, length, scale)  # an accepted seed stays, and is computed again
             matrix.copy_(torch.addcmul(old, length.unsqueeze(1), full_step))
-            outputs = self.policy_outputs(obs)
-            log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
-            surrogate = _surrogate(log_prob, old_log_prob, advantage)
-            kl = self.policy.kl(old_outputs, outputs).mean(1)
+            surrogate, kl = surrogate_and_kl()
             accepted = (surrogate > before) & (kl <= config.kl_slack * config.target_kl)
             if accepted.all():
                 break
@@ -183,11 +183,6 @@ class TRPO(ActorCritic):
             "losses/kl": torch.where(accepted, kl, 0.0),
             "losses/step_length": torch.where(accepted, length, 0.0),
         }
-
-
-def _surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
-    """L = E[π(a|s) / π_old(a|s) · A] `[S]` (eq. 14)."""
-    return ((log_prob - old_log_prob).exp() * advantage).mean(1)
 
 
 def conjugate_gradient(

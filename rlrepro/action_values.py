@@ -152,7 +152,7 @@ class CategoricalActionValues(TargetedActionValues):
     """Each action's return has probabilities p_i on atoms z_i, equally spaced in [v_min, v_max]; Q = Σ_i z_i p_i.
 
     Bellemare et al. (2017). The config has `v_min`, `v_max` and `num_atoms`. A subclass with noisy layers overrides
-    `_draw`, and gives `log_probs` the streams of a sample; without them the mean weights act.
+    `_draw`, and gives `log_probs` the streams of its samples; without them the mean weights act.
     """
 
     def __init__(self, setup: Setup, config: Any) -> None:
@@ -161,13 +161,15 @@ class CategoricalActionValues(TargetedActionValues):
             raise ValueError(f"--v-min {config.v_min:g} is not below --v-max {config.v_max:g}")
         self.atoms = torch.linspace(config.v_min, config.v_max, config.num_atoms, device=setup.device)
 
-    def log_probs(self, stack: Stack, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
-        """log p_i(s, a), `[S, B, num_actions, num_atoms]`."""
-        stack.q.noise = self._draw(noise) if noise else {}
+    def log_probs(
+        self, stack: Stack, obs: torch.Tensor, noise: Streams | None = None, samples: int = 1
+    ) -> torch.Tensor:
+        """log p_i(s, a), `[S, B, num_actions, num_atoms]`, by one sample of the noise for all, or by B of them."""
+        stack.q.noise = self._draw(noise, samples) if noise else {}
         return torch.log_softmax(stack.q(self.inputs(obs)).unflatten(-1, (self.num_actions, -1)), -1)
 
-    def _draw(self, noise: Streams) -> dict[str, torch.Tensor]:
-        """A sample of the layers' noise: none, where none is noisy."""
+    def _draw(self, noise: Streams, samples: int) -> dict[str, torch.Tensor]:
+        """So many samples of the layers' noise: none, where none is noisy."""
         return {}
 
     def expected(self, probs: torch.Tensor) -> torch.Tensor:
@@ -175,7 +177,8 @@ class CategoricalActionValues(TargetedActionValues):
         return (probs * self.atoms).sum(-1)
 
     def q_values(self, obs: torch.Tensor, noise: Streams | None = None) -> torch.Tensor:
-        return self.expected(self.log_probs(self.online, obs, noise).exp())
+        """Q(s, ·), `[S, B, num_actions]`, each observation's by a sample of the noise to itself."""
+        return self.expected(self.log_probs(self.online, obs, noise, obs.shape[1]).exp())
 
 
 __all__ = ["ActionValues", "CategoricalActionValues", "TargetedActionValues"]

@@ -21,7 +21,7 @@ from rlrepro.distributions import num_discrete
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
-MAX_STATES = 10**8  #: which with two actions take 1.6 GB a seed
+MAX_STATES = 10**8  #: Q of which with two actions takes 1.6 GB a seed, and all that is kept two to five times that
 
 
 class LastStep(Stateful):

@@ -130,18 +130,18 @@ class ValueNetwork:
             if name.startswith("scale_"):
                 parameter[...] = 1.0
 
-    def draw(self, streams: Streams, device: str = "cpu") -> dict[str, torch.Tensor]:
-        """f(ε_in) and f(ε_out) of each dense layer, one sample a seed; nothing where `sigma` is 0."""
+    def draw(self, streams: Streams, device: str = "cpu", samples: int = 1) -> dict[str, torch.Tensor]:
+        """f(ε_in) and f(ε_out) of each dense layer, `[S, samples, width]`; nothing where `sigma` is 0.
+
+        Of one sample all of a batch `[S, B, ...]` is perturbed alike; of B, each by its own.
+        """
         if not self.sigma:
             return {}
         shapes = [self._shapes[f"weight_{layer}"] for layer in self._used]
-        normal = streams.normal(sum(map(sum, shapes)))
+        normal = streams.normal(samples, sum(map(sum, shapes)))
         factors = torch.from_numpy(np.copysign(np.sqrt(np.abs(normal)), normal)).to(device)
-        parts = iter(factors.split([width for shape in shapes for width in shape], 1))
-        noise = {}
-        for layer in self._used:
-            noise[f"in_{layer}"], noise[f"out_{layer}"] = next(parts).unsqueeze(1), next(parts).unsqueeze(1)
-        return noise
+        parts = iter(factors.split([width for shape in shapes for width in shape], 2))
+        return {f"{side}_{layer}": next(parts) for layer in self._used for side in ("in", "out")}
 
     def forward(self, bound: Bound, x: torch.Tensor) -> torch.Tensor:
         p, noise = bound.differentiable(), bound.noise

@@ -120,6 +120,11 @@ def test_rainbow_explores_by_its_noise_and_keeps_unweighted_divergences(monkeypa
     assert (agent.act(obs, 0)[0] != agent.act(obs, 0)[0]).any()
     mean = agent.predict(obs, agent.exploration, True)
     np.testing.assert_array_equal(mean, agent.predict(obs, agent.exploration, True))
+    same = np.broadcast_to(obs[:, :1], obs.shape).copy()  # else sub-environments that meet never part again
+    for actions in (agent.act(same, 0)[0], agent.predict(same, agent.exploration, False)):
+        assert (actions != actions[:, :1]).any(1).all()
+    mean = agent.predict(same, agent.exploration, True)
+    np.testing.assert_array_equal(mean, np.broadcast_to(mean[:, :1], mean.shape))
 
 
 def test_values_of_actions_are_picked_with_atoms_and_without() -> None:

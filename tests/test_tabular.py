@@ -169,8 +169,10 @@ def test_truth_values_are_covered_by_tiles_as_bytes_are() -> None:
 
     np.testing.assert_array_equal(features(np.bool_), features(np.uint8))
     planes = gymnasium.spaces.Box(0, 1, (10, 10, 4), np.bool_)
-    with pytest.raises(UnsupportedSpace, match="a Box of few dimensions"):
-        agent_class(Setup(planes, gymnasium.spaces.Discrete(2), (0,), 1, 10), agent_class.Config())
+    seven = gymnasium.spaces.Box(0, 1, (7,))  # 2,097,152 tiles, but eight times
+    for space, power in ((planes, 400), (seven, 7)):
+        with pytest.raises(UnsupportedSpace, match=rf"a Box of few dimensions, .*: 8 × 8\^{power} weights"):
+            agent_class(Setup(space, gymnasium.spaces.Discrete(2), (0,), 1, 10), agent_class.Config())
 
 
 @pytest.mark.agrees("double_q_learning", "a float64 loop")

@@ -203,6 +203,18 @@ def test_noise_has_the_moments_of_signed_roots_and_is_a_seed_s_own() -> None:
         assert all(torch.equal(one[name][0], every[name][1]) for name in one)
 
 
+def test_each_of_several_samples_perturbs_its_own_row() -> None:
+    network, stack = noisy((6,))
+    x = normal(3, 4, 5)
+    each = stack.q.noise = network.draw(Streams(SEEDS, "noise"), samples=4)
+    together = stack.q(x)
+    for row in range(4):
+        stack.q.noise = {name: part[:, row : row + 1] for name, part in each.items()}
+        torch.testing.assert_close(together[:, row], stack.q(x)[:, row])
+        assert not torch.allclose(together[:, row], stack.q(x.roll(1, 1))[:, row])
+    assert not torch.equal(each["in_q"][:, 0], each["in_q"][:, 1])
+
+
 def test_noise_starts_at_sigma_over_the_root_of_fan_in_and_is_learnt() -> None:
     network, stack = noisy((6,), 0.4)
     named = stack.named()
