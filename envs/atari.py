@@ -15,7 +15,9 @@ minutes at most: `Atari2015(max_frames=18000)` gives their scores' protocol. 4 f
 what is usual with sticky actions (Castro et al., 2018, arXiv:1812.06110; Gymnasium's v5 ids); the scores of Machado et
 al. (2018) are of 5 frames an action (Arcade-Learning-Environment, issue 443): `Atari2018(frame_skip=5)`, with the
 `max_frames` of the table that a card quotes. The greater of two frames is taken of their luminance, as ale-py and
-Dopamine have it; Mnih et al. (2015) say that it is of each pixel's colour.
+Dopamine have it; Mnih et al. (2015) say that it is of each pixel's colour. After a lost life the game goes on as it
+was: DeepMind's code (google-deepmind/alewrap) breaks off the repeated action there, forgets the frames before, and
+plays no action for 1 to 30 frames more.
 
 Rewards and ends are the game's own, so that returns are scores of whole games. What to learn from instead stands in
 `info["learn"]`, a reward and a termination, and reaches the memory of an agent only. An env step is 4 frames.
@@ -65,20 +67,23 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
             raise ValueError(f"{type(self).__name__} is for the games of ale-py (ALE/Breakout-v5), not {env}")
         if spec.additional_wrappers:
             raise ValueError(f"{type(self).__name__} comes first: give other wrappers after it")
-        if frame_skip < 1 or num_stacked < 1:
-            raise ValueError("frame_skip and num_stacked must be at least 1")
-        if noop_max < 0 or not 0 <= sticky_action_prob <= 1:
-            raise ValueError("noop_max must be at least 0, and sticky_action_prob from 0 to 1")
-        arguments = {
-            **spec.kwargs,
+        least = {"frame_skip": 1, "num_stacked": 1, "max_frames": 1, "noop_max": 0}
+        for name, value in zip(least, (frame_skip, num_stacked, max_frames, noop_max), strict=True):
+            if type(value) is not int or value < least[name]:
+                raise ValueError(f"{name} is {value!r}; expected a whole number from {least[name]} up")
+        if not 0 <= sticky_action_prob <= 1:
+            raise ValueError(f"sticky_action_prob is {sticky_action_prob!r}; expected a number from 0 to 1")
+        protocol = {
             "obs_type": "grayscale",
-            "frameskip": 1,
-            "repeat_action_probability": 0.0,  # it is done here: the emulator doesn't tell which action it repeats
+            "frameskip": frame_skip,
+            "repeat_action_probability": sticky_action_prob,
             "full_action_space": full_action_set,
             "max_num_frames_per_episode": max_frames,
-            "render_mode": env.render_mode,
         }
-        self._check_own(spec, arguments)
+        self._check_own(spec, {**protocol, "continuous": False, "sound_obs": False})
+        # Both are done here: the emulator tells neither which action it repeats, nor the frames that it skips.
+        inside = {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": env.render_mode}
+        arguments = {**spec.kwargs, **protocol, **inside}
         env.close()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of older ids
@@ -97,13 +102,17 @@ class Atari(gym.Wrapper[Frame, int, Frame, int]):
         self._lives = self._elapsed = 0
         self.observation_space = gym.spaces.Box(0, 255, self._stack.shape, np.uint8)
 
-    def _check_own(self, spec: Any, arguments: dict[str, Any]) -> None:
-        """`ValueError` where the environment was given an argument that the protocol decides."""
+    def _check_own(self, spec: Any, protocol: dict[str, Any]) -> None:
+        """`ValueError` where the environment was given an argument that the protocol decides, and otherwise.
+
+        One that is what the id has anyway cannot be told from none; a frame skip of 1 is the emulator's own.
+        """
         registered = gym.spec(spec.id).kwargs
-        for name, value in spec.kwargs.items():
-            if name != "render_mode" and value not in (registered.get(name), arguments[name]):
+        for name, decided in protocol.items():
+            value = spec.kwargs.get(name, decided)
+            if value not in (registered.get(name, decided), decided) and (name, value) != ("frameskip", 1):
                 ours = _OURS.get(name)
-                way = f"write {type(self).__name__}({ours}={value!r})" if ours else f"it is {arguments[name]!r} here"
+                way = f"write {type(self).__name__}({ours}={value!r})" if ours else f"it is {decided!r} here"
                 raise ValueError(f"{name} is the protocol's to decide: {way}")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Frame, dict[str, Any]]:

@@ -141,6 +141,8 @@ def test_scores_are_counted_and_clipped_rewards_are_learnt_from() -> None:
         ({"repeat_action_probability": 0.1}, "write Atari2015(sticky_action_prob=0.1)"),
         ({"obs_type": "ram"}, "it is 'grayscale' here"),
         ({"frameskip": 3}, "write Atari2015(frame_skip=3)"),
+        ({"continuous": True}, "it is False here"),
+        ({"sound_obs": True}, "it is False here"),
         ({"frameskip": 1, "mode": 0}, None),
     ],
 )
@@ -154,9 +156,22 @@ def test_an_argument_that_the_protocol_decides_is_no_environments(kwargs: dict[s
     assert words in str(refused.value)
 
 
-@pytest.mark.parametrize("wrong", ["sticky_action_prob=5", "noop_max=-3", "frame_skip=0"])
+def test_an_argument_is_held_against_the_protocol_and_not_against_the_emulator_inside() -> None:
+    """Inside nothing is sticky and no frame is skipped, whatever the protocol does."""
+    with pytest.raises(Problem, match=r"write Atari2018\(sticky_action_prob=0\)"):
+        find_env(GAME, {"repeat_action_probability": 0}, ("Atari2018",)).make()
+    assert find_env(GAME, {"frameskip": 5}, ("Atari2018(frame_skip=5)",)).make().frames_per_step == 5
+    never = find_env(GAME, {"repeat_action_probability": 0}, ("Atari2018(sticky_action_prob=0)",)).make()
+    assert never.get_wrapper_attr("_sticky") == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["sticky_action_prob=5", "noop_max=-3", "noop_max=30.5", "frame_skip=0", "frame_skip=2.5", "max_frames=None"],
+)
 def test_what_no_protocol_can_have_is_refused(wrong: str) -> None:
-    with pytest.raises(Problem, match="must be at least"):
+    name, value = wrong.split("=")
+    with pytest.raises(Problem, match=rf"{name} is {value}; expected a (whole )?number from [01] (up|to 1)"):
         made(f"Atari2015({wrong})")
 
 
