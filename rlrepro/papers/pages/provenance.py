@@ -30,7 +30,7 @@ def runs(results: Results) -> list[dict[str, str]]:
     return rows
 
 
-def makings(results: Results) -> list[dict[str, str]]:
+def makings(results: Results) -> list[dict[str, Any]]:
     """The hardware, versions and commit that runs were made with, each different set once."""
     found: dict[tuple[str, ...], list[str]] = {}
     for name, unit in results.units.items():
@@ -42,7 +42,7 @@ def makings(results: Results) -> list[dict[str, str]]:
             units = found.setdefault((hardware, versions, commit_text(run)), [])
             units += [name] if name not in units else []
     return [
-        {"units": ", ".join(units), "hardware": hardware, "versions": versions, "git": git}
+        {"units": units, "hardware": hardware, "versions": versions, "git": git}
         for (hardware, versions, git), units in found.items()
     ]
 

@@ -151,7 +151,7 @@ def _provenance(judgement: Judgement) -> list[str]:
         lines.append(table_row([md(cell) for cell in cells]))
     versions: dict[str, dict[str, None]] = {}
     for making in provenance.makings(results):
-        versions.setdefault(making["versions"], {}).update(dict.fromkeys(making["units"].split(", ")))
+        versions.setdefault(making["versions"], {}).update(dict.fromkeys(making["units"]))
     for text, units in versions.items():
         of = f" of {md(listed(list(units)))}" if len(versions) > 1 else ""
         lines += ["", f"Versions{of}: {md(text or 'not recorded')}."]
