@@ -47,7 +47,7 @@ def test_a_row_for_each_claim_and_totals(checkout: Path, monkeypatch: pytest.Mon
     assert "3 equal within a margin, 2 reached by one seed in 20 or more, 2 ahead as claimed." in lines[-5]
     assert lines[-4] == "Reached within the card's tolerance by seeds of which too few reach it outright: 2."
     assert lines[-2] == (
-        "Of the inconclusive, 2 no number of our seeds decides: 2 as what the paper prints leaves too much open "
+        "Of the other inconclusive, 2 no number of our seeds decides: 2 as what the paper prints leaves too much open "
         "(few seeds, a wide spread or none)."
     )
     assert "any solver's" not in "".join(lines)

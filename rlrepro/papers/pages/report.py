@@ -123,8 +123,10 @@ def _environments(card: Card) -> list[str]:
     for name in card.environments:
         one = provenance.environment(card, name)
         wrapped = f", wrapped in {one['wrappers']}" if one["wrappers"] else ""
-        if card.environments[name].differs or one["paper"] != one["run"] or wrapped:
-            made.append(f"- The paper's {md(one['paper'])} is {md(one['run'] + wrapped)} here: {md(one['differs'])}.")
+        here = one["run"] + wrapped
+        differs = "" if one["differs"].startswith("nothing") else f": {one['differs']}"
+        if differs or one["paper"] != here:
+            made.append(f"- The paper's {md(one['paper'])} is {md(here)} here{md(differs)}.")
     return made
 
 

@@ -155,7 +155,10 @@ def counts(judgement: Judgement) -> list[tuple[str, int]]:
 
 
 def commands(judgement: Judgement, claim: str | None = None) -> list[str]:
-    """The commands that run the card, or one claim of it, again: the seeds of all, then those of some claims alone."""
+    """The commands that run the card, or one claim of it, again: the seeds of all, then those of some claims alone.
+
+    A claim of several tasks then has on each the seeds that any of them has.
+    """
     card, results = judgement.card, judgement.results
     as_many = {
         unit_name(one.name, environment)  # of these the card says how many there are, or there is nothing to repeat

@@ -153,7 +153,7 @@ def _about_open(inconclusive: Sequence[Verdict]) -> list[str]:
     told = [f"{open_by[reason]} {text}" for reason, text in reasons.items() if open_by[reason]]
     if told:
         count = sum(open_by[reason] for reason in reasons)
-        lines.append(f"Of the inconclusive, {count} no number of our seeds decides: {'; '.join(told)}.")
+        lines.append(f"Of the other inconclusive, {count} no number of our seeds decides: {'; '.join(told)}.")
     return lines
 
 

@@ -37,7 +37,7 @@ class SeedsNeeded:
     seeds: int | None
     power: float
     note: str
-    open_by: OpenBy = ""  #: where none does: without what it would be decided, by so many seeds or more
+    open_by: OpenBy = ""  #: where none does: what leaves it open; "": nothing but the difference itself
 
 
 def seeds_needed(

@@ -506,7 +506,7 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: _Family) -> power.Seeds
     """Seeds by which either test would decide it if the difference is as it looks, at Holm's next step.
 
     Where none would, the note says what leaves it open: the correction, without which some would; the guards of the
-    test, or both; or the paper's own uncertainty.
+    test, or both; or the paper's own uncertainty. Where to do without either would decide it, the correction is named.
     """
     if test.measured_sd is None or claim.rule in ("at most", "at least"):
         return None
