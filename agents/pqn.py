@@ -10,8 +10,8 @@ regress Q(s, a), a network with layer normalisation, on the λ-returns of the ro
 Peng's Q(λ): exploratory actions do not cut them.
 
 What the paper leaves open, and the defaults, follow CleanRL's pqn.py, but for two things: a truncated episode is
-bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both). Its
-ε is one loop step further on, and its annealed rate falls by whole rollouts of the run.
+bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both). Two more
+are tiny: CleanRL's ε is one loop step further on, and its rate is annealed over a whole number of rollouts.
 """
 
 from __future__ import annotations

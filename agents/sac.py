@@ -53,7 +53,7 @@ class SAC(BoxActions):
         "critic", "target_critic", "temperature", "actor_optimiser", "critic_optimiser", "alpha_optimiser",
         "action_noise", "num_updates", "last",
     )  # fmt: skip
-    OF_ACTOR = ("losses/actor_loss", "losses/entropy")  # metrics of the last update that had one
+    OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -177,8 +177,8 @@ class SAC(BoxActions):
         noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_actor_updates)]
         follow = self.num_updates % config.target_every == 0
         metrics = self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow)
-        self.last = {tag: metrics.get(tag, last) for tag, last in self.last.items()}
-        return metrics | self.last
+        self.last = {name: metrics.get(f"losses/{name}", last) for name, last in self.last.items()}
+        return metrics | {f"losses/{name}": last for name, last in self.last.items()}
 
     def gradient_step(
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool

@@ -29,7 +29,7 @@ from rlrepro.streams import Streams
 from rlrepro.tabular import LastStep, States, epsilon_greedy
 from rlrepro.tiles import TileCoder
 
-MOST_WEIGHTS = 10**7
+MOST_WEIGHTS = 10**7  #: of an action: each step goes over all of them
 
 
 class SarsaLambda(Stateful):

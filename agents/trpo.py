@@ -135,10 +135,10 @@ class TRPO(ActorCritic):
         def surrogate_and_kl() -> tuple[torch.Tensor, torch.Tensor]:
             """L and D of eq. 14 `[S]`, by the parameters as they are."""
             now = self.policy_outputs(obs)
-            log_prob, _ = self.policy.log_prob_and_entropy(now, action)
-            return ((log_prob - old_log_prob).exp() * advantage).mean(1), self.policy.kl(old_outputs, now).mean(1)
+            new_log_prob, _ = self.policy.log_prob_and_entropy(now, action)
+            return _surrogate(new_log_prob, old_log_prob, advantage), self.policy.kl(old_outputs, now).mean(1)
 
-        surrogate = ((log_prob - old_log_prob).exp() * advantage).mean(1)  # L at θ_old
+        surrogate = _surrogate(log_prob, old_log_prob, advantage)  # L at θ_old
         gradient.zero_()
         surrogate.sum().backward(retain_graph=True)
         g = gradient.clone()
@@ -162,7 +162,10 @@ class TRPO(ActorCritic):
 
     @torch.no_grad()
     def _line_search(
-        self, full_step: torch.Tensor, before: torch.Tensor, surrogate_and_kl: Callable[[], tuple[torch.Tensor, ...]]
+        self,
+        full_step: torch.Tensor,
+        before: torch.Tensor,
+        surrogate_and_kl: Callable[[], tuple[torch.Tensor, torch.Tensor]],
     ) -> dict[str, torch.Tensor]:
         """Take `full_step` `[S, P]`, or the first of ever shorter ones that is better and within the bound, or none."""
         config, matrix = self.config, self.stack.matrix.detach()
@@ -183,6 +186,11 @@ class TRPO(ActorCritic):
             "losses/kl": torch.where(accepted, kl, 0.0),
             "losses/step_length": torch.where(accepted, length, 0.0),
         }
+
+
+def _surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
+    """L = E[π(a|s) / π_old(a|s) · A] `[S]` (eq. 14)."""
+    return ((log_prob - old_log_prob).exp() * advantage).mean(1)
 
 
 def conjugate_gradient(

@@ -133,7 +133,7 @@ def _environments(card: Card) -> list[str]:
 def _provenance(judgement: Judgement) -> list[str]:
     """By which protocol claims were scored, and what was trained, with what."""
     card, results = judgement.card, judgement.results
-    used = {card.protocol_of(claim) for claim in card.claims} | {card.protocols[o.protocol] for o in card.orders}
+    used = {card.protocol_of(verdict.claim) for verdict in judgement.verdicts}
     lines = [
         f"- **{md(name)}**: {md(protocol.describe())}" for name, protocol in card.protocols.items() if protocol in used
     ]

@@ -24,8 +24,6 @@ from rlrepro.papers.stats import (
 
 POWER = 0.8
 _MOST = 1_000_000
-
-
 #: the paper's own uncertainty, the guards of the test, the correction for a card's other claims, or these two together
 OpenBy = Literal["", "paper", "guards", "correction", "guards and correction"]
 
@@ -77,11 +75,11 @@ def seeds_needed(
         if high >= _MOST:
             if reported is None:
                 return SeedsNeeded(None, max(powers.values()), "our mean lies too near an end of the band")
-            theirs, least_sd = reported.sample_sd, ASSUMED_LEAST * margin
+            theirs = reported.sample_sd
             by: OpenBy = "paper"
             open_ = "the paper's own uncertainty is too large"
             if theirs is None:
-                taken = max(ASSUMED_SPREAD * sd, least_sd)
+                taken = max(ASSUMED_SPREAD * sd, ASSUMED_LEAST * margin)
                 open_ = f"the paper's own spread, which is unknown and taken for {taken:,.4g}, is too large"
             elif power_at(_MOST, sd, reported, margin, difference, test, alpha, from_printed, plain=True) >= power:
                 by = "guards"
