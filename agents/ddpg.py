@@ -144,9 +144,9 @@ class DDPG(DeterministicPolicy):
         inputs = self._on_device(obs)
         return self.q(self.critic, inputs, self.policy(self.actor, inputs)).cpu().numpy()
 
-    def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q(s, a) `[S, B]` of actions in [-1, 1]."""
-        return critic.critic(self._pairs(obs, unit))[..., 0]
+        return critic.critic(self._pairs(inputs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critic on a batch `[S, B, ...]`, then of the actor, then the targets."""
@@ -173,13 +173,13 @@ class DDPG(DeterministicPolicy):
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """E[(Q(s, a) − y)²] `[S]` (eq. 4), and Q `[S, B]`."""
         with torch.no_grad():
-            next_obs = self.inputs(batch.next_obs)
-            next_q = self.q(self.target_critic, next_obs, self.policy(self.target_actor, next_obs))
+            next_inputs = self.inputs(batch.next_obs)
+            next_q = self.q(self.target_critic, next_inputs, self.policy(self.target_actor, next_inputs))
             target = td_target(batch.reward, next_q, batch.terminated, self.config.gamma)  # eq. 5
         q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return (q - target).square().mean(1), q
 
-    def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:
+    def actor_loss(self, inputs: torch.Tensor) -> torch.Tensor:
         """−E[Q(s, μ(s))] `[S]`: its gradient is eq. 6 with its sign flipped."""
         with self.critic.frozen():
-            return -self.q(self.critic, obs, self.policy(self.actor, obs)).mean(1)
+            return -self.q(self.critic, inputs, self.policy(self.actor, inputs)).mean(1)

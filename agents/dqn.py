@@ -26,9 +26,8 @@ import torch
 from torch.nn import functional
 
 from rlrepro.action_values import TargetedActionValues
-from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
+from rlrepro.agent import Memory, Setup, Transition, hyper
 from rlrepro.n_step import NStep
-from rlrepro.prioritised import PrioritisedReplay
 from rlrepro.sources import CLEANRL
 from rlrepro.streams import Streams
 from rlrepro.targets import td_target
@@ -95,30 +94,13 @@ class DQN(TargetedActionValues):
         super().__init__(setup, config)
         space = setup.observation_space
         self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
-        self.replay = self._prioritised_replay(config.alpha, config.beta) if config.prioritised else self._replay()
-        self.memory: Memory = self.replay
-        if config.num_steps > 1:
-            self.memory = NStep(self.replay, config.num_steps, config.gamma)
+        replay = self._prioritised_replay(config.alpha, config.beta) if config.prioritised else self._replay()
+        self.memory: Memory = NStep(replay, config.num_steps, config.gamma) if config.num_steps > 1 else replay
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """Greedy, or ε-greedy with the ε of evaluations."""
         epsilon = self.config.epsilon_eval or self.config.epsilon_end
         return self._epsilon_greedy(obs, streams, 0.0 if deterministic else epsilon)
-
-    def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step on a batch `[S, B, ...]`, and the target network when it is due.
-
-        It is due after the last gradient step of the learning phase in which the env step passes a multiple of
-        `target_every`: for one gradient step, where that is a multiple of `train_every`, CleanRL's order.
-        Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is at most
-        `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
-        """
-        metrics = self.gradient_step(batch)
-        error = metrics.pop("error")
-        if isinstance(self.replay, PrioritisedReplay):
-            self.replay.update_priorities(batch.extras["index"], error.abs())
-        self.clock.follow(self.target, self.online, step)
-        return metrics
 
     def next_value(self, batch: Transition) -> torch.Tensor:
         """max_a Q'(s', a), or Q'(s', argmax_a Q(s', a)) where it is `double`, `[S, B]`."""
@@ -128,14 +110,17 @@ class DQN(TargetedActionValues):
         return next_q.amax(-1)
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of a batch, and its metrics with the `error` `[S, B]`."""
+        """The loss `[S]` of a batch, and its metrics; with the `error` `[S, B]` of what was drawn by priority."""
         with torch.no_grad():
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
             target = td_target(batch.reward, self.next_value(batch), batch.terminated, discount)
         q = of_action(self.q_values(batch.obs), batch.action)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
         losses = regress(q, target, reduction="none")
-        if "weight" in batch.extras:
+        q = q.detach()
+        metrics = {"losses/q_values": q.mean(1)}
+        if self.by_priority is not None:
             losses = losses * batch.extras["weight"]
-        loss, q = losses.mean(1), q.detach()
-        return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.mean(1), "error": q - target}
+            metrics["error"] = q - target
+        loss = losses.mean(1)
+        return loss, {"losses/td_loss": loss.detach(), **metrics}

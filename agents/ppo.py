@@ -63,7 +63,9 @@ class PPO(ActorCritic):
         target_kl: float = hyper(
             0.0, "a KL after an epoch that ends them; 0: none", f"{DETAIL} 3 of the auxiliary", low=0
         )
-        hidden: int = hyper(64, "units of each of the two hidden layers (not images)", "paper: Section 6.1", low=1)
+        hidden: tuple[int, ...] = hyper(
+            (64, 64), "units of the hidden layers (not images)", "paper: Section 6.1", low=1
+        )
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
         ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", f"{DETAIL} 2")
         log_std_init: float = hyper(
@@ -93,7 +95,7 @@ class PPO(ActorCritic):
 
     def __init__(self, setup: Setup, config: Config) -> None:
         first_weights = "orthogonal" if config.ortho_init else "uniform"
-        super().__init__(setup, [config.hidden] * 2, config.activation, first_weights, config.log_std_init)
+        super().__init__(setup, config.hidden, config.activation, first_weights, config.log_std_init)
         self.config = config
         self.batch_size = setup.num_envs * config.num_steps
         self.minibatch_size = minibatch_size(self.batch_size, config.num_minibatches)

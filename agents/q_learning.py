@@ -65,8 +65,10 @@ class DoubleQLearning(Tabular):
         super().__init__(setup, config)
         self.both = np.stack([self.q, self.q])  # `q` is their mean
         self.tables["q1"], self.tables["q2"] = self.both
-        self.visits = np.stack([self.tables["visits"]] * 2)  # of each table's own updates (van Hasselt, Section 4)
-        self.tables["visits"], self.tables["visits_2"] = self.visits
+        self.visits: np.ndarray | None = None
+        if config.step_size_decay:
+            self.visits = np.stack([self.tables["visits"]] * 2)  # each table's own updates (van Hasselt, Section 4)
+            self.tables["visits"], self.tables["visits_2"] = self.visits
         self.coin = Streams(setup.seeds, "which table")
 
     def update(self, batch: Transition, step: int) -> Metrics:

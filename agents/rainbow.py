@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from rlrepro.action_values import CategoricalActionValues
-from rlrepro.agent import Memory, Metrics, Setup, Transition, hyper
+from rlrepro.agent import Setup, Transition, hyper
 from rlrepro.n_step import NStep
 from rlrepro.sources import CLEANRL
 from rlrepro.streams import Streams
@@ -87,8 +87,8 @@ class Rainbow(CategoricalActionValues):
         )
         self._build(self.network, config.adam_eps)
         self.layer_noise = Streams(setup.seeds, "noise")  # what the losses draw their noise from
-        self.replay = self._prioritised_replay(config.omega, config.beta)
-        self.memory: Memory = NStep(self.replay, config.num_steps, config.gamma)
+        replay = self._prioritised_replay(config.omega, config.beta)
+        self.memory = NStep(replay, config.num_steps, config.gamma)
 
     def _draw(self, noise: Streams, samples: int) -> dict[str, torch.Tensor]:
         return self.network.draw(noise, self.setup.device, samples)
@@ -103,15 +103,8 @@ class Rainbow(CategoricalActionValues):
         """Greedy for the mean weights, or for a sample of the noise each."""
         return self._greedy_on_host(obs, None if deterministic else streams)
 
-    def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step on a batch `[S, B, ...]`, its new priorities, and a copy to the target when it is due."""
-        metrics = self.gradient_step(batch)
-        self.replay.update_priorities(batch.extras["index"], metrics.pop("kl"))
-        self.clock.follow(self.target, self.online, step)
-        return metrics
-
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of a batch, and its metrics with each transition's `kl` `[S, B]`."""
+        """The loss `[S]` of a batch, and its metrics with each transition's `error` `[S, B]`, its KL."""
         config = self.config
         with torch.no_grad():
             probs = self.log_probs(self.online, batch.next_obs, self.layer_noise).exp()
@@ -125,4 +118,4 @@ class Rainbow(CategoricalActionValues):
         loss = (kl * batch.extras["weight"]).mean(1)
         kl = kl.detach().clamp(min=0.0)  # what rounding leaves below
         q_values = self.expected(log_probs.detach().exp())
-        return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "kl": kl}
+        return loss, {"losses/loss": loss.detach(), "losses/q_values": q_values.mean(1), "error": kl}

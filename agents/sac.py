@@ -154,19 +154,19 @@ class SAC(BoxActions):
         """`policy_outputs` for observations."""
         return self.policy_outputs(self.inputs(obs))
 
-    def policy_outputs(self, obs: torch.Tensor) -> torch.Tensor:
+    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`."""
         if self.config.separate_std:
-            return torch.cat([self.actor.mean(obs), self.actor.log_std(obs)], -1)
-        return self.actor.actor(obs)
+            return torch.cat([self.actor.mean(inputs), self.actor.log_std(inputs)], -1)
+        return self.actor.actor(inputs)
 
-    def draw(self, obs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, inputs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """a ~ π(·|s) in [-1, 1] `[S, B, A]` by standard normal `noise` of that shape, and log π(a|s) `[S, B]`."""
-        return self.gaussian.sample_and_log_prob(self.policy_outputs(obs), noise.to(obs.device))
+        return self.gaussian.sample_and_log_prob(self.policy_outputs(inputs), noise.to(inputs.device))
 
-    def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
-        return critic.critics(self._pairs(obs, unit))[..., 0]
+        return critic.critics(self._pairs(inputs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""
@@ -184,12 +184,12 @@ class SAC(BoxActions):
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool
     ) -> dict[str, torch.Tensor]:
         """A step of the critics, one of the actor and of α a `noise`, and of the targets, where they `follow`."""
-        config, obs = self.config, self.inputs(batch.obs)
+        config, inputs = self.config, self.inputs(batch.obs)
         loss, q = self.critic_loss(batch, next_noise)
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
         for each in noise:
-            actor_loss, log_prob = self.actor_loss(obs, each)
+            actor_loss, log_prob = self.actor_loss(inputs, each)
             descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics |= {"losses/actor_loss": actor_loss.detach(), "losses/entropy": -log_prob.mean(1)}
             if config.learn_alpha:
@@ -201,19 +201,19 @@ class SAC(BoxActions):
     def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`; a' by standard normal `noise` `[S, B, A]`."""
         with torch.no_grad():
-            next_obs = self.inputs(batch.next_obs)
-            next_action, next_log_prob = self.draw(next_obs, noise)
-            next_q = self.q(self.target_critic, next_obs, next_action)
+            next_inputs = self.inputs(batch.next_obs)
+            next_action, next_log_prob = self.draw(next_inputs, noise)
+            next_q = self.q(self.target_critic, next_inputs, next_action)
             next_value = soft_value(next_q, next_log_prob, self.temperature.alpha)
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
         q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return 0.5 * ensemble_error(q, target), q
 
-    def actor_loss(self, obs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def actor_loss(self, inputs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`; `noise` as for the critics."""
-        action, log_prob = self.draw(obs, noise)
+        action, log_prob = self.draw(inputs, noise)
         with self.critic.frozen():
-            value = soft_value(self.q(self.critic, obs, action), log_prob, self.temperature.alpha)  # min Q − α log π
+            value = soft_value(self.q(self.critic, inputs, action), log_prob, self.temperature.alpha)  # min Q − α log π
         return -value.mean(1), log_prob.detach()
 
     def alpha_loss(self, log_prob: torch.Tensor) -> torch.Tensor:

@@ -160,19 +160,19 @@ class SACDiscrete(OffPolicy):
     def critic_loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 4), and Q(s, a) `[S, 2, B]`."""
         with torch.no_grad():
-            next_obs = self.inputs(batch.next_obs)
-            next_log_probs = torch.log_softmax(self.actor.actor(next_obs), -1)
-            next_q = self.target_critic.critics(next_obs).amin(1)
+            next_inputs = self.inputs(batch.next_obs)
+            next_log_probs = torch.log_softmax(self.actor.actor(next_inputs), -1)
+            next_q = self.target_critic.critics(next_inputs).amin(1)
             next_value, _ = soft_policy_value(next_q, next_log_probs, self.temperature.alpha)  # eq. 10
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
         q = of_action(self.critic.critics(self.inputs(batch.obs)), batch.action.unsqueeze(1).expand(-1, 2, -1))
         return 0.5 * ensemble_error(q, target), q
 
-    def actor_loss(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def actor_loss(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E[πᵀ (α log π − min_m Q_m)] `[S]` (eq. 12), and the entropy `[S, B]`."""
         with torch.no_grad():
-            q = self.critic.critics(obs).amin(1)
-        log_probs = torch.log_softmax(self.actor.actor(obs), -1)
+            q = self.critic.critics(inputs).amin(1)
+        log_probs = torch.log_softmax(self.actor.actor(inputs), -1)
         value, entropy = soft_policy_value(q, log_probs, self.temperature.alpha)  # πᵀ (min Q − α log π)
         return -value.mean(1), entropy
 

@@ -134,9 +134,9 @@ class TD3(DeterministicPolicy):
         inputs = self._on_device(obs)
         return self.q(self.critic, inputs, self.policy(self.actor, inputs))[:, 0].cpu().numpy()
 
-    def q(self, critic: Stack, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
-        return critic.critics(self._pairs(obs, unit))[..., 0]
+        return critic.critics(self._pairs(inputs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`.
@@ -171,19 +171,19 @@ class TD3(DeterministicPolicy):
 
     def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Σ_m E[(Q_m(s, a) − y)²] `[S]`, and Q `[S, 2, B]`; `noise` on a' is standard normal, `[S, B, A]`."""
-        config, next_obs = self.config, self.inputs(batch.next_obs)
+        config, next_inputs = self.config, self.inputs(batch.next_obs)
         with torch.no_grad():
-            noise = (config.target_noise * noise.to(next_obs.device)).clamp_(
+            noise = (config.target_noise * noise.to(next_inputs.device)).clamp_(
                 -config.target_noise_clip, config.target_noise_clip
             )
-            next_action = (self.policy(self.target_actor, next_obs) + noise).clamp_(-1.0, 1.0)  # eq. 14
-            next_q = self.q(self.target_critic, next_obs, next_action)
+            next_action = (self.policy(self.target_actor, next_inputs) + noise).clamp_(-1.0, 1.0)  # eq. 14
+            next_q = self.q(self.target_critic, next_inputs, next_action)
             target = td_target(batch.reward, next_q.amin(1), batch.terminated, config.gamma)  # eq. 10
         q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))
         return ensemble_error(q, target), q
 
-    def actor_loss(self, obs: torch.Tensor) -> torch.Tensor:
+    def actor_loss(self, inputs: torch.Tensor) -> torch.Tensor:
         """−E[Q_1(s, μ(s))] `[S]`: its gradient is eq. 1 with its sign flipped."""
         with self.critic.frozen():
-            inputs = self._pairs(obs, self.policy(self.actor, obs))
-            return -self.critic.critics.member(0, inputs)[..., 0].mean(1)
+            pairs = self._pairs(inputs, self.policy(self.actor, inputs))
+            return -self.critic.critics.member(0, pairs)[..., 0].mean(1)

@@ -40,7 +40,7 @@ _RATES = {"actor_learning_rate": 3e-4, "critic_learning_rate": 3e-4}
 CASES = {
     "ppo": Case(
         agent="ppo", env="CartPole-v1", algorithm="PPO", num_envs=4, hidden=(64, 64),
-        flags={"num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "anneal": False, "hidden": 64,
+        flags={"num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "anneal": False, "hidden": "64,64",
                "entropy_coef": 0.01, "value_coef": 0.5, **_PPO},
         keywords={"n_steps": 128, "batch_size": 128, "n_epochs": 4, "ent_coef": 0.01, "vf_coef": 0.5, **_PPO},
         steps=(10_240, 51_200), goals=(10, 3),
@@ -61,7 +61,7 @@ CASES = {
     ),
     "ppo-halfcheetah": Case(
         agent="ppo", env="HalfCheetah-v5", algorithm="PPO", num_envs=1, hidden=(64, 64),
-        flags={"num_steps": 2048, "num_epochs": 10, "num_minibatches": 32, "anneal": False, "hidden": 64,
+        flags={"num_steps": 2048, "num_epochs": 10, "num_minibatches": 32, "anneal": False, "hidden": "64,64",
                "entropy_coef": 0.0, "value_coef": 0.5, **_PPO},
         keywords={"n_steps": 2048, "batch_size": 64, "n_epochs": 10, "ent_coef": 0.0, "vf_coef": 0.5, **_PPO},
         steps=(4_096, 8_192), goals=(5, None),

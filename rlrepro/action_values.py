@@ -101,10 +101,11 @@ class TargetedActionValues(ActionValues):
     """Action values with a target network and a replay memory; until learning starts, actions are uniformly random.
 
     The config has what a `TargetClock` and a `Replay` need too. A subclass calls `_build` with its network, and sets
-    `memory`.
+    `memory`; where that draws by priority, its `loss` tells each transition's `error`.
     """
 
     STATE: tuple[str, ...] = ("target", "clock")
+    by_priority: PrioritisedReplay | None = None  #: the memory, or what it fills, where that draws so
 
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
         """The online network, its target, when that follows, and Adam for the one."""
@@ -119,7 +120,9 @@ class TargetedActionValues(ActionValues):
 
     def _prioritised_replay(self, alpha: float, beta: float) -> PrioritisedReplay:
         """One that draws by priority; β ends at 1 with the run."""
-        return PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=self.setup.total_timesteps)
+        until = self.setup.total_timesteps
+        self.by_priority = PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=until)
+        return self.by_priority
 
     def _of_memory(self) -> tuple[Any, ...]:
         config, setup = self.config, self.setup
@@ -127,8 +130,16 @@ class TargetedActionValues(ActionValues):
         return Streams(setup.seeds, "replay"), config.buffer_size, config.batch_size, *times, setup.device
 
     def update(self, batch: Transition, step: int) -> Metrics:
-        """One gradient step on a batch `[S, B, ...]`, and the target network where it is due, see `TargetClock`."""
+        """One gradient step on a batch `[S, B, ...]`, its new priorities, and the target network where it is due.
+
+        It is due after the last gradient step of the learning phase in which the env step passes a multiple of
+        `target_every` (`TargetClock`): for one gradient step, where that is a multiple of `train_every`, CleanRL's
+        order. Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is
+        at most `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
+        """
         metrics = self.gradient_step(batch)
+        if self.by_priority is not None:
+            self.by_priority.update_priorities(batch.extras["index"], metrics.pop("error").abs())
         self.clock.follow(self.target, self.online, step)
         return metrics
 
@@ -139,7 +150,7 @@ class TargetedActionValues(ActionValues):
         return metrics
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of a batch `[S, B, ...]`, and metrics."""
+        """The loss `[S]` of a batch `[S, B, ...]`, and metrics; with the `error` `[S, B]` where the memory wants it."""
         raise NotImplementedError
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:

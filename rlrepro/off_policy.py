@@ -148,9 +148,9 @@ class BoxActions(OffPolicy):
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         raise NotImplementedError
 
-    def _pairs(self, obs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    def _pairs(self, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """(s, a) as critics see them, of actions in [-1, 1]."""
-        return torch.cat([obs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
+        return torch.cat([inputs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
 
     def _fraction_left(self, step: int) -> float:
         """The fraction of the step sizes that annealing leaves."""
@@ -201,9 +201,9 @@ class DeterministicPolicy(BoxActions):
             hidden[1] = second
         return [*hidden, last]
 
-    def policy(self, actor: Stack, obs: torch.Tensor) -> torch.Tensor:
+    def policy(self, actor: Stack, inputs: torch.Tensor) -> torch.Tensor:
         """μ(s) in [-1, 1], `[S, B, A]`."""
-        return torch.tanh(actor.actor(obs))
+        return torch.tanh(actor.actor(inputs))
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """μ(s) in [-1, 1]."""

@@ -230,4 +230,7 @@ def as_flag(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setti
         raise argparse.ArgumentTypeError(f"cannot be {value!r}")
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     parse: Any = action.type
-    return text if parse is None else parse(text)
+    made = text if parse is None else parse(text)
+    if isinstance(made, tuple) and isinstance(value, int | float):
+        raise argparse.ArgumentTypeError(f"{value} is one number where a list is expected, as [{value}, {value}]")
+    return made

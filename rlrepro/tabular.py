@@ -21,7 +21,7 @@ from rlrepro.distributions import num_discrete
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
-MAX_STATES = 10**8  #: Q of which with two actions takes 1.6 GB a seed, and all that is kept two to five times that
+MAX_STATES = 10**8  #: Q of which with two actions takes 1.6 GB a seed, and all that is kept up to five times that
 
 
 class LastStep(Stateful):
@@ -112,7 +112,9 @@ class Tabular(Stateful):
         self.rows = np.arange(setup.num_seeds)
         self.exploration = Streams(setup.seeds, "policy")
         self.memory = LastStep(setup.num_seeds, setup.num_envs)
-        self.tables = {"q": self.table(config.initial_value), "visits": self.table(0, np.int64)}
+        self.tables = {"q": self.table(config.initial_value)}
+        if config.step_size_decay:
+            self.tables["visits"] = self.table(0, np.int64)
         self.first_state = np.full(setup.num_seeds, -1)  # of sub-environment 0, whose value is told
 
     def table(self, value: float, dtype: Any = np.float64) -> np.ndarray:
@@ -150,13 +152,15 @@ class Tabular(Stateful):
         """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`; the errors `[S]` before."""
         place = self.rows, state, action
         error = np.where(where, target - table[place], 0.0)
-        table[place] += self.step_size(self.tables["visits"], place, where) * error
+        table[place] += self.step_size(self.tables.get("visits"), place, where) * error
         return error
 
-    def step_size(self, visits: np.ndarray, place: tuple[np.ndarray, ...], where: Any = True) -> np.ndarray | float:
-        """α / N(s, a)^ω, N at the places of `visits` that have one pair a seed, this update counted."""
+    def step_size(
+        self, visits: np.ndarray | None, place: tuple[np.ndarray, ...], where: Any = True
+    ) -> np.ndarray | float:
+        """α / N(s, a)^ω, N at the places of `visits` that have one pair a seed, this update counted; α without."""
         alpha, decay = self.config.step_size, self.config.step_size_decay
-        if decay == 0:
+        if visits is None:
             return alpha
         visits[place] += where
         return alpha / np.maximum(visits[place], 1.0) ** decay

@@ -35,7 +35,7 @@ def weighted_batch(agent: Any) -> Transition:
         over, no = np.ones((len(SEEDS), 1), bool), np.zeros((len(SEEDS), 1), bool)
         reward, action = rng.normal(size=over.shape), rng.integers(ACTIONS, size=over.shape)
         agent.memory.add(Transition(obs, action, reward, obs, over, no, {}))
-    batch = agent.replay.sample()
+    batch = agent.by_priority.sample()
     weight = torch.linspace(0.1, 1.0, 8).expand(len(SEEDS), 8)
     return batch._replace(extras={**batch.extras, "weight": weight})
 
@@ -43,7 +43,7 @@ def weighted_batch(agent: Any) -> Transition:
 def assert_priorities(agent: Any, batch: Transition, error: torch.Tensor, exponent: float) -> None:
     """(|δ| + ε)^α (Schaul et al., 2016, Section 3.3)."""
     expected = (error.abs().double().numpy() + PrioritisedReplay.EPSILON) ** exponent
-    np.testing.assert_allclose(agent.replay._tree.get(batch.extras["index"].numpy()), expected, rtol=1e-5)
+    np.testing.assert_allclose(agent.by_priority._tree.get(batch.extras["index"].numpy()), expected, rtol=1e-5)
 
 
 def explored(agent: Any, deterministic: bool) -> np.ndarray:
@@ -110,7 +110,7 @@ def test_rainbow_explores_by_its_noise_and_keeps_unweighted_divergences(monkeypa
 
     def spied(*given: Any) -> Any:
         metrics = learn(*given)
-        told.append(metrics["kl"].clone())
+        told.append(metrics["error"].clone())
         return metrics
 
     monkeypatch.setattr(agent, "gradient_step", spied)

@@ -158,11 +158,15 @@ def sb3_ppo(env: str, seed: int, num_epochs: int, num_minibatches: int, **option
 
 
 def ppo_layers(model: SB3PPO) -> dict[str, nn.Linear]:
-    policy, value = model.policy.mlp_extractor.policy_net, model.policy.mlp_extractor.value_net
-    return {
-        **{"actor.0": policy[0], "actor.1": policy[2], "actor.2": model.policy.action_net},
-        **{"critic.0": value[0], "critic.1": value[2], "critic.2": model.policy.value_net},
+    policy, layers = model.policy, {}
+    of_network = {
+        "actor": [*policy.mlp_extractor.policy_net, policy.action_net],
+        "critic": [*policy.mlp_extractor.value_net, policy.value_net],
     }
+    for name, modules in of_network.items():
+        linears = [module for module in modules if isinstance(module, nn.Linear)]
+        layers |= {f"{name}.{n}": linear for n, linear in enumerate(linears)}
+    return layers
 
 
 def our_ppo(models: list[SB3PPO], num_epochs: int, num_minibatches: int, **options: Any) -> ppo.PPO:
@@ -317,6 +321,18 @@ def test_ppo_has_sb3_s_parameters_after_a_whole_update(updated: Callable[..., An
     options = {"normalise": normalise, "learning_rate": 3e-3, "clip_range": 0.03}
     models, agent, metrics, _, _ = updated(env, 4, NUM_MINIBATCHES, **options)
     assert (metrics["losses/clipfrac"] > 0).all(), "the surrogate was clipped in every seed"
+    for row, model in enumerate(models):
+        compare_ppo(agent, row, model)
+
+
+@pytest.mark.parametrize("hidden", [(9,), (9, 7, 20)], ids=["one layer", "three layers"])
+@pytest.mark.agrees("ppo", "Stable-Baselines3")
+def test_ppo_of_other_depths_has_sb3_s_parameters_after_a_whole_update(
+    updated: Callable[..., Any], hidden: tuple[int, ...]
+) -> None:
+    layers = {"only_theirs": {"policy_kwargs": {"net_arch": list(hidden)}}, "only_ours": {"hidden": hidden}}
+    models, agent, *_ = updated("CartPole-v1", 2, NUM_MINIBATCHES, **layers)
+    assert len(ppo_layers(models[0])) == 2 * (len(hidden) + 1)
     for row, model in enumerate(models):
         compare_ppo(agent, row, model)
 

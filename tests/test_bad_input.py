@@ -598,7 +598,8 @@ WRONG_SETTINGS: list[tuple[str, Any]] = [
     ("checkpoint_every", -1), ("processes", 0), ("capture_video", "no"), ("check_env", 2), ("hyperparameters", []),
     ("normalise_obs", 1), ("normalise_reward", "yes"), ("eval_deterministic", None), ("compile", 1),
     ("hyperparameters", {"gamma": "high"}), ("hyperparameters", {"gamma": 7}), ("hyperparameters", {"gamma": None}),
-    ("hyperparameters", {"hidden": 1.5}), ("hyperparameters", {"gama": 0.9}), ("sources", 3), ("unheard_of", 1),
+    ("hyperparameters", {"hidden": 1.5}), ("hyperparameters", {"hidden": 64}), ("hyperparameters", {"gama": 0.9}),
+    ("sources", 3), ("unheard_of", 1),
 ]  # fmt: skip
 GARBAGE: dict[str, bytes] = {
     "nothing": b"",

@@ -239,6 +239,10 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         "double = false", 'double = "no"', ("double", 1),
         "implementation.dqn.hyperparameters.code: someone/something@0123abc dqn.py.double", "neither true nor false",
     ),
+    "one number for a list": (
+        "hidden = [120, 84]", "hidden = 120", ("hidden", 1),
+        "implementation.dqn.hyperparameters.code: someone/something@0123abc dqn.py.hidden", "a list is expected",
+    ),
     "hyperparameter twice": (
         "train_every = 10", "train_every = 10\ngamma = 0.9", ("gamma", 2),
         "implementation.dqn.hyperparameters.code: someone/something@0123abc dqn.py.gamma", "is given twice",

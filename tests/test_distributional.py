@@ -248,7 +248,7 @@ def test_rainbow_s_loss_equals_a_loop() -> None:
             m = algorithm_1(values[s, i, best], reward[s, i].item(), gamma, -3.0, 3.0)
             log_p = predicted[s, i, action[s, i]]
             expected[s, i] = sum(m[j] * (math.log(m[j]) - log_p[j]) for j in range(11) if m[j] > 0)
-    close("KL", metrics["kl"], expected)
+    close("KL", metrics["error"], expected)
     close("loss", loss, (expected * weight.numpy()).mean(1))
 
 

@@ -44,7 +44,7 @@ max_grad_norm = 0.5
 normalise_advantage = true
 clip_value_loss = true
 target_kl = 0.0
-hidden = 16
+hidden = [16, 16]
 adam_eps = 1e-5
 """
 

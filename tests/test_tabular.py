@@ -207,6 +207,13 @@ def test_double_q_learning_is_that_of_a_plain_loop(drawn: Any, decay: float) -> 
             assert learner.q[row][pair] == pytest.approx(q[:, *pair].mean(), abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["q_learning", "double_q_learning", "sarsa", "dyna_q"])
+def test_visits_are_kept_where_the_step_size_falls_with_them(name: str) -> None:
+    constant, falling = (agent(name, step_size_decay=decay) for decay in (0.0, 0.5))
+    assert not any(table.startswith("visits") for table in constant.tables)
+    assert falling.tables["visits"].shape == constant.q.shape
+
+
 @pytest.mark.agrees("dyna_q", "a float64 loop")
 @settings(max_examples=20, deadline=None)
 @given(drawn=steps(20), planning=st.integers(0, 4))
