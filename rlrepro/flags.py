@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from rlrepro.plugins.agents import AgentSource
 from rlrepro.plugins.importing import installed
 
 MAX_SEED = 2**32 - 1
+MOST_SEEDS = 10_000  #: of a run
 MAX_STEPS = 10**12
 MAX_NAME = 200  #: bytes of a run folder's name; file systems take 255, and one in the making has more
 DEFAULT_SEEDS = 5
@@ -146,7 +148,7 @@ def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
         "--seeds",
         type=seed_list,
         metavar="N|LIST",
-        help=f"how many seeds, or which: 10, or 0,3,7 ({DEFAULT_SEEDS})",
+        help=f"how many seeds, or which: 10, or 0,3,7 or 10-19 ({DEFAULT_SEEDS})",
     )
     add("--seed", type=whole_number(0, MAX_SEED), metavar="SEED", help="one seed; with --seeds N, the first of them")
     add(
@@ -375,23 +377,35 @@ def _not_empty(text: str) -> str:
 
 
 def seed_list(text: str) -> int | tuple[int, ...]:
-    """How many seeds, or which."""
-    if span := re.fullmatch(r"(\d{1,9})(?:-|\.\.|:)(\d{1,9})", text):
-        first, last = map(int, span.groups())
-        span_of = range(first, last + 1) or range(last, first + 1)
-        some = ",".join(map(str, span_of[:4])) + (",…" if len(span_of) > 4 else "," if len(span_of) == 1 else "")
-        raise argparse.ArgumentTypeError(f"{text!r} is neither how many seeds nor a list of them, as {some}")
+    """How many seeds, or which: `10`; `0,3,7`, `10-19` or `0-4,7`."""
     if not text.strip("0 "):
         raise argparse.ArgumentTypeError("0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'")
-    if "," not in text:
-        return whole_number(1, 10_000)(text)
-    seeds = tuple(whole_number(0, MAX_SEED)(part) for part in text.split(",") if part.strip())
-    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1 and not _RANGE.fullmatch(text.strip()):
+        return whole_number(1, MOST_SEEDS)(text)
+    seeds = tuple(seed for part in parts if part for seed in _seeds_of(part))
+    twice = [seed for seed, times in Counter(seeds).items() if times > 1]
     if twice:
         raise argparse.ArgumentTypeError(f"seed {twice[0]} stands twice in {text!r}")
     if not seeds:
         raise argparse.ArgumentTypeError(f"{text!r} names no seed")
     return seeds
+
+
+_RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
+
+
+def _seeds_of(part: str) -> Iterable[int]:
+    """One seed, or those of a range such as `10-19`, both ends included."""
+    one = whole_number(0, MAX_SEED)
+    span = _RANGE.fullmatch(part)
+    if span is None:
+        return [one(part)]
+    first, last = map(one, span.groups())
+    if not first <= last < first + MOST_SEEDS:
+        problem = f"has more than {MOST_SEEDS:,} seeds" if first < last else f"falls; did you mean '{last}-{first}'?"
+        raise argparse.ArgumentTypeError(f"the range {part!r} {problem}")
+    return range(first, last + 1)
 
 
 def _kwargs(text: str) -> dict[str, Any]:
