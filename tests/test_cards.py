@@ -438,6 +438,14 @@ def test_lengths_are_known_of_one_sub_environment_alone(tmp_path: Path) -> None:
     assert "known for num_envs = 1, not 4" in faults[0].text
 
 
+def test_iterations_are_those_of_one_sub_environment_alone(tmp_path: Path) -> None:
+    of_iterations = VALID.replace('returns = "training"', 'returns = "training"\niteration = 500', 1)
+    assert read(tmp_path, of_iterations)[1] == []
+    _, faults = read(tmp_path, of_iterations.replace("num_envs = 1", "num_envs = 4", 1))
+    assert faults
+    assert all("known for num_envs = 1, not 4" in fault.text for fault in faults)
+
+
 def test_no_measurement_is_an_empty_one(tmp_path: Path) -> None:
     """As a claim says that has one by default; the agent's are then asked for."""
     card, faults = read(tmp_path, VALID.replace('id = "pole"', 'id = "pole"\nmeasurement = ""', 1))

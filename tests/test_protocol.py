@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rlrepro.errors import Problem
 from rlrepro.papers.protocol import Protocol, refuse
-from rlrepro.papers.scoring import History, measured_score, score
+from rlrepro.papers.scoring import History, measured_score, score, window
 
 NONE = np.empty((0, 2))
 
@@ -58,6 +58,46 @@ def test_training_returns_count_episodes() -> None:
     assert score(Protocol("training", last=2), runs).values.tolist() == [25, 6]
     assert score(Protocol("training"), runs).values.tolist() == [15, 5]
     assert score(Protocol("training", last=1, to_step=25), runs).values.tolist() == [10, 4]
+
+
+def of_episodes(lengths: list[int], returns: list[float]) -> History:
+    ends = np.cumsum(lengths)
+    return History(0, np.column_stack([ends, returns]).astype(float), NONE, np.empty(0), int(ends[-1]))
+
+
+def test_an_iteration_is_whole_episodes_and_counts_as_one_however_many_they_are() -> None:
+    # iterations of 100 env steps and more: (60, 60), (100), (10, 10, 90), (120), and one that never came to its end
+    one = of_episodes([60, 60, 100, 10, 10, 90, 120, 30], [1, 3, 10, 0, 0, 12, 8, 99])
+    assert one.iterations(100).episodes.tolist() == [[120, 2], [220, 10], [330, 4], [450, 8]]
+    assert score(Protocol("training", iteration=100), [one]).mean == 6
+    assert score(Protocol("training"), [one]).mean != 6
+    second_and_third = Protocol("training", after_step=100, to_step=300, iteration=100)
+    assert score(second_and_third, [one]).mean == 7, "counted in iterations: the third ends at env step 330"
+    assert window(second_and_third, [one.iterations(100)]) == (220, 330)
+    assert score(Protocol("training", last=2, iteration=100), [one]).mean == 6
+    five = score(Protocol("training", after_step=100, to_step=400, iteration=100), [of_episodes([199] * 3, [1, 2, 3])])
+    assert five.missing == {0: "it has 3 of 4 iterations"}, "although it took 597 env steps"
+
+
+@settings(max_examples=60)
+@given(episodes=st.lists(st.tuples(st.integers(1, 30), st.integers(-9, 9)), min_size=1, max_size=40))
+def test_iterations_are_those_of_a_runner_that_plays_whole_episodes(episodes: list[tuple[int, int]]) -> None:
+    waiting, expected = list(episodes), []
+    while waiting:
+        taken, returns = 0, []
+        while taken < 25 and waiting:
+            length, value = waiting.pop(0)
+            taken += length
+            returns.append(value)
+        if taken >= 25:
+            expected.append(sum(returns) / len(returns))
+    found = of_episodes([length for length, _ in episodes], [value for _, value in episodes]).iterations(25)
+    assert found.episodes[:, 1].tolist() == pytest.approx(expected)
+
+
+def test_fewer_steps_have_as_many_iterations() -> None:
+    whole = Protocol("training", after_step=60_000, to_step=91_000, iteration=1000)
+    assert whole.scaled(0.0305) == Protocol("training", after_step=60 * 30, to_step=91 * 30, iteration=30)
 
 
 def test_one_agent_is_scored_by_its_final_evaluation() -> None:
@@ -148,6 +188,10 @@ def test_a_number_by_another_protocol_is_no_answer() -> None:
         ({"returns": "evaluation", "after_step": 10, "to_step": 10}, "not before"),
         ({"returns": ["evaluation"]}, "is none of"),
         ({"returns": "training", "threshold": 475}, "a threshold is for of 'steps'"),
+        ({"returns": "evaluation", "iteration": 100}, "the mean of training returns"),
+        ({"returns": "training", "iteration": 100, "of": "length"}, "the mean of training returns"),
+        ({"returns": "training", "iteration": 0}, "not a whole number of at least 1"),
+        ({"returns": "training", "iteration": 100, "to_step": 250}, "to_step 250 is no multiple"),
         ({"returns": "training", "of": "steps", "last": 5}, "needs `threshold`"),
         ({"returns": "training", "of": "steps", "threshold": 475}, "needs `last`"),
         ({"returns": "training", "of": "steps", "threshold": math.inf, "last": 5}, "threshold inf is not a number"),

@@ -147,6 +147,7 @@ def test_known_numbers() -> None:
     assert window.steps == window.protocol.to_step
     sac = BOOKS.get("dopamine-sac-ant-v2-100000").protocol
     assert (sac.returns, sac.after_step, sac.to_step) == ("training", 60_000, 91_000)
+    assert (sac.iteration, window.protocol.iteration) == (1000, 250_000)
     atari = BOOKS.get("zoo-dqn-pongnoframeskip-v4").protocol
     assert (atari.policy, BOOKS.get("zoo-dqn-cartpole-v1").protocol.policy) == ("stochastic", "deterministic")
     curves = BOOKS.get("td3-curves-halfcheetah-v1-0")
@@ -397,6 +398,8 @@ def test_comparable_evaluations(cartpole: Settings) -> None:
 def test_what_bars_a_row(cartpole: Settings) -> None:
     hopper = dataclasses.replace(cartpole, env="Hopper-v3", total_timesteps=3_000_000)
     assert comparable(BOOKS.get("ppo37-tianshou-hopper"), hopper).reasons[0] == "the cell belongs to another task"
+    ant = dataclasses.replace(cartpole, env="Ant-v2", agent="sac", total_timesteps=100_000, num_envs=2)
+    assert "its iterations are of one sub-environment" in str(comparable(BOOKS.get("dopamine-sac-ant-v2-100000"), ant))
     atari = dataclasses.replace(cartpole, env="breakout", agent="dqn", total_timesteps=2_750_000)
     assert "does not say" in comparable(BOOKS.get("dopamine-dqn-breakout-10m"), atari).reasons[0]
     assert "cannot be computed" in reason("gymthr-cartpole-v1", cartpole)

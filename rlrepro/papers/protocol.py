@@ -32,6 +32,9 @@ class Protocol:
 
     What counts are points: training episodes, or evaluations (each the mean of its episodes). Those after
     `after_step` and up to `to_step` are looked at (env steps; none given: the whole run), and of these the `last`.
+    With `iteration` k the points of training are iterations, each the mean of its episodes: whole ones, until they
+    have k env steps or more, as Dopamine's runner counts (Castro et al., 2018). The n-th is at step n k for
+    `after_step` and `to_step`, however many env steps were taken by then.
     Of "steps", the number is how many env steps it takes until the mean of `last` points first reaches `threshold`.
     """
 
@@ -44,6 +47,9 @@ class Protocol:
     eval_every: int | None = None  #: env steps between evaluations
     eval_episodes: int | None = None  #: episodes of one evaluation
     discount: float = 1.0  #: of the return; 1: undiscounted
+    iteration: int | None = (
+        None  #: the least env steps of an iteration of training; None: each episode counts by itself
+    )
     of: str = "return"  #: of an episode: its return, or its length in env steps; "steps": those to the threshold
     threshold: float | None = None  #: of "steps": what the mean of the `last` points is to reach
     note: str = ""
@@ -88,6 +94,7 @@ class Protocol:
             raise Problem("a protocol of training returns has no evaluations: leave eval_every and eval_episodes out")
         if self.returns == "training" and self.policy == "deterministic":
             raise Problem("training returns are those of the exploring policy: leave policy out")
+        self._check_iteration()
         chosen = [name for name in ("last", "after_step", "to_step", "eval_every") if getattr(self, name) is not None]
         if self.statistic == "one agent" and chosen:
             raise Problem(f"{chosen[0]} says nothing of 'one agent', which is the final evaluation: leave it out")
@@ -98,6 +105,19 @@ class Protocol:
             raise Problem("the statistic 'other' needs a `note` that says what the number is")
         if None not in (self.after_step, self.to_step) and self.after_step >= self.to_step:  # type: ignore[operator]
             raise Problem(f"after_step {self.after_step} is not before to_step {self.to_step}")
+
+    def _check_iteration(self) -> None:
+        if self.iteration is None:
+            return
+        if self.returns != "training" or self.of != "return" or self.statistic != "mean":
+            raise Problem(
+                "an iteration is the mean of training returns: of no evaluations, lengths or other statistics"
+            )
+        for name in ("after_step", "to_step"):
+            if (getattr(self, name) or 0) % self.iteration:
+                raise Problem(
+                    f"{name} {getattr(self, name)} is no multiple of an iteration's {self.iteration} env steps"
+                )
 
     def _check_steps(self) -> None:
         if self.of != "steps":
@@ -129,6 +149,9 @@ class Protocol:
             for name in ("after_step", "to_step", "eval_every")
             if (value := getattr(self, name)) is not None
         }
+        if self.iteration is not None:  # as many iterations, of fewer steps
+            fewer = max(1, round(self.iteration * scale))
+            steps = {name: getattr(self, name) // self.iteration * fewer for name in steps} | {"iteration": fewer}
         return dataclasses.replace(self, **steps)
 
     def is_one_sided(self, spread_kind: str | None) -> bool:
@@ -149,6 +172,8 @@ class Protocol:
         if self.statistic == "other":
             return self.note
         points = "episodes" if self.returns == "training" else "evaluations"
+        if self.iteration is not None:
+            points = "iterations"
         window = ""
         if self.after_step is not None and self.to_step is not None:
             window = f" between env steps {self.after_step:,} and {self.to_step:,}"
@@ -167,6 +192,7 @@ class Protocol:
                 f"every {self.eval_every:,} env steps" if self.eval_every else "",
                 f"{self.eval_episodes:,} episodes each" if self.eval_episodes else "",
                 f"discounted by {self.discount:g}" if self.discount != 1 else "",
+                f"an iteration: whole episodes until {self.iteration:,} env steps" if self.iteration else "",
             )
             if text
         )

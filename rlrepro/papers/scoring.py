@@ -51,6 +51,20 @@ class History:
         begins[np.searchsorted(ends, self.gaps, side="right")] = self.gaps
         return dataclasses.replace(self, episodes=np.column_stack([ends, ends - begins]))
 
+    def iterations(self, num_steps: int) -> History:
+        """The same with iterations in place of episodes, told by where they ended: of one sub-environment.
+
+        An iteration is whole episodes until they have `num_steps` env steps or more, and its return is their mean.
+        """
+        points: list[tuple[float, float]] = []
+        first, taken = 0, 0.0
+        for last, length in enumerate(self.lengths().episodes[:, 1]):
+            taken += length
+            if taken >= num_steps:
+                points.append((self.episodes[last, 0], self.episodes[first : last + 1, 1].mean()))
+                first, taken = last + 1, 0.0
+        return dataclasses.replace(self, episodes=np.array(points, np.float64).reshape(-1, 2))
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -184,6 +198,8 @@ def _at_best_mean(points: Mapping[int, np.ndarray]) -> tuple[int | None, dict[in
 
 def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[History]:
     """The histories with what the protocol looks at in the place of returns."""
+    if protocol.iteration is not None:
+        return [history.iterations(protocol.iteration) for history in histories]
     return [history.lengths() for history in histories] if protocol.of == "length" else histories
 
 
@@ -228,6 +244,8 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     inside = np.ones(len(points), bool)
     if protocol.to_step is not None:
         inside &= steps <= protocol.to_step
+        if protocol.iteration is not None and len(points) < (wanted := protocol.to_step // protocol.iteration):
+            return points, f"it has {len(points)} of {wanted} iterations"
         is_due = protocol.eval_every is not None and protocol.to_step % protocol.eval_every == 0
         if protocol.returns == "evaluation" and is_due and protocol.to_step not in steps:
             return points, f"it has no evaluation at env step {protocol.to_step:,}"
@@ -244,6 +262,8 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
 
 
 def _kind(protocol: Protocol) -> str:
+    if protocol.iteration is not None:
+        return "iteration"
     return "episode" if protocol.returns == "training" else "evaluation"
 
 
@@ -255,7 +275,9 @@ def _too_short(protocol: Protocol, history: History) -> str:
 
 
 def _due(protocol: Protocol, points: np.ndarray) -> np.ndarray:
-    """The env steps `[k]` of points, evaluations at those where they were due."""
+    """The env steps `[k]` of points, evaluations and iterations at those where they were due."""
+    if protocol.iteration is not None:
+        return protocol.iteration * np.arange(1, len(points) + 1)
     return _when_due(points[:, 0], protocol.eval_every) if protocol.eval_every else points[:, 0]
 
 

@@ -51,6 +51,8 @@ def comparable(row: Published, settings: Settings) -> Comparability:
     protocol = _compare_steps(row, settings, reasons, caveats)
     if row.protocol.returns == "evaluation" and row.protocol.statistic != "other":
         _compare_evaluations(protocol, settings, reasons, caveats)
+    if row.protocol.iteration is not None and settings.num_envs != 1:
+        reasons.append(f"its iterations are of one sub-environment, and this run has {settings.num_envs}")
     if row.protocol.statistic == "max of seed mean" and row.seeds not in (None, len(settings.seeds)):
         caveats.append(f"a maximum over time depends on the number of seeds: {len(settings.seeds)} against {row.seeds}")
     return Comparability(row, protocol, tuple(reasons), tuple(caveats))

@@ -89,17 +89,17 @@ def _open_rl(found: re.Match[str], table: Table) -> Made:
 
 def _dopamine_atari(found: re.Match[str], table: Table) -> Made:
     first, last = int(found["first"]), int(found["last"])
-    note = (
-        "mean of the means of each iteration of 250,000 env steps; whether of training or of evaluation is not stated"
-    )
-    protocol = Protocol("training", after_step=250_000 * first, to_step=250_000 * (last + 1), note=note)
+    note = "whether of training or of evaluation is not stated"
+    begin, end = 250_000 * first, 250_000 * (last + 1)
+    protocol = Protocol("training", after_step=begin, to_step=end, iteration=250_000, note=note)
     return protocol, ("phase-unstated", "sticky-actions")
 
 
 def _dopamine_sac(found: re.Match[str], table: Table) -> Made:
     iterations = [int(one) for one in found["iterations"].split(",")]
-    note = f"mean of the means of iterations {found['iterations']}, each of 1,000 env steps"
-    protocol = Protocol("training", after_step=1000 * min(iterations), to_step=1000 * (max(iterations) + 1), note=note)
+    begin, end = 1000 * min(iterations), 1000 * (max(iterations) + 1)
+    note = f"of iterations {found['iterations']}, counted from 0, alone"
+    protocol = Protocol("training", after_step=begin, to_step=end, iteration=1000, note=note)
     return protocol, ("sampled-actions",)
 
 

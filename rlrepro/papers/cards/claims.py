@@ -266,7 +266,7 @@ def _check_protocol(table: Table, protocol: Protocol | None, implementations: Se
         return
     for implementation in implementations:
         envs = implementation.hyperparameters.get("num_envs") if implementation is not None else None
-        if protocol.of == "length" and envs is not None and envs.value != 1:
+        if (protocol.of == "length" or protocol.iteration) and envs is not None and envs.value != 1:
             table.fault("protocol", f"counts episodes' lengths, which are known for num_envs = 1, not {envs.value}")
             return
     every = protocol.eval_every

@@ -330,11 +330,12 @@ def _curve(histories: Sequence[History], protocol: Protocol) -> tuple[Curve, str
         return figures.evaluation_curve(histories), "evaluation return", "Evaluation return."
     total = max((h.steps for h in histories), default=0)
     what = "Episode length in training" if protocol.of == "length" else "Training return"
+    points = "episodes" if protocol.iteration is None else "iterations"
     label = _QUANTITIES["length"] if protocol.of == "length" else "training return"
     if not total or not any(len(h.episodes) for h in histories):
         return Curve(np.empty(0), np.empty((len(histories), 0))), label, f"{what}."
     curve = figures.training_curve(looked_at(protocol, histories), total)
-    return curve, label, f"{what}: the mean of episodes in bins of {total / curve.bins:,.0f} env steps."
+    return curve, label, f"{what}: the mean of {points} in bins of {total / curve.bins:,.0f} env steps."
 
 
 def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
