@@ -13,7 +13,8 @@ holds the policy's entropy at a target H̄:
 
 By default J(α) has log α for the factor α, as in the authors' code (`alpha_loss`). The minimum of two critics is
 Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
-`soft_value`, `td_target`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt,
+`soft_value`, `td_target`). Dopamine's code values it at the mean action of an actor that follows slowly, as the targets
+do (`target_action`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt,
 is `rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew.
 
 Networks act in [-1, 1], and log π is that of actions there (CleanRL's and Dopamine's are of the environment's, for
@@ -44,14 +45,15 @@ CODE = f"{CLEANRL}/sac_continuous_action.py"
 POLICY = f"{SB3}/sac/policies.py"
 BUILDER = f"{MUSHROOM} SACBuilder.default"
 DOPAMINE = "code: google/dopamine@1dd1661 dopamine/jax/continuous_networks.py"
+DOPAMINE_AGENT = "code: google/dopamine@0230876 dopamine/jax/agents/sac/sac_agent.py"
 
 
 class SAC(BoxActions):
     """SAC for bounded Box actions, on vectors."""
 
     STATE = (
-        "critic", "target_critic", "temperature", "actor_optimiser", "critic_optimiser", "alpha_optimiser",
-        "action_noise", "num_updates", "last",
+        "critic", "target_critic", "target_actor", "temperature", "actor_optimiser", "critic_optimiser",
+        "alpha_optimiser", "action_noise", "num_updates", "last",
     )  # fmt: skip
     OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
 
@@ -78,6 +80,11 @@ class SAC(BoxActions):
             low=1,
         )  # fmt: skip
         target_every: int = hyper(1, "gradient, not env, steps between target updates", PAPER, low=1)
+        target_action: str = hyper(
+            "sample", "where targets value s'; slow_mean: the mean action of an actor that follows as the targets do",
+            f"paper: eq. 3; slow_mean, with log π of a sample: {DOPAMINE_AGENT}", choices=("sample", "slow_mean"),
+            addition=True,
+        )  # fmt: skip
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: Section 5")
         alpha_init: float = hyper(1.0, "initial temperature", f"{SOFTLEARNING}, log α = 0", low=1e-8)
         alpha_loss: str = hyper(
@@ -129,6 +136,8 @@ class SAC(BoxActions):
         self.actor = Stack(setup.seeds, setup.device, **networks)
         self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
         self.target_critic = self.critic.target_copy()
+        self.slow_mean = config.target_action == "slow_mean"
+        self.target_actor = self.actor.target_copy() if self.slow_mean else self.actor
         self.temperature = Temperature(setup, config.alpha_init)
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
@@ -154,15 +163,12 @@ class SAC(BoxActions):
         """`policy_outputs` for observations."""
         return self.policy_outputs(self.inputs(obs))
 
-    def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`."""
+    def policy_outputs(self, inputs: torch.Tensor, actor: Stack | None = None) -> torch.Tensor:
+        """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`; of the present actor or of `actor`."""
+        actor = self.actor if actor is None else actor
         if self.config.separate_std:
-            return torch.cat([self.actor.mean(inputs), self.actor.log_std(inputs)], -1)
-        return self.actor.actor(inputs)
-
-    def draw(self, inputs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """a ~ π(·|s) in [-1, 1] `[S, B, A]` by standard normal `noise` of that shape, and log π(a|s) `[S, B]`."""
-        return self.gaussian.sample_and_log_prob(self.policy_outputs(inputs), noise.to(inputs.device))
+            return torch.cat([actor.mean(inputs), actor.log_std(inputs)], -1)
+        return actor.actor(inputs)
 
     def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
@@ -196,13 +202,18 @@ class SAC(BoxActions):
                 descend(self.alpha_loss(log_prob), self.alpha_optimiser, fraction_left * config.alpha_learning_rate)
         if follow:
             self.target_critic.polyak_update(self.critic, config.tau)
+            if self.slow_mean:
+                self.target_actor.polyak_update(self.actor, config.tau)
         return metrics | {"charts/alpha": self.temperature.alpha[:, 0]}
 
     def critic_loss(self, batch: Transition, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """½ Σ_m E[(Q_m(s, a) − y)²] `[S]` (eq. 5), and Q `[S, 2, B]`; a' by standard normal `noise` `[S, B, A]`."""
         with torch.no_grad():
             next_inputs = self.inputs(batch.next_obs)
-            next_action, next_log_prob = self.draw(next_inputs, noise)
+            outputs = self.policy_outputs(next_inputs, self.target_actor)
+            next_action, next_log_prob = self.gaussian.sample_and_log_prob(outputs, noise.to(outputs.device))
+            if self.slow_mean:
+                next_action = torch.tanh(outputs[..., : self.box.num_actions])
             next_q = self.q(self.target_critic, next_inputs, next_action)
             next_value = soft_value(next_q, next_log_prob, self.temperature.alpha)
             target = td_target(batch.reward, next_value, batch.terminated, self.config.gamma)
@@ -211,7 +222,8 @@ class SAC(BoxActions):
 
     def actor_loss(self, inputs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`; `noise` as for the critics."""
-        action, log_prob = self.draw(inputs, noise)
+        outputs = self.policy_outputs(inputs)
+        action, log_prob = self.gaussian.sample_and_log_prob(outputs, noise.to(outputs.device))
         with self.critic.frozen():
             value = soft_value(self.q(self.critic, inputs, action), log_prob, self.temperature.alpha)  # min Q − α log π
         return -value.mean(1), log_prob.detach()

@@ -554,6 +554,32 @@ def test_a_delayed_actor_waits(name: str) -> None:
         assert metrics["losses/actor_loss"].isnan().all() == (update < 3), "no loss before the first update"
 
 
+def test_sac_s_slow_mean_is_the_mean_action_of_an_actor_that_follows() -> None:
+    """Dopamine's target: r + γ (min Q'(s', tanh μ'(s')) − α log π'(a'|s')), π' of the slow actor, a' its sample."""
+    agent, batch, (noise,) = (
+        small(sac.SAC, target_action="slow_mean", gamma=GAMMA, tau=0.25),
+        make_batch(0),
+        noise_for("sac"),
+    )
+    present = agent.actor.matrix.detach().clone()
+    perturb([agent.target_actor.matrix, agent.target_critic.matrix], 0.1)
+    outputs = agent.policy_outputs(batch.next_obs, agent.target_actor).detach()
+    _, log_prob = agent.gaussian.sample_and_log_prob(outputs, noise)
+    pairs = torch.cat([batch.next_obs, torch.tanh(outputs[..., :2])], -1)
+    value = agent.target_critic.critics(pairs)[..., 0].amin(1) - log_prob  # α is 1
+    y = batch.reward + GAMMA * (~batch.terminated) * value
+    q = agent.critic.critics(torch.cat([batch.obs, batch.action], -1))[..., 0]
+    close("critic loss", agent.critic_loss(batch, noise)[0], 0.5 * (q - y.unsqueeze(1)).square().mean(2).sum(1))
+    assert not torch.equal(agent.target_actor.matrix, present)
+    slow = agent.target_actor.matrix.detach().clone()
+    agent.update(batch, 0)
+    torch.testing.assert_close(agent.target_actor.matrix, 0.75 * slow + 0.25 * agent.actor.matrix)
+    paper = small(sac.SAC)
+    assert paper.target_actor is paper.actor
+    assert "target_actor" in agent.get_state()
+    assert "target_actor" not in paper.get_state(), "the same actor is kept once"
+
+
 def test_sac_adjusts_its_temperature_towards_the_target_entropy() -> None:
     """Eq. 18: α falls where the entropy is above its target, and rises where it is below; by hand for either loss."""
     log_prob = torch.tensor([[-1.0, -5.0], [3.0, 5.0], [2.0, 2.0]])  # entropies 3, −4 and −2; the target is −2
