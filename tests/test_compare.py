@@ -483,6 +483,19 @@ def test_settings_of_every_seed_count() -> None:
     assert why["both"] == why["other"] == "its policy did not explore, and this run's evaluations are stochastic"
 
 
+def test_a_published_number_of_iterations_is_met_by_iterations() -> None:
+    one = published(2.0, Protocol("training", after_step=100, to_step=200, iteration=20), steps=200)
+    whole, short = (
+        group("a", *(history(seed, [float(n) for n in range(count)]) for seed in range(2))) for count in (20, 19)
+    )
+    beside = comparison.compare([whole], None, [one]).panels[0].beside[0]
+    assert beside.score is not None
+    assert beside.score.mean == 14.5, "iterations 5 to 9, of episodes 10 to 19"
+    assert "one sub-environment" in beside.caveats[-1]
+    beside = comparison.compare([short], None, [one]).panels[0].beside[0]
+    assert "of 200 env steps, the runs of 190" in beside.why
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_seeds_of_unlike_lengths_are_scored_at_one_env_step(first: int) -> None:
     row = next(row for row in load_book().rows if row.id == "cleanrl-ppo-cartpole-v1-0")

@@ -428,6 +428,8 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
         if other := _other_rhythm(protocol, group):
             return protocol, other, []
         caveats.append(f"evaluations of the runs: {group.evaluation or 'not known how'}")
+    elif protocol.iteration is not None:
+        caveats.append("the runs are taken for those of one sub-environment, whose episodes make its iterations")
     elif protocol.to_step and (1 - SAME_LENGTH) * protocol.to_step <= group.steps < protocol.to_step:
         protocol = dataclasses.replace(protocol, to_step=group.steps)  # a record ends with its last whole episode
     return protocol, "", caveats
