@@ -110,7 +110,7 @@ class DQN(TargetedActionValues):
         return next_q.amax(-1)
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of a batch, and its metrics; with the `error` `[S, B]` of what was drawn by priority."""
+        """The loss `[S]` of a batch, and its metrics; with the `error` `[S, B]` where the memory goes by priority."""
         with torch.no_grad():
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
             target = td_target(batch.reward, self.next_value(batch), batch.terminated, discount)

@@ -409,7 +409,7 @@ def test_the_smallest_value_of_every_flag_trains(agent: str, flag: str, value: s
 
 @pytest.mark.parametrize(
     "flags",
-    ["--agent ppo --hidden 1e12", "--agent ppo --num-steps 1e12", "--agent dqn --hidden 1e9,1e9",
+    ["--agent ppo --hidden 1e9,1e9", "--agent ppo --num-steps 1e12", "--agent dqn --hidden 1e9,1e9",
      "--agent dqn --buffer-size 1e12"],
 )  # fmt: skip
 def test_what_does_not_fit_into_memory_is_refused_before_training(flags: str, runs: Runs) -> None:
