@@ -266,6 +266,6 @@ def test_each_gradient_step_of_ppo_is_sb3_s_where_much_is_clipped(
     clear = [error for error, one in zip(apart, outside, strict=True) if one.abs().min() > 1e-5]
     assert len(clear) > 0.8 * len(apart)  # in the others a ratio is so near the border that rounding may decide
     assert np.median(clear) <= 5e-5
-    # With AVX-512 one step of 80 on Pendulum is 5e-3 apart, no ratio and no ReLU near its border: the cause is not known.
+    # With AVX-512 one step of 80 is 5e-3 apart on Pendulum, no ratio or ReLU near its border: the cause is not known.
     assert sorted(clear)[-2] <= 1e-3
     assert max(clear) <= 1e-2
