@@ -138,8 +138,9 @@ class TargetedActionValues(ActionValues):
         at most `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
         """
         metrics = self.gradient_step(batch)
-        if self.by_priority is not None:
-            self.by_priority.update_priorities(batch.extras["index"], metrics.pop("error").abs())
+        error = metrics.pop("error", None)  # an agent may tell it always
+        if self.by_priority is not None and error is not None:
+            self.by_priority.update_priorities(batch.extras["index"], error.abs())
         self.clock.follow(self.target, self.online, step)
         return metrics
 
