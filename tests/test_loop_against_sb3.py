@@ -180,6 +180,18 @@ class Theirs:
             state = {"step": adam["step"][0].clone(), "exp_avg": first, "exp_avg_sq": second}
             self.model.policy.optimizer.state[parameter] = state
 
+    def adam_steps(self) -> dict[str, torch.Tensor]:
+        """m̂ / (√v̂ + ε) in float64: the last step by its moments, free of the spacing of floats near a weight."""
+        (group,), steps = self.model.policy.optimizer.param_groups, {}
+        for name, parameter in self.model.policy.named_parameters():
+            state = self.model.policy.optimizer.state[parameter]
+            first, second = (
+                state[moment].double() / (1 - beta ** float(state["step"]))
+                for moment, beta in zip(("exp_avg", "exp_avg_sq"), group["betas"], strict=True)
+            )
+            steps[name] = first / (second.sqrt() + group["eps"])
+        return steps
+
     def take_statistics(self, statistics: Any) -> None:
         """What our observations and rewards are normalised by."""
         for theirs, ours in ((self.envs.obs_rms, statistics.obs), (self.envs.ret_rms, statistics.returns)):
@@ -220,6 +232,15 @@ def pair(env: str, clipping: Clipping, late: bool) -> tuple[Ours, Theirs]:
     return ours, theirs
 
 
+def apart_in(before: torch.Tensor, theirs: torch.Tensor, ours: torch.Tensor) -> float:
+    """How far apart two steps from the same parameters end, beside the step, as far as float32 can tell.
+
+    A bias of one number may move by less than a thousand of the spacings of the floats around it.
+    """
+    spacing = torch.from_numpy(np.spacing(ours.abs().numpy()))
+    return float(((theirs - ours).abs() - spacing).clamp(min=0).norm() / (ours - before).norm())
+
+
 ENVS = pytest.mark.parametrize("env", ["Pendulum-v1", "HalfCheetah-v4"])  # of 200 and 1,000 steps, ended by the clock
 LATE = pytest.mark.parametrize("late", [False, True], ids=["from the start", "late"])
 
@@ -255,10 +276,12 @@ def test_each_gradient_step_of_ppo_is_sb3_s_where_much_is_clipped(
 
     def stepping(*arguments: Any) -> None:
         step(*arguments)
-        learnt = theirs.parameters()
+        learnt, stepped = theirs.parameters(), theirs.adam_steps()
         theirs.take_learner(ours.agent, *next(due))
-        now = theirs.parameters()
-        apart.append(max(float((learnt[name] - now[name]).norm() / (now[name] - before[name]).norm()) for name in now))
+        now, expected = theirs.parameters(), theirs.adam_steps()
+        by_moments = [float((stepped[name] - expected[name]).norm() / expected[name].norm()) for name in now]
+        by_weights = [apart_in(before[name], learnt[name], now[name]) for name in now]
+        apart.append(max(*by_moments, *by_weights))
         before.update(now)
 
     monkeypatch.setattr(optimiser, "step", stepping)
@@ -266,6 +289,4 @@ def test_each_gradient_step_of_ppo_is_sb3_s_where_much_is_clipped(
     clear = [error for error, one in zip(apart, outside, strict=True) if one.abs().min() > 1e-5]
     assert len(clear) > 0.8 * len(apart)  # in the others a ratio is so near the border that rounding may decide
     assert np.median(clear) <= 5e-5
-    # With AVX-512 one step of 80 is 5e-3 apart on Pendulum, no ratio or ReLU near its border: the cause is not known.
-    assert sorted(clear)[-2] <= 1e-3
-    assert max(clear) <= 1e-2
+    assert max(clear) <= 1e-3
