@@ -110,17 +110,14 @@ class DQN(TargetedActionValues):
         return next_q.amax(-1)
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of a batch, and its metrics; with the `error` `[S, B]` where the memory goes by priority."""
+        """The loss `[S]` of a batch, and its metrics with the `error` `[S, B]`."""
         with torch.no_grad():
             discount = batch.extras.get("discount", self.config.gamma)  # γ^n
             target = td_target(batch.reward, self.next_value(batch), batch.terminated, discount)
         q = of_action(self.q_values(batch.obs), batch.action)
         regress = functional.smooth_l1_loss if self.config.loss == "huber" else functional.mse_loss
         losses = regress(q, target, reduction="none")
-        q = q.detach()
-        metrics = {"losses/q_values": q.mean(1)}
-        if self.by_priority is not None:
+        if "weight" in batch.extras:
             losses = losses * batch.extras["weight"]
-            metrics["error"] = q - target
-        loss = losses.mean(1)
-        return loss, {"losses/td_loss": loss.detach(), **metrics}
+        loss, q = losses.mean(1), q.detach()
+        return loss, {"losses/td_loss": loss.detach(), "losses/q_values": q.mean(1), "error": q - target}

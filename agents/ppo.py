@@ -118,17 +118,17 @@ class PPO(ActorCritic):
             learning_rate = annealed(learning_rate, self.setup, config.num_steps, step)
         if config.anneal_clip:
             clip_range = annealed(clip_range, self.setup, config.num_steps, step)
-        obs = self.inputs(batch.obs.flatten(1, 2))
+        inputs = self.inputs(batch.obs.flatten(1, 2))
         action = batch.action.flatten(1, 2)
         with torch.no_grad():  # the parameters are those that acted
-            outputs, old_value = self.policy_and_value(obs)
+            outputs, old_value = self.policy_and_value(inputs)
             old_log_prob, _ = self.policy.log_prob_and_entropy(outputs, action)
             advantage = self.advantage(batch, old_value, config.gamma, config.gae_lambda)
             value_target = advantage + old_value
 
-        active = [True] * len(obs)
+        active = [True] * len(inputs)
         parts: dict[str, torch.Tensor] = {}
-        rollout = (obs, action, old_log_prob, advantage, value_target, old_value)
+        rollout = (inputs, action, old_log_prob, advantage, value_target, old_value)
         order = self.order.permutations(config.num_epochs, self.batch_size)
         for epoch in range(config.num_epochs):
             for minibatch in minibatches(order[:, epoch], self.minibatch_size, *rollout):
@@ -175,7 +175,7 @@ class PPO(ActorCritic):
 
     def loss(
         self,
-        obs: torch.Tensor,
+        inputs: torch.Tensor,
         action: torch.Tensor,
         old_log_prob: torch.Tensor,
         advantage: torch.Tensor,
@@ -190,7 +190,7 @@ class PPO(ActorCritic):
         """
         config = self.config
         clip_range = config.clip_range if clip_range is None else clip_range
-        outputs, value = self.policy_and_value(obs)
+        outputs, value = self.policy_and_value(inputs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         if config.normalise_advantage:
             advantage = normalised(advantage)

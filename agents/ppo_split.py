@@ -81,17 +81,17 @@ class PPOSplit(ActorCritic):
     def update(self, batch: Transition, step: int) -> Metrics:
         """Fit the critic to one rollout `[S, T, N, ...]`, then improve the policy on it."""
         config = self.config
-        obs, action = self.inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
+        inputs, action = self.inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
         with torch.no_grad():  # the parameters are those that acted
-            old_log_prob, _ = self.policy.log_prob_and_entropy(self.policy_outputs(obs), action)
-            value = self.value(obs)
+            old_log_prob, _ = self.policy.log_prob_and_entropy(self.policy_outputs(inputs), action)
+            value = self.value(inputs)
             advantage = self.advantage(batch, value, config.gamma, config.gae_lambda)
             value_target = advantage + value
             advantage = normalised(advantage)
 
-        for minibatch_obs, minibatch_target in self._minibatches(config.num_value_epochs, obs, value_target):
-            value_loss = self.fit_value(minibatch_obs, minibatch_target)
-        for minibatch in self._minibatches(config.num_epochs, obs, action, old_log_prob, advantage):
+        for minibatch_inputs, minibatch_target in self._minibatches(config.num_value_epochs, inputs, value_target):
+            value_loss = self.fit_value(minibatch_inputs, minibatch_target)
+        for minibatch in self._minibatches(config.num_epochs, inputs, action, old_log_prob, advantage):
             policy_loss, entropy, log_ratio = self.improve(*minibatch)
 
         return {
@@ -103,9 +103,9 @@ class PPOSplit(ActorCritic):
             "losses/explained_variance": explained_variance(value, value_target),
         }
 
-    def fit_value(self, obs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def fit_value(self, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """One step of the critic on a minibatch `[S, B, ...]`; its loss, E[(V(s) − target)²] `[S]`."""
-        value_loss = (self.value(obs) - target).square().mean(1)
+        value_loss = (self.value(inputs) - target).square().mean(1)
         descend(value_loss, self.critic_optimiser)
         return value_loss.detach()
 
@@ -116,10 +116,10 @@ class PPOSplit(ActorCritic):
         return policy_loss.detach(), entropy.detach(), log_ratio.detach()
 
     def policy_loss(
-        self, obs: torch.Tensor, action: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor
+        self, inputs: torch.Tensor, action: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of one minibatch `[S, B, ...]`: the clipped surrogate with its sign turned and the entropy `[S]`, log r."""
-        log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(obs), action)
+        log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(inputs), action)
         log_ratio = log_prob - old_log_prob
         return -clipped_surrogate(log_ratio, advantage, self.config.clip_range), entropy.mean(1), log_ratio
 

@@ -110,31 +110,31 @@ class TRPO(ActorCritic):
     def update(self, batch: Transition, step: int) -> Metrics:
         """One step of the policy on a rollout `[S, T, N, ...]`, and the fit of its critic."""
         config = self.config
-        obs, action = self.inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
+        inputs, action = self.inputs(batch.obs.flatten(1, 2)), batch.action.flatten(1, 2)
         with torch.no_grad():
-            value = self.value(obs)
+            value = self.value(inputs)
             advantage = self.advantage(batch, value, config.gamma, config.gae_lambda)
             value_target = advantage + value
             if config.normalise_advantage:
                 advantage = normalised(advantage)
-        metrics = self.improve(obs, action, advantage)
-        for order in self.order.permutations(config.num_value_epochs, obs.shape[1]).swapaxes(0, 1):
-            for some_obs, some_target in minibatches(order, config.batch_size, obs, value_target):
-                value_loss = (self.value(some_obs) - some_target).square().mean(1)
+        metrics = self.improve(inputs, action, advantage)
+        for order in self.order.permutations(config.num_value_epochs, inputs.shape[1]).swapaxes(0, 1):
+            for some_inputs, some_target in minibatches(order, config.batch_size, inputs, value_target):
+                value_loss = (self.value(some_inputs) - some_target).square().mean(1)
                 descend(value_loss, self.critic_optimiser)
         explained = explained_variance(value, value_target)
         return {**metrics, "losses/value_loss": value_loss.detach(), "losses/explained_variance": explained}
 
-    def improve(self, obs: torch.Tensor, action: torch.Tensor, advantage: torch.Tensor) -> Metrics:
+    def improve(self, inputs: torch.Tensor, action: torch.Tensor, advantage: torch.Tensor) -> Metrics:
         """The step of the policy on transitions `[S, B, ...]`; its metrics."""
         config, gradient = self.config, self.stack.gradient
-        outputs = self.policy_outputs(obs)
+        outputs = self.policy_outputs(inputs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         old_outputs, old_log_prob = outputs.detach(), log_prob.detach()
 
         def surrogate_and_kl() -> tuple[torch.Tensor, torch.Tensor]:
             """L and D of eq. 14 `[S]`, by the parameters as they are."""
-            now = self.policy_outputs(obs)
+            now = self.policy_outputs(inputs)
             new_log_prob, _ = self.policy.log_prob_and_entropy(now, action)
             return _surrogate(new_log_prob, old_log_prob, advantage), self.policy.kl(old_outputs, now).mean(1)
 
@@ -142,12 +142,12 @@ class TRPO(ActorCritic):
         gradient.zero_()
         surrogate.sum().backward(retain_graph=True)
         g = gradient.clone()
-        jacobian = self.linearised_policy(obs)
+        jacobian = self.linearised_policy(inputs)
 
         def damped_fisher_product(v: torch.Tensor) -> torch.Tensor:
             """F v = E[Jᵀ M J v], damped."""
             with torch.no_grad():
-                moved = self.policy.fisher(old_outputs, jacobian(v)) / obs.shape[1]
+                moved = self.policy.fisher(old_outputs, jacobian(v)) / inputs.shape[1]
             gradient.zero_()
             outputs.backward(moved, retain_graph=True)  # Jᵀ of it, into the gradient
             return torch.add(gradient, v, alpha=config.cg_damping)

@@ -10,6 +10,7 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition
 from rlrepro.distributions import num_discrete
+from rlrepro.errors import Problem
 from rlrepro.graphs import on_host
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
@@ -105,7 +106,9 @@ class TargetedActionValues(ActionValues):
     """
 
     STATE: tuple[str, ...] = ("target", "clock")
-    by_priority: PrioritisedReplay | None = None  #: the memory, or what it fills, where that draws so
+    prioritised_replay: PrioritisedReplay | None = (
+        None  #: the memory, or the one that an `NStep` fills; None: it draws uniformly
+    )
 
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
         """The online network, its target, when that follows, and Adam for the one."""
@@ -121,8 +124,8 @@ class TargetedActionValues(ActionValues):
     def _prioritised_replay(self, alpha: float, beta: float) -> PrioritisedReplay:
         """One that draws by priority; β ends at 1 with the run."""
         until = self.setup.total_timesteps
-        self.by_priority = PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=until)
-        return self.by_priority
+        self.prioritised_replay = PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=until)
+        return self.prioritised_replay
 
     def _of_memory(self) -> tuple[Any, ...]:
         config, setup = self.config, self.setup
@@ -138,9 +141,11 @@ class TargetedActionValues(ActionValues):
         at most `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
         """
         metrics = self.gradient_step(batch)
-        error = metrics.pop("error", None)  # an agent may tell it always
-        if self.by_priority is not None and error is not None:
-            self.by_priority.update_priorities(batch.extras["index"], error.abs())
+        error = metrics.pop("error", None)
+        if self.prioritised_replay is not None:
+            if error is None:
+                raise Problem(f"{type(self).__name__} draws by priority, and its loss gives no metric `error`")
+            self.prioritised_replay.update_priorities(batch.extras["index"], error.abs())
         self.clock.follow(self.target, self.online, step)
         return metrics
 

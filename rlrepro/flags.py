@@ -379,9 +379,11 @@ def _not_empty(text: str) -> str:
 def seed_list(text: str) -> int | tuple[int, ...]:
     """How many seeds, or which: `10`; `0,3,7`, `10-19` or `0-4,7`."""
     if not text.strip("0 "):
-        raise argparse.ArgumentTypeError("0 is not from 1 to 10,000; seed 0 alone is '0,', and three are '0,1,2'")
+        raise argparse.ArgumentTypeError(
+            f"0 is not from 1 to {MOST_SEEDS:,}; seed 0 alone is '0,', and three are '0,1,2'"
+        )
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) == 1 and not _RANGE.fullmatch(text.strip()):
+    if len(parts) == 1 and not _RANGE.fullmatch(parts[0]):
         return whole_number(1, MOST_SEEDS)(text)
     seeds = tuple(seed for part in parts if part for seed in _seeds_of(part))
     twice = [seed for seed, times in Counter(seeds).items() if times > 1]
@@ -389,10 +391,12 @@ def seed_list(text: str) -> int | tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"seed {twice[0]} stands twice in {text!r}")
     if not seeds:
         raise argparse.ArgumentTypeError(f"{text!r} names no seed")
+    if len(seeds) > MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} names {len(seeds):,} seeds, more than {MOST_SEEDS:,}")
     return seeds
 
 
-_RANGE = re.compile(r"(\d{1,10})-(\d{1,10})")
+_RANGE = re.compile(r"(\d[\d_]*) *(-|\.\.|:) *(\d[\d_]*)")
 
 
 def _seeds_of(part: str) -> Iterable[int]:
@@ -401,10 +405,13 @@ def _seeds_of(part: str) -> Iterable[int]:
     span = _RANGE.fullmatch(part)
     if span is None:
         return [one(part)]
-    first, last = map(one, span.groups())
-    if not first <= last < first + MOST_SEEDS:
-        problem = f"has more than {MOST_SEEDS:,} seeds" if first < last else f"falls; did you mean '{last}-{first}'?"
-        raise argparse.ArgumentTypeError(f"the range {part!r} {problem}")
+    first, last = one(span[1]), one(span[3])
+    if span[2] != "-":
+        raise argparse.ArgumentTypeError(f"{part!r} is no range of seeds; did you mean '{first}-{last}'?")
+    if last - first >= MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"the range {part!r} has more than {MOST_SEEDS:,} seeds")
+    if first > last:
+        raise argparse.ArgumentTypeError(f"the range {part!r} falls: its first seed is above its last")
     return range(first, last + 1)
 
 

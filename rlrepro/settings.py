@@ -231,6 +231,6 @@ def as_flag(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setti
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     parse: Any = action.type
     made = text if parse is None else parse(text)
-    if isinstance(made, tuple) and isinstance(value, int | float):
-        raise argparse.ArgumentTypeError(f"{value} is one number where a list is expected, as [{value}, {value}]")
+    if isinstance(made, tuple) and len(made) == 1 and not isinstance(value, list | tuple):
+        raise argparse.ArgumentTypeError(f"{value} is one number where a list is expected: [{value}] is a list of one")
     return made

@@ -21,7 +21,7 @@ from rlrepro.distributions import num_discrete
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
-MAX_STATES = 10**8  #: Q of which with two actions takes 1.6 GB a seed, and all that is kept up to five times that
+MAX_STATES = 10**8  #: Q of which with two actions takes 1.6 GB a seed, and all that is kept one to over five times that
 
 
 class LastStep(Stateful):
@@ -172,6 +172,10 @@ class Tabular(Stateful):
     def first_values(self) -> np.ndarray:
         """The action values `[S, A]` of the first state seen."""
         return self.q[self.rows, self.first_state]
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Tables that earlier versions kept and this one does not are left."""
+        super().set_state({**state, "tables": {name: state["tables"][name] for name in self.tables}})
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"q": torch.from_numpy(self.q.copy())}

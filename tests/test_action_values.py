@@ -12,6 +12,7 @@ import torch
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents import c51, dqn, pqn, qrdqn, rainbow
 from rlrepro.agents.ppo import PPO
+from rlrepro.errors import Problem
 from rlrepro.prioritised import PrioritisedReplay
 from rlrepro.streams import Streams
 from rlrepro.value_networks import of_action
@@ -35,7 +36,7 @@ def weighted_batch(agent: Any) -> Transition:
         over, no = np.ones((len(SEEDS), 1), bool), np.zeros((len(SEEDS), 1), bool)
         reward, action = rng.normal(size=over.shape), rng.integers(ACTIONS, size=over.shape)
         agent.memory.add(Transition(obs, action, reward, obs, over, no, {}))
-    batch = agent.by_priority.sample()
+    batch = agent.prioritised_replay.sample()
     weight = torch.linspace(0.1, 1.0, 8).expand(len(SEEDS), 8)
     return batch._replace(extras={**batch.extras, "weight": weight})
 
@@ -43,7 +44,7 @@ def weighted_batch(agent: Any) -> Transition:
 def assert_priorities(agent: Any, batch: Transition, error: torch.Tensor, exponent: float) -> None:
     """(|δ| + ε)^α (Schaul et al., 2016, Section 3.3)."""
     expected = (error.abs().double().numpy() + PrioritisedReplay.EPSILON) ** exponent
-    np.testing.assert_allclose(agent.by_priority._tree.get(batch.extras["index"].numpy()), expected, rtol=1e-5)
+    np.testing.assert_allclose(agent.prioritised_replay._tree.get(batch.extras["index"].numpy()), expected, rtol=1e-5)
 
 
 def explored(agent: Any, deterministic: bool) -> np.ndarray:
@@ -98,6 +99,17 @@ def test_prioritised_dqn_weighs_squares_and_keeps_absolute_errors() -> None:
     torch.testing.assert_close(agent.loss(batch)[0].detach(), expected, rtol=1e-5, atol=0)
     agent.update(batch, 0)
     assert_priorities(agent, batch, error, 0.5)
+
+
+def test_the_error_of_a_loss_is_no_metric_and_needed_where_priorities_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    uniform, prioritised = (built("dqn", **REPLAYED, prioritised=flag) for flag in (False, True))
+    batch = weighted_batch(prioritised)
+    assert "error" in uniform.loss(batch)[1]
+    assert "error" not in uniform.update(batch, 0)
+    loss = prioritised.loss
+    monkeypatch.setattr(prioritised, "loss", lambda batch: (loss(batch)[0], {}))
+    with pytest.raises(Problem, match="DQN draws by priority, and its loss gives no metric `error`"):
+        prioritised.update(batch, 0)
 
 
 def test_rainbow_explores_by_its_noise_and_keeps_unweighted_divergences(monkeypatch: pytest.MonkeyPatch) -> None:

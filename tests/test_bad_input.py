@@ -196,7 +196,9 @@ def way_on(problem: str) -> list[str]:
         ("--normalise-obs --lr 3e-4", "unknown argument '--lr'; did you mean '--learning-rate'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),
         ("--env tests/test_vector.py:SingleGame --env-kwargs sizes=2", "takes no argument 'sizes'"),
-        ("--seeds 7-3", "--seeds: the range '7-3' falls; did you mean '3-7'?"),
+        ("--seeds 7-3", "--seeds: the range '7-3' falls: its first seed is above its last"),
+        ("--seeds 2..4", "--seeds: '2..4' is no range of seeds; did you mean '2-4'?"),
+        ("--seeds 0-9999,10000", "names 10,001 seeds, more than 10,000"),
         ("--seeds 0-10000", "the range '0-10000' has more than 10,000 seeds"),
         ("--seeds 0-4,3", "seed 3 stands twice in '0-4,3'"),
         ("--seeds 2-4-6", "--seeds: '2-4-6' is not a whole number"),
@@ -599,7 +601,8 @@ WRONG_SETTINGS: list[tuple[str, Any]] = [
     ("checkpoint_every", -1), ("processes", 0), ("capture_video", "no"), ("check_env", 2), ("hyperparameters", []),
     ("normalise_obs", 1), ("normalise_reward", "yes"), ("eval_deterministic", None), ("compile", 1),
     ("hyperparameters", {"gamma": "high"}), ("hyperparameters", {"gamma": 7}), ("hyperparameters", {"gamma": None}),
-    ("hyperparameters", {"hidden": 1.5}), ("hyperparameters", {"hidden": 64}), ("hyperparameters", {"gama": 0.9}),
+    ("hyperparameters", {"hidden": 1.5}), ("hyperparameters", {"hidden": 64}), ("hyperparameters", {"hidden": "64"}),
+    ("hyperparameters", {"gama": 0.9}),
     ("sources", 3), ("unheard_of", 1),
 ]  # fmt: skip
 GARBAGE: dict[str, bytes] = {

@@ -27,7 +27,7 @@ from rlrepro.request import Request, parse_train
 from rlrepro.seeds import Bound, Stack
 from tests.conftest import Command
 
-SMALL = ("--num-steps", "64", "--num-envs", "2", "--hidden", "8", "--num-epochs", "1", "--num-minibatches", "2")
+SMALL = ("--num-steps", "64", "--num-envs", "2", "--hidden", "8,8", "--num-epochs", "1", "--num-minibatches", "2")
 
 
 class Reseeded(PPO):

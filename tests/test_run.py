@@ -50,7 +50,7 @@ CASES = {
     "ppo-continuous": [*PPO, *PENDULUM],
     "ppo-target-kl": [*PPO, "--env", "CartPole-v1", "--target-kl", "0.0005", "--learning-rate", "0.003"],
     "ppo-odd-shapes": [*PPO, *ACROBOT, "--num-envs", "1", "--num-steps", "35", "--num-minibatches", "7",
-                       "--hidden", "37"],
+                       "--hidden", "37,37"],
     "ppo-single-environments": [*PPO, "--env", "CartPole-v1", "--wrapper", "TimeFraction"],
     "dqn": [*DQN, "--env", "CartPole-v1"],
     "dqn-double-discrete-obs": [*DQN, *CLIFF, "--double", "--loss", "squared"],

@@ -124,7 +124,8 @@ def test_a_settings_file_beats_presets_and_a_flag_beats_a_settings_file(layered:
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("3", (0, 1, 2)), ("3,", (3,)), ("7-7", (7,)), ("8-11", (8, 9, 10, 11)), ("4,0-2, 9", (4, 0, 1, 2, 9)),
+    [("3", (0, 1, 2)), ("3,", (3,)), ("7-7", (7,)), ("8-11", (8, 9, 10, 11)), ("1_000 - 1_001", (1000, 1001)),
+     ("4,0-2, 9", (4, 0, 1, 2, 9)),
      ("4294967294-4294967295", (4294967294, 4294967295))],
 )  # fmt: skip
 def test_seeds_are_a_number_of_them_or_a_list_with_ranges(text: str, seeds: tuple[int, ...]) -> None:
