@@ -106,9 +106,7 @@ class TargetedActionValues(ActionValues):
     """
 
     STATE: tuple[str, ...] = ("target", "clock")
-    prioritised_replay: PrioritisedReplay | None = (
-        None  #: the memory, or the one that an `NStep` fills; None: it draws uniformly
-    )
+    prioritised_replay: PrioritisedReplay | None = None  #: the memory that draws by priority, or that an `NStep` fills
 
     def _build(self, network: Network, adam_eps: float = 1e-8) -> None:
         """The online network, its target, when that follows, and Adam for the one."""

@@ -47,9 +47,7 @@ class Protocol:
     eval_every: int | None = None  #: env steps between evaluations
     eval_episodes: int | None = None  #: episodes of one evaluation
     discount: float = 1.0  #: of the return; 1: undiscounted
-    iteration: int | None = (
-        None  #: the least env steps of an iteration of training; None: each episode counts by itself
-    )
+    iteration: int | None = None  #: the least env steps of an iteration of training; None: episodes count alone
     of: str = "return"  #: of an episode: its return, or its length in env steps; "steps": those to the threshold
     threshold: float | None = None  #: of "steps": what the mean of the `last` points is to reach
     note: str = ""
@@ -110,14 +108,10 @@ class Protocol:
         if self.iteration is None:
             return
         if self.returns != "training" or self.of != "return" or self.statistic != "mean":
-            raise Problem(
-                "an iteration is the mean of training returns: of no evaluations, lengths or other statistics"
-            )
+            raise Problem("an iteration is the mean of training returns: leave evaluations, of and statistic out")
         for name in ("after_step", "to_step"):
-            if (getattr(self, name) or 0) % self.iteration:
-                raise Problem(
-                    f"{name} {getattr(self, name)} is no multiple of an iteration's {self.iteration} env steps"
-                )
+            if (step := getattr(self, name) or 0) % self.iteration:
+                raise Problem(f"{name} {step} is no multiple of an iteration's {self.iteration} env steps")
 
     def _check_steps(self) -> None:
         if self.of != "steps":
