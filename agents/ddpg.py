@@ -152,9 +152,7 @@ class DDPG(DeterministicPolicy):
         """One gradient step of the critic on a batch `[S, B, ...]`, then of the actor, then the targets."""
         self.num_updates += 1
         improve = self.num_updates % self.config.policy_delay == 0
-        metrics = self.gradient_step(batch, self._fraction_left(step), improve=improve)
-        self.last_actor_loss = metrics.setdefault("losses/actor_loss", self.last_actor_loss)
-        return metrics
+        return self._complete(self.gradient_step(batch, self._fraction_left(step), improve=improve))
 
     def gradient_step(self, batch: Transition, fraction_left: float, *, improve: bool) -> dict[str, torch.Tensor]:
         """A step of the critic, and of the actor and the targets, where they are to `improve`."""

@@ -27,7 +27,14 @@ from rlrepro.optimisers import Adam, descend
 from rlrepro.schedules import annealed
 from rlrepro.sources import CLEANRL, DETAIL, ZOO
 from rlrepro.streams import Streams
-from rlrepro.targets import approx_kl, clipped_surrogate, clipped_value_error, explained_variance, normalised
+from rlrepro.targets import (
+    approx_kl,
+    clip_fraction,
+    clipped_surrogate,
+    clipped_value_error,
+    explained_variance,
+    normalised,
+)
 
 
 class PPO(ActorCritic):
@@ -142,7 +149,15 @@ class PPO(ActorCritic):
                 active = [go and one <= config.target_kl for go, one in zip(active, kl, strict=True)]
                 if not any(active):
                     break
-        return self._metrics(parts, old_value, value_target, learning_rate, clip_range)
+        log_ratio = parts.pop("log_ratio")
+        rates = {"charts/learning_rate": learning_rate, "charts/clip_range": clip_range}
+        return {
+            **{f"losses/{name}": part for name, part in parts.items()},  # like the next two: of the last minibatch
+            "losses/approx_kl": approx_kl(log_ratio),
+            "losses/clipfrac": clip_fraction(log_ratio, clip_range),
+            "losses/explained_variance": explained_variance(old_value, value_target),
+            **{name: torch.full((len(inputs),), rate) for name, rate in rates.items()},
+        }
 
     def gradient_step(
         self, *minibatch: torch.Tensor, learning_rate: float, clip_range: float, active: tuple[bool, ...] | None
@@ -151,27 +166,6 @@ class PPO(ActorCritic):
         loss, parts = self.loss(*minibatch, clip_range=clip_range)
         descend(loss, self.optimiser, learning_rate, self.config.max_grad_norm, active)
         return {name: part.detach() for name, part in parts.items()}
-
-    @torch.no_grad()
-    def _metrics(
-        self,
-        parts: dict[str, torch.Tensor],
-        value: torch.Tensor,
-        value_target: torch.Tensor,
-        learning_rate: float,
-        clip_range: float,
-    ) -> Metrics:
-        """The metrics `[S]` of an update, those of a loss from its last minibatch."""
-        log_ratio = parts.pop("log_ratio")
-        outside = (log_ratio.exp() - 1).abs() > clip_range
-        return {
-            **{f"losses/{name}": part for name, part in parts.items()},
-            "losses/approx_kl": approx_kl(log_ratio),
-            "losses/clipfrac": outside.float().mean(1),
-            "losses/explained_variance": explained_variance(value, value_target),
-            "charts/learning_rate": torch.full((len(log_ratio),), learning_rate),
-            "charts/clip_range": torch.full((len(log_ratio),), clip_range),
-        }
 
     def loss(
         self,

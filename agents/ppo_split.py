@@ -25,7 +25,7 @@ from rlrepro.networks import is_image
 from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, TORCH
 from rlrepro.streams import Streams
-from rlrepro.targets import approx_kl, clipped_surrogate, explained_variance, normalised
+from rlrepro.targets import approx_kl, clip_fraction, clipped_surrogate, explained_variance, normalised
 
 BUILDER = f"{MUSHROOM} PPOBuilder.default"
 NETWORK = f"{MUSHROOM} TRPONetwork"
@@ -99,7 +99,7 @@ class PPOSplit(ActorCritic):
             "losses/value_loss": value_loss,
             "losses/entropy": entropy,
             "losses/approx_kl": approx_kl(log_ratio),
-            "losses/clipfrac": ((log_ratio.exp() - 1).abs() > config.clip_range).float().mean(1),
+            "losses/clipfrac": clip_fraction(log_ratio, config.clip_range),
             "losses/explained_variance": explained_variance(value, value_target),
         }
 

@@ -53,9 +53,9 @@ class SAC(BoxActions):
 
     STATE = (
         "critic", "target_critic", "target_actor", "temperature", "actor_optimiser", "critic_optimiser",
-        "alpha_optimiser", "action_noise", "num_updates", "last",
+        "alpha_optimiser", "action_noise",
     )  # fmt: skip
-    OF_ACTOR = ("actor_loss", "entropy")  # metrics of the last update that had one
+    OF_ACTOR = ("losses/actor_loss", "losses/entropy")
 
     @dataclasses.dataclass(frozen=True)
     class Config:
@@ -124,11 +124,8 @@ class SAC(BoxActions):
 
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
-        if len(config.log_std_range) != 2 or config.log_std_range[0] >= config.log_std_range[1]:
-            raise ValueError("--log-std-range is two numbers, the lower one first")
         num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
-        low, high = config.log_std_range
-        self.gaussian = SquashedGaussian(num_actions, (low, high), config.log_std_bound)
+        self.gaussian = SquashedGaussian(num_actions, config.log_std_range, config.log_std_bound)
         start = initialisers(config.init, "relu", len(config.hidden))
         critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
         outputs = {"mean": num_actions, "log_std": num_actions} if config.separate_std else {"actor": 2 * num_actions}
@@ -144,8 +141,6 @@ class SAC(BoxActions):
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
         self.target_entropy = config.target_entropy * num_actions
         self.action_noise = streams_for(setup.device, setup.seeds, "learning")
-        self.num_updates = 0
-        self.last = {name: torch.full((setup.num_seeds,), torch.nan, device=setup.device) for name in self.OF_ACTOR}
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """tanh(μ(s)), or a ~ π(·|s)."""
@@ -182,9 +177,7 @@ class SAC(BoxActions):
         shape = batch.reward.shape[1], self.box.num_actions
         noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_actor_updates)]
         follow = self.num_updates % config.target_every == 0
-        metrics = self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow)
-        self.last = {name: metrics.get(f"losses/{name}", last) for name, last in self.last.items()}
-        return metrics | {f"losses/{name}": last for name, last in self.last.items()}
+        return self._complete(self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow))
 
     def gradient_step(
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool
@@ -230,6 +223,4 @@ class SAC(BoxActions):
 
     def alpha_loss(self, log_prob: torch.Tensor) -> torch.Tensor:
         """−α E[log π + H̄] `[S]` (eq. 18), or with log α in α's place."""
-        log_alpha = self.temperature.log()
-        weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
-        return -weight * (log_prob.mean(1) + self.target_entropy)
+        return -self.temperature.weight(self.config.alpha_loss) * (log_prob.mean(1) + self.target_entropy)

@@ -178,6 +178,4 @@ class SACDiscrete(OffPolicy):
 
     def alpha_loss(self, entropy: torch.Tensor) -> torch.Tensor:
         """α E[H(π) − H̄] `[S]` (eq. 11), or with log α in α's place: the same zero, other steps."""
-        log_alpha = self.temperature.log()
-        weight = log_alpha.exp() if self.config.alpha_loss == "alpha" else log_alpha
-        return weight * (entropy.mean(1) - self.target_entropy)
+        return self.temperature.weight(self.config.alpha_loss) * (entropy.mean(1) - self.target_entropy)

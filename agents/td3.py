@@ -148,9 +148,9 @@ class TD3(DeterministicPolicy):
         noise = torch.from_numpy(self.target_noise.normal(batch.reward.shape[1], self.box.num_actions))
         improve = self.num_updates % config.policy_delay == 0
         follow = self.num_updates % (config.target_delay or config.policy_delay) == 0
-        metrics = self.gradient_step(batch, noise, self._fraction_left(step), improve=improve, follow=follow)
-        self.last_actor_loss = metrics.setdefault("losses/actor_loss", self.last_actor_loss)
-        return metrics
+        return self._complete(
+            self.gradient_step(batch, noise, self._fraction_left(step), improve=improve, follow=follow)
+        )
 
     def gradient_step(
         self, batch: Transition, noise: torch.Tensor, fraction_left: float, *, improve: bool, follow: bool

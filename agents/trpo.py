@@ -5,14 +5,14 @@ After a rollout the policy takes one step that maximises
     L(θ) = E[ π_θ(a|s) / π_old(a|s) A ]   subject to   D(θ) = E[ KL(π_old(·|s) ‖ π_θ(·|s)) ] ≤ δ        (eq. 14)
 
 (A for the Q of eq. 14, q = π_old) in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old.
-The direction comes by conjugate gradient from products F v alone; the longest step is β x with β = √(2 δ / xᵀ F x)
-(Appendix C), which a line search shortens until L is better and D within its bound. F is the mean of Jᵀ M J, with J
-the Jacobian of the distribution's parameters (`rlrepro.actor_critic.ActorCritic.linearised_policy`) and M their Fisher
-information (Appendix C.1; `rlrepro.distributions`, which has log π and the KL too):
-D's exact Hessian, since the KL's gradient by the distribution's parameters is 0 at θ_old.
-As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the direction and in xᵀ F x, so that steps are
-shorter than the paper's; 0 is the paper's F. It bounds KL(π_θ ‖ π_old) in its line search, whose Hessian at θ_old is
-the same.
+The direction comes by conjugate gradient (`rlrepro.conjugate_gradient`) from products F v alone; the longest step is
+β x with β = √(2 δ / xᵀ F x) (Appendix C), which a line search shortens until L is better and D within its bound. F is
+the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
+(`rlrepro.actor_critic.ActorCritic.linearised_policy`) and M their Fisher information (Appendix C.1;
+`rlrepro.distributions`, which has log π and the KL too): D's exact Hessian, since the KL's gradient by the
+distribution's parameters is 0 at θ_old. As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the
+direction and in xᵀ F x, so that steps are shorter than the paper's; 0 is the paper's F. The line search bounds D, where
+sb3-contrib's bounds KL(π_θ ‖ π_old), with the same Hessian at θ_old.
 
 The advantages are by GAE (Schulman et al., 2016; `rlrepro.targets.gae`) and all samples make F, where the paper sums
 rewards and makes F of a part of the samples. The critic is then fitted to its targets by Adam in minibatches, as
@@ -28,6 +28,7 @@ import torch
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.conjugate_gradient import conjugate_gradient, dot
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
 from rlrepro.networks import is_image
 from rlrepro.optimisers import Adam, descend
@@ -154,7 +155,7 @@ class TRPO(ActorCritic):
 
         # F x = g
         x = conjugate_gradient(damped_fisher_product, g, config.cg_steps, config.cg_tolerance)
-        curvature = _dot(x, damped_fisher_product(x))  # xᵀ F x
+        curvature = dot(x, damped_fisher_product(x))  # xᵀ F x
         beta = torch.where(curvature > 0, (2 * config.target_kl / curvature).sqrt(), 0.0)
         before = surrogate.detach()
         found = self._line_search(beta.unsqueeze(1) * x, before, surrogate_and_kl)
@@ -191,31 +192,3 @@ class TRPO(ActorCritic):
 def _surrogate(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> torch.Tensor:
     """L = E[π(a|s) / π_old(a|s) · A] `[S]` (eq. 14)."""
     return ((log_prob - old_log_prob).exp() * advantage).mean(1)
-
-
-def conjugate_gradient(
-    product: Callable[[torch.Tensor], torch.Tensor], b: torch.Tensor, num_steps: int, tolerance: float
-) -> torch.Tensor:
-    """x with A x ≈ b `[S, P]` for each seed's own A, known by `product` (Hestenes & Stiefel, 1952), begun at 0.
-
-    A seed whose squared residual is 0 or below `tolerance` goes no further.
-    """
-    x, residual, p = torch.zeros_like(b), b.clone(), b.clone()
-    squared = _dot(b, b)
-    for _ in range(num_steps):
-        active = (squared >= tolerance) & (squared > 0)
-        if not active.any():
-            break
-        a_p = product(p)
-        alpha = torch.where(active, squared / _dot(p, a_p), 0.0).unsqueeze(1)
-        x.addcmul_(alpha, p)
-        residual.addcmul_(alpha, a_p, value=-1)
-        now = _dot(residual, residual)
-        beta = torch.where(active, now / squared, 0.0).unsqueeze(1)
-        p, squared = torch.addcmul(residual, beta, p), now
-    return x
-
-
-def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """aᵀ b of each seed `[S]`."""
-    return (a * b).sum(1)

@@ -163,8 +163,10 @@ class SquashedGaussian:
     """
 
     def __init__(
-        self, num_actions: int, log_std_range: tuple[float, float] = (-20.0, 2.0), bounded_by: str = "clamp"
+        self, num_actions: int, log_std_range: tuple[float, ...] = (-20.0, 2.0), bounded_by: str = "clamp"
     ) -> None:
+        if len(log_std_range) != 2 or log_std_range[0] >= log_std_range[1]:
+            raise ValueError("--log-std-range is two numbers, the lower one first")
         self.num_actions, self.bounded_by = num_actions, bounded_by
         self.low, self.high = log_std_range
 

@@ -131,14 +131,14 @@ class Statistics(Stateful):
         """Observations `[S, B, ...]` by the statistics as they are."""
         return obs if self.obs is None else normalised(obs, self.obs.mean, self.obs.var)
 
-    def reward(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray | None) -> np.ndarray:
+    def reward(self, reward: np.ndarray, terminated: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """Rewards `[S, N]`, counted and normalised; `terminated`, or `ended`, which episodes they were the last of."""
         if self.returns is None:
             return reward
         past = self.running * ~terminated if self.across_episodes else self.running
         self.running = past * self.gamma + reward
         self.returns.update(self.running)
-        if ended is not None and not self.across_episodes:
+        if not self.across_episodes:
             self.running[ended] = 0.0
         return _clipped(reward / np.sqrt(self.returns.var + EPSILON)[:, None])
 
@@ -165,7 +165,8 @@ class NormalisedEnv(VectorEnv):
     def step(self, action: np.ndarray, extras: Mapping[str, Any]) -> tuple[Transition, np.ndarray]:
         transition, obs = super().step(action, extras)  # its `obs` was ours already
         next_obs, self.obs = self.statistics.observations(transition.next_obs, obs, self.ended)
-        reward = self.statistics.reward(transition.reward, transition.terminated, self.ended)
+        ends = transition.terminated | transition.truncated  # with those that are only learnt from, as a lost life
+        reward = self.statistics.reward(transition.reward, transition.terminated, ends)
         return transition._replace(reward=reward, next_obs=next_obs), self.obs
 
     def get_state(self) -> dict[str, Any]:

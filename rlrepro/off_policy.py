@@ -121,6 +121,10 @@ class Temperature(Stack):
         """log α, `[S]`, with its gradient."""
         return self.log_alpha(self.matrix)[:, 0, 0]  # whatever the argument
 
+    def weight(self, kind: str) -> torch.Tensor:
+        """What J(α) weighs by, `[S]`, with its gradient: α, or, of `kind` "log_alpha", its logarithm."""
+        return self.log() if kind == "log_alpha" else self.log().exp()
+
 
 class BoxActions(OffPolicy):
     """For bounded Box actions, on vectors: networks act in [-1, 1], and the memory keeps the environment's actions.
@@ -128,11 +132,22 @@ class BoxActions(OffPolicy):
     The config has `random_start`, `random_steps`, `anneal` and `critic_units` too.
     """
 
+    STATE: tuple[str, ...] = ("num_updates", "of_actor")
+    OF_ACTOR: tuple[str, ...] = ("losses/actor_loss",)  #: metrics of updates with a step of the actor
+
     def __init__(self, setup: Setup, config: Any) -> None:
         if is_image(setup.observation_space):
             raise UnsupportedSpace("observations that are vectors, not images")
         self.box = UnitBox(setup.action_space, setup.device)
         super().__init__(setup, config)
+        self.num_updates = 0
+        self.of_actor = {name: torch.full((setup.num_seeds,), torch.nan, device=setup.device) for name in self.OF_ACTOR}
+
+    def _complete(self, metrics: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Those of an update; where it has none of the actor's, with those of the last that had."""
+        metrics = self.of_actor | metrics
+        self.of_actor = {name: metrics[name] for name in self.of_actor}
+        return metrics
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """As the policy explores; uniformly random for the first `random_steps`, or until learning starts."""
@@ -165,7 +180,6 @@ class DeterministicPolicy(BoxActions):
 
     STATE: tuple[str, ...] = (
         "critic", "target_actor", "target_critic", "actor_optimiser", "critic_optimiser",
-        "num_updates", "last_actor_loss",
     )  # fmt: skip
 
     def _build(self, critic: Mapping[str, Any], weight_decay: float = 0.0) -> None:
@@ -178,8 +192,6 @@ class DeterministicPolicy(BoxActions):
         self.target_actor, self.target_critic = self.actor.target_copy(), self.critic.target_copy()
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
-        self.num_updates = 0
-        self.last_actor_loss = torch.full((setup.num_seeds,), torch.nan, device=setup.device)  # of its last update
 
     def _critic_network(self, own_fan_in: bool) -> MLP:
         """Q(s, a), the action in the layers that the config says; `own_fan_in`: where it is late, see `apart`."""

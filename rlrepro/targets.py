@@ -243,3 +243,8 @@ def explained_variance(value: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 def approx_kl(log_ratio: torch.Tensor) -> torch.Tensor:
     """KL(old ‖ new) `[S]` estimated by E[(r − 1) − log r] (Schulman, 2020, "Approximating KL divergence")."""
     return (log_ratio.exp() - 1 - log_ratio).mean(1)
+
+
+def clip_fraction(log_ratio: torch.Tensor, clip_range: float) -> torch.Tensor:
+    """Share `[S]` of transitions whose ratio r is outside of 1 ± `clip_range`."""
+    return ((log_ratio.exp() - 1).abs() > clip_range).float().mean(1)

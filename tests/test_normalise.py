@@ -216,12 +216,40 @@ def test_the_last_observation_of_an_episode_is_normalised_and_not_counted() -> N
     assert env.statistics.running.item() == 0
 
 
+class Lives(Ladder):
+    """A reward of 1 a step to learn from; in each episode of six steps a life is lost after three."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.t = 0
+        return np.array([0.0]), {}
+
+    def step(self, action: int) -> Any:
+        self.t += 1
+        return np.array([self.t]), 10.0, self.t == 6, False, {"learn": (1.0, self.t in (3, 6))}
+
+
+@pytest.mark.parametrize(
+    ("normaliser", "expected"),
+    [("vecnormalize", [1, 1.5, 0, 1, 1.5, 0, 1]), ("gymnasium", [1, 1.5, 1, 1.5, 1.75, 1, 1.5])],
+)
+def test_discounted_rewards_end_where_what_is_learnt_from_ends(normaliser: str, expected: list[float]) -> None:
+    """R of γ = 1/2: at a lost life too, as where Stable-Baselines3 is told of it as of an end."""
+    statistics = Statistics(1, 1, None, 0.5, normaliser)
+    env = NormalisedEnv(statistics, SyncEnvBatch(Lives, 1), (0,), 1)
+    env.reset()
+    found = []
+    for _ in expected:
+        env.step(np.zeros((1, 1), np.int64), {})
+        found.append(statistics.running.item())
+    assert found == expected
+
+
 def test_what_lies_far_out_is_clipped_at_ten() -> None:
     statistics = Statistics(1, 1, (1,), 0.0)
     assert np.array_equal(statistics.normalised(np.array([[[-1e3], [9.0], [1e9]]])), [[[-10.0], [9.0], [10.0]]])
     assert statistics.returns is not None
     statistics.returns.count[:] = 1e12  # so that a reward leaves the variance where it is
-    assert np.array_equal(statistics.reward(np.array([[1e3]]), np.array([[False]]), None), [[10.0]])
+    assert np.array_equal(statistics.reward(np.array([[1e3]]), *np.zeros((2, 1, 1), bool)), [[10.0]])
 
 
 def test_only_what_is_asked_for_is_normalised() -> None:
@@ -229,9 +257,9 @@ def test_only_what_is_asked_for_is_normalised() -> None:
     rewards, observations = Statistics(2, 3, None, 0.9), Statistics(2, 3, (4,), None)
     none = np.zeros((2, 3), bool)
     assert rewards.observations(values[0], values[0], None)[0] is values[0]
-    assert not np.array_equal(rewards.reward(values[1], none, None), values[1])
+    assert not np.array_equal(rewards.reward(values[1], none, none), values[1])
     assert not np.array_equal(observations.observations(values[0], values[0], None)[0], values[0])
-    assert observations.reward(values[1], none, None) is values[1]
+    assert observations.reward(values[1], none, none) is values[1]
     assert (rewards.named(), set(observations.named())) == ({}, {"normalise/obs_mean", "normalise/obs_var"})
 
 

@@ -41,6 +41,7 @@ from torch import nn
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.agents import a2c, reinforce, trpo
+from rlrepro.conjugate_gradient import conjugate_gradient
 from rlrepro.distributions import policy_for
 from rlrepro.networks import MLP, Constant
 from rlrepro.seeds import Stack
@@ -390,12 +391,12 @@ def test_conjugate_gradient_solves_each_seed_s_own_equations_and_stops_there() -
     matrix[1] = torch.eye(8)  # solved in one step
     b = torch.randn(3, 8, generator=generator, dtype=torch.float64)
     b[2] = 0.0  # solved before the first
-    found = trpo.conjugate_gradient(lambda v: (matrix @ v.unsqueeze(-1)).squeeze(-1), b, 20, 1e-20)
+    found = conjugate_gradient(lambda v: (matrix @ v.unsqueeze(-1)).squeeze(-1), b, 20, 1e-20)
     close("x", found, torch.linalg.solve(matrix, b))
-    alone = trpo.conjugate_gradient(lambda v: (matrix[:1] @ v.unsqueeze(-1)).squeeze(-1), b[:1], 20, 1e-20)
+    alone = conjugate_gradient(lambda v: (matrix[:1] @ v.unsqueeze(-1)).squeeze(-1), b[:1], 20, 1e-20)
     assert torch.equal(found[:1], alone)
     assert not found[2].any()
-    exact = trpo.conjugate_gradient(lambda v: 2 * v, b, 15, 0.0)  # whose residual is 0 after one step
+    exact = conjugate_gradient(lambda v: 2 * v, b, 15, 0.0)  # whose residual is 0 after one step
     assert torch.equal(exact, b / 2)
 
 
