@@ -1,1 +1,1 @@
-"""Environments: batched classic control, a custom example, and wrappers."""
+"""Environments and wrappers: classic control and MinAtar in batches, Atari's protocols, the book's tasks, probes."""

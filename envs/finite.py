@@ -239,7 +239,7 @@ def policy_values(env: FiniteMDP, policy: Floats, gamma: float) -> Floats:
 def best_values(env: FiniteMDP, gamma: float) -> Floats:
     """q* `[states, actions]` by value iteration (4.10), until no value changes by more than 1e-12."""
     follows, rewards = model(env)
-    return _iterate(lambda q: rewards + gamma * follows @ q.max(1), rewards, 1e-12)
+    return value_iteration(lambda q: rewards + gamma * follows @ q.max(1), rewards, 1e-12)
 
 
 def best_average(env: FiniteMDP, epsilon: float = 0.0, tolerance: float = 1e-10) -> float:
@@ -253,11 +253,12 @@ def best_average(env: FiniteMDP, epsilon: float = 0.0, tolerance: float = 1e-10)
         value = (1 - epsilon) * q.max(1) + epsilon * q.mean(1)
         return rewards + follows @ (value - value[0])
 
-    q = _iterate(sweep, rewards, tolerance)
+    q = value_iteration(sweep, rewards, tolerance)
     return float((1 - epsilon) * q[0].max() + epsilon * q[0].mean())
 
 
-def _iterate(sweep: Callable[[Floats], Floats], values: Floats, tolerance: float) -> Floats:
+def value_iteration(sweep: Callable[[Floats], Floats], values: Floats, tolerance: float) -> Floats:
+    """`sweep` over `values` again and again, until none changes by more than `tolerance`."""
     for _ in range(100_000):
         following = sweep(values)
         if np.abs(following - values).max() <= tolerance:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rlrepro.envs.finite import FiniteMDP, Outcome, best_values, model, policy_values
+from rlrepro.envs.finite import FiniteMDP, Outcome, best_values, model, policy_values, value_iteration
 from rlrepro.plugins.env_source import EnvSource
 
 Floats = npt.NDArray[np.float64]
@@ -75,14 +75,12 @@ def fewest_steps(env: EnvSource, epsilon: float) -> float:
     """The mean length of an episode of the policy that is shortest among the ε-greedy ones (ε = 0: of all)."""
     task = Stated(env, counted=True)
     follows, rewards = model(task)
-    value = np.zeros(len(rewards))
-    for _ in range(100_000):
+
+    def sweep(value: Floats) -> Floats:
         q = rewards + follows @ value
-        following = (1 - epsilon) * q.max(1) + epsilon * q.mean(1)
-        if abs(following - value).max() < 1e-12:
-            return float(-task.begins @ following)
-        value = following
-    raise ValueError("the values do not settle")
+        return (1 - epsilon) * q.max(1) + epsilon * q.mean(1)
+
+    return float(-task.begins @ value_iteration(sweep, np.zeros(len(rewards)), 1e-12))
 
 
 def best_return(env: EnvSource, steps: int) -> float:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 
 from rlrepro.errors import Problem, WriteFailed
 
-FORMAT = "rlrepro-checkpoint-2"
+FORMAT = "rlrepro-checkpoint-3"
 UNFINISHED = ".*.tmp"  #: what `write_whole` leaves where the process is killed in it
 AS_IT_IS = frozenset({type(None), bool, int, float, str})
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EIO}

@@ -94,9 +94,7 @@ class Statistics(Stateful):
         if not (settings.normalise_obs or settings.normalise_reward):
             return None
         obs_shape = seen(space).shape if settings.normalise_obs else None
-        gamma = settings.hyperparameters.get("gamma")
-        gamma = float(gamma) if isinstance(gamma, int | float) else 0.99  # in runs of before such agents were refused
-        reward_gamma = gamma if settings.normalise_reward else None
+        reward_gamma = float(settings.hyperparameters["gamma"]) if settings.normalise_reward else None
         return Statistics(num_seeds, settings.num_envs, obs_shape, reward_gamma, settings.normalise_as)
 
     def begin(self, obs: np.ndarray) -> np.ndarray:

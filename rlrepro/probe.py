@@ -23,7 +23,7 @@ import numpy as np
 
 from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
-from rlrepro.errors import Problem, close_quietly, count_of, nearest, one_line, place_of
+from rlrepro.errors import Problem, close_quietly, count_of, named_seeds, nearest, one_line, place_of
 from rlrepro.flags import Parser, about_unknown, train_parser, whole_number
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.env_source import EnvSource
@@ -218,7 +218,7 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...],
         solved = off <= task.tolerance if task.sampled else returns >= task.solved_at
         told = f"return {returns.mean():.2f} of {task.best_return:g}"
     if not solved.all():
-        told += f" (seeds {', '.join(str(s) for s, good in zip(seeds, solved, strict=True) if not good)} fail)"
+        told += f" (failed by {named_seeds([s for s, good in zip(seeds, solved, strict=True) if not good])})"
     return outcome(bool(solved.all()), told, began)
 
 

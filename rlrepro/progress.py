@@ -232,7 +232,7 @@ class Board:
             return "none yet"
         values = list(self._returns.values())
         spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-        return f"{np.mean(values):.1f}{spread} over {len(values)} seed{'s' * (len(values) > 1)}"
+        return f"{np.mean(values):.1f}{spread} over {count_of(len(values), 'seed')}"
 
     def _render(self) -> Group:
         """The display, on two lines of 80 columns."""

@@ -15,7 +15,15 @@ import safetensors.numpy
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Metrics, Policy
-from rlrepro.errors import EndlessEvaluation, EvaluationFailed, Interrupted, Problem, close_quietly, one_line
+from rlrepro.errors import (
+    EndlessEvaluation,
+    EvaluationFailed,
+    Interrupted,
+    Problem,
+    close_quietly,
+    named_seeds,
+    one_line,
+)
 from rlrepro.group import Group
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
@@ -351,7 +359,7 @@ class Recorder(Journal):
     def restore(self, env_step: int) -> None:
         """Go on from a checkpoint, its files cut back to it already."""
         loaded = [checkpoint.load(checkpoint_path(self.folder, seed, env_step)) for seed in self.job.seeds]
-        self._reads_length = any(about.get("reads_length", True) for _, about in loaded)  # older ones do not say
+        self._reads_length = any(about["reads_length"] for _, about in loaded)
         self._owes_evaluation = any(about.get("owes_evaluation", False) for _, about in loaded)
         try:
             state = checkpoint.join([part for part, _ in loaded])
@@ -365,8 +373,8 @@ class Recorder(Journal):
         self.last = [collections.deque(map(tuple, one), maxlen=LAST_EPISODES) for one in state["record"]["last"]]
         self.since_log = [[tuple(e) for e in one] for one in state["record"]["since_log"]]
         self.num_episodes = list(state["record"]["num_episodes"])
-        self._metrics = state["record"].get("metrics", {})
-        self._updated = np.array(state["record"].get("updated", [True] * len(self.job.seeds)))
+        self._metrics = state["record"]["metrics"]
+        self._updated = np.array(state["record"]["updated"])
         self.group.go_on(env_step, state["env"])
         self.ticked_step = self._clock_step = self._checkpointed = env_step
 
@@ -391,15 +399,15 @@ class Recorder(Journal):
     def _tell_who_learnt_nothing(self) -> None:
         """A warning of seeds whose policy is the one they began with, where there was anything to learn."""
         same = {seed for seed, updated in zip(self.job.seeds, self._updated, strict=True) if not updated}
-        seeds = [str(seed) for seed in sorted(same - self._not_finite())] if same else []
+        seeds = sorted(same - self._not_finite()) if same else []
         if seeds and self.policy.get_policy():
-            whose = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
             wait = self.settings.hyperparameters.get("learning_starts")
             why = "its first batch was never whole"
             if isinstance(wait, int) and wait >= self.ticked_step:
                 why = f"learning_starts is {wait:,}"
             self.send(
-                "warn", text=f"nothing was learnt by {whose}: no update in {self.ticked_step:,} env steps ({why})"
+                "warn",
+                text=f"nothing was learnt by {named_seeds(seeds)}: no update in {self.ticked_step:,} env steps ({why})",
             )
 
     @property

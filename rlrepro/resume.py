@@ -146,8 +146,8 @@ class _Plan(NamedTuple):
     def tell(self, folder: RunFolder) -> None:
         """Say what is trained again."""
         if self.again and find_agent(self.settings.agent).owns_loop:
-            from_start = f"from their start begin again the seeds {', '.join(map(str, self.again))}"
-            print(f"{self.settings.agent} cannot go on in the middle: {from_start}")
+            begun = f"begins again from the start: {named_seeds(self.again)}"
+            print(f"{self.settings.agent} cannot go on in the middle, and {begun}")
         elif self.again:
             files = [folder.seed(seed) / f"{name}.csv" for seed in self.again for name in CSV_COLUMNS]
             rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
@@ -220,9 +220,6 @@ def _lengthened(
     if find_agent(settings.agent).owns_loop:
         raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
     abouts = [about for one in found if one for about in one.abouts]
-    if any("reads_length" not in about for about in abouts):
-        what = f"are of an older version, and do not say whether {settings.agent} asked how long its run would be"
-        raise Problem(f"the checkpoints of {folder} {what}; {anew}")
     if any(about["reads_length"] for about in abouts):
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
@@ -283,7 +280,7 @@ class _Checkpoints:
             return self._abouts[path]
         self._abouts[path] = None
         try:
-            state, about = checkpoint.load(path)
+            _, about = checkpoint.load(path)
         except checkpoint.Damaged as damage:
             older = "trying the one before it" if step != min(self._paths[seed]) else "there is none before it"
             print(f"rlrepro: {damage}; {older}", file=sys.stderr)
@@ -293,6 +290,5 @@ class _Checkpoints:
                 raise Problem(f"{path} is a checkpoint of {key} {about[key]!r}, not {wanted!r}")
         if about.get("settings") not in self._digests:
             raise Problem(f"{path} is a checkpoint of a run with other settings")
-        # older ones do not say whether they have the state of the environments
-        self._abouts[path] = about = {"keeps_env": state.get("env") is not None, **about}
+        self._abouts[path] = about
         return about

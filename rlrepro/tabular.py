@@ -99,8 +99,8 @@ def epsilon_greedy(q: np.ndarray, streams: Streams, epsilon: float) -> np.ndarra
 class Tabular(Stateful):
     """Action values in a table, ε-greedy behaviour. A subclass has `Config` and `update`; its tables are `tables`.
 
-    The config has `step_size` α, `step_size_decay` ω (α / N(s, a)^ω at the N-th update of a pair), `gamma`, `epsilon`
-    and `initial_value`.
+    The config has `step_size` α, `step_size_decay` ω (α / N(s, a)^ω at the N-th update of a pair), `epsilon` and
+    `initial_value`.
     """
 
     STATE: tuple[str, ...] = ("tables", "exploration", "first_state")
@@ -172,10 +172,6 @@ class Tabular(Stateful):
     def first_values(self) -> np.ndarray:
         """The action values `[S, A]` of the first state seen."""
         return self.q[self.rows, self.first_state]
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Tables that earlier versions kept and this one does not are left."""
-        super().set_state({**state, "tables": {name: state["tables"][name] for name in self.tables}})
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"q": torch.from_numpy(self.q.copy())}

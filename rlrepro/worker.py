@@ -39,6 +39,7 @@ from rlrepro.errors import (
     Stop,
     WriteFailed,
     close_quietly,
+    named_seeds,
     one_line,
 )
 from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
@@ -85,7 +86,7 @@ def prepare(job: Job, send: Send) -> Recorder:
     use_device(settings.device)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     num = len(job.seeds) * settings.num_envs
-    if settings.env_processes == 1 or source.is_batched:  # as in runs of before such settings were refused
+    if settings.env_processes == 1:
         return _prepare(job, send, source, source.batch(num))
     asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
     batch = AsyncEnvBatch(asked, num, settings.env_processes)
@@ -106,7 +107,7 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
     if settings.compile and settings.device != "cpu":
         send("warn", text="--compile: on CUDA whole updates are graphs, which gains more: losses train as they are")
     elif settings.compile:
-        whose = "" if job.seeds == settings.seeds else f" (seeds {', '.join(map(str, job.seeds))})"
+        whose = "" if job.seeds == settings.seeds else f" ({named_seeds(job.seeds)})"
         try_losses(agent, settings.agent, lambda text: send("warn", text=text + whose))
     if settings.device != "cpu":
         graphs.capture(agent, settings.device, lambda text: send("warn", text=f"{settings.agent}: {text}"))

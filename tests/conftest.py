@@ -18,6 +18,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+import torch
 from hypothesis import settings
 
 from rlrepro import cli, env_processes, processes
@@ -31,6 +32,16 @@ settings.load_profile("same")
 # A shell starts what it puts in the background with Ctrl-C ignored, and so would be the runs that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch sums in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 BRIEF = ("--total-timesteps", "120", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1")
 

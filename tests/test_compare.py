@@ -396,7 +396,9 @@ def published(mean: float, protocol: Protocol, **more: object) -> PublishedNumbe
     values: dict[str, object] = {"spread": 2.0, "kind": "sample sd", "seeds": 10, **more}
     steps, env = values.pop("steps", 10), values.pop("env", "E-v0")
     reported = stats.Reported(mean, **values)  # type: ignore[arg-type]
-    return PublishedNumber("some-1", "PPO, a paper", str(env), steps, reported, protocol)  # type: ignore[arg-type]
+    row = load_book().rows[0]
+    row = dataclasses.replace(row, id="some-1", env=str(env), steps=steps, frames=False, protocol=protocol, traps=())
+    return PublishedNumber(row, reported)
 
 
 LAST = Protocol("evaluation", last=1)
@@ -454,7 +456,8 @@ def test_a_maximum_over_time_is_of_as_many_evaluations() -> None:
 def test_a_number_that_nothing_can_be_held_against_is_not() -> None:
     """Whatever the runs say of their settings: its own cautions bar it."""
     row = next(row for row in load_book().rows if barred(row) and row.protocol.can_score is None and not row.frames)
-    one = dataclasses.replace(comparison.published_number(row.id), env="E-v0", steps=10, protocol=LAST)
+    same = dataclasses.replace(row, env="E-v0", steps=10, protocol=LAST)
+    one = dataclasses.replace(comparison.published_number(row.id), row=same)
     (panel,) = comparison.compare([ended("a", [1.0, 2.0])], None, [one]).panels
     assert panel.beside[0].score is None
     assert panel.beside[0].why == barred(row)[0]

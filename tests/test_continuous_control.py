@@ -28,17 +28,11 @@ from rlrepro.seeds import Stack
 from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, soft_value
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HIDDEN, BATCH, GAMMA, TAU, RATE = (40, 24), 64, 0.9, 0.05, 5e-4
 OBS, ACTION = gymnasium.spaces.Box(-9, 9, (5,), np.float32), gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 MODELS = {"ddpg": SB3DDPG, "td3": SB3TD3, "sac": SB3SAC}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Spaces(gymnasium.Env):

@@ -79,6 +79,7 @@ def test_updates_wait_for_nothing(agent_class: Any, observation: Any, action: An
             learnt += 1
         if learnt >= (NUM_UPDATES + 8 if learns_once(there) else 3):
             return
+    pytest.fail(f"learnt {learnt} times alone")
 
 
 def test_memory_on_the_device_gives_what_that_on_the_host_gives() -> None:

@@ -21,14 +21,11 @@ from rlrepro.agent import Setup, Transition
 from rlrepro.agents import a2c, dqn, ppo, qrdqn
 from rlrepro.seeds import Stack
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SPACE, ACTIONS = gymnasium.spaces.Box(0, 255, (2, 36, 36), np.uint8), gymnasium.spaces.Discrete(3)
 RATE = 2e-4
 BATCH = 64  # what `train_sb3` asks for
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 class Noise(gymnasium.Env):

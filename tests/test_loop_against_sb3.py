@@ -27,6 +27,8 @@ from rlrepro.plugins.environments import find_env
 from rlrepro.request import Request, parse_train
 from rlrepro.streams import env_seed
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROLLOUT, UPDATES, EPOCHS, MINIBATCHES, GAMMA = 256, 5, 4, 4, 0.98
 STEPS = ROLLOUT * UPDATES
 FLAGS = (
@@ -221,7 +223,6 @@ class Theirs:
 
 def pair(env: str, clipping: Clipping, late: bool) -> tuple[Ours, Theirs]:
     """Both with the same parameters, moments and statistics, and ours trained from there."""
-    torch.set_num_threads(1)
     ours, theirs = Ours(env, clipping), Theirs(env, clipping)
     if late:
         ours.make_late()

@@ -46,15 +46,9 @@ from rlrepro.distributions import policy_for
 from rlrepro.networks import MLP, Constant
 from rlrepro.seeds import Stack
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OPTIONS: dict[str, Any] = {"learning_rate": 3e-3, "gamma": 0.97, "gae_lambda": 0.9}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def collected(algorithm: Any, env: str, seed: int, **options: Any) -> Any:

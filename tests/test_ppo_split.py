@@ -18,17 +18,11 @@ from rlrepro.seeds import Stack
 from rlrepro.streams import Streams
 from tests.agreement import close
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEEDS = (1, 2, 3)
 NUM_STEPS, NUM_ENVS = 25, 3  # 75 transitions: minibatches of 32, 32 and 11
 ACTIONS = {"box": Box(-1, 1, (2,)), "discrete": Discrete(3)}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(actions: str, seeds: Sequence[int] = SEEDS, **config: Any) -> PPOSplit:

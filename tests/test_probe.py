@@ -29,13 +29,10 @@ from rlrepro.plugins.importing import installed
 from rlrepro.probe import probe, probes, read
 from tests.conftest import Command
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OF_VALUES = ["ProbeValue-v0", "ProbeObservation-v0", "ProbeDiscount-v0", "ProbeTermination-v0", "ProbeTruncation-v0"]
 OF_RETURNS = ["ProbeAction-v0", "ProbeCredit-v0", "ProbeContinuous-v0", "ProbeImage-v0"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("name", probes())

@@ -28,6 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rlrepro import processes, train
 from rlrepro.agent import Setup
+from rlrepro.errors import named_seeds
 from rlrepro.networks import image_network
 from rlrepro.plugins.agents import find_agent, variants
 from rlrepro.record import RunFolder
@@ -38,13 +39,10 @@ from rlrepro.settings import Settings
 from rlrepro.streams import env_seed
 from tests.conftest import Command, Runs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SEED = 3
 ALGORITHMS = variants("sb3")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -476,7 +474,7 @@ def test_a_seed_that_fails_is_told_and_the_others_go_to_their_end(
     log.unlink()
     again = runs.resume("failing")
     assert again.status == 1
-    assert "cannot go on in the middle: from their start begin again the seeds 1\n" in again.out
+    assert "cannot go on in the middle, and begins again from the start: seed 1\n" in again.out
     assert began_and_ended(log) == [("begin", 1)]
     assert RunFolder(runs.folder / "failing").read_json("run.json")["status"] == "failed"
 
@@ -518,8 +516,8 @@ def test_stopped_at_a_random_moment_a_run_resumes_to_the_same_bytes(
     assert not before[1]
     outcomes = runs.resume("stopped")
     assert (outcomes.status, outcomes.err) == (0, "")
-    again = ", ".join(str(seed) for seed in range(3) if not before[seed])
-    assert f"sb3:ppo cannot go on in the middle: from their start begin again the seeds {again}\n" in outcomes.out
+    again = named_seeds([seed for seed in range(3) if not before[seed]])
+    assert f"sb3:ppo cannot go on in the middle, and begins again from the start: {again}\n" in outcomes.out
     for seed in range(3):
         assert outcome(folder, seed) == outcome(whole, seed)
     results = [RunFolder(run).read_json("run.json")["results"] for run in (folder, whole)]

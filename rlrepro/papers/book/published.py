@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.checkpoint import write_whole
-from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.errors import Problem, count_of, nearest, one_line
 from rlrepro.papers.protocol import Protocol
 
 DATA = Path(__file__).with_name("data")
@@ -205,7 +205,7 @@ class Published:
 
     def size(self) -> str:
         """How many seeds and steps."""
-        seeds = "seeds not stated" if self.seeds is None else f"{self.seeds} seed{'s' * (self.seeds > 1)}"
+        seeds = "seeds not stated" if self.seeds is None else count_of(self.seeds, "seed")
         unit = "frames" if self.frames else "steps"
         return f"{seeds}, {'steps not stated' if self.steps is None else f'{short(self.steps)} {unit}'}"
 

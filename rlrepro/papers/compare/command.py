@@ -92,7 +92,7 @@ def _beside_row(one: Beside) -> tuple[str, ...]:
     if one.number.reported.spread is not None:
         reported += f" ± {return_text(one.number.reported.spread)}"
     if one.score is None:
-        return one.number.id, reported, one.label, "not comparable", "", ""
+        return one.number.row.id, reported, one.label, "not comparable", "", ""
     if isinstance(one.test, stats.Acceptance):
         difference = f"{one.test.reached} of {one.test.seeds} seeds reach it"
     else:
@@ -100,7 +100,7 @@ def _beside_row(one: Beside) -> tuple[str, ...]:
         if one.test is not None and math.isfinite(one.test.low):
             difference += f" {_range(one.test.low, one.test.high)}"
     return (
-        one.number.id, reported, one.label, return_text(one.score.mean), difference,
+        one.number.row.id, reported, one.label, return_text(one.score.mean), difference,
         "" if one.p_holm is None else stats.p_text(one.p_holm),
     )  # fmt: skip
 
@@ -108,9 +108,9 @@ def _beside_row(one: Beside) -> tuple[str, ...]:
 def _notes(panel: Panel) -> list[str]:
     notes = list(panel.notes)
     for one in panel.beside:
-        about = f"{one.number.id} ({one.number.label}; {one.number.protocol.describe()})"
+        about = f"{one.number.row.id} ({one.number.label}; {one.number.row.protocol.describe()})"
         notes.append(about + (f" and {one.label} cannot be compared: {one.why}." if one.why else "."))
-        notes += [f"{one.number.id} and {one.label}: {caveat}." for caveat in one.caveats]
+        notes += [f"{one.number.row.id} and {one.label}: {caveat}." for caveat in one.caveats]
     return list(dict.fromkeys(notes))
 
 

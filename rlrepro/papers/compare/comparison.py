@@ -7,14 +7,13 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rlrepro.errors import Problem
 from rlrepro.papers import stats
 from rlrepro.papers.book.beside import barred, comparable, telling_wrappers
-from rlrepro.papers.book.published import load_book, unversioned
+from rlrepro.papers.book.published import Published, load_book, unversioned
 from rlrepro.papers.compare.score import LAST_EPISODES, score_group
 from rlrepro.papers.importers import SAME_LENGTH, Group, apart
 from rlrepro.papers.protocol import Protocol
@@ -54,15 +53,19 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedNumber:
-    """What a comparison needs to know of a row of the book of published results."""
+    """A row of the book of published results, and what it reports, as tests take it."""
 
-    id: str
-    label: str
-    env: str
-    steps: int | None  #: env steps of its runs; None: not stated, or frames
+    row: Published
     reported: stats.Reported
-    protocol: Protocol
-    row: Any = None  #: the book's own
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.algorithm}, {self.row.label}"
+
+    @property
+    def steps(self) -> int | None:
+        """Env steps of its runs; None: not stated, or frames."""
+        return None if self.row.frames else self.row.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +109,8 @@ def published_number(identity: str) -> PublishedNumber:
     """A row of the book of published results. `Problem` where there is none of that id."""
     row = load_book().get(identity)
     ends = (row.low, row.high) if row.spread_kind == "interval 95" else (None, None)
-    reported = stats.Reported(row.mean, row.spread, row.spread_kind, row.seeds, row.per_seed or None, *ends)
     return PublishedNumber(
-        row.id, f"{row.algorithm}, {row.label}", row.env, None if row.frames else row.steps, reported, row.protocol, row
+        row, stats.Reported(row.mean, row.spread, row.spread_kind, row.seeds, row.per_seed or None, *ends)
     )
 
 
@@ -140,8 +142,8 @@ def compare(
 
 def _meant(one: PublishedNumber, envs: Iterable[str]) -> list[str]:
     """The environments that a published number is held against: its own, else its other versions, else all."""
-    exact = [env for env in envs if env in (one.env, "")]
-    versions = [env for env in envs if unversioned(env) == unversioned(one.env)]
+    exact = [env for env in envs if env in (one.row.env, "")]
+    versions = [env for env in envs if unversioned(env) == unversioned(one.row.env)]
     return exact or versions or list(envs)
 
 
@@ -384,7 +386,7 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
         return Beside(one, label, None, scored.missing_text)
     values = scored.values
     test: stats.ClaimTest | stats.Acceptance | None
-    if one.protocol.is_one_sided(one.reported.kind):
+    if one.row.protocol.is_one_sided(one.reported.kind):
         test = stats.acceptance(values, one.reported)
         caveats += [test.note] if test.note else []
     elif max(float(np.ptp(values)), one.reported.sample_sd or 0.0) == 0:
@@ -398,19 +400,19 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
 
 def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str, list[str]]:
     """By what to score a group for a published number, why it cannot be, and what a reader must know."""
-    if group.settings and one.row is not None:
+    if group.settings:
         found = [comparable(one.row, settings) for settings in group.settings]
         caveats = list(dict.fromkeys(caveat for each in found for caveat in each.caveats))
         milestones = [each.protocol for each in found if each.protocol.to_step is not None]  # of the longer runs
         protocol = (milestones or [found[0].protocol])[0]
         return protocol, next((each.reason for each in found if each.reason), ""), caveats
-    protocol, caveats = one.protocol, []
-    if one.row is not None and (bars := barred(one.row)):
+    protocol, caveats = one.row.protocol, []
+    if bars := barred(one.row):
         return protocol, bars[0], []
-    if group.env and group.env != one.env:
-        return protocol, f"it is of {one.env}, not {group.env}", []
+    if group.env and group.env != one.row.env:
+        return protocol, f"it is of {one.row.env}, not {group.env}", []
     if not group.env:
-        caveats.append(f"the runs do not say their environment: taken for {one.env}")
+        caveats.append(f"the runs do not say their environment: taken for {one.row.env}")
     if protocol.can_score is not None:
         return protocol, protocol.can_score, []
     if not group.has(protocol.returns) and protocol.statistic != "one agent":

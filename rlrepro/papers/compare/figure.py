@@ -131,7 +131,7 @@ def _panel(ax: Any, panel: Panel, threshold: float | None) -> None:
 def _levels(panel: Panel, threshold: float | None) -> Sequence[tuple[float, str, str]]:
     """What is drawn across: the threshold, and published numbers that can be compared."""
     levels = [] if threshold is None else [(threshold, f"threshold {threshold:g}", ":")]
-    shown = {one.number.id: one.number for one in panel.beside if one.score is not None}
+    shown = {one.number.row.id: one.number for one in panel.beside if one.score is not None}
     return [*levels, *((one.reported.mean, f"published: {name}", "--") for name, one in shown.items())]
 
 

@@ -56,8 +56,8 @@ class Likeness:
             return f"NOT DECIDED: one seed {lone}, which shows no spread"
         margin = self.margin or max(self.SPREADS * float(np.std(self.there)), 1e-6 * abs(float(self.there.mean())))
         differs = test.p_difference <= alpha
-        alike = stats.equivalence_p(test.difference, test.se, test.df, margin) <= stats.ALPHA
-        if alike and (self.margin or not differs):
+        equal = stats.equivalence_p(test.difference, test.se, test.df, margin) <= stats.ALPHA
+        if equal and (self.margin or not differs):
             return f"{_ALIKE} within ± {margin:.4g}"
         if differs:
             return "DIFFERENT"
@@ -89,8 +89,8 @@ class Rerun:
         """Whether bits differ, and not every claim's scores are shown to be alike."""
         if not self.other_bits or self.is_close:
             return False
-        alike = [test.word(self.alpha).startswith(_ALIKE) for test in self.tests.values()]
-        return bool(self.lost) or not alike or not all(alike)
+        told = [test.word(self.alpha).startswith(_ALIKE) for test in self.tests.values()]
+        return bool(self.lost) or not told or not all(told)
 
 
 def compare_reruns(

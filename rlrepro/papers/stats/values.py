@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, count_of
 
 Array = npt.NDArray[np.float64]
 Values = Sequence[float] | Array
@@ -25,7 +25,7 @@ def as_values(values: Values, name: str, least: int) -> Array:
     if x.ndim != 1:
         raise Problem(f"{name} has shape {list(x.shape)}; expected one value a seed")
     if len(x) < least:
-        raise Problem(f"{name} has {len(x)} seed{'s' * (len(x) != 1)}; expected {least} or more")
+        raise Problem(f"{name} has {count_of(len(x), 'seed')}; expected {least} or more")
     bad = np.flatnonzero(~np.isfinite(x))
     if len(bad):
         raise Problem(f"{name} holds {x[bad[0]]} (value {bad[0] + 1} of {len(x)}); expected finite numbers")

@@ -143,10 +143,6 @@ def measured_settings(card: Card, unit: Unit) -> dict[str, Any]:
 _WORDS = ("id", "margin_why", "where", "published", "note")
 
 
-#: terms of a claim that records of before 2026-11-28 do not have
-ENDS = ("random", "best")
-
-
 def claimed(card: Card, unit: Unit) -> dict[str, dict[str, Any]]:
     """What decides each claim that a unit answers, by its id: kept with results, it tells of a change after them."""
     made: dict[str, dict[str, Any]] = {}
@@ -163,7 +159,8 @@ def claimed(card: Card, unit: Unit) -> dict[str, dict[str, Any]]:
             ends = [card.environments[name] for name in one.environments]
             terms["scores"] = {environment.name: [environment.random, environment.best] for environment in ends}
         elif isinstance(one, Claim) and not one.measurement:  # within whose margin a verdict shows less
-            terms |= {end: getattr(card.environments[one.environments[0]], end) for end in ENDS}
+            environment = card.environments[one.environments[0]]
+            terms |= {"random": environment.random, "best": environment.best}
         made[one.id] = json.loads(json.dumps(terms))
     return made
 

@@ -18,7 +18,6 @@ from rlrepro.papers.scoring import History, Score, measured_score, score
 from rlrepro.papers.stats import aggregates, power
 from rlrepro.papers.units.results import Results, UnitResults
 from rlrepro.papers.units.unit import (
-    ENDS,
     Unit,
     claimed,
     differences,
@@ -217,8 +216,7 @@ def _changed(card: Card, claim: Claim | Order, results: Results) -> str:
         if claim.id not in found.claimed:
             return "claimed after results for it were kept"
         then, now = found.claimed[claim.id], claimed(card, unit)[claim.id]
-        known = {**then, **{name: term for name, term in now.items() if name in then or name not in ENDS}}
-        for name in (name for name in known if then.get(name) != now.get(name)):
+        for name in (name for name in {**then, **now} if then.get(name) != now.get(name)):
             told[f"{name} was {_term(then.get(name))}"] = None
     return f"{', '.join(told)} when results for it were first kept" if told else ""
 
