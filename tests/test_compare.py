@@ -698,9 +698,9 @@ def test_a_comparison_of_nothing_has_a_status(tmp_path: Path, command: Command) 
 
 def test_a_published_number_of_the_book() -> None:
     one = comparison.published_number("cleanrl-ppo-cartpole-v1-0")
-    assert (one.env, one.steps, one.reported.mean) == ("CartPole-v1", 500_000, 490.04)
+    assert (one.row.env, one.steps, one.reported.mean) == ("CartPole-v1", 500_000, 490.04)
     assert one.reported.kind == "population sd"
-    assert one.protocol == Protocol("training", last=100)
+    assert one.row.protocol == Protocol("training", last=100)
     with pytest.raises(Problem, match="cleanrl-ppo-cartpole-v1-0"):
         comparison.published_number("cleanrl-ppo-cartpole-v1-00")
 
