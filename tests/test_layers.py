@@ -31,6 +31,7 @@ FACES = {"cli.py", "reproduce.py", "train.py"}
 PEERS = {
     "agents/sb3.py": frozenset({"stable_baselines3", "sb3_contrib"}),
     "envs/minatar.py": frozenset({"minatar"}),  # an engine, inside its own file
+    "envs/mujoco_py.py": frozenset({"mujoco"}),
 }
 
 
