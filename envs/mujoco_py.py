@@ -11,7 +11,7 @@ _INERTIA = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
 
 
 class AsMujocoPy(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Capsules weigh, and geoms touch, as they did for the MuJoCo 1.5 to 2.1.1 behind published numbers of `-v1` to `-v3`.
+    """Capsules weigh, and geoms touch, as they did in MuJoCo 1.5 to 2.1.1, behind published numbers of `-v1` to `-v3`.
 
     - Mass and inertia of a capsule of radius r and cylindrical length l were those of a cylinder of length l + r. Since
       MuJoCo 2.1.2 they are its own, of the volume of a cylinder of length l + 4r/3: Hopper weighs 3.6 % more.
@@ -31,7 +31,9 @@ class AsMujocoPy(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
             raise ValueError(f"AsMujocoPy needs a MuJoCo task of Gymnasium's, not {type(task).__name__}")
         margins = np.unique(model.geom_margin[(model.geom_contype | model.geom_conaffinity) > 0])
         if len(margins) > 1:
-            raise ValueError(f"AsMujocoPy needs geoms that share one margin, not {', '.join(f'{m:g}' for m in margins)}")
+            raise ValueError(
+                f"AsMujocoPy needs geoms that share one margin, not {', '.join(f'{m:g}' for m in margins)}"
+            )
         if tuple(map(int, mujoco.__version__.split(".")[:2])) >= MARGINS_ADD_UP:
             model.geom_margin[:] /= 2
             model.body_margin[:] /= 2

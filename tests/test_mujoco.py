@@ -78,3 +78,84 @@ def test_a_normalised_run_has_the_environments_returns_and_goes_on_to_the_same_b
     file.write_text(file.read_text().replace('"finished"', '"failed"'))
     assert runs.resume("again").status == 0
     assert left(again) == left(whole)
+
+
+# --- as for mujoco-py
+
+# What mujoco-py's users had in body_mass, HalfCheetah's as dynamics-randomisation code has it since.
+MASSES = {
+    "Hopper-v4": [3.53429174, 3.92699082, 2.71433605, 5.0893801],
+    "HalfCheetah-v4": [6.36031332, 1.53524804, 1.58093995, 1.0691906, 1.42558747, 1.17885117, 0.84986945],
+}
+
+# By MuJoCo 2.2.0, whose margins do not add up, on Hopper's model with a massless capsule and a cylinder of length l + r
+# in each capsule's place: positions, velocities and action, and positions and velocities four of its steps later.
+# Of these states the first is in the air, two touch with one end of the foot, the last with both.
+STEPS = [
+    (
+        [0.00452293, 1.24684, 0.00297426, -0.00387683, 0.000423263, -0.00623047],
+        [-0.0120696, -0.0617703, -0.0808544, -0.0959035, 0.0598635, -0.644444],
+        [0.16484, 0.371362, -0.312273],
+        [0.004438573113, 1.246067635, 0.003085537737, -0.003644120369, 0.000828881163, -0.01318806061],
+        [-0.009164205838, -0.1313224167, 0.1078006588, 0.1539040889, 0.04007922816, -1.09434344],
+    ),
+    (
+        [-0.00698834, 1.24304, -0.0368626, -0.00386888, -0.0573682, -0.117752],
+        [-0.582487, -0.120454, -2.6929, -0.987425, -2.9915, -5.85696],
+        [0.479739, 0.0608301, -0.98232],
+        [-0.01247976491, 1.243517066, -0.05611747023, -0.008284069467, -0.07827202996, -0.1643886726],
+        [-0.7800688269, 0.234287902, -2.104236346, -0.1266409004, -2.266157481, -5.842333494],
+    ),
+    (
+        [0.102504, 1.26061, 0.12914, -0.00221635, 0.0202673, 0.623799],
+        [1.11244, 0.158252, 2.3135, 0.84699, 0.793255, 2.98456],
+        [1.0, 0.0062303, -0.310583],
+        [0.1110773457, 1.261742823, 0.1469314268, 0.005974725841, 0.02328195382, 0.6460440839],
+        [1.01274186, 0.1287173272, 1.779564539, 0.7396233357, 0.05078618008, 2.582999214],
+    ),
+    (
+        [0.00443365, 1.20575, 0.0100452, 0.00310495, 0.00455351, 0.00224583],
+        [0.0646836, -0.559172, 0.086932, -0.0544176, -0.113259, 2.73923],
+        [0.096202, -0.495761, 0.329247],
+        [0.004955041627, 1.202094467, 0.009261682971, 0.002647325253, 0.0001661356686, 0.0241952357],
+        [0.06449757691, -0.3602854237, -0.28282692, -0.05796231848, -0.97915161, 2.755047944],
+    ),
+]
+
+
+@pytest.mark.parametrize("name", MASSES)
+def test_bodies_weigh_what_they_did_for_mujoco_py(name: str) -> None:
+    env = find_env(name, {}, ("AsMujocoPy",)).make()
+    assert env.unwrapped.model.body_mass[1:] == pytest.approx(MASSES[name], abs=5e-9)
+    assert find_env(name).make().unwrapped.model.body_mass[1:] != pytest.approx(MASSES[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("wrappers", [(), ("AsMujocoPy",)])
+def test_steps_are_those_of_a_mujoco_of_before(wrappers: tuple[str, ...]) -> None:
+    task = find_env("Hopper-v4", {}, wrappers).make().unwrapped
+    off = []
+    for qpos, qvel, action, next_qpos, next_qvel in STEPS:
+        task.reset()
+        task.set_state(np.array(qpos), np.array(qvel))
+        task.do_simulation(np.array(action), task.frame_skip)
+        off.append(max(abs(task.data.qpos - next_qpos).max(), abs(task.data.qvel - next_qvel).max()))
+    if wrappers:
+        assert max(off) < 1e-8
+    else:
+        assert min(off) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["Ant-v4", "Humanoid-v5", "InvertedDoublePendulum-v4", "Pusher-v5", "Walker2d-v4"])
+def test_every_task_with_capsules_is_lighter(name: str) -> None:
+    plain, env = find_env(name).make(), find_env(name, {}, ("AsMujocoPy",)).make()
+    plain.reset(seed=0)
+    env.reset(seed=0)
+    for _ in range(3):
+        assert env.observation_space.contains(env.step(env.action_space.sample())[0])
+    assert 0.9 < env.unwrapped.model.body_mass.sum() / plain.unwrapped.model.body_mass.sum() < 0.97
+    assert snapshot.can_restore(find_env(name, {}, ("AsMujocoPy",)).make) is None
+
+
+def test_only_tasks_of_mujoco_are_as_for_mujoco_py() -> None:
+    with pytest.raises(Problem, match="AsMujocoPy needs a MuJoCo task of Gymnasium's, not CartPoleEnv"):
+        find_env("CartPole-v1", {}, ("AsMujocoPy",)).make()

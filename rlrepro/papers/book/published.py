@@ -61,6 +61,7 @@ class VersionChange:
     same: bool  #: whether returns of one may be held against the other
     change: str
     tell: bool = False  #: a change that returns may show a little of, although they compare
+    undone_by: str = ""  #: the wrapper that makes the second as the first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Traps:
         told += [
             f"-v{one.first} to -v{one.second}, {'comparable, though' if one.same else 'NOT comparable:'} {one.change}"
             for one in changes
-            if one.tell or not one.same
+            if (one.tell or not one.same) and (not one.undone_by or one.undone_by not in wrappers)
         ]
         if same is None:
             told.append(f"what changed between {paper} and {run} is not known")
@@ -143,7 +144,15 @@ def load_traps() -> Traps:
             for one in table["trap"]
         ),
         tuple(
-            VersionChange(one["env"], one["from"], one["to"], one["same"], one["change"], one.get("tell", False))
+            VersionChange(
+                one["env"],
+                one["from"],
+                one["to"],
+                one["same"],
+                one["change"],
+                one.get("tell", False),
+                one.get("undone_by", ""),
+            )
             for one in table["version"]
         ),
         tuple(
