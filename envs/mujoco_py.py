@@ -3,7 +3,6 @@
 from typing import Any
 
 import gymnasium as gym
-import mujoco
 import numpy as np
 
 MARGINS_ADD_UP = (3, 5)  # MuJoCo's release
@@ -26,9 +25,11 @@ class AsMujocoPy(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
         gym.utils.RecordConstructorArgs.__init__(self)
         super().__init__(env)
         task: Any = env.unwrapped
-        model = getattr(task, "model", None)
-        if not isinstance(model, mujoco.MjModel):
+        if not hasattr(task, "do_simulation"):
             raise ValueError(f"AsMujocoPy needs a MuJoCo task of Gymnasium's, not {type(task).__name__}")
+        import mujoco  # an extra, which a task needs before its wrapper does
+
+        model = task.model
         margins = np.unique(model.geom_margin[(model.geom_contype | model.geom_conaffinity) > 0])
         if len(margins) > 1:
             raise ValueError(
@@ -43,8 +44,10 @@ class AsMujocoPy(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
         mujoco.mj_setConst(model, task.data)
 
 
-def _with_cylinders(path: str) -> mujoco.MjModel:
+def _with_cylinders(path: str) -> Any:
     """The model of a file, in which a cylinder weighs in each capsule's place."""
+    import mujoco
+
     spec = mujoco.MjSpec.from_file(path)
     plain = spec.compile()
     for geom, at in [(geom, geom.id) for geom in spec.geoms]:  # numbers change with each that is added
