@@ -270,11 +270,17 @@ class Journal:
             "eval_length": float(outcome.episode_length[row].mean()),
         }
 
-    def about(self, seed: int, env_step: int, sizes: Mapping[str, int]) -> dict[str, Any]:
-        """What a checkpoint says of itself; `sizes` are those of the seed's files."""
+    def about(
+        self, seed: int, env_step: int, sizes: Mapping[str, int], *, keeps_env: bool, reads_length: bool
+    ) -> dict[str, Any]:
+        """What a checkpoint says of itself.
+
+        `sizes` are those of the seed's files; `keeps_env`: it has the state of the environments; `reads_length`: its
+        agent has asked how long the run would be.
+        """
         settings = self.settings
         whose = {"agent": settings.agent, "env": settings.env, "seed": seed, "settings": settings.digest()}
-        return {"env_step": env_step, **whose, "sizes": sizes}
+        return {"env_step": env_step, **whose, "sizes": sizes, "keeps_env": keeps_env, "reads_length": reads_length}
 
     def close(self) -> None:
         for log in self.logs:
@@ -346,8 +352,8 @@ class Recorder(Journal):
             }
             asked = self._reads_length or self.group.setup.reads_length
             for row, seed in enumerate(self.job.seeds):
-                about = self.about(seed, env_step, sizes[row])
-                about |= {"reads_length": asked, "keeps_env": env_state is not None}
+                keeps_env = env_state is not None
+                about = self.about(seed, env_step, sizes[row], keeps_env=keeps_env, reads_length=asked)
                 if owes_evaluation:
                     about["owes_evaluation"] = True
                 checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)

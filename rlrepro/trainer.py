@@ -173,7 +173,8 @@ class TrainerJournal(Journal):
             kept = f"the policy is kept (rlrepro evaluate {self.folder}), and a resume trains it again"
             raise EvaluationFailed(f"{failure}; {kept}") from failure
         result = self._result(0, outcome)
-        about = self.about(seed, env_step, self.logs[0].flush(durable=True))
+        sizes = self.logs[0].flush(durable=True)
+        about = self.about(seed, env_step, sizes, keeps_env=False, reads_length=True)
         checkpoint.save(checkpoint_path(self.folder, seed, env_step), {"result": result}, about)
         self.send("done", results={seed: result})
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import gymnasium
 import pytest
-import torch
 from hypothesis import settings
 
 from rlrepro import cli, env_processes, processes
@@ -37,6 +36,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """PyTorch sums in one order."""
+    import torch  # some tests are of what does without it
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
