@@ -261,6 +261,8 @@ class StableBaselines3:
         if greedy and not deterministic:
             explore = generator.random(len(obs)) < self.config.exploration_final_eps
             action = np.where(explore, generator.integers(self.setup.action_space.n, size=len(obs)), action)  # type: ignore[attr-defined]
+        if isinstance(self.setup.action_space, gymnasium.spaces.MultiBinary):
+            action = action.astype(np.int8)  # the library has them as floats
         return np.asarray(action)
 
     def get_policy(self) -> dict[str, Any]:

@@ -820,6 +820,14 @@ def test_what_a_cards_environment_is_warned_of(paper: str, run: str, kwargs: dic
     assert load_traps().warnings(paper, run, kwargs, ("AsMujocoPy",)) == [one for one in told if BINDING not in one]
 
 
+def test_as_many_rows_are_given_as_are_asked_for(command: Command) -> None:
+    asked = ("published", "--env", "Hopper", "--agent", "td3")
+    assert len(json.loads(command(*asked, "--json", "--limit", "2").out)) == 2
+    every = len(json.loads(command(*asked, "--json").out))
+    assert every > 20
+    assert f"{every - 20:,} more: --limit {every}" in command(*asked).out
+
+
 def test_another_book_is_asked(command: Command, tmp_path: Path) -> None:
     row = BOOKS.get("cleanrl-ppo-cartpole-v1-0")
     published.write_book([dataclasses.replace(row, id="mine")], tmp_path / "mine.jsonl")

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -477,6 +478,29 @@ def test_a_seed_that_fails_is_told_and_the_others_go_to_their_end(
     assert "cannot go on in the middle, and begins again from the start: seed 1\n" in again.out
     assert began_and_ended(log) == [("begin", 1)]
     assert RunFolder(runs.folder / "failing").read_json("run.json")["status"] == "failed"
+
+
+@pytest.mark.parametrize("kind", ["MultiBinary(3)", "MultiDiscrete([2, 3])"])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_actions_of_several_parts_are_trained_and_evaluated(
+    kind: str, stochastic: bool, runs: Runs, tmp_path: Path
+) -> None:
+    source = f"""
+    import gymnasium as gym, numpy as np
+    class Switches(gym.Env):
+        max_episode_steps = 20
+        observation_space, action_space = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.{kind}
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return np.zeros(3, np.float32), {{}}
+        def step(self, action):
+            assert self.action_space.contains(action), action
+            return np.zeros(3, np.float32), float(action.sum()), False, False, {{}}
+    """
+    (tmp_path / "switches.py").write_text(textwrap.dedent(source))
+    flags = ("--env", f"{tmp_path / 'switches.py'}:Switches", "--agent", "sb3:a2c", "--total-timesteps", "60")
+    done = runs.begin("r", *flags, *(["--no-eval-deterministic"] if stochastic else []))
+    assert done.status == 0, done.err
 
 
 def test_a_problem_of_the_settings_stops_all(runs: Runs, forks: None) -> None:

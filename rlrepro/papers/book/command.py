@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--env", metavar="ENV", help="an environment's id or base name: Hopper-v5, Hopper")
     parser.add_argument("--agent", metavar="AGENT", help="an algorithm: td3, sb3:ppo")
     parser.add_argument("--paper", metavar="TEXT", help="a part of the source's name, citation or id")
-    parser.add_argument("--limit", type=whole_number(1, 100_000), default=20, metavar="N", help="rows to show (20)")
+    parser.add_argument("--limit", type=whole_number(1, 100_000), metavar="N", help="rows to show (20; of --json all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--book", type=Path, default=BOOK, metavar="FILE", help="another book (.jsonl; the package's own)"
@@ -67,11 +67,11 @@ def main(arguments: Sequence[str]) -> int:
     else:
         rows = book.ask(asked.env, asked.agent, asked.paper)
     if asked.json:
-        print(json.dumps([row.to_table() for row in rows], ensure_ascii=False, indent=2))
+        print(json.dumps([row.to_table() for row in rows[: asked.limit]], ensure_ascii=False, indent=2))
     elif asked.id is not None:
         _show_one(rows[0])
     else:
-        _show(rows, asked.env, asked.limit)
+        _show(rows, asked.env, asked.limit or 20)
     return 0
 
 
