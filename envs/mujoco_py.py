@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-MARGINS_ADD_UP = (3, 5)  # MuJoCo's release
+_MARGINS_ADD_UP = (3, 5)  # MuJoCo's release
 _INERTIA = ("body_mass", "body_inertia", "body_ipos", "body_iquat")
 
 
@@ -35,7 +35,7 @@ class AsMujocoPy(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArg
             raise ValueError(
                 f"AsMujocoPy needs geoms that share one margin, not {', '.join(f'{m:g}' for m in margins)}"
             )
-        if tuple(map(int, mujoco.__version__.split(".")[:2])) >= MARGINS_ADD_UP:
+        if tuple(map(int, mujoco.__version__.split(".")[:2])) >= _MARGINS_ADD_UP:
             model.geom_margin[:] /= 2
             model.body_margin[:] /= 2
         before = _with_cylinders(task.fullpath)
