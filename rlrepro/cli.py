@@ -44,16 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(OSError):  # a folder that is gone
         if arguments is None and not sys.flags.safe_path and os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
-    try:
-        status = _main(sys.argv[1:] if arguments is None else list(arguments))
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return told(lambda: _run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def _main(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: rlrepro COMMAND …\n")
         for name, (_, text) in COMMANDS.items():
@@ -66,14 +60,10 @@ def _main(arguments: list[str]) -> int:
 
         print(f"rlrepro {__version__}")
         return 0
-    return told(lambda: _run(command, rest))
-
-
-def _run(command: str, arguments: Sequence[str]) -> int:
     if command not in COMMANDS:
         raise Problem(f"unknown command {command!r}{nearest(command, COMMANDS)} (one of {', '.join(COMMANDS)})")
     module, _, function = COMMANDS[command][0].partition(":")
-    return int(getattr(importlib.import_module(module), function)(arguments))
+    return int(getattr(importlib.import_module(module), function)(rest))
 
 
 def list_main(arguments: Sequence[str]) -> int:

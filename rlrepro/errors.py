@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import io
 import re
 import sys
 import sysconfig
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.ctrl_c import sigterm_as_ctrl_c
+from rlrepro.standard_output import guarded_output
 
 _STDLIB = sysconfig.get_path("stdlib")
 INSTALLED = re.compile(r"[\\/](site|dist)-packages[\\/]")  #: in the paths of what pip, or a distribution, installed
@@ -83,19 +83,20 @@ class Stop:
 def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
     """The exit status of a command; of a `Problem`, or Ctrl-C or SIGTERM, after the one line that says it.
 
-    What standard output cannot encode (± in ASCII) is a question mark there, and no error.
+    Where standard output was lost on the way, a command that went well has status 1.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
-        sys.stdout.reconfigure(errors="replace")
-    try:
-        with sigterm_as_ctrl_c():
-            return command()
-    except Problem as problem:
-        print(f"rlrepro: {problem}", file=sys.stderr)
-        return problem.exit_status
-    except KeyboardInterrupt:
-        print(f"rlrepro: {interrupted}", file=sys.stderr)
-        return Interrupted.exit_status
+    with guarded_output() as output:
+        try:
+            with sigterm_as_ctrl_c():
+                status = command()
+        except Problem as problem:
+            print(f"rlrepro: {problem}", file=sys.stderr)
+            status = problem.exit_status
+        except KeyboardInterrupt:
+            print(f"rlrepro: {interrupted}", file=sys.stderr)
+            status = Interrupted.exit_status
+        sys.stdout.flush()
+        return status or int(output is not None and output.failed)
 
 
 def close_quietly(thing: Any) -> None:

@@ -32,13 +32,15 @@ def launch(
 
     `brief`, `quiet` and `in_subprocess` are those of `rlrepro.train.begin`.
     """
+    from rich.console import Console
+
     from rlrepro.processes import Processes
-    from rlrepro.progress import Board, standard_output
+    from rlrepro.progress import Board
     from rlrepro.seed_log import metric_points
 
     settings = dataclasses.replace(jobs[0].settings, processes=processes)
     groups = [job.seeds for job in jobs]
-    board = Board(folder, settings, standard_output(quiet), groups, brief)
+    board = Board(folder, settings, Console(quiet=quiet), groups, brief)
     try:
         with board:
             for group, job in enumerate(jobs):

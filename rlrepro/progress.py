@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import sys
 import textwrap
 import threading
 import time
@@ -291,16 +289,6 @@ class Board:
         console.print(f"run folder   {self.folder}", highlight=False, markup=False, soft_wrap=True)
         way = f"tensorboard --logdir {self.folder.tensorboard}"
         console.print(f"curves       {way}", highlight=False, markup=False, soft_wrap=True)
-
-
-def standard_output(quiet: bool = False) -> Console:
-    """Standard output, or nothing at all; where its reader goes away, the run goes on."""
-
-    class _Console(Console):
-        def on_broken_pipe(self) -> None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-    return _Console(quiet=quiet)
 
 
 def print_table(table: Table, console: Console) -> None:

@@ -38,10 +38,11 @@ def _main(arguments: Sequence[str]) -> int:
 
         folder = resume(asked.path, asked.total_timesteps, processes=asked.processes)
     with contextlib.suppress(KeyboardInterrupt):  # the run is whole: what is told of it may be cut short
-        from rlrepro.papers.book.beside import show_comparison
-        from rlrepro.progress import standard_output
+        from rich.console import Console
 
-        show_comparison(folder.path, standard_output())
+        from rlrepro.papers.book.beside import show_comparison
+
+        show_comparison(folder.path, Console())
     return 0
 
 

@@ -49,6 +49,7 @@ class EnvSource:
 
     def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
         """A new single environment, wrapped; observations that are a Tuple of Discretes as one MultiDiscrete."""
+        self._check_arguments()
         kwargs = dict(self.kwargs)
         if render_mode is not None:
             kwargs["render_mode"] = render_mode
@@ -59,7 +60,8 @@ class EnvSource:
         except (Exception, SystemExit) as error:
             if stray := self._stray_argument(error):
                 raise BadArgument(stray) from error
-            raise Problem(_why_not_made(self.name, error)) from error
+            given = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+            raise Problem(_why_not_made(self.name, error, f" with {given}" if given else "")) from error
         _check_made(env, self.name)
         if self.wrappers:
             hand_on(env)
@@ -83,14 +85,38 @@ class EnvSource:
         """What to say of an error that an argument which the environment does not take has raised; "" of another."""
         if (name := _unexpected(error)) not in self.kwargs:
             return ""
-        creator: Any = self.factory
-        if self.gym_id is not None:
-            from gymnasium.envs.registration import load_env_creator, spec
-
-            creator = (getattr(self.factory, "spec", None) or spec(self.gym_id)).entry_point
-            creator = load_env_creator(creator) if isinstance(creator, str) else creator
-        stray = _stray(name, creator, also=("max_episode_steps",))
+        stray = _stray(name, self._creator()[0], also=("max_episode_steps",))
         return stray and f"--env-kwargs: {self.name} {stray}"
+
+    def _creator(self) -> tuple[Any, Mapping[str, Any]]:
+        """The class or function that makes one, and the arguments that its registration gives to it."""
+        if self.gym_id is None:
+            return self.factory, {}
+        from gymnasium.envs.registration import load_env_creator, spec
+
+        registered = getattr(self.factory, "spec", None) or spec(self.gym_id)
+        creator = registered.entry_point
+        return load_env_creator(creator) if isinstance(creator, str) else creator, registered.kwargs
+
+    def _check_arguments(self) -> None:
+        """`BadArgument` for a text where a truth value or a number is asked for: `if "no":` is true of an environment.
+
+        What is asked for shows in the default, and in an annotation that allows a text beside it.
+        """
+        if not any(isinstance(value, str) for value in self.kwargs.values()):
+            return
+        try:
+            creator, registered = self._creator()
+            takes = inspect.signature(creator).parameters
+        except Exception:  # a module that is lacking is told of when one is made
+            return
+        for name, value in self.kwargs.items():
+            if isinstance(value, str) and name in takes:
+                default = registered.get(name, takes[name].default)
+                allows_text = "str" in str(takes[name].annotation) or "Literal" in str(takes[name].annotation)
+                if isinstance(default, bool | int | float) and not allows_text:
+                    wanted = "true or false" if isinstance(default, bool) else "a number"
+                    raise BadArgument(f"--env-kwargs: {name} of {self.name} is {wanted}, not {value!r}")
 
     def make_filmed(self) -> Any:
         """One of them that renders as RGB arrays. `Problem` where it does not."""
@@ -121,6 +147,7 @@ class EnvSource:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
         from rlrepro.vector import SyncEnvBatch
 
+        self._check_arguments()
         return SyncEnvBatch(self.make, num) if self._form is None else self._form(num)
 
     @property
@@ -219,8 +246,8 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _why_not_made(name: str, error: BaseException) -> str:
-    """Why an environment could not be made; a missing extra is named with its pip command."""
+def _why_not_made(name: str, error: BaseException, given: str = "") -> str:
+    """Why an environment could not be made, `given` its arguments; a missing extra is named with its pip command."""
     if isinstance(error, Problem):
         return str(error)
     if name.endswith("Pusher-v4") and "mujoco" in str(error).lower():
@@ -234,4 +261,4 @@ def _why_not_made(name: str, error: BaseException) -> str:
         if is_lacking and re.search(r"cv2|opencv", str(seen), re.IGNORECASE):
             return f"{name} needs OpenCV: pip install opencv-python"
         seen = seen.__cause__ or seen.__context__
-    return f"{name} could not be made: {one_line(error)}"
+    return f"{name}{given} could not be made: {one_line(error)}"
