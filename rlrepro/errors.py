@@ -31,7 +31,7 @@ class Problem(Exception):
 
 
 class BadArgument(Problem):
-    """An argument of an environment or a wrapper that is wrong, whatever is installed."""
+    """A name of an agent, an environment or a wrapper, or an argument of one, that is wrong, whatever is installed."""
 
 
 class RunStopped(Problem):

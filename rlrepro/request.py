@@ -174,6 +174,11 @@ def _resolve(
         near = nearest(stale[0], [field.name for field in fields])
         raise Problem(f"--settings {values.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
     hyper = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
+    for field in fields:
+        of = field.metadata.get("addition")
+        if isinstance(of, str) and not hyper[of][0] and hyper[field.name][0] != field.default:
+            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, of))
+            raise Problem(f"{flag} says nothing without {its}, to which it belongs")
 
     seeds = _seeds(values, saved)
     total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)

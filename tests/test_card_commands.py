@@ -261,6 +261,30 @@ def test_an_argument_that_an_environment_does_not_take_is_a_fault(tmp_path: Path
     assert "no faults" not in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ('wrappers = ["TimeLimt"]', "unknown wrapper 'TimeLimt'; did you mean 'TimeLimit'?"),
+        ('wrappers = ["mine.py:Onec"]', "has no 'Onec'; did you mean 'Once'?"),
+        ('run = "mine.py:Tsak"\ndiffers = "all"', "neither registers nor defines 'Tsak'; did you mean 'Task'?"),
+        ("kwargs = { sutton_barto_reward = 'no' }", "sutton_barto_reward of CartPole-v1 is true or false, not 'no'"),
+    ],
+)
+def test_a_name_that_is_wrong_whatever_is_installed_is_a_fault(
+    given: str, fault: str, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import gymnasium\n\nclass Task(gymnasium.Env): ...\n\nclass Once(gymnasium.Wrapper): ...\n"
+    )
+    own = '[environment.CartPole-v1]\npaper = "CartPole-v1"\n'
+    file = tmp_path / "card.toml"
+    file.write_text(load_card("cleanrl-ppo").text.replace(own, f"{own}{given}\n"))
+    outcome = command("card", "check", file)
+    assert outcome.status == 1
+    assert fault in outcome.out
+    assert "no faults" not in outcome.out
+
+
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:
     """A claim of two ways of evaluation is the card's fault; an environment that is not installed is not."""
     text = load_card("cleanrl-ppo").text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro import agent as agent_module
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import BadArgument, Problem, nearest
 from rlrepro.plugins.agent_description import Description, read_description
 from rlrepro.plugins.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 
@@ -53,7 +53,9 @@ class AgentSource:
                 if isinstance(value, type) and (hasattr(value, "act") or agent_module.owns_loop(value))
             ]
             where = self.file or module.__name__
-            raise Problem(f"agent {self.name!r}: {where} has no {self.attribute!r}{nearest(self.attribute, classes)}")
+            raise BadArgument(
+                f"agent {self.name!r}: {where} has no {self.attribute!r}{nearest(self.attribute, classes)}"
+            )
         return self._whole(found)
 
     def _whole(self, found: Any) -> type[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import BadArgument, Problem, nearest
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.importing import (
     check_module,
@@ -178,7 +178,7 @@ def _from_module(module: ModuleType, attribute: str, name: str) -> tuple[Callabl
     classes = [
         key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)
     ]
-    raise Problem(
+    raise BadArgument(
         f"environment {name!r}: {name.rpartition(':')[0]} neither registers nor defines {attribute!r}"
         f"{nearest(attribute, [*classes, *gymnasium.registry])}"
     )

@@ -48,10 +48,10 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
         choices = [*points, *(name for name in gymnasium.wrappers.__all__ if name != "vector")]
         if colon:
             where = f"file {place}" if place.endswith(".py") else f"module {place}"
-            raise Problem(f"wrapper {text!r}: the {where} has no {attribute!r}{nearest(attribute, vars(module))}")
-        raise Problem(
-            f"unknown wrapper {text!r}{nearest(text, choices)} (`rlrepro list wrappers` shows what is installed)"
-        )
+            raise BadArgument(f"wrapper {text!r}: the {where} has no {attribute!r}{nearest(attribute, vars(module))}")
+        near = nearest(text, choices)
+        kind = BadArgument if near else Problem
+        raise kind(f"unknown wrapper {text!r}{near} (`rlrepro list wrappers` shows what is installed)")
     return functools.partial(found, **kwargs) if kwargs else found
 
 
