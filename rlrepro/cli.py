@@ -32,7 +32,10 @@ COMMANDS = {
     "probe": ("rlrepro.probe:main", "train an agent on tiny tasks with known answers"),
     "rules": ("rlrepro.rules:main", "check that an agent is the same alone, twice and after a resume"),
     "calibrate": ("rlrepro.papers.calibration.command:main", "simulate how often the verdicts' statistics err"),
-    "list": ("rlrepro.cli:list_main", "name the agents, environments, wrappers and cards that are installed"),
+    "list": (
+        "rlrepro.cli:list_main",
+        "name what is installed: agents and their parts, environments, wrappers, cards",
+    ),
 }
 
 
@@ -71,8 +74,8 @@ def list_main(arguments: Sequence[str]) -> int:
     from rlrepro.plugins.importing import installed
 
     parser = Parser(prog="rlrepro list", description=COMMANDS["list"][1])
-    kinds = ("agents", "envs", "wrappers", "cards", "measurements")
-    parser.add_argument("what", nargs="?", choices=kinds, help="only these")
+    kinds = ("agents", "envs", "wrappers", "cards", "measurements", "parts")
+    parser.add_argument("what", nargs="?", choices=kinds, help="only these; parts: what agents are built with")
     only = parser.parse_args(arguments).what
     if only in (None, "agents"):
         _print("agents", {name: point.value for name, point in installed("agents").items()})
@@ -100,6 +103,13 @@ def list_main(arguments: Sequence[str]) -> int:
         _print("cards that come with the kit", {path.parent.name: str(path) for path in own_cards()})
     if only in (None, "measurements"):
         _print("measurements of cards", {name: point.value for name, point in installed("measurements").items()})
+    if only == "parts":
+        from rlrepro.parts import parts
+
+        for module, calls in parts().items():
+            print(f"{module}:")
+            for call, does in calls.items():
+                print(f"  {call}\n      {does}")
     return 0
 
 

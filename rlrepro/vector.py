@@ -22,6 +22,8 @@ from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_o
 from rlrepro.learnt import KEY, told
 from rlrepro.streams import env_seed
 
+MAX_REWARD = 1e154  #: a larger one's square is no number
+
 
 class EnvBatch(Protocol):
     """M sub-environments stepped by one call, without autoreset, each with its own random stream.
@@ -370,7 +372,7 @@ def _after(action: np.ndarray) -> str:
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
     """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite.
 
-    So is a reward beyond 1e154, whose square is none: the returns of an episode of those may be no numbers.
+    So is a reward beyond `MAX_REWARD`, whose square is none: the returns of an episode of those may be no numbers.
     """
     floats = obs.dtype.kind == "f"
     # A sum of squares is finite unless a term is not, or it overflows: the cheapest look at all of them.
@@ -381,7 +383,8 @@ def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None 
         bad = ~np.isfinite(np.square(reward, dtype=np.float64)) & counts
     if bad.any():
         index = int(bad.argmax())
-        raise EnvironmentFailed(index, f"gave the reward {reward[index]}")
+        beyond = f", beyond {MAX_REWARD:g}" if np.isfinite(reward[index]) else ""
+        raise EnvironmentFailed(index, f"gave the reward {reward[index]}{beyond}")
     bad = ~np.isfinite(obs).reshape(len(obs), -1).all(1) & counts if floats else bad
     if bad.any():
         raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")

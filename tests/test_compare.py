@@ -636,6 +636,9 @@ def test_files_are_written_where_asked(two: Path, command: Command, tmp_path: Pa
     ]
     assert "a − b" in shown.out
     assert "first reached 5" in shown.out
+    two.rename(tmp_path / "out" / two.name)
+    again = command("compare", tmp_path / "out", "--threshold", "5")
+    assert again.out == shown.out.partition("written:")[0], "its own table beside the runs is none"
 
 
 def test_our_runs_are_compared(runs: Runs, command: Command) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from gymnasium.wrappers import TimeAwareObservation
 from rlrepro.envs.classic_control import MountainCar
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.parts import SOURCE
+from rlrepro.parts import PARTS
 from rlrepro.plugins.agents import AgentSource, find_agent
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
@@ -822,6 +824,15 @@ def test_list_names_one_kind_if_asked(what: str, inside: str, outside: str, comm
     found = named(command("list", what).out.splitlines())
     assert inside in found
     assert outside not in found
+
+
+def test_the_parts_of_agents_are_listed_with_their_arguments_and_are_those_of_the_docs(command: Command) -> None:
+    shown = command("list", "parts").out
+    assert "  gae(reward, value, next_value, terminated, truncated, gamma, gae_lambda)\n      Generalised adv" in shown
+    assert not re.search(r"\n      \n", shown), "each says what it does"
+    page = (Path(__file__).parents[1] / "docs/write-an-agent.md").read_text(encoding="utf-8")
+    section = page.partition("## What there is to build with")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+)`", section)) == {name for names in PARTS.values() for name in names}
 
 
 def test_list_of_something_else_is_one_line(command: Command) -> None:

@@ -719,8 +719,13 @@ def test_every_sentence_makes_a_protocol_that_the_book_has(number: int) -> None:
 def test_books_that_are_none_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="No such file"):
         convert([tmp_path / "nothing.toml"], load_traps())
-    with pytest.raises(Problem, match="No such file"):
+    with pytest.raises(Problem, match=r"nothing\.jsonl: No such file or directory$"):
         load_book(tmp_path / "nothing.jsonl")
+    (tmp_path / "alone.jsonl").write_text("")
+    with pytest.raises(Problem, match=r"alone\.texts\.json: No such file or directory, the texts of alone\.jsonl that"):
+        load_book(tmp_path / "alone.jsonl")
+    with pytest.raises(Problem, match=r"did you mean 'traps'\?"):
+        BOOKS.get("trap", ("traps", "convert"))
     (tmp_path / "bad.jsonl").write_text('{"id": 1}\n')
     (tmp_path / "bad.texts.json").write_text("{}")
     with pytest.raises(Problem, match="is not a book"):

@@ -487,7 +487,7 @@ class Fragile(SingleGame):
         ("four", "in step"),
         ("shape", "in step"),
         ("reward", "gave the reward nan"),
-        ("huge", "gave the reward -1e+200"),
+        ("huge", "gave the reward -1e+200, beyond 1e+154 ("),
         ("obs", "gave an observation with NaN or infinity"),
     ],
 )

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.id is not None:
         if asked.env or asked.agent or asked.paper:
             raise Problem("an id names one number: leave --env, --agent and --paper out")
-        rows = [book.get(asked.id)]
+        rows = [book.get(asked.id, ("traps", "convert"))]
     elif not (asked.env or asked.agent or asked.paper):
         if asked.json:
             rows = list(book.rows)

@@ -231,12 +231,13 @@ class Book:
 
     rows: tuple[Published, ...]
 
-    def get(self, identity: str) -> Published:
-        """The row of that id. `Problem` where there is none."""
+    def get(self, identity: str, others: Sequence[str] = ()) -> Published:
+        """The row of that id. `Problem` where there is none, and where `others` may have been meant."""
         for row in self.rows:
             if row.id == identity:
                 return row
-        raise Problem(f"no published number has the id {identity!r}{nearest(identity, [r.id for r in self.rows])}")
+        near = nearest(identity, [*others, *(row.id for row in self.rows)])
+        raise Problem(f"no published number has the id {identity!r}{near}")
 
     def find(self, env: str | None = None, agent: str | None = None, paper: str | None = None) -> list[Published]:
         """Rows by environment (its base name, of any version), agent and source (a part of its name or id).
@@ -325,7 +326,8 @@ def _load(path: Path) -> Book:
         protocols = {key: Protocol.from_table(table) for key, table in dict(texts["protocols"]).items()}
         return Book(tuple(_read_row(json.loads(line), texts, protocols) for line in lines))
     except OSError as error:
-        raise Problem(f"{error.filename}: {error.strerror}") from None
+        texts_of = "" if str(error.filename) == str(path) else f", the texts of {path.name} that stand beside it"
+        raise Problem(f"{error.filename}: {error.strerror}{texts_of}") from None
     except (ValueError, KeyError, TypeError, AttributeError, Problem) as error:
         said = str(error) if isinstance(error, Problem) else one_line(error)
         raise Problem(f"{path} is not a book of published results: {said}") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro.errors import Problem, nearest, one_line
+from rlrepro.errors import Problem, nearest, one_line, place_of
 from rlrepro.plugins.importing import check_module, existing_file, import_plugin, installed, load_entry_point
 
 
@@ -70,7 +70,7 @@ def call(source: MeasurementSource, arguments: Mapping[str, Any], seeds: Sequenc
     except Problem:
         raise
     except (Exception, SystemExit) as error:
-        raise Problem(f"{source.name} raised {one_line(error)}") from error
+        raise Problem(f"{source.name} raised {one_line(error)}{place_of(error)}") from error
     try:
         values: np.ndarray = np.asarray(given)
         if values.dtype.kind not in "biufO":  # NumPy would drop an imaginary part, and read a text

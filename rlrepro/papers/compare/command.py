@@ -20,6 +20,7 @@ from rlrepro.papers import stats
 from rlrepro.papers.compare.comparison import Beside, Comparison, Pair, Panel, Side, compare, published_number
 from rlrepro.papers.compare.score import LAST_EPISODES, add_source_flags, return_text
 from rlrepro.papers.importers import KINDS, load
+from rlrepro.papers.importers.found import COMPARED
 from rlrepro.papers.markdown import md, table_row
 from rlrepro.papers.protocol import STATISTICS, Protocol
 
@@ -153,7 +154,7 @@ def as_csv(comparison: Comparison) -> str:
     """A row for each seed: its score, or why it has none, and when it reached the threshold."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("env", "label", "source", "protocol", "seed", "score", "missing", "steps_to_threshold"))
+    writer.writerow(COMPARED)
     for panel in comparison.panels:
         for side in panel.sides:
             about = (panel.env, side.label, side.group.source, side.score.protocol.describe())

@@ -27,6 +27,8 @@ KINDS = {
     "csv": "a CSV file with a row for each episode or evaluation, or progress.csv of Stable-Baselines3",
 }
 LONG_NAME = 32  #: of a group: a path that is longer is cut to the end that tells it apart
+#: The columns of what `rlrepro compare` writes, which is no run.
+COMPARED = ("env", "label", "source", "protocol", "seed", "score", "missing", "steps_to_threshold")
 _MAX_DEPTH = 6
 # Of one seed the monitor files of all sub-environments are called so; another name before them is whose they are.
 _OF_SEED = re.compile(r"(\d+\.){0,2}monitor\.csv")
@@ -166,6 +168,7 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
         for seed in _folder(child, root, kind, columns, depth + 1)
     ]
     tables = [child for child in inside if child.name.endswith((".csv", ".csv.gz")) and child.is_file()]
+    tables = [table for table in tables if not _is_comparison(table)]
     if seeds and kind is None and tables:
         notes = _beside(path, "what lies in its folders", [table.name for table in tables])
         seeds[0] = dataclasses.replace(seeds[0], notes=(*seeds[0].notes, *notes))
@@ -174,6 +177,14 @@ def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str]
             is_monitor = kind is None and _sniff(table) == "monitor"  # one that was given another name
             seeds += [of_stable_baselines(table, root, [table], None)] if is_monitor else of_table(table, root, columns)
     yield from seeds
+
+
+def _is_comparison(table: Path) -> bool:
+    if table.name != "compare.csv":
+        return False
+    with contextlib.suppress(OSError), open(table, "rb") as file:
+        return file.readline().strip() == ",".join(COMPARED).encode()
+    return False
 
 
 def _of_stable_baselines(
