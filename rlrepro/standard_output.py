@@ -20,9 +20,9 @@ class _Guarded(io.FileIO):
         except OSError as error:
             if not isinstance(error, BrokenPipeError):  # whose reader has seen enough
                 self.failed = True
-                print(
-                    f"rlrepro: standard output cannot be written: {error.strerror}; its rest is lost", file=sys.stderr
-                )
+                why = f"standard output cannot be written: {error.strerror}; its rest is lost"
+                with contextlib.suppress(OSError, AttributeError):  # standard error may be as full, or closed
+                    sys.stderr.write(f"rlrepro: {why}\n")
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             return memoryview(data).nbytes  # type: ignore[arg-type]
 
@@ -33,30 +33,21 @@ def guarded_output() -> Iterator[_Guarded | None]:
 
     A run goes on without what it shows. What the encoding lacks (± in ASCII) is a question mark.
     """
-    before = sys.stdout
+    before, raw = sys.stdout, None
     if before is None:  # closed: `>&-`
-        with open(os.devnull, "w") as sys.stdout:
-            yield None
-        sys.stdout = before
-        return
-    if isinstance(before, io.TextIOWrapper) and before.errors in ("strict", "surrogateescape"):
-        before.reconfigure(errors="replace")
-    try:
-        descriptor = before.fileno()
-    except (OSError, ValueError, AttributeError):  # a caller's own stream
-        yield None
-        return
-    if not isinstance(before, io.TextIOWrapper) or isinstance(getattr(before.buffer, "raw", None), _Guarded):
-        yield None
-        return
-    raw = _Guarded(descriptor, "w", closefd=False)
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        before.encoding,
-        before.errors,
-        line_buffering=before.line_buffering,
-        write_through=before.write_through,
-    )
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    elif isinstance(before, io.TextIOWrapper) and not isinstance(getattr(before.buffer, "raw", None), _Guarded):
+        errors = "replace" if before.errors in ("strict", "surrogateescape") else before.errors
+        with contextlib.suppress(OSError, ValueError):  # a caller's own stream, which is no file's
+            before.flush()
+            raw = _Guarded(before.fileno(), "w", closefd=False)
+            sys.stdout = io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                before.encoding,
+                errors,
+                line_buffering=before.line_buffering,
+                write_through=before.write_through,
+            )
     try:
         yield raw
     finally:
