@@ -93,6 +93,8 @@ def test_new_writes_to_the_terminal_where_no_file_is_named(command: Command) -> 
     assert command("card", "new").out == skeleton("ppo", "CartPole-v1")
     assert "did you mean 'ppo'?" in command("card", "new", "--agent", "poo").problem
     assert "did you mean 'CartPole-v1'?" in command("card", "new", "--env", "CartPool-v1").problem
+    unserved = command("card", "new", "--agent", "dqn", "--env", "Pendulum-v1").problem
+    assert "dqn cannot serve Pendulum-v1: it takes Discrete actions" in unserved
 
 
 def test_check_names_every_fault_of_every_card(tmp_path: Path, command: Command) -> None:

@@ -75,8 +75,10 @@ def skeleton(
 ) -> str:
     """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
 
-    All are as the flags of training take them. Files are named from the card's `folder`.
+    All are as the flags of training take them. Files are named from the card's `folder`. `Problem` where the agent
+    cannot serve the environment.
     """
+    from rlrepro.group import check_serves
     from rlrepro.plugins.agents import find_agent
     from rlrepro.request import Request, parse_train
 
@@ -84,6 +86,7 @@ def skeleton(
     asked = parse_train([*arguments, *([f"--env-kwargs={env_kwargs}"] if env_kwargs else [])])
     assert isinstance(asked, Request)
     settings = asked.settings
+    check_serves(settings)
     named_from_there = functools.partial(own_code.to_folder, folder=Path(os.path.abspath(folder)))
     config_class, _, _ = find_agent(settings.agent).description()
     helps = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(config_class)}
