@@ -27,6 +27,7 @@ from rlrepro.papers.pages.rows import unlike_text
 from rlrepro.papers.protocol import POLICIES, STATISTICS
 from rlrepro.papers.spreads import SPREADS
 from rlrepro.plugins import own_code
+from rlrepro.settings import Settings
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
 FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _new(asked: argparse.Namespace) -> int:
+    from rlrepro.group import check_serves
+
+    check_serves(_settings(asked.agent, asked.env, asked.env_kwargs, asked.wrapper))
     if asked.into is None:
         print(skeleton(asked.agent, asked.env, asked.env_kwargs, asked.wrapper), end="")
         return 0
@@ -70,23 +74,26 @@ def _new(asked: argparse.Namespace) -> int:
     return 0
 
 
-def skeleton(
-    agent: str, env: str, env_kwargs: str | None = None, wrappers: Sequence[str] = (), folder: Path = Path()
-) -> str:
-    """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
-
-    All are as the flags of training take them. Files are named from the card's `folder`. `Problem` where the agent
-    cannot serve the environment.
-    """
-    from rlrepro.group import check_serves
-    from rlrepro.plugins.agents import find_agent
+def _settings(agent: str, env: str, env_kwargs: str | None, wrappers: Sequence[str]) -> Settings:
+    """Those of training with these flags and no others."""
     from rlrepro.request import Request, parse_train
 
     arguments = ["--agent", agent, "--env", env, "--seeds", "0,", *(f"--wrapper={one}" for one in wrappers)]
     asked = parse_train([*arguments, *([f"--env-kwargs={env_kwargs}"] if env_kwargs else [])])
     assert isinstance(asked, Request)
-    settings = asked.settings
-    check_serves(settings)
+    return asked.settings
+
+
+def skeleton(
+    agent: str, env: str, env_kwargs: str | None = None, wrappers: Sequence[str] = (), folder: Path = Path()
+) -> str:
+    """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
+
+    All are as the flags of training take them. Files are named from the card's `folder`.
+    """
+    from rlrepro.plugins.agents import find_agent
+
+    settings = _settings(agent, env, env_kwargs, wrappers)
     named_from_there = functools.partial(own_code.to_folder, folder=Path(os.path.abspath(folder)))
     config_class, _, _ = find_agent(settings.agent).description()
     helps = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(config_class)}
