@@ -34,7 +34,7 @@ COMMANDS = {
     "calibrate": ("rlrepro.papers.calibration.command:main", "simulate how often the verdicts' statistics err"),
     "list": (
         "rlrepro.cli:list_main",
-        "name what is installed: agents and their parts, environments, wrappers, cards",
+        "name what is installed: agents, environments, wrappers, cards; and what agents are built with",
     ),
 }
 

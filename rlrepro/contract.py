@@ -31,7 +31,7 @@ def check_run(settings: Settings) -> None:
     if settings.check_env and not source.is_batched:
         layers = [dataclasses.replace(source, wrappers=source.wrappers[:k]) for k in range(len(source.wrappers) + 1)]
         env = layers[0].make()
-        check_contract(env, settings.env)
+        check_contract(env, source.described)
         close_quietly(env)
         check_wrappers([layer.make for layer in layers], list(map(wrapper_name, source.wrappers)))
     if settings.capture_video:

@@ -31,7 +31,7 @@ class Problem(Exception):
 
 
 class BadArgument(Problem):
-    """A name of an agent, an environment or a wrapper, or an argument of one, that is wrong, whatever is installed."""
+    """A name, or an argument, of an agent, an environment or a wrapper that is wrong whatever is installed."""
 
 
 class RunStopped(Problem):
@@ -95,6 +95,10 @@ def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
         except KeyboardInterrupt:
             print(f"rlrepro: {interrupted}", file=sys.stderr)
             status = Interrupted.exit_status
+        except SystemExit as end:  # of --help
+            if end.code:
+                raise
+            status = 0
         sys.stdout.flush()
         return status or int(output is not None and output.failed)
 

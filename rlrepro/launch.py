@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlrepro.errors import STOPPED_AT_ONCE, Interrupted, Problem, RunStopped, Stop, named_seeds
 from rlrepro.settings import Job, Settings
+from rlrepro.standard_output import guarded_output
 
 if TYPE_CHECKING:
     from rlrepro.progress import Board
@@ -20,6 +21,7 @@ class NeverBegan(Problem):
     """A run that stopped before its first step: there is nothing to keep."""
 
 
+@guarded_output()
 def launch(
     folder: RunFolder,
     jobs: Sequence[Job],

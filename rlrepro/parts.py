@@ -35,22 +35,23 @@ PARTS = {
 
 
 def parts() -> dict[str, dict[str, str]]:
-    """`{module: {call: the first line of its docstring}}`; this imports torch."""
+    """`{module: {call: the first paragraph of its docstring}}`; this imports torch."""
     found = {}
     for module, names in PARTS.items():
         things = {name: getattr(importlib.import_module(module), name) for name in names}
-        found[module] = {f"{name}{_arguments(thing)}": _first_line(thing) for name, thing in things.items()}
+        found[module] = {f"{name}{_arguments(thing)}": _does(thing) for name, thing in things.items()}
     return found
 
 
 def _arguments(thing: Any) -> str:
     """Its arguments without their types, as `(size, *, low=0)`."""
-    if isinstance(thing, type) and issubclass(thing, Exception):
-        return "(text)"
+    if isinstance(thing, type) and issubclass(thing, Exception):  # without a signature
+        return "(message)"
     signature = inspect.signature(thing)
     bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty))
 
 
-def _first_line(thing: Any) -> str:
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
+def _does(thing: Any) -> str:
+    """The first paragraph of its docstring."""
+    return " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlrepro.agent import source_of
-from rlrepro.errors import Problem, close_quietly, nearest
+from rlrepro.errors import BadArgument, Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
 from rlrepro.plugins.agents import AgentSource, find_agent, unsourced
 from rlrepro.plugins.env_layers import frames_per_step
@@ -159,6 +159,7 @@ def _resolve(
     env_kwargs = _kept(values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {}))
     wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
     source = find_env(env_name, env_kwargs, wrappers)
+    source.check_arguments()
     env = source.make()
     kind = type(env.action_space).__name__
     frames = frames_per_step(env)
@@ -175,10 +176,10 @@ def _resolve(
         raise Problem(f"--settings {values.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
     hyper = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
     for field in fields:
-        of = field.metadata.get("addition")
-        if isinstance(of, str) and not hyper[of][0] and hyper[field.name][0] != field.default:
-            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, of))
-            raise Problem(f"{flag} says nothing without {its}, to which it belongs")
+        switch, given = field.metadata.get("addition"), getattr(values, f"hyper_{field.name}")
+        if isinstance(switch, str) and not hyper[switch][0] and given not in (None, field.default):
+            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, switch))
+            raise BadArgument(f"{flag} says nothing without {its}, to which it belongs")
 
     seeds = _seeds(values, saved)
     total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)

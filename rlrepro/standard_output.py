@@ -7,49 +7,71 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
-class _Guarded(io.FileIO):
-    """A descriptor whose first failed write is told of on standard error; nothing is written to it from then on."""
+class GuardedOutput(io.FileIO):
+    """A descriptor that somebody else owns, to which nothing more is written once a write has failed."""
 
-    failed = False
+    is_gone = False  #: nothing is written any more
+    failed = False  #: for another reason than that its reader has left, which is said on standard error
 
-    def write(self, data: object) -> int:
-        try:
-            return super().write(data)  # type: ignore[arg-type]
-        except OSError as error:
-            if not isinstance(error, BrokenPipeError):  # whose reader has seen enough
-                self.failed = True
-                why = f"standard output cannot be written: {error.strerror}; its rest is lost"
-                with contextlib.suppress(OSError, AttributeError):  # standard error may be as full, or closed
-                    sys.stderr.write(f"rlrepro: {why}\n")
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
-            return memoryview(data).nbytes  # type: ignore[arg-type]
+    def write(self, data: ReadableBuffer) -> int:
+        if not self.is_gone:
+            try:
+                return super().write(data)
+            except BrokenPipeError:
+                self.is_gone = True
+            except OSError as error:
+                self.is_gone = self.failed = True
+                why = f"rlrepro: standard output cannot be written: {error.strerror}; its rest is lost\n"
+                with contextlib.suppress(OSError):  # not by sys.stderr, which a live display may lead back here
+                    os.write(2, why.encode())
+        return memoryview(data).nbytes
 
 
 @contextlib.contextmanager
-def guarded_output() -> Iterator[_Guarded | None]:
-    """Standard output in which no write fails, for as long as the context lasts; None where it is not a file's.
+def guarded_output() -> Iterator[GuardedOutput | None]:
+    """Standard output in which no write fails, for as long as the context lasts; None where there is no descriptor.
 
-    A run goes on without what it shows. What the encoding lacks (± in ASCII) is a question mark.
+    What its encoding lacks (± in ASCII) is a question mark.
     """
-    before, raw = sys.stdout, None
+    before: TextIO | None = sys.stdout
+    raw, made = None, before
     if before is None:  # closed: `>&-`
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    elif isinstance(before, io.TextIOWrapper) and not isinstance(getattr(before.buffer, "raw", None), _Guarded):
-        errors = "replace" if before.errors in ("strict", "surrogateescape") else before.errors
-        with contextlib.suppress(OSError, ValueError):  # a caller's own stream, which is no file's
-            before.flush()
-            raw = _Guarded(before.fileno(), "w", closefd=False)
-            sys.stdout = io.TextIOWrapper(
-                io.BufferedWriter(raw),
+        made = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    elif isinstance(before, io.TextIOWrapper):
+        if before.errors in ("strict", "surrogateescape"):
+            before.reconfigure(errors="replace")
+        if (raw := _guarded(before)) is not None:
+            made = io.TextIOWrapper(
+                raw if before.write_through else io.BufferedWriter(raw),
                 before.encoding,
-                errors,
+                before.errors,
                 line_buffering=before.line_buffering,
                 write_through=before.write_through,
             )
+    sys.stdout = made
     try:
         yield raw
     finally:
-        sys.stdout.flush()
         sys.stdout = before
+        if made is not None and made is not before:
+            with contextlib.suppress(ValueError):  # closed by what ran
+                made.flush()
+
+
+def _guarded(stream: io.TextIOWrapper) -> GuardedOutput | None:
+    """Its descriptor, guarded; None where it has none, or is guarded already."""
+    if isinstance(getattr(stream.buffer, "raw", stream.buffer), GuardedOutput):
+        return None
+    try:
+        raw = GuardedOutput(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):  # of a caller who keeps what is printed
+        return None
+    with contextlib.suppress(OSError):  # what cannot be written now cannot be later
+        stream.flush()
+    return raw

@@ -22,7 +22,7 @@ from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_o
 from rlrepro.learnt import KEY, told
 from rlrepro.streams import env_seed
 
-MAX_REWARD = 1e154  #: a larger one's square is no number
+MAX_REWARD = 1e154  #: squares of larger ones are soon no numbers
 
 
 class EnvBatch(Protocol):
@@ -372,15 +372,14 @@ def _after(action: np.ndarray) -> str:
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
     """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite.
 
-    So is a reward beyond `MAX_REWARD`, whose square is none: the returns of an episode of those may be no numbers.
+    So is a reward beyond `MAX_REWARD`: the returns of an episode of those may be no numbers.
     """
     floats = obs.dtype.kind == "f"
     # A sum of squares is finite unless a term is not, or it overflows: the cheapest look at all of them.
     if math.isfinite(np.vdot(reward, reward)) and (not floats or math.isfinite(np.vdot(obs, obs))):
         return
     counts = np.ones(len(reward), bool) if active is None else active
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(np.square(reward, dtype=np.float64)) & counts
+    bad = ~(np.abs(reward) <= MAX_REWARD) & counts
     if bad.any():
         index = int(bad.argmax())
         beyond = f", beyond {MAX_REWARD:g}" if np.isfinite(reward[index]) else ""

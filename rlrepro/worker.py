@@ -51,6 +51,7 @@ from rlrepro.plugins.wrappers import wrapper_name
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
+from rlrepro.standard_output import guarded_output
 from rlrepro.trainer import RecordedTraining, TrainerJournal, tell_finished
 from rlrepro.vector import EnvBatch
 
@@ -317,7 +318,8 @@ def process_main(job: Job, pipe: Any) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    send("ended", stop=guarded(job, send))
+    with guarded_output():
+        send("ended", stop=guarded(job, send))
     with lock:
         _exit(0)
 

@@ -29,7 +29,8 @@ from rlrepro.flags import train_parser
 from rlrepro.plugins.agents import find_agent
 from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
-from rlrepro.request import parse_train
+from rlrepro.request import Request, ResumeRequest, parse_train
+from rlrepro.settings import Settings
 from tests.conftest import BRIEF, Command, Outcome, Runs, Site
 
 # Its `at`-th step goes wrong in the way `how`, once: not where the file `marker` says that it has.
@@ -198,7 +199,8 @@ def way_on(problem: str) -> list[str]:
         ("--normalise-obs --lr 3e-4", "unknown argument '--lr'; did you mean '--learning-rate'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),
         ("--env-kwargs sutton_barto_reward=no", "sutton_barto_reward of CartPole-v1 is true or false, not 'no'"),
-        ("--env Pendulum-v1 --env-kwargs g=abc", "--env-kwargs: g of Pendulum-v1 is a number, not 'abc'"),
+        ("--env Pendulum-v1 --env-kwargs g=abc", "Pendulum-v1 with g='abc' breaks the Gymnasium contract: TypeError"),
+        ("--env HalfCheetah-v5 --env-kwargs frame_skip=abc", "frame_skip of HalfCheetah-v5 is a number, not 'abc'"),
         (
             "--env FrozenLake-v1 --env-kwargs is_slippery=off",
             "is_slippery of FrozenLake-v1 is true or false, not 'off'",
@@ -362,6 +364,20 @@ def test_no_flag_takes_what_is_not_a_number_of_its_range(agent: str, form: str) 
             assert problem.startswith(f"{flag}: "), problem
             assert "expected one argument" not in problem, problem
             assert " is not " in problem, problem
+
+
+def test_what_belongs_to_an_addition_may_stand_where_nobody_asked_for_it_now(tmp_path: Path) -> None:
+    """A settings file that had switched it on, and the default by its flag, are no slips."""
+    saved = settings_of(parse_train(["--agent", "dqn", "--prioritised", "--alpha", "0.9"]))
+    (tmp_path / "settings.json").write_text(saved.to_json())
+    again = settings_of(parse_train(["--settings", str(tmp_path / "settings.json"), "--no-prioritised"]))
+    assert (again.hyperparameters["prioritised"], again.hyperparameters["alpha"]) == (False, 0.9)
+    assert settings_of(parse_train(["--agent", "dqn", "--alpha", "0.6"])).hyperparameters["alpha"] == 0.6
+
+
+def settings_of(asked: Request | ResumeRequest) -> Settings:
+    assert isinstance(asked, Request)
+    return asked.settings
 
 
 def smallest(agent: str) -> Iterator[tuple[str, str]]:

@@ -278,13 +278,28 @@ def test_a_name_that_is_wrong_whatever_is_installed_is_a_fault(
     (tmp_path / "mine.py").write_text(
         "import gymnasium\n\nclass Task(gymnasium.Env): ...\n\nclass Once(gymnasium.Wrapper): ...\n"
     )
-    own = '[environment.CartPole-v1]\npaper = "CartPole-v1"\n'
-    file = tmp_path / "card.toml"
-    file.write_text(load_card("cleanrl-ppo").text.replace(own, f"{own}{given}\n"))
-    outcome = command("card", "check", file)
+    outcome = command("card", "check", card_with(tmp_path, given))
     assert outcome.status == 1
     assert fault in outcome.out
     assert "no faults" not in outcome.out
+
+
+@pytest.mark.parametrize("wrapper", ["FrameStack", "FlatObsWrapper", "NoopResetEnv", "gymnasium.wrappers:FrameStck"])
+def test_a_wrapper_that_may_be_of_another_package_or_version_is_a_note(
+    wrapper: str, tmp_path: Path, command: Command
+) -> None:
+    outcome = command("card", "check", card_with(tmp_path, f'wrappers = ["{wrapper}"]'))
+    assert outcome.status == 0
+    assert "note: ppo-CartPole-v1 cannot run here: " in outcome.out
+
+
+def card_with(folder: Path, given: str) -> Path:
+    """The card cleanrl-ppo with something more of CartPole-v1."""
+    own, file = '[environment.CartPole-v1]\npaper = "CartPole-v1"\n', folder / "card.toml"
+    text = load_card("cleanrl-ppo").text
+    assert own in text
+    file.write_text(text.replace(own, f"{own}{given}\n"))
+    return file
 
 
 def test_check_says_what_cannot_run_here(tmp_path: Path, command: Command) -> None:

@@ -639,6 +639,11 @@ def test_files_are_written_where_asked(two: Path, command: Command, tmp_path: Pa
     two.rename(tmp_path / "out" / two.name)
     again = command("compare", tmp_path / "out", "--threshold", "5")
     assert again.out == shown.out.partition("written:")[0], "its own table beside the runs is none"
+    (tmp_path / "out" / two.name).unlink()
+    assert "holds no run that can be read" in command("compare", tmp_path / "out").problem
+    two.write_text("step,episode_return\n" + "".join(f"{n},{n}\n" for n in range(120)))
+    two.rename(tmp_path / "out" / "compare.csv")
+    assert command("compare", tmp_path / "out").status == 0, "somebody else's table may have that name"
 
 
 def test_our_runs_are_compared(runs: Runs, command: Command) -> None:

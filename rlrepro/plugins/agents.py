@@ -52,10 +52,9 @@ class AgentSource:
                 for name, value in vars(module).items()
                 if isinstance(value, type) and (hasattr(value, "act") or agent_module.owns_loop(value))
             ]
-            where = self.file or module.__name__
-            raise BadArgument(
-                f"agent {self.name!r}: {where} has no {self.attribute!r}{nearest(self.attribute, classes)}"
-            )
+            near = nearest(self.attribute, classes)
+            kind = Problem if self.file is None else BadArgument  # what a package has depends on its version
+            raise kind(f"agent {self.name!r}: {self.file or module.__name__} has no {self.attribute!r}{near}")
         return self._whole(found)
 
     def _whole(self, found: Any) -> type[Any]:
@@ -110,6 +109,11 @@ class AgentSource:
                     f"agent {self.name!r}: its hyperparameter {name!r} is declared as {kind}, and its default is "
                     f"{field.default!r}"
                 )
+            switch = field.metadata.get("addition")
+            if isinstance(switch, str) and switch not in fields:
+                near = nearest(switch, fields)
+                of = f"is an addition to {switch!r}, which is none of its hyperparameters"
+                raise Problem(f"agent {self.name!r}: {name!r} {of}{near}")
             if (why := _default_fault(field)) is not None:
                 raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} {why}")
         if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):

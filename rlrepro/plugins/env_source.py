@@ -8,6 +8,8 @@ import functools
 import importlib.metadata
 import inspect
 import re
+import textwrap
+import typing
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ _EXTRAS = {
     "minatar": "minatar",
     "minigrid": "minigrid",
 }
+_TRUTH_WORDS = ("no", "yes", "off", "on", "n", "y", "f", "t")  # "true" and "false" have become truth values
 _BATCH_PARTS = ["observation_space", "action_space", "reset", "step", "to_learn", "get_state", "set_state"]
 
 
@@ -49,7 +52,6 @@ class EnvSource:
 
     def make(self, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
         """A new single environment, wrapped; observations that are a Tuple of Discretes as one MultiDiscrete."""
-        self._check_arguments()
         kwargs = dict(self.kwargs)
         if render_mode is not None:
             kwargs["render_mode"] = render_mode
@@ -60,8 +62,7 @@ class EnvSource:
         except (Exception, SystemExit) as error:
             if stray := self._stray_argument(error):
                 raise BadArgument(stray) from error
-            given = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
-            raise Problem(_why_not_made(self.name, error, f" with {given}" if given else "")) from error
+            raise Problem(_why_not_made(self.name, error, self.described)) from error
         _check_made(env, self.name)
         if self.wrappers:
             hand_on(env)
@@ -81,42 +82,46 @@ class EnvSource:
             return TupleAsArray(env) if TupleAsArray.serves(env.observation_space) else env
         return env
 
+    @property
+    def described(self) -> str:
+        """Its name with its arguments, cut where they are long."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+        return f"{self.name} with {textwrap.shorten(given, 100, placeholder=' …')}" if given else self.name
+
     def _stray_argument(self, error: BaseException) -> str:
         """What to say of an error that an argument which the environment does not take has raised; "" of another."""
         if (name := _unexpected(error)) not in self.kwargs:
             return ""
-        stray = _stray(name, self._creator()[0], also=("max_episode_steps",))
+        stray = _stray(name, self._creator(), also=("max_episode_steps",))
         return stray and f"--env-kwargs: {self.name} {stray}"
 
-    def _creator(self) -> tuple[Any, Mapping[str, Any]]:
-        """The class or function that makes one, and the arguments that its registration gives to it."""
+    def _creator(self) -> Any:
+        """The class or function that makes one."""
         if self.gym_id is None:
-            return self.factory, {}
+            return self.factory
         from gymnasium.envs.registration import load_env_creator, spec
 
-        registered = getattr(self.factory, "spec", None) or spec(self.gym_id)
-        creator = registered.entry_point
-        return load_env_creator(creator) if isinstance(creator, str) else creator, registered.kwargs
+        creator = (getattr(self.factory, "spec", None) or spec(self.gym_id)).entry_point
+        return load_env_creator(creator) if isinstance(creator, str) else creator
 
-    def _check_arguments(self) -> None:
+    def check_arguments(self) -> None:
         """`BadArgument` for a text where a truth value or a number is asked for: `if "no":` is true of an environment.
 
-        What is asked for shows in the default, and in an annotation that allows a text beside it.
+        That one is asked for is known where it is annotated so; and where the default is a truth value, "off", "no" and
+        their like mean another.
         """
         if not any(isinstance(value, str) for value in self.kwargs.values()):
             return
         try:
-            creator, registered = self._creator()
+            creator = self._creator()
             takes = inspect.signature(creator).parameters
-        except Exception:  # a module that is lacking is told of when one is made
+            with contextlib.suppress(Exception):  # of annotations that name what is imported for type checkers
+                takes = inspect.signature(creator, eval_str=True).parameters
+        except (Exception, SystemExit):  # a module that is lacking is told of when one is made
             return
         for name, value in self.kwargs.items():
-            if isinstance(value, str) and name in takes:
-                default = registered.get(name, takes[name].default)
-                allows_text = "str" in str(takes[name].annotation) or "Literal" in str(takes[name].annotation)
-                if isinstance(default, bool | int | float) and not allows_text:
-                    wanted = "true or false" if isinstance(default, bool) else "a number"
-                    raise BadArgument(f"--env-kwargs: {name} of {self.name} is {wanted}, not {value!r}")
+            if isinstance(value, str) and name in takes and (wanted := _wanted(takes[name], value)):
+                raise BadArgument(f"--env-kwargs: {name} of {self.name} is {wanted}, not {value!r}")
 
     def make_filmed(self) -> Any:
         """One of them that renders as RGB arrays. `Problem` where it does not."""
@@ -147,7 +152,6 @@ class EnvSource:
         """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
         from rlrepro.vector import SyncEnvBatch
 
-        self._check_arguments()
         return SyncEnvBatch(self.make, num) if self._form is None else self._form(num)
 
     @property
@@ -201,6 +205,15 @@ class EnvSource:
         return lambda num: form(num, limit, **kwargs)
 
 
+def _wanted(parameter: inspect.Parameter, text: str) -> str:
+    """What an argument is, other than this text; "" where it may be one."""
+    kinds = typing.get_args(parameter.annotation) or (parameter.annotation,)
+    is_truth, is_number = (all(kind in (*of, type(None)) for kind in kinds) for of in ((bool,), (bool, int, float)))
+    if is_truth or (type(parameter.default) is bool and text.lower() in _TRUTH_WORDS):
+        return "true or false"
+    return "a number" if is_number else ""
+
+
 def _unexpected(error: BaseException) -> str:
     """The argument that a call was given and does not take, or ""."""
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
@@ -246,8 +259,8 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _why_not_made(name: str, error: BaseException, given: str = "") -> str:
-    """Why an environment could not be made, `given` its arguments; a missing extra is named with its pip command."""
+def _why_not_made(name: str, error: BaseException, described: str = "") -> str:
+    """Why an environment could not be made; a missing extra is named with its pip command."""
     if isinstance(error, Problem):
         return str(error)
     if name.endswith("Pusher-v4") and "mujoco" in str(error).lower():
@@ -261,4 +274,4 @@ def _why_not_made(name: str, error: BaseException, given: str = "") -> str:
         if is_lacking and re.search(r"cv2|opencv", str(seen), re.IGNORECASE):
             return f"{name} needs OpenCV: pip install opencv-python"
         seen = seen.__cause__ or seen.__context__
-    return f"{name}{given} could not be made: {one_line(error)}"
+    return f"{described or name} could not be made: {one_line(error)}"

@@ -178,8 +178,10 @@ def _from_module(module: ModuleType, attribute: str, name: str) -> tuple[Callabl
     classes = [
         key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)
     ]
-    raise BadArgument(
-        f"environment {name!r}: {name.rpartition(':')[0]} neither registers nor defines {attribute!r}"
+    place = name.rpartition(":")[0]
+    kind = BadArgument if place.endswith(".py") else Problem  # what a package has depends on its version
+    raise kind(
+        f"environment {name!r}: {place} neither registers nor defines {attribute!r}"
         f"{nearest(attribute, [*classes, *gymnasium.registry])}"
     )
 

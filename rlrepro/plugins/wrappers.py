@@ -47,11 +47,12 @@ def find_wrapper(name: str) -> Callable[[gymnasium.Env[Any, Any]], gymnasium.Env
     if not callable(found):
         choices = [*points, *(name for name in gymnasium.wrappers.__all__ if name != "vector")]
         if colon:
-            where = f"file {place}" if place.endswith(".py") else f"module {place}"
-            raise BadArgument(f"wrapper {text!r}: the {where} has no {attribute!r}{nearest(attribute, vars(module))}")
-        near = nearest(text, choices)
-        kind = BadArgument if near else Problem
-        raise kind(f"unknown wrapper {text!r}{near} (`rlrepro list wrappers` shows what is installed)")
+            is_file = place.endswith(".py")
+            where, kind = (f"file {place}", BadArgument) if is_file else (f"module {place}", Problem)
+            raise kind(f"wrapper {text!r}: the {where} has no {attribute!r}{nearest(attribute, vars(module))}")
+        kind = BadArgument if nearest(text, choices, cutoff=0.85) else Problem  # else of a plug-in that is not here
+        place = "`rlrepro list wrappers` shows what is installed"
+        raise kind(f"unknown wrapper {text!r}{nearest(text, choices)} ({place})")
     return functools.partial(found, **kwargs) if kwargs else found
 
 

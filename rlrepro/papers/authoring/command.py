@@ -27,7 +27,6 @@ from rlrepro.papers.pages.rows import unlike_text
 from rlrepro.papers.protocol import POLICIES, STATISTICS
 from rlrepro.papers.spreads import SPREADS
 from rlrepro.plugins import own_code
-from rlrepro.settings import Settings
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
 FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
@@ -58,42 +57,44 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _new(asked: argparse.Namespace) -> int:
-    from rlrepro.group import check_serves
-
-    check_serves(_settings(asked.agent, asked.env, asked.env_kwargs, asked.wrapper))
+    given = asked.agent, asked.env, asked.env_kwargs, asked.wrapper
     if asked.into is None:
-        print(skeleton(asked.agent, asked.env, asked.env_kwargs, asked.wrapper), end="")
+        print(skeleton(*given, is_served=True), end="")
         return 0
     into = asked.into / "card.toml" if asked.into.is_dir() else asked.into
-    text = skeleton(asked.agent, asked.env, asked.env_kwargs, asked.wrapper, into.parent)
     if into.exists():
         raise Problem(f"{into} is there already; choose another --into")
+    text = skeleton(*given, into.parent, is_served=True)
     make_folder(into.parent)
     write_whole(into, text.encode())
     print(f"{into}: fill in what is marked TODO, then: rlrepro card check {into}")
     return 0
 
 
-def _settings(agent: str, env: str, env_kwargs: str | None, wrappers: Sequence[str]) -> Settings:
-    """Those of training with these flags and no others."""
+def skeleton(
+    agent: str,
+    env: str,
+    env_kwargs: str | None = None,
+    wrappers: Sequence[str] = (),
+    folder: Path = Path(),
+    is_served: bool = False,
+) -> str:
+    """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
+
+    All are as the flags of training take them. Files are named from the card's `folder`. `Problem` where the agent
+    cannot serve the environment although it has to (`is_served`).
+    """
+    from rlrepro.plugins.agents import find_agent
     from rlrepro.request import Request, parse_train
 
     arguments = ["--agent", agent, "--env", env, "--seeds", "0,", *(f"--wrapper={one}" for one in wrappers)]
     asked = parse_train([*arguments, *([f"--env-kwargs={env_kwargs}"] if env_kwargs else [])])
     assert isinstance(asked, Request)
-    return asked.settings
+    settings = asked.settings
+    if is_served:
+        from rlrepro.group import check_serves
 
-
-def skeleton(
-    agent: str, env: str, env_kwargs: str | None = None, wrappers: Sequence[str] = (), folder: Path = Path()
-) -> str:
-    """A commented card for an agent on an environment; what is left to fill in is marked TODO, and is a fault.
-
-    All are as the flags of training take them. Files are named from the card's `folder`.
-    """
-    from rlrepro.plugins.agents import find_agent
-
-    settings = _settings(agent, env, env_kwargs, wrappers)
+        check_serves(settings)
     named_from_there = functools.partial(own_code.to_folder, folder=Path(os.path.abspath(folder)))
     config_class, _, _ = find_agent(settings.agent).description()
     helps = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(config_class)}

@@ -232,7 +232,7 @@ class Book:
     rows: tuple[Published, ...]
 
     def get(self, identity: str, others: Sequence[str] = ()) -> Published:
-        """The row of that id. `Problem` where there is none, and where `others` may have been meant."""
+        """The row of that id. `Problem` where there is none; one of `others` may have been meant."""
         for row in self.rows:
             if row.id == identity:
                 return row

@@ -168,7 +168,7 @@ def claimed(card: Card, unit: Unit) -> dict[str, dict[str, Any]]:
 def check_unit(card: Card, unit: Unit) -> None:
     """`Problem` where it cannot run here, or its agent cannot serve its environment: both are made, for one seed."""
     if unit.is_measured:
-        env_of(card, unit.environment)
+        env_of(card, unit.environment).check_arguments()
         return
     from rlrepro.group import check_serves
 
