@@ -96,11 +96,12 @@ def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
             print(f"rlrepro: {interrupted}", file=sys.stderr)
             status = Interrupted.exit_status
         except SystemExit as end:  # of --help
-            if end.code:
+            sys.stdout.flush()
+            if end.code or not (output and output.failed):
                 raise
-            status = 0
+            return 1
         sys.stdout.flush()
-        return status or int(output is not None and output.failed)
+        return status or int(bool(output and output.failed))
 
 
 def close_quietly(thing: Any) -> None:

@@ -235,8 +235,13 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path: Path, monkey
     ("text", "value"),
     [("false", False), ("true", True), ("True", True), ("null", None), ("none", "none"), ("'false'", "false")],
 )
-def test_constants_are_read_as_json_and_python_write_them(text: str, value: object) -> None:
-    asked = parse_train(["--env", "FrozenLake-v1", "--env-kwargs", f"is_slippery={text}"])
+def test_constants_are_read_as_json_and_python_write_them(text: str, value: object, tmp_path: Path) -> None:
+    """By a task whose argument may be anything, texts too."""
+    (tmp_path / "lake.py").write_text(
+        "from gymnasium.envs.toy_text import FrozenLakeEnv\n\n\nclass Lake(FrozenLakeEnv):\n"
+        "    def __init__(self, is_slippery=None):\n        super().__init__()\n"
+    )
+    asked = parse_train(["--env", f"{tmp_path / 'lake.py'}:Lake", "--env-kwargs", f"is_slippery={text}"])
     assert asked.settings.env_kwargs == {"is_slippery": value}  # type: ignore[union-attr]
 
 
