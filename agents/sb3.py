@@ -107,6 +107,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "normalize_obs": ("with --normalize: standardise observations by running statistics", {}),
     "normalize_reward": ("with --normalize: scale rewards by a running deviation of returns", {}),
 }
+_PIXELS = 36  #: what the convolutions of CnnPolicy leave one pixel of
 _OF_THE_POLICY = ("ortho_init", "log_std_init", "n_critics", "n_quantiles")
 _OURS = {
     "policy": ("auto", "ours: what the observations ask for"),
@@ -315,13 +316,13 @@ class StableBaselines3:
             self.normalizer = envs = VecNormalize(
                 single, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=config.gamma
             )
-        policy = config.policy
+        policy, space = config.policy, self.setup.observation_space
         if policy == "auto":
-            policy = "CnnPolicy" if is_image_space(self.setup.observation_space) else "MlpPolicy"
-        if policy == "MinAtarPolicy":
-            space = self.setup.observation_space
-            if not (is_image(space) and is_small(space.shape or ())):
-                raise ValueError(f"MinAtarPolicy takes small images, as MinAtar's 10 × 10, not {space}")
+            policy = "CnnPolicy" if is_image_space(space) else "MlpPolicy"
+        if policy == "CnnPolicy" and is_image_space(space) and sorted(space.shape or ())[1] < _PIXELS:
+            raise ValueError(f"CnnPolicy takes images of at least {_PIXELS} × {_PIXELS} pixels, not {space}")
+        if policy == "MinAtarPolicy" and not (is_image(space) and is_small(space.shape or ())):
+            raise ValueError(f"MinAtarPolicy takes small images, as MinAtar's 10 × 10, not {space}")
         alias = "MlpPolicy" if policy == "MinAtarPolicy" else policy
         if alias not in self._class.policy_aliases:
             raise ValueError(f"{self.name} has no {policy}")

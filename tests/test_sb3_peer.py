@@ -293,6 +293,18 @@ def test_minatar_s_network_is_not_for_screens(runs: Runs, tmp_path: Path) -> Non
     assert runs.begin("bad", "--seed", "0", *flags).problem.startswith("sb3:dqn: MinAtarPolicy takes small images")
 
 
+@pytest.mark.parametrize(("pixels", "status"), [(35, 2), (36, 0)])
+def test_the_nature_network_takes_images_of_36_pixels_and_more(
+    pixels: int, status: int, runs: Runs, tmp_path: Path
+) -> None:
+    (tmp_path / "screen.py").write_text(SCREEN.replace("84, 84", f"{pixels}, 48"))
+    flags = "--env", f"{tmp_path / 'screen.py'}:Screen", "--env-kwargs", "max_episode_steps=5", "--agent", "sb3:dqn"
+    begun = runs.begin("r", "--seed", "0", *flags, "--total-timesteps", "10", "--buffer-size", "10")
+    assert begun.status == status
+    if status:
+        assert "sb3:dqn: CnnPolicy takes images of at least 36 × 36 pixels, not Box(0, 255, (35, 48, 4)" in begun.err
+
+
 SCREEN = """
 import gymnasium, numpy as np
 class Screen(gymnasium.Env):
