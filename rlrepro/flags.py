@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         # -1e-3, -inf and -1,2 are values too, not flags
         self._negative_number_matcher = re.compile(r"^-(\d|\.\d|inf|nan)")
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         said = message.replace("argument ", "", 1)
@@ -220,7 +221,7 @@ def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
 
 
 def _add_kept(add: Add) -> None:
-    add("--run-dir", type=_folder, default="runs", metavar="DIR", help="where run folders are made (runs)")
+    add("--run-dir", type=Path, default=Path("runs"), metavar="DIR", help="where run folders are made (runs)")
     add("--name", type=_name, metavar="NAME", help="name of the run folder (ENV-AGENT-TIME)")
     add(
         "--log-every",
@@ -378,6 +379,8 @@ def _not_empty(text: str) -> str:
 
 def seed_list(text: str) -> int | tuple[int, ...]:
     """How many seeds, or which: `10`; `0,3,7`, `10-19` or `0-4,7`."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no seed")
     if not text.strip("0 "):
         raise argparse.ArgumentTypeError(
             f"0 is not from 1 to {MOST_SEEDS:,}; seed 0 alone is '0,', and three are '0,1,2'"
@@ -469,13 +472,16 @@ def device_name(text: str) -> str:
     return text
 
 
-def _folder(text: str) -> str:
+def _path(text: str) -> Path:
+    """What `type=Path` stands for: `Path("")` would be the working folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no path (that of the working folder is '.')")
     try:
         Path(text).exists()
     except OSError as error:
         shown = f"{text[:40]!r}…" if len(text) > 40 else repr(text)
-        raise argparse.ArgumentTypeError(f"{shown} cannot be a folder: {error.strerror}") from None
-    return text
+        raise argparse.ArgumentTypeError(f"{shown} cannot be a path: {error.strerror}") from None
+    return Path(text)
 
 
 def _name(text: str) -> str:

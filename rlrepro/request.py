@@ -74,7 +74,7 @@ def parse_train(arguments: Sequence[str]) -> Request | ResumeRequest:
     if unknown:
         raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
-    return Request(settings, Path(values.run_dir), values.name, unsourced(agent.name, config_class, presets))
+    return Request(settings, values.run_dir, values.name, unsourced(agent.name, config_class, presets))
 
 
 def _kept(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
