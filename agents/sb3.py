@@ -66,7 +66,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "normalize_advantage": ("standardise the advantages", {}),
     "ent_coef": ("weight of the entropy", {}),
     "vf_coef": ("weight of the value loss", _POSITIVE),
-    "max_grad_norm": ("largest norm of the gradient", _POSITIVE),
+    "max_grad_norm": ("largest norm of the gradient; 0: any", _POSITIVE),
     "target_kl": ("end the passes beyond this KL divergence; 0: never", _POSITIVE),
     "rms_prop_eps": ("ε of RMSprop", _POSITIVE),
     "use_rms_prop": ("RMSprop in place of Adam", {}),
@@ -201,8 +201,6 @@ def _config(name: str, defaults: Mapping[str, Any]) -> type[Any]:
         text, valid = _FIELDS[field]
         if field == "n_steps" and "buffer_size" in defaults:
             text = "steps of a return"
-        if field == "max_grad_norm" and default is None:
-            text += "; 0: any"
         made = hyper(0.0 if default is None else default, text, source.format(library=library), **valid)
         fields.append((field, type(made.default), made))
     return dataclasses.make_dataclass("Config", fields, frozen=True)
@@ -343,6 +341,8 @@ class StableBaselines3:
         for name, default in self._defaults.items():
             if default is None and values[name] == 0:
                 values[name] = None
+        if values.get("max_grad_norm") == 0:
+            values["max_grad_norm"] = float("inf")  # the library would shorten every gradient to 0
         for name in ("learning_rate", "clip_range"):
             if getattr(config, f"{name}_schedule", "constant") == "linear":
                 values[name] = functools.partial(_linear, values[name])

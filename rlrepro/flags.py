@@ -116,15 +116,21 @@ def train_parser(
     _add_kept(parser.add_argument_group("what is kept").add_argument)
     _add_again(parser.add_argument_group("again").add_argument)
     if agent is not None and config_class is not None:
-        group = parser.add_argument_group(f"hyperparameters of {agent.name}")
-        for field in dataclasses.fields(config_class):
-            source = source_of(config_class, field)
-            _add_hyperparameter(group, field, defaults.get(field.name, field.default), source)
+        add_hyperparameters(parser.add_argument_group(f"hyperparameters of {agent.name}"), config_class, defaults)
         if presets:
             head = f"presets of {agent.name} (by environment id or kind of action space; * is for all):"
             lines = [textwrap.fill(_in_words(*preset), width, subsequent_indent="    ") for preset in presets.items()]
             parser.epilog = "\n".join([head, *lines])
     return parser
+
+
+def add_hyperparameters(
+    group: argparse._ActionsContainer, config_class: type[Any], defaults: Mapping[str, Any]
+) -> None:
+    """A flag of each hyperparameter; `defaults`, of presets, are told of in place of their own."""
+    for field in dataclasses.fields(config_class):
+        default = defaults.get(field.name, field.default)
+        _add_hyperparameter(group, field, default, source_of(config_class, field))
 
 
 Add = Callable[..., object]

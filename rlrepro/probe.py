@@ -1,10 +1,11 @@
 """`rlrepro probe --agent NAME`: is an agent right where the answer is known?
 
 An agent is trained on every probe environment that applies to it, in seconds. The hyperparameters are its defaults,
-then what its class has in `PROBE` (also `num_envs` and `total_timesteps`; None says that nothing is learnt), then what
-it has for this probe in `PROBES`, `{probe: hyperparameters}`, then the probe's own γ as `gamma`. A probe of values asks
-the agent's method `value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return that the agent
-expects. One of sampled returns applies to those agents alone that have hyperparameters for it.
+then its presets for all and for the probe's kind of actions, then what its class has in `PROBE` (also `num_envs` and
+`total_timesteps`; None says that nothing is learnt), then what it has for this probe in `PROBES`,
+`{probe: hyperparameters}`, then the probe's own γ as `gamma`. A probe of values asks the agent's method
+`value_of(obs)`, `[S, B, ...]` to `[S, B]`, where it has one: the discounted return that the agent expects. One of
+sampled returns applies to those agents alone that have hyperparameters for it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import numpy as np
 from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, close_quietly, count_of, named_seeds, nearest, one_line, place_of
-from rlrepro.flags import Parser, about_unknown, train_parser, whole_number
+from rlrepro.flags import Parser, about_unknown, add_hyperparameters, train_parser, whole_number
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
+from rlrepro.settings import taken
 
 PREFIX = "Probe"
 TIMESTEPS, NUM_ENVS = 8_000, 4  # where an agent says nothing
@@ -187,7 +189,8 @@ def _probe(agent_class: type[Any], name: str, task: Any, seeds: tuple[int, ...],
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
     if task.asked and task.discount and "gamma" not in names:
         return outcome(None, "it has no hyperparameter gamma")
-    own = _of_some(agent_class).get(type(task).__name__ if name not in probes() else name, {})
+    of_this = type(task).__name__ if name not in probes() else name
+    own = _as_flags(agent_class, _of_some(agent_class).get(of_this, {}), f"PROBES, of {of_this}")
     if task.sampled and not own:
         return outcome(None, "its PROBES has no hyperparameters for it")
     own = {**own, **given, "gamma": task.discount}
@@ -241,10 +244,19 @@ def _of_some(agent_class: type[Any]) -> Mapping[str, Mapping[str, Any]]:
     return getattr(agent_class, "PROBES", None) or {}
 
 
+def _as_flags(agent_class: type[Any], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """An agent's values as the flags of training take them, which make 1000 of `1e3`."""
+    parser = train_parser(None, add_help=False)
+    add_hyperparameters(parser, agent_class.Config, {})
+    return {**values, **taken(parser, values, f"its {where}")}
+
+
 def preset(agent_class: type[Any], action: Any, further: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
     """A config with the agent's presets for an action space, then what of `further` it has; all the values."""
     presets = getattr(agent_class, "PRESETS", {})
-    values = {**presets.get("*", {}), **presets.get(type(action).__name__, {}), **(further or {})}
+    chosen = {key: presets.get(key, {}) for key in ("*", type(action).__name__)}
+    of_all, of_kind = (_as_flags(agent_class, values, f"preset {key!r}") for key, values in chosen.items())
+    values = {**of_all, **of_kind, **(further or {})}
     names = {field.name for field in dataclasses.fields(agent_class.Config)}
     return agent_class.Config(**{name: value for name, value in values.items() if name in names}), values
 
@@ -275,7 +287,7 @@ def _trained(agent_class: type[Any], source: EnvSource, seeds: tuple[int, ...], 
 
     use_device("cpu")
     sizes = {"num_envs": NUM_ENVS, "total_timesteps": TIMESTEPS}
-    further = {**sizes, **getattr(agent_class, "PROBE", {}), **own}
+    further = {**sizes, **_as_flags(agent_class, getattr(agent_class, "PROBE", {}), "PROBE"), **own}
     with contextlib.closing(source.make()) as env:
         config, values = preset(agent_class, env.action_space, further)
     steps, num_envs = values["total_timesteps"], values["num_envs"]

@@ -21,7 +21,7 @@ from rlrepro.plugins.env_layers import frames_per_step
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.wrappers import full_name
-from rlrepro.settings import DERIVED, Settings, as_flag, num_cores, read_settings, settings_dict
+from rlrepro.settings import DERIVED, Settings, num_cores, read_settings, settings_dict, taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +63,14 @@ def parse_train(arguments: Sequence[str]) -> Request | ResumeRequest:
     agent.check(config_class, presets, [flag for action in first._actions for flag in action.option_strings])
     parser = train_parser(agent, config_class, presets)
     presets = {
-        key: {**preset, **_taken(parser, preset, f"agent {agent.name!r}: its preset {key!r}")}
+        key: {**preset, **taken(parser, preset, f"agent {agent.name!r}: its preset {key!r}")}
         for key, preset in presets.items()
     }
     values, unknown = parser.parse_known_args(arguments)
     if saved.get("agent") in (None, agent.name):
         kept = saved.get("hyperparameters", {})
-        taken = _taken(parser, kept, f"--settings {known.settings}", are_hyperparameters=True)
-        saved["hyperparameters"] = {**kept, **taken}
+        as_flags = taken(parser, kept, f"--settings {known.settings}", are_hyperparameters=True)
+        saved["hyperparameters"] = {**kept, **as_flags}
     if unknown:
         raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
@@ -143,8 +143,9 @@ class _Choices:
         return name in self.file.get("sources", {}) and name in DERIVED
 
     def _is_outdated(self, name: str) -> bool:
-        """Whether a file's value was derived from what a flag now changes."""
-        return self._was_derived(name) and any(getattr(self.flags, one) is not None for one in DERIVED[name][1])
+        """Whether a file's value was derived from what a flag now changes, or from another machine's cores."""
+        is_given = any(getattr(self.flags, one) is not None for one in DERIVED.get(name, ("", ()))[1])
+        return self._was_derived(name) and (is_given or name in ("processes", "env_processes"))
 
 
 def _resolve(
@@ -278,23 +279,3 @@ def _saved(file: str | None) -> dict[str, Any]:
     if file is None:
         return {}
     return settings_dict(read_settings(file, "--settings "), f"--settings {file}")
-
-
-def _taken(
-    parser: argparse.ArgumentParser, values: Mapping[str, Any], place: str, are_hyperparameters: bool = False
-) -> dict[str, Any]:
-    """Values of hyperparameters, and else of settings too, as their flags take them; `Problem` names a wrong one.
-
-    What is no flag is left out: it is told elsewhere.
-    """
-    known = {action.dest for action in parser._actions}
-    found = {}
-    for name, value in values.items():
-        is_setting = f"hyper_{name}" not in known
-        if is_setting and (are_hyperparameters or name not in known):
-            continue
-        try:
-            found[name] = as_flag(parser, name, value, is_setting)
-        except argparse.ArgumentTypeError as error:
-            raise Problem(f"{place}: {name}: {error}") from None
-    return found

@@ -234,3 +234,23 @@ def as_flag(parser: argparse.ArgumentParser, name: str, value: Any, is_run_setti
     if isinstance(made, tuple) and len(made) == 1 and not isinstance(value, list | tuple):
         raise argparse.ArgumentTypeError(f"{value} is one number where a list is expected: [{value}] is a list of one")
     return made
+
+
+def taken(
+    parser: argparse.ArgumentParser, values: Mapping[str, Any], place: str, are_hyperparameters: bool = False
+) -> dict[str, Any]:
+    """Values of hyperparameters, and else of settings too, as their flags take them; `Problem` names a wrong one.
+
+    What is no flag is left out: it is told elsewhere.
+    """
+    known = {action.dest for action in parser._actions}
+    found = {}
+    for name, value in values.items():
+        is_setting = f"hyper_{name}" not in known
+        if is_setting and (are_hyperparameters or name not in known):
+            continue
+        try:
+            found[name] = as_flag(parser, name, value, is_setting)
+        except argparse.ArgumentTypeError as error:
+            raise Problem(f"{place}: {name}: {error}") from None
+    return found

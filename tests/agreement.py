@@ -8,6 +8,7 @@ in braces is that of a parameter of the test. With `pytest --agreement=FILE` the
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def agree(found: Any, expected: Any, scale: float | None = None) -> float:
     assert found.shape == expected.shape, f"{list(found.shape)} against {list(expected.shape)}"
     largest = scale or expected.abs().max().item()
     error = float((found - expected).abs().max()) / largest if largest else float((found - expected).abs().max())
+    if math.isnan(error):
+        error = math.inf  # no greater than any other
     if _pair is not None:
         agent, other = _pair
         pairs = _worst.setdefault(agent, {})

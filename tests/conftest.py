@@ -60,9 +60,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         agreement.begin((agent.format(**given.params if given else {}), other))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     file = session.config.getoption("--agreement")
-    if file is not None:
+    if file is not None and exitstatus == 0:
         agreement.write(file)
 
 

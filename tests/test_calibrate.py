@@ -131,7 +131,7 @@ def test_five_seeds_that_all_look_alike_are_why_ten_are_asked_for() -> None:
 
 
 def test_a_card_keeps_its_error() -> None:
-    limit = 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
+    limit = 0.03  # ten of these draws have 0.011 at most; without the correction 0.075, with a half of it 0.046
     for row in calibrate.holm_rows(0, 1000):
         assert all(rate <= limit for name, rate in row.items() if name.startswith("any")), row
 

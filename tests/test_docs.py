@@ -70,10 +70,18 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path) -> None:
 
 def test_the_links_between_pages_lead_somewhere() -> None:
     readme = DOCS.parent / "README.md"
-    for page in [readme, *(DOCS / name for name in PAGES)]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for page in [readme, readme.parent / "CONTRIBUTING.md", *(DOCS / name for name in PAGES)]:
+        for target, section in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                there = page.parent / target if target else page
+                assert there.exists(), f"{page.name}: {target}"
+                assert not section or section in sections(there), f"{page.name}: {target}#{section}"
+
+
+def sections(page: Path) -> set[str]:
+    """What links call the sections of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_what_there_is_to_build_with_is_there() -> None:

@@ -198,6 +198,14 @@ class Misspelt(DQN):
     PROBES = {"ProbeEntrpy-v0": {"learning_rate": 1e-3}}
 
 
+class AsTexts(DQN):
+    PROBE = {**(DQN.PROBE or {}), "total_timesteps": 2e3, "hidden": [32]}
+
+
+class Huge(DQN):
+    PROBE = {**(DQN.PROBE or {}), "gamma": 99}
+
+
 class NoneOfThem(DQN):
     PROBES = None
 
@@ -205,6 +213,9 @@ class NoneOfThem(DQN):
 def test_what_is_set_for_some_probes_is_looked_at() -> None:
     assert "did you mean 'ProbeEntropy-v0'?" in probe(Misspelt, "ProbeValue-v0", (0,)).told
     assert probe(NoneOfThem, "ProbeEntropy-v0", (0,)).told == "its PROBES has no hyperparameters for it"
+    assert probe(AsTexts, "ProbeAction-v0", (0,)).solved  # 2e3 is as many as 2000, as it is for training
+    refused = probe(Huge, "ProbeAction-v0", (0,))
+    assert (refused.solved, refused.told) == (False, "its PROBE: gamma: 99 is not from 0 to 1")
 
 
 class Reversed(DQN):

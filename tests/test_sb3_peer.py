@@ -196,6 +196,26 @@ def test_the_defaults_are_those_of_the_installed_library() -> None:
         assert shapes == {key: value.shape for key, value in plain.policy.state_dict().items()}, name
 
 
+@pytest.mark.parametrize("name", ["ppo", "a2c", "dqn", "qrdqn"])
+def test_without_a_limit_of_the_gradient_the_library_learns_as_with_one_that_is_never_met(name: str) -> None:
+    if name == "qrdqn":
+        pytest.importorskip("sb3_contrib")
+    agent = find_agent(f"sb3:{name}").load()
+    sizes = {"ppo": {"n_steps": 32, "batch_size": 32}, "a2c": {}}.get(name, {"learning_starts": 8, "train_freq": 1})
+    learnt = []
+    for limit in (0.0, 1e9):
+        env = gymnasium.make("CartPole-v1")
+        config = agent.Config(**sizes, max_grad_norm=limit)
+        one = agent(Setup(env.observation_space, env.action_space, (SEED,), 1, 64), config)
+        one._build([lambda env=env: env])
+        one.model.get_env().seed(SEED)
+        before = {key: value.clone() for key, value in one.model.policy.state_dict().items()}
+        one.model.learn(64)
+        learnt.append(one.model.policy.state_dict())
+        assert any(not torch.equal(before[key], value) for key, value in learnt[-1].items())
+    assert all(torch.equal(value, learnt[1][key]) for key, value in learnt[0].items())
+
+
 # --- our run folder
 
 

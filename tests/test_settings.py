@@ -317,6 +317,18 @@ def test_what_was_derived_is_derived_anew_where_a_flag_changes_what_it_follows_f
     assert derived(parse("--settings", again, "--log-every", "7", "--total-timesteps", "100")) == (7, 0, 10, 2)
 
 
+def test_processes_are_of_the_cores_that_are_there_unless_they_were_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    there, chosen = parse("--agent", "random", "--seeds", "10"), parse("--agent", "random", "--processes", "3")
+    assert (there.processes, chosen.processes) == (8, 3)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    here = parse("--settings", changed(there, tmp_path / "there.json"))
+    assert here == dataclasses.replace(there, processes=2)
+    assert parse("--settings", changed(chosen, tmp_path / "chosen.json")).processes == 3
+
+
 def test_what_a_file_chooses_stays_and_so_does_all_of_an_older_one(tmp_path: Path) -> None:
     chosen = parse("--agent", "random", "--seeds", "1", "--total-timesteps", "6000", "--log-every", "30",
                    "--processes", "1", "--eval-every", "600", "--checkpoint-every", "600")  # fmt: skip

@@ -250,7 +250,10 @@ def stress_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
 
 
 def holm_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
-    """A card of six claims, each with its own seeds: the chance that any verdict of the card is wrong."""
+    """A card of six claims, each with its own seeds: the chances of any wrong *reproduced*, of any *above* or *below*.
+
+    The correction is of each of the two by itself: that either is wrong has the sum of both as its bound.
+    """
     rows = []
     for index, (shape, m, margin) in enumerate(itertools.product(SHAPES, (5, 10), MARGINS)):
         generator = np.random.default_rng([seed, Stream.HOLM, index])
