@@ -74,7 +74,9 @@ class PPO(ActorCritic):
             (64, 64), "units of the hidden layers (not images)", "paper: Section 6.1", low=1
         )
         activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
-        ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", f"{DETAIL} 2")
+        first_weights: str = hyper(
+            "orthogonal", "how weights are drawn", f"{DETAIL} 2", choices=("orthogonal", "uniform", "xavier")
+        )
         log_std_init: float = hyper(
             0.0, "initial log standard deviation of Box actions", f"{DETAIL} 2 of continuous actions"
         )
@@ -101,8 +103,7 @@ class PPO(ActorCritic):
     PROBES = {"ProbeEntropy-v0": {"entropy_coef": 0.5, "normalise_advantage": False, "num_steps": 64}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        first_weights = "orthogonal" if config.ortho_init else "uniform"
-        super().__init__(setup, config.hidden, config.activation, first_weights, config.log_std_init)
+        super().__init__(setup, config.hidden, config.activation, config.first_weights, config.log_std_init)
         self.config = config
         self.batch_size = setup.num_envs * config.num_steps
         self.minibatch_size = minibatch_size(self.batch_size, config.num_minibatches)

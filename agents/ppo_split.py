@@ -19,9 +19,9 @@ from collections.abc import Iterator
 import torch
 
 from rlrepro.actor_critic import ActorCritic
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
-from rlrepro.networks import is_image
+from rlrepro.networks import refuse_images
 from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, TORCH
 from rlrepro.streams import Streams
@@ -67,8 +67,7 @@ class PPOSplit(ActorCritic):
     PROBES = {"ProbeEntropy-v0": {"entropy_coef": 0.5 / 0.324, "num_steps": 64, "learning_rate": 3e-3}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
+        refuse_images(setup.observation_space)
         refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", "more --num-steps")
         networks = config.hidden, config.activation, "xavier", config.log_std_init
         super().__init__(setup, *networks, separate=True)

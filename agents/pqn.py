@@ -58,7 +58,7 @@ class PQN(ActionValues):
         max_grad_norm: float = hyper(10.0, "largest norm of a seed's gradient; 0: no limit", CODE, low=0)
         layer_norm: bool = hyper(True, "normalise every hidden layer", "paper: Section 3")
         optimiser: str = hyper("radam", "rectified Adam, or Adam", CODE, choices=("radam", "adam"))
-        ortho_init: bool = hyper(True, "orthogonal initial weights; if not, uniform in ±1/√fan_in", CODE)
+        first_weights: str = hyper("orthogonal", "how weights are drawn", CODE, choices=("orthogonal", "uniform"))
         across_episodes: bool = hyper(
             False, "returns flow over ends, where nothing is bootstrapped", "paper: Algorithm 1 (CleanRL's code: true)"
         )
@@ -77,7 +77,7 @@ class PQN(ActionValues):
             config.hidden,
             self.num_actions,
             layer_norm=config.layer_norm,
-            initialiser=orthogonal(math.sqrt(2)) if config.ortho_init else fan_in_uniform,
+            initialiser=orthogonal(math.sqrt(2)) if config.first_weights == "orthogonal" else fan_in_uniform,
         )
         self.online = Stack(setup.seeds, setup.device, q=network)
         self.optimiser = (RAdam if config.optimiser == "radam" else Adam)(self.online, config.learning_rate)

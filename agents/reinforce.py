@@ -26,9 +26,9 @@ import dataclasses
 import torch
 
 from rlrepro.actor_critic import ActorCritic
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Episodes
-from rlrepro.networks import is_image
+from rlrepro.networks import refuse_images
 from rlrepro.optimisers import SGD, Adam
 from rlrepro.seeds import Stack
 from rlrepro.sources import TORCH
@@ -69,8 +69,7 @@ class Reinforce(ActorCritic):
     }  # fmt: skip
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
+        refuse_images(setup.observation_space)
         networks = config.hidden, config.activation, config.first_weights, config.log_std_init
         super().__init__(setup, *networks, separate=True)
         self.config = config

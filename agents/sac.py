@@ -79,7 +79,7 @@ class SAC(BoxActions):
             1, "critic updates before actor and α catch up, with as many of theirs", f"paper: Algorithm 1; 2: {CODE}",
             low=1,
         )  # fmt: skip
-        target_every: int = hyper(1, "gradient, not env, steps between target updates", PAPER, low=1)
+        target_delay: int = hyper(1, "gradient steps between target updates", PAPER, low=1)
         target_action: str = hyper(
             "sample", "where targets value s'; slow_mean: the mean action of an actor that follows as the targets do",
             f"paper: eq. 3; slow_mean, with log π of a sample: {DOPAMINE_AGENT}", choices=("sample", "slow_mean"),
@@ -98,9 +98,9 @@ class SAC(BoxActions):
         )
         hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers", PAPER, low=1)
         separate_std: bool = hyper(False, "log σ has a network of its own", f"{POLICY}; true: {BUILDER}")
-        init: str = hyper(
-            "torch", "initial weights", f"{POLICY}; xavier: {BUILDER}; glorot, with biases of 0: {DOPAMINE}",
-            choices=("torch", "xavier", "glorot"),
+        first_weights: str = hyper(
+            "uniform", "how weights are drawn", f"{POLICY}; xavier: {BUILDER}; glorot, with biases of 0: {DOPAMINE}",
+            choices=("uniform", "xavier", "glorot"),
         )  # fmt: skip
         critic_units: str = hyper(
             "unit", "units of the actions that critics see", f"{SB3_OFF_POLICY}; env: {BUILDER}",
@@ -126,7 +126,7 @@ class SAC(BoxActions):
         super().__init__(setup, config)
         num_obs, num_actions = num_features(setup.observation_space), self.box.num_actions
         self.gaussian = SquashedGaussian(num_actions, config.log_std_range, config.log_std_bound)
-        start = initialisers(config.init, "relu", len(config.hidden))
+        start = initialisers(config.first_weights, "relu", len(config.hidden))
         critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
         outputs = {"mean": num_actions, "log_std": num_actions} if config.separate_std else {"actor": 2 * num_actions}
         networks = {name: MLP((num_obs, *config.hidden, out), "relu", start) for name, out in outputs.items()}
@@ -176,7 +176,7 @@ class SAC(BoxActions):
         num_actor_updates = 0 if self.num_updates % config.policy_delay else config.policy_delay
         shape = batch.reward.shape[1], self.box.num_actions
         noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_actor_updates)]
-        follow = self.num_updates % config.target_every == 0
+        follow = self.num_updates % config.target_delay == 0
         return self._complete(self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow))
 
     def gradient_step(

@@ -27,10 +27,10 @@ from collections.abc import Callable
 import torch
 
 from rlrepro.actor_critic import ActorCritic
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.conjugate_gradient import conjugate_gradient, dot
 from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
-from rlrepro.networks import is_image
+from rlrepro.networks import refuse_images
 from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import SB3_CONTRIB, SB3_POLICIES, ZOO
 from rlrepro.streams import Streams
@@ -96,8 +96,7 @@ class TRPO(ActorCritic):
     PROBE = {"num_envs": 4, "total_timesteps": 4_000, "num_steps": 16, "batch_size": 16, "value_learning_rate": 5e-3}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
+        refuse_images(setup.observation_space)
         if config.normalise_advantage:
             remedy = "more --num-steps, or --no-normalise-advantage"
             refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", remedy)

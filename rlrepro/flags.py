@@ -55,6 +55,7 @@ _ELSEWHERE = {
     "--eval-every": "eval-freq eval-interval",
     "--checkpoint-every": "save-freq save-interval",
     "--capture-video": "render video",
+    "--first-weights": "ortho-init init weight-init initialisation",
 }
 _OURS = {f"--{word}": flag for flag, words in _ELSEWHERE.items() for word in words.split()}
 

@@ -78,10 +78,10 @@ def xavier_uniform(gain: float, zero_bias: bool = False) -> Initialiser:
 
 
 def initialisers(kind: str, activation: str, num_hidden: int, head_gain: float = 1.0) -> list[Initialiser]:
-    """One a layer: `torch` or `uniform`, PyTorch's; `orthogonal` as in Huang et al. (2022), detail 2; `xavier`,
+    """One a layer: `uniform`, PyTorch's in ±1/√fan_in; `orthogonal` as in Huang et al. (2022), detail 2; `xavier`,
     MushroomRL's; `glorot`, Dopamine's.
     """
-    if kind in ("torch", "uniform"):
+    if kind == "uniform":
         return [fan_in_uniform] * (num_hidden + 1)
     if kind == "glorot":
         return [xavier_uniform(1.0, zero_bias=True)] * (num_hidden + 1)
@@ -485,6 +485,12 @@ def is_image(space: gymnasium.Space[Any]) -> bool:
     return space.dtype in (np.uint8, np.bool_)
 
 
+def refuse_images(space: gymnasium.Space[Any]) -> None:
+    """`UnsupportedSpace` where observations are images, for agents whose networks take vectors."""
+    if is_image(space):
+        raise UnsupportedSpace("observations that are vectors, not images")
+
+
 def no_image(space: gymnasium.Space[Any]) -> str:
     """What to say of observations with as many axes as images that are none, or ""."""
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) < 3 or is_image(space):
@@ -549,6 +555,7 @@ __all__ = [
     "no_image",
     "num_features",
     "orthogonal",
+    "refuse_images",
     "tanh_",
     "uniform",
     "xavier_uniform",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.agent import Setup
 from rlrepro.distributions import UnitBox
 from rlrepro.graphs import on_host
 from rlrepro.networks import (
@@ -21,6 +21,7 @@ from rlrepro.networks import (
     features,
     is_image,
     num_features,
+    refuse_images,
     uniform,
 )
 from rlrepro.optimisers import Adam
@@ -136,8 +137,7 @@ class BoxActions(OffPolicy):
     OF_ACTOR: tuple[str, ...] = ("losses/actor_loss",)  #: metrics of updates with a step of the actor
 
     def __init__(self, setup: Setup, config: Any) -> None:
-        if is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors, not images")
+        refuse_images(setup.observation_space)
         self.box = UnitBox(setup.action_space, setup.device)
         super().__init__(setup, config)
         self.num_updates = 0

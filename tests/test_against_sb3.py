@@ -444,7 +444,8 @@ def test_ppo_starts_from_sb3_s_distributions() -> None:
     """log σ as asked for; without orthogonal weights, torch's uniform ones, biases too."""
     options = {"ortho_init": False, "log_std_init": -1.5}
     theirs = SB3PPO("MlpPolicy", "Pendulum-v1", policy_kwargs=options, seed=0, device="cpu")
-    ours = ppo.PPO(Setup(theirs.observation_space, theirs.action_space, SEEDS, 1, 1000), ppo.PPO.Config(**options))
+    setup = Setup(theirs.observation_space, theirs.action_space, SEEDS, 1, 1000)
+    ours = ppo.PPO(setup, ppo.PPO.Config(first_weights="uniform", log_std_init=-1.5))
     named = ours.stack.named()
     assert (named["log_std.value"][:, 0, :1] == -1.5).all()
     assert (theirs.policy.log_std == -1.5).all()

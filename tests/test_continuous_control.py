@@ -459,9 +459,9 @@ def test_last_biases_start_as_their_weights_or_by_the_fan_in(name: str, output_b
         assert largest / 8 < last["bias_2"] <= largest
 
 
-@pytest.mark.parametrize(("init", "gains"), [("xavier", (2**0.5, 2**0.5, 1.0)), ("glorot", (1.0, 1.0, 1.0))])
-def test_sac_starts_as_each_source_has_it(init: str, gains: tuple[float, ...]) -> None:
-    config = sac.SAC.Config(hidden=(40, 24), batch_size=4, buffer_size=50, init=init)
+@pytest.mark.parametrize(("first_weights", "gains"), [("xavier", (2**0.5, 2**0.5, 1.0)), ("glorot", (1.0, 1.0, 1.0))])
+def test_sac_starts_as_each_source_has_it(first_weights: str, gains: tuple[float, ...]) -> None:
+    config = sac.SAC.Config(hidden=(40, 24), batch_size=4, buffer_size=50, first_weights=first_weights)
     agent = sac.SAC(Setup(OBS, ACTION, range(100), 1, 1000), config)
     fans = {"actor": (5, 40, 24, 4), "critics.0": (7, 40, 24, 1)}
     for stack, (network, sizes) in zip((agent.actor, agent.critic), fans.items(), strict=True):
@@ -470,7 +470,7 @@ def test_sac_starts_as_each_source_has_it(init: str, gains: tuple[float, ...]) -
             weight = stack.named()[f"{network}.weight_{layer}"][:, :fan_in, :fan_out]
             bias = stack.named()[f"{network}.bias_{layer}"]
             assert weight.abs().max().item() == pytest.approx(gain * math.sqrt(6 / (fan_in + fan_out)), rel=2e-2)
-            assert bool(bias.any()) == (init == "xavier")
+            assert bool(bias.any()) == (first_weights == "xavier")
 
 
 def noise_for(name: str) -> list[torch.Tensor]:

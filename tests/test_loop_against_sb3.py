@@ -35,7 +35,7 @@ FLAGS = (
     "--agent", "ppo", "--seeds", "0,", "--num-envs", "1", "--num-steps", str(ROLLOUT), "--num-minibatches",
     str(MINIBATCHES), "--num-epochs", str(EPOCHS), "--gamma", str(GAMMA), "--gae-lambda", "0.92", "--no-anneal",
     "--no-clip-value-loss", "--entropy-coef", "4e-4", "--value-coef", "1.2", "--hidden", "32,32", "--activation",
-    "relu", "--no-ortho-init", "--normalise-obs", "--normalise-reward",
+    "relu", "--first-weights", "uniform", "--normalise-obs", "--normalise-reward",
 )  # fmt: skip
 LAYERS = {
     "actor": ("mlp_extractor.policy_net.0", "mlp_extractor.policy_net.2", "action_net"),
