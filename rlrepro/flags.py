@@ -55,7 +55,11 @@ _ELSEWHERE = {
     "--eval-every": "eval-freq eval-interval",
     "--checkpoint-every": "save-freq save-interval",
     "--capture-video": "render video",
-    "--first-weights": "ortho-init init weight-init initialisation",
+    "--first-weights": "init weight-init initialisation",
+    "--first-weights orthogonal": "ortho-init",
+    "--first-weights uniform": "no-ortho-init",
+    "--target-every": "target-update-interval target-network-frequency",
+    "--target-delay": "target-every",
 }
 _OURS = {f"--{word}": flag for flag, words in _ELSEWHERE.items() for word in words.split()}
 
