@@ -169,19 +169,7 @@ def _resolve(
     choices = _Choices(values, saved, [(key, presets[key]) for key in nearest_first if key in presets])
     pick = choices.pick
 
-    kept = saved.get("hyperparameters", {}) if saved.get("agent") in (None, agent.name) else {}
-    fields = dataclasses.fields(config_class)
-    stale = sorted(set(kept) - {field.name for field in fields})
-    if stale:
-        near = nearest(stale[0], [field.name for field in fields])
-        raise Problem(f"--settings {values.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
-    hyper = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
-    for field in fields:
-        switch, given = field.metadata.get("addition"), getattr(values, f"hyper_{field.name}")
-        if isinstance(switch, str) and not hyper[switch][0] and given not in (None, field.default):
-            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, switch))
-            raise BadArgument(f"{flag} says nothing without {its}, to which it belongs")
-
+    hyper, sources = _hyperparameters(choices, agent, config_class)
     seeds = _seeds(values, saved)
     total, num_envs = pick("total_timesteps", 100_000), pick("num_envs", 1)
     if total < num_envs:
@@ -191,14 +179,6 @@ def _resolve(
     derived = {name: told for name, (told, _) in DERIVED.items() if choices.is_derived(name)}
     if env_processes == 1:
         derived.pop("env_processes", None)  # as it is without the setting
-    normalise_obs, normalise_reward = (bool(pick(name, False)) for name in ("normalise_obs", "normalise_reward"))
-    normalise_as = pick("normalise_as", NORMALISERS[0])
-    if normalise_as != NORMALISERS[0] and not (normalise_obs or normalise_reward):
-        raise Problem(f"--normalise-as {normalise_as} needs --normalise-obs or --normalise-reward, or both")
-    gamma = hyper["gamma"][0] if "gamma" in hyper else None
-    if normalise_reward and (isinstance(gamma, bool) or not isinstance(gamma, int | float)):
-        what = f"--normalise-reward goes by discounted returns, and {agent.name} has no hyperparameter gamma, a number"
-        raise Problem(f"{what}: name its discount so, or leave rewards as they are")
     tenth = max(num_envs, total // 10)
     return Settings(
         env=source.name,
@@ -217,19 +197,47 @@ def _resolve(
         capture_video=bool(pick("capture_video", False)),
         processes=processes,
         check_env=bool(pick("check_env", True)),
-        hyperparameters={
-            name: tuple(value) if isinstance(value, list) else value for name, (value, _) in hyper.items()
-        },
-        sources={name: told for name, (_, told) in hyper.items()} | derived,
-        normalise_obs=normalise_obs,
-        normalise_reward=normalise_reward,
+        hyperparameters=hyper,
+        sources=sources | derived,
+        **_normalisation(choices, agent, hyper.get("gamma")),
         eval_deterministic=bool(pick("eval_deterministic", True)),
         stackable=stackable,
         compile=bool(pick("compile", False)),
         env_processes=env_processes,
-        normalise_as=normalise_as,
         frames_per_step=frames,
     )
+
+
+def _hyperparameters(
+    choices: _Choices, agent: AgentSource, config_class: type[Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Their values, and where each came from."""
+    file, fields = choices.file, dataclasses.fields(config_class)
+    kept = file.get("hyperparameters", {}) if file.get("agent") in (None, agent.name) else {}
+    stale = sorted(set(kept) - {field.name for field in fields})
+    if stale:
+        near = nearest(stale[0], [field.name for field in fields])
+        raise Problem(f"--settings {choices.flags.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
+    found = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
+    for field in fields:
+        switch, given = field.metadata.get("addition"), getattr(choices.flags, f"hyper_{field.name}")
+        if isinstance(switch, str) and not found[switch][0] and given not in (None, field.default):
+            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, switch))
+            raise BadArgument(f"{flag} says nothing without {its}, to which it belongs")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, (value, _) in found.items()}
+    return values, {name: told for name, (_, told) in found.items()}
+
+
+def _normalisation(choices: _Choices, agent: AgentSource, gamma: Any) -> dict[str, Any]:
+    """The settings of how observations and rewards are normalised."""
+    obs, reward = (bool(choices.pick(name, False)) for name in ("normalise_obs", "normalise_reward"))
+    form = choices.pick("normalise_as", NORMALISERS[0])
+    if form != NORMALISERS[0] and not (obs or reward):
+        raise Problem(f"--normalise-as {form} needs --normalise-obs or --normalise-reward, or both")
+    if reward and (isinstance(gamma, bool) or not isinstance(gamma, int | float)):
+        what = f"--normalise-reward goes by discounted returns, and {agent.name} has no hyperparameter gamma, a number"
+        raise Problem(f"{what}: name its discount so, or leave rewards as they are")
+    return {"normalise_obs": obs, "normalise_reward": reward, "normalise_as": form}
 
 
 def _processes(
