@@ -144,8 +144,10 @@ class _Choices:
 
     def _is_outdated(self, name: str) -> bool:
         """Whether a file's value was derived from what a flag now changes, or from another machine's cores."""
-        is_given = any(getattr(self.flags, one) is not None for one in DERIVED.get(name, ("", ()))[1])
-        return self._was_derived(name) and (is_given or name in ("processes", "env_processes"))
+        if not self._was_derived(name):
+            return False
+        of_the_machine = name in ("processes", "env_processes")
+        return of_the_machine or any(getattr(self.flags, one) is not None for one in DERIVED[name][1])
 
 
 def _resolve(
