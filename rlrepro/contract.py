@@ -23,6 +23,7 @@ from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.wrappers import wrapper_name
 from rlrepro.settings import Settings
+from rlrepro.stateful import Stateful
 
 
 def check_run(settings: Settings) -> None:
@@ -113,12 +114,17 @@ def _broken_by_wrapper(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | Non
 def check_state(agent: Agent, name: str, num_seeds: int) -> None:
     """`Problem` naming what of the state of a new agent no checkpoint can hold, before it has trained in vain.
 
-    A state that can be had only after the first step is left to the first checkpoint.
+    A state that can be had only after the first step is left to the first checkpoint; what its `STATE` names is there
+    from the first, if only as None.
     """
     held: dict[str, Any] = {}
-    with contextlib.suppress(Exception):
+    try:
         held["agent"] = agent.get_state()
         held["memory"] = agent.memory.get_state()
+    except Problem:
+        raise
+    except Exception:
+        pass
     for part, state in held.items():
         where = f"the state of {name}: {part}"
         checkpoint.check_seeds(state, num_seeds, where)
@@ -133,6 +139,16 @@ def check_state(agent: Agent, name: str, num_seeds: int) -> None:
             kind = type(held["policy"]).__name__
             raise Problem(f"get_policy() of {name} gives a {kind}, not parameters by name: arrays [S, ...]")
         checkpoint.check_seeds(held["policy"], num_seeds, f"the policy of {name}")
+
+
+def forgotten(agent: Agent) -> list[str]:
+    """The attributes with a state of their own, as networks and optimisers have, that no `STATE` of an agent names."""
+    if getattr(type(agent), "get_state", None) is not Stateful.get_state:  # it says by itself what its state is
+        return []
+    named = {name for kind in type(agent).__mro__ for name in vars(kind).get("STATE", ())}
+    kept = [agent.memory, *vars(agent.memory).values(), *(getattr(agent, name) for name in named)]
+    unnamed = ((name, part) for name, part in vars(agent).items() if name not in named and hasattr(part, "set_state"))
+    return [name for name, part in unnamed if not any(part is one for one in kept)]
 
 
 def _broken_rule(env: Any, strict: bool = True) -> str | None:

@@ -26,6 +26,16 @@ def num_discrete(space: gymnasium.Space[Any]) -> int:
     return int(space.n)
 
 
+def _num_actions(space: gymnasium.spaces.Box) -> int:
+    """A; `UnsupportedSpace` of a space without any."""
+    if not (num := math.prod(space.shape)):
+        raise UnsupportedSpace(f"Box actions of at least one number, not {space}")
+    return num
+
+
+RESCALED = "--wrapper 'RescaleAction(min_action=-1,max_action=1)'"
+
+
 class Categorical:
     """A softmax over the actions of a Discrete space; the outputs are logits."""
 
@@ -79,7 +89,7 @@ class DiagonalGaussian:
 
     def __init__(self, space: gymnasium.spaces.Box) -> None:
         self.shape = space.shape
-        self.num_actions = math.prod(space.shape)
+        self.num_actions = _num_actions(space)
         self.num_outputs = 2 * self.num_actions
 
     def sample(self, outputs: np.ndarray, streams: Streams) -> np.ndarray:
@@ -112,6 +122,20 @@ class DiagonalGaussian:
         return torch.cat([mean_part * torch.exp(-2 * log_std), 2 * log_std_part], -1)
 
 
+def far_from_normal(space: gymnasium.Space[Any]) -> str:
+    """What to say where N(0, 1), near which a Gaussian policy begins, is far from the bounds of a Box, or "".
+
+    Nine of ten actions would be clipped to them, or the range is more than three times that of ±3 σ.
+    """
+    if not isinstance(space, gymnasium.spaces.Box):
+        return ""
+    for low, high in zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True):
+        inside = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+        if inside < 0.1 or 18 < high - low < math.inf:
+            return f"actions in [{low:g}, {high:g}], where a policy begins near N(0, 1), clipped to them"
+    return ""
+
+
 NARROW = 1e-4  #: half a range beside its distance from 0: float32 has 1,700 to 3,400 numbers in such a one
 
 
@@ -125,12 +149,11 @@ class UnitBox:
             raise UnsupportedSpace(f"a Box of floats as actions, not one of {space.dtype}")
         if not space.is_bounded():
             raise UnsupportedSpace(f"bounded Box actions, not {space}")
-        self.shape, self.num_actions, self._dtype = space.shape, math.prod(space.shape), space.dtype
+        self.shape, self.num_actions, self._dtype = space.shape, _num_actions(space), space.dtype
         low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
         middle, half = (low + high) / 2, (high - low) / 2
         if space.dtype.itemsize > 4 and ((half > 0) & (half < NARROW * abs(middle))).any():
-            way = "--wrapper 'RescaleAction(min_action=-1,max_action=1)'"
-            raise UnsupportedSpace(f"actions that float32 tells apart ({way} makes them so), not {space}")
+            raise UnsupportedSpace(f"actions that float32 tells apart ({RESCALED} makes them so), not {space}")
         self._middle, self._half = middle.astype(np.float32), half.astype(np.float32)
         per_unit = np.divide(1, self._half, out=np.zeros_like(self._half), where=self._half > 0)
         self._scale, self._per_unit = (torch.from_numpy(part).to(device) for part in (self._half, per_unit))

@@ -492,8 +492,10 @@ def refuse_images(space: gymnasium.Space[Any]) -> None:
 
 
 def no_image(space: gymnasium.Space[Any]) -> str:
-    """What to say of observations with as many axes as images that are none, or ""."""
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) < 3 or is_image(space):
+    """What to say of observations that look like images and are taken for none, or ""."""
+    if not isinstance(space, gymnasium.spaces.Box) or is_image(space):
+        return ""
+    if len(space.shape) < 3 and not (len(space.shape) == 2 and space.dtype == np.uint8 and min(space.shape) >= 16):
         return ""
     what = f"observations {list(space.shape)} of {space.dtype}, which networks take for {num_features(space):,} numbers"
     return f"{what}: images are three axes of uint8 or bool, or a small grid's planes of floats from 0 to 1"

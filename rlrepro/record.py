@@ -9,6 +9,7 @@ run/
   seeds/3/metrics.csv      losses, rates and returns at every point of the curves
   seeds/3/evaluations.csv  every episode of every evaluation
   seeds/3/policy.safetensors   what `rlrepro evaluate` needs
+  seeds/3/SHA256SUMS       what these four were when the seed ended
   seeds/3/checkpoints/     the newest two
   tensorboard/             a view of the above: one run per seed and one for their mean
   evaluation-….json        what `rlrepro evaluate` found, once asked

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Metrics, Policy
+from rlrepro.checksums import write_sums
 from rlrepro.errors import (
     EndlessEvaluation,
     EvaluationFailed,
@@ -259,6 +260,13 @@ class Journal:
             tensors = {name: np.ascontiguousarray(checkpoint.split(value, row)) for name, value in policy.items()}
             checkpoint.write_whole(self.folder.policy(seed), safetensors.numpy.save(tensors))
 
+    def seal(self) -> list[dict[str, int]]:
+        """Write all out at the end of the seeds, with its checksums; the lengths of each seed's files in bytes."""
+        sizes = [log.flush(durable=True) for log in self.logs]
+        for seed in self.job.seeds:
+            write_sums(self.folder.seed(seed))
+        return sizes
+
     def _result(self, row: int, outcome: loop.Evaluation) -> dict[str, Any]:
         training = [episode_return for episode_return, _ in self.last[row]]
         returns = outcome.episode_return[row]
@@ -398,8 +406,7 @@ class Recorder(Journal):
         self._tell_who_learnt_nothing()
         self.save_policy()
         outcome = self.evaluate(self.ticked_step, settings.final_eval_episodes, final=True)
-        for log in self.logs:
-            log.flush(durable=True)
+        self.seal()
         self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
 
     def _tell_who_learnt_nothing(self) -> None:

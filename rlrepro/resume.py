@@ -180,7 +180,12 @@ def _plan(
         what = "was made longer" if "lengths" in before else "is finished"
         raise Problem(f"{folder} {what}, and has {plan.lacking}; {anew}")
     for seed, size in plan.sizes.items():
-        SeedLog.check_lengths(folder, seed, size)
+        try:
+            SeedLog.check_lengths(folder, seed, size)
+        except Problem as problem:
+            begun = f"with {folder.seed(seed)} moved away a resume begins seed {seed} at its start"
+            way = folder.way_anew if before.get("status") == "finished" or "lengths" in before else begun
+            raise Problem(f"{problem}: put it back, or {way}") from None
     return plan
 
 

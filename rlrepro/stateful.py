@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Problem, nearest
 
 
 class Stateful:
@@ -39,7 +39,8 @@ class Stateful:
         for kind in reversed(type(self).__mro__):
             for name in vars(kind).get("STATE", ()):
                 if not hasattr(self, name):
-                    raise Problem(f"{type(self).__name__} has no attribute {name!r}, which its STATE names")
+                    near = nearest(name, vars(self))
+                    raise Problem(f"{type(self).__name__} has no attribute {name!r}, which its STATE names{near}")
                 part = getattr(self, name)
                 if any(part is other for other in seen):
                     continue

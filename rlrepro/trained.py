@@ -14,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from rlrepro.checksums import POLICY, changed
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.group import build_policy
 from rlrepro.plugins.environments import find_env
@@ -92,6 +93,10 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
         if folder.is_finished:
             raise Problem(f"{what}, though it is finished: put {folder.policy(missing[0])} back, or {folder.way_anew}")
         raise Problem(f"{what} yet; finish it with: {folder.way_on}")
+    for seed in seeds:
+        if name := changed(folder.seed(seed), [POLICY]):
+            what = f"{folder.seed(seed) / name} is not what it was when seed {seed} ended (see SHA256SUMS beside it)"
+            raise Problem(f"{what}: put it back, or {folder.way_anew}")
 
 
 def _tensors(file: Path) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from gymnasium.spaces import Box
 
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup
+from rlrepro.checksums import sums_file
 from rlrepro.errors import EvaluationFailed, Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.learnt import KEY, told
 from rlrepro.plugins.env_source import EnvSource
@@ -145,6 +146,7 @@ class TrainerJournal(Journal):
         """The first step was taken: from here on there is something to keep."""
         self._clock = time.perf_counter()
         self.send("ready")
+        sums_file(self.folder.seed(self.job.seeds[0])).unlink(missing_ok=True)
 
     def close(self) -> None:
         """With the episodes since the last log point: of a trainer that broke there is no more to come."""
@@ -173,7 +175,7 @@ class TrainerJournal(Journal):
             kept = f"the policy is kept (rlrepro evaluate {self.folder}), and a resume trains it again"
             raise EvaluationFailed(f"{failure}; {kept}") from failure
         result = self._result(0, outcome)
-        sizes = self.logs[0].flush(durable=True)
+        (sizes,) = self.seal()
         about = self.about(seed, env_step, sizes, keeps_env=False, reads_length=True)
         checkpoint.save(checkpoint_path(self.folder, seed, env_step), {"result": result}, about)
         self.send("done", results={seed: result})

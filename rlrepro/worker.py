@@ -25,9 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Trainer
+from rlrepro.checksums import sums_file
 from rlrepro.compiled import try_losses
-from rlrepro.contract import check_state
+from rlrepro.contract import check_state, forgotten
 from rlrepro.ctrl_c import handled
+from rlrepro.distributions import RESCALED, DiagonalGaussian, far_from_normal
 from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
@@ -104,6 +106,8 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
     agent = group.agent
     if job.resume_step is None:
         check_state(agent, settings.agent, len(job.seeds))
+        if names := " and ".join(forgotten(agent)):
+            send("warn", text=f"no STATE of {settings.agent} names {names}: a resume would begin with new ones")
     recorder = Recorder(job, group, source, send)
     if settings.compile and settings.device != "cpu":
         send("warn", text="--compile: on CUDA whole updates are graphs, which gains more: losses train as they are")
@@ -121,6 +125,9 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         send("warn", text=f"{text} (--env-kwargs max_episode_steps=N gives it one)")
     if job.is_first and (odd := no_image(batch.observation_space)):
         send("warn", text=f"{settings.env} gives {odd}")
+    is_normal = isinstance(getattr(agent, "policy", None), DiagonalGaussian)
+    if job.is_first and is_normal and (far := far_from_normal(batch.action_space)):
+        send("warn", text=f"{settings.env} takes {far} ({RESCALED} makes them [-1, 1])")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first and snapshot.repeats(source.make):
@@ -147,6 +154,7 @@ def run(job: Job, send: Send) -> None:
     send("ready")
     for seed in job.seeds:  # of a run that was finished once, or whose environment broke: what is learnt from now on
         recorder.folder.policy(seed).unlink(missing_ok=True)
+        sums_file(recorder.folder.seed(seed)).unlink(missing_ok=True)
     try:
         with _watched(recorder):
             with recorder.phase("training"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +198,56 @@ def test_a_seed_can_be_finished_in_a_run_that_is_not(like: Path, tmp_path: Path)
 def test_lost_records_are_not_a_finished_seed(like: Path) -> None:
     (like / "seeds" / "0" / "episodes.csv").unlink()
     assert read_run(like)[1][0].stopped == "its episodes.csv is not there"
+
+
+def cut_a_row(text: str) -> str:
+    first, *rows = text.splitlines(keepends=True)
+    return first + "".join(rows[:-1])
+
+
+@pytest.mark.parametrize("name", ["episodes", "evaluations", "metrics"])
+@pytest.mark.parametrize("harm", [cut_a_row, lambda text: text[:-2] + ("1" if text[-2] != "1" else "0") + "\n"])
+def test_a_record_that_is_not_what_it_was_at_the_end_has_no_score(
+    runs: Runs, name: str, harm: Callable[[str], str]
+) -> None:
+    """A lost row or a changed digit, in one seed of two; the other one counts."""
+    run = runs.finish("a", "--seeds", "2", "--eval-every", "200", "--total-timesteps", "600")
+    file = run / "seeds/1" / f"{name}.csv"
+    file.write_text(harm(file.read_text()))
+    whole, lost = read_run(run)[1]
+    why = f"its {name}.csv is not what it was when it ended (SHA256SUMS)"
+    assert (whole.stopped, lost.stopped, lost.steps) == ("", why, 0)
+    for protocol in (
+        Protocol("training"),
+        Protocol("training", to_step=400),
+        Protocol("evaluation", last=1),
+        Protocol("evaluation", statistic="one agent"),
+        Protocol("training", of="steps", threshold=1.0, last=1),
+    ):
+        scored = score(protocol, [whole, lost])
+        assert list(scored.per_seed) == [0]
+        assert scored.missing[1].startswith(why)
+    assert why in " ".join(runs.command("score", run).out.split())
+
+
+def test_what_is_written_down_at_the_end_can_be_checked_by_others(runs: Runs) -> None:
+    folder = runs.finish("a") / "seeds/0"
+    lines = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sorted(lines) == ["episodes.csv", "evaluations.csv", "metrics.csv", "policy.safetensors"]
+    assert lines == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in lines}
+
+
+def test_what_was_written_down_is_renewed_when_a_run_is_made_longer(runs: Runs) -> None:
+    run = runs.finish("a", "--total-timesteps", "300")
+    first = (run / "seeds/0/SHA256SUMS").read_text()
+    assert runs.command("train", "--resume", run, "--total-timesteps", "600").status == 0
+    assert (run / "seeds/0/SHA256SUMS").read_text() != first
+    assert [h.stopped for h in read_run(run)[1]] == [""] * len(read_run(run)[1])
+
+
+def test_a_run_without_what_was_written_down_is_read(like: Path) -> None:
+    (like / "seeds/0/SHA256SUMS").unlink()
+    assert read_run(like)[1][0].stopped == ""
 
 
 @pytest.mark.parametrize(

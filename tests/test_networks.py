@@ -497,6 +497,8 @@ def test_images_are_three_axes_of_bytes() -> None:
     assert no_image(screens).startswith(
         "observations [36, 36, 3] of float32, which networks take for 3,888 numbers: images are three axes of uint8"
     )
-    for space in (Box(0, 255, (36, 36, 3), np.uint8), Box(0, 1, (4, 4, 2), np.float32), Box(0, 1, (9,)), Discrete(3)):
+    assert no_image(Box(0, 255, (84, 84), np.uint8)).startswith("observations [84, 84] of uint8, which networks take")
+    images = Box(0, 255, (36, 36, 3), np.uint8), Box(0, 1, (4, 4, 2), np.float32)
+    for space in (*images, Box(0, 1, (9,)), Box(0, 1, (84, 84)), Box(0, 255, (9, 9), np.uint8), Discrete(3)):
         assert no_image(space) == ""
     assert not is_image(Discrete(3))

@@ -551,6 +551,24 @@ def test_seeds_that_had_finished_before_another_crashed_are_not_trained_again(ma
     assert started(one) == began
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_seed_whose_record_is_lost_begins_anew(make: Make, capsys: pytest.CaptureFixture[str], is_gone: bool) -> None:
+    one = make()
+    run(one, 2)
+    kept = (one.folder / "results" / "ppo-CartPole-v1.csv.gz").read_bytes()
+    folder = one.folder / "runs/ppo-CartPole-v1/seeds-0-to-1/seeds/1"
+    if is_gone:
+        shutil.rmtree(folder)
+    else:
+        rows = (folder / "episodes.csv").read_text().splitlines(keepends=True)
+        (folder / "episodes.csv").write_text("".join(rows[:-2]))
+    shutil.rmtree(one.folder / "results")
+    assert run(make(), 2) == []
+    assert sorted(started(one)) == ["runs/ppo-CartPole-v1/failed-1-0-to-1", "runs/ppo-CartPole-v1/seeds-1"]
+    assert (one.folder / "results" / "ppo-CartPole-v1.csv.gz").read_bytes() == kept
+    assert "seed 1 begins anew: its" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("into", ["file", "file/below", "/proc/nothing"])
 def test_a_folder_that_cannot_be_made_is_one_line(make: Make, tmp_path: Path, command: Command, into: str) -> None:
     (tmp_path / "file").write_text("")

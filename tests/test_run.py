@@ -326,6 +326,24 @@ def test_a_run_whose_schedules_hang_on_its_length_is_not_made_longer(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_lost_rows_stop_a_resume_and_it_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(tmp_path / "r", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300")
+    file = folder / "seeds/1/metrics.csv"
+    file.write_bytes(file.read_bytes()[:40])
+    assert train.main(["--resume", str(folder), "--total-timesteps", "600"]) == 2
+    said = capsys.readouterr().err
+    assert f"{file} is shorter than its checkpoint says; rows were lost: put it back, or begin it anew: " in said
+    RunFolder(folder).note(status="interrupted")
+    assert train.main(["--resume", str(folder)]) == 2
+    assert f"with {folder}/seeds/1 moved away a resume begins seed 1 at its start" in capsys.readouterr().err
+    shutil.rmtree(folder / "seeds/1")
+    before = outcome(folder, 0)
+    assert train.main(["--resume", str(folder)]) == 0
+    whole = run(tmp_path / "whole", *CASES["sac"], *BRIEF, *LONGER, "--total-timesteps", "300")
+    assert outcome(folder, 0) == before
+    assert outcome(folder, 1) == outcome(whole, 1)
+
+
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/step-*", "one"])
 def test_a_finished_run_without_its_checkpoints_is_not_begun_anew(

@@ -18,15 +18,21 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from rlrepro import checkpoint, train
 from rlrepro.agent import Setup, UnsupportedSpace
+from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
 from rlrepro.agents.sb3 import ALGORITHMS
-from rlrepro.contract import check_contract, check_state
+from rlrepro.contract import check_contract, check_state, forgotten
 from rlrepro.errors import Interrupted, Problem
+from rlrepro.n_step import NStep
+from rlrepro.networks import MLP
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.wrappers import full_name
 from rlrepro.record import RunFolder
+from rlrepro.replay import Replay
 from rlrepro.request import Request, parse_train
+from rlrepro.seeds import Stack
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 from tests.conftest import Command, Runs
 
@@ -459,6 +465,42 @@ def test_a_state_that_cannot_be_saved_is_known_before_training(held: Any, words:
     else:
         with pytest.raises(Problem, match=words):
             check_state(agent, "mine", 2)
+
+
+class Misspelt(PPO):
+    """STATE names an attribute by another name than it has."""
+
+    STATE = ("optimizer",)
+
+
+class Nameless(Stateful):
+    """Learns by what no STATE names, and holds one thing twice."""
+
+    def __init__(self, setup: Setup, config: Any) -> None:
+        self.stack = Stack(setup.seeds, setup.device, q=MLP((2, 2)))
+        self.same = self.stack
+        self.noise, self.space = Streams(setup.seeds, "policy"), setup.observation_space
+        self.behind = Replay(Streams(setup.seeds, "replay"), 100, 8, 50, 1)
+        self.memory = NStep(self.behind, 3, 0.9)
+
+
+class Named(Nameless):
+    STATE = ("stack", "noise")
+
+
+def test_a_state_with_a_name_that_is_none_is_known_before_training(runs: Runs) -> None:
+    begun = runs.begin("a", "--agent", f"{__name__}:Misspelt", "--num-steps", "8")
+    assert (begun.status, runs.left()) == (2, [])
+    said = " ".join(begun.err.split())
+    assert "Misspelt has no attribute 'optimizer', which its STATE names; did you mean 'optimiser'?" in said
+
+
+def test_what_no_state_names_is_told_before_training() -> None:
+    spaces = Box(-1, 1, (2,), np.float32), Discrete(2)
+    setup = Setup(*spaces, (0, 1), 1, 100)
+    assert forgotten(Nameless(setup, None)) == ["stack", "same", "noise"]
+    assert forgotten(Named(setup, None)) == []
+    assert forgotten(Holding(setup, np.zeros(2))) == []  # its get_state is its own
 
 
 @pytest.mark.parametrize("in_subprocess", [False, True])

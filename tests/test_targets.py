@@ -5,11 +5,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlrepro.distributions import Categorical, DiagonalGaussian
+from rlrepro.agent import UnsupportedSpace
+from rlrepro.distributions import Categorical, DiagonalGaussian, UnitBox, far_from_normal
 from rlrepro.targets import clipped_surrogate, clipped_value_error, gae, lambda_return, td_target
 
 PROPERTY = settings(deadline=None, derandomize=True)
@@ -308,3 +310,26 @@ def test_the_gradient_of_the_clipped_value_error_is_that_of_the_plain_formula() 
     torch.testing.assert_close(gradient, expected)
     assert (expected == 0).any()
     assert (expected[:, :50] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_far"),
+    [
+        (-1, 1, False), (-2, 2, False), (-0.4, 0.4, False), (0, 1, False), (-np.inf, np.inf, False), (-9, 9, False),
+        (100, 2000, True), (-0.05, 0.05, True), (1.5, 3, True), (-10, 10, True), (0, 255, True), (2, np.inf, True),
+    ],
+)  # fmt: skip
+def test_a_box_far_from_the_first_normal_is_told(low: float, high: float, is_far: bool) -> None:
+    box = gymnasium.spaces.Box(np.float32([-1, low]), np.float32([1, high]))
+    told = far_from_normal(box)
+    assert bool(told) == is_far
+    assert not is_far or f"actions in [{low:g}, {high:g}]" in told
+    inside = scipy.stats.norm.cdf(high) - scipy.stats.norm.cdf(low)
+    assert is_far == (inside < 0.1 or 18 < high - low < np.inf)
+
+
+def test_a_box_of_no_action_is_not_served() -> None:
+    nothing = gymnasium.spaces.Box(-2, 2, (0,))
+    for policy in (DiagonalGaussian, UnitBox):
+        with pytest.raises(UnsupportedSpace, match="at least one number"):
+            policy(nothing)

@@ -8,6 +8,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+import safetensors.numpy
 from test_run import PPO, run
 
 from rlrepro import cli
@@ -16,7 +17,7 @@ from rlrepro.evaluate import evaluate_run
 from rlrepro.record import RunFolder
 from rlrepro.streams import env_seed
 from rlrepro.trained import Trained, load
-from tests.conftest import BRIEF
+from tests.conftest import BRIEF, Command
 
 CASES = {
     "ppo, Discrete": (*PPO, "--env", "CartPole-v1"),
@@ -141,3 +142,14 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"has no policy of seed 1 yet; finish it with: .* --resume"):
         load(path, 1)
     assert load(path).seed == 0
+
+
+def test_a_policy_that_is_not_what_it_was_is_not_evaluated(tmp_path: Path, command: Command) -> None:
+    path = run(tmp_path / "run", *PPO, "--env", "CartPole-v1", *BRIEF, "--seeds", "2")
+    file = RunFolder(path).policy(1)
+    tensors = safetensors.numpy.load_file(file)
+    safetensors.numpy.save_file({name: -value for name, value in tensors.items()}, file)
+    with pytest.raises(Problem, match=r"seeds/1/policy.safetensors is not what it was when seed 1 ended .* anew: "):
+        load(path, 1)
+    assert command("evaluate", path).status == 2
+    assert load(path, 0).seed == 0

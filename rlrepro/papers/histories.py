@@ -12,9 +12,11 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from rlrepro.checksums import RECORD, changed
 from rlrepro.errors import Problem
 from rlrepro.papers.scoring import LATE, History
 from rlrepro.record import RunFolder
+from rlrepro.seed_log import CSV_COLUMNS
 from rlrepro.settings import Settings
 
 _NONE = np.empty((0, 2))
@@ -23,8 +25,9 @@ _NONE = np.empty((0, 2))
 def read_run(path: str | Path) -> tuple[Settings, list[History]]:
     """The settings of a run and the history of each of its seeds, in the order of the settings.
 
-    A seed that did not get to its end is there too, with the step that it reached and the reason. `Problem` where
-    `path` is no run folder, or one of its files cannot be read.
+    A seed that did not get to its end is there too, with the step that it reached and the reason, and one whose record
+    was lost or changed since, with nothing of it. `Problem` where `path` is no run folder, or one of its files cannot
+    be read.
     """
     folder, settings = RunFolder.open(Path(path))
     about = folder.read_json("run.json")
@@ -32,17 +35,17 @@ def read_run(path: str | Path) -> tuple[Settings, list[History]]:
 
 
 def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], seed: int) -> History:
-    files = {name: folder.seed(seed) / f"{name}.csv" for name in ("episodes", "evaluations", "metrics")}
+    files = {name: folder.seed(seed) / f"{name}.csv" for name in CSV_COLUMNS}
+    if lost := lost_record(folder, seed):
+        return History(seed, _NONE, _NONE, np.empty(0), 0, lost)
     episodes, lengths = _episodes(files["episodes"])
     evaluations, final, final_step = _evaluations(files["evaluations"])
-    gone = next((path.name for path in files.values() if not path.exists()), None)
+    is_over = about.get("status") == "finished" or len(final) > 0  # a seed can be at its end in a run that is not
     reached = int(max([*episodes[-1:, 0], *evaluations[-1:, 0], _last_step(files["metrics"])]))
     broke = False
-    if gone is not None:
-        stopped = f"its {gone} is not there"
-    elif len(final) and final_step < settings.total_timesteps:
+    if len(final) and final_step < settings.total_timesteps:
         stopped, reached = "it ended by itself", final_step
-    elif about.get("status") == "finished" or len(final):  # a seed can be at its end in a run that is not
+    elif is_over:
         stopped, reached = "", max(settings.end_step, final_step)
     else:
         stopped = _reason(about)
@@ -52,6 +55,15 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
     made = History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps, diverged=diverged)
     asked = settings.total_timesteps
     return _cut(made, asked) if reached > max(settings.end_step, (1 + LATE) * asked) else made
+
+
+def lost_record(folder: RunFolder, seed: int) -> str:
+    """Why what a seed had recorded is not there any more, or ""."""
+    gone = next((name for name in RECORD if not (folder.seed(seed) / name).exists()), None)
+    if gone is not None:
+        return f"its {gone} is not there"
+    name = changed(folder.seed(seed), RECORD)
+    return f"its {name} is not what it was when it ended (SHA256SUMS)" if name else ""
 
 
 def _cut(history: History, asked: int) -> History:

@@ -234,7 +234,7 @@ def _counted(protocol: Protocol, history: History) -> tuple[np.ndarray, str]:
     if protocol.statistic == "one agent":
         points = np.column_stack([np.full(len(history.final), history.steps), history.final])
         if history.stopped:
-            return points, f"it stopped at env step {history.steps:,} ({history.stopped})"
+            return points, _stopped(history)
         late = f", as it took {history.taken:,} env steps of {history.steps:,}" if history.taken else ""
         return points, "" if len(points) else f"it has no final evaluation{late}"
     points = history.points(protocol.returns)
@@ -270,8 +270,15 @@ def _kind(protocol: Protocol) -> str:
 def _too_short(protocol: Protocol, history: History) -> str:
     """Why a run does not hold all that the protocol looks at, or ""."""
     if history.steps < (protocol.to_step or 0) or (history.stopped and protocol.to_step is None):
-        return f"it stopped at env step {history.steps:,}" + (history.stopped and f" ({history.stopped})")
+        return _stopped(history)
     return ""
+
+
+def _stopped(history: History) -> str:
+    """Where a run stopped and why; of one without a record, why."""
+    if history.steps == 0 and history.stopped:
+        return history.stopped
+    return f"it stopped at env step {history.steps:,}" + (history.stopped and f" ({history.stopped})")
 
 
 def _due(protocol: Protocol, points: np.ndarray) -> np.ndarray:

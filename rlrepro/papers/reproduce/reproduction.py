@@ -28,7 +28,7 @@ from rlrepro.errors import Interrupted, Problem, told
 from rlrepro.flags import Parser, seed_list, whole_number
 from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import load_card
-from rlrepro.papers.histories import read_run
+from rlrepro.papers.histories import lost_record, read_run
 from rlrepro.papers.units.measure import measure
 from rlrepro.papers.units.results import REPRODUCTIONS, Results, UnitResults, read_results, settle, write_results
 from rlrepro.papers.units.unit import (
@@ -257,14 +257,15 @@ class Reproduction:
 
     def _train(self, unit: Unit, settings: Settings, have: UnitResults | None) -> tuple[UnitResults, list[str]]:
         """Resume what was begun, train what is lacking, and gather all."""
-        runs, problems = self.folder / "runs" / unit.name, []
+        runs, problems = self.folder / "runs" / unit.name, list[str]()
         failed = {seed for path in runs.glob("failed-*") for seed in RunFolder.open(path)[1].seeds}
         for path in sorted(p for p in runs.glob("seeds-*") if p.is_dir()):
             folder, found = RunFolder.open(path)
             if set(found.seeds) <= _finished(have):
                 continue
             self._check_same(settings, found, path)
-            if folder.read_json("run.json").get("status") == "finished":
+            if folder.is_finished:
+                problems += self._lost(folder, found.seeds)
                 continue
             if found.named_code != settings.named_code:
                 theirs = next((name for name in found.named_code if name not in settings.named_code), found.agent)
@@ -317,9 +318,15 @@ class Reproduction:
             if not path.exists():  # its process died before it began
                 return self._alone(path.parent, settings, seeds)
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]
-            names = (f"failed-{count}-{path.name.removeprefix('seeds-')}" for count in itertools.count(1))
-            path.rename(next(place for name in names if not (place := path.with_name(name)).exists()))
+            _set_aside(path)
             return self._alone(path.parent, settings, unfinished)
+
+    def _lost(self, folder: RunFolder, seeds: Sequence[int]) -> list[str]:
+        """Set a finished run aside where what some of its seeds had recorded is lost: these begin anew."""
+        lost = {seed: why for seed in seeds if (why := lost_record(folder, seed))}
+        if lost:
+            _set_aside(folder.path)
+        return [f"{folder}: seed {seed} begins anew: {why}" for seed, why in lost.items()]
 
     def _check_same(self, wanted: Settings | dict[str, Any], found: Settings | UnitResults | None, place: Path) -> None:
         """`Problem` where runs that are there were made with other settings than the card now asks for."""
@@ -359,6 +366,12 @@ class Reproduction:
         return UnitResults(
             shared(settings, self.card.folder), tuple(abouts), tuple(histories[s] for s in sorted(histories))
         )
+
+
+def _set_aside(run: Path) -> None:
+    """Of a run folder what has finished is still gathered, and the other seeds begin anew, each in a run of its own."""
+    names = (f"failed-{count}-{run.name.removeprefix('seeds-')}" for count in itertools.count(1))
+    run.rename(next(place for name in names if not (place := run.with_name(name)).exists()))
 
 
 def _paper(card: Path) -> tuple[str, str]:
