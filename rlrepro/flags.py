@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,15 +32,35 @@ NORMALISERS = ("vecnormalize", "gymnasium")  #: whose rules, see `rlrepro.normal
 
 
 class Parser(argparse.ArgumentParser):
+    """Whose faults are a `Problem` of one line each, with the nearest flag or choice."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
         # -1e-3, -inf and -1,2 are values too, not flags
         self._negative_number_matcher = re.compile(r"^-(\d|\.\d|inf|nan)")
         self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         said = message.replace("argument ", "", 1)
+        if chosen := re.search(r"(.*): invalid choice: '(.*)' \(choose from (.*)\)", said):
+            choices = [choice.strip(" '") for choice in chosen[3].split(",")]
+            said = f"{chosen[1]}: {chosen[2]!r} is none of {', '.join(choices)}{nearest(chosen[2], choices)}"
         raise Problem(re.sub(r": ignored explicit argument (.*)", r" takes no value, and has \1", said))
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        arguments = sys.argv[1:] if args is None else args
+        values, unknown = self.parse_known_args(arguments, namespace)
+        if unknown:
+            hint = about_unknown(unknown[0], arguments, self._of_command(arguments))
+            raise Problem(f"unknown argument {unknown[0]!r}{hint}")
+        return values
+
+    def _of_command(self, arguments: Sequence[str]) -> argparse.ArgumentParser:
+        """The parser of the subcommand that these arguments name; without subcommands this one."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return next((action.choices[one] for one in arguments if one in action.choices), self)
+        return self
 
 
 #: What other tools call a flag of ours.
@@ -68,7 +89,9 @@ def _nearest_flag(given: str, parser: argparse.ArgumentParser) -> str:
     """`"; did you mean '--x'?"` for a flag that there is not: what it is called here, else the nearest name."""
     flags = [flag for action in parser._actions for flag in action.option_strings if action.dest != "help"]
     ours = _OURS.get(given.lower().replace("_", "-"), "")
-    return f"; did you mean {ours!r}?" if ours.partition(" ")[0] in flags else nearest(given, flags)
+    if ours.partition(" ")[0] in flags:
+        return f"; did you mean {ours!r}?"
+    return nearest(given.lstrip("-"), [flag.lstrip("-") for flag in flags]).replace("mean '", "mean '--")
 
 
 def about_unknown(given: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> str:

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--seeds", type=whole_number(1, 100), default=3, metavar="N", help="how many seeds (3)")
     add("--write", type=Path, metavar="FILE", help="keep what was solved in FILE, for rlrepro proofs")
     asked, rest = parser.parse_known_args(arguments)
-    given = _given(asked.agent, rest) if rest else {}
+    given = _given(asked.agent, rest, parser) if rest else {}
     if given and asked.write is not None:
         raise Problem("--write keeps what agents do as they are: leave out their hyperparameters")
     chosen = asked.env or probes()
@@ -95,15 +95,19 @@ def main(arguments: Sequence[str]) -> int:
     return int(failed)
 
 
-def _given(agent: str, arguments: Sequence[str]) -> dict[str, Any]:
+def _given(agent: str, arguments: Sequence[str], of_probe: Parser) -> dict[str, Any]:
     """Hyperparameters by their flags, as of training."""
     if agent == "all":
         raise Problem(f"unknown argument {arguments[0]!r}: hyperparameters go with one agent")
     source = find_agent(agent)
-    flags = train_parser(source, source.description()[0])
+    config, _, _ = source.description()
+    flags = train_parser(source, config)
     values, unknown = flags.parse_known_args(arguments)
-    if unknown:
-        raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, flags)}")
+    if unknown:  # beside those of a probe, what may have been meant is what goes with one
+        add_hyperparameters(of_probe, config, {})
+        for name in _SIZES:
+            of_probe.add_argument("--" + name.replace("_", "-"))
+        raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, of_probe)}")
     named = {argument.partition("=")[0] for argument in arguments}
     for action in flags._actions:
         if action.dest.startswith("hyper_") or action.dest in _SIZES or named.isdisjoint(action.option_strings):

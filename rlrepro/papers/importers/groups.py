@@ -112,7 +112,7 @@ def group_of(seeds: Sequence[Seed]) -> Group:
             both = f"{where[seed]} and {one.source}" if where[seed] != one.source else str(one.source)
             raise Problem(
                 f"seed {seed} of {first.name} is there twice ({both}): the same run must not count as two; "
-                "leave one out, or tell them apart with --labels"
+                "leave one out, or tell them apart with the --labels of rlrepro compare"
             )
         if one.seed is None:
             notes.append(f"{one.source} has no seed in its name: it is called seed {seed}.")
