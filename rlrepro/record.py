@@ -68,7 +68,8 @@ class RunFolder:
         stem = name or f"{_slug(settings.env)}-{_slug(settings.agent)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
         path = run_dir / stem
         if name is not None and path.exists():
-            raise Problem(f"{path} is there already; choose another --name, or --resume {path}")
+            is_run = (path / "settings.json").is_file()
+            raise Problem(f"{path} is there already; choose another --name" + f", or --resume {path}" * is_run)
         for count in itertools.count(2):
             if not path.exists():
                 break
@@ -109,6 +110,9 @@ class RunFolder:
             is_folder = path.is_dir()
         except OSError as error:
             raise Problem(f"there is no run folder {path}: {error.strerror}") from None
+        around = next((str(p) for p in path.parents if (p / "settings.json").is_file()), None)
+        if around is not None and not file.is_file():
+            raise Problem(f"{path} is no run folder, but part of one; did you mean {around!r}?")
         if not is_folder:
             beside = [str(p) for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
             raise Problem(f"there is no run folder {path}{nearest(str(path), beside)}")

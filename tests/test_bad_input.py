@@ -282,6 +282,28 @@ def test_a_folder_of_runs_is_answered_with_a_run_in_it(runs: Runs) -> None:
         assert f"did you mean {str(run)!r}?" in runs.command(*command, runs.folder / "the-rum").problem
 
 
+def test_a_part_of_a_run_is_answered_with_the_run(runs: Runs) -> None:
+    run = runs.finish("the-run", "--agent", "random", "--seed", "0")
+    for part in ("settings.json", "seeds", "seeds/0/episodes.csv"):
+        for command in (("train", "--resume"), ("evaluate",)):
+            said = runs.command(*command, run / part).problem
+            assert f"{part} is no run folder, but part of one; did you mean {str(run)!r}?" in said
+
+
+def test_a_name_that_is_taken_is_resumed_only_where_it_is_a_run(runs: Runs) -> None:
+    run = runs.finish("the-run", "--agent", "random", "--seed", "0")
+    (runs.folder / "empty").mkdir()
+    assert f"choose another --name, or --resume {run}" in runs.begin("the-run", "--agent", "random").problem
+    assert runs.begin("empty", "--agent", "random").problem.endswith("choose another --name")
+
+
+def test_a_run_without_its_settings_is_named(runs: Runs) -> None:
+    run = runs.finish("the-run", "--agent", "random", "--seed", "0")
+    (run / "settings.json").unlink()
+    for command in ("compare", "score", "evaluate"):
+        assert f"{run} is not a run folder: it has no settings.json" in runs.command(command, run).problem
+
+
 LATE = """
 import gymnasium as gym
 import numpy as np

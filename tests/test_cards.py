@@ -275,6 +275,14 @@ RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
         'environment = "CartPole-v1"', 'environment = "CartPool-v1"', ("environment", 4), "claim[4].environment",
         "did you mean 'CartPole-v1'?",
     ),
+    "unknown environment, near to one of the card": (
+        'environment = "pole"', 'environment = "poole"', ("environment", 1), "claim[1].environment",
+        "did you mean 'pole'?",
+    ),
+    "order on one environment that is unknown": (
+        'environments = ["pole", "Acrobot-v1"]\nat_least = 1', 'environment = "CartPool-v1"',
+        ("environment", 5), "order[1].environment", "did you mean 'CartPole-v1'?",
+    ),
     "code as environment": (
         'environment = "CartPole-v1"', 'environment = "evil.py:E"', ("environment", 4), "claim[4].environment",
         "needs a table",
@@ -471,6 +479,24 @@ def test_a_window_has_the_evaluations_that_count(tmp_path: Path, window: str, th
     """After the one and up to the other env step; a window shorter than the way between two may hold one."""
     _, faults = read(tmp_path, VALID.replace("eval_every = 5_000", f"eval_every = 5_000\n{window}"))
     assert [fault.text for fault in faults] == ([there] if there else [])
+
+
+@pytest.mark.parametrize(
+    ("window", "fault"),
+    [
+        ("last = 50_000", None),
+        ("last = 50_001", "counts 50,001 episodes, more than 50,000 env steps have"),
+        ("last = 30_001\nafter_step = 20_000", "counts 30,001 episodes, more than 30,000 env steps have"),
+        ("last = 5_000\nafter_step = 20_000\nto_step = 25_000", None),
+        ("last = 5_001\nto_step = 5_000", "counts 5,001 episodes, more than 5,000 env steps have"),
+        ("iteration = 5_000\nlast = 11", "counts 11 iterations, more than 50,000 env steps have"),
+    ],
+)
+def test_a_run_has_no_more_episodes_than_env_steps(tmp_path: Path, window: str, fault: str | None) -> None:
+    """Each fault stands once, also of an order, whose two sides have it."""
+    _, faults = read(tmp_path, VALID.replace("last = 100", window, 1))
+    assert {one.text for one in faults} == ({fault} if fault else set())
+    assert len({one.line for one in faults}) == len(faults)
 
 
 def test_evaluations_that_many_sub_environments_put_off_are_a_fault(tmp_path: Path) -> None:

@@ -428,8 +428,10 @@ def test_nothing_else_is_written_over(make: Make, tmp_path: Path) -> None:
     edited = CARD.replace('title = "Tiny"', 'title = "Tiny, by nobody"')
     assert run(make(edited), 1) == []  # a title may be mended
     another = edited.replace('authors = "Nobody"', 'authors = "Somebody"').replace("nobody", "somebody")
-    with pytest.raises(Problem, match="out holds the reproduction of 'Tiny, by nobody': choose another --into"):
-        run(make(another), 1)
+    same_authors = edited.replace('"https://example.org"', '"https://example.org/2"').replace("by nobody", "again")
+    for card in (another, same_authors):
+        with pytest.raises(Problem, match="out holds the reproduction of 'Tiny, by nobody': choose another --into"):
+            run(make(card), 1)
 
 
 def test_verdicts_of_a_tiny_run(make: Make) -> None:

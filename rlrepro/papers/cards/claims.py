@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rlrepro.errors import Problem, nearest
+from rlrepro.errors import Problem, count_of, nearest
 from rlrepro.papers import toml_lines
 from rlrepro.papers.cards.card import ABOUT, RULES, Claim, Environment, Implementation, Measurement, Order
 from rlrepro.papers.protocol import Protocol
@@ -231,7 +231,8 @@ def read_orders(reader: Reader, values: Mapping[str, Any], parts: Parts) -> Iter
         worse = table.one_of("worse", list(implementations))
         protocol = table.one_of("protocol", list(protocols))
         names = _environments(table, parts.environments)
-        alone = 1 if len(names) == 1 else Absent
+        several = one.get("environments")
+        alone = Absent if isinstance(several, list) and len(several) > 1 else 1
         at_least = table.count("at_least", "a whole number of tasks, at least 1", alone)
         where, note = table.text("where", "where in the paper: a table or figure"), table.text("note", default="")
         if better is not None and better == worse:
@@ -277,21 +278,30 @@ def _check_protocol(table: Table, protocol: Protocol | None, implementations: Se
     ):
         table.fault("protocol", "needs eval_every (env steps between evaluations) and eval_episodes (of each)")
         return
-    for implementation in implementations:
-        total = implementation.hyperparameters.get("total_timesteps") if implementation is not None else None
-        if total is None or type(total.value) is not int:
-            continue
-        end = protocol.to_step or total.value
-        if end > total.value or (protocol.after_step or 0) >= total.value:
-            table.fault("protocol", f"looks beyond the {total.value:,} env steps that are trained")
-        elif every and (end % every or total.value % every):
-            table.fault(
-                "protocol", f"evaluates every {every:,} env steps, and never at env step {end:,}, where it ends"
-            )
-        elif every and (late := _latest(implementation, every)) >= LATE * every:
-            table.fault("protocol", f"evaluates every {every:,} env steps, up to {late} late by so many num_envs")
-        elif every and (protocol.last or 1) > (there := end // every - (protocol.after_step or 0) // every):
-            table.fault("protocol", f"counts {protocol.last or 1:,} evaluations, and there are {there:,}")
+    faults = (_fault_of_steps(protocol, implementation) for implementation in implementations if implementation)
+    for fault in dict.fromkeys(filter(None, faults)):
+        table.fault("protocol", fault)
+
+
+def _fault_of_steps(protocol: Protocol, implementation: Implementation) -> str:
+    """Why a run of so many env steps has not what a protocol counts, or ""."""
+    total, every = implementation.hyperparameters.get("total_timesteps"), protocol.eval_every
+    if total is None or type(total.value) is not int:
+        return ""
+    end, begin = protocol.to_step or total.value, protocol.after_step or 0
+    if end > total.value or begin >= total.value:
+        return f"looks beyond the {total.value:,} env steps that are trained"
+    if every and (end % every or total.value % every):
+        return f"evaluates every {every:,} env steps, and never at env step {end:,}, where it ends"
+    if every and (late := _latest(implementation, every)) >= LATE * every:
+        return f"evaluates every {every:,} env steps, up to {late} late by so many num_envs"
+    last = protocol.last or 1
+    if every and last > (there := end // every - begin // every):
+        return f"counts {last:,} evaluations, and there are {there:,}"
+    if protocol.returns == "training" and last * (protocol.iteration or 1) > end - begin:
+        what = "iteration" if protocol.iteration else "episode"
+        return f"counts {count_of(last, what)}, more than {end - begin:,} env steps have"
+    return ""
 
 
 def _latest(implementation: Implementation | None, every: int) -> int:
@@ -318,9 +328,9 @@ def _environments(table: Table, environments: dict[str, Environment]) -> tuple[s
             try:
                 _known_env(name)
             except Problem as problem:
-                text = str(problem).split(" (")[0].split("; an id")[0]
-                hint = "" if "did you mean" in text else nearest(name, list(environments))
-                table.fault("environment", text + hint)
+                text, meant, hint = str(problem).split(" (")[0].split("; an id")[0].partition("; did you mean")
+                own = nearest(name, environments, 0.7) or meant + hint or nearest(name, environments)
+                table.fault("environment", text + own)
                 return ()
             environments[name] = Environment(name, name, name)
     if len(set(names)) < len(names):

@@ -140,7 +140,8 @@ def _expected() -> str:
 
 def _folder(path: Path, root: Path, kind: str | None, columns: Mapping[str, str], depth: int) -> Iterator[Seed]:
     """All seeds under a folder. What is recognised is not searched further."""
-    if kind in (None, "run") and (path / "settings.json").is_file():
+    is_run = (path / "settings.json").is_file() or ((path / "run.json").is_file() and (path / "seeds").is_dir())
+    if kind in (None, "run") and is_run:
         yield from of_run(path)
         return
     for results in (path, path / "results"):

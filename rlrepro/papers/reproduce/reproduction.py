@@ -206,9 +206,10 @@ class Reproduction:
             if self.card.file is not None and os.path.samefile(self.card.file, there):
                 return
         if (self.folder / ".lock").exists() or (self.folder / "results" / "results.json").exists():
-            title, authors = _paper(there)
-            if title and title != self.card.paper.title and authors != self.card.paper.authors:  # not an edit of either
-                raise Problem(f"{self.folder} holds the reproduction of {title!r}: choose another --into")
+            theirs = _paper(there)
+            others = [name for name, value in theirs.items() if value != getattr(self.card.paper, name)]
+            if len(others) > 1:  # one alone may have been mended
+                raise Problem(f"{self.folder} holds the reproduction of {theirs['title']!r}: choose another --into")
             return
         files = {"card.toml": self.card.text.encode(), **self._code_beside()}
         for file, data in files.items():
@@ -374,12 +375,12 @@ def _set_aside(run: Path) -> None:
     run.rename(next(place for name in names if not (place := run.with_name(name)).exists()))
 
 
-def _paper(card: Path) -> tuple[str, str]:
-    """Title and authors of a card's paper, as far as they can be read."""
+def _paper(card: Path) -> dict[str, str]:
+    """Title, authors and address of a card's paper; {} where they cannot be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         paper = tomllib.loads(card.read_text(encoding="utf-8"))["paper"]
-        return str(paper["title"]), str(paper["authors"])
-    return "", ""
+        return {name: str(paper[name]) for name in ("title", "authors", "url")}
+    return {}
 
 
 def _finished(unit: UnitResults | None) -> set[int]:
