@@ -23,7 +23,6 @@ from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.wrappers import wrapper_name
 from rlrepro.settings import Settings
-from rlrepro.stateful import Stateful
 
 
 def check_run(settings: Settings) -> None:
@@ -139,16 +138,6 @@ def check_state(agent: Agent, name: str, num_seeds: int) -> None:
             kind = type(held["policy"]).__name__
             raise Problem(f"get_policy() of {name} gives a {kind}, not parameters by name: arrays [S, ...]")
         checkpoint.check_seeds(held["policy"], num_seeds, f"the policy of {name}")
-
-
-def forgotten(agent: Agent) -> list[str]:
-    """The attributes with a state of their own, as networks and optimisers have, that no `STATE` of an agent names."""
-    if getattr(type(agent), "get_state", None) is not Stateful.get_state:  # it says by itself what its state is
-        return []
-    named = {name for kind in type(agent).__mro__ for name in vars(kind).get("STATE", ())}
-    kept = [agent.memory, *vars(agent.memory).values(), *(getattr(agent, name) for name in named)]
-    unnamed = ((name, part) for name, part in vars(agent).items() if name not in named and hasattr(part, "set_state"))
-    return [name for name, part in unnamed if not any(part is one for one in kept)]
 
 
 def _broken_rule(env: Any, strict: bool = True) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import os
 import re
 import sys
 import sysconfig
@@ -88,6 +89,7 @@ def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
     with guarded_output() as output:
         try:
             with sigterm_as_ctrl_c():
+                _check_working_folder()
                 status = command()
         except Problem as problem:
             print(f"rlrepro: {problem}", file=sys.stderr)
@@ -102,6 +104,14 @@ def told(command: Callable[[], int], interrupted: str = "interrupted") -> int:
             return 1
         sys.stdout.flush()
         return status or int(bool(output and output.failed))
+
+
+def _check_working_folder() -> None:
+    """`Problem` where it was removed: libraries, oneMKL among them, end the process when they look for it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise Problem(f"the working folder is not there any more ({error.strerror}): cd to one that is") from None
 
 
 def close_quietly(thing: Any) -> None:

@@ -15,6 +15,7 @@ import dataclasses
 import inspect
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from rlrepro.agent import UnsupportedSpace, owns_loop
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem, close_quietly, count_of, named_seeds, nearest, one_line, place_of
 from rlrepro.flags import Parser, about_unknown, add_hyperparameters, train_parser, whole_number
-from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.agents import find_agent, whole_agents
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
@@ -83,8 +84,12 @@ def main(arguments: Sequence[str]) -> int:
     if asked.write is not None:
         _check_writable(asked.write)
     kept = read(asked.write) if asked.write is not None else {}
-    failed = False
-    for agent in installed("agents") if asked.agent == "all" else [asked.agent]:
+    broken: list[str] = []
+    agents = whole_agents(broken.append) if asked.agent == "all" else [asked.agent]
+    for why in broken:
+        print(f"rlrepro: {why}", file=sys.stderr)
+    failed = bool(broken)
+    for agent in agents:
         agent_class = find_agent(agent).load()
         outcomes = [probe(agent_class, name, tuple(range(asked.seeds)), given) for name in chosen]
         _show(agent, outcomes, asked.seeds)

@@ -49,6 +49,16 @@ class Stateful:
                 yield name, part
 
 
+def forgotten(agent: Any) -> list[str]:
+    """The attributes with a state of their own, as networks and optimisers have, that no `STATE` of an agent names."""
+    if getattr(type(agent), "get_state", None) is not Stateful.get_state:  # it says by itself what its state is
+        return []
+    named = {name for kind in type(agent).__mro__ for name in vars(kind).get("STATE", ())}
+    kept = [agent.memory, *getattr(agent.memory, "__dict__", {}).values(), *(getattr(agent, name) for name in named)]
+    unnamed = ((name, part) for name, part in vars(agent).items() if name not in named and hasattr(part, "set_state"))
+    return [name for name, part in unnamed if not any(part is one for one in kept)]
+
+
 def _state_of(part: Any) -> Any:
     if isinstance(part, dict):
         return {name: _state_of(one) for name, one in part.items()}

@@ -27,7 +27,7 @@ from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Trainer
 from rlrepro.checksums import sums_file
 from rlrepro.compiled import try_losses
-from rlrepro.contract import check_state, forgotten
+from rlrepro.contract import check_state
 from rlrepro.ctrl_c import handled
 from rlrepro.distributions import RESCALED, DiagonalGaussian, far_from_normal
 from rlrepro.env_processes import Asked, AsyncEnvBatch
@@ -54,6 +54,7 @@ from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.standard_output import guarded_output
+from rlrepro.stateful import forgotten
 from rlrepro.trainer import RecordedTraining, TrainerJournal, tell_finished
 from rlrepro.vector import EnvBatch
 

@@ -304,6 +304,19 @@ def test_a_run_without_its_settings_is_named(runs: Runs) -> None:
         assert f"{run} is not a run folder: it has no settings.json" in runs.command(command, run).problem
 
 
+def test_a_working_folder_that_is_gone_is_one_line(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for arguments in (["list"], ["train"], ["probe"], ["score", "x"], ["card", "check", "x"], ["reproduce", "x"]):
+        outcome = command(*arguments)
+        assert outcome.status == 2
+        assert outcome.problem.startswith("the working folder is not there any more (No such file or directory): cd to")
+
+
 LATE = """
 import gymnasium as gym
 import numpy as np

@@ -23,7 +23,7 @@ from rlrepro.envs.classic_control import MountainCar
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.parts import SOURCE
 from rlrepro.parts import PARTS
-from rlrepro.plugins.agents import AgentSource, find_agent
+from rlrepro.plugins.agents import AgentSource, find_agent, whole_agents
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
 from rlrepro.plugins.wrappers import find_wrapper
@@ -679,6 +679,16 @@ def test_a_broken_plug_in_is_named_and_hides_nothing_else(site: Site, command: C
     problem = command("train", "--env", "CliffWalking-v1", "--agent", "q_learning").problem
     assert "the vector form of CliffWalking-v1 could not be imported: its entry point is theirs:gone" in problem
     assert find_wrapper("nested").__name__ == "Inner"
+
+
+def test_a_broken_agent_is_left_out_and_hides_no_other(site: Site) -> None:
+    site.install("theirs", "x = 1", {"rlrepro.agents": {"broken": "theirs:Gone"}})
+    told: list[str] = []
+    names = whole_agents(told.append)
+    assert names == [name for name in installed("agents") if name != "broken"]
+    assert "ppo" in names
+    assert len(told) == 1
+    assert told[0].startswith("broken is left out: ")
 
 
 # --- reading without importing

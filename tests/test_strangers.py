@@ -21,7 +21,7 @@ from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.agents.ppo import PPO
 from rlrepro.agents.random import Random
 from rlrepro.agents.sb3 import ALGORITHMS
-from rlrepro.contract import check_contract, check_state, forgotten
+from rlrepro.contract import check_contract, check_state
 from rlrepro.errors import Interrupted, Problem
 from rlrepro.n_step import NStep
 from rlrepro.networks import MLP
@@ -32,7 +32,7 @@ from rlrepro.record import RunFolder
 from rlrepro.replay import Replay
 from rlrepro.request import Request, parse_train
 from rlrepro.seeds import Stack
-from rlrepro.stateful import Stateful
+from rlrepro.stateful import Stateful, forgotten
 from rlrepro.streams import Streams
 from tests.conftest import Command, Runs
 

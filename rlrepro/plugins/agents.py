@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,19 @@ def find_agent(name: str) -> AgentSource:
         f"unknown agent {name!r}{nearest(name, [*points, *families])} "
         f"(installed: {known}; or package.module:Class, file.py:Class)"
     )
+
+
+def whole_agents(tell: Callable[[str], object]) -> list[str]:
+    """The names of the agents that are installed and can be imported; why any other cannot is told."""
+    names = []
+    for name in installed("agents"):
+        try:
+            find_agent(name).load()
+        except Problem as problem:
+            tell(f"{name} is left out: {problem}")
+        else:
+            names.append(name)
+    return names
 
 
 def variants(family: str) -> Mapping[str, type[Any]]:

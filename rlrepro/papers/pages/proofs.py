@@ -29,8 +29,7 @@ from rlrepro.papers.markdown import show, table_row
 from rlrepro.papers.pages.rows import number
 from rlrepro.papers.stats import Welch, mean_interval, welch
 from rlrepro.papers.verdicts.verdict import WORDS
-from rlrepro.plugins.agents import find_agent
-from rlrepro.plugins.importing import installed
+from rlrepro.plugins.agents import find_agent, whole_agents
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
 HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     for path in (asked.experiments, asked.agreement, asked.probes):
         if not path.exists():
             raise Problem(f"there is no {path}: run this in a checkout after `make proofs`, or name another place")
-    names = asked.agents or list(installed("agents"))
+    names = asked.agents or whole_agents(lambda why: print(f"rlrepro: {why}", file=sys.stderr))
     found = reproductions(asked.experiments)
     shown = table(names, found, agreement(asked.agreement), probe.read(asked.probes))
     text = f"{shown}\n\n{learning_table(names, found, asked.write.parent if asked.write else Path())}"
