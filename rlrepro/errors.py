@@ -73,6 +73,7 @@ class Stop:
     exit_status: int
     from_outside: bool = False  #: as of a `Problem`
     comes_again: bool = False  #: a resume would end the same way
+    of_own_code: bool = False  #: raised by code of a person's own, without which as it is there is no resume
 
     def problem(self, kind: type[Problem], text: str, exit_status: int) -> Problem:
         """It as a problem of a run."""

@@ -46,6 +46,7 @@ from rlrepro.errors import (
 )
 from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
 from rlrepro.networks import no_image
+from rlrepro.plugins import own_code
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
@@ -355,11 +356,14 @@ def guarded(job: Job, send: Send) -> Stop | None:
         text = "interrupted" if began else "interrupted before training began"
         return Stop(text, Interrupted.exit_status, from_outside=True)
     except (Exception, SystemExit) as error:  # an agent may call sys.exit: that is no end of a run
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        place, own = frames[-1], set(map(own_code.file_of, job.settings.named_code))
         file = _keep_traceback(job, began, traceback.format_exc())
         kept = "" if file is None else f"; the traceback is in {file}"
         text = f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}{kept})"
-        return Stop(text, 1 if began else Problem.exit_status)
+        return Stop(
+            text, 1 if began else Problem.exit_status, of_own_code=any(frame.filename in own for frame in frames)
+        )
     return None
 
 

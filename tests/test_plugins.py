@@ -442,7 +442,10 @@ def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path,
     outcome = runs.begin("r", "--agent", agent, "--seeds", "2")
     assert outcome.status == 1
     assert outcome.problem.startswith("SystemExit: 0 (odd.py:")
-    assert "go on with: " in outcome.problem
+    assert f"go on with: python -m rlrepro.train --resume {runs.folder / 'r'} (which takes the" in outcome.problem
+    assert (
+        "the code as it is; once that is mended, begin it anew: python -m rlrepro.train --settings" in outcome.problem
+    )
     rules = command("rules", "--agent", agent, "--total-timesteps", "100")
     assert rules.status == 1
     assert "it raised SystemExit: 0, odd.py:" in " ".join(rules.out.split())

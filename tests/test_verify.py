@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from rlrepro.errors import Stop
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.reproduce.reproduction import Reproduction
 from rlrepro.papers.sharing import bundle
@@ -103,6 +105,17 @@ def test_runs_that_verify_did_not_make_are_not_taken_for_its_own(
     again = command(*asked, tmp_path / "own")
     assert again.status == 0
     assert "2 seeds are there already" in again.out
+
+
+def test_an_interrupted_one_names_the_whole_command(
+    packed: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Stop("interrupted before training began", 130, from_outside=True)
+    monkeypatch.setattr("rlrepro.worker.guarded", lambda job, send: stop)
+    asked = ["verify", str(packed), "--trust", "--claims", "pole", "--seeds", "2,", "--into", str(tmp_path / "own")]
+    ended = command(*asked)
+    assert ended.status == 130
+    assert ended.problem.endswith(f"; go on with: rlrepro {shlex.join(asked)}")
 
 
 def test_what_is_computed_alone_takes_no_seeds(packed: Path, command: Command) -> None:

@@ -199,9 +199,12 @@ def cheapest(card: Card) -> Claim | Order:
 
 def verify(
     file: Path, place: Path, patterns: Sequence[str] = (), seeds: int | tuple[int, ...] | None = None,
-    trust: bool = False, into: Path | None = None,
+    trust: bool = False, into: Path | None = None, arguments: Sequence[str] = (),
 ) -> int:  # fmt: skip
-    """Check a bundle and run a claim of it again, telling what comes out; 0: the same, 1: not."""
+    """Check a bundle and run a claim of it again, telling what comes out; 0: the same, 1: not.
+
+    `arguments` are those of the command, by which an interrupted one is begun again.
+    """
     from rlrepro.papers.reproduce.reproduction import Reproduction
 
     bundle = open_bundle(file, place, trust)
@@ -222,7 +225,7 @@ def verify(
     chosen = _seeds(file, card, theirs, units, seeds)
     if into is not None:
         _check_own(into)
-    reproduction = Reproduction(into or place / "again", card, theirs.scale, [*_COMMAND, str(file)])
+    reproduction = Reproduction(into or place / "again", card, theirs.scale, [*_COMMAND, *(arguments or [str(file)])])
     failed = []
     for takes_seeds, own in ((False, (0,)), (True, chosen)):
         if some := [unit for unit in units if _takes_seeds(card, unit) is takes_seeds]:
@@ -320,4 +323,4 @@ def main(arguments: Sequence[str]) -> int:
     add("--trust", action="store_true", help="run a card that names code which is no installed plug-in")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="rlrepro-verify-") as place:
-        return verify(asked.bundle, Path(place), asked.claims, asked.seeds, asked.trust, asked.into)
+        return verify(asked.bundle, Path(place), asked.claims, asked.seeds, asked.trust, asked.into, arguments)
