@@ -8,25 +8,22 @@ from pathlib import Path
 
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
+from rlrepro.record import RunFolder
 from rlrepro.seed_log import CSV_COLUMNS
 
 POLICY = "policy.safetensors"
 RECORD = tuple(f"{name}.csv" for name in CSV_COLUMNS)
 
 
-def sums_file(folder: Path) -> Path:
-    return folder / "SHA256SUMS"
+def write_sums(folder: RunFolder, seed: int) -> None:
+    """Write down the files of a seed as they are now."""
+    lines = [f"{_digest(folder.seed(seed) / name)}  {name}\n" for name in (*RECORD, POLICY)]
+    write_whole(folder.sums(seed), "".join(lines).encode())
 
 
-def write_sums(folder: Path) -> None:
-    """Write down the files of a seed's folder as they are now."""
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in (*RECORD, POLICY)]
-    write_whole(sums_file(folder), "".join(lines).encode())
-
-
-def changed(folder: Path, names: Sequence[str]) -> str | None:
-    """The first of these files of a seed's folder that is not what it was; None too where nothing was written down."""
-    file = sums_file(folder)
+def changed(folder: RunFolder, seed: int, names: Sequence[str]) -> str | None:
+    """The first of these files of a seed that is not what it was; None too where nothing was written down."""
+    file = folder.sums(seed)
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -34,7 +31,7 @@ def changed(folder: Path, names: Sequence[str]) -> str | None:
     except (OSError, ValueError) as error:
         raise Problem(f"{file} cannot be read: {error}") from None
     then = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    return next((name for name in names if name in then and _digest(folder / name) != then[name]), None)
+    return next((name for name in names if name in then and _digest(folder.seed(seed) / name) != then[name]), None)
 
 
 def _digest(file: Path) -> str:

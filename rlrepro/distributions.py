@@ -122,17 +122,18 @@ class DiagonalGaussian:
         return torch.cat([mean_part * torch.exp(-2 * log_std), 2 * log_std_part], -1)
 
 
-def far_from_normal(space: gymnasium.Space[Any]) -> str:
-    """What to say where N(0, 1), near which a Gaussian policy begins, is far from the bounds of a Box, or "".
+def far_from_normal(space: gymnasium.Space[Any], std: float = 1.0) -> str:
+    """What to say where N(0, σ²), near which a Gaussian policy begins, is far from the bounds of a Box, or "".
 
     Nine of ten actions would be clipped to them, or the range is more than three times that of ±3 σ.
     """
     if not isinstance(space, gymnasium.spaces.Box):
         return ""
     for low, high in zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True):
-        inside = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
-        if inside < 0.1 or 18 < high - low < math.inf:
-            return f"actions in [{low:g}, {high:g}], where a policy begins near N(0, 1), clipped to them"
+        inside = (math.erf(high / std / math.sqrt(2)) - math.erf(low / std / math.sqrt(2))) / 2
+        if low < high and (inside < 0.1 or 18 * std < high - low < math.inf):
+            begun = f"actions in [{low:g}, {high:g}], where a policy begins near N(0, {std**2:g}), clipped to them"
+            return begun + f" ({RESCALED} makes them [-1, 1])" * space.is_bounded()
     return ""
 
 

@@ -73,7 +73,7 @@ class Stop:
     exit_status: int
     from_outside: bool = False  #: as of a `Problem`
     comes_again: bool = False  #: a resume would end the same way
-    of_own_code: bool = False  #: raised by code of a person's own, without which as it is there is no resume
+    of_own_code: bool = False  #: raised in an agent of a person's own, which a resume takes unchanged alone
 
     def problem(self, kind: type[Problem], text: str, exit_status: int) -> Problem:
         """It as a problem of a run."""
@@ -112,7 +112,7 @@ def _check_working_folder() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        raise Problem(f"the working folder is not there any more ({error.strerror}): cd to one that is") from None
+        raise Problem(f"the working folder cannot be used ({error.strerror}): cd to another") from None
 
 
 def close_quietly(thing: Any) -> None:

@@ -93,9 +93,8 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     message = stop.message if kind is RunStopped else _of_each(stop, board, groups)
     folder.note(**early_end(stop.problem(kind, message, status), broke))
     way = _way_past(folder, board.settings) if stop.comes_again else f"go on with: {folder.way_on}"
-    if stop.of_own_code:
-        way += f" (which takes the code as it is; once that is mended, {folder.way_anew})"
-    raise stop.problem(kind, f"{message}; {way}", status)
+    once = f" (once its code is mended, {folder.way_anew})" if stop.of_own_code else ""
+    raise stop.problem(kind, f"{message}{once}; {way}", status)
 
 
 def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:

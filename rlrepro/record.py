@@ -110,7 +110,8 @@ class RunFolder:
             is_folder = path.is_dir()
         except OSError as error:
             raise Problem(f"there is no run folder {path}: {error.strerror}") from None
-        around = next((str(p) for p in path.parents if (p / "settings.json").is_file()), None)
+        is_run = [(p / "settings.json").is_file() and (p / "seeds").is_dir() for p in path.parents]
+        around = next((str(p) for p, yes in zip(path.parents, is_run, strict=True) if yes), None)
         if around is not None and not file.is_file():
             raise Problem(f"{path} is no run folder, but part of one; did you mean {around!r}?")
         if not is_folder:
@@ -137,6 +138,9 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether run.json says that the run came to its end."""
         return self.read_json("run.json").get("status") == "finished"
+
+    def sums(self, seed: int) -> Path:
+        return self.seed(seed) / "SHA256SUMS"
 
     def policy(self, seed: int) -> Path:
         return self.seed(seed) / "policy.safetensors"
@@ -174,16 +178,19 @@ class RunFolder:
     def write_settings(self, settings: Settings) -> None:
         checkpoint.write_whole(self.path / "settings.json", settings.to_json().encode())
 
-    def set_aside(self, checkpoints: Sequence[Path]) -> None:
+    def set_aside(self, checkpoints: Sequence[Path], seeds: Sequence[int]) -> None:
         """These checkpoints are out of the way, until training has begun; and so are TensorBoard's files.
 
-        Of those new ones have the same points again.
+        Of those new ones have the same points again. So is what was written down of the files of `seeds` at their end.
         """
         shutil.rmtree(self._curves_aside, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.tensorboard.rename(self._curves_aside)
         for path in checkpoints:
             path.rename(path.with_suffix(_ASIDE))
+        for seed in seeds:
+            with contextlib.suppress(FileNotFoundError):
+                self.sums(seed).rename(self.sums(seed).with_suffix(_ASIDE))
 
     def forget_aside(self, seeds: Sequence[int]) -> None:
         """Let go the curves that were set aside, and the checkpoints of these seeds, which train now."""
@@ -191,6 +198,8 @@ class RunFolder:
         for path in self._checkpoints_aside():
             if int(path.parent.parent.name) in seeds:
                 path.unlink(missing_ok=True)
+        for seed in seeds:
+            self.sums(seed).with_suffix(_ASIDE).unlink(missing_ok=True)
 
     def put_back(self) -> None:
         """The inverse of `set_aside`, whatever was written since."""
@@ -198,6 +207,8 @@ class RunFolder:
             shutil.rmtree(self.tensorboard, ignore_errors=True)
             self._curves_aside.rename(self.tensorboard)
         self.put_checkpoints_back()
+        for path in self.path.glob(f"seeds/*/*{_ASIDE}"):
+            path.rename(path.with_suffix(""))
 
     def put_checkpoints_back(self) -> None:
         for path in self._checkpoints_aside():

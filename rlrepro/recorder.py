@@ -264,7 +264,7 @@ class Journal:
         """Write all out at the end of the seeds, with its checksums; the lengths of each seed's files in bytes."""
         sizes = [log.flush(durable=True) for log in self.logs]
         for seed in self.job.seeds:
-            write_sums(self.folder.seed(seed))
+            write_sums(self.folder, seed)
         return sizes
 
     def _result(self, row: int, outcome: loop.Evaluation) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlrepro import checkpoint
+from rlrepro.checksums import RECORD, changed
 from rlrepro.contract import check_run
 from rlrepro.ctrl_c import undisturbed
 from rlrepro.errors import Problem, count_of, named_seeds
@@ -86,7 +87,7 @@ def _resume(
         folder.write_json("run.json", going_on)
         if is_longer:
             folder.write_settings(plan.settings)
-        folder.set_aside(plan.behind)
+        folder.set_aside(plan.behind, plan.trained)
         for seed, size in plan.sizes.items():
             SeedLog.cut(folder, seed, size)
         folder.clear_unfinished()
@@ -133,6 +134,11 @@ class _Plan(NamedTuple):
         }
 
     @property
+    def trained(self) -> list[int]:
+        """The seeds that are not whole already, as those are that an agent with a loop of its own has finished."""
+        return self.again if find_agent(self.settings.agent).owns_loop else list(self.sizes)
+
+    @property
     def lacking(self) -> str:
         """What is to be said of `again`."""
         return f"no whole checkpoint to go on from for {named_seeds(self.again)}"
@@ -175,16 +181,20 @@ def _plan(
         settings = _lengthened(folder, settings, total_timesteps, [one for _, one in groups])
         earlier_totals[original.digest()] = original.total_timesteps
     plan = _Plan(settings, earlier_totals, groups, behind)
-    if plan.again and (before.get("status") == "finished" or "lengths" in before):
-        anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
+    anew = f"{folder.way_anew} --total-timesteps {settings.total_timesteps}"
+    is_over = before.get("status") == "finished" or "lengths" in before
+    if plan.again and is_over:
         what = "was made longer" if "lengths" in before else "is finished"
         raise Problem(f"{folder} {what}, and has {plan.lacking}; {anew}")
     for seed, size in plan.sizes.items():
         try:
             SeedLog.check_lengths(folder, seed, size)
+            if name := changed(folder, seed, RECORD):
+                raise Problem(f"{folder.seed(seed) / name} is not what it was when seed {seed} ended (SHA256SUMS)")
         except Problem as problem:
-            begun = f"with {folder.seed(seed)} moved away a resume begins seed {seed} at its start"
-            way = folder.way_anew if before.get("status") == "finished" or "lengths" in before else begun
+            way = f"with {folder.seed(seed)} moved away a resume begins seed {seed} at its start"
+            if is_over or settings.env_processes > 1:  # where all seeds would begin at their start
+                way = anew
             raise Problem(f"{problem}: put it back, or {way}") from None
     return plan
 

@@ -50,13 +50,34 @@ class Stateful:
 
 
 def forgotten(agent: Any) -> list[str]:
-    """The attributes with a state of their own, as networks and optimisers have, that no `STATE` of an agent names."""
+    """The attributes of an agent that no `STATE` names: a `Stack`, an optimiser, `Streams`, or a table of such.
+
+    What the memory holds is the memory's, and what a part holds is that part's.
+    """
     if getattr(type(agent), "get_state", None) is not Stateful.get_state:  # it says by itself what its state is
         return []
     named = {name for kind in type(agent).__mro__ for name in vars(kind).get("STATE", ())}
-    kept = [agent.memory, *getattr(agent.memory, "__dict__", {}).values(), *(getattr(agent, name) for name in named)]
-    unnamed = ((name, part) for name, part in vars(agent).items() if name not in named and hasattr(part, "set_state"))
-    return [name for name, part in unnamed if not any(part is one for one in kept)]
+    kept = {id(one) for part in (agent.memory, *(getattr(agent, n, None) for n in named)) for one in _within(part)}
+    unnamed = [(name, part) for name, part in vars(agent).items() if name not in named and name != "memory"]
+    return [
+        name
+        for name, part in unnamed
+        for states in [[one for one in _items(part) if hasattr(one, "set_state")]]
+        if any(id(one) not in kept for one in states)
+    ]
+
+
+def _items(part: Any) -> list[Any]:
+    """A part, or those of a table or a list of several."""
+    return list(part.values() if isinstance(part, dict) else part) if isinstance(part, dict | list | tuple) else [part]
+
+
+def _within(part: Any, depth: int = 3) -> Iterator[Any]:
+    """A part and what it holds, so many levels deep."""
+    yield part
+    if depth:
+        for one in [*getattr(part, "__dict__", {}).values(), *(_items(part) if isinstance(part, dict | list) else ())]:
+            yield from _within(one, depth - 1)
 
 
 def _state_of(part: Any) -> Any:

@@ -94,7 +94,7 @@ def check_policies(folder: RunFolder, seeds: tuple[int, ...]) -> None:
             raise Problem(f"{what}, though it is finished: put {folder.policy(missing[0])} back, or {folder.way_anew}")
         raise Problem(f"{what} yet; finish it with: {folder.way_on}")
     for seed in seeds:
-        if name := changed(folder.seed(seed), [POLICY]):
+        if name := changed(folder, seed, [POLICY]):
             what = f"{folder.seed(seed) / name} is not what it was when seed {seed} ended (see SHA256SUMS beside it)"
             raise Problem(f"{what}: put it back, or {folder.way_anew}")
 

@@ -19,7 +19,6 @@ from gymnasium.spaces import Box
 
 from rlrepro import checkpoint, loop
 from rlrepro.agent import Setup
-from rlrepro.checksums import sums_file
 from rlrepro.errors import EvaluationFailed, Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.learnt import KEY, told
 from rlrepro.plugins.env_source import EnvSource
@@ -146,7 +145,6 @@ class TrainerJournal(Journal):
         """The first step was taken: from here on there is something to keep."""
         self._clock = time.perf_counter()
         self.send("ready")
-        sums_file(self.folder.seed(self.job.seeds[0])).unlink(missing_ok=True)
 
     def close(self) -> None:
         """With the episodes since the last log point: of a trainer that broke there is no more to come."""

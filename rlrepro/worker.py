@@ -7,6 +7,7 @@ that started this one. Nothing that is told changes what is done.
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import multiprocessing.util
 import os
@@ -25,11 +26,10 @@ from threadpoolctl import threadpool_limits
 
 from rlrepro import checkpoint, graphs, loop, snapshot
 from rlrepro.agent import Trainer
-from rlrepro.checksums import sums_file
 from rlrepro.compiled import try_losses
 from rlrepro.contract import check_state
 from rlrepro.ctrl_c import handled
-from rlrepro.distributions import RESCALED, DiagonalGaussian, far_from_normal
+from rlrepro.distributions import DiagonalGaussian, far_from_normal
 from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
@@ -128,8 +128,9 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
     if job.is_first and (odd := no_image(batch.observation_space)):
         send("warn", text=f"{settings.env} gives {odd}")
     is_normal = isinstance(getattr(agent, "policy", None), DiagonalGaussian)
-    if job.is_first and is_normal and (far := far_from_normal(batch.action_space)):
-        send("warn", text=f"{settings.env} takes {far} ({RESCALED} makes them [-1, 1])")
+    std = math.exp(settings.hyperparameters.get("log_std_init", 0.0))
+    if job.is_first and is_normal and (far := far_from_normal(batch.action_space, std)):
+        send("warn", text=f"{settings.env} takes {far}")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first and snapshot.repeats(source.make):
@@ -156,7 +157,6 @@ def run(job: Job, send: Send) -> None:
     send("ready")
     for seed in job.seeds:  # of a run that was finished once, or whose environment broke: what is learnt from now on
         recorder.folder.policy(seed).unlink(missing_ok=True)
-        sums_file(recorder.folder.seed(seed)).unlink(missing_ok=True)
     try:
         with _watched(recorder):
             with recorder.phase("training"):
@@ -356,15 +356,21 @@ def guarded(job: Job, send: Send) -> Stop | None:
         text = "interrupted" if began else "interrupted before training began"
         return Stop(text, Interrupted.exit_status, from_outside=True)
     except (Exception, SystemExit) as error:  # an agent may call sys.exit: that is no end of a run
-        frames = traceback.extract_tb(error.__traceback__)
-        place, own = frames[-1], set(map(own_code.file_of, job.settings.named_code))
+        place = traceback.extract_tb(error.__traceback__)[-1]
         file = _keep_traceback(job, began, traceback.format_exc())
         kept = "" if file is None else f"; the traceback is in {file}"
         text = f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}{kept})"
-        return Stop(
-            text, 1 if began else Problem.exit_status, of_own_code=any(frame.filename in own for frame in frames)
-        )
+        return Stop(text, 1 if began else Problem.exit_status, of_own_code=_in_own_code(job.settings, error))
     return None
+
+
+def _in_own_code(settings: Settings, error: BaseException) -> bool:
+    """Whether an error was raised in or below code of a person's own that a run names."""
+    with contextlib.suppress(Problem):  # the code is gone
+        names = own_code.sources(settings.named_code)
+        files = {getattr(sys.modules.get(name), "__file__", name) for name in names}
+        return any(frame.filename in files for frame in traceback.extract_tb(error.__traceback__))
+    return False
 
 
 def _keep_traceback(job: Job, began: bool, text: str) -> Path | None:

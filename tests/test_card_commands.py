@@ -388,4 +388,4 @@ def test_diff_of_a_card_and_itself(command: Command) -> None:
 
 def test_card_alone_says_what_it_can(command: Command) -> None:
     assert "new|check|diff" in command("card").problem
-    assert "invalid choice" in command("card", "chekc").problem
+    assert "'chekc' is none of new, check, diff; did you mean 'check'?" in command("card", "chekc").problem

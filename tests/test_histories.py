@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rlrepro.errors import Problem
+from rlrepro.errors import Interrupted, Problem
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.scoring import score
 from rlrepro.papers.units.results import Results, UnitResults, read_results, write_results
+from rlrepro.record import RunFolder
 from rlrepro.seed_log import read_rows
 from tests.conftest import Runs
 
@@ -243,6 +245,71 @@ def test_what_was_written_down_is_renewed_when_a_run_is_made_longer(runs: Runs) 
     assert runs.command("train", "--resume", run, "--total-timesteps", "600").status == 0
     assert (run / "seeds/0/SHA256SUMS").read_text() != first
     assert [h.stopped for h in read_run(run)[1]] == [""] * len(read_run(run)[1])
+
+
+def fails(problem: Problem) -> Callable[..., None]:
+    def fail(*arguments: object, **named: object) -> None:
+        raise problem
+
+    return fail
+
+
+STOPPED = "interrupted: stopped at env step 800"
+
+
+def test_a_longer_run_that_was_stopped_is_not_held_against_its_first_end(runs: Runs) -> None:
+    run = runs.finish("a", "--agent", "q_learning", "--env", "FrozenLake-v1", "--seeds", "2", "--processes", "1",
+                      "--total-timesteps", "400")  # fmt: skip
+    sums = [(run / f"seeds/{seed}/SHA256SUMS").read_bytes() for seed in range(2)]
+    longer = ("train", "--resume", str(run), "--total-timesteps", "800")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlrepro.worker.find_env", fails(Problem("it cannot be made")))
+        assert runs.command(*longer).status == 2
+    assert [(run / f"seeds/{seed}/SHA256SUMS").read_bytes() for seed in range(2)] == sums
+    assert [h.stopped for h in read_run(run)[1]] == ["", ""]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlrepro.recorder.Recorder.finish", fails(Interrupted("stopped at env step 800")))
+        assert runs.command(*longer).status == 130
+    assert [h.stopped for h in read_run(run)[1]] == [STOPPED, STOPPED]
+    assert not list(run.rglob("SHA256SUMS*"))
+    assert runs.command("train", "--resume", run).status == 0
+    assert [h.stopped for h in read_run(run)[1]] == ["", ""]
+    assert all((run / f"seeds/{seed}/SHA256SUMS").is_file() for seed in range(2))
+
+
+def test_a_library_s_finished_seed_keeps_what_was_written_down_and_one_begun_again_does_not(runs: Runs) -> None:
+    run = runs.finish("a", "--agent", "sb3:dqn", "--env", "FrozenLake-v1", "--seed", "0", "--total-timesteps", "800")
+    sums = (run / "seeds/0/SHA256SUMS").read_bytes()
+    RunFolder(run).note(status="interrupted")
+    assert runs.command("train", "--resume", run).status == 0
+    assert (run / "seeds/0/SHA256SUMS").read_bytes() == sums
+    RunFolder(run).note(status="interrupted")
+    shutil.rmtree(run / "seeds/0/checkpoints")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlrepro.trainer.TrainerJournal.finish", fails(Interrupted("stopped at env step 800")))
+        assert runs.command("train", "--resume", run).status == 130
+    assert [h.stopped for h in read_run(run)[1]] == [STOPPED]
+    assert not list(run.rglob("SHA256SUMS*"))
+
+
+def test_a_changed_record_is_not_gone_on_with(runs: Runs) -> None:
+    """It would be written down anew, with the change in it; a row that is lost before the last shows by no length."""
+    run = runs.finish("a", "--agent", "q_learning", "--env", "FrozenLake-v1", "--seeds", "2", "--eval-every", "200",
+                      "--total-timesteps", "600", "--processes", "1")  # fmt: skip
+    file = run / "seeds/1/evaluations.csv"
+    whole = file.read_bytes()
+    first, *rows = whole.splitlines(keepends=True)
+    file.write_bytes(b"".join([first, *rows[1:]]))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    said = runs.command("train", "--resume", run, "--total-timesteps", "900").problem
+    assert f"{file} is not what it was when seed 1 ended (SHA256SUMS): put it back, or begin it anew: " in said
+    assert said.endswith("--total-timesteps 900")
+    RunFolder(run).note(status="interrupted")
+    assert f"with {run}/seeds/1 moved away a resume begins seed 1" in runs.command("train", "--resume", run).problem
+    RunFolder(run).note(status="finished")
+    assert {path: path.read_bytes() for path in before} == before
+    file.write_bytes(whole)
+    assert runs.command("train", "--resume", run, "--total-timesteps", "900").status == 0
 
 
 def test_a_run_without_what_was_written_down_is_read(like: Path) -> None:

@@ -27,6 +27,7 @@ from rlrepro.plugins.agents import AgentSource, find_agent, whole_agents
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
 from rlrepro.plugins.wrappers import find_wrapper
+from rlrepro.probe import Outcome
 from rlrepro.seed_log import read_rows
 from tests.conftest import Command, Runs, Site, forget
 
@@ -442,10 +443,10 @@ def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path,
     outcome = runs.begin("r", "--agent", agent, "--seeds", "2")
     assert outcome.status == 1
     assert outcome.problem.startswith("SystemExit: 0 (odd.py:")
-    assert f"go on with: python -m rlrepro.train --resume {runs.folder / 'r'} (which takes the" in outcome.problem
-    assert (
-        "the code as it is; once that is mended, begin it anew: python -m rlrepro.train --settings" in outcome.problem
-    )
+    run = runs.folder / "r"
+    begun_anew = f"begin it anew: python -m rlrepro.train --settings {run}/settings.json"
+    assert f" (once its code is mended, {begun_anew}); go on with: " in outcome.problem
+    assert outcome.problem.endswith(f"python -m rlrepro.train --resume {run}")
     rules = command("rules", "--agent", agent, "--total-timesteps", "100")
     assert rules.status == 1
     assert "it raised SystemExit: 0, odd.py:" in " ".join(rules.out.split())
@@ -684,8 +685,24 @@ def test_a_broken_plug_in_is_named_and_hides_nothing_else(site: Site, command: C
     assert find_wrapper("nested").__name__ == "Inner"
 
 
-def test_a_broken_agent_is_left_out_and_hides_no_other(site: Site) -> None:
+def test_a_broken_agent_is_left_out_and_hides_no_other(
+    site: Site, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     site.install("theirs", "x = 1", {"rlrepro.agents": {"broken": "theirs:Gone"}})
+    page = tmp_path / "page.md"
+    page.write_text("<!-- proofs -->\n<!-- end of proofs -->\n")
+    before = page.read_text()
+    written = command("proofs", "--write", page)
+    assert written.status == 2
+    assert "broken is left out: " in written.problem
+    assert page.read_text() == before
+    probed: list[str] = []
+    monkeypatch.setattr("rlrepro.probe._show", lambda agent, *_: probed.append(agent))
+    monkeypatch.setattr("rlrepro.probe.probe", lambda *_: Outcome("a", "b", True, ""))
+    outcome = command("probe", "--agent", "all")
+    assert outcome.status == 1
+    assert "broken is left out: " in outcome.err
+    assert "ppo" in probed
     told: list[str] = []
     names = whole_agents(told.append)
     assert names == [name for name in installed("agents") if name != "broken"]

@@ -485,6 +485,7 @@ def test_a_policy_of_other_shapes_is_one_line(flags: Callable[..., list[str]], r
     import safetensors.numpy
 
     run = runs.finish("r", *flags(), "--seed", "0")
+    (run / "seeds/0/SHA256SUMS").unlink()
     for wrong, words in (({"weight": np.zeros((1, 3))}, "another shape"), ({"bias": np.zeros(1)}, "a weight")):
         (run / "seeds/0/policy.safetensors").write_bytes(safetensors.numpy.save(wrong))
         assert words in runs.command("evaluate", run, "--episodes", "2").problem

@@ -480,12 +480,15 @@ class Nameless(Stateful):
         self.stack = Stack(setup.seeds, setup.device, q=MLP((2, 2)))
         self.same = self.stack
         self.noise, self.space = Streams(setup.seeds, "policy"), setup.observation_space
-        self.behind = Replay(Streams(setup.seeds, "replay"), 100, 8, 50, 1)
+        self.tables = {"0": Streams(setup.seeds, "learning"), "1": 3}
+        self.of_tables = self.tables["0"]
+        self.drawn = Streams(setup.seeds, "replay")
+        self.behind = Replay(self.drawn, 100, 8, 50, 1)
         self.memory = NStep(self.behind, 3, 0.9)
 
 
 class Named(Nameless):
-    STATE = ("stack", "noise")
+    STATE = ("stack", "noise", "tables")
 
 
 def test_a_state_with_a_name_that_is_none_is_known_before_training(runs: Runs) -> None:
@@ -495,11 +498,52 @@ def test_a_state_with_a_name_that_is_none_is_known_before_training(runs: Runs) -
     assert "Misspelt has no attribute 'optimizer', which its STATE names; did you mean 'optimiser'?" in said
 
 
+FAR = """
+import gymnasium as gym
+import numpy as np
+from rlrepro.agents.ppo import PPO
+from rlrepro.streams import Streams
+
+class Far(gym.Env):
+    observation_space = gym.spaces.Box(0, 255, (20, 20), np.uint8)
+    action_space = gym.spaces.Box(100, 2000, (1,), np.float32)
+    max_episode_steps = 10
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros((20, 20), np.uint8), {}
+
+    def step(self, action):
+        return np.zeros((20, 20), np.uint8), 1.0, False, False, {}
+
+class Extra(PPO):
+    def __init__(self, setup, config):
+        super().__init__(setup, config)
+        self.extra = Streams(setup.seeds, "learning")
+"""
+
+
+def test_what_will_not_do_is_noted_when_a_run_begins(runs: Runs, tmp_path: Path) -> None:
+    file = tmp_path / "far.py"
+    file.write_text(FAR)
+    short = "--seeds", "2", "--num-steps", "16", "--num-minibatches", "2"
+    told = " ".join(runs.begin("a", "--env", f"{file}:Far", "--agent", f"{file}:Extra", *short).out.split())
+    assert f"no STATE of {file}:Extra names extra: a resume would begin with new ones" in told
+    assert "takes actions in [100, 2000], where a policy begins near N(0, 1), clipped to them (--wrapper" in told
+    assert "gives observations [20, 20] of uint8, which networks take for 400 numbers" in told
+    whole = runs.begin("b", "--env", "Pendulum-v1", "--agent", "ppo", *short).out
+    assert "evaluation" in whole
+    assert not any(part in whole for part in ("STATE", "N(0, 1)", "of uint8"))
+
+
 def test_what_no_state_names_is_told_before_training() -> None:
     spaces = Box(-1, 1, (2,), np.float32), Discrete(2)
     setup = Setup(*spaces, (0, 1), 1, 100)
-    assert forgotten(Nameless(setup, None)) == ["stack", "same", "noise"]
+    assert forgotten(Nameless(setup, None)) == ["stack", "same", "noise", "tables", "of_tables"]
     assert forgotten(Named(setup, None)) == []
+    misnamed = Named(setup, None)
+    del misnamed.noise  # of which a state that can be had later only says nothing yet
+    assert forgotten(misnamed) == []
     assert forgotten(Holding(setup, np.zeros(2))) == []  # its get_state is its own
 
 

@@ -326,6 +326,15 @@ def test_a_box_far_from_the_first_normal_is_told(low: float, high: float, is_far
     assert not is_far or f"actions in [{low:g}, {high:g}]" in told
     inside = scipy.stats.norm.cdf(high) - scipy.stats.norm.cdf(low)
     assert is_far == (inside < 0.1 or 18 < high - low < np.inf)
+    assert ("RescaleAction" in told) == (is_far and high < np.inf)  # which takes bounds alone
+
+
+def test_a_wider_first_normal_reaches_further() -> None:
+    wide = gymnasium.spaces.Box(-100, 100, (2,))
+    assert "near N(0, 1)" in far_from_normal(wide)
+    assert far_from_normal(wide, std=20.0) == ""
+    assert "near N(0, 400)" in far_from_normal(gymnasium.spaces.Box(-1, 1, (2,)), std=20.0)
+    assert far_from_normal(gymnasium.spaces.Box(np.float32([-1, 5]), np.float32([1, 5]))) == ""  # nothing to choose
 
 
 def test_a_box_of_no_action_is_not_served() -> None:

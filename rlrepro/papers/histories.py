@@ -62,7 +62,7 @@ def lost_record(folder: RunFolder, seed: int) -> str:
     gone = next((name for name in RECORD if not (folder.seed(seed) / name).exists()), None)
     if gone is not None:
         return f"its {gone} is not there"
-    name = changed(folder.seed(seed), RECORD)
+    name = changed(folder, seed, RECORD)
     return f"its {name} is not what it was when it ended (SHA256SUMS)" if name else ""
 
 

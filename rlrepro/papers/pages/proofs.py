@@ -81,7 +81,12 @@ def main(arguments: Sequence[str]) -> int:
     for path in (asked.experiments, asked.agreement, asked.probes):
         if not path.exists():
             raise Problem(f"there is no {path}: run this in a checkout after `make proofs`, or name another place")
-    names = asked.agents or whole_agents(lambda why: print(f"rlrepro: {why}", file=sys.stderr))
+    broken: list[str] = []
+    names = asked.agents or whole_agents(broken.append)
+    if broken and asked.write:
+        raise Problem(f"{'; '.join(broken)}: nothing is written, which would lack it")
+    for why in broken:
+        print(f"rlrepro: {why}", file=sys.stderr)
     found = reproductions(asked.experiments)
     shown = table(names, found, agreement(asked.agreement), probe.read(asked.probes))
     text = f"{shown}\n\n{learning_table(names, found, asked.write.parent if asked.write else Path())}"

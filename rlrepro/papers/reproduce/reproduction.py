@@ -18,7 +18,7 @@ import os
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,9 +206,9 @@ class Reproduction:
             if self.card.file is not None and os.path.samefile(self.card.file, there):
                 return
         if (self.folder / ".lock").exists() or (self.folder / "results" / "results.json").exists():
-            theirs = _paper(there)
-            others = [name for name, value in theirs.items() if value != getattr(self.card.paper, name)]
-            if len(others) > 1:  # one alone may have been mended
+            theirs, paper = _paper(there), self.card.paper
+            others = {name for name, value in theirs.items() if value != getattr(paper, name)}
+            if "title" in others and len(others) > 1:  # one alone may have been mended
                 raise Problem(f"{self.folder} holds the reproduction of {theirs['title']!r}: choose another --into")
             return
         files = {"card.toml": self.card.text.encode(), **self._code_beside()}
@@ -266,7 +266,7 @@ class Reproduction:
                 continue
             self._check_same(settings, found, path)
             if folder.is_finished:
-                problems += self._lost(folder, found.seeds)
+                problems += self._lost(folder, set(found.seeds) - _finished(have))
                 continue
             if found.named_code != settings.named_code:
                 theirs = next((name for name in found.named_code if name not in settings.named_code), found.agent)
@@ -322,9 +322,9 @@ class Reproduction:
             _set_aside(path)
             return self._alone(path.parent, settings, unfinished)
 
-    def _lost(self, folder: RunFolder, seeds: Sequence[int]) -> list[str]:
+    def _lost(self, folder: RunFolder, seeds: Collection[int]) -> list[str]:
         """Set a finished run aside where what some of its seeds had recorded is lost: these begin anew."""
-        lost = {seed: why for seed in seeds if (why := lost_record(folder, seed))}
+        lost = {seed: why for seed in sorted(seeds) if (why := lost_record(folder, seed))}
         if lost:
             _set_aside(folder.path)
         return [f"{folder}: seed {seed} begins anew: {why}" for seed, why in lost.items()]
