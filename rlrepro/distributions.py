@@ -122,13 +122,14 @@ class DiagonalGaussian:
         return torch.cat([mean_part * torch.exp(-2 * log_std), 2 * log_std_part], -1)
 
 
-def far_from_normal(space: gymnasium.Space[Any], std: float = 1.0) -> str:
+def far_from_normal(space: gymnasium.Space[Any], log_std: float = 0.0) -> str:
     """What to say where N(0, σ²), near which a Gaussian policy begins, is far from the bounds of a Box, or "".
 
     Nine of ten actions would be clipped to them, or the range is more than three times that of ±3 σ.
     """
     if not isinstance(space, gymnasium.spaces.Box):
         return ""
+    std = math.exp(min(max(log_std, -20.0), 20.0))
     for low, high in zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True):
         inside = (math.erf(high / std / math.sqrt(2)) - math.erf(low / std / math.sqrt(2))) / 2
         if low < high and (inside < 0.1 or 18 * std < high - low < math.inf):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate by a command line; the exit status."""
-    parser = Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.", allow_abbrev=False)
+    parser = Parser(prog="rlrepro evaluate", description="Score a finished run on fresh episodes.")
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument(
         "--episodes", type=whole_number(1, 100_000), default=100, metavar="N", help="episodes of each seed (100)"

@@ -137,7 +137,6 @@ def train_parser(
         prog="python -m rlrepro.train",
         description="Train one agent on one environment, many seeds at once, and evaluate it.",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=width),
-        allow_abbrev=False,
         add_help=add_help,
     )
     _add_run(parser.add_argument_group("run").add_argument, presets)

@@ -65,7 +65,6 @@ def main(arguments: Sequence[str]) -> int:
         prog="rlrepro probe",
         description="Train an agent on tasks with known answers. Further flags are hyperparameters of the agent, "
         "--num-envs and --total-timesteps.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--agent", default="ppo", metavar="NAME", help="as python -m rlrepro.train takes it, or all (ppo)")

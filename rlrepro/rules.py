@@ -131,7 +131,6 @@ def main(arguments: Sequence[str]) -> int:
         usage="rlrepro rules [--agent AGENT] [--env ENV] [any flag of python -m rlrepro.train]",
         description="Train an agent for a short while, twice with the same seeds, one seed alone, and once stopped and "
         f"resumed: is all its state the same, bit for bit? ({SEEDS} seeds, {TIMESTEPS:,} env steps)",
-        allow_abbrev=False,
     ).parse_known_args(arguments)
     named = {argument.partition("=")[0] for argument in arguments}
     if "--resume" in named:

@@ -58,12 +58,12 @@ def forgotten(agent: Any) -> list[str]:
         return []
     named = {name for kind in type(agent).__mro__ for name in vars(kind).get("STATE", ())}
     kept = {id(one) for part in (agent.memory, *(getattr(agent, n, None) for n in named)) for one in _within(part)}
-    unnamed = [(name, part) for name, part in vars(agent).items() if name not in named and name != "memory"]
     return [
         name
-        for name, part in unnamed
-        for states in [[one for one in _items(part) if hasattr(one, "set_state")]]
-        if any(id(one) not in kept for one in states)
+        for name, part in vars(agent).items()
+        if name not in named
+        if name != "memory"
+        if any(hasattr(one, "set_state") and id(one) not in kept for one in _items(part))
     ]
 
 

@@ -7,7 +7,6 @@ that started this one. Nothing that is told changes what is done.
 from __future__ import annotations
 
 import contextlib
-import math
 import multiprocessing
 import multiprocessing.util
 import os
@@ -127,10 +126,10 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         send("warn", text=f"{text} (--env-kwargs max_episode_steps=N gives it one)")
     if job.is_first and (odd := no_image(batch.observation_space)):
         send("warn", text=f"{settings.env} gives {odd}")
-    is_normal = isinstance(getattr(agent, "policy", None), DiagonalGaussian)
-    std = math.exp(settings.hyperparameters.get("log_std_init", 0.0))
-    if job.is_first and is_normal and (far := far_from_normal(batch.action_space, std)):
-        send("warn", text=f"{settings.env} takes {far}")
+    if job.is_first and isinstance(getattr(agent, "policy", None), DiagonalGaussian):
+        log_std = settings.hyperparameters.get("log_std_init", 0.0)
+        if isinstance(log_std, float) and (far := far_from_normal(batch.action_space, log_std)):
+            send("warn", text=f"{settings.env} takes {far}")
     if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
         recorder.keeps_env_state = False
         if job.is_first and snapshot.repeats(source.make):

@@ -1,5 +1,6 @@
 """Value targets and policy gradients: numbers worked by hand, independent float64 loops, plain autograd."""
 
+import math
 from typing import Any
 
 import gymnasium
@@ -332,9 +333,11 @@ def test_a_box_far_from_the_first_normal_is_told(low: float, high: float, is_far
 def test_a_wider_first_normal_reaches_further() -> None:
     wide = gymnasium.spaces.Box(-100, 100, (2,))
     assert "near N(0, 1)" in far_from_normal(wide)
-    assert far_from_normal(wide, std=20.0) == ""
-    assert "near N(0, 400)" in far_from_normal(gymnasium.spaces.Box(-1, 1, (2,)), std=20.0)
+    assert far_from_normal(wide, math.log(20)) == ""
+    assert "near N(0, 400)" in far_from_normal(gymnasium.spaces.Box(-1, 1, (2,)), math.log(20))
     assert far_from_normal(gymnasium.spaces.Box(np.float32([-1, 5]), np.float32([1, 5]))) == ""  # nothing to choose
+    for far in (1e6, -1e6):
+        assert "clipped to them" in far_from_normal(wide, far)
 
 
 def test_a_box_of_no_action_is_not_served() -> None:

@@ -18,7 +18,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="rlrepro calibrate",
         description="Simulate how often verdicts are wrong and intervals miss. Takes minutes.",
-        allow_abbrev=False,
     )
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0, metavar="SEED", help="of the numbers (0)")
     parser.add_argument(

@@ -208,7 +208,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="rlrepro compare",
         description="Hold runs of any origin against each other, and against published numbers.",
         epilog="Without a protocol: the last 100 training episodes where all have episodes, else the last evaluation.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help=f"{', '.join(KINDS.values())}, or a folder of these")

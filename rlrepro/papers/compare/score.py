@@ -123,7 +123,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="rlrepro score",
         description="Score one source by every protocol side by side.",
-        allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help=f"{', '.join(KINDS.values())}, or a folder of these")
     add_source_flags(parser)

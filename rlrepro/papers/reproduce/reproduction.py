@@ -65,7 +65,6 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         prog="python -m rlrepro.reproduce",
         description="Reproduce a paper: train what its card's claims need, score, judge, and write the page.",
-        allow_abbrev=False,
     )
     add = made.add_argument
     add("card", metavar="CARD", help="a card.toml, its folder, or the name of a card that comes with the kit")
