@@ -443,6 +443,20 @@ def test_why_a_published_number_is_not_met(one: PublishedNumber, why: str) -> No
     assert "not comparable" in compare_command.as_markdown(comparison.compare([ended("a", [1.0, 2.0])], None, [one]))
 
 
+def test_versions_of_an_environment_are_held_against_each_other_as_of_our_own_runs() -> None:
+    for published_env, env, why, note in (
+        ("Pendulum-v0", "Pendulum-v1", "", "Pendulum-v0 (-v0 to -v1: "),
+        ("Hopper-v3", "Hopper-v2", "", "Hopper-v3 (-v2 to -v3: "),
+        ("Ant-v4", "Ant-v5", "it is of Ant-v4 (-v4 to -v5: ", ""),
+        ("Pendulum-v0", "Hopper-v5", "it is of Pendulum-v0, not Hopper-v5", ""),
+    ):
+        measured = group("a", *(history(s, evaluations=[10.0 + s]) for s in range(3)), env=env)
+        (beside,) = comparison.compare([measured], LAST, [published(1, LAST, env=published_env)]).panels[0].beside
+        assert beside.why.startswith(why)
+        assert bool(beside.why) == bool(why)
+        assert any(note in one for one in beside.caveats) == bool(note)
+
+
 def test_a_maximum_over_time_is_of_as_many_evaluations() -> None:
     """Of ten it is another number than of two hundred; the steps of imported evaluations tell it."""
     measured = group("a", *(history(s, evaluations=[1.0 + s, 2.0, 3.0]) for s in range(3)))

@@ -259,6 +259,9 @@ def test_margins_that_come_with_a_rule(functions: Path) -> None:
     assert claims["one"].margin == pytest.approx(0.005)
     text = CLAIMS.replace('margin = 1.0\nmargin_why = "a whole one"\n', "")
     assert card_of(functions, text).claims[0].margin == pytest.approx(0.25)
+    zero_dropped = CLAIMS.replace('rule = "exact"\nreported = 0.1', 'rule = "exact"\nmargin = 0.005\nreported = 0.1', 1)
+    three = {c.id: c for c in card_of(functions, zero_dropped).claims}["three"]
+    assert (three.margin, three.margin_why) == (0.005, "half a unit of the last printed digit")
 
 
 @pytest.mark.parametrize("given", [1 + 2j, [1.0, 2j], "1.5", ["1", "2"], None, {"value": 1.0}, [1.0, [2.0]]])

@@ -107,6 +107,19 @@ def test_runs_that_verify_did_not_make_are_not_taken_for_its_own(
     assert "2 seeds are there already" in again.out
 
 
+def test_the_cheapest_is_one_that_the_bundle_has_runs_of(packed: Path, command: Command, tmp_path: Path) -> None:
+    """Also where another, that was not run, takes less."""
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for name in ("card.toml", "numbers_of.py"):
+        (folder / name).write_bytes((packed.parent / "mixed" / name).read_bytes())
+    card = load_card(str(folder / "card.toml"))
+    Reproduction(folder, card, 1.0, ["test"], 1).run(units_of(card, *choose(card, ["pole"])), (0, 1))
+    outcome = command("verify", bundle.pack(folder, tmp_path / "some.rlrepro.zip"), "--trust")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "random-CartPole-v1: the same bit for bit" in outcome.out
+
+
 def test_an_interrupted_one_names_the_whole_command(
     packed: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

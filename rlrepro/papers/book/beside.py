@@ -70,21 +70,25 @@ def _compare_envs(row: Published, settings: Settings, reasons: list[str], caveat
     wrappers = telling_wrappers(settings)
     if wrappers:
         reasons.append(f"this run's environment is wrapped in {', '.join(wrappers)}")
-    if env == row.env:
-        return
-    here, there = version(env), version(row.env)
-    if here is None or there is None or unversioned(env) != unversioned(row.env):
-        reasons.append(f"it is of {row.env}, not {env}")
-        return
+    reason, caveat = of_versions(row.env, env)
+    reasons += [reason] if reason else []
+    caveats += [caveat] if caveat else []
+
+
+def of_versions(published: str, env: str) -> tuple[str, str]:
+    """Why returns on an environment are not those on the published one, or "", and what a reader must know, or ""."""
+    if env == published:
+        return "", ""
+    here, there = version(env), version(published)
+    if here is None or there is None or unversioned(env) != unversioned(published):
+        return f"it is of {published}, not {env}", ""
     same, changes = load_traps().between(env, here, there)
-    told = "; ".join(f"-v{one.first} to -v{one.second}: {one.change}" for one in changes)
+    told = "; ".join(f"-v{one.first} to -v{one.second}: {one.change}" for one in changes if same or not one.same)
     if same:
-        caveats.append(f"{row.env} ({told})")
-    elif same is None:
-        reasons.append(f"it is of {row.env}; what differs from -v{here} is not known")
-    else:
-        told = "; ".join(f"-v{one.first} to -v{one.second}: {one.change}" for one in changes if not one.same)
-        reasons.append(f"it is of {row.env} ({told})")
+        return "", f"{published} ({told})"
+    if same is None:
+        return f"it is of {published}; what differs from -v{here} is not known", ""
+    return f"it is of {published} ({told})", ""
 
 
 def _compare_steps(row: Published, settings: Settings, reasons: list[str], caveats: list[str]) -> Protocol:

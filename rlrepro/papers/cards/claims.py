@@ -194,7 +194,8 @@ def _rule(
     needed = rule == "" and not lacks_rule
     wanted = "a number above 0: the difference that counts as none"
     margin = table.get("margin", lambda v: is_number(v) and v > 0, wanted, Absent if needed else None)
-    why = table.text("margin_why", "why that margin", Absent if needed or margin is not None else "")
+    own_why = _HALF if rule == "exact" else Absent
+    why = table.text("margin_why", "why that margin", Absent if needed else own_why if margin is not None else "")
     if rule and reported is not None and "margin" not in table.values:
         if rule == "about" and len(set(map(abs, values))) > 1:
             table.fault("margin", 'is missing: "about" is a part of each number, and these are of several sizes')
@@ -205,14 +206,15 @@ def _rule(
     return rule, values, margin, why
 
 
+_HALF = "half a unit of the last printed digit"
+
+
 def _own_margin(rule: str, printed: Sequence[float]) -> tuple[float, str]:
     """The margin that a rule has where the card gives none, and why."""
     if rule == "about":
         return ABOUT * abs(printed[0]), f'"about": ± {ABOUT:.0%} of the number'
     half = 0.5 * 10.0 ** -max(map(_decimals, printed))
-    return half, "half a unit of the last printed digit" + (
-        "" if rule == "exact" else ", for the guards; a bound has none"
-    )
+    return half, _HALF if rule == "exact" else f"{_HALF}, for the guards; a bound has none"
 
 
 def _decimals(value: float) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rlrepro.errors import Problem
 from rlrepro.papers import stats
-from rlrepro.papers.book.beside import barred, comparable, telling_wrappers
+from rlrepro.papers.book.beside import barred, comparable, of_versions, telling_wrappers
 from rlrepro.papers.book.published import Published, load_book, unversioned
 from rlrepro.papers.compare.score import LAST_EPISODES, score_group
 from rlrepro.papers.importers import SAME_LENGTH, Group, apart
@@ -409,10 +409,12 @@ def _common_protocol(one: PublishedNumber, group: Group) -> tuple[Protocol, str,
     protocol, caveats = one.row.protocol, []
     if bars := barred(one.row):
         return protocol, bars[0], []
-    if group.env and group.env != one.row.env:
-        return protocol, f"it is of {one.row.env}, not {group.env}", []
+    reason, caveat = of_versions(one.row.env, group.env or one.row.env)
+    if reason:
+        return protocol, reason, []
     if not group.env:
-        caveats.append(f"the runs do not say their environment: taken for {one.row.env}")
+        caveat = f"the runs do not say their environment: taken for {one.row.env}"
+    caveats += [caveat] if caveat else []
     if protocol.can_score is not None:
         return protocol, protocol.can_score, []
     if not group.has(protocol.returns) and protocol.statistic != "one agent":

@@ -184,17 +184,21 @@ def _facts(results: Results, units: Sequence[Unit]) -> dict[str, set[str]]:
     return facts
 
 
-def cheapest(card: Card) -> Claim | Order:
-    """The claim whose runs take the fewest env steps."""
+def cheapest(card: Card, theirs: Results) -> Claim | Order:
+    """The claim whose runs take the fewest env steps, of those that a bundle has the runs of."""
+
+    def units(claim: Claim | Order) -> list[Unit]:
+        return units_of(card, *(([claim], []) if isinstance(claim, Claim) else ([], [claim])))
 
     def steps(claim: Claim | Order) -> int:
         if isinstance(claim, Claim) and claim.measurement:
             return 0 if card.is_computed(claim) else 10**12  # what it takes is not known
-        own = units_of(card, *(([claim], []) if isinstance(claim, Claim) else ([], [claim])))
-        return sum(int(card.implementations[u.implementation].hyperparameters["total_timesteps"].value) for u in own)
+        hyperparameters = [card.implementations[unit.implementation].hyperparameters for unit in units(claim)]
+        return sum(int(one["total_timesteps"].value) for one in hyperparameters)
 
     everything: list[Claim | Order] = [*card.claims, *card.orders]
-    return min(everything, key=steps)
+    there = [claim for claim in everything if all(unit.name in theirs.units for unit in units(claim))]
+    return min(there or everything, key=steps)
 
 
 def verify(
@@ -218,7 +222,7 @@ def verify(
     if note := _note_on_pages(bundle):
         print(note, flush=True)
     try:
-        claims, orders = choose(card, patterns or [cheapest(card).id])
+        claims, orders = choose(card, patterns or [cheapest(card, theirs).id])
     except Problem as problem:  # the card lies in a folder that is gone when this is read
         raise Problem(str(problem).replace(str(card.file), str(file))) from None
     units = units_that_answer(card, claims, orders)
