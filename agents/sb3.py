@@ -31,6 +31,8 @@ from rlrepro.errors import Problem
 TAGS = {
     "train/policy_gradient_loss": "losses/policy_loss",
     "train/clip_fraction": "losses/clipfrac",
+    "train/clip_range": "charts/clip_range",
+    "train/ent_coef": "charts/alpha",
     "train/learning_rate": "charts/learning_rate",
     "train/n_updates": "charts/n_updates",
     "rollout/exploration_rate": "charts/exploration_rate",

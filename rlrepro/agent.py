@@ -50,8 +50,9 @@ class Memory(Protocol):
     def ready(self, step: int) -> Iterator[Transition]:
         """The batches to learn from now: none, one or several. `step` counts env steps of one seed.
 
-        A batch is good until the next one is asked for. A memory may have `prefetch(step, count)` too, see
-        `rlrepro.replay.Replay`: the loop learns from what that gives while the environments take the coming step.
+        A batch is good until the next one is asked for, or the next step is stored. A memory may have
+        `prefetch(step, count)` too, see `rlrepro.replay.Replay`: the loop learns from what that gives while the
+        environments take the coming step.
         """
 
     def cut(self) -> None:

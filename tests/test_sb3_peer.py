@@ -254,6 +254,9 @@ def test_every_algorithm_leaves_a_run_folder_of_our_form(name: str, runs: Runs, 
     assert "charts/learning_rate" in extra
     assert any(tag.startswith("losses/") for tag in extra)
     assert all(tag.startswith(("losses/", "charts/")) for tag in extra), extra
+    assert not extra & {"losses/ent_coef", "losses/clip_range"}  # which have the tags of our agents
+    assert ("charts/alpha" in extra) == (name in ("sac", "tqc", "crossq"))
+    assert ("charts/clip_range" in extra) == (name == "ppo")
     scalars = EventAccumulator(str(sb3 / "tensorboard" / f"seed-{SEED}")).Reload().Tags()["scalars"]
     assert set(scalars) == tags(sb3) | {"evaluation/mean_return"}
     for how in ((), ("--stochastic",)):
