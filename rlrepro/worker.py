@@ -49,6 +49,7 @@ from rlrepro.plugins import own_code
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
+from rlrepro.plugins.importing import passed_over
 from rlrepro.plugins.wrappers import wrapper_name
 from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Recorder, Send
@@ -117,6 +118,9 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         try_losses(agent, settings.agent, lambda text: send("warn", text=text + whose))
     if settings.device != "cpu":
         graphs.capture(agent, settings.device, lambda text: send("warn", text=f"{settings.agent}: {text}"))
+    for name in (settings.agent, settings.env, *settings.wrappers) if job.is_first else ():
+        for place in passed_over(name):
+            send("warn", text=f"{name} is the kit's, and not that of somebody else's by the same name: write {place}")
     for wrapper in source.wrappers if job.is_first else ():
         found, name = getattr(wrapper, "func", wrapper), wrapper_name(wrapper)
         if name in _BY_FLAG and str(getattr(found, "__module__", "")).startswith("gymnasium."):

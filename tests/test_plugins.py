@@ -25,7 +25,7 @@ from rlrepro.papers.cards.parts import SOURCE
 from rlrepro.parts import PARTS
 from rlrepro.plugins.agents import AgentSource, find_agent, whole_agents
 from rlrepro.plugins.environments import find_env
-from rlrepro.plugins.importing import installed
+from rlrepro.plugins.importing import installed, passed_over
 from rlrepro.plugins.wrappers import find_wrapper
 from rlrepro.probe import Outcome
 from rlrepro.seed_log import read_rows
@@ -659,6 +659,13 @@ def test_a_namespace_and_a_vector_form_are_recorded_too(site: Site, runs: Runs) 
     about = json.loads((run / "run.json").read_text())
     assert about["plug_ins"] == {"Theirs/Cart-v0": "theirs:register of theirs 1.0 and theirs:Form of theirs 1.0"}
     assert (run / "code" / "theirs.py").read_text() == code
+
+
+def test_a_plug_in_that_is_passed_over_is_told(site: Site, runs: Runs) -> None:
+    site.install("theirs", "", {"rlrepro.agents": {"random": "theirs:Mine", "other": "theirs:Other"}})
+    said = " ".join(runs.begin("r", "--env", "CartPole-v1", "--agent", "random", "--seed", "0").out.split())
+    assert "random is the kit's, and not that of somebody else's by the same name: write theirs:Mine" in said
+    assert (passed_over("other"), passed_over("ppo"), passed_over("TimeFraction")) == ([], [], [])
 
 
 def test_a_plug_in_does_not_take_our_names_nor_gymnasiums(site: Site, command: Command) -> None:

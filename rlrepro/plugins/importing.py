@@ -51,6 +51,14 @@ def plug_ins_of(name: str) -> list[EntryPoint]:
     return [point for point in points if point is not None and not is_ours(point)]
 
 
+def passed_over(name: str) -> list[str]:
+    """The places of agents, environments and wrappers of somebody else's in whose stead ours of that name is taken."""
+    key = name.partition("(")[0]
+    groups = [group for group in ("agents", "envs", "wrappers") if key in installed(group)]
+    points = [point for group in groups for point in entry_points(group=f"rlrepro.{group}", name=key)]
+    return [point.value for point in points if not is_ours(point)] if any(map(is_ours, points)) else []
+
+
 def load_entry_point(point: EntryPoint, what: str) -> Any:
     module = import_plugin(point.module, None, what)
     try:
