@@ -8,10 +8,9 @@ from pathlib import Path
 
 from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
-from rlrepro.record import RunFolder
+from rlrepro.record import POLICY, RunFolder
 from rlrepro.seed_log import CSV_COLUMNS
 
-POLICY = "policy.safetensors"
 RECORD = tuple(f"{name}.csv" for name in CSV_COLUMNS)
 
 

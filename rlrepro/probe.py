@@ -83,8 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.write is not None:
         _check_writable(asked.write)
     kept = read(asked.write) if asked.write is not None else {}
-    broken: list[str] = []
-    agents = whole_agents(broken.append) if asked.agent == "all" else [asked.agent]
+    agents, broken = whole_agents() if asked.agent == "all" else ([asked.agent], [])
     for why in broken:
         print(f"rlrepro: {why}", file=sys.stderr)
     failed = bool(broken)

@@ -39,7 +39,8 @@ from rlrepro.errors import Problem, WriteFailed, nearest
 from rlrepro.plugins import own_code
 from rlrepro.settings import Settings, read_settings
 
-_ASIDE = ".aside"  # in place of .safetensors
+POLICY = "policy.safetensors"  #: of a seed
+_ASIDE = ".aside"  # in place of .safetensors, or after a name without such
 
 
 class RunFolder:
@@ -132,7 +133,7 @@ class RunFolder:
     @property
     def holds_work(self) -> bool:
         """Whether something was trained that a resume, or a reader, has use for."""
-        return any(any(self.path.glob(f"seeds/*/{one}")) for one in ("checkpoints/step-*", "policy.safetensors"))
+        return any(any(self.path.glob(f"seeds/*/{one}")) for one in ("checkpoints/step-*", POLICY))
 
     @property
     def is_finished(self) -> bool:
@@ -143,7 +144,7 @@ class RunFolder:
         return self.seed(seed) / "SHA256SUMS"
 
     def policy(self, seed: int) -> Path:
-        return self.seed(seed) / "policy.safetensors"
+        return self.seed(seed) / POLICY
 
     @property
     def tensorboard(self) -> Path:

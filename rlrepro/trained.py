@@ -14,11 +14,11 @@ import safetensors
 import safetensors.torch
 import torch
 
-from rlrepro.checksums import POLICY, changed
+from rlrepro.checksums import changed
 from rlrepro.errors import Problem, close_quietly, one_line, place_of
 from rlrepro.group import build_policy
 from rlrepro.plugins.environments import find_env
-from rlrepro.record import RunFolder
+from rlrepro.record import POLICY, RunFolder
 from rlrepro.settings import Settings
 from rlrepro.streams import Streams
 from rlrepro.vector import to_env

@@ -710,8 +710,7 @@ def test_a_broken_agent_is_left_out_and_hides_no_other(
     assert outcome.status == 1
     assert "broken is left out: " in outcome.err
     assert "ppo" in probed
-    told: list[str] = []
-    names = whole_agents(told.append)
+    names, told = whole_agents()
     assert names == [name for name in installed("agents") if name != "broken"]
     assert "ppo" in names
     assert len(told) == 1

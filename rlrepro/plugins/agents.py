@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -192,17 +192,17 @@ def find_agent(name: str) -> AgentSource:
     )
 
 
-def whole_agents(tell: Callable[[str], object]) -> list[str]:
-    """The names of the agents that are installed and can be imported; why any other cannot is told."""
-    names = []
+def whole_agents() -> tuple[list[str], list[str]]:
+    """The names of the agents that are installed and can be imported, and why each other one cannot."""
+    names, broken = [], []
     for name in installed("agents"):
         try:
             find_agent(name).load()
         except Problem as problem:
-            tell(f"{name} is left out: {problem}")
+            broken.append(f"{name} is left out: {problem}")
         else:
             names.append(name)
-    return names
+    return names, broken
 
 
 def variants(family: str) -> Mapping[str, type[Any]]:

@@ -81,8 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     for path in (asked.experiments, asked.agreement, asked.probes):
         if not path.exists():
             raise Problem(f"there is no {path}: run this in a checkout after `make proofs`, or name another place")
-    broken: list[str] = []
-    names = asked.agents or whole_agents(broken.append)
+    names, broken = (asked.agents, []) if asked.agents else whole_agents()
     if broken and asked.write:
         raise Problem(f"{'; '.join(broken)}: nothing is written, which would lack it")
     for why in broken:
