@@ -269,6 +269,7 @@ def test_strange_documents_are_never_a_traceback(packed: Path, data: st.DataObje
     with tempfile.TemporaryDirectory() as place, contextlib.suppress(Problem):
         opened = bundle.open_bundle(edited, Path(place))
         bundle.contradictions(opened.verdicts, opened.card, opened.results)
+        bundle.explained_otherwise(opened.verdicts, opened.card, opened.results)
         units = units_of(opened.card, *choose(opened.card, []))
         seeds = verify._seeds(edited, opened.card, opened.results, units, None)
         verify.compare_reruns(opened.card, opened.card.claims, units, opened.results, opened.results, seeds)
@@ -388,6 +389,20 @@ def test_verify_runs_a_claim_again_bit_for_bit(packed: Path, command: Command) -
     assert (outcome.status, outcome.err) == (0, "")
     assert "its 2 verdicts are those that its results give" in outcome.out
     assert "random-CartPole-v1: the same bit for bit, 1 of 1 seeds" in outcome.out
+
+
+def test_explanations_in_other_words_are_no_contradiction_and_are_named(packed: Path, command: Command) -> None:
+    def edit(files: dict[str, bytes]) -> None:
+        stated = json.loads(files["verdicts.json"])
+        stated["verdicts"][0]["why"] = "proved beyond doubt"
+        stated["notes"] = ["All is well."]
+        files["verdicts.json"] = json.dumps(stated).encode()
+
+    outcome = command("verify", rewrite(packed, edit, restate=True), "--claims", "pole", "--seeds", "1")
+    assert (outcome.status, outcome.err) == (0, "")
+    first = json.loads(zipfile.ZipFile(packed).read("verdicts.json"))["verdicts"][0]["claim"]
+    assert f"in words that are not this version's, and were not held: {first}, notes" in outcome.out
+    assert "not this version's" not in command("verify", packed, "--claims", "pole", "--seeds", "1").out
 
 
 def test_seeds_that_the_bundle_has_not(packed: Path, command: Command) -> None:

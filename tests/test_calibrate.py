@@ -185,7 +185,7 @@ def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.Captu
     committed = coverage.committed()
     table = committed["coverage"]
     assert set(table) == {
-        "mean", "difference", "iqm", "mean of tasks", "median of tasks", "optimality gap", "profile", "improvement",
+        "mean", "difference", "band", "iqm", "mean of tasks", "median of tasks", "optimality gap", "profile", "improvement",
         "acceptance",
     }  # fmt: skip
     assert all(set(by_seeds) == {str(n) for n in calibrate.SEEDS} for by_seeds in table.values())

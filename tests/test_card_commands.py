@@ -138,6 +138,7 @@ def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: C
     assert warned(("reported = 490.04", "reported = 4900.4")) == [
         "claim ppo-cartpole: reported 4900.4 lies far outside CartPole-v1's random 22 to best 500",
         control,
+        "claim ppo-cartpole: reported 4900.4, and cleanrl-ppo-cartpole-v1-0 has 490.04",
     ]
     both = (
         '[[claim]]\nid = "ppo-cartpole"',
@@ -146,6 +147,57 @@ def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: C
         '[[claim]]\nid = "ppo-cartpole"',
     )
     assert warned(both) == ["claim both: reported 98.2 lies far outside the scores 0 (random) to 1 (best)", control]
+
+
+SLIPS = {  # what is replaced in CleanRL's card of PPO, by what, and the warning
+    "an update that no run has": (
+        "num_steps = 128", "num_steps = 200_000",
+        "ppo: it learns nothing: an update takes 800,000 env steps, and a run has 500,000",
+    ),
+    "steps that are cut": (
+        "last = 100", "last = 100\nto_step = 50_000",
+        "ppo: no claim looks at what comes after env step 50,000 of 500,000",
+    ),
+    "seeds left out": (
+        "seeds = 3", "", "claim ppo-cartpole: its spread counts for nothing without its number of seeds"
+    ),
+    "one agent with a spread over seeds": (
+        'returns = "training"\nlast = 100', 'returns = "evaluation"\nstatistic = "one agent"',
+        "claim ppo-cartpole: its protocol is of one agent, so that the spread over seeds counts for nothing",
+    ),
+    "another environment's number": (
+        "cleanrl-ppo-cartpole-v1-0", "cleanrl-ppo-acrobot-v1-1",
+        "claim ppo-cartpole: it is of CartPole-v1, and cleanrl-ppo-acrobot-v1-1 of Acrobot-v1",
+    ),
+    "another spread": (
+        "spread = 6.12", "spread = 61.2", "claim ppo-cartpole: spread 61.2, and cleanrl-ppo-cartpole-v1-0 has 6.12"
+    ),
+    "another kind of spread": (
+        'spread_kind = "population sd"', 'spread_kind = "sample sd"',
+        "claim ppo-cartpole: its spread is a sample sd, and that of cleanrl-ppo-cartpole-v1-0 population sd",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_check_warns_of_slips_that_would_pass_unseen(slip: str, tmp_path: Path, command: Command) -> None:
+    old, new, warning = SLIPS[slip]
+    text, file = load_card("cleanrl-ppo").text, tmp_path / "card.toml"
+    assert old in text
+    file.write_text(text)
+    assert warning not in command("card", "check", file).out
+    file.write_text(text.replace(old, new))
+    assert f"  warning: {warning}\n" in command("card", "check", file).out
+
+
+def test_check_warns_of_one_number_under_two_ids(tmp_path: Path, command: Command) -> None:
+    text, file = load_card("cleanrl-ppo").text, tmp_path / "card.toml"
+    first = "[[claim]]" + text.split("[[claim]]")[1]
+    file.write_text(text + "\n" + first.replace('"ppo-cartpole"', '"again"'))
+    assert (
+        "claims ppo-cartpole and again are one number of the same runs: it counts twice"
+        in command("card", "check", file).out
+    )
 
 
 def test_check_warns_of_what_no_claim_uses(tmp_path: Path, command: Command) -> None:

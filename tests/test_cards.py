@@ -184,6 +184,10 @@ def test_the_kits_own_cards_have_no_fault(name: str) -> None:
 
 # what is replaced, by what, the line that the fault is on (as it begins, and its number among such), field, words
 RULES: dict[str, tuple[str, str, tuple[str, int], str, str]] = {
+    "a rule beside a spread": (
+        "reported = 490.04", 'reported = 490.04\nrule = "about"', ("spread =", 1), "claim[1].spread",
+        "says how sure the paper is, and by rule = 'about' its number counts as it is printed",
+    ),
     "another format": ("format = 1", "format = 2", ("format", 1), "format", "should be 1"),
     "a truth value for a format": ("format = 1", "format = true", ("format", 1), "format", "should be 1"),
     "unknown top field": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -394,6 +395,19 @@ def test_the_wrong_numbers_are_not_reproduced(functions: Path, tmp_path: Path) -
     run(card, tmp_path / "out")
     words = {name: v.word for name, v in verdicts(card, tmp_path / "out").items()}
     assert words == {"about": "above", "bound": "above", "three": "above", "one": "reproduced"}
+
+
+def test_fewer_seeds_than_make_the_number_leave_it_open(functions: Path, tmp_path: Path) -> None:
+    card = card_of(functions)
+    run(card, tmp_path / "out")
+    results = read_results(tmp_path / "out" / "results")
+    unit = results.units["drawn-pole"]
+    half = dataclasses.replace(unit, histories=unit.histories[:20])
+    found = {v.claim.id: v for v in judge(card, dataclasses.replace(results, units={"drawn-pole": half})).verdicts}
+    for name in ("about", "bound"):
+        assert verdicts(card, tmp_path / "out")[name].word == "reproduced"
+        assert found[name].word == "inconclusive"
+        assert "20 of the 40 that make its number were measured" in found[name].why
 
 
 def test_results_are_short_and_read_back(functions: Path, tmp_path: Path) -> None:

@@ -167,6 +167,17 @@ def test_below_its_peer_is_said_where_it_is_significant(ours: list[float], their
     assert learned.is_below is below
 
 
+@pytest.mark.parametrize(("lost", "peer_lost"), [(2, 0), (0, 2)])
+def test_where_seeds_are_lost_nothing_is_tested_and_they_are_counted(lost: int, peer_lost: int) -> None:
+    values = np.array([1.0, 1.1, 0.9]), np.array([5.0, 5.1, 4.9])
+    one = Learned("CartPole-v1", Path("e/card"), 5, "training", *values, lost=lost, peer_lost=peer_lost)
+    assert (one.test, one.is_below) == (None, False)
+    (row,) = cells_of(learning_table(["dqn"], {"dqn": [Shown("below", one)]}, Path("e")))
+    assert row[4].endswith("(3 of 5)") is bool(lost)
+    assert row[5].endswith("(3 of 5)") is bool(peer_lost)
+    assert row[6] == "−4.000, not tested: seeds are lost"
+
+
 def test_agreement_that_is_no_record_is_one_line(tmp_path: Path) -> None:
     assert agreement(tmp_path / "nothing.json") == {}
     for number, text in enumerate(("[1]", "{", '{"dqn": 3}', '{"dqn": {"x": "y"}}')):

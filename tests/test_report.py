@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from rlrepro.papers.calibration.coverage import coverage_note
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import md
 from rlrepro.papers.pages import figures, page, rows
@@ -571,6 +572,29 @@ def test_markdown_has_the_notes_and_deviations_of_its_card(tmp_path: Path) -> No
     page = markdown(write_report(tmp_path / "one"))
     assert "\n- **equal**: Known \\| of old.\n" in page
     assert "\n- Another \\*version\\*.\n" in page
+
+
+def test_markdown_says_what_is_to_be_known_of_the_runs(tmp_path: Path, undrawn: None) -> None:
+    def one_stopped(level: float) -> list[History]:
+        first, *others = ten(level)
+        return [dataclasses.replace(first, steps=500, stopped="it ran out of *time*"), *others]
+
+    write_report(like(tmp_path, some("equal"), one_stopped))
+    said = (tmp_path / "report.md").read_text()
+    assert r"- a-CartPole-v1: seed 0 did not finish: it ran out of \*time\*" in said
+
+
+@pytest.mark.parametrize(("rule", "kind"), [("", "difference"), ("about", "band"), ("at least", "mean")])
+def test_the_coverage_is_that_of_the_interval_beside_it(rule: str, kind: str, tmp_path: Path, undrawn: None) -> None:
+    own = 'spread = 6\nspread_kind = "population sd"\nseeds = 10'
+    text = HEAD.replace('margin = 20\nmargin_why = "small"\n', "") if rule == "at least" else HEAD
+    body = f'[[claim]]\nid = "it"\nenvironment = "CartPole-v1"\nreported = 200.0\n{own if not rule else ""}\n'
+    folder = like(tmp_path, text + body + (f'rule = "{rule}"\n' if rule else ""), ten)
+    write_report(folder)
+    page = " ".join(Page((folder / "report.html").read_text()).text.split())
+    after = page[page.index("Measured − reported") :].partition("Standard error")[0]
+    notes = {one: str(coverage_note(one, 10)) for one in ("difference", "band", "mean")}
+    assert [one for one, note in notes.items() if note in after] == [kind]
 
 
 def test_markdown_says_of_what_its_numbers_are(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_claim_that_is_changed_after_its_results_says_so(make: Make) -> None:
     assert all(not verdict.changed for verdict in judge(one.card, read_results(folder)).verdicts)
     wider = CARD.replace("margin = 60", "margin = 90").replace('"large"', '"larger"').replace("last = 5", "last = 6")
     early, final = judge(make(wider).card, read_results(folder)).verdicts
-    assert early.changed == "protocol was another, margin was 60 when results for it were first kept"
+    assert early.changed == "protocol.last was 5, margin was 60 when results for it were first kept"
     assert early.why.endswith(early.changed)
     assert not final.changed
     run(make(wider), 2)  # what more seeds add keeps the first claim

@@ -20,7 +20,7 @@ from rlrepro.papers.scoring import History
 from rlrepro.papers.stats import aggregates
 from rlrepro.papers.stats.power import seeds_needed
 from rlrepro.papers.units.results import Results, UnitResults
-from rlrepro.papers.units.unit import measured_settings, settings_of, shared, units_of
+from rlrepro.papers.units.unit import claimed, measured_settings, settings_of, shared, units_of
 from rlrepro.papers.verdicts.verdict import Judgement, Verdict, judge, reported
 from rlrepro.papers.verdicts.verdict_json import as_json
 
@@ -615,6 +615,61 @@ def test_a_number_that_a_random_policy_meets_is_a_control(tmp_path: Path, report
     assert as_json(judgement)["verdicts"][0].get("control", False) is control
 
 
+RANDOM_MEETS = [  # a random policy has 20 on the cart
+    ({"rule": "about", "reported": 25.0, "margin": 5.0}, True),
+    ({"rule": "about", "reported": 25.1, "margin": 5.0}, False),
+    ({"rule": "at least", "reported": 20.0, "margin": None, "margin_why": None}, True),
+    ({"rule": "at least", "reported": 20.5, "margin": None, "margin_why": None}, False),
+    ({"rule": "at most", "reported": 20.0, "margin": None, "margin_why": None}, True),
+    ({"rule": "at most", "reported": 19.5, "margin": None, "margin_why": None}, False),
+    ({"protocol": "agent", "reported": 30.0, "margin": 10.0}, True),
+    ({"protocol": "agent", "reported": 31.0, "margin": 10.0}, False),
+]
+
+
+@pytest.mark.parametrize(("fields", "control"), RANDOM_MEETS)
+def test_by_each_rule_a_number_that_a_random_policy_meets_is_a_control(
+    tmp_path: Path, fields: dict[str, object], control: bool
+) -> None:
+    text = claim(id="one", environment="cart", spread=None, spread_kind="none", seeds=None, **fields)
+    assert verdict(judged(tmp_path, text, {("a", "cart"): spread(20)}), "one").is_control is control
+
+
+def test_few_seeds_that_decide_say_how_few_they_are(tmp_path: Path) -> None:
+    text = claim(id="one", environment="cart", reported=300.0)
+    five, ten = (verdict(judged(tmp_path, text, {("a", "cart"): spread(200, n)}), "one") for n in (5, 10))
+    assert (five.word, five.is_early) == ("below", True)
+    assert five.why.endswith(", by fewer than 10 seeds")
+    assert (ten.word, ten.is_early) == ("below", False)
+    assert "fewer" not in ten.why
+    crashed = {"steps": 100, "stopped": "it crashed", "broke": True, "episodes": np.empty((0, 2))}
+    made = judged(tmp_path, text, {("a", "cart"): spread(200, 10)})
+    name, unit = next(iter(made.results.units.items()))
+    lost = tuple(dataclasses.replace(h, **crashed) for h in unit.histories[:5])  # type: ignore[arg-type]
+    unit = dataclasses.replace(unit, histories=(*lost, *unit.histories[5:]))
+    assert not verdict(judge(made.card, Results(1.0, {name: unit})), "one").is_early  # all ten were run
+
+
+def test_a_claim_that_is_taken_off_the_card_keeps_its_share_of_the_correction(tmp_path: Path) -> None:
+    one = claim(id="one", environment="cart", reported=200.0)
+    more = claim(id="two", environment="cart", reported=204.0)
+    reached = claim(id="reached", environment="cart", implementation="b", reported=300.0, protocol="agent", seeds=1,
+                    spread=None, spread_kind="none")  # fmt: skip
+    levels: Levels = {("a", "cart"): spread(200), ("b", "cart"): spread(200)}
+    whole = judged(tmp_path, one + more + reached, levels)
+    results = Results(1.0, {
+        unit.name: dataclasses.replace(whole.results.units[unit.name], claimed=claimed(whole.card, unit))
+        for unit in units_of(whole.card, whole.card.claims, whole.card.orders)
+    })  # fmt: skip
+    bare = Results(1.0, {name: dataclasses.replace(unit, claimed={}) for name, unit in results.units.items()})
+    (tmp_path / "card.toml").write_text(CARD + one, encoding="utf-8")
+    cut, alone = (judge(load_card(str(tmp_path / "card.toml")), some) for some in (results, bare))
+    p = [verdict(made, "one").decision.p_equivalence for made in (whole, cut, alone)]  # type: ignore[union-attr]
+    assert p[0] == p[1] == pytest.approx(2 * p[2])  # of one published agent nothing is corrected
+    gone = [note.partition(" was on")[0] for note in cut.notes if "no longer is" in note]
+    assert gone == ["Claim reached", "Claim two"]
+
+
 def test_what_the_correction_alone_leaves_open_is_said(tmp_path: Path) -> None:
     single = claim(id="one", environment="cart", reported=205.0, margin=4.0)
     levels: Levels = {("a", "cart"): spread(200, sd=5.0), ("b", "cart"): spread(200, sd=50.0)}
@@ -780,3 +835,21 @@ def test_verdicts_json_is_json(tmp_path: Path) -> None:
     row = as_json(judged(tmp_path, text, {("a", "cart"): [200.0]}))
     json.dumps(row, allow_nan=False)
     assert row["verdicts"][0]["interval_95"] == [None, None]
+
+
+def test_verdicts_json_has_each_test_s_numbers(tmp_path: Path) -> None:
+    agent = claim(id="agent", environment="cart", reported=201.0, protocol="agent", seeds=1, spread=3.0,
+                  spread_kind="over episodes", margin=2.0)  # fmt: skip
+    levels: Levels = {("a", "cart"): [199.5] * 3 + [202.0] * 2 + [50.0] * 7, ("b", "cart"): spread(20)}
+    found = judged(tmp_path, agent + order(environments=["cart"]), levels)
+    first, second = as_json(found)["verdicts"]
+    assert {k: first[k] for k in ("threshold", "reached", "reached_outright", "seeds")} == {
+        "threshold": 199.0,
+        "reached": 5,
+        "reached_outright": 2,
+        "seeds": 12,
+    }
+    test = verdict(found, "order").test
+    assert isinstance(test, stats.OrderTest)
+    assert (second["ahead_on"], second["tasks"], second["p_holds"]) == (1, 1, test.p_holds)
+    assert second["differences"] == list(test.differences)

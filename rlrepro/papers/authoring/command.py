@@ -29,8 +29,6 @@ from rlrepro.papers.spreads import SPREADS
 from rlrepro.plugins import own_code
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
-FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
-LATE_START = 0.2  #: of a run: learning that starts later is likelier a budget that was cut than meant
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -255,6 +253,7 @@ where = ""  # TODO: a table or figure
 
 
 def _check(asked: argparse.Namespace) -> int:
+    from rlrepro.papers.authoring.doubts import doubts
     from rlrepro.papers.units.unit import check_unit, env_warnings, units_of
 
     status = 0
@@ -295,52 +294,6 @@ def _check(asked: argparse.Namespace) -> int:
         for note in notes:
             print(f"  note: {note}")
     return status
-
-
-def doubts(card: Card) -> Iterator[str]:
-    """What a card says that is likelier a slip than meant."""
-    from rlrepro.papers.units.results import Results
-    from rlrepro.papers.verdicts.verdict import judge
-
-    for kind, names in card.unused.items():
-        if names:
-            yield f"no claim uses {kind}{'s' * (len(names) > 1)} {', '.join(names)}"
-    for name, environment in card.environments.items():
-        if environment.random is not None and environment.best is not None and environment.random > environment.best:
-            yield f"{name}: random {environment.random:g} is above best {environment.best:g}: were they exchanged?"
-    for implementation, one in card.implementations.items():
-        starts, total = (one.hyperparameters.get(name) for name in ("learning_starts", "total_timesteps"))
-        if starts and total and starts.value > LATE_START * total.value:
-            yield f"{implementation}: it learns nothing before env step {starts.value:,} of {total.value:,}"
-    for steps in (claim for claim in card.claims if card.protocol_of(claim).of == "steps"):
-        total = card.implementations[steps.implementation].hyperparameters.get("total_timesteps")
-        end = card.protocol_of(steps).to_step or (total.value if total else None)
-        if end is not None and end <= steps.reported + steps.margin:
-            yield (
-                f"claim {steps.id}: {end:,} env steps are looked at, and {steps.reported:,.10g} reported: a seed that "
-                "is slower than the paper's cannot be told from one that never gets there"
-            )
-    for verdict in judge(card, Results(1.0, {})).verdicts:
-        claim = verdict.claim
-        if not isinstance(claim, Claim) or claim.measurement or card.protocols[claim.protocol].of != "return":
-            continue
-        environment = card.environments[claim.environments[0]]
-        if claim.less_is_better:
-            yield f"claim {claim.id}: less_is_better, though its number is a return: is it meant?"
-        if verdict.is_control:
-            yield (
-                f"claim {claim.id}: a random policy's return, {environment.random:g}, lies within the margin of "
-                f"{claim.margin:g}: to be equal is not to have learnt"
-            )
-        if claim.aggregate:
-            place, score = "the scores 0 (random) to 1 (best)", claim.reported
-        elif environment.random is not None:
-            place = f"{environment.name}'s random {environment.random:g} to best {environment.best:g}"
-            score = environment.normalised_score(claim.reported)
-        else:
-            continue
-        if not -FAR <= score <= 1 + FAR:
-            yield f"claim {claim.id}: reported {claim.reported:g} lies far outside {place}"
 
 
 # --- diff

@@ -21,8 +21,9 @@ def committed() -> dict[str, Any]:
 def coverage_note(kind: str, seeds: int) -> str | None:
     """What a report says beside an interval whose coverage at that many seeds is not 95 ± 1.5 %; None where it is.
 
-    `kind` is mean, difference, iqm, mean of tasks, median of tasks, optimality gap, profile, improvement or
-    acceptance. The simulated number of seeds is the nearest that is not above `seeds` (the fewest for fewer).
+    `kind` is mean, difference, band (of our mean's distance from a printed "about"), iqm, mean of tasks, median of
+    tasks, optimality gap, profile, improvement or acceptance. The simulated number of seeds is the nearest that is not
+    above `seeds` (the fewest for fewer).
     """
     found = committed()["coverage"].get(kind)
     if not found:

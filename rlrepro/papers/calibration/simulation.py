@@ -163,7 +163,12 @@ def rates(x: Array, y: Array, known: bool, margins: Sequence[float] = MARGINS) -
     for margin in margins:
         se, df, *_ = stats.guarded_se(var_x, n, var_y if known else None, m, margin)
         half_90, half_95 = (special.stdtrit(df, level) * se for level in LEVELS)
-        events = {"mean covered": mean_covered, "difference covered": np.abs(difference) <= half_95}
+        band_se, band_df, _ = stats.one_sample_se(var_x, n, margin)
+        events = {
+            "mean covered": mean_covered,
+            "band covered": np.abs(mean_x) <= special.stdtrit(band_df, LEVELS[1]) * band_se,
+            "difference covered": np.abs(difference) <= half_95,
+        }
         worst_on_margin = {}
         for name, narrow, wide, reproduces, differs in (
             ("", half_90, half_95, can_reproduce, known or can_reproduce),
@@ -364,8 +369,9 @@ def coverages(
     """Lowest and highest coverage over the shapes, by kind of interval and number of seeds."""
     found: dict[tuple[str, int], list[float]] = {}
     for cell in cells:
-        for kind in ("mean", "difference"):
+        for kind in ("mean", "difference", "band"):
             found.setdefault((kind, cell["seeds"]), []).append(cell[f"{kind} covered"])
+        found["band", cell["seeds"]].append(cell["mean covered"])  # as where a band is far narrower than our spread
     for index, (n, shape) in enumerate(itertools.product(SEEDS, SHAPES)):
         for kind, rate in bootstrap_coverage(seed, index, shape, n, experiments).items():
             found.setdefault((kind, n), []).append(rate)

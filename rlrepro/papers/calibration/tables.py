@@ -195,7 +195,9 @@ def _coverage_table(found: dict[str, Any]) -> list[str]:
         "## Coverage of 95 % intervals",
         "",
         f"From the worst to the best shape. Those of the bootstrap have {found['experiments']} experiments on {TASKS} "
-        f"tasks, {found['resamples']} resamples. Where it is not 95 ± 1.5 % a report says so.",
+        f"tasks, {found['resamples']} resamples. Where it is not 95 ± 1.5 % a report says so. *band* is that of "
+        'our mean\'s distance from a number printed with "about", for bands from far narrower than our spread to four '
+        "times as wide; from a printed bound it is that of the mean.",
         "",
         f"| interval | {' | '.join(f'{n} seeds' for n in SEEDS)} |",
         f"| --- | {' | '.join('---:' for _ in SEEDS)} |",

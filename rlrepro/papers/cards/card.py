@@ -221,7 +221,7 @@ class Card:
         return {kind: [name for name in names if name not in used[kind]] for kind, names in there.items()}
 
     def is_tested(self, claim: Claim | Order) -> bool:
-        """Whether a test with a p-value decides it, so that the correction over a card's claims counts it."""
+        """Whether the correction over a card's claims counts it: not what is computed, nor one published agent."""
         if isinstance(claim, Order):
             return True
         return not self.is_computed(claim) and not self.protocol_of(claim).is_one_sided(claim.spread_kind)

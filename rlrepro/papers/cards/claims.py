@@ -75,6 +75,10 @@ def _claim(table: Table, own: Mapping[str, Any], parts: Parts) -> Claim | None:
         table.fault("less_is_better", "is of a mean over seeds: an agent reaches a number by no less than it")
     if rule and not measurement and (aggregate or is_one_sided):
         table.fault("rule", "is for a mean over seeds, or a number that a function measures")
+    elif rule and (unsaid := [field for field in ("spread", "low", "high", "per_seed") if field in table.values]):
+        table.fault(unsaid[0], f"says how sure the paper is, and by rule = {rule!r} its number counts as it is printed")
+    if of_steps and reported is not None and reported < 0:
+        table.fault("reported", f"is {reported:g} env steps: expected 0 or more")
     if measurement and kind == "over episodes":
         table.fault("spread_kind", "is of an agent's episodes: a function's number is no agent that others reach")
     needed = (identity, implementation, protocol, reported, margin, margin_why, where, kind, measurement, rule)

@@ -386,10 +386,21 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
 
 def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
     """Where 95 % intervals of the first table and figure are known to cover more or less, each said once."""
-    seeds = {len(v.score.values) for v in verdicts if v.score is not None and len(v.score.values) > 1}
-    kinds = (("mean", "Interval of the mean"), ("difference", "Interval of the difference"))
-    notes = (f"{name}: {note}." for kind, name in kinds for n in sorted(seeds) if (note := coverage_note(kind, n)))
+    scored = [(v, len(v.score.values)) for v in verdicts if v.score is not None and len(v.score.values) > 1]
+    compared = {n for v, n in scored if isinstance(v.test, stats.ClaimTest) and v.kind == "equivalence"}
+    kinds = (
+        ("mean", "Interval of the mean", {n for _, n in scored}),
+        ("difference", "Interval of the difference", compared),
+    )
+    notes = (
+        f"{name}: {note}." for kind, name, seeds in kinds for n in sorted(seeds) if (note := coverage_note(kind, n))
+    )
     return list(dict.fromkeys(notes))
+
+
+def _coverage_of_difference(rule: str, seeds: int) -> str | None:
+    """That of `coverage_note`: by a rule the printed number has no spread, and the interval is one of our mean."""
+    return coverage_note({"": "difference", "about": "band"}.get(rule, "mean"), seeds)
 
 
 def _statistics(claim: Claim, verdict: Verdict, decimals: int) -> list[tuple[str, str]]:
@@ -447,7 +458,7 @@ def _test_rows(
         ("Test", tests.get(rule, bound)),
         ("Measured − reported", _joined(
             f"{n(test.difference)}, 95 % interval [{n(test.low)}, {n(test.high)}]",
-            coverage_note("difference", test.measured_seeds))),
+            _coverage_of_difference(rule, test.measured_seeds))),
         *interval,
         (p_names[0], _p_pair(test.p_equivalence, decision.p_equivalence if decision else None)),
         (p_names[1], _p_pair(test.p_difference, decision.p_difference if decision else None)),

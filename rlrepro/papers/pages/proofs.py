@@ -41,7 +41,7 @@ _REFERENCE = "nothing: it is the reference"  #: what an agent learns to which no
 
 @dataclasses.dataclass(frozen=True)
 class Learned:
-    """What an agent reached on a task, and what its peer reached there with the same settings."""
+    """What an agent reached on a task, and what its peer reached there with the settings that both have."""
 
     environment: str
     folder: Path  #: of the reproduction that it was learnt in
@@ -50,10 +50,19 @@ class Learned:
     values: np.ndarray  #: a number a seed
     peer: np.ndarray  #: empty where there is none
     peer_has: str = ""  #: what the peer has and ours has not
+    lost: int = 0  #: seeds of ours that have no number
+    peer_lost: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every seed of both sides has a number: those that are left are no fair sample."""
+        return not self.lost and not self.peer_lost
 
     @property
     def test(self) -> Welch | None:
-        """Ours less its peer's; None without a peer, with a single seed, or where no seed differs."""
+        """Ours less its peer's; None without a peer, with a single seed, where a seed is lost or none differs."""
+        if not self.is_whole:
+            return None
         if min(len(self.values), len(self.peer)) < 2 or not (self.values.std() or self.peer.std()):
             return None
         return welch(self.values, self.peer)
@@ -62,7 +71,11 @@ class Learned:
     def is_below(self) -> bool:
         """Whether it is below its peer with significance, 5 %, two-sided; at all, where no seed of either differs."""
         if self.test is None:
-            return min(len(self.values), len(self.peer)) > 1 and bool(self.values.mean() < self.peer.mean())
+            return (
+                self.is_whole
+                and min(len(self.values), len(self.peer)) > 1
+                and bool(self.values.mean() < self.peer.mean())
+            )
         return self.test.difference < 0 and self.test.p_difference < 0.05
 
 
@@ -212,7 +225,10 @@ def reproductions(experiments: Path) -> dict[str, list[Shown]]:
             agent = card.implementations[claim.implementation].agent
             learned = _learned(file.parent, card, claim, row)
             if learned is not None and peer is not None:
-                learned = dataclasses.replace(learned, peer=_values(rows[peer.id]), peer_has=_lacking(card, peer))
+                its = rows[peer.id]
+                learned = dataclasses.replace(
+                    learned, peer=_values(its), peer_has=_lacking(card, peer), peer_lost=len(its.get("missing", ()))
+                )
             found.setdefault(agent, []).append(Shown(row.get("verdict", "not run"), learned))
     return found
 
@@ -249,7 +265,8 @@ def _learned(folder: Path, card: Card, claim: Claim, row: Mapping[str, Any]) -> 
         return None
     total = card.implementations[claim.implementation].hyperparameters["total_timesteps"].value
     steps = protocol.to_step or total
-    return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, np.empty(0))
+    lost = len(row.get("missing", ()))
+    return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, np.empty(0), lost=lost)
 
 
 def _values(row: Mapping[str, Any]) -> np.ndarray:
@@ -291,7 +308,7 @@ def _row(name: str, one: Learned, beside: Path) -> list[str]:
         one.environment,
         f"{one.steps:,}",
         one.returns,
-        _estimate(one.values, decimals),
+        _estimate(one.values, decimals, one.lost),
         _peer(name, one, decimals),
         _difference(one, decimals),
         f"[{one.folder.name}]({page})",
@@ -301,7 +318,7 @@ def _row(name: str, one: Learned, beside: Path) -> list[str]:
 def _peer(name: str, one: Learned, decimals: int) -> str:
     """What Stable-Baselines3's form of an agent reached, or why there is nothing of it."""
     if len(one.peer):
-        return _estimate(one.peer, decimals) + f" with {one.peer_has}" * bool(one.peer_has)
+        return _estimate(one.peer, decimals, one.peer_lost) + f" with {one.peer_has}" * bool(one.peer_has)
     try:
         find_agent(_PEER + name)
     except Problem:
@@ -317,13 +334,14 @@ def _difference(one: Learned, decimals: int) -> str:
     if one.test is not None:
         bounds = (one.test.difference + sign * one.test.half_width for sign in (-1, 1))
         text += f" [{', '.join(number(bound, decimals) for bound in bounds)}]"
+    text += ", not tested: seeds are lost" * (not one.is_whole)
     return text + " **below**" * one.is_below
 
 
-def _estimate(values: np.ndarray, decimals: int) -> str:
+def _estimate(values: np.ndarray, decimals: int, lost: int) -> str:
     """Mean, 95 % interval and number of seeds."""
     interval = mean_interval(values)
     text = number(interval.value, decimals)
     if interval.low is not None and interval.high is not None:
         text += f" [{number(interval.low, decimals)}, {number(interval.high, decimals)}]"
-    return f"{text} ({len(values)})"
+    return f"{text} ({len(values)}{f' of {len(values) + lost}' if lost else ''})"

@@ -105,6 +105,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
         cells = [row.id, row.environment, f"{row.reported} {row.spread_text}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
     lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
+    lines += ["", *(f"- {md(note)}" for note in judgement.notes)] if judgement.notes else []
     claims = [verdict.claim for verdict in judgement.verdicts]
     notes = [f"- **{md(claim.id)}**: {md(claim.note)}" for claim in claims if claim.note]
     deviations = [*_environments(card), *(f"- {md(text)}" for text in card.deviations)]

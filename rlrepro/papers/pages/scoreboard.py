@@ -102,9 +102,9 @@ def _counted(judgements: Sequence[Judgement]) -> str:
 
 def _meaning(verdict: Verdict, margin: str) -> str:
     """What it takes for *reproduced*."""
-    if verdict.kind == "equivalence":
-        return f"equal within {margin}" + "; a control" * verdict.is_control + "; any solver's" * verdict.is_loose
-    return verdict.means if verdict.kind in REPRODUCED else verdict.kind
+    means = verdict.means if verdict.kind in REPRODUCED else verdict.kind
+    means = f"equal within {margin}" if verdict.kind == "equivalence" else means
+    return means + "; a control" * verdict.is_control + "; any solver's" * verdict.is_loose
 
 
 def _totals(judgements: Sequence[Judgement]) -> list[str]:
@@ -118,6 +118,8 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     if bounds := sum(verdict.kind in ("at least", "at most") for verdict in rules):
         lines.append(f"Of the {len(rules)} by a rule, {bounds} keep a bound (at least or at most so much).")
     lines += _about_equal([verdict for verdict in reproduced if verdict.kind == "equivalence"])
+    if controls := sum(verdict.is_control and verdict.kind != "equivalence" for verdict in reproduced):
+        lines.append(f"Of the others reproduced, {controls} a random policy's return would meet too.")
     if peers := sum(
         one.word == "reproduced" and _is_of_a_peer(of.card, one) for of in judgements for one in of.verdicts
     ):
@@ -131,15 +133,19 @@ def _totals(judgements: Sequence[Judgement]) -> list[str]:
     if any(verdict.qualified for verdict in reproduced):
         lines.append(r"\* rests on an assumption.")
     if changed := sum(bool(verdict.changed) for verdict in verdicts):
-        lines.append(f"† changed on the card after results for it were kept: {changed}.")
+        ran = [verdict.is_held for verdict in verdicts if verdict.word != "not run"]
+        of = "" if all(ran) else f", of {sum(ran)} whose results keep what was claimed"
+        lines.append(f"† changed on the card after results for it were kept: {changed}{of}.")
     return [*lines, *_about_open([verdict for verdict in verdicts if verdict.word == "inconclusive"])]
 
 
 def _about_open(inconclusive: Sequence[Verdict]) -> list[str]:
     """What leaves them open, other than too few seeds of ours."""
+    early = sum(one.is_early for one in inconclusive)
+    inconclusive = [one for one in inconclusive if not one.is_early]
     decided = sum(bool(one.alone) for one in inconclusive)
     open_by = Counter(one.seeds_needed.open_by for one in inconclusive if one.seeds_needed and not one.alone)
-    lines = []
+    lines = [f"Of the inconclusive, {early} have fewer than {stats.MIN_SEEDS} seeds yet."] if early else []
     if by_correction := decided + open_by["correction"]:
         lines.append(
             f"Of the inconclusive, {by_correction} are left open by the correction for their card's other claims: "

@@ -310,16 +310,13 @@ def _json(data: bytes, place: str) -> dict[str, Any]:
 
 
 def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
-    """Where verdicts that are stated are not those that the card and the results give, a line for each."""
-    try:
-        made = json.loads(json.dumps(as_json(judge(card, results))))
-    except Problem:
-        raise
-    except Exception as error:  # a stranger's results may be anything
-        raise Problem(f"the results cannot be judged: {one_line(error)}") from None
-    ours = {row["claim"]: row for row in made["verdicts"]}
+    """Where verdicts that are stated are not those that the card and the results give, a line for each.
+
+    Their explanations are not held: another version may say the same in other words (`explained_otherwise`).
+    """
+    made = _judged(card, results)
+    ours, theirs = _by_claim(made), _by_claim(stated)
     rows = stated.get("verdicts")
-    theirs = {str(row.get("claim")): row for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {}
     lines = []
     if isinstance(rows, list) and len(theirs) != len(rows):
         lines.append(f"{len(rows)} verdicts are stated, of {len(theirs)} claims")
@@ -339,6 +336,29 @@ def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> l
     if stated.get("scale") != made["scale"]:
         lines.append(f"scale is stated as {stated.get('scale')!r}, and the results are of {made['scale']!r}")
     return lines
+
+
+def explained_otherwise(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
+    """The claims whose verdict is explained in other words than here; with "notes" where those of the runs differ."""
+    made = _judged(card, results)
+    theirs = _by_claim(stated)
+    claims = [claim for claim, row in _by_claim(made).items() if theirs.get(claim, {}).get("why") != row["why"]]
+    return claims + ["notes"] * (stated.get("notes") != made["notes"])
+
+
+def _judged(card: Card, results: Results) -> dict[str, Any]:
+    """What verdicts.json would say of these results here. `Problem` where they cannot be judged."""
+    try:
+        return dict(json.loads(json.dumps(as_json(judge(card, results)))))
+    except Problem:
+        raise
+    except Exception as error:  # a stranger's results may be anything
+        raise Problem(f"the results cannot be judged: {one_line(error)}") from None
+
+
+def _by_claim(verdicts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    rows = verdicts.get("verdicts")
+    return {str(row.get("claim")): row for row in rows if isinstance(row, dict)} if isinstance(rows, list) else {}
 
 
 def alike(one: Any, other: Any) -> bool:

@@ -16,7 +16,7 @@ from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.pages.report import markdown
 from rlrepro.papers.scoring import History, Score, measured_score, score
-from rlrepro.papers.sharing.bundle import SUFFIX, Bundle, alike, contradictions, open_bundle
+from rlrepro.papers.sharing.bundle import SUFFIX, Bundle, alike, contradictions, explained_otherwise, open_bundle
 from rlrepro.papers.toml_tables import printable
 from rlrepro.papers.units.results import Results, UnitResults, read_results
 from rlrepro.papers.units.unit import Unit, choose, units_of, units_that_answer
@@ -219,6 +219,9 @@ def verify(
         print("its verdicts are NOT those that its results give:", *map(printable, lines), sep="\n  ")
         return 1
     print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
+    if others := explained_otherwise(bundle.verdicts, card, theirs):
+        told = printable(", ".join(others))
+        print(f"it explains them in words that are not this version's, and were not held: {told}", flush=True)
     if note := _note_on_pages(bundle):
         print(note, flush=True)
     try:

@@ -199,11 +199,20 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         gaps = tuple(int(step) for step in one.get("gaps", ()))
         if list(gaps) != sorted(set(gaps)) or (gaps and not gaps[-1] < max(episodes[:, 0], default=0)):
             raise ValueError(f"gaps of seed {name} that lie between no episodes")
-        stopped, broke = str(one["stopped"]), bool(one.get("broke", False))
-        diverged = bool(one.get("diverged", False))
-        taken = int(one.get("taken", 0))
-        about_it = final[:, 1], int(one["steps"]), stopped, broke, measured[:, 1], gaps, diverged, taken
-        histories.append(History(int(name), episodes, evaluations, *about_it))
+        one_seed = History(
+            seed=int(name),
+            episodes=episodes,
+            evaluations=evaluations,
+            final=final[:, 1],
+            steps=int(one["steps"]),
+            stopped=str(one["stopped"]),
+            broke=bool(one.get("broke", False)),
+            measured=measured[:, 1],
+            gaps=gaps,
+            diverged=bool(one.get("diverged", False)),
+            taken=int(one.get("taken", 0)),
+        )
+        histories.append(one_seed)
     return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories), about.get("claimed", {}))
 
 

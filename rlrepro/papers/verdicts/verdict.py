@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ REPRODUCED = {
 MOST_LISTED = 200
 Test = stats.ClaimTest | stats.Acceptance | stats.OrderTest | stats.ComputedTest
 _EFFECTS = {"below": "count against it", "above": "count against it", "reproduced": "count for it"}
-_CONTROL = "A control: a random policy's return lies within the margin too, so that to be equal is not to have learnt."
+_CONTROL = "A control: a random policy's return would do too, so that to be reproduced is not to have learnt."
 _AT_LEAST = "Seeds that never reached the threshold count with the env steps that they had, fewer than they would need."
 _LOOSE = "The best return known lies within the margin too: to be equal is to have solved the task, by whatever agent."
 
@@ -70,9 +70,20 @@ class Verdict:
     seeds_needed: power.SeedsNeeded | None = None
     alone: str = ""  #: where it is open: the word that these seeds gave it, were it the card's only claim
     notes: tuple[str, ...] = ()
-    is_control: bool = False  #: a random policy's return lies within the margin too
+    is_control: bool = False  #: a random policy's return would do too
     is_loose: bool = False  #: the best return known lies within the margin too
     changed: str = ""  #: how it differs from what was claimed when results were first kept; `why` says it too
+    is_held: bool = False  #: whether results keep what was claimed then, so that a change is known
+
+    @property
+    def is_early(self) -> bool:
+        """Whether it has fewer seeds than any *reproduced* takes."""
+        test = self.test
+        if isinstance(test, stats.OrderTest):
+            return test.fewest < stats.MIN_SEEDS
+        if self.score is None or not isinstance(test, stats.ClaimTest | stats.Acceptance):
+            return False
+        return len(self.score.per_seed) + len(self.score.missing) < stats.MIN_SEEDS
 
     @property
     def means(self) -> str:
@@ -106,15 +117,20 @@ class Judgement:
 
 
 def judge(card: Card, results: Results) -> Judgement:
-    """The verdicts of all claims, Holm-corrected over those that a test decides, run or not. Deterministic."""
-    notes = [*_check(card, results), *_dropped(card, results)]
+    """The verdicts of all claims, Holm-corrected over those that a test decides, run or not. Deterministic.
+
+    A claim that was taken off the card after its results still has its share of the correction.
+    """
+    dropped = _dropped(card, results)
+    gone = (f"Claim {one} was on the card when results for it were kept, and no longer is." for one in sorted(dropped))
+    notes = [*_check(card, results), *gone]
     claims = [_score_claim(card, claim, results) for claim in card.claims]
     orders = [_score_order(card, order, results) for order in card.orders]
     verdicts = []
-    for one in _decide([*claims, *orders], card.num_tested, results.scale):
+    for one in _decide([*claims, *orders], card.num_tested + sum(dropped.values()), results.scale):
         changed, odd = _changed(card, one.claim, results), _odd_seeds(one.claim, results)
         why = "; ".join(filter(None, (one.why, *odd, changed)))
-        verdicts.append(dataclasses.replace(one, why=why, changed=changed))
+        verdicts.append(dataclasses.replace(one, why=why, changed=changed, is_held=_is_held(card, one.claim, results)))
     missing = sorted(
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
@@ -206,6 +222,12 @@ def _check_settings(card: Card, unit: Unit, found: UnitResults, scale: float) ->
 # --- what was claimed when results were first kept
 
 
+def _is_held(card: Card, claim: Claim | Order, results: Results) -> bool:
+    """Whether its results tell what was claimed when they were first kept: older ones do not."""
+    names = [unit.name for unit in units_of(card, card.claims, card.orders) if claim.id in unit.claims]
+    return any(results.units[name].claimed for name in names if name in results.units)
+
+
 def _changed(card: Card, claim: Claim | Order, results: Results) -> str:
     """How a claim differs from what it was then; "" where it does not, or where no result tells."""
     told: dict[str, None] = {}
@@ -215,23 +237,39 @@ def _changed(card: Card, claim: Claim | Order, results: Results) -> str:
             continue
         if claim.id not in found.claimed:
             return "claimed after results for it were kept"
-        then, now = found.claimed[claim.id], claimed(card, unit)[claim.id]
-        for name in (name for name in {**then, **now} if then.get(name) != now.get(name)):
-            told[f"{name} was {_term(then.get(name))}"] = None
+        for name, was in _differing(found.claimed[claim.id], claimed(card, unit)[claim.id]):
+            told[f"{name} was {_term(was)}"] = None
     return f"{', '.join(told)} when results for it were first kept" if told else ""
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What is not as it was, and what that was; the fields of tables by themselves."""
+    for name in {**then, **now}:
+        was, has = then.get(name), now.get(name)
+        if isinstance(was, dict) and isinstance(has, dict):
+            yield from ((f"{name}.{field}", value) for field, value in _differing(was, has))
+        elif was != has:
+            yield name, was
 
 
 def _term(value: Any) -> str:
     if value is None:
         return "not given"
-    return "another" if isinstance(value, dict) else f"{value:.10g}" if isinstance(value, float) else json.dumps(value)
+    return f"{value:.10g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
-def _dropped(card: Card, results: Results) -> list[str]:
-    """The claims that were on the card when results for them were first kept, and no longer are."""
+def _dropped(card: Card, results: Results) -> dict[str, bool]:
+    """The claims that were on the card when results for them were first kept and no longer are: was each tested?"""
     ids = {claim.id for claim in card.claims} | {order.id for order in card.orders}
-    gone = {key for unit in results.units.values() for key in unit.claimed} - ids
-    return [f"Claim {key} was on the card when results for it were kept, and no longer is." for key in sorted(gone)]
+    gone = [(key, terms, unit) for unit in results.units.values() for key, terms in unit.claimed.items()]
+    return {key: _was_tested(terms, unit) for key, terms, unit in gone if key not in ids}
+
+
+def _was_tested(terms: Mapping[str, Any], unit: UnitResults) -> bool:
+    """`Card.is_tested` of a claim that is known by what was kept of it alone."""
+    if "function" in unit.settings and unit.seeds == (0,):  # computed
+        return False
+    return not Protocol.from_table(terms["protocol"]).is_one_sided(terms.get("spread_kind"))
 
 
 # --- claims
@@ -259,7 +297,7 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
     protocol = card.protocol_of(claim).scaled(results.scale)
     kind = claim.rule or "equivalence"
     kind = "one-sided" if protocol.is_one_sided(claim.spread_kind) else kind
-    control, loose = (kind == "equivalence" and _meets(card, claim, end) for end in ("random", "best"))
+    control, loose = _meets(card, claim, kind, "random"), kind == "equivalence" and _meets(card, claim, kind, "best")
     scored = _claim_score(card, claim, protocol, results)
     if scored is None:
         return _Scored(claim, kind, was_run=False, is_control=control, is_loose=loose)
@@ -272,10 +310,19 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
     notes = tuple(
         note for note, told in ((_CONTROL, control), (_LOOSE, loose), (_AT_LEAST, bool(scored.least))) if told
     )
+    if lack := _still_to_measure(card, claim, scored):
+        return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed="")
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of != "length" and not claim.measurement and scored.broken >= set(scored.missing)
     confirmed = _as_bad_as_can_be(claim) if worst else ""
     return _Scored(claim, kind, scored, test, scored.missing_text, notes, control, loose, confirmed)
+
+
+def _still_to_measure(card: Card, claim: Claim, scored: Score) -> str:
+    """How many seeds a number still lacks that is the mean of so many, or ""."""
+    wanted = card.measurements[claim.measurement].seeds if claim.measurement else None
+    there = len(scored.per_seed) + len(scored.missing)
+    return f"{there:,} of the {wanted:,} that make its number were measured" if there < (wanted or 0) else ""
 
 
 def _as_bad_as_can_be(claim: Claim) -> str:
@@ -284,12 +331,18 @@ def _as_bad_as_can_be(claim: Claim) -> str:
     return "reproduced" if claim.rule == bound else word
 
 
-def _meets(card: Card, claim: Claim, end: Literal["random", "best"]) -> bool:
+def _meets(card: Card, claim: Claim, kind: str, end: Literal["random", "best"]) -> bool:
     """Whether a policy that has learnt nothing, or the best known, would meet the claim by its return."""
     if claim.aggregate or claim.measurement or card.protocols[claim.protocol].of != "return":
         return False
     value = getattr(card.environments[claim.environments[0]], end)
-    return value is not None and abs(claim.reported - value) <= claim.margin
+    if value is None:
+        return False
+    if kind == "at most":
+        return bool(value <= claim.reported)
+    if kind in ("at least", "one-sided"):
+        return bool(value >= claim.reported - (claim.margin if kind == "one-sided" else 0))
+    return bool(abs(claim.reported - value) <= claim.margin)
 
 
 def _compared(claim: Claim, unit: UnitResults | None) -> _Scored:
@@ -378,9 +431,17 @@ def _decide(scored: Sequence[_Scored], size: int, scale: float) -> list[Verdict]
     return [_verdict(one, by_claim.get(one.claim.id), _Family(size, equal, different), scale) for one in scored]
 
 
+class _Said(NamedTuple):
+    """What a test says of a claim."""
+
+    word: str
+    why: str
+    notes: tuple[str, ...] = ()
+    seeds_needed: power.SeedsNeeded | None = None
+    alone: str = ""
+
+
 def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, scale: float) -> Verdict:
-    if not is_scaled(one.claim):
-        scale = 1.0
     interval = stats.mean_interval(one.score.values) if one.score is not None and len(one.score.values) else None
     if interval is not None and one.score is not None and one.score.least:
         interval = dataclasses.replace(interval, high=None)
@@ -398,38 +459,52 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
     )
     if not one.was_run:
         return made
+    scale = scale if is_scaled(one.claim) else 1.0
+    said = _said(one, decision, family, scale)
+    word, why = said.word, said.why
+    if made.is_early and word in ("above", "below"):
+        why = f"{why}, by fewer than {stats.MIN_SEEDS} seeds"
+    if one.lack and one.test is not None:
+        word, why = _with_lacking_seeds(one, word, why)
+    if scale != 1:
+        word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
+    notes = tuple(dict.fromkeys((*one.notes, *said.notes)))
+    return dataclasses.replace(made, word=word, why=why, notes=notes, seeds_needed=said.seeds_needed, alone=said.alone)
+
+
+def _said(one: _Scored, decision: stats.Decision | None, family: _Family, scale: float) -> _Said:
     if one.test is None:
-        word, why = _at_scale("inconclusive", one.lack, scale)
-        return dataclasses.replace(made, word=word, why=why)
+        return _Said("inconclusive", one.lack)
     if isinstance(one.test, stats.Acceptance):
-        word, why, notes = _accepted(one.test)
-    elif isinstance(one.test, stats.ComputedTest):
-        word, why, notes = one.test.verdict, _as_printed(one.test), []
-    elif isinstance(one.test, stats.OrderTest):
-        assert decision is not None
-        word, why, notes = _ordered(one.test, decision)
-    else:
-        assert decision is not None
-        assert isinstance(one.claim, Claim)
-        word, why, notes = decision.verdict, _sentence(one.test, decision, one.claim.rule), list(one.test.notes)
-        if one.score is not None and one.score.least and word != one.confirmed:
-            why = _too_few_steps(one.score)
-        elif word == "inconclusive" and scale == 1:
-            needed = _needed(one.claim, one.test, family)
-            made = dataclasses.replace(made, seeds_needed=needed)
-            if needed is not None:
-                why += f"; {_needs(needed, one.test.measured_seeds)}"
-            alone = stats.decide([one.test])[0].verdict
-            if alone != "inconclusive" and not one.lack:
-                made = dataclasses.replace(made, alone=alone)
-                why += f"; {alone} if it were the card's only claim: the correction for {family.size} leaves it open"
-    if one.lack:
-        if word != one.confirmed:
-            word = "inconclusive"
-        effect = _EFFECTS.get(one.confirmed, "leave it open")
-        why = f"{why}; seeds without a score {effect} ({one.lack})"
-    word, why = _at_scale(word, why, scale)
-    return dataclasses.replace(made, word=word, why=why, notes=tuple(dict.fromkeys((*one.notes, *notes))))
+        return _accepted(one.test)
+    if isinstance(one.test, stats.ComputedTest):
+        return _Said(one.test.verdict, _as_printed(one.test))
+    assert decision is not None
+    if isinstance(one.test, stats.OrderTest):
+        return _ordered(one.test, decision)
+    return _of_mean(one, one.test, decision, family, scale)
+
+
+def _of_mean(one: _Scored, test: stats.ClaimTest, decision: stats.Decision, family: _Family, scale: float) -> _Said:
+    assert isinstance(one.claim, Claim)
+    said = _Said(decision.verdict, _sentence(test, decision, one.claim.rule), test.notes)
+    if one.score is not None and one.score.least and said.word != one.confirmed:
+        return said._replace(why=_too_few_steps(one.score))
+    if said.word != "inconclusive" or scale != 1:
+        return said
+    why, needed, alone = [said.why], _needed(one.claim, test, family), stats.decide([test])[0].verdict
+    if needed is not None:
+        why.append(_needs(needed, test.measured_seeds))
+    is_open = alone == "inconclusive" or bool(one.lack)
+    if not is_open:
+        why.append(f"{alone} if it were the card's only claim: the correction for {family.size} leaves it open")
+    return said._replace(why="; ".join(why), seeds_needed=needed, alone="" if is_open else alone)
+
+
+def _with_lacking_seeds(one: _Scored, word: str, why: str) -> tuple[str, str]:
+    """A verdict stands against seeds that have no score only where the worst that they can be would confirm it."""
+    effect = _EFFECTS.get(one.confirmed, "leave it open")
+    return word if word == one.confirmed else "inconclusive", f"{why}; seeds without a score {effect} ({one.lack})"
 
 
 def _too_few_steps(score: Score) -> str:
@@ -441,10 +516,6 @@ def _too_few_steps(score: Score) -> str:
 def is_scaled(claim: Claim | Order) -> bool:
     """Whether `--scale` makes its runs shorter: a function measures as it always does."""
     return isinstance(claim, Order) or not claim.measurement
-
-
-def _at_scale(word: str, why: str, scale: float) -> tuple[str, str]:
-    return (word, why) if scale == 1 else ("not comparable", f"run at {scale:g} of the paper's steps; {why}")
 
 
 def _as_printed(test: stats.ComputedTest) -> str:
@@ -541,19 +612,19 @@ def _needs(needed: power.SeedsNeeded, have: int) -> str:
     return f"about {needed.seeds:,} seeds would decide it"
 
 
-def _accepted(test: stats.Acceptance) -> tuple[str, str, list[str]]:
+def _accepted(test: stats.Acceptance) -> _Said:
     word = {"accepted": "reproduced", "below": "below", "inconclusive": "inconclusive"}[test.verdict]
     reach = f"{test.reached} of {test.seeds} seeds reach the published agent ({test.threshold:.5g} with the tolerance)"
     why = reach + (f", {test.outright} without it" if test.outright < test.reached else "")
-    return word, why, [test.note] if test.note else []
+    return _Said(word, why, (test.note,) if test.note else ())
 
 
-def _ordered(test: stats.OrderTest, decision: stats.Decision) -> tuple[str, str, list[str]]:
+def _ordered(test: stats.OrderTest, decision: stats.Decision) -> _Said:
     told = _p(decision.p_difference if decision.verdict == "below" else decision.p_equivalence)
     if test.fewest < stats.MIN_SEEDS and decision.verdict == "inconclusive":
         told = f"{count_of(test.fewest, 'seed')} on a side: to be shown, {stats.MIN_SEEDS} are needed"
     why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({told})"
-    return decision.verdict, why, list(test.notes)
+    return _Said(decision.verdict, why, test.notes)
 
 
 def _p(p: float) -> str:

@@ -50,6 +50,23 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         row["changed"] = verdict.changed
     if verdict.qualified:
         row["assumed"] = verdict.qualified
+    if isinstance(verdict.test, stats.Acceptance):
+        row |= {
+            "threshold": verdict.test.threshold,
+            "reached": verdict.test.reached,
+            "reached_outright": verdict.test.outright,
+            "seeds": verdict.test.seeds,
+        }
+    if isinstance(verdict.test, stats.OrderTest) and verdict.decision is not None:
+        row |= {
+            "ahead_on": verdict.test.wins,
+            "tasks": verdict.test.tasks,
+            "differences": list(verdict.test.differences),
+            "p_holds": verdict.test.p_holds,
+            "p_contrary": verdict.test.p_contrary,
+            "p_holds_holm": verdict.decision.p_equivalence,
+            "p_contrary_holm": verdict.decision.p_difference,
+        }
     if isinstance(verdict.test, stats.ClaimTest) and verdict.decision is not None:
         row |= {
             "difference": verdict.test.difference,
