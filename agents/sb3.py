@@ -14,6 +14,7 @@ Nothing here imports the library before it is used, so that `--help` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -425,12 +426,18 @@ def _linear(first: float, remaining: float) -> float:
 
 
 def _number_or_auto(name: str, text: str) -> float | str:
-    if text.startswith("auto"):
+    if text == "auto":
         return text
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"--{name.replace('_', '-')} {text} is neither a number nor auto") from None
+    begins = text.removeprefix("auto_")  # of a temperature that is learnt: where it begins
+    is_learnt = name == "ent_coef" and begins != text
+    with contextlib.suppress(ValueError):
+        number = float(begins if is_learnt else text)
+        if not is_learnt:
+            return number
+        if number > 0:
+            return text
+    choices = "neither a number, auto nor auto_0.1" if name == "ent_coef" else "neither a number nor auto"
+    raise ValueError(f"--{name.replace('_', '-')} {text} is {choices}")
 
 
 def _logger(training: Training) -> Any:

@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         file.name,
         {
             "policies": {str(seed): digest for seed, digest in policies.items()},
+            "finished": folder.is_finished,
             "episodes": asked.episodes,
             "deterministic": not asked.stochastic,
             "salt": asked.salt,
@@ -80,7 +81,7 @@ def evaluate_run(
 
     worker.use_device(settings.device)
     folder = RunFolder(path)
-    for doubt in folder.doubts(settings):
+    for doubt in folder.doubts(settings, settings.seeds):
         print(f"warning: {doubt}", file=sys.stderr)
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     returns, lengths = [], []

@@ -63,10 +63,10 @@ class Parser(argparse.ArgumentParser):
         return self
 
 
-#: What other tools call a flag of ours.
+#: What other tools call a flag of ours; one that means several, as agents have them, means the first that there is.
 _ELSEWHERE = {
     "--total-timesteps": "steps timesteps n-timesteps num-timesteps total-steps max-steps num-env-steps total-frames",
-    "--learning-rate": "lr",
+    "--seeds": "seed num-seeds n-seeds",
     "--num-envs": "envs n-envs",
     "--device cuda": "gpu cuda",
     "--agent": "algo algorithm method",
@@ -74,24 +74,60 @@ _ELSEWHERE = {
     "--run-dir": "logdir log-dir log-folder output outdir out",
     "--name": "exp-name run-name",
     "--eval-every": "eval-freq eval-interval",
+    "--eval-episodes": "n-eval-episodes num-eval-episodes",
     "--checkpoint-every": "save-freq save-interval",
     "--capture-video": "render video",
+    "--normalise-obs": "norm-obs obs-norm",
+    "--normalise-reward": "norm-reward reward-norm",
+    "--learning-rate": "lr",
+    "--actor-learning-rate": "actor-lr policy-lr pi-lr lr",
+    "--critic-learning-rate": "critic-lr q-lr qf-lr",
+    "--value-learning-rate": "vf-lr critic-lr",
+    "--anneal": "anneal-lr",
+    "--gamma": "discount discount-factor",
+    "--gae-lambda": "gae lam lambda",
+    "--q-lambda": "lam lambda",
+    "--trace-decay": "lam lambda",
+    "--num-steps": "n-steps n-step rollout-length horizon",
+    "--num-epochs": "n-epochs update-epochs ppo-epochs",
+    "--clip-range": "clip-coef clip-ratio clip-eps clip-param",
+    "--clip-value-loss": "clip-vloss",
+    "--normalise-advantage": "norm-adv",
+    "--entropy-coef": "ent-coef entropy-cost",
+    "--value-coef": "vf-coef",
+    "--hidden": "hidden-sizes hidden-dim hidden-size net-arch",
     "--first-weights": "init weight-init initialisation",
     "--first-weights orthogonal": "ortho-init",
     "--first-weights uniform": "no-ortho-init",
-    "--target-every": "target-update-interval target-network-frequency",
-    "--target-delay": "target-every",
+    "--buffer-size": "replay-size memory-size buffer",
+    "--learning-starts": "learn-start update-after warmup warmup-steps",
+    "--random-steps": "start-steps start-timesteps",
+    "--train-every": "train-freq train-frequency update-every",
+    "--target-every": "target-update-interval target-network-frequency target-update-freq",
+    "--target-delay": "target-every target-update-interval target-network-frequency",
+    "--policy-delay": "policy-freq policy-frequency",
+    "--epsilon-start": "start-e eps-start exploration-initial-eps",
+    "--epsilon-end": "end-e eps-end exploration-final-eps",
+    "--exploration-noise": "expl-noise act-noise action-noise",
+    "--noise-std": "exploration-noise act-noise action-noise",
+    "--target-noise": "policy-noise",
+    "--target-noise-clip": "noise-clip",
+    "--alpha-init": "ent-coef",
+    "--learn-alpha": "autotune",
+    "--num-atoms": "n-atoms",
+    "--num-quantiles": "n-quantiles",
 }
-_OURS = {f"--{word}": flag for flag, words in _ELSEWHERE.items() for word in words.split()}
+_NEAR = 0.65  #: of two flags: a slip of the keys is nearer, and what only looks alike means something else
 
 
 def _nearest_flag(given: str, parser: argparse.ArgumentParser) -> str:
     """`"; did you mean '--x'?"` for a flag that there is not: what it is called here, else the nearest name."""
     flags = [flag for action in parser._actions for flag in action.option_strings if action.dest != "help"]
-    ours = _OURS.get(given.lower().replace("_", "-"), "")
-    if ours.partition(" ")[0] in flags:
-        return f"; did you mean {ours!r}?"
-    return nearest(given.lstrip("-"), [flag.lstrip("-") for flag in flags]).replace("mean '", "mean '--")
+    word = given.lower().replace("_", "-").lstrip("-")
+    ours = [flag for flag, words in _ELSEWHERE.items() if word in words.split() and flag.partition(" ")[0] in flags]
+    if ours:
+        return f"; did you mean {ours[0]!r}?"
+    return nearest(given.lstrip("-"), [flag.lstrip("-") for flag in flags], _NEAR).replace("mean '", "mean '--")
 
 
 def about_unknown(given: str, arguments: Sequence[str], parser: argparse.ArgumentParser) -> str:

@@ -68,8 +68,8 @@ class Episodes:
     """Whole episodes: a batch `[S, E, T, ...]` when a seed has `num_episodes` of them, padded after each end.
 
     Seeds end their episodes at different times, and each must learn as it would alone. So a batch holds only the
-    seeds that are ready now (`extras["ready"]` `[S]`; leave the others' parameters as they are), and T is the next
-    power of two over the seed's own longest episode; seeds with different T come in batches of their own.
+    seeds that are ready now (`extras["ready"]` `[S]`; leave the others' parameters as they are), and T is the
+    least power of two that its own longest episode fits in; seeds with different T come in batches of their own.
     `extras["valid"]` `[S, E, T]` is false on padding, where the last observation goes on, and on seeds that are not
     ready; all else is zero there.
     """
@@ -83,6 +83,7 @@ class Episodes:
         values = flat(transition)
         num_seeds, num_envs = values["reward"].shape
         if not self._running:
+            check_free(values, "ready", "valid")
             self._running = [[[] for _ in range(num_envs)] for _ in range(num_seeds)]
             self._whole = [[] for _ in range(num_seeds)]
         ended = values["terminated"] | values["truncated"]
@@ -185,6 +186,14 @@ def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[
 def flat(transition: Transition) -> dict[str, np.ndarray]:
     """The fields and extras by name."""
     return dict(zip(_FIELDS, transition, strict=False), **transition.extras)
+
+
+def check_free(values: Mapping[str, np.ndarray], *names: str) -> None:
+    """`Problem` where an agent's extras have a name under which a memory adds something of its own."""
+    if taken := [name for name in names if name in values]:
+        raise Problem(
+            f"the agent's act gives an extra named {taken[0]!r}, which its memory adds to every transition: rename it"
+        )
 
 
 def check_same(values: Mapping[str, np.ndarray], kept: Mapping[str, Any]) -> None:

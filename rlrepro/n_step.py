@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlrepro.agent import Memory, Transition
-from rlrepro.memory import flat
+from rlrepro.memory import check_free, flat
 
 
 class NStep:
@@ -26,6 +26,8 @@ class NStep:
 
     def add(self, transition: Transition) -> None:
         step = {name: np.array(value) for name, value in flat(transition).items()}
+        if not self._window:
+            check_free(step, "discount")
         self._window.append(step)
         if len(self._window) == self.num_steps:
             self.memory.add(self._joined())

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Transition
-from rlrepro.memory import as_transition
+from rlrepro.memory import as_transition, check_free
 from rlrepro.replay import Replay
 from rlrepro.schedules import linear
 
@@ -83,6 +83,8 @@ class PrioritisedReplay(Replay):
 
     def add(self, transition: Transition) -> None:
         start = self._next
+        if not self._store:
+            check_free(transition.extras, "index", "weight")
         super().add(transition)
         places = (start + np.arange(self._added)) % self.capacity
         places = np.broadcast_to(places, (len(self._largest), self._added))

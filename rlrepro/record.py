@@ -35,7 +35,7 @@ from typing import IO, Any
 
 from rlrepro import checkpoint
 from rlrepro.circumstances import circumstances, uncommitted_changes
-from rlrepro.errors import Problem, WriteFailed, nearest
+from rlrepro.errors import Problem, WriteFailed, named_seeds, nearest
 from rlrepro.plugins import own_code
 from rlrepro.settings import Settings, read_settings
 
@@ -232,13 +232,17 @@ class RunFolder:
         """Change entries of run.json."""
         self.write_json("run.json", {**self.read_json("run.json"), **changes})
 
-    def doubts(self, settings: Settings) -> list[str]:
-        """What is to be said to who evaluates it: that the code is not what it was trained with, or may not be."""
+    def doubts(self, settings: Settings, seeds: Sequence[int]) -> list[str]:
+        """What is to be said to who evaluates seeds: that they are not at their end, or the code not what it was."""
         if not (self.path / "run.json").is_file():
             return [f"{self} has no run.json: whether its code is as it was trained with cannot be known"]
+        early = [] if self.is_finished else [seed for seed in seeds if not self.sums(seed).exists()]
+        about = self.read_json("run.json")
+        said = " ".join(filter(None, (str(about.get("status", "")), str(about.get("reason", "")))))
+        stopped = [f"{self} is not finished ({said}): the policy of {named_seeds(early)} is not that of its end"]
         names = self.changed_code(settings)
         changed = [f"{name} was changed since {self} was trained with it" for name in names]
-        return [*changed, *self.changed_plug_ins(settings)]
+        return [*(stopped if early else ()), *changed, *self.changed_plug_ins(settings)]
 
     def keep_code(self, settings: Settings) -> dict[str, Any]:
         """Copy the code of a person's own that a run names; what run.json says of it."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+import torch
 
 from rlrepro import checkpoint, loop, snapshot
 from rlrepro.agent import Metrics, Policy
@@ -29,6 +30,7 @@ from rlrepro.group import Group
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import SeedLog
+from rlrepro.seeds import learnt_stacks
 from rlrepro.settings import Job
 from rlrepro.vector import EnvironmentFailed, to_env
 
@@ -322,6 +324,14 @@ class Recorder(Journal):
     @property
     def env_step(self) -> int:
         return self.group.env.env_step
+
+    def _not_finite(self) -> set[int]:
+        """Also those of which any network does, or has parameters with no finite square: an actor may stand still."""
+        found = super()._not_finite()
+        for _, stack in learnt_stacks(self.group.agent):
+            whole = torch.isfinite(stack.matrix.detach().square()).all(1).tolist()
+            found |= {seed for seed, is_finite in zip(self.job.seeds, whole, strict=True) if not is_finite}
+        return found
 
     def checkpoint(self, env_step: int, env_lost: bool = False, owes_evaluation: bool = False) -> None:
         """Write the state of every seed, then let the oldest go.

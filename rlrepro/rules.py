@@ -29,7 +29,7 @@ from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.own_code import shown
 from rlrepro.probe import check_probe
 from rlrepro.request import Request, parse_train
-from rlrepro.seeds import Stack
+from rlrepro.seeds import learnt_stacks
 from rlrepro.settings import Settings
 from rlrepro.streams import Streams
 
@@ -243,7 +243,7 @@ def _rule(name: str, test: Callable[[], str]) -> Rule:
 def _learns(whole: _Training) -> str:
     total = whole.settings.total_timesteps
     whole.first_parameters = _parameters(whole.group.agent)
-    whole.first_stacks = {name: stack.matrix.detach().clone() for name, stack in _learnt_stacks(whole.group.agent)}
+    whole.first_stacks = {name: stack.matrix.detach().clone() for name, stack in learnt_stacks(whole.group.agent)}
     whole.train(total)
     if whole.updates == 0 and getattr(type(whole.group.agent), "PROBE", {}) is None:
         raise _Inapplicable("its PROBE is None: it learns nothing")
@@ -259,7 +259,7 @@ def _changes(whole: _Training) -> str:
     if whole.updates == 0 or not whole.first_parameters:
         raise _Inapplicable("it learns nothing" if whole.first_parameters else "it has no parameters")
     if _difference(whole.first_parameters, _parameters(whole.group.agent), "") is not None:
-        stacks = dict(_learnt_stacks(whole.group.agent))
+        stacks = dict(learnt_stacks(whole.group.agent))
         same = [name for name, first in whole.first_stacks.items() if torch.equal(first, stacks[name].matrix)]
         return f"but no parameter of {', '.join(same)} changed: is it meant to be learnt?" if same else ""
     if not whole.met_reward:
@@ -269,15 +269,6 @@ def _changes(whole: _Training) -> str:
 
 def _parameters(agent: Policy) -> dict[str, np.ndarray]:
     return {name: value.copy() for name, value in loop.as_arrays(agent.get_policy()).items()}
-
-
-def _learnt_stacks(agent: Policy) -> list[tuple[str, Stack]]:
-    """The agent's stacks that take gradients, so no target networks, each once, by the first name it has for it."""
-    found: dict[int, tuple[str, Stack]] = {}
-    for name, value in vars(agent).items():
-        if isinstance(value, Stack) and value.matrix.requires_grad:
-            found.setdefault(id(value), (name, value))
-    return list(found.values())
 
 
 def _has_seeds_first(whole: _Training) -> str:

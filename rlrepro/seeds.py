@@ -211,6 +211,15 @@ class Stack:
             view.copy_(parameters[name])
 
 
+def learnt_stacks(agent: object) -> list[tuple[str, Stack]]:
+    """An agent's stacks that take gradients, so no target networks, each once, by the first name it has for it."""
+    found: dict[int, tuple[str, Stack]] = {}
+    for name, value in vars(agent).items():
+        if isinstance(value, Stack) and value.matrix.requires_grad:
+            found.setdefault(id(value), (name, value))
+    return list(found.values())
+
+
 def width(network: Network) -> int:
     """The columns that a network takes of a stack's matrix."""
     return sum(padded(math.prod(shape), ROW_MULTIPLE) for shape in network.layout().values())

@@ -39,7 +39,7 @@ def load(run: str | os.PathLike[str], seed: int | None = None) -> Trained:
     if seed not in settings.seeds:
         raise Problem(f"{folder} has no seed {seed} (seeds: {', '.join(map(str, settings.seeds))})")
     check_policies(folder, (seed,))
-    for doubt in folder.doubts(settings):
+    for doubt in folder.doubts(settings, (seed,)):
         warnings.warn(doubt, stacklevel=2)
     return Trained(folder, settings, seed)
 

@@ -202,6 +202,15 @@ def way_on(problem: str) -> list[str]:
             "unknown argument '32': --hidden takes several values in one, as --hidden 64,32",
         ),
         ("--normalise-obs --lr 3e-4", "unknown argument '--lr'; did you mean '--learning-rate'?"),
+        ("--clip-coef 0.2", "unknown argument '--clip-coef'; did you mean '--clip-range'?"),
+        ("--anneal-lr", "unknown argument '--anneal-lr'; did you mean '--anneal'?"),
+        ("--norm-adv", "unknown argument '--norm-adv'; did you mean '--normalise-advantage'?"),
+        ("--ent_coef 0.1", "unknown argument '--ent_coef'; did you mean '--entropy-coef'?"),
+        ("--agent sac --env Pendulum-v1 --ent-coef 0.1", "'--ent-coef'; did you mean '--alpha-init'?"),
+        ("--agent sac --env Pendulum-v1 --policy-lr 0.1", "'--policy-lr'; did you mean '--actor-learning-rate'?"),
+        ("--agent td3 --env Pendulum-v1 --lr 0.1", "'--lr'; did you mean '--actor-learning-rate'?"),
+        ("--agent dqn --end-e 0.1", "unknown argument '--end-e'; did you mean '--epsilon-end'?"),
+        ("--agent dqn --target-network-frequency 9", "did you mean '--target-every'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),
         ("--env-kwargs sutton_barto_reward=no", "sutton_barto_reward of CartPole-v1 is true or false, not 'no'"),
         ("--env Pendulum-v1 --env-kwargs g=abc", "Pendulum-v1 with g='abc' breaks the Gymnasium contract: TypeError"),
@@ -234,6 +243,11 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(flags: str, words: str
     assert words in outcome.problem
     assert outcome.status == 2
     assert runs.left() == []
+
+
+@pytest.mark.parametrize("flag", ["--batch-size", "--track", "--number"])
+def test_a_flag_that_only_looks_like_another_is_not_offered_it(flag: str, runs: Runs) -> None:
+    assert runs.command("train", flag, "1").problem.endswith(f"unknown argument {flag!r}")
 
 
 @pytest.mark.parametrize(

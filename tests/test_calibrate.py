@@ -185,8 +185,8 @@ def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.Captu
     committed = coverage.committed()
     table = committed["coverage"]
     assert set(table) == {
-        "mean", "difference", "band", "iqm", "mean of tasks", "median of tasks", "optimality gap", "profile", "improvement",
-        "acceptance",
+        "mean", "difference", "band", "iqm", "mean of tasks", "median of tasks", "optimality gap", "profile",
+        "improvement", "acceptance",
     }  # fmt: skip
     assert all(set(by_seeds) == {str(n) for n in calibrate.SEEDS} for by_seeds in table.values())
     assert "5 seeds" in str(coverage.coverage_note("mean", 7))

@@ -15,6 +15,8 @@ from rlrepro.agent import Memory, Transition
 from rlrepro.checkpoint import join, load, save, split
 from rlrepro.errors import Problem
 from rlrepro.memory import Episodes, Rollout
+from rlrepro.n_step import NStep
+from rlrepro.prioritised import PrioritisedReplay
 from rlrepro.replay import Replay
 from rlrepro.streams import Streams
 
@@ -352,3 +354,21 @@ def test_extras_that_come_and_go_are_refused(memory: Memory) -> None:
     memory.add(step((1,), 0, 2))
     with pytest.raises(Problem, match=r"gives the extras none, where it gave \['log_prob'\] before"):
         memory.add(step((1,), 1, 2)._replace(extras={}))
+
+
+@pytest.mark.parametrize(
+    ("memory", "name"),
+    [
+        (Episodes(1), "ready"),
+        (Episodes(1), "valid"),
+        (PrioritisedReplay(Streams((0, 1), "replay"), 10, 2, 0, 1, alpha=0.5, beta=0.4, beta_steps=9), "index"),
+        (PrioritisedReplay(Streams((0, 1), "replay"), 10, 2, 0, 1, alpha=0.5, beta=0.4, beta_steps=9), "weight"),
+        (NStep(Rollout(3), 2, 0.9), "discount"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else type(one).__name__,
+)
+def test_an_extra_that_a_memory_would_write_over_is_refused(memory: Memory, name: str) -> None:
+    one = step((0, 1), 0, 1)
+    with pytest.raises(Problem, match=f"an extra named '{name}', which its memory adds"):
+        memory.add(one._replace(extras={**one.extras, name: one.reward}))
+    memory.add(one)

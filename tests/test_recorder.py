@@ -170,6 +170,13 @@ def test_every_seed_that_diverged_is_told_once_and_has_no_loss(flags: Callable[.
         assert max(int(row["env_step"]) for row in rows if row["metric"] == "losses/loss") <= 60
 
 
+def test_a_critic_that_diverged_is_told_though_the_actor_stands_still(runs: Runs) -> None:
+    brief = ("--agent", "trpo", "--num-steps", "64", "--total-timesteps", "1000", "--log-every", "500", "--seeds", "2")
+    outcome = runs.begin("wild", *brief, "--value-learning-rate", "1e20")
+    assert outcome.out.count("it diverged") == 2, outcome.out
+    assert "it diverged" not in runs.begin("calm", *brief).out
+
+
 def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], runs: Runs) -> None:
     def told(name: str, *more: str) -> list[str]:
         outcome = runs.begin(name, *more)

@@ -290,7 +290,12 @@ def test_a_run_is_the_same_twice_however_often_it_is_evaluated_and_in_whatever_p
     (("--agent", "sb3:ppo", "--n-steps", "1", "--num-envs", "1"), "sb3:ppo: `n_steps * n_envs` must be greater than 1. "
                                                                   "Currently n_steps=1 and n_envs=1"),
     (("--agent", "sb3:sac", "--env", "Pendulum-v1", "--ent-coef", "some"), "sb3:sac: --ent-coef some is neither a "
-                                                                           "number nor auto"),
+                                                                           "number, auto nor auto_0.1"),
+    (("--agent", "sb3:sac", "--env", "Pendulum-v1", "--ent-coef", "auto0.1"),
+     "sb3:sac: --ent-coef auto0.1 is neither a number, auto nor auto_0.1"),
+    (("--agent", "sb3:sac", "--env", "Pendulum-v1", "--ent-coef", "auto_0"), "sb3:sac: --ent-coef auto_0 is neither"),
+    (("--agent", "sb3:sac", "--env", "Pendulum-v1", "--target-entropy", "auto_1"),
+     "sb3:sac: --target-entropy auto_1 is neither a number nor auto"),
     (("--agent", "sb3:ppo", "--use-sde"), "sb3:ppo: generalized State-Dependent Exploration (gSDE) can only be used "
                                           "with continuous actions."),
     (("--agent", "sb3:dqn", "--train-freq-unit", "episode", "--num-envs", "2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import gymnasium
@@ -142,6 +143,22 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"has no policy of seed 1 yet; finish it with: .* --resume"):
         load(path, 1)
     assert load(path).seed == 0
+
+
+def test_a_policy_that_is_not_of_the_end_is_told(tmp_path: Path, command: Command) -> None:
+    """As of a seed whose environment broke; another, that had ended before, is as it should be."""
+    path = run(tmp_path / "run", *PPO, "--env", "CartPole-v1", *BRIEF, "--seeds", "2")
+    assert "is not finished" not in command("evaluate", path, "--episodes", "2").err
+    RunFolder(path).note(status="failed", reason="stopped at env step 30")
+    RunFolder(path).sums(1).unlink()
+    said = f"{path} is not finished (failed stopped at env step 30): the policy of seed 1 is not that of its end"
+    assert load(path, 0).seed == 0
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        load(path, 1)
+    outcome = command("evaluate", path, "--episodes", "3")
+    assert (outcome.status, outcome.err.count(said)) == (0, 1)
+    (file,) = path.glob("evaluation-*-3-0.json")
+    assert json.loads(file.read_text())["finished"] is False
 
 
 def test_a_policy_that_is_not_what_it_was_is_not_evaluated(tmp_path: Path, command: Command) -> None:
