@@ -29,7 +29,7 @@ from rlrepro.streams import Streams
 from rlrepro.tabular import LastStep, States, epsilon_greedy
 from rlrepro.tiles import TileCoder
 
-MOST_WEIGHTS = 10**7  #: of an action: each step goes over all of them
+MOST_WEIGHTS = 10**7  #: of an action, for memory: a step goes over those alone whose trace is not 0
 
 
 class SarsaLambda(Stateful):
@@ -75,6 +75,7 @@ class SarsaLambda(Stateful):
         shape = setup.num_seeds, setup.num_envs
         self.w = np.zeros((setup.num_seeds, num_discrete(setup.action_space), num_features))
         self.z = np.zeros((*shape, *self.w.shape[1:]))
+        self._traced: list[tuple[np.ndarray, ...]] = []  # by sub-environment where z is not 0; empty: not known
         self.q_old, self.next_action = np.zeros(shape), np.zeros(shape, np.int64)
         self.rows = np.arange(setup.num_seeds)
         self.exploration = Streams(setup.seeds, "policy")
@@ -94,8 +95,10 @@ class SarsaLambda(Stateful):
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """A', which was drawn with the last update; ε-greedy where an episode begins, with traces of 0."""
         action = epsilon_greedy(self.q(self.features(obs)), self.exploration, self.config.epsilon)
-        self.z[self.memory.begins] = 0.0
-        self.q_old[self.memory.begins] = 0.0
+        if self.memory.begins.any():
+            self.z[self.memory.begins] = 0.0
+            self.q_old[self.memory.begins] = 0.0
+            self._traced = []
         return np.where(self.memory.begins, action, self.next_action), {}
 
     def value_of(self, obs: np.ndarray) -> np.ndarray:
@@ -121,18 +124,33 @@ class SarsaLambda(Stateful):
             delta = batch.reward[:, n] + gamma * q_next - q
             errors += abs(delta)
             values += q
+            on = self._with_traces(n, x)
             if self.config.traces == "dutch":
-                z *= gamma_lambda
+                z[on] *= gamma_lambda
                 z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
-                self.w += (alpha * (delta + q - q_old))[:, None, None] * z
+                self.w[on] += (alpha * (delta + q - q_old))[on[0]] * z[on]
                 self.w[x] -= (alpha * (q - q_old))[:, None]
                 q_old[:] = q_next
             else:
                 z[x] = 1.0 if self.config.traces == "replacing" else z[x] + 1.0
-                self.w += (alpha * delta)[:, None, None] * z
-                z *= gamma_lambda
+                self.w[on] += (alpha * delta)[on[0]] * z[on]
+                z[on] *= gamma_lambda
         num = self.setup.num_envs
         return {"losses/td_error": torch.from_numpy(errors / num), "losses/q_values": torch.from_numpy(values / num)}
+
+    def _with_traces(self, n: int, x: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Where traces of a sub-environment are not 0, and where x is 1: seeds, actions and features, each once."""
+        if not self._traced:
+            self._traced = [np.nonzero(self.z[:, m]) for m in range(self.setup.num_envs)]
+        z, traced = self.z[:, n], self._traced[n]
+        goes_on, is_new = z[traced] != 0, z[x] == 0
+        old, new = (index[goes_on] for index in traced), (np.broadcast_to(index, is_new.shape)[is_new] for index in x)
+        self._traced[n] = tuple(map(np.concatenate, zip(old, new, strict=True)))
+        return self._traced[n]
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        super().set_state(state)
+        self._traced = []
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return {"w": torch.from_numpy(self.w.copy())}
