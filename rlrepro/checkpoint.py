@@ -56,7 +56,7 @@ def split(state: Any, row: int) -> Any:
     if isinstance(state, list):
         return PerSeed(state[row])
     if _is_array(state):
-        return _array(state[row])
+        return _viewed(state[row]).copy()
     return state
 
 
@@ -190,7 +190,7 @@ def _encode(value: Any, tensors: dict[str, np.ndarray]) -> Any:
         return encoded
     if _is_array(value):
         key = str(len(tensors))
-        array = _array(value)
+        array = _viewed(value)
         tensors[key] = np.ascontiguousarray(array)  # which makes a number an array of one
         return {"__array__": key, "shape": list(array.shape)}
     if isinstance(value, PerSeed):
@@ -219,7 +219,7 @@ def _digest(about: str, tree: str, tensors: Mapping[str, np.ndarray]) -> str:
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -227,7 +227,6 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or hasattr(value, "detach")
 
 
-def _array(value: Any) -> np.ndarray:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return np.array(value)
+def _viewed(value: Any) -> np.ndarray:
+    """An array, or a tensor as one; without a copy where there need be none."""
+    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
