@@ -131,8 +131,8 @@ class DDPG(DeterministicPolicy):
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """μ(s) + noise (eq. 7), cut off at the bounds; the process of the noise begins anew with each episode."""
         unit = self._greedy(obs)
-        ended = self.memory.ended if self.config.noise == "ou" else None
-        return self.box.scaled(np.clip(unit + self.noise.sample(self.exploration, unit.shape, ended), -1.0, 1.0))
+        noise = self.noise.sample(self.exploration, unit.shape, self.memory.ended)
+        return self.box.scaled(np.clip(unit + noise, -1.0, 1.0))
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
         """μ(s), or with independent noise of `noise_std` (with Δt = 1, OU's own standard deviation is larger)."""

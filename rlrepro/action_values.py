@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.agent import Metrics, Setup, Transition
+from rlrepro.agent import Metrics, Setup, Transition, inherits
 from rlrepro.distributions import num_discrete
 from rlrepro.errors import Problem
 from rlrepro.graphs import on_host
@@ -39,6 +39,8 @@ class ActionValues(Stateful):
         self.num_actions = num_discrete(setup.action_space)
         self.image = is_image(setup.observation_space)
         self.exploration = Streams(setup.seeds, "policy")
+        ours = inherits(self, ActionValues, "q_values", "inputs")
+        self._by_numpy = ours and not self.image and setup.device == "cpu"
 
     def epsilon(self, step: int) -> float:
         """ε falls linearly over `exploration_fraction` of the run."""
@@ -70,9 +72,7 @@ class ActionValues(Stateful):
         return self.online.q(self.inputs(obs))
 
     def _q_on_host(self, obs: np.ndarray, *noise: Streams | None) -> np.ndarray:
-        kind = type(self)
-        ours = kind.q_values is ActionValues.q_values and kind.inputs is ActionValues.inputs
-        if ours and not self.image and self.setup.device == "cpu":  # the same numbers, by NumPy
+        if self._by_numpy:  # the same numbers
             return self.online.q.on_host(features_on_host(self.setup.observation_space, obs))
         if not noise:
             return on_host(self.q_values, obs, self.setup.device)

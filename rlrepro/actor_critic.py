@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from rlrepro.agent import Setup, Transition, UnsupportedSpace
+from rlrepro.agent import Setup, Transition, UnsupportedSpace, inherits
 from rlrepro.distributions import DiagonalGaussian, policy_for
 from rlrepro.graphs import on_host
 from rlrepro.networks import (
@@ -74,8 +74,7 @@ class ActorCritic(Stateful):
             self.stack = self.critic_stack = Stack(setup.seeds, setup.device, **networks, **critic, **log_std)
         self.exploration = Streams(setup.seeds, "policy")
         names = "outputs", "inputs", "policy_outputs", "_with_log_std"
-        ours = all(getattr(type(self), name) is getattr(ActorCritic, name) for name in names)
-        self._by_numpy = ours and not self.image and setup.device == "cpu"
+        self._by_numpy = inherits(self, ActorCritic, *names) and not self.image and setup.device == "cpu"
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         return self.policy.sample(self._policy_on_host(obs), self.exploration), {}

@@ -196,6 +196,11 @@ def owns_loop(agent_class: type[Any]) -> bool:
     return hasattr(agent_class, "train") and not hasattr(agent_class, "act")
 
 
+def inherits(thing: object, base: type, *methods: str) -> bool:
+    """Whether a thing has these methods as `base` has them, overridden by none of its own."""
+    return all(getattr(type(thing), name) is getattr(base, name) for name in methods)
+
+
 class UnsupportedSpace(Exception):
     """The agent cannot serve a space; the message says which it serves."""
 

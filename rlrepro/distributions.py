@@ -7,7 +7,6 @@ Shapes: outputs `[S, B, ...]`, log-probabilities and entropies `[S, B]`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -16,6 +15,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from rlrepro.agent import UnsupportedSpace
+from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
@@ -247,7 +247,7 @@ class _SquashedGaussian(torch.autograd.Function):
         return torch.cat([d_u, (d_u * spread).sub_(d_log_prob).mul_(slope)], -1), None, None
 
 
-class GaussianNoise:
+class GaussianNoise(Stateful):
     """Exploration: independent N(0, std²) at every step, `[S, N, A]`."""
 
     def __init__(self, std: float) -> None:
@@ -256,35 +256,25 @@ class GaussianNoise:
     def sample(self, streams: Streams, shape: tuple[int, int, int], ended: np.ndarray | None) -> np.ndarray:
         return self.std * streams.normal(*shape[1:])
 
-    def get_state(self) -> dict[str, Any]:
-        return {}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """It has none."""
-
-
-class OrnsteinUhlenbeck:
+class OrnsteinUhlenbeck(Stateful):
     """Exploration: x ← x − θ x Δt + σ √Δt N(0, 1) (Uhlenbeck & Ornstein, 1930), from 0 at the start of an episode."""
+
+    STATE = ("x",)
 
     def __init__(self, std: float, theta: float, dt: float) -> None:
         self.std, self.theta, self.dt = std, theta, dt
-        self._x: np.ndarray | None = None
+        self.x: np.ndarray | None = None
 
     def sample(self, streams: Streams, shape: tuple[int, int, int], ended: np.ndarray | None) -> np.ndarray:
         """`ended` `[S, N]`: the episodes that the last step ended; None where there was no step."""
-        if self._x is None:
-            self._x = np.zeros(shape, np.float32)
+        if self.x is None:
+            self.x = np.zeros(shape, np.float32)
         if ended is not None:
-            self._x[ended] = 0.0
+            self.x[ended] = 0.0
         diffusion = (self.std * math.sqrt(self.dt)) * streams.normal(*shape[1:])
-        self._x = self._x - (self.theta * self.dt) * self._x + diffusion
-        return self._x
-
-    def get_state(self) -> dict[str, Any]:
-        return {} if self._x is None else {"x": self._x}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        self._x = np.array(state["x"], np.float32) if "x" in state else None
+        self.x = self.x - (self.theta * self.dt) * self.x + diffusion
+        return self.x
 
 
 def policy_for(space: gymnasium.Space[Any]) -> Categorical | DiagonalGaussian:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlrepro.agent import Transition
+from rlrepro.agent import Transition, inherits
 from rlrepro.graphs import Graphed, lasting
 from rlrepro.memory import as_transition, check_same, flat, stored
 from rlrepro.streams import Streams
@@ -81,8 +81,7 @@ class Replay:
         draw them; it gives the rest. Nothing on the host, of a subclass with a `ready` or `sample` of its own, or when
         asked twice for one step.
         """
-        ours = type(self).sample is Replay.sample and type(self).ready is Replay.ready
-        if self._words is None or not ours or self._early[0] == step:
+        if self._words is None or not inherits(self, Replay, "sample", "ready") or self._early[0] == step:
             return
         size, waiting = min(self._size + count, self.capacity), list[np.ndarray]()
         self._early = step, waiting

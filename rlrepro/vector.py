@@ -258,13 +258,13 @@ class VectorEnv:
             raise self._stopped(failure.index, what) from failure
         fold = self._fold
         self.reward, self.terminated, self.truncated = fold(reward), fold(terminated), fold(truncated)
-        told = self.reward, self.terminated, self.truncated
+        learnt = self.reward, self.terminated, self.truncated
         to_learn = self.batch.to_learn
         if to_learn is not None:
             self._check_learnt(to_learn[0])
             over = ended & ~to_learn[1]  # an end that is not to be learnt cuts the episode all the same
-            told = fold(to_learn[0]), fold(to_learn[1]), fold(truncated | over)
-        reward, terminated, truncated = told
+            learnt = fold(to_learn[0]), fold(to_learn[1]), fold(truncated | over)
+        reward, terminated, truncated = learnt
         next_obs = fold(next_obs)
         transition = Transition(self.obs, action, reward, next_obs, terminated, truncated, extras)
         self.obs = next_obs if self.ended is None else fold(following)
