@@ -63,7 +63,7 @@ calibrate: $(READY)  ## Simulates how often the verdicts' statistics err (minute
 	@$(BIN)/rlrepro calibrate $(ARGS)
 
 test: $(READY)  ## Runs the tests; ARGS="-k ppo" picks some, WORKERS=0 runs them in one process
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --timeout 300 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --timeout 300 $(ARGS)
 
 fuzz: $(READY)  ## Runs the tests that draw examples, on new ones
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 -m hypothesis --hypothesis-profile default $(ARGS)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 NUM_UPDATES = graphs.WARM_UP + 3
 
 
-@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
+@pytest.mark.parametrize(("agent_class", "observation", "action"), cases())
 def test_updates_are_those_of_the_cpu(agent_class: Any, observation: Any, action: Any) -> None:
     """Some of them replayed: parameters to 1e-3 of the largest.
 

@@ -8,6 +8,7 @@ speed, or of what a GPU computes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,13 @@ WAITS = {
 }
 
 
-def cases() -> Iterator[Any]:
+@functools.cache
+def cases() -> list[Any]:
+    """Every agent on each kind of spaces that it takes: building them takes seconds."""
+    return list(_cases())
+
+
+def _cases() -> Iterator[Any]:
     for name in sorted({*installed("agents")} - {*ON_THE_HOST}):
         for kind, action in ACTIONS.items():
             for form, observation in OBSERVATIONS.items():
@@ -120,7 +127,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return found
 
 
-@pytest.mark.parametrize(("agent_class", "observation", "action"), list(cases()))
+@pytest.mark.parametrize(("agent_class", "observation", "action"), cases())
 def test_updates_wait_for_no_device_and_actions_once_a_step(
     agent_class: Any, observation: Any, action: Any, waits: list[tuple[int, ...]], request: pytest.FixtureRequest
 ) -> None:

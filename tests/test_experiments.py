@@ -12,14 +12,16 @@ from rlrepro.papers.cards.measurements import find_measurement
 from rlrepro.papers.cards.reader import load_card, read_card
 from rlrepro.papers.pages import figures
 from rlrepro.papers.pages.report import write_report
-from rlrepro.papers.pages.scoreboard import BEGIN, END, judged, scoreboard
-from rlrepro.papers.units.results import read_results
+from rlrepro.papers.pages.scoreboard import BEGIN, END, scoreboard
+from rlrepro.papers.units.results import open_reproduction, read_results
 from rlrepro.papers.units.unit import check_unit, settings_of, units_of
+from rlrepro.papers.verdicts.verdict import Judgement, judge
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = sorted(path.parent for path in (ROOT / "experiments").glob("*/card.toml"))
 NOT_IN_THE_BOOK = {"minatar-breakout": "0.5"}  #: what the README of MinAtar prints
 DONE = [folder for folder in CARDS if (folder / "results").is_dir()]
+JUDGED: dict[Path, Judgement] = {}  #: by one test for another, as it takes a second
 
 
 @pytest.mark.parametrize("folder", CARDS, ids=lambda folder: folder.name)
@@ -58,7 +60,7 @@ def test_its_pages_are_made_of_its_results(folder: Path, tmp_path: Path, monkeyp
     drawn = folder.name == "cleanrl-ppo"
     if not drawn:  # figures take most of the time
         monkeypatch.setattr(figures, "draw", lambda *_: figures.Drawing(b"<svg></svg>", b""))
-    write_report(folder, into=tmp_path)
+    JUDGED[folder] = write_report(folder, into=tmp_path)
     for name in ("report.md", "verdicts.json", "badge.svg", *(("report.html",) if drawn else ())):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), f"{name}: make pages"
 
@@ -78,7 +80,7 @@ def test_what_its_results_tell_of_where_they_were_made(folder: Path) -> None:
 
 def test_the_scoreboards_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    judgements = judged([Path("experiments") / folder.name for folder in DONE])
+    judgements = {Path("experiments") / one.name: JUDGED.get(one) or judge(*open_reproduction(one)) for one in DONE}
     idle = [file.parent for file in sorted(Path("experiments").glob("*/card.toml")) if file.parent not in judgements]
     for page, summary in ((Path("README.md"), True), (Path("docs/scoreboard.md"), False)):
         text = page.read_text(encoding="utf-8")

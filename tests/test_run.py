@@ -41,10 +41,11 @@ OFF_POLICY = ["--learning-starts", "64", "--train-every", "4", "--batch-size", "
               "--hidden", "50,24"]  # fmt: skip
 # Many ends, none of them where a run or its rollouts end, and evaluations that take little.
 SHORT_EPISODES = ["--env-kwargs", "max_episode_steps=37"]
-CLIFF, PENDULUM, ACROBOT, CAR, HILL = (
+CLIFF, WINDY, PENDULUM, ACROBOT, CAR, HILL = (
     ["--env", name, *SHORT_EPISODES]
-    for name in ("CliffWalking-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0")
-)
+    for name in ("CliffWalking-v1", "WindyGridworld-v0", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0",
+                 "MountainCarContinuous-v0")
+)  # fmt: skip
 CASES = {
     "ppo-discrete": [*PPO, "--env", "CartPole-v1"],
     "ppo-continuous": [*PPO, *PENDULUM],
@@ -82,13 +83,13 @@ CASES = {
                          "--alpha-loss", "alpha"],
     "sac-discrete": ["--agent", "sac_discrete", *OFF_POLICY, *ACROBOT, "--target-every", "60"],
     "random": ["--agent", "random", *PENDULUM],
-    "q-learning": [*CLIFF, "--agent", "q_learning", "--step-size-decay", "0.8"],
-    "double-q-learning": [*CLIFF, "--agent", "double_q_learning"],
-    "sarsa": [*CLIFF, "--agent", "sarsa"],
-    "sarsa-n-step": [*CLIFF, "--agent", "sarsa", "--num-steps", "4", "--num-envs", "2"],
-    "expected-sarsa": [*CLIFF, "--agent", "expected_sarsa"],
-    "dyna-q": [*CLIFF, "--agent", "dyna_q"],
-    "differential-sarsa": [*CLIFF, "--agent", "differential_sarsa"],
+    "q-learning": [*WINDY, "--agent", "q_learning", "--step-size-decay", "0.8"],
+    "double-q-learning": [*WINDY, "--agent", "double_q_learning"],
+    "sarsa": [*WINDY, "--agent", "sarsa"],
+    "sarsa-n-step": [*WINDY, "--agent", "sarsa", "--num-steps", "4", "--num-envs", "2"],
+    "expected-sarsa": [*WINDY, "--agent", "expected_sarsa"],
+    "dyna-q": [*WINDY, "--agent", "dyna_q"],
+    "differential-sarsa": [*WINDY, "--agent", "differential_sarsa"],
     "sarsa-lambda": ["--agent", "sarsa_lambda", *CAR, "--epsilon", "0.1", "--num-envs", "2"],
     "true-online-sarsa-lambda": ["--agent", "sarsa_lambda", *CAR, "--traces", "dutch"],
 }  # fmt: skip

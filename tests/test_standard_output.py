@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rlrepro import cli
 from rlrepro.errors import Problem, told
 
 LOST = "rlrepro: standard output cannot be written: No space left on device; its rest is lost"
@@ -36,7 +37,6 @@ def python(code: str, *flags: str, **environment: str) -> subprocess.CompletedPr
 def test_what_a_full_disk_does_not_take_is_one_line_and_status_1(what: tuple[str, ...]) -> None:
     done = rlrepro("> /dev/full", *what)
     assert (done.returncode, done.stderr.splitlines()) == (1, [LOST])
-    assert rlrepro("> /dev/null", *what).returncode == 0
 
 
 @full_disk
@@ -64,7 +64,7 @@ def test_a_run_goes_on_to_its_end_without_standard_output(
 ) -> None:
     done = rlrepro(redirection, *TRAIN, seeds, "--run-dir", tmp_path, "--name", "r")
     assert (done.returncode, done.stderr.strip()) == (status, error)
-    assert rlrepro("", "evaluate", tmp_path / "r").returncode == 0, "the run is whole"
+    assert cli.main(["evaluate", str(tmp_path / "r")]) == 0, "the run is whole"
 
 
 @full_disk
