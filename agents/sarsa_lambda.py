@@ -95,10 +95,8 @@ class SarsaLambda(Stateful):
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """A', which was drawn with the last update; ε-greedy where an episode begins, with traces of 0."""
         action = epsilon_greedy(self.q(self.features(obs)), self.exploration, self.config.epsilon)
-        if self.memory.begins.any():
-            self.z[self.memory.begins] = 0.0
-            self.q_old[self.memory.begins] = 0.0
-            self._traced = []
+        self.z[self.memory.begins] = 0.0
+        self.q_old[self.memory.begins] = 0.0
         return np.where(self.memory.begins, action, self.next_action), {}
 
     def value_of(self, obs: np.ndarray) -> np.ndarray:

@@ -14,11 +14,11 @@ Nothing here imports the library before it is used, so that `--help` is quick.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -426,18 +426,13 @@ def _linear(first: float, remaining: float) -> float:
 
 
 def _number_or_auto(name: str, text: str) -> float | str:
-    if text == "auto":
-        return text
-    begins = text.removeprefix("auto_")  # of a temperature that is learnt: where it begins
-    is_learnt = name == "ent_coef" and begins != text
-    with contextlib.suppress(ValueError):
-        number = float(begins if is_learnt else text)
-        if not is_learnt:
-            return number
-        if number > 0:
-            return text
-    choices = "neither a number, auto nor auto_0.1" if name == "ent_coef" else "neither a number nor auto"
-    raise ValueError(f"--{name.replace('_', '-')} {text} is {choices}")
+    if text == "auto" or (name == "ent_coef" and re.fullmatch(r"auto_(?=.*[1-9])[\d.]+(e-?\d+)?", text)):
+        return text  # it is learnt, from 1 or from the number
+    try:
+        return float(text)
+    except ValueError:
+        choices = "neither a number, auto nor auto_0.1" if name == "ent_coef" else "neither a number nor auto"
+        raise ValueError(f"--{name.replace('_', '-')} {text} is {choices}") from None
 
 
 def _logger(training: Training) -> Any:

@@ -271,7 +271,7 @@ class OrnsteinUhlenbeck(Stateful):
         if self.x is None:
             self.x = np.zeros(shape, np.float32)
         if ended is not None:
-            self.x[ended] = 0.0
+            self.x = np.where(ended[..., None], 0.0, self.x)
         diffusion = (self.std * math.sqrt(self.dt)) * streams.normal(*shape[1:])
         self.x = self.x - (self.theta * self.dt) * self.x + diffusion
         return self.x

@@ -237,12 +237,14 @@ class RunFolder:
         if not (self.path / "run.json").is_file():
             return [f"{self} has no run.json: whether its code is as it was trained with cannot be known"]
         early = [] if self.is_finished else [seed for seed in seeds if not self.sums(seed).exists()]
-        about = self.read_json("run.json")
-        said = " ".join(filter(None, (str(about.get("status", "")), str(about.get("reason", "")))))
-        stopped = [f"{self} is not finished ({said}): the policy of {named_seeds(early)} is not that of its end"]
+        stopped = []
+        if early:
+            about = self.read_json("run.json")
+            said = ": ".join(filter(None, (str(about.get("status", "")), str(about.get("reason", "")))))
+            stopped = [f"{self} is not finished ({said}): the policy of {named_seeds(early)} is not that of its end"]
         names = self.changed_code(settings)
         changed = [f"{name} was changed since {self} was trained with it" for name in names]
-        return [*(stopped if early else ()), *changed, *self.changed_plug_ins(settings)]
+        return [*stopped, *changed, *self.changed_plug_ins(settings)]
 
     def keep_code(self, settings: Settings) -> dict[str, Any]:
         """Copy the code of a person's own that a run names; what run.json says of it."""

@@ -326,7 +326,7 @@ class Recorder(Journal):
         return self.group.env.env_step
 
     def _not_finite(self) -> set[int]:
-        """Also those of which any network does, or has parameters with no finite square: an actor may stand still."""
+        """Also those of which a `Stack` that learns does, or whose squares do: the actor may stand still."""
         found = super()._not_finite()
         for _, stack in learnt_stacks(self.group.agent):
             whole = torch.isfinite(stack.matrix.detach().square()).all(1).tolist()

@@ -209,6 +209,8 @@ def way_on(problem: str) -> list[str]:
         ("--agent sac --env Pendulum-v1 --ent-coef 0.1", "'--ent-coef'; did you mean '--alpha-init'?"),
         ("--agent sac --env Pendulum-v1 --policy-lr 0.1", "'--policy-lr'; did you mean '--actor-learning-rate'?"),
         ("--agent td3 --env Pendulum-v1 --lr 0.1", "'--lr'; did you mean '--actor-learning-rate'?"),
+        ("--agent sac --env Pendulum-v1 --alpha 0.1", "'--alpha'; did you mean '--alpha-init'?"),
+        ("--clip-range-vf 0.1", "unknown argument '--clip-range-vf'; did you mean '--clip-value-loss'?"),
         ("--agent dqn --end-e 0.1", "unknown argument '--end-e'; did you mean '--epsilon-end'?"),
         ("--agent dqn --target-network-frequency 9", "did you mean '--target-every'?"),
         ("5 --seeds 5 --check-env", "unknown argument '5'"),

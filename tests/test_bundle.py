@@ -394,7 +394,7 @@ def test_verify_runs_a_claim_again_bit_for_bit(packed: Path, command: Command) -
 def test_explanations_in_other_words_are_no_contradiction_and_are_named(packed: Path, command: Command) -> None:
     def edit(files: dict[str, bytes]) -> None:
         stated = json.loads(files["verdicts.json"])
-        stated["verdicts"][0]["why"] = "proved beyond doubt"
+        stated["verdicts"][0] |= {"why": "proved beyond doubt", "changed": "not at all", "assumed": "nothing"}
         stated["notes"] = ["All is well."]
         files["verdicts.json"] = json.dumps(stated).encode()
 

@@ -37,6 +37,7 @@ def python(code: str, *flags: str, **environment: str) -> subprocess.CompletedPr
 def test_what_a_full_disk_does_not_take_is_one_line_and_status_1(what: tuple[str, ...]) -> None:
     done = rlrepro("> /dev/full", *what)
     assert (done.returncode, done.stderr.splitlines()) == (1, [LOST])
+    assert rlrepro("> /dev/null", *what).returncode == 0
 
 
 @full_disk

@@ -151,7 +151,7 @@ def test_a_policy_that_is_not_of_the_end_is_told(tmp_path: Path, command: Comman
     assert "is not finished" not in command("evaluate", path, "--episodes", "2").err
     RunFolder(path).note(status="failed", reason="stopped at env step 30")
     RunFolder(path).sums(1).unlink()
-    said = f"{path} is not finished (failed stopped at env step 30): the policy of seed 1 is not that of its end"
+    said = f"{path} is not finished (failed: stopped at env step 30): the policy of seed 1 is not that of its end"
     assert load(path, 0).seed == 0
     with pytest.warns(UserWarning, match=re.escape(said)):
         load(path, 1)

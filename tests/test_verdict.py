@@ -639,7 +639,7 @@ def test_few_seeds_that_decide_say_how_few_they_are(tmp_path: Path) -> None:
     text = claim(id="one", environment="cart", reported=300.0)
     five, ten = (verdict(judged(tmp_path, text, {("a", "cart"): spread(200, n)}), "one") for n in (5, 10))
     assert (five.word, five.is_early) == ("below", True)
-    assert five.why.endswith(", by fewer than 10 seeds")
+    assert five.why.endswith("; fewer than 10 seeds decide it")
     assert (ten.word, ten.is_early) == ("below", False)
     assert "fewer" not in ten.why
     crashed = {"steps": 100, "stopped": "it crashed", "broke": True, "episodes": np.empty((0, 2))}
@@ -648,6 +648,15 @@ def test_few_seeds_that_decide_say_how_few_they_are(tmp_path: Path) -> None:
     lost = tuple(dataclasses.replace(h, **crashed) for h in unit.histories[:5])  # type: ignore[arg-type]
     unit = dataclasses.replace(unit, histories=(*lost, *unit.histories[5:]))
     assert not verdict(judge(made.card, Results(1.0, {name: unit})), "one").is_early  # all ten were run
+    levels: Levels = {("a", "cart"): spread(200, 10), ("b", "cart"): spread(300, 10)}
+    ahead = judged(tmp_path, order(environments=["cart"]), levels)
+    units = {name: dataclasses.replace(u, histories=(dataclasses.replace(u.histories[0], **crashed), *u.histories[1:]))  # type: ignore[arg-type]
+             for name, u in ahead.results.units.items() if name == "b-cart"}  # fmt: skip
+    lost_one = judge(ahead.card, Results(1.0, {**ahead.results.units, **units}))
+    assert (verdict(lost_one, "order").is_early, "fewer" in verdict(lost_one, "order").why) == (False, False)
+    assert verdict(
+        judged(tmp_path, order(environments=["cart"]), {k: v[:5] for k, v in levels.items()}), "order"
+    ).is_early
 
 
 def test_a_claim_that_is_taken_off_the_card_keeps_its_share_of_the_correction(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def _json(data: bytes, place: str) -> dict[str, Any]:
 def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
     """Where verdicts that are stated are not those that the card and the results give, a line for each.
 
-    Their explanations are not held: another version may say the same in other words (`explained_otherwise`).
+    Words are not held: another version may say the same in others (`explained_otherwise`).
     """
     made = _judged(card, results)
     ours, theirs = _by_claim(made), _by_claim(stated)
@@ -328,7 +328,8 @@ def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> l
         if mine["verdict"] != other.get("verdict"):
             lines.append(f"{claim}: stated as {other.get('verdict')!r}, but the results give {mine['verdict']!r}")
             continue
-        field = next((k for k in {**mine, **other} if k != "why" and not alike(mine.get(k), other.get(k))), None)
+        fields = (k for k in {**mine, **other} if k not in _WORDS and not _is_same(k, mine.get(k), other.get(k)))
+        field = next(fields, None)
         if field is not None:
             lines.append(
                 f"{claim}: {field} is stated as {other.get(field)!r}, and the results give {mine.get(field)!r}"
@@ -342,8 +343,23 @@ def explained_otherwise(stated: Mapping[str, Any], card: Card, results: Results)
     """The claims whose verdict is explained in other words than here; with "notes" where those of the runs differ."""
     made = _judged(card, results)
     theirs = _by_claim(stated)
-    claims = [claim for claim, row in _by_claim(made).items() if theirs.get(claim, {}).get("why") != row["why"]]
+    said = (*_WORDS, "missing")
+    claims = [
+        claim
+        for claim, row in _by_claim(made).items()
+        if any(theirs.get(claim, {}).get(name) != row.get(name) for name in said)
+    ]
     return claims + ["notes"] * (stated.get("notes") != made["notes"])
+
+
+_WORDS = "why", "changed", "assumed"  #: of a row: sentences
+
+
+def _is_same(field: str, one: Any, other: Any) -> bool:
+    """`alike`; of the seeds without a score, which they are: why is said in words."""
+    if field == "missing" and isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys()
+    return alike(one, other)
 
 
 def _judged(card: Card, results: Results) -> dict[str, Any]:

@@ -73,17 +73,8 @@ class Verdict:
     is_control: bool = False  #: a random policy's return would do too
     is_loose: bool = False  #: the best return known lies within the margin too
     changed: str = ""  #: how it differs from what was claimed when results were first kept; `why` says it too
+    is_early: bool = False  #: fewer seeds were run, on a side, than any *reproduced* takes
     is_held: bool = False  #: whether results keep what was claimed then, so that a change is known
-
-    @property
-    def is_early(self) -> bool:
-        """Whether it has fewer seeds than any *reproduced* takes."""
-        test = self.test
-        if isinstance(test, stats.OrderTest):
-            return test.fewest < stats.MIN_SEEDS
-        if self.score is None or not isinstance(test, stats.ClaimTest | stats.Acceptance):
-            return False
-        return len(self.score.per_seed) + len(self.score.missing) < stats.MIN_SEEDS
 
     @property
     def means(self) -> str:
@@ -127,7 +118,7 @@ def judge(card: Card, results: Results) -> Judgement:
     claims = [_score_claim(card, claim, results) for claim in card.claims]
     orders = [_score_order(card, order, results) for order in card.orders]
     verdicts = []
-    for one in _decide([*claims, *orders], card.num_tested + sum(dropped.values()), results.scale):
+    for one in _decide([*claims, *orders], card.num_tested, sum(dropped.values()), results.scale):
         changed, odd = _changed(card, one.claim, results), _odd_seeds(one.claim, results)
         why = "; ".join(filter(None, (one.why, *odd, changed)))
         verdicts.append(dataclasses.replace(one, why=why, changed=changed, is_held=_is_held(card, one.claim, results)))
@@ -261,13 +252,15 @@ def _term(value: Any) -> str:
 def _dropped(card: Card, results: Results) -> dict[str, bool]:
     """The claims that were on the card when results for them were first kept and no longer are: was each tested?"""
     ids = {claim.id for claim in card.claims} | {order.id for order in card.orders}
-    gone = [(key, terms, unit) for unit in results.units.values() for key, terms in unit.claimed.items()]
-    return {key: _was_tested(terms, unit) for key, terms, unit in gone if key not in ids}
+    kept = {key: terms for unit in results.units.values() for key, terms in unit.claimed.items()}
+    return {key: _was_tested(terms) for key, terms in kept.items() if key not in ids}
 
 
-def _was_tested(terms: Mapping[str, Any], unit: UnitResults) -> bool:
+def _was_tested(terms: Mapping[str, Any]) -> bool:
     """`Card.is_tested` of a claim that is known by what was kept of it alone."""
-    if "function" in unit.settings and unit.seeds == (0,):  # computed
+    if (
+        terms.get("rule") == "exact"
+    ):  # computed; what else is computed has the share all the same, to be on the safe side
         return False
     return not Protocol.from_table(terms["protocol"]).is_one_sided(terms.get("spread_kind"))
 
@@ -289,6 +282,7 @@ class _Scored:
     is_loose: bool = False
     confirmed: str = "below"  #: the word that the seeds without a score would confirm; "": none
     was_run: bool = True
+    num_seeds: int = stats.MIN_SEEDS  #: that were run, the fewest of a side; of what is computed enough
 
 
 def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
@@ -311,17 +305,23 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
         note for note, told in ((_CONTROL, control), (_LOOSE, loose), (_AT_LEAST, bool(scored.least))) if told
     )
     if lack := _still_to_measure(card, claim, scored):
-        return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed="")
+        return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed="", num_seeds=_run(scored))
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of != "length" and not claim.measurement and scored.broken >= set(scored.missing)
     confirmed = _as_bad_as_can_be(claim) if worst else ""
-    return _Scored(claim, kind, scored, test, scored.missing_text, notes, control, loose, confirmed)
+    lack = scored.missing_text
+    return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed, num_seeds=_run(scored))
+
+
+def _run(scored: Score) -> int:
+    """How many seeds were run, with a score or without."""
+    return len(scored.per_seed) + len(scored.missing)
 
 
 def _still_to_measure(card: Card, claim: Claim, scored: Score) -> str:
     """How many seeds a number still lacks that is the mean of so many, or ""."""
     wanted = card.measurements[claim.measurement].seeds if claim.measurement else None
-    there = len(scored.per_seed) + len(scored.missing)
+    there = _run(scored)
     return f"{there:,} of the {wanted:,} that make its number were measured" if there < (wanted or 0) else ""
 
 
@@ -389,7 +389,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
     protocol = card.protocols[order.protocol].scaled(results.scale)
     sides: list[list[np.ndarray]] = []
     lacks: dict[str, str] = {}
-    are_broken, has_least = True, False
+    are_broken, has_least, num_seeds = True, False, stats.MIN_SEEDS
     for implementation in (order.better, order.worse):
         scores = {}
         for environment in order.environments:
@@ -399,6 +399,7 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
             scores[environment] = score(protocol, unit.histories)
         sides.append([-one.values if protocol.of == "steps" else one.values for one in scores.values()])
         has_least |= any(one.least for one in scores.values())
+        num_seeds = min(num_seeds, *map(_run, scores.values()))
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
         if missing:
             lacks[implementation] = "; ".join(missing)
@@ -411,24 +412,33 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
     confirmed = "" if len(lacks) != 1 or not are_broken else "below" if order.better in lacks else "reproduced"
     test = stats.order_test(sides[0], sides[1], order.at_least)
     notes = (_AT_LEAST,) if has_least else ()
-    return _Scored(order, "order", None, test, lack, notes, confirmed=confirmed)
+    return _Scored(order, "order", None, test, lack, notes, confirmed=confirmed, num_seeds=num_seeds)
 
 
 class _Family(NamedTuple):
     """The claims of a card that share the error by Holm's correction."""
 
     size: int
+    dropped: int  #: of these, how many are on the card no longer
     equal: int  #: of these, how many were shown to be equal so far: the next step has so many fewer to share with
     different: int
 
+    @property
+    def told(self) -> str:
+        """How many the correction counts."""
+        return f"{self.size}{f' ({self.dropped} taken off it)' if self.dropped else ''}"
 
-def _decide(scored: Sequence[_Scored], size: int, scale: float) -> list[Verdict]:
+
+def _decide(scored: Sequence[_Scored], there: int, dropped: int, scale: float) -> list[Verdict]:
     tests = {one.claim.id: one.test for one in scored if isinstance(one.test, stats.ClaimTest | stats.OrderTest)}
+    size = there + dropped
     decisions = stats.decide(list(tests.values()), size - len(tests))
     by_claim = dict(zip(tests, decisions, strict=True))
     equal = sum(decision.p_equivalence <= stats.ALPHA for decision in decisions)
     different = sum(decision.p_difference <= stats.ALPHA for decision in decisions)
-    return [_verdict(one, by_claim.get(one.claim.id), _Family(size, equal, different), scale) for one in scored]
+    return [
+        _verdict(one, by_claim.get(one.claim.id), _Family(size, dropped, equal, different), scale) for one in scored
+    ]
 
 
 class _Said(NamedTuple):
@@ -456,16 +466,17 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
         interval,
         is_control=one.is_control,
         is_loose=one.is_loose,
+        is_early=one.num_seeds < stats.MIN_SEEDS,
     )
     if not one.was_run:
         return made
     scale = scale if is_scaled(one.claim) else 1.0
     said = _said(one, decision, family, scale)
     word, why = said.word, said.why
-    if made.is_early and word in ("above", "below"):
-        why = f"{why}, by fewer than {stats.MIN_SEEDS} seeds"
     if one.lack and one.test is not None:
         word, why = _with_lacking_seeds(one, word, why)
+    if made.is_early and word in ("above", "below"):
+        why = f"{why}; fewer than {stats.MIN_SEEDS} seeds decide it"
     if scale != 1:
         word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
     notes = tuple(dict.fromkeys((*one.notes, *said.notes)))
@@ -497,7 +508,7 @@ def _of_mean(one: _Scored, test: stats.ClaimTest, decision: stats.Decision, fami
         why.append(_needs(needed, test.measured_seeds))
     is_open = alone == "inconclusive" or bool(one.lack)
     if not is_open:
-        why.append(f"{alone} if it were the card's only claim: the correction for {family.size} leaves it open")
+        why.append(f"{alone} if it were the card's only claim: the correction for {family.told} leaves it open")
     return said._replace(why="; ".join(why), seeds_needed=needed, alone="" if is_open else alone)
 
 
@@ -595,7 +606,7 @@ def _needed(claim: Claim, test: stats.ClaimTest, family: _Family) -> power.Seeds
     if needed.seeds is not None or family.size == 1:
         return needed
     alone = fewest(stats.ALPHA, stats.ALPHA)
-    note = f"no number of our seeds decides it among the card's {family.size} claims as the others stand"
+    note = f"no number of our seeds decides it among the card's {family.told} claims as the others stand"
     if alone.seeds is not None:
         return dataclasses.replace(needed, note=f"{note}, {alone.seeds:,} would if it were alone", open_by="correction")
     if needed.open_by == "paper" and alone.open_by == "guards":
