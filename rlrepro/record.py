@@ -165,7 +165,8 @@ class RunFolder:
             raise Problem(f"{path}: {error.strerror}") from None
         except (ValueError, RecursionError) as error:
             raise Problem(f"{path} is damaged: {error}") from None
-        kinds = {**dict.fromkeys(("code", "versions", "hardware", "results", "lengths"), dict), "resumed": list}
+        kinds: dict[str, type] = dict.fromkeys(("code", "versions", "hardware", "results", "lengths"), dict)
+        kinds |= {"resumed": list, "mended": list}
         if not isinstance(values, dict):
             raise Problem(f"{path} is damaged: it is no table")
         for key, kind in kinds.items():

@@ -80,6 +80,8 @@ def _resume(
     if plan.earlier_totals:
         going_on["lengths"] = dict(plan.earlier_totals)
     going_on |= {"status": "running", "resumed": [*before.get("resumed", []), time.time()]}
+    if broke := before.get("broke"):  # what comes of it is not what it would have been, and is to be told
+        going_on["mended"] = [*before.get("mended", []), {"seeds": broke, "reason": str(before.get("reason", ""))}]
     for seed in plan.sizes:
         checkpoint.make_folder(folder.checkpoints(seed))  # somebody may have made room
     is_longer = plan.settings is not settings

@@ -332,6 +332,10 @@ def test_a_crashed_seed_takes_no_other_with_it_and_is_counted(make: Make, tmp_pa
     assert "seeds without a score count against it" in early.why
     assert any(f"seed {min(stopped)} did not finish" in note for note in judgement.notes)
     json.dumps(as_json(judgement))
+    run(one, 3)  # training goes on, with new episodes
+    (note,) = (note for note in judge(one.card, read_results(one.folder / "results")).notes if "broke" in note)
+    assert note.startswith(f"ppo-crashes: seed {min(stopped)} broke, and went on when told to: ")
+    assert "RuntimeError: the left one breaks" in note
 
 
 DYING = """

@@ -359,13 +359,18 @@ class Reproduction:
                 continue
             histories.update({h.seed: h for h in new})
             about = self._about(path)
-            kept = ("command", "started", "ended", "status", "reason", "versions", "git", "code", "hardware", "resumed")
-            one = {"seeds": [h.seed for h in new], **{k: about[k] for k in kept if k in about}}
+            one = {"seeds": [h.seed for h in new], **{name: about[name] for name in _KEPT if name in about}}
             others = [{**a, "seeds": [seed for seed in a["seeds"] if seed not in one["seeds"]]} for a in abouts]
             abouts = [a for a in others if a["seeds"]] + [one]
         return UnitResults(
             shared(settings, self.card.folder), tuple(abouts), tuple(histories[s] for s in sorted(histories))
         )
+
+
+#: of what run.json says of a run, for its results
+_KEPT = (
+    "command", "started", "ended", "status", "reason", "versions", "git", "code", "hardware", "resumed", "mended",
+)  # fmt: skip
 
 
 def _set_aside(run: Path) -> None:

@@ -235,6 +235,17 @@ def _check_about(about: Mapping[str, Any]) -> None:
             raise ValueError("a run whose versions are no texts")
         if not isinstance(run.get("seeds", []), list):
             raise ValueError("a run whose seeds are no list")
+        mended = run.get("mended", [])
+        if not isinstance(mended, list) or not all(_is_told(one) for one in mended):
+            raise ValueError("a run that was mended in a way that is not told")
+
+
+def _is_told(mended: Any) -> bool:
+    """Whether it says which seeds broke and went on, and why they broke."""
+    if not isinstance(mended, dict) or not isinstance(mended.get("reason"), str):
+        return False
+    seeds = mended.get("seeds")
+    return isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
 
 
 _EMPTY = np.empty((0, 2)), np.empty((0, 2)), np.empty(0)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rlrepro.errors import Problem, count_of
+from rlrepro.errors import Problem, count_of, named_seeds
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.protocol import Protocol, refuse
@@ -126,6 +126,12 @@ def judge(card: Card, results: Results) -> Judgement:
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
     notes += [f"{unit}: seed {seed} did not finish: {why}" for unit, seed, why in missing]
+    notes += [
+        f"{unit}: {named_seeds(one['seeds'])} broke, and went on when told to: {one['reason']}"
+        for unit, found in results.units.items()
+        for run in found.runs
+        for one in run.get("mended", ())
+    ]
     over_tasks, improvements, left_out = card_aggregates.of_agents(card, results)
     return Judgement(card, results, tuple(verdicts), over_tasks, improvements, (*notes, *left_out))
 
@@ -258,9 +264,7 @@ def _dropped(card: Card, results: Results) -> dict[str, bool]:
 
 def _was_tested(terms: Mapping[str, Any]) -> bool:
     """`Card.is_tested` of a claim that is known by what was kept of it alone."""
-    if (
-        terms.get("rule") == "exact"
-    ):  # computed; what else is computed has the share all the same, to be on the safe side
+    if terms.get("rule") == "exact":  # computed; by another rule it may be, and has its share
         return False
     return not Protocol.from_table(terms["protocol"]).is_one_sided(terms.get("spread_kind"))
 
