@@ -400,6 +400,9 @@ class Recorder(Journal):
         self._metrics = state["record"]["metrics"]
         self._updated = np.array(state["record"]["updated"])
         self.group.go_on(env_step, state["env"])
+        if state["env"] is None:
+            what = f"new episodes begin at env step {env_step:,}, as the environments' state is lost"
+            self.send("warn", text=f"{what}: from here on it is not what it would have been undisturbed")
         self.ticked_step = self._clock_step = self._checkpointed = env_step
 
     def catch_up(self) -> None:

@@ -803,7 +803,11 @@ def test_an_environment_that_fails_in_the_middle_stops_the_run_with_its_work_sav
         assert rows.count("\n") > 4
         assert checkpoint_path(RunFolder(run), seed, 118).exists()
     saved = (run / "seeds/1/episodes.csv").read_bytes()
-    assert runs.command("train", *way_on(outcome.problem)).status == 0
+    gone_on = runs.command("train", *way_on(outcome.problem))
+    assert gone_on.status == 0
+    assert "new episodes begin at env step 118, as the environments' state is lost" in " ".join(gone_on.out.split())
+    (mended,) = json.loads((run / "run.json").read_text())["mended"]
+    assert (mended["seeds"], words in mended["reason"]) == ([0, 1], True)
     assert (run / "seeds/1/episodes.csv").read_bytes().startswith(saved)
     last = (run / "seeds/1/episodes.csv").read_text().splitlines()[-1]
     assert 200 < int(last.split(",")[0]) <= 240
