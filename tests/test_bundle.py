@@ -268,8 +268,9 @@ def test_strange_documents_are_never_a_traceback(packed: Path, data: st.DataObje
     edited = rewrite(packed, edit, restate=True)
     with tempfile.TemporaryDirectory() as place, contextlib.suppress(Problem):
         opened = bundle.open_bundle(edited, Path(place))
-        bundle.contradictions(opened.verdicts, opened.card, opened.results)
-        bundle.explained_otherwise(opened.verdicts, opened.card, opened.results)
+        made = bundle.rejudged(opened.card, opened.results)
+        bundle.contradictions(opened.verdicts, made)
+        bundle.explained_otherwise(opened.verdicts, made)
         units = units_of(opened.card, *choose(opened.card, []))
         seeds = verify._seeds(edited, opened.card, opened.results, units, None)
         verify.compare_reruns(opened.card, opened.card.claims, units, opened.results, opened.results, seeds)

@@ -78,7 +78,7 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     stated = folder / "verdicts.json"
     if stated.exists():
         verdicts = _read(stated)
-        if contradictions(_json(verdicts, str(stated)), card, results):
+        if contradictions(_json(verdicts, str(stated)), rejudged(card, results)):
             raise Problem(f"{stated} is not of these results: write it again (rlrepro report {folder})")
     files = {"card.toml": _read(folder / "card.toml"), "verdicts.json": verdicts}
     for name in ("results.json", *(f"{unit}.csv.gz" for unit in results.units)):
@@ -309,12 +309,11 @@ def _json(data: bytes, place: str) -> dict[str, Any]:
 # --- checking
 
 
-def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
-    """Where verdicts that are stated are not those that the card and the results give, a line for each.
+def contradictions(stated: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """Where verdicts that are stated are not those `made` of the card and the results (`rejudged`), a line for each.
 
     Words are not held: another version may say the same in others (`explained_otherwise`).
     """
-    made = _judged(card, results)
     ours, theirs = _by_claim(made), _by_claim(stated)
     rows = stated.get("verdicts")
     lines = []
@@ -339,9 +338,8 @@ def contradictions(stated: Mapping[str, Any], card: Card, results: Results) -> l
     return lines
 
 
-def explained_otherwise(stated: Mapping[str, Any], card: Card, results: Results) -> list[str]:
+def explained_otherwise(stated: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     """The claims whose verdict is explained in other words than here; with "notes" where those of the runs differ."""
-    made = _judged(card, results)
     theirs = _by_claim(stated)
     said = (*_WORDS, "missing")
     claims = [
@@ -362,7 +360,7 @@ def _is_same(field: str, one: Any, other: Any) -> bool:
     return alike(one, other)
 
 
-def _judged(card: Card, results: Results) -> dict[str, Any]:
+def rejudged(card: Card, results: Results) -> dict[str, Any]:
     """What verdicts.json would say of these results here. `Problem` where they cannot be judged."""
     try:
         return dict(json.loads(json.dumps(as_json(judge(card, results)))))

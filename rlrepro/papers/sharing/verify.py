@@ -16,7 +16,15 @@ from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.pages.report import markdown
 from rlrepro.papers.scoring import History, Score, measured_score, score
-from rlrepro.papers.sharing.bundle import SUFFIX, Bundle, alike, contradictions, explained_otherwise, open_bundle
+from rlrepro.papers.sharing.bundle import (
+    SUFFIX,
+    Bundle,
+    alike,
+    contradictions,
+    explained_otherwise,
+    open_bundle,
+    rejudged,
+)
 from rlrepro.papers.toml_tables import printable
 from rlrepro.papers.units.results import Results, UnitResults, read_results
 from rlrepro.papers.units.unit import Unit, choose, units_of, units_that_answer
@@ -214,12 +222,13 @@ def verify(
     bundle = open_bundle(file, place, trust)
     card, theirs = bundle.card, bundle.results
     print(f"{bundle.name}: every file is as its manifest states", flush=True)
-    lines = contradictions(bundle.verdicts, card, theirs)
+    made = rejudged(card, theirs)
+    lines = contradictions(bundle.verdicts, made)
     if lines:
         print("its verdicts are NOT those that its results give:", *map(printable, lines), sep="\n  ")
         return 1
     print(f"its {len(card.claims) + len(card.orders)} verdicts are those that its results give", flush=True)
-    if others := explained_otherwise(bundle.verdicts, card, theirs):
+    if others := explained_otherwise(bundle.verdicts, made):
         told = printable(", ".join(others))
         print(f"it explains them in words that are not this version's, and were not held: {told}", flush=True)
     if note := _note_on_pages(bundle):
