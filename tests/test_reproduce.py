@@ -546,6 +546,65 @@ def test_ctrl_c_before_a_unit_began_stops_the_command(
     assert not (one.folder / "results").exists()
 
 
+def test_what_had_finished_is_kept_where_the_rest_is_interrupted(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can go on elsewhere, where no run folder is; and no verdict falls before the rest has run."""
+    from rlrepro.errors import Interrupted
+
+    one = make()
+    run(one, 1)
+    shutil.rmtree(one.folder / "results")
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise Interrupted("interrupted at env step 7")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rlrepro.train.begin", interrupted)
+        with pytest.raises(Interrupted):
+            run(make(), 3)
+    unit = read_results(one.folder / "results").units["ppo-CartPole-v1"]
+    assert (unit.seeds, unit.planned) == ((0,), (0, 1, 2))
+    early = judge(one.card, read_results(one.folder / "results")).verdicts[0]
+    assert (early.word, "2 of 3 seeds have not run yet" in early.why) == ("inconclusive", True)
+    shutil.rmtree(one.folder / "runs")
+    assert run(make(), 3) == []
+    assert sorted(started(one)) == ["runs/ppo-CartPole-v1/seeds-1-to-2"]
+    assert read_results(one.folder / "results").units["ppo-CartPole-v1"].seeds == (0, 1, 2)
+
+
+def test_a_run_that_is_gathered_twice_is_one(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First what had finished when it was interrupted, then the rest."""
+    one = make()
+    run(one, 2)
+    folder = one.folder / "results"
+    results = read_results(folder)
+    unit = results.units["ppo-CartPole-v1"]
+    early = dataclasses.replace(unit, histories=unit.histories[:1], runs=({**unit.runs[0], "seeds": [0]},))
+    write_results(folder, dataclasses.replace(results, units={"ppo-CartPole-v1": early}))
+    assert run(make(), 2) == []
+    assert read_results(folder).units["ppo-CartPole-v1"].runs == unit.runs
+
+
+def test_the_plan_stands_once_a_verdict_can_fall(make: Make) -> None:
+    one = make()
+    run(one, 2)
+    folder = one.folder / "results"
+    results = read_results(folder)
+    unit = results.units["ppo-CartPole-v1"]
+    assert unit.planned == (0, 1)
+    assert run(make(), 3) == []
+    assert read_results(folder).units["ppo-CartPole-v1"].planned == (0, 1, 2)
+    many = [dataclasses.replace(unit.histories[0], seed=seed) for seed in range(10)]
+    for planned in (tuple(range(10)), ()):  # none where it is older than the record
+        ten = dataclasses.replace(unit, histories=tuple(many), planned=planned)
+        write_results(folder, dataclasses.replace(results, units={"ppo-CartPole-v1": ten}))
+        assert one.run(units_of(one.card, *choose(one.card, [])), (10,)) == []
+        after = read_results(folder).units["ppo-CartPole-v1"]
+        assert (after.planned, len(after.seeds)) == (planned, 11)
+        assert ("1 seed came after the 10 planned" in judge(one.card, read_results(folder)).verdicts[0].why) is bool(
+            planned
+        )
+
+
 def test_seeds_that_had_finished_before_another_crashed_are_not_trained_again(make: Make) -> None:
     one = make()
     run(one, 2)

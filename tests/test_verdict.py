@@ -862,3 +862,46 @@ def test_verdicts_json_has_each_test_s_numbers(tmp_path: Path) -> None:
     assert isinstance(test, stats.OrderTest)
     assert (second["ahead_on"], second["tasks"], second["p_holds"]) == (1, 1, test.p_holds)
     assert second["differences"] == list(test.differences)
+
+
+def test_no_verdict_falls_before_every_planned_seed_has_run(tmp_path: Path) -> None:
+    """To look at fewer and stop where they please would be to choose the seeds by what they gave."""
+    text = claim(id="equal", environment="cart", reported=200.0) + claim(id="far", environment="cart", reported=900.0)
+    text += claim(id="agent", environment="cart", reported=199.0, protocol="agent", spread=None, spread_kind="none")
+    text += order(environments=["cart"], at_least=1)
+    levels: Levels = {("a", "cart"): spread(200), ("b", "cart"): spread(100)}
+    whole = judged(tmp_path, text, levels)
+    assert [verdict.word for verdict in whole.verdicts] == ["reproduced", "below", "reproduced", "reproduced"]
+
+    def planned(seeds: int) -> Judgement:
+        units = {n: dataclasses.replace(u, planned=tuple(range(seeds))) for n, u in whole.results.units.items()}
+        return judge(whole.card, dataclasses.replace(whole.results, units=units))
+
+    assert [one.why for one in planned(12).verdicts] == [one.why for one in whole.verdicts]
+    waiting = planned(20)
+    assert {verdict.word for verdict in waiting.verdicts} == {"inconclusive"}
+    for one in waiting.verdicts:
+        assert "8 of 20 seeds have not run yet" in one.why
+    assert as_json(waiting)["verdicts"][0]["missing"]["19"] == "it has not run yet"
+    assert "12 seeds, 8 without a score" in " ".join(markdown(waiting).split())
+    assert any("is in no aggregate: 8 of 20 seeds have not run yet" in note for note in waiting.notes)
+    more = planned(10)
+    assert [verdict.word for verdict in more.verdicts] == [verdict.word for verdict in whole.verdicts]
+    assert verdict(more, "equal").why.endswith("; 2 seeds came after the 10 planned had run")
+    assert verdict(more, "order").why.endswith(
+        "; 2 seeds of a-cart came after the 10 planned had run; 2 seeds of b-cart came after the 10 planned had run"
+    )
+
+
+def test_a_seed_that_waits_on_one_task_of_several_has_not_run(tmp_path: Path) -> None:
+    text = claim(id="both", environment=None, environments=["cart", "acro"], reported=0.5, margin=0.3,
+                 spread=None, spread_kind="none", aggregate="mean")  # fmt: skip
+    whole = judged(tmp_path, text, {("a", "cart"): spread(260), ("a", "acro"): spread(-300)})
+    units = dict(whole.results.units)
+    units["a-acro"] = dataclasses.replace(
+        units["a-acro"], histories=units["a-acro"].histories[:5], planned=tuple(range(12))
+    )
+    (found,) = judge(whole.card, dataclasses.replace(whole.results, units=units)).verdicts
+    assert "7 of 12 seeds have not run yet" in found.why
+    assert found.is_early
+    assert not whole.verdicts[0].is_early

@@ -11,6 +11,7 @@ import numpy as np
 from rlrepro.errors import Problem
 from rlrepro.papers.protocol import Protocol
 
+NOT_RUN = "it has not run yet"  #: why a planned seed has no score
 LATE = 0.1  #: of an evaluation, see `_when_due`; of a run's end, see `History.taken`
 _LARGEST = 1e100  # return: the squares of larger ones are no numbers
 
@@ -92,12 +93,22 @@ class Score:
     @property
     def missing_text(self) -> str:
         """The seeds without a score and why, as "seed 3: it stopped at env step 900", three of them at most."""
-        seeds = [f"seed {seed}: {why}" for seed, why in self.missing.items()]
-        return "; ".join(seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
+        seeds = [f"seed {seed}: {why}" for seed, why in self.missing.items() if why != NOT_RUN]
+        planned = len(self.per_seed) + len(self.missing)
+        waiting = [f"{planned - self.num_run} of {planned} seeds have not run yet"] if planned > self.num_run else []
+        return "; ".join(waiting + seeds[:3]) + (f"; and {len(seeds) - 3} more" if len(seeds) > 3 else "")
+
+    @property
+    def num_run(self) -> int:
+        """How many seeds were run, with a score or without."""
+        return len(self.per_seed) + sum(why != NOT_RUN for why in self.missing.values())
 
 
-def score(protocol: Protocol, histories: Sequence[History]) -> Score:
-    """Score runs by a protocol. `Problem` where it cannot be computed, or a seed is there twice."""
+def score(protocol: Protocol, histories: Sequence[History], planned: Sequence[int] = ()) -> Score:
+    """Score runs by a protocol; `planned` seeds without a history have no score.
+
+    `Problem` where it cannot be computed, or a seed is there twice.
+    """
     if protocol.can_score is not None:
         raise Problem(f"a claim cannot be scored: {protocol.can_score}")
     seeds = [history.seed for history in histories]
@@ -105,7 +116,7 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
     if twice:
         raise Problem(f"seed {twice[0]} is there twice: the same run must not count as two")
     if protocol.of == "steps":
-        return _steps_score(protocol, histories)
+        return _with_planned(_steps_score(protocol, histories), planned)
     points, missing, broken = _by_seed(protocol, histories)
     best = None
     if protocol.statistic == "max of seed mean":
@@ -113,7 +124,13 @@ def score(protocol: Protocol, histories: Sequence[History]) -> Score:
     else:
         over = np.max if protocol.statistic.endswith("maxima") else np.mean
         per_seed = {seed: float(over(one[:, 1])) for seed, one in points.items()}
-    return Score(protocol, per_seed, missing, best, broken)
+    return _with_planned(Score(protocol, per_seed, missing, best, broken), planned)
+
+
+def _with_planned(scored: Score, planned: Sequence[int]) -> Score:
+    """The same, in which planned seeds that have not run are missing."""
+    waiting = dict.fromkeys((seed for seed in planned if seed not in scored.per_seed), NOT_RUN)
+    return dataclasses.replace(scored, missing={**waiting, **scored.missing})
 
 
 def _steps_score(protocol: Protocol, histories: Sequence[History]) -> Score:

@@ -225,7 +225,9 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
     mark = mark_of(claim, verdict.kind == "one-sided")
     protocol = card.protocols[claim.protocol].scaled(results.scale)
     if claim.aggregate:
-        section.seeds += [(name, _seed_rows(score(protocol, unit.histories), None)) for name, unit in there.items()]
+        section.seeds += [
+            (name, _seed_rows(score(protocol, unit.histories, unit.planned), None)) for name, unit in there.items()
+        ]
     curve, label, what = _claim_curve(card, claim, protocol, there)
     quantity = "normalised score" if claim.aggregate else _QUANTITIES[protocol.of]
     if len(curve.x) and not np.isnan(curve.y).all():
@@ -347,7 +349,8 @@ def _fill_order(drawer: _Drawer, claim: Order, verdict: Verdict) -> None:
         curves = []
         for side, unit in zip((claim.better, claim.worse), units, strict=True):
             if unit is not None:
-                section.seeds.append((f"{side} on {name}", _seed_rows(score(protocol, unit.histories), None)))
+                scored = score(protocol, unit.histories, unit.planned)
+                section.seeds.append((f"{side} on {name}", _seed_rows(scored, None)))
                 curves.append(_curve(unit.histories, protocol)[0])
         if len(curves) == 2 and all(len(curve.x) for curve in curves):
             pairs.append((name, curves[0], curves[1]))

@@ -169,7 +169,7 @@ def commands(judgement: Judgement, claim: str | None = None) -> list[str]:
     seeds, claims = {}, {}
     for unit in units_of(card, card.claims, card.orders):
         if unit.name in results.units and unit.name not in as_many and claim in (None, *unit.claims):
-            seeds[unit.name] = frozenset(results.units[unit.name].seeds)
+            seeds[unit.name] = frozenset({*results.units[unit.name].seeds, *results.units[unit.name].planned})
             claims[unit.name] = unit.claims if claim is None else (claim,)
     of_all = frozenset.intersection(*seeds.values()) if seeds else frozenset()
     more: dict[tuple[int, ...], dict[str, None]] = {}

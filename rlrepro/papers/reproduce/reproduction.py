@@ -159,13 +159,16 @@ class Reproduction:
             console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
             parts: Iterator[tuple[UnitResults | None, list[str]]]
             if isinstance(settings, Settings):
-                parts = iter([self._trained(unit, settings, results.units.get(unit.name), len(plans) > 1)])
+                parts = self._trained(unit, settings, results.units.get(unit.name), len(plans) > 1)
             else:
                 parts = measure(self.card, unit, settings, seeds, results.units.get(unit.name), self.command)
             for done, problems in parts:  # each is kept before the next begins
                 if done is not None and done.histories:
                     have = results.units.get(unit.name)
-                    done = dataclasses.replace(done, claimed=(have and have.claimed) or claimed(self.card, unit))
+                    terms = (have and have.claimed) or claimed(self.card, unit)
+                    done = dataclasses.replace(
+                        done, claimed=terms, planned=() if unit.is_measured else _planned(have, seeds)
+                    )
                     results = dataclasses.replace(results, units={**results.units, unit.name: done})
                     write_results(self.folder / "results", results, only=unit.name)
                 for problem in problems:
@@ -246,14 +249,18 @@ class Reproduction:
 
     def _trained(
         self, unit: Unit, settings: Settings, have: UnitResults | None, among_others: bool
-    ) -> tuple[UnitResults, list[str]]:
-        """`_train`. What cannot be trained stops no other unit."""
+    ) -> Iterator[tuple[UnitResults, list[str]]]:
+        """`_train`. What cannot be trained stops no other unit; of what is interrupted, what had finished is there."""
+        runs = self.folder / "runs" / unit.name
         try:
-            return self._train(unit, settings, have)
+            yield self._train(unit, settings, have)
         except _NeverBegan as problem:
             if not among_others:
                 raise
-            return self._gather(self.folder / "runs" / unit.name, settings, have), [str(problem)]
+            yield self._gather(runs, settings, have), [str(problem)]
+        except Interrupted:
+            yield self._gather(runs, settings, have, finished_only=True), []
+            raise
 
     def _train(self, unit: Unit, settings: Settings, have: UnitResults | None) -> tuple[UnitResults, list[str]]:
         """Resume what was begun, train what is lacking, and gather all."""
@@ -346,20 +353,24 @@ class Reproduction:
         """The seeds that stand in a run: what of them is unfinished goes on with the next command."""
         return {seed for path in runs.glob("seeds-*") if path.is_dir() for seed in RunFolder.open(path)[1].seeds}
 
-    def _gather(self, runs: Path, settings: Settings, have: UnitResults | None) -> UnitResults:
+    def _gather(
+        self, runs: Path, settings: Settings, have: UnitResults | None, finished_only: bool = False
+    ) -> UnitResults:
         """What is known of a unit: the results kept, and the run folders."""
         histories = {h.seed: h for h in have.histories} if have else {}
         abouts = list(have.runs) if have else []
         for path in (*sorted(runs.glob("seeds-*")), *sorted(runs.glob("failed-*"))):
             _, read = read_run(path)
             new = [h for h in read if h.seed not in histories or histories[h.seed].stopped]
-            if path.name.startswith("failed-"):  # what had finished before another seed crashed
+            if finished_only or path.name.startswith("failed-"):  # what had finished before another seed crashed
                 new = [h for h in new if not h.stopped]
             if not new:
                 continue
             histories.update({h.seed: h for h in new})
             about = self._about(path)
-            one = {"seeds": [h.seed for h in new], **{name: about[name] for name in _KEPT if name in about}}
+            earlier = [a["seeds"] for a in abouts if a.get("started") == about.get("started")]  # before it went on
+            of_it = sorted({h.seed for h in new}.union(*earlier))
+            one = {"seeds": of_it, **{name: about[name] for name in _KEPT if name in about}}
             others = [{**a, "seeds": [seed for seed in a["seeds"] if seed not in one["seeds"]]} for a in abouts]
             abouts = [a for a in others if a["seeds"]] + [one]
         return UnitResults(
@@ -385,6 +396,13 @@ def _paper(card: Path) -> dict[str, str]:
         paper = tomllib.loads(card.read_text(encoding="utf-8"))["paper"]
         return {name: str(paper[name]) for name in ("title", "authors", "url")}
     return {}
+
+
+def _planned(have: UnitResults | None, seeds: Sequence[int]) -> tuple[int, ...]:
+    """The seeds that were asked for before so many had run that a verdict takes: later ones are added knowing it."""
+    if have is not None and len(have.seeds) >= SEEDS:
+        return have.planned
+    return tuple(sorted({*seeds, *(have.seeds if have else ())}))
 
 
 def _finished(unit: UnitResults | None) -> set[int]:

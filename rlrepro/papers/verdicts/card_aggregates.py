@@ -63,7 +63,7 @@ def of_agents(card: Card, results: Results) -> tuple[tuple[Aggregate, ...], tupl
         ):
             continue
         looked_at.add(name)
-        scored = score(card.protocols[claim.protocol].scaled(results.scale), unit.histories)
+        scored = score(card.protocols[claim.protocol].scaled(results.scale), unit.histories, unit.planned)
         if scored.missing:
             left_out.append(f"{name} is in no aggregate: {scored.missing_text}.")
         elif scored.per_seed:

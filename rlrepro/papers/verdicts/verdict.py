@@ -14,7 +14,7 @@ from rlrepro.errors import Problem, count_of, named_seeds
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.protocol import Protocol, refuse
-from rlrepro.papers.scoring import History, Score, measured_score, score
+from rlrepro.papers.scoring import NOT_RUN, History, Score, measured_score, score
 from rlrepro.papers.stats import aggregates, power
 from rlrepro.papers.units.results import Results, UnitResults
 from rlrepro.papers.units.unit import (
@@ -140,10 +140,10 @@ def _odd_seeds(claim: Claim | Order, results: Results) -> list[str]:
     """What is to be said of seeds that were scored, and are not as the others."""
     sides = (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
     names = [unit_name(side, environment) for side in sides for environment in claim.environments]
-    units = {name: results.units[name].histories for name in names if name in results.units}
+    units = {name: results.units[name] for name in names if name in results.units}
 
     def told(is_so: Callable[[History], Any], what: str) -> str:
-        seeds = {name: [str(h.seed) for h in histories if is_so(h)] for name, histories in units.items()}
+        seeds = {name: [str(h.seed) for h in unit.histories if is_so(h)] for name, unit in units.items()}
         return ", ".join(
             f"{count_of(len(of), 'seed')}{f' of {name}' if len(names) > 1 else ''} {what} ({', '.join(of)})"
             for name, of in seeds.items()
@@ -154,7 +154,13 @@ def _odd_seeds(claim: Claim | Order, results: Results) -> list[str]:
         told(lambda h: h.diverged, "diverged"): "their networks hold NaN or infinity, and were scored as they play",
         told(lambda h: h.taken, "took far more env steps"): "what came after those asked for is left out",
     }
-    return [f"{seeds}: {text}" for seeds, text in texts.items() if seeds]
+    added = [
+        f"{count_of(len(more), 'seed')}{f' of {name}' if len(names) > 1 else ''} came after the "
+        f"{len(unit.planned)} planned had run"
+        for name, unit in units.items()
+        if unit.planned and (more := set(unit.seeds) - set(unit.planned))
+    ]
+    return [*(f"{seeds}: {text}" for seeds, text in texts.items() if seeds), *added]
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
@@ -309,23 +315,18 @@ def _score_claim(card: Card, claim: Claim, results: Results) -> _Scored:
         note for note, told in ((_CONTROL, control), (_LOOSE, loose), (_AT_LEAST, bool(scored.least))) if told
     )
     if lack := _still_to_measure(card, claim, scored):
-        return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed="", num_seeds=_run(scored))
+        return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed="", num_seeds=scored.num_run)
     # a seed whose training broke is as bad as can be; one with too few episodes may be a good one, with long ones
     worst = protocol.of != "length" and not claim.measurement and scored.broken >= set(scored.missing)
     confirmed = _as_bad_as_can_be(claim) if worst else ""
     lack = scored.missing_text
-    return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed, num_seeds=_run(scored))
-
-
-def _run(scored: Score) -> int:
-    """How many seeds were run, with a score or without."""
-    return len(scored.per_seed) + len(scored.missing)
+    return _Scored(claim, kind, scored, test, lack, notes, control, loose, confirmed, num_seeds=scored.num_run)
 
 
 def _still_to_measure(card: Card, claim: Claim, scored: Score) -> str:
     """How many seeds a number still lacks that is the mean of so many, or ""."""
     wanted = card.measurements[claim.measurement].seeds if claim.measurement else None
-    there = _run(scored)
+    there = scored.num_run
     return f"{there:,} of the {wanted:,} that make its number were measured" if there < (wanted or 0) else ""
 
 
@@ -373,7 +374,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
         unit = results.units.get(unit_name(claim.implementation, environment))
         if unit is None:
             return None
-        scores[environment] = score(protocol, unit.histories)
+        scores[environment] = score(protocol, unit.histories, unit.planned)
     if not claim.aggregate:
         return scores[claim.environments[0]]
     per_seed, missing = {}, {}
@@ -381,7 +382,8 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
     for seed in sorted({s for one in scores.values() for s in (*one.per_seed, *one.missing)}):
         lacks = [e for e, one in scores.items() if seed not in one.per_seed]
         if lacks:
-            missing[seed] = f"no score on {lacks[0]}"
+            waits = any(scores[e].missing.get(seed) == NOT_RUN for e in lacks)
+            missing[seed] = NOT_RUN if waits else f"no score on {lacks[0]}"
             broken |= {seed} if all(seed in scores[e].broken for e in lacks) else set()
             continue
         values = [card.environments[e].normalised_score(one.per_seed[seed]) for e, one in scores.items()]
@@ -400,10 +402,10 @@ def _score_order(card: Card, order: Order, results: Results) -> _Scored:
             unit = results.units.get(unit_name(implementation, environment))
             if unit is None:
                 return _Scored(order, "order", was_run=False)
-            scores[environment] = score(protocol, unit.histories)
+            scores[environment] = score(protocol, unit.histories, unit.planned)
         sides.append([-one.values if protocol.of == "steps" else one.values for one in scores.values()])
         has_least |= any(one.least for one in scores.values())
-        num_seeds = min(num_seeds, *map(_run, scores.values()))
+        num_seeds = min(num_seeds, *(one.num_run for one in scores.values()))
         missing = [f"{implementation} on {e}, {one.missing_text}" for e, one in scores.items() if one.missing]
         if missing:
             lacks[implementation] = "; ".join(missing)
