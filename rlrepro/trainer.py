@@ -26,6 +26,7 @@ from rlrepro.record import RunFolder
 from rlrepro.recorder import Journal, Send, checkpoint_path
 from rlrepro.settings import Job
 from rlrepro.streams import env_seed
+from rlrepro.vector import Observations
 
 
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -41,6 +42,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._index, self._training = index, training
         self._seed: int | None = env_seed(training.setup.seeds[0], "env", index)
         self._floats = isinstance(env.observation_space, Box) and env.observation_space.dtype.kind == "f"
+        self._wrong = Observations(env.observation_space).wrong
         self._return, self._length = 0.0, 0
         self._going_on: Any = None  # the observation to go on with
 
@@ -57,6 +59,8 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise self._stopped(f"raised {one_line(error)} in reset{place_of(error)}") from error
         if self._floats and not np.isfinite(obs).all():
             raise self._stopped("gave an observation with NaN or infinity")
+        if (wrong := self._wrong(obs)) is not None:
+            raise self._stopped(f"{wrong}, in reset")
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -73,6 +77,8 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         # One pass: a sum is finite unless a term is not, or it overflowed.
         if self._floats and not math.isfinite(np.add.reduce(obs, None)) and not np.isfinite(obs).all():
             raise self._stopped("gave an observation with NaN or infinity")
+        if (wrong := self._wrong(obs)) is not None:
+            raise self._stopped(wrong)
         if terminated or truncated:
             self._training.ended(self._index, self._return, self._length, bool(terminated), bool(truncated))
         self._training.stepped()

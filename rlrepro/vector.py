@@ -51,6 +51,33 @@ class EnvBatch(Protocol):
         """Restore it; its present observation."""
 
 
+class Observations:
+    """Those of a space, of which a step may give another: NumPy spreads one of too few axes over a row, and of a table
+    a row that counts from the end would be learnt.
+    """
+
+    def __init__(self, space: gymnasium.Space[Any]) -> None:
+        self._space, self._shape = space, space.shape
+        self._ends: tuple[Any, Any] | None = None  #: the first and the last, of a space that counts
+        if isinstance(space, Discrete):
+            self._ends = int(space.start), int(space.start + space.n - 1)
+        elif isinstance(space, MultiDiscrete):
+            self._ends = space.start, space.start + space.nvec - 1
+
+    def wrong(self, obs: Any) -> str | None:
+        """What is to be said of an observation of another shape, or a counted one that is not in the space."""
+        if self._shape is None:  # of several parts
+            return None
+        shape = obs.shape if isinstance(obs, np.ndarray) else () if isinstance(obs, int) else np.shape(obs)
+        if shape != self._shape:
+            return f"gave an observation of shape {list(shape)}, not {list(self._shape)}"
+        if self._ends is None:
+            return None
+        first, last = self._ends
+        inside = first <= obs <= last if shape == () else bool(((first <= obs) & (obs <= last)).all())
+        return None if inside else f"gave the observation {obs}, which is not in {self._space}"
+
+
 class SyncEnvBatch:
     """An `EnvBatch` of Gymnasium environments stepped one by one."""
 
@@ -67,6 +94,7 @@ class SyncEnvBatch:
         self._discrete = isinstance(self.action_space, Discrete)
         shape = self.observation_space.shape or ()
         self._obs = np.zeros((num, *shape), self.observation_space.dtype)
+        self._wrong = Observations(self.observation_space).wrong
         #: reward and terminated `[num]` of the last step to learn from, where `info["learn"]` says so; else None
         self.to_learn: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -77,9 +105,12 @@ class SyncEnvBatch:
                 given = self.envs[i].reset(seed=seed)
                 if not isinstance(given, tuple) or len(given) != 2:
                     raise TypeError(f"(observation, info) is expected, not a {type(given).__name__}")
-                self._obs[i] = given[0]
+                wrong = self._wrong(given[0])
+                self._obs[i] = given[0] if wrong is None else 0
             except (Exception, SystemExit) as error:
                 raise EnvironmentFailed(int(i), f"raised {one_line(error)} in reset{place_of(error)}") from error
+            if wrong is not None:
+                raise EnvironmentFailed(int(i), f"{wrong}, in reset")
         return self._obs[index]
 
     def step(
@@ -93,11 +124,15 @@ class SyncEnvBatch:
         for i, env in enumerate(self.envs):
             if active is None or active[i]:
                 try:
-                    obs[i], reward[i], terminated[i], truncated[i], info = env.step(actions[i])
+                    given, reward[i], terminated[i], truncated[i], info = env.step(actions[i])
+                    wrong = self._wrong(given)
+                    obs[i] = given if wrong is None else 0
                     if KEY in info:
                         to_learn[i] = told(info)
                 except (Exception, SystemExit) as error:
                     raise EnvironmentFailed(i, f"raised {one_line(error)} in step{place_of(error)}") from error
+                if wrong is not None:
+                    raise EnvironmentFailed(i, wrong)
         self.to_learn = None
         if to_learn:
             self.to_learn = reward.copy(), terminated.copy()

@@ -474,6 +474,8 @@ class Fragile(SingleGame):
                 obs[1] = np.inf
             if self.how == "shape":
                 obs = np.zeros(4, np.float32)
+            if self.how == "spread":  # NumPy would fill the row with it
+                obs = np.ones(1, np.float32)
         reward = {"reward": np.nan, "huge": -1e200}.get(self.how, 0.0) if self.steps == 2 else 0.0
         return obs, reward, False, False, {}
 
@@ -485,7 +487,8 @@ class Fragile(SingleGame):
         ("step", "raised ZeroDivisionError: float division by zero in step"),
         ("exit", "raised SystemExit: 3 in step"),
         ("four", "in step"),
-        ("shape", "in step"),
+        ("shape", "gave an observation of shape [4], not [3] ("),
+        ("spread", "gave an observation of shape [1], not [3] ("),
         ("reward", "gave the reward nan"),
         ("huge", "gave the reward -1e+200, beyond 1e+154 ("),
         ("obs", "gave an observation with NaN or infinity"),
@@ -508,6 +511,48 @@ def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: st
     assert line.endswith("(seed 7, sub-environment 1)")
     assert "\n" not in line
     assert env.env_step == (0 if how == "reset" else 2)  # a step that failed does not count
+
+
+class Rooms(gym.Env[Any, int]):
+    """Gives 2, a valid observation, and then what it is told to."""
+
+    action_space = Discrete(2)
+
+    def __init__(self, space: gym.Space[Any], then: Any) -> None:
+        self.observation_space, self.then = space, then
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return 2 + np.zeros(self.observation_space.shape or (), int), {}
+
+    def step(self, action: int) -> Any:
+        return self.then, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("space", "inside", "outside"),
+    [
+        (Discrete(5), [0, 4, np.int64(4)], [-1, 5, np.int64(-2)]),
+        (Discrete(5, start=2), [2, 6], [0, 1, 7]),
+        (MultiDiscrete([3, 4]), [np.array([2, 3]), [0, 0]], [np.array([3, 0]), np.array([0, -1]), [0, 4]]),
+        (MultiDiscrete([3, 4], start=[1, 2]), [np.array([3, 5])], [np.array([0, 2]), np.array([1, 6])]),
+    ],
+    ids=str,
+)
+def test_an_observation_that_stands_for_no_row_is_not_learnt(
+    space: gym.Space[Any], inside: list[Any], outside: list[Any]
+) -> None:
+    """Later than the first checks of the contract; −1 would be learnt as the last row of a table."""
+    for then in (*inside, *outside):
+        env = VectorEnv(SyncEnvBatch(partial(Rooms, space, then), 2), (3, 7), 1, "Rooms-v0")
+        env.reset()
+        if any(then is one for one in inside):
+            transition, _ = env.step(np.zeros((2, 1), int), {})
+            assert (transition.next_obs == then).all()
+            continue
+        with pytest.raises(RunStopped) as stopped:
+            env.step(np.zeros((2, 1), int), {})
+        line = f"Rooms-v0 gave the observation {then}, which is not in {space} (seed 3, sub-environment 0)"
+        assert str(stopped.value) == line
 
 
 # --- contract
