@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 
 from rlrepro.errors import Problem, close_quietly, count_of, one_line, place_of
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
+from rlrepro.plugins import own_code
 from rlrepro.plugins.own_code import shown
 from rlrepro.settings import Settings
 
@@ -44,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     from rlrepro.trained import check_policies
 
     check_policies(folder, settings.seeds)
+    if not os.access(folder.path, os.W_OK):
+        raise Problem(f"{folder} cannot be written to, and the episodes would be lost: copy it, and evaluate the copy")
 
     if asked.capture_video:
         check_film(find_env(settings.env, settings.env_kwargs, settings.wrappers))
@@ -51,13 +56,17 @@ def main(arguments: Sequence[str]) -> int:
     kind = "stochastic" if asked.stochastic else "deterministic"
     _show(settings, returns, lengths, kind)
     policies = {seed: hashlib.sha256(folder.policy(seed).read_bytes()).hexdigest() for seed in settings.seeds}
-    whose = hashlib.sha256("".join(policies.values()).encode()).hexdigest()[:8]  # those of a longer run are others
+    code = own_code.hashes(own_code.sources(settings.named_code))
+    other = sorted(code.items()) if folder.changed_code(settings) else []  # than what it was trained with
+    # Of a longer run, or by other code, the episodes are others.
+    whose = hashlib.sha256("".join((*policies.values(), *itertools.chain(*other))).encode()).hexdigest()[:8]
     file = folder.path / f"evaluation-{whose}-{kind}-{asked.episodes}-{asked.salt}.json"
     folder.write_json(
         file.name,
         {
             "policies": {str(seed): digest for seed, digest in policies.items()},
             "finished": folder.is_finished,
+            **({"code": code} if code else {}),
             "episodes": asked.episodes,
             "deterministic": not asked.stochastic,
             "salt": asked.salt,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import itertools
 import json
 import os
@@ -749,3 +750,35 @@ def test_what_is_not_there_or_not_known(tmp_path: Path) -> None:
     assert "is a folder" in problem(tmp_path / "notes.txt", kind="run")
     (tmp_path / "results.json").write_text(json.dumps({}))
     assert "is part of a folder" in problem(tmp_path / "results.json")
+
+
+WALK = """
+import gymnasium, numpy as np
+class Walk(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    t = 0
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+    def step(self, action):
+        self.t += 1
+        return np.zeros(1, np.float32), 1.0, self.t % 20 == 0, False, {}
+"""
+
+
+def test_an_environment_of_ones_own_is_told_by_what_its_file_held(runs: Runs, tmp_path: Path) -> None:
+    """The same file in two folders is one; another under the same name is another."""
+    other = WALK.replace("% 20", "% 10")
+    made = []
+    for seed, (place, source) in enumerate({"here": WALK, "there": WALK, "elsewhere": other}.items()):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "walk.py").write_text(source)
+        flags = ("--agent", "random", "--total-timesteps", "60", "--seeds", f"{seed},")
+        made.append(runs.finish(place, "--env", f"{tmp_path / place}/walk.py:Walk", *flags))
+    (group,) = load(made[:2])
+    assert (group.env, [history.seed for history in group.histories]) == ("walk.py:Walk", [0, 1])
+    whole = load(made)
+    sums = [hashlib.sha256(source.encode()).hexdigest()[:8] for source in (WALK, other)]
+    assert [one.env for one in whole] == [f"walk.py:Walk ({digest})" for digest in sums]
+    assert [len(one.histories) for one in whole] == [2, 1]

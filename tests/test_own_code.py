@@ -278,11 +278,18 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
     agent.write_text(AGENT)
     forget(monkeypatch)
     assert command("train", "--resume", run).status == 0
+    assert command("evaluate", run, "--episodes", "2").status == 0
+    (first,) = run.glob("evaluation-*.json")
+    kept = first.read_bytes()
     agent.write_text(AGENT + "# edited\n")
     forget(monkeypatch)
     told = command("evaluate", run, "--episodes", "2")
     assert told.status == 0
     assert f"warning: {agent} was changed since {run} was trained with it" in told.err
+    (second,) = set(run.glob("evaluation-*.json")) - {first}  # by other code: the first is not written over
+    assert first.read_bytes() == kept
+    codes = [json.loads(file.read_text())["code"] for file in (first, second)]
+    assert codes == [{str(agent): digest(AGENT)}, {str(agent): digest(AGENT + "# edited\n")}]
     agent.unlink()
     (run / "run.json").write_text(
         (run / "run.json").read_text().replace('"code": {', '"code": {"/gone/helper.py": "x",')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ def load(
         for one in seeds:
             if (other := whose.setdefault((one.source.resolve(), one.kind), path)) != path:
                 raise Problem(f"{one.source} is part of {other} and of {path}: the same run must not count as two")
-    for (path, _), seeds in zip(arguments, with_kinds(read), strict=True):
+    for (path, _), seeds in zip(arguments, _with_envs(with_kinds(read)), strict=True):
         several: dict[str, set[str]] = {}
         for one in seeds:
             several.setdefault(one.env, set()).add(one.name)
@@ -86,6 +87,20 @@ def load(
             names = ", ".join(name or "none stated" for name in there)
             raise Problem(f"no run is on {env!r}{nearest(env, filter(None, there))} (there is {names})")
     return groups
+
+
+def _with_envs(read: Sequence[Sequence[Seed]]) -> list[list[Seed]]:
+    """Environments that share the name of a file, and were others, told apart by the beginning of its SHA-256."""
+    codes: dict[str, set[str]] = {}
+    for one in itertools.chain(*read):
+        codes.setdefault(one.env, set()).add(one.env_code)
+
+    def told(one: Seed) -> Seed:
+        if len(codes[one.env]) == 1:
+            return one
+        return dataclasses.replace(one, env=f"{one.env} ({one.env_code[:8] or 'of unknown code'})")
+
+    return [[told(one) for one in seeds] for seeds in read]
 
 
 def _arguments(paths: Sequence[str | Path]) -> list[tuple[Path, list[Path]]]:

@@ -62,6 +62,7 @@ class Seed:
     notes: tuple[str, ...] = ()
     unsaid: str = ""  #: the column of its `history.episodes`, where nothing says that they are no evaluations
     full_from: float = 0.0  #: the env step from which running means are of `running` episodes, and not of fewer
+    env_code: str = ""  #: the SHA-256 of the file that its environment was named by
 
 
 def full_window(lengths: np.ndarray, window: int) -> float:

@@ -12,17 +12,27 @@ from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.units.results import read_results
 from rlrepro.papers.units.unit import shared, unshared
-from rlrepro.plugins.own_code import shown
+from rlrepro.plugins.own_code import file_of, shown
 from rlrepro.record import RunFolder
 
 
 def of_run(path: Path) -> Iterator[Seed]:
     settings, histories = read_run(path)
-    about, code = shared(settings), RunFolder(path).read_json("run.json").get("code")
-    key = ("run", json.dumps([about, code], sort_keys=True))
+    about, code = shared(settings), RunFolder(path).read_json("run.json").get("code") or {}
+    # Code of a person's own is told apart by what it held, wherever it lay.
+    held = sorted((shown(name), digest) for name, digest in code.items())
+    agent, env, wrappers = shown(settings.agent), shown(settings.env), [*map(shown, settings.wrappers)]
+    named = {**about, "agent": agent, "env": env, "wrappers": wrappers}
+    key = ("run", json.dumps([named, held], sort_keys=True))
     for h in histories:
         notes = (f"{path}: seed {h.seed} {h.taken_text}.",) if h.taken else ()
-        yield Seed(key, shown(settings.agent), settings.env, path, "run", h.seed, h, None, _how(about), settings, notes)
+        yield Seed(key, agent, env, path, "run", h.seed, h, None, _how(about), settings, notes,
+                   env_code=_code_of(settings.env, code))  # fmt: skip
+
+
+def _code_of(env: str, code: Mapping[str, str]) -> str:
+    """The SHA-256 of the file that an environment was named by; "" where it was named otherwise."""
+    return code.get(file_of(env) or "", "")
 
 
 def _how(about: Mapping[str, Any]) -> str:
@@ -41,6 +51,7 @@ def of_results(path: Path) -> Iterator[Seed]:
         about, settings = unit.settings, unshared(unit.settings, unit.seeds)
         agent, env = about.get("agent"), str(about.get("env", ""))
         title = shown(str(agent)) if agent and tasks.count((agent, about.get("env"))) == 1 else name
-        key = ("results", str(path.resolve()), name)
+        key, code = ("results", str(path.resolve()), name), unit.runs[-1].get("code") if unit.runs else {}
         for h in unit.histories:
-            yield Seed(key, title, env, path, "results", h.seed, h, None, _how(about), settings, notes)
+            yield Seed(key, title, shown(env), path, "results", h.seed, h, None, _how(about), settings, notes,
+                       env_code=_code_of(env, code or {}))  # fmt: skip
