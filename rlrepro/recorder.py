@@ -27,6 +27,7 @@ from rlrepro.errors import (
     one_line,
 )
 from rlrepro.group import Group
+from rlrepro.memory import Rollout
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import SeedLog
@@ -427,14 +428,19 @@ class Recorder(Journal):
         same = {seed for seed, updated in zip(self.job.seeds, self._updated, strict=True) if not updated}
         seeds = sorted(same - self._not_finite()) if same else []
         if seeds and self.policy.get_policy():
-            wait = self.settings.hyperparameters.get("learning_starts")
-            why = "its first batch was never whole"
-            if isinstance(wait, int) and wait >= self.ticked_step:
-                why = f"learning_starts is {wait:,}"
+            why = self.no_update_before(self.ticked_step) or "its first batch was never whole"
             self.send(
                 "warn",
                 text=f"nothing was learnt by {named_seeds(seeds)}: no update in {self.ticked_step:,} env steps ({why})",
             )
+
+    def no_update_before(self, env_step: int) -> str:
+        """Why no update can come before an env step is over, or "" where one may."""
+        wait = self.settings.hyperparameters.get("learning_starts")
+        if isinstance(wait, int) and wait >= env_step:
+            return f"learning_starts is {wait:,}"
+        batch = self.group.memory.num_steps * self.settings.num_envs if isinstance(self.group.memory, Rollout) else 0
+        return f"a batch takes {batch:,}" if batch > env_step else ""
 
     @property
     def has_checkpoint(self) -> bool:

@@ -195,6 +195,13 @@ def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], run
     assert told("dqn", "--agent", "dqn", "--seeds", "2") == [
         "note: nothing was learnt by seeds 0, 1: no update in 120 env steps (learning_starts is 10,000)"
     ]
+    outcome = runs.begin("ppo", "--agent", "ppo", "--num-steps", "100", "--num-envs", "2", "--seeds", "2")
+    assert "note: nothing was learnt by seeds 0, 1: no update in 120 env steps (a batch takes 200)" in outcome.out
+    # what is known before is told before
+    assert outcome.out.index("note: nothing will be learnt in 120 env steps: a batch takes 200") < outcome.out.index(
+        "nothing was"
+    )
+    assert "nothing will be learnt in" not in runs.begin("whole", "--num-steps", "60", "--num-envs", "2").out
     assert told("learns", "--agent", "dqn", "--learning-starts", "60") == []
     assert told("random", "--agent", "random") == []
 
