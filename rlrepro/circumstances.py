@@ -28,13 +28,14 @@ _CODE = ("rlrepro/*.py", "agents/*.py", "envs/*.py")  # where a new file is a pa
 def circumstances(command: Sequence[str]) -> dict[str, Any]:
     """What run.json says of where and how something was made."""
     new = _git("ls-files", "--others", "--exclude-standard", "--", *_CODE).decode(errors="replace").splitlines()
+    commit, is_changed = _state()
     return {
         "command": shlex.join(command),
         "started": now(),
         "versions": dict(_versions()),
         "git": {
-            "commit": _git("rev-parse", "HEAD").decode().strip() or None,
-            "changed": bool(new or _is_changed()),
+            "commit": commit,
+            "changed": bool(new or is_changed),
             **({"new": new} if new else {}),
         },
         "hardware": {
@@ -57,16 +58,18 @@ def _versions() -> Mapping[str, str]:
 
 def uncommitted_changes() -> bytes:
     """How the code that runs differs from its commit, as a diff; nothing where it is no checkout."""
-    return _git("diff", "HEAD") if _is_changed() else b""
+    return _git("diff", "HEAD") if _state()[1] else b""
 
 
-def _is_changed() -> bool:
-    """Whether a file of the commit is otherwise now.
+def _state() -> tuple[str | None, bool]:
+    """The commit, and whether a file of it is otherwise now.
 
     Other than `git diff`, `git status` notes which files it found as they were: after a clone each diff would read them
     all again, which takes more than a tenth of a second.
     """
-    return bool(_git("status", "--porcelain", "--untracked-files=no"))
+    told = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no").decode(errors="replace").splitlines()
+    commit = next((line.split()[-1] for line in told if line.startswith("# branch.oid ")), "(initial)")
+    return (None if commit == "(initial)" else commit), any(not line.startswith("#") for line in told)
 
 
 def now() -> str:

@@ -28,6 +28,7 @@ MOST_SEEDS = 10_000  #: of a run
 MAX_STEPS = 10**12
 MAX_NAME = 200  #: bytes of a run folder's name; file systems take 255, and one in the making has more
 DEFAULT_SEEDS = 5
+RUN_DIR = Path("runs")
 NORMALISERS = ("vecnormalize", "gymnasium")  #: whose rules, see `rlrepro.normalise`; the first is the default
 
 
@@ -291,7 +292,7 @@ def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
 
 
 def _add_kept(add: Add) -> None:
-    add("--run-dir", type=Path, default=Path("runs"), metavar="DIR", help="where run folders are made (runs)")
+    add("--run-dir", type=Path, default=RUN_DIR, metavar="DIR", help="where run folders are made (runs)")
     add("--name", type=_name, metavar="NAME", help="name of the run folder (ENV-AGENT-TIME)")
     add(
         "--log-every",

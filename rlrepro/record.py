@@ -36,6 +36,7 @@ from typing import IO, Any
 from rlrepro import checkpoint
 from rlrepro.circumstances import circumstances, uncommitted_changes
 from rlrepro.errors import Problem, WriteFailed, named_seeds, nearest
+from rlrepro.flags import RUN_DIR
 from rlrepro.plugins import own_code
 from rlrepro.settings import Settings, read_settings
 
@@ -76,14 +77,15 @@ class RunFolder:
                 break
             path = run_dir / f"{stem}-{count}"
         unfinished = RunFolder(run_dir / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        diff = uncommitted_changes()
+        about = circumstances(command)
+        diff = uncommitted_changes() if about["git"]["changed"] else b""
         try:
             for seed in settings.seeds:
                 unfinished.checkpoints(seed).mkdir(parents=True)
             if diff:
                 checkpoint.write_whole(unfinished.path / "git.diff", diff)
             code = unfinished.keep_code(settings)
-            unfinished.write_json("run.json", {"status": "running", **circumstances(command), **code})
+            unfinished.write_json("run.json", {"status": "running", **about, **code})
             unfinished.write_settings(settings)
             for count in itertools.count(2):
                 try:
@@ -116,6 +118,8 @@ class RunFolder:
         if around is not None and not file.is_file():
             raise Problem(f"{path} is no run folder, but part of one; did you mean {around!r}?")
         if not is_folder:
+            if not path.is_absolute() and (there := RUN_DIR / path).is_dir():
+                raise Problem(f"there is no run folder {path}; did you mean {str(there)!r}?")
             beside = [str(p) for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
             raise Problem(f"there is no run folder {path}{nearest(str(path), beside)}")
         if not file.is_file():

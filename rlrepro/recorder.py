@@ -46,6 +46,7 @@ class Journal:
 
     def __init__(self, job: Job, policy: Policy, source: EnvSource, send: Send) -> None:
         self.job, self.settings, self.policy, self.send = job, job.settings, policy, send
+        self._digest = job.settings.digest()
         self.folder = RunFolder(job.run_path)
         self.source = source
         self.logs = [SeedLog(self.folder, seed) for seed in job.seeds]
@@ -290,7 +291,7 @@ class Journal:
         agent has asked how long the run would be.
         """
         settings = self.settings
-        whose = {"agent": settings.agent, "env": settings.env, "seed": seed, "settings": settings.digest()}
+        whose = {"agent": settings.agent, "env": settings.env, "seed": seed, "settings": self._digest}
         return {"env_step": env_step, **whose, "sizes": sizes, "keeps_env": keeps_env, "reads_length": reads_length}
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import multiprocessing
@@ -20,7 +21,7 @@ import gymnasium
 import pytest
 from hypothesis import settings
 
-from rlrepro import cli, env_processes, processes
+from rlrepro import circumstances, cli, env_processes, processes
 from rlrepro.plugins.importing import installed
 from tests import agreement
 
@@ -81,6 +82,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """A third of a short run's time is `fsync`, which only a machine that loses its power has use for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_look_at_the_checkout() -> Iterator[None]:
+    """What git says of the code does not change while it is tested; `tests/test_circumstances.py` asks anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(circumstances, "_git", functools.cache(circumstances._git))
         yield
 
 
@@ -154,8 +163,9 @@ class Runs:
     command: Command
 
     def begin(self, name: str, *arguments: str | Path) -> Outcome:
-        """Train a run of that name; later arguments stand against the brief ones."""
-        return self.command("train", *BRIEF, *arguments, "--run-dir", self.folder, "--name", name)
+        """Train a run of that name, of two seeds; later arguments stand against the brief ones."""
+        seeds = () if {"--seed", "--seeds"}.intersection(map(str, arguments)) else ("--seeds", "2")
+        return self.command("train", *BRIEF, *seeds, *arguments, "--run-dir", self.folder, "--name", name)
 
     def finish(self, name: str, *arguments: str | Path) -> Path:
         """Train a run that must end well; its folder."""

@@ -1219,7 +1219,7 @@ def wait_for(found: Callable[[], Any], process: subprocess.Popen[str]) -> None:
     ("number", "processes"),
     [
         pytest.param(signal.SIGINT, "1", id="SIGINT-1"),
-        pytest.param(signal.SIGTERM, "2", id="SIGTERM-2"),
+        pytest.param(signal.SIGTERM, "2", id="SIGTERM-2", marks=pytest.mark.slow),
         pytest.param("SIGTERM to all", "2", id="SIGTERM to all-2"),
         pytest.param(signal.SIGINT, "2", id="SIGINT-2", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "1", id="SIGTERM-1", marks=pytest.mark.slow),

@@ -368,6 +368,13 @@ def test_a_page_that_says_something_else_is_told_of(packed: Path, command: Comma
 
     honest = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "again")
     assert verify._note_on_pages(honest) == ""
+    name, _, rest = pages["report.md"].partition(b"\n")
+    pages["report.md"] = b"# the folder's name then\n" + rest
+    renamed = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "renamed")
+    assert verify._note_on_pages(renamed) == ""
+    pages["report.md"] = name + b"\n" + rest + b"more\n"
+    more = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "more")
+    assert told in verify._note_on_pages(more)
 
 
 def test_a_claim_is_run_again_as_it_was_reproduced(tmp_path: Path, command: Command) -> None:

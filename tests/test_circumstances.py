@@ -21,6 +21,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir()
     (package / "loop.py").write_text("train = 1\n")
     monkeypatch.setattr(circumstances, "__file__", str(package / "circumstances.py"))
+    monkeypatch.setattr(circumstances, "_git", circumstances._git.__wrapped__)  # type: ignore[attr-defined]
     who = "-c", "user.name=n", "-c", "user.email=e"
     for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
@@ -36,6 +37,12 @@ def test_changes_are_those_since_the_commit(checkout: Path) -> None:
     assert circumstances.circumstances(["train"])["git"]["changed"]
     subprocess.run(["git", "-C", str(checkout), "add", "."], check=True)
     assert b"+train = 2" in circumstances.uncommitted_changes()
+
+
+def test_before_the_first_commit_there_is_none(checkout: Path) -> None:
+    shutil.rmtree(checkout / ".git")
+    subprocess.run(["git", "-C", str(checkout), "init", "-q"], check=True)
+    assert circumstances.circumstances(["train"])["git"]["commit"] is None
 
 
 def test_new_files_of_the_kit_are_named(checkout: Path) -> None:
@@ -56,6 +63,7 @@ def test_files_as_new_as_the_index_are_read_once(checkout: Path) -> None:
 
 def test_without_a_checkout_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circumstances, "__file__", str(tmp_path / "rlrepro" / "circumstances.py"))
+    monkeypatch.setattr(circumstances, "_git", circumstances._git.__wrapped__)  # type: ignore[attr-defined]
     assert circumstances.uncommitted_changes() == b""
     assert circumstances.circumstances(["train"])["git"] == {"commit": None, "changed": False}
 

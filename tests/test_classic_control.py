@@ -128,9 +128,10 @@ def compare(case: Case, num: int, steps: int) -> tuple[int, int]:
     return int(ends[0]), int(ends[1])
 
 
+@pytest.mark.parametrize("total", [48_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @each_case
-def test_equals_gymnasium_over_100_000_steps(case: Case) -> None:
-    terminations, truncations = compare(case, num=8, steps=12_500)
+def test_equals_gymnasium_over_many_steps(case: Case, total: int) -> None:
+    terminations, truncations = compare(case, num=8, steps=total // 8)
     assert truncations
     assert terminations or case.form is cc.Pendulum
 

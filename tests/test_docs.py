@@ -22,7 +22,10 @@ PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 # The commands of these take long.
 LONG = ("agents.md", "calibration.md", "measured.md", "scoreboard.md", "speed.md")
 WITH_COMMANDS = [name for name in PAGES if name not in LONG]
-SHORT = "--total-timesteps 600 --final-eval-episodes 2 --eval-episodes 1 --processes 1"
+SHORT = (
+    "--total-timesteps 300 --eval-every 150 --final-eval-episodes 2 --eval-episodes 1 --checkpoint-every 150 "
+    "--processes 1"
+)
 ONE_SEED = ("--agent sb3:", "--agent cem.py:", "rlrepro probe ")  # of these each seed costs seconds
 
 
@@ -59,7 +62,8 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path) -> None:
             for line in body.splitlines():
                 trains = line.startswith("python -m rlrepro.train") and "--help" not in line
                 evaluates = line.startswith("rlrepro evaluate") and "--episodes" not in line
-                command = f"{line} {SHORT}" if trains else f"{line} --episodes 5" if evaluates else line
+                few = "" if re.search("--(seeds?|settings|name) ", line) else " --seeds 2"
+                command = f"{line} {SHORT}{few}" if trains else f"{line} --episodes 5" if evaluates else line
                 if "--help" not in line and any(words in line for words in ONE_SEED):
                     command += " --seeds 1"
                 status, printed = run(command, tmp_path)

@@ -333,9 +333,13 @@ def test_faults_name_the_file(like: Path, tmp_path: Path, name: str, text: str, 
     assert said in str(problem.value)
 
 
-def test_what_is_no_run_folder_is_said(tmp_path: Path) -> None:
+def test_what_is_no_run_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Problem, match="there is no run folder"):
         read_run(tmp_path / "nothing")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "swing").mkdir(parents=True)
+    with pytest.raises(Problem, match="there is no run folder swing; did you mean 'runs/swing'"):
+        read_run(Path("swing"))
 
 
 def test_ten_seeds_of_six_thousand_episodes_are_read_quickly(like: Path, tmp_path: Path) -> None:

@@ -347,6 +347,19 @@ def test_a_last_line_without_its_end_is_said_to_be_so(tmp_path: Path) -> None:
     assert one(load([table(tmp_path, rows + "\n")])).notes == ()
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_cells_may_be_separated_by_semicolons_or_tabs(tmp_path: Path, separator: str) -> None:
+    rows = "seed,step,mean_return\n0,1000,101.5\n0,2000,7\n1,1000,10"
+    with_commas, other = one(load([table(tmp_path, rows)])), one(load([table(tmp_path, rows.replace(",", separator))]))
+    assert other.notes == with_commas.notes  # its last line has no end
+    for mine, theirs in zip(other.histories, with_commas.histories, strict=True):
+        np.testing.assert_array_equal(mine.evaluations, theirs.evaluations)
+    half = one(load([table(tmp_path, rows.removesuffix(",10").replace(",", separator))]))
+    assert any("half-written" in note for note in half.notes)
+    with pytest.raises(Problem, match=r"runs\.csv:2: return '101,5' is not a number"):
+        load([table(tmp_path, rows.replace(",", ";").replace("101.5", "101,5"))])
+
+
 def test_a_record_that_ends_a_little_early_is_said_to_be_taken_for_whole(tmp_path: Path) -> None:
     def rows(seed: int, end: int) -> str:
         return "".join(f"{seed},{step},{1.0}\n" for step in range(10, end + 1, 10))

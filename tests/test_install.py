@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"rlrepro": "rlrepro", **{room: f"rlrepro/{room}" for room in ("agents", "envs", "experiments")}}
-WAYS = ("editable", "plain", "wheel")
+WAYS = ("editable", pytest.param("plain", marks=pytest.mark.slow), "wheel")  # the second builds the third too
 SHIPPED = {".py", ".typed", ".toml", ".gz", ".md", ".json", ".jsonl", ".j2", ".html", ".svg"}
 
 # Prints where each room was imported from, then loads every entry point.

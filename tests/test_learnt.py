@@ -207,7 +207,7 @@ def test_what_is_told_is_looked_at_as_a_reward_is(runs: Runs, tmp_path: Path) ->
     assert 'Counting raised TypeError: info["learn"] is 1.5, not a pair (reward, terminated) in step' in odd.problem
     nan = runs.begin("nan", "--env", own("Counting"), "--wrapper", own("TellsOf(what='nan')"), "--agent", "dqn")
     assert "Counting gave the reward nan to learn from (seed 0, sub-environment 0)" in nan.problem
-    peer = ("--agent", "sb3:dqn", "--learning-starts", "5")
+    peer = ("--agent", "sb3:dqn", "--learning-starts", "5", "--seed", "0")
     theirs = runs.begin("peer", "--env", own("Counting"), "--wrapper", own("TellsOf(what='nan')"), *peer)
     assert "gave the reward nan to learn from" in theirs.problem
     told = "--env", own("Counting"), "--wrapper", own("TellsOf(what=1.5)"), "--no-check-env"

@@ -101,7 +101,7 @@ def test_dqn_solves(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ProbeObservation-v0", "ProbeTruncation-v0", "ProbeContinuous-v0"])
 def test_ppo_solves(name: str) -> None:
-    assert probe(PPO, name, (0, 1)).solved
+    assert probe(PPO, name, (0,)).solved
 
 
 LEARNING = sorted(installed("agents").keys() - {"random"})
@@ -111,11 +111,14 @@ COMMITTED = read(Path(__file__).resolve().parent.parent / "docs" / "probes.json"
 @pytest.mark.parametrize("agent", LEARNING)
 @pytest.mark.parametrize("name", ["ProbeAction-v0", "ProbeCredit-v0"])
 def test_every_agent_finds_the_better_action_and_what_it_leads_to(agent: str, name: str) -> None:
-    """With half of the env steps that its PROBE has, if any; what all solve is committed, and `make slow` shows it."""
+    """With a quarter or half of the env steps of its PROBE; `make slow` shows that what is committed is solved."""
     assert COMMITTED[agent][name]
     agent_class = find_agent(agent).load()
     own = getattr(agent_class, "PROBE", {}).get("total_timesteps")
-    found = probe(agent_class, name, (5,), {"total_timesteps": own // 2} if own else {})
+    for less in [{"total_timesteps": own // part} for part in (4, 2)] if own else [{}]:
+        found = probe(agent_class, name, (5,), less)
+        if found.solved:
+            break
     assert found.solved, found.told
 
 
@@ -125,6 +128,9 @@ def test_every_probe_that_applies_is_solved_as_the_docs_have_it(agent: str) -> N
     outcomes = [probe(find_agent(agent).load(), name) for name in probes()]
     assert {one.probe: one.solved for one in outcomes} == COMMITTED[agent]
     assert False not in COMMITTED[agent].values()
+
+
+HALF_OF_DQN_S = {"total_timesteps": (DQN.PROBE or {})["total_timesteps"] // 2}
 
 
 class ThroughTermination(DQN):
@@ -170,7 +176,7 @@ class NeverLearns(DQN):
     ],
 )
 def test_a_wrong_agent_fails_what_its_fault_spoils_and_nothing_else(wrong: type[Any], fails: set[str]) -> None:
-    outcomes = {name: probe(wrong, name, (0,)) for name in OF_VALUES}
+    outcomes = {name: probe(wrong, name, (0,), HALF_OF_DQN_S) for name in OF_VALUES}
     assert {name for name, one in outcomes.items() if not one.solved} == fails
     assert all(one.told.startswith("values ") for one in outcomes.values())  # and not that it raised
 
@@ -189,7 +195,7 @@ class EntropyTwice(SACDiscrete):
 
 @pytest.mark.parametrize(("right", "wrong"), [(A2C, EntropyLost), (SACDiscrete, EntropyTwice)])
 def test_the_weight_of_an_entropy(right: type[Any], wrong: type[Any]) -> None:
-    assert [probe(one, "ProbeEntropy-v0", (0, 1)).solved for one in (right, wrong)] == [True, False]
+    assert [probe(one, "ProbeEntropy-v0", (0,)).solved for one in (right, wrong)] == [True, False]
     assert all(probe(wrong, name, (0,)).solved for name in ("ProbeAction-v0", "ProbeCredit-v0"))
     task: Any = find_env("ProbeEntropy-v0").make().unwrapped
     assert task.best_return == pytest.approx(1 / (1 + np.exp(-1 / 0.5)), abs=1e-4)

@@ -538,7 +538,16 @@ def test_actions_of_several_parts_are_trained_and_evaluated(
             return np.zeros(3, np.float32), float(action.sum()), False, False, {{}}
     """
     (tmp_path / "switches.py").write_text(textwrap.dedent(source))
-    flags = ("--env", f"{tmp_path / 'switches.py'}:Switches", "--agent", "sb3:a2c", "--total-timesteps", "60")
+    flags = (
+        "--env",
+        f"{tmp_path / 'switches.py'}:Switches",
+        "--agent",
+        "sb3:a2c",
+        "--seed",
+        "0",
+        "--total-timesteps",
+        "60",
+    )
     done = runs.begin("r", *flags, *(["--no-eval-deterministic"] if stochastic else []))
     assert done.status == 0, done.err
 

@@ -34,14 +34,19 @@ def whole_text(path: Path, always_ends: bool = False) -> tuple[str, list[str]]:
         return text, []
     whole, _, last = text.rpartition("\n")
     header = next((line for line in whole.splitlines() if not line.startswith("#")), "")
-    if not header or (not always_ends and last.count(",") == header.count(",") and last.rpartition(",")[2].strip()):
+    between = _separator(header)
+    is_row = last.count(between) == header.count(between) and last.rpartition(between)[2].strip()
+    if not header or (not always_ends and is_row):
         return text + "\n", [f"{path}: its last line has no end: it is read as it stands, and may be half a number."]
     return whole + "\n", [f"{path}: its last line is half-written and left out."]
 
 
 def csv_rows(text: str, path: Path, above: int = 0) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV text, each with the line that it ends in; `above` it the file has so many lines more."""
-    reader = csv.reader(io.StringIO(text))
+    """The rows of a CSV text, each with the line that it ends in; `above` it the file has so many lines more.
+
+    Where the first has no comma, semicolons or tabs separate the cells.
+    """
+    reader = csv.reader(io.StringIO(text), delimiter=_separator(text.partition("\n")[0]))
     while True:
         try:
             cells = next(reader, None)
@@ -50,6 +55,10 @@ def csv_rows(text: str, path: Path, above: int = 0) -> Iterator[tuple[int, list[
         if cells is None:
             return
         yield reader.line_num + above, cells
+
+
+def _separator(header: str) -> str:
+    return next((one for one in ",;\t" if one in header), ",")
 
 
 def as_number(cells: Sequence[str], place: int, path: Path, line: int, what: str) -> float:

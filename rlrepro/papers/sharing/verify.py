@@ -270,8 +270,10 @@ def _note_on_pages(bundle: Bundle) -> str:
     if not bundle.pages:
         return ""
     judgement = judge(bundle.card, bundle.results)
-    ours = [markdown(judgement, has_overview).encode() for has_overview in (False, True)]
-    if bundle.pages.get("report.md", ours[0]) not in ours:
+    made = [markdown(judgement, has_overview).encode() for has_overview in (False, True)]
+    # The first line is the name of the folder in which it was written, which may be another.
+    theirs, *ours = (page.partition(b"\n")[2] for page in (bundle.pages.get("report.md", made[0]), *made))
+    if theirs not in ours:
         return "its report.md is NOT what this version writes of its results: `rlrepro report` writes the page anew"
     return "its report.html was not compared: `rlrepro report` writes the page anew" * ("report.html" in bundle.pages)
 
