@@ -52,14 +52,15 @@ def main(arguments: Sequence[str]) -> int:
 
     if asked.capture_video:
         check_film(find_env(settings.env, settings.env_kwargs, settings.wrappers))
+    is_changed = bool(folder.changed_code(settings))
+    code = own_code.hashes(own_code.sources(settings.named_code))
     returns, lengths = evaluate_run(folder.path, settings, asked.episodes, not asked.stochastic, asked.salt)
     kind = "stochastic" if asked.stochastic else "deterministic"
     _show(settings, returns, lengths, kind)
     policies = {seed: hashlib.sha256(folder.policy(seed).read_bytes()).hexdigest() for seed in settings.seeds}
-    code = own_code.hashes(own_code.sources(settings.named_code))
-    other = sorted(code.items()) if folder.changed_code(settings) else []  # than what it was trained with
     # Of a longer run, or by other code, the episodes are others.
-    whose = hashlib.sha256("".join((*policies.values(), *itertools.chain(*other))).encode()).hexdigest()[:8]
+    other = itertools.chain(*sorted(code.items())) if is_changed else ()
+    whose = hashlib.sha256("".join((*policies.values(), *other)).encode()).hexdigest()[:8]
     file = folder.path / f"evaluation-{whose}-{kind}-{asked.episodes}-{asked.salt}.json"
     folder.write_json(
         file.name,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from gymnasium.vector import AutoresetMode
 
 from rlrepro import snapshot
@@ -63,18 +63,28 @@ class Observations:
             self._ends = int(space.start), int(space.start + space.n - 1)
         elif isinstance(space, MultiDiscrete):
             self._ends = space.start, space.start + space.nvec - 1
+        elif isinstance(space, MultiBinary):
+            self._ends = 0, 1
 
     def wrong(self, obs: Any) -> str | None:
         """What is to be said of an observation of another shape, or a counted one that is not in the space."""
         if self._shape is None:  # of several parts
             return None
-        shape = obs.shape if isinstance(obs, np.ndarray) else () if isinstance(obs, int) else np.shape(obs)
+        if not isinstance(obs, np.ndarray | int | np.integer):
+            try:
+                obs = np.asarray(obs)
+            except ValueError as error:
+                return f"gave an observation that is no array ({one_line(error)})"
+        shape = () if isinstance(obs, int) else obs.shape
         if shape != self._shape:
             return f"gave an observation of shape {list(shape)}, not {list(self._shape)}"
         if self._ends is None:
             return None
         first, last = self._ends
-        inside = first <= obs <= last if shape == () else bool(((first <= obs) & (obs <= last)).all())
+        if shape == () and isinstance(obs, int | np.integer):
+            inside = first <= obs <= last
+        else:  # a float would be cut to another one
+            inside = obs.dtype.kind in "biu" and bool(((first <= obs) & (obs <= last)).all())
         return None if inside else f"gave the observation {obs}, which is not in {self._space}"
 
 

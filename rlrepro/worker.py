@@ -142,7 +142,8 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         elif job.is_first:
             text = "two copies of it with one seed and the same actions part ways"
             send("warn", text=f"no run of {settings.env} can be repeated: {text} (it may not draw from self.np_random)")
-    if job.is_first and (why := recorder.no_update_before(settings.total_timesteps)):
+    total = settings.total_timesteps + -settings.total_timesteps % settings.num_envs  # whole steps of all
+    if job.is_first and (why := recorder.no_update_before(total)):
         send("warn", text=f"nothing will be learnt in {settings.total_timesteps:,} env steps: {why}")
     if job.resume_step is None:
         group.env.reset()

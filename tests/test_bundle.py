@@ -371,7 +371,7 @@ def test_a_page_that_says_something_else_is_told_of(packed: Path, command: Comma
     name, _, rest = pages["report.md"].partition(b"\n")
     pages["report.md"] = b"# the folder's name then\n" + rest
     renamed = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "renamed")
-    assert verify._note_on_pages(renamed) == ""
+    assert verify._note_on_pages(renamed) == 'its report.md is headed "the folder\'s name then"'
     pages["report.md"] = name + b"\n" + rest + b"more\n"
     more = bundle.open_bundle(rewrite(packed, edit, restate=True), packed.parent / "more")
     assert told in verify._note_on_pages(more)

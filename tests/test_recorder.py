@@ -201,6 +201,9 @@ def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], run
     assert outcome.out.index("note: nothing will be learnt in 120 env steps: a batch takes 200") < outcome.out.index(
         "nothing was"
     )
+    # a run ends with a whole step of all its sub-environments
+    rounded = ("--total-timesteps", "100", "--num-envs", "8", "--num-steps", "13", "--num-minibatches", "2")
+    assert "nothing will be learnt in" not in runs.begin("rounded", *rounded).out
     assert "nothing will be learnt in" not in runs.begin("whole", "--num-steps", "60", "--num-envs", "2").out
     assert told("learns", "--agent", "dqn", "--learning-starts", "60") == []
     assert told("random", "--agent", "random") == []

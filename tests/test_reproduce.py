@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlrepro import train
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.protocol import Protocol
@@ -22,6 +23,7 @@ from rlrepro.papers.units.results import read_results, write_results
 from rlrepro.papers.units.unit import choose, settings_of, units_of
 from rlrepro.papers.verdicts.verdict import judge, judge_score
 from rlrepro.papers.verdicts.verdict_json import as_json
+from rlrepro.record import RunFolder
 from rlrepro.request import Request
 from rlrepro.settings import Settings
 from tests.conftest import Command
@@ -558,7 +560,7 @@ def test_what_had_finished_is_kept_where_the_rest_is_interrupted(make: Make, mon
         raise Interrupted("interrupted at env step 7")
 
     with monkeypatch.context() as patch:
-        patch.setattr("rlrepro.train.begin", interrupted)
+        patch.setattr(train, "begin", interrupted)
         with pytest.raises(Interrupted):
             run(make(), 3)
     unit = read_results(one.folder / "results").units["ppo-CartPole-v1"]
@@ -584,25 +586,53 @@ def test_a_run_that_is_gathered_twice_is_one(make: Make, monkeypatch: pytest.Mon
     assert read_results(folder).units["ppo-CartPole-v1"].runs == unit.runs
 
 
-def test_the_plan_stands_once_a_verdict_can_fall(make: Make) -> None:
+def test_a_plan_only_grows(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing had finished, and where fewer are asked for later."""
+    from rlrepro.errors import Interrupted
+
     one = make()
-    run(one, 2)
+    folder = one.folder / "results"
+
+    def interrupted(request: Request, *_: Any, **__: Any) -> None:
+        RunFolder.create(request.run_dir, request.name, request.settings, ["x"])
+        raise Interrupted("interrupted before the first step")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "begin", interrupted)
+        with pytest.raises(Interrupted):
+            run(make(), 3)
+    assert not folder.exists()
+    run(make(), 1)
+    unit = read_results(folder).units["ppo-CartPole-v1"]
+    assert (unit.planned, unit.added) == ((0, 1, 2), ())
+    shutil.rmtree(one.folder / "runs")
+    results = read_results(folder)
+    few = dataclasses.replace(unit, histories=unit.histories[:1], planned=(0, 1, 2, 7))
+    write_results(folder, dataclasses.replace(results, units={"ppo-CartPole-v1": few}))
+    assert run(make(), 2) == []
+    assert read_results(folder).units["ppo-CartPole-v1"].planned == (0, 1, 2, 7)
+    assert "2 of 4 seeds have not run yet" in judge(one.card, read_results(folder)).verdicts[0].why
+
+
+@pytest.mark.parametrize("planned", [tuple(range(10)), ()], ids=["planned", "older than the record"])
+@pytest.mark.parametrize("finished", [10, 9])
+def test_what_is_asked_for_when_a_verdict_can_be_seen_is_told(
+    finished: int, planned: tuple[int, ...], make: Make
+) -> None:
+    """Seeds that stopped before their end are none of those that it takes."""
+    one = make()
+    run(one, 1)
     folder = one.folder / "results"
     results = read_results(folder)
     unit = results.units["ppo-CartPole-v1"]
-    assert unit.planned == (0, 1)
-    assert run(make(), 3) == []
-    assert read_results(folder).units["ppo-CartPole-v1"].planned == (0, 1, 2)
-    many = [dataclasses.replace(unit.histories[0], seed=seed) for seed in range(10)]
-    for planned in (tuple(range(10)), ()):  # none where it is older than the record
-        ten = dataclasses.replace(unit, histories=tuple(many), planned=planned)
-        write_results(folder, dataclasses.replace(results, units={"ppo-CartPole-v1": ten}))
-        assert one.run(units_of(one.card, *choose(one.card, [])), (10,)) == []
-        after = read_results(folder).units["ppo-CartPole-v1"]
-        assert (after.planned, len(after.seeds)) == (planned, 11)
-        assert ("1 seed came after the 10 planned" in judge(one.card, read_results(folder)).verdicts[0].why) is bool(
-            planned
-        )
+    many = [dataclasses.replace(unit.histories[0], seed=seed, stopped="a" * (seed >= finished)) for seed in range(10)]
+    ten = dataclasses.replace(unit, histories=tuple(many), planned=planned)
+    write_results(folder, dataclasses.replace(results, units={"ppo-CartPole-v1": ten}))
+    assert one.run(units_of(one.card, *choose(one.card, [])), (10,)) == []
+    after = read_results(folder).units["ppo-CartPole-v1"]
+    assert (after.planned, after.added) == (tuple(range(11)), (10,) if finished == 10 else ())
+    told = "1 seed came after others were judged"
+    assert (told in judge(one.card, read_results(folder)).verdicts[0].why) is (finished == 10)
 
 
 def test_seeds_that_had_finished_before_another_crashed_are_not_trained_again(make: Make) -> None:

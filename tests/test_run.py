@@ -96,7 +96,7 @@ CASES = {
 BRIEF = ["--total-timesteps", "600", "--eval-every", "0", "--final-eval-episodes", "2", "--log-every", "15",
          "--checkpoint-every", "300", "--processes", "1"]  # fmt: skip
 # Memories of 300 transitions are full, and no rollout ends with the run.
-BRIEFER = [*BRIEF, "--total-timesteps", "370", "--checkpoint-every", "200"]
+BRIEFER = [*BRIEF, "--total-timesteps", "391", "--checkpoint-every", "200"]
 
 
 def run(folder: Path, *arguments: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rlrepro.evaluate import evaluate_run
 from rlrepro.record import RunFolder
 from rlrepro.streams import env_seed
 from rlrepro.trained import Trained, load
-from tests.conftest import BRIEF, Command
+from tests.conftest import BRIEF, Command, Runs
 
 CASES = {
     "ppo, Discrete": (*PPO, "--env", "CartPole-v1"),
@@ -170,3 +171,10 @@ def test_a_policy_that_is_not_what_it_was_is_not_evaluated(tmp_path: Path, comma
         load(path, 1)
     assert command("evaluate", path).status == 2
     assert load(path, 0).seed == 0
+
+
+def test_what_cannot_be_written_down_is_not_played(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.finish("r", "--agent", "random")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr("rlrepro.evaluate.evaluate_run", lambda *_: pytest.fail("it played"))
+    assert "cannot be written to, and the episodes would be lost" in runs.command("evaluate", run).problem

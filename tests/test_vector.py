@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 
@@ -514,7 +514,7 @@ def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: st
 
 
 class Rooms(gym.Env[Any, int]):
-    """Gives 2, a valid observation, and then what it is told to."""
+    """Gives 2 (of bits 0), a valid observation, and then what it is told to."""
 
     action_space = Discrete(2)
 
@@ -522,7 +522,8 @@ class Rooms(gym.Env[Any, int]):
         self.observation_space, self.then = space, then
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        return 2 + np.zeros(self.observation_space.shape or (), int), {}
+        first = 0 if isinstance(self.observation_space, MultiBinary) else 2
+        return np.full(self.observation_space.shape or (), first), {}
 
     def step(self, action: int) -> Any:
         return self.then, 0.0, False, False, {}
@@ -531,7 +532,8 @@ class Rooms(gym.Env[Any, int]):
 @pytest.mark.parametrize(
     ("space", "inside", "outside"),
     [
-        (Discrete(5), [0, 4, np.int64(4)], [-1, 5, np.int64(-2)]),
+        (Discrete(5), [0, 4, np.int64(4)], [-1, 5, np.int64(-2), 2.5, np.float32(2), None, "2"]),
+        (MultiBinary(2), [np.array([1, 0], np.int8)], [np.array([2, 0]), np.array([0.0, 1.0])]),
         (Discrete(5, start=2), [2, 6], [0, 1, 7]),
         (MultiDiscrete([3, 4]), [np.array([2, 3]), [0, 0]], [np.array([3, 0]), np.array([0, -1]), [0, 4]]),
         (MultiDiscrete([3, 4], start=[1, 2]), [np.array([3, 5])], [np.array([0, 2]), np.array([1, 6])]),
@@ -542,7 +544,7 @@ def test_an_observation_that_stands_for_no_row_is_not_learnt(
     space: gym.Space[Any], inside: list[Any], outside: list[Any]
 ) -> None:
     """Later than the first checks of the contract; −1 would be learnt as the last row of a table."""
-    for then in (*inside, *outside):
+    for then in (*inside, *outside):  # a float would be cut to another row
         env = VectorEnv(SyncEnvBatch(partial(Rooms, space, then), 2), (3, 7), 1, "Rooms-v0")
         env.reset()
         if any(then is one for one in inside):
@@ -551,7 +553,7 @@ def test_an_observation_that_stands_for_no_row_is_not_learnt(
             continue
         with pytest.raises(RunStopped) as stopped:
             env.step(np.zeros((2, 1), int), {})
-        line = f"Rooms-v0 gave the observation {then}, which is not in {space} (seed 3, sub-environment 0)"
+        line = f"Rooms-v0 gave the observation {np.asarray(then)}, which is not in {space} (seed 3, sub-environment 0)"
         assert str(stopped.value) == line
 
 

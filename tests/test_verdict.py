@@ -885,11 +885,12 @@ def test_no_verdict_falls_before_every_planned_seed_has_run(tmp_path: Path) -> N
     assert as_json(waiting)["verdicts"][0]["missing"]["19"] == "it has not run yet"
     assert "12 seeds, 8 without a score" in " ".join(markdown(waiting).split())
     assert any("is in no aggregate: 8 of 20 seeds have not run yet" in note for note in waiting.notes)
-    more = planned(10)
+    added = {name: dataclasses.replace(unit, added=(10, 11)) for name, unit in planned(12).results.units.items()}
+    more = judge(whole.card, dataclasses.replace(whole.results, units=added))
     assert [verdict.word for verdict in more.verdicts] == [verdict.word for verdict in whole.verdicts]
-    assert verdict(more, "equal").why.endswith("; 2 seeds came after the 10 planned had run")
+    assert verdict(more, "equal").why.endswith("; 2 seeds came after others were judged")
     assert verdict(more, "order").why.endswith(
-        "; 2 seeds of a-cart came after the 10 planned had run; 2 seeds of b-cart came after the 10 planned had run"
+        "; 2 seeds of a-cart came after others were judged; 2 seeds of b-cart came after others were judged"
     )
 
 

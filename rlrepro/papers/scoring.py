@@ -220,7 +220,7 @@ def looked_at(protocol: Protocol, histories: Sequence[History]) -> Sequence[Hist
     return [history.lengths() for history in histories] if protocol.of == "length" else histories
 
 
-def measured_score(protocol: Protocol, histories: Sequence[History]) -> Score:
+def measured_score(protocol: Protocol, histories: Sequence[History], planned: Sequence[int] = ()) -> Score:
     """What a function measured, one number a seed, as a score by a protocol that only says so in words."""
     per_seed: dict[int, float] = {}
     missing: dict[int, str] = {}
@@ -232,7 +232,7 @@ def measured_score(protocol: Protocol, histories: Sequence[History]) -> Score:
             missing[history.seed] = f"its number is {found[0]}"
         else:
             per_seed[history.seed] = float(found[0])
-    return Score(protocol, per_seed, missing)
+    return _with_planned(Score(protocol, per_seed, missing), planned)
 
 
 def window(protocol: Protocol, histories: Sequence[History]) -> tuple[float, float] | None:

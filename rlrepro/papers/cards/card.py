@@ -160,6 +160,11 @@ class Card:
         """An agent, an environment, a wrapper or a function that the card names, its file's path made whole."""
         return own_code.from_folder(name, self.folder)
 
+    def is_as_asked(self, measurement: str) -> bool:
+        """Whether a measurement takes as many seeds as are asked for: neither one alone nor a number of its own."""
+        one = self.measurements[measurement]
+        return one.takes_seeds and one.seeds is None
+
     @property
     def named(self) -> tuple[str, ...]:
         """The agents, functions, environments and wrappers that it names, which may be code of its own."""

@@ -18,6 +18,7 @@ from rlrepro.papers.importers.own import of_results, of_run
 from rlrepro.papers.importers.roles import ROLES
 from rlrepro.papers.importers.stable_baselines import of_stable_baselines
 from rlrepro.papers.importers.tables import of_table
+from rlrepro.plugins.own_code import shown
 
 KINDS = {
     "run": "a run folder of rlrepro",
@@ -82,7 +83,7 @@ def load(
         groups = [dataclasses.replace(g, name=short[g.name]) if len(g.name) > LONG_NAME else g for g in groups]
     if env is not None:
         there = {group.env: None for group in groups}
-        groups = [group for group in groups if group.env == env]
+        groups = [group for group in groups if group.env in (env, shown(env))]
         if not groups:
             names = ", ".join(name or "none stated" for name in there)
             raise Problem(f"no run is on {env!r}{nearest(env, filter(None, there))} (there is {names})")
@@ -96,9 +97,9 @@ def _with_envs(read: Sequence[Sequence[Seed]]) -> list[list[Seed]]:
         codes.setdefault(one.env, set()).add(one.env_code)
 
     def told(one: Seed) -> Seed:
-        if len(codes[one.env]) == 1:
+        if not one.env_code or len(codes[one.env] - {""}) < 2:
             return one
-        return dataclasses.replace(one, env=f"{one.env} ({one.env_code[:8] or 'of unknown code'})")
+        return dataclasses.replace(one, env=f"{one.env} ({one.env_code[:8]})")
 
     return [[told(one) for one in seeds] for seeds in read]
 
@@ -256,6 +257,7 @@ def _sniff(path: Path) -> str:
         start = file.read(4096)
     if start.startswith(b'#{"t_start"'):
         return "monitor"
-    if path.name.endswith((".csv", ".csv.gz")) or (b"," in start.partition(b"\n")[0] and b"\0" not in start):
+    first = start.partition(b"\n")[0]
+    if path.name.endswith((".csv", ".csv.gz")) or (any(one in first for one in b",;\t") and b"\0" not in start):
         return "csv"
     raise Problem(f"{path}: not known what it is ({_expected()}); say it with --as {', '.join(list(KINDS)[2:])}")

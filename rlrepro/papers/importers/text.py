@@ -33,8 +33,7 @@ def whole_text(path: Path, always_ends: bool = False) -> tuple[str, list[str]]:
     if text.endswith("\n"):
         return text, []
     whole, _, last = text.rpartition("\n")
-    header = next((line for line in whole.splitlines() if not line.startswith("#")), "")
-    between = _separator(header)
+    header, between = _header(whole), _separator(whole)
     is_row = last.count(between) == header.count(between) and last.rpartition(between)[2].strip()
     if not header or (not always_ends and is_row):
         return text + "\n", [f"{path}: its last line has no end: it is read as it stands, and may be half a number."]
@@ -46,7 +45,7 @@ def csv_rows(text: str, path: Path, above: int = 0) -> Iterator[tuple[int, list[
 
     Where the first has no comma, semicolons or tabs separate the cells.
     """
-    reader = csv.reader(io.StringIO(text), delimiter=_separator(text.partition("\n")[0]))
+    reader = csv.reader(io.StringIO(text), delimiter=_separator(text))
     while True:
         try:
             cells = next(reader, None)
@@ -57,7 +56,13 @@ def csv_rows(text: str, path: Path, above: int = 0) -> Iterator[tuple[int, list[
         yield reader.line_num + above, cells
 
 
-def _separator(header: str) -> str:
+def _header(text: str) -> str:
+    """The first line that is no comment."""
+    return next((line for line in text.splitlines() if not line.startswith("#")), "")
+
+
+def _separator(text: str) -> str:
+    header = _header(text)
     return next((one for one in ",;\t" if one in header), ",")
 
 

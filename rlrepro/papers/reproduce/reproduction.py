@@ -157,6 +157,7 @@ class Reproduction:
                 console.print(f"[bold]{title}[/]: {there} there already", highlight=False)
                 continue
             console.print(f"[bold]{title}[/] for {', '.join(unit.claims)}", highlight=False, soft_wrap=True)
+            planned, added = self._plan(unit, results.units.get(unit.name), seeds)
             parts: Iterator[tuple[UnitResults | None, list[str]]]
             if isinstance(settings, Settings):
                 parts = self._trained(unit, settings, results.units.get(unit.name), len(plans) > 1)
@@ -166,9 +167,7 @@ class Reproduction:
                 if done is not None and done.histories:
                     have = results.units.get(unit.name)
                     terms = (have and have.claimed) or claimed(self.card, unit)
-                    done = dataclasses.replace(
-                        done, claimed=terms, planned=() if unit.is_measured else _planned(have, seeds)
-                    )
+                    done = dataclasses.replace(done, claimed=terms, planned=planned, added=added)
                     results = dataclasses.replace(results, units={**results.units, unit.name: done})
                     write_results(self.folder / "results", results, only=unit.name)
                 for problem in problems:
@@ -348,6 +347,20 @@ class Reproduction:
                 "move it away, or choose another --into"
             )
 
+    def _plan(
+        self, unit: Unit, have: UnitResults | None, asked: Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The seeds that a unit is to have, with those of runs that were begun, and which of them were added.
+
+        Those are asked for once so many have run that a verdict takes. What was planned once stays so.
+        """
+        if unit.is_measured and not self.card.is_as_asked(unit.implementation):
+            return (), ()
+        before = {*self._begun(self.folder / "runs" / unit.name), *(have.planned or have.seeds if have else ())}
+        enough = have is not None and len(_finished(have)) >= SEEDS
+        added = {*asked} - before if enough else set()
+        return tuple(sorted({*before, *asked})), tuple(sorted({*added, *(have.added if have else ())}))
+
     @staticmethod
     def _begun(runs: Path) -> set[int]:
         """The seeds that stand in a run: what of them is unfinished goes on with the next command."""
@@ -368,9 +381,10 @@ class Reproduction:
                 continue
             histories.update({h.seed: h for h in new})
             about = self._about(path)
-            earlier = [a["seeds"] for a in abouts if a.get("started") == about.get("started")]  # before it went on
-            of_it = sorted({h.seed for h in new}.union(*earlier))
-            one = {"seeds": of_it, **{name: about[name] for name in _KEPT if name in about}}
+            whose = {"folder": path.name, "started": about.get("started")}
+            earlier = [a["seeds"] for a in abouts if whose.items() <= a.items()]  # gathered before it went on
+            seeds = sorted({h.seed for h in new}.union(*earlier))
+            one = {"seeds": seeds, "folder": path.name, **{name: about[name] for name in _KEPT if name in about}}
             others = [{**a, "seeds": [seed for seed in a["seeds"] if seed not in one["seeds"]]} for a in abouts]
             abouts = [a for a in others if a["seeds"]] + [one]
         return UnitResults(
@@ -396,13 +410,6 @@ def _paper(card: Path) -> dict[str, str]:
         paper = tomllib.loads(card.read_text(encoding="utf-8"))["paper"]
         return {name: str(paper[name]) for name in ("title", "authors", "url")}
     return {}
-
-
-def _planned(have: UnitResults | None, seeds: Sequence[int]) -> tuple[int, ...]:
-    """The seeds that were asked for before so many had run that a verdict takes: later ones are added knowing it."""
-    if have is not None and len(have.seeds) >= SEEDS:
-        return have.planned
-    return tuple(sorted({*seeds, *(have.seeds if have else ())}))
 
 
 def _finished(unit: UnitResults | None) -> set[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -269,13 +271,17 @@ def _note_on_pages(bundle: Bundle) -> str:
     """What to know of the pages in a bundle, which are texts of whoever packed it."""
     if not bundle.pages:
         return ""
+    page = bundle.pages.get("report.md", b"")
+    # Its folder may have had another name when it was written, of which the title is made, and the commands.
+    title = re.fullmatch(r"# (.+)", page.decode(errors="replace").partition("\n")[0])
+    name = html.unescape(re.sub(r"\\(.)", r"\1", title[1])) if title else bundle.card.name
     judgement = judge(bundle.card, bundle.results)
-    made = [markdown(judgement, has_overview).encode() for has_overview in (False, True)]
-    # The first line is the name of the folder in which it was written, which may be another.
-    theirs, *ours = (page.partition(b"\n")[2] for page in (bundle.pages.get("report.md", made[0]), *made))
-    if theirs not in ours:
+    named = dataclasses.replace(judgement, card=dataclasses.replace(judgement.card, name=name))
+    if "report.md" in bundle.pages and page not in [markdown(named, has).encode() for has in (False, True)]:
         return "its report.md is NOT what this version writes of its results: `rlrepro report` writes the page anew"
-    return "its report.html was not compared: `rlrepro report` writes the page anew" * ("report.html" in bundle.pages)
+    headed = f"its report.md is headed {printable(name)!r}" if name != bundle.card.name else ""
+    html_page = "its report.html was not compared: `rlrepro report` writes the page anew"
+    return "; ".join(filter(None, (headed, html_page if "report.html" in bundle.pages else "")))
 
 
 def _seeds(

@@ -44,7 +44,8 @@ class UnitResults:
     histories: tuple[History, ...]
     #: by a claim's id, what was claimed when results were first kept; empty where these are older than that record
     claimed: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    planned: tuple[int, ...] = ()  #: the seeds asked for before a verdict could fall; empty as above, or measured
+    planned: tuple[int, ...] = ()  #: the seeds that were asked for; empty as above, and where the card says how many
+    added: tuple[int, ...] = ()  #: those of them that were asked for when a verdict could be seen
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -85,6 +86,8 @@ def write_results(folder: Path, results: Results, only: str | None = None) -> No
             about["units"][name]["claimed"] = {key: dict(terms) for key, terms in unit.claimed.items()}
         if unit.planned:
             about["units"][name]["planned"] = _ranges(unit.planned)
+        if unit.added:
+            about["units"][name]["added"] = _ranges(unit.added)
         if _is_measured(unit.settings):  # of thousands of seeds, which have no more to tell
             about["units"][name]["seeds"] = _ranges(unit.seeds)
             about["units"][name]["runs"] = [{**run, "seeds": _ranges(run["seeds"])} for run in unit.runs]
@@ -189,13 +192,13 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
         of_seed, of_kind = table["seed"], table["kind"]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Problem(f"{file} is damaged: {error}") from None
-    planned = tuple(_listed(about.get("planned", ())))
+    told = [about.get("claimed", {}), *(tuple(_listed(about.get(name, ()))) for name in ("planned", "added"))]
     if _is_measured(about["settings"]):
         order = np.argsort(of_seed, kind="stable")
         own = dict(zip(*_groups(of_seed[order], points[order, 1]), strict=True))
         made = [History(s, *_EMPTY, 0, measured=own.get(s, np.empty(0))) for s in _listed(about["seeds"])]
         runs = tuple({**run, "seeds": _listed(run["seeds"])} for run in about["runs"])
-        return UnitResults(about["settings"], runs, tuple(made), about.get("claimed", {}), planned)
+        return UnitResults(about["settings"], runs, tuple(made), *told)
     histories = []
     for name, one in about["seeds"].items():
         mine = of_seed == int(name)
@@ -217,7 +220,7 @@ def _unit(file: Path, about: Mapping[str, Any]) -> UnitResults:
             taken=int(one.get("taken", 0)),
         )
         histories.append(one_seed)
-    return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories), about.get("claimed", {}), planned)
+    return UnitResults(about["settings"], tuple(about["runs"]), tuple(histories), *told)
 
 
 def _check_about(about: Mapping[str, Any]) -> None:

@@ -155,10 +155,9 @@ def _odd_seeds(claim: Claim | Order, results: Results) -> list[str]:
         told(lambda h: h.taken, "took far more env steps"): "what came after those asked for is left out",
     }
     added = [
-        f"{count_of(len(more), 'seed')}{f' of {name}' if len(names) > 1 else ''} came after the "
-        f"{len(unit.planned)} planned had run"
+        f"{count_of(len(unit.added), 'seed')}{f' of {name}' if len(names) > 1 else ''} came after others were judged"
         for name, unit in units.items()
-        if unit.planned and (more := set(unit.seeds) - set(unit.planned))
+        if unit.added
     ]
     return [*(f"{seeds}: {text}" for seeds, text in texts.items() if seeds), *added]
 
@@ -368,7 +367,7 @@ def _claim_score(card: Card, claim: Claim, protocol: Protocol, results: Results)
     """A claim's score; of several environments, each seed's normalised scores become one. None: not run."""
     if claim.measurement:
         measured = results.units.get(unit_of(claim))
-        return None if measured is None else measured_score(protocol, measured.histories)
+        return None if measured is None else measured_score(protocol, measured.histories, measured.planned)
     scores = {}
     for environment in claim.environments:
         unit = results.units.get(unit_name(claim.implementation, environment))
