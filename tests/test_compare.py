@@ -696,7 +696,7 @@ def test_faults_are_one_line(flags: Sequence[str], said: str, two: Path, command
 
 
 def test_published_ids_are_looked_up_in_the_book(two: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def book(identity: str) -> PublishedNumber:
+    def book(identity: str, file: Path) -> PublishedNumber:
         rows: Mapping[str, PublishedNumber] = {"some-1": published(4.0, Protocol("training", last=100), steps=1490)}
         if identity not in rows:
             raise Problem(f"no published number has the id {identity!r}")
@@ -707,6 +707,22 @@ def test_published_ids_are_looked_up_in_the_book(two: Path, command: Command, mo
     assert shown.status == 0
     assert "Beside published numbers" in shown.out
     assert "no published number has the id 'other'" in command("compare", two, "--published", "other").problem
+
+
+def test_published_ids_are_looked_up_in_a_book_of_ones_own(two: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        '[[result]]\nid = "mine-ppo"\nenv_id = "CartPole-v1"\nalgorithm = "PPO"\npaper = "mine"\nsteps = 1490\n'
+        'citation = "mine"\nprotocol = { returns = "training", last = 100 }\nmean = 4.0\nspread = 1.0\n'
+        'spread_kind = "sample sd"\nseeds = 5\nwhere = "Table 1"\nread_from = "the text"\n'
+    )
+    book = tmp_path / "mine.jsonl"
+    assert command("published", "convert", tmp_path / "mine.toml", "--into", book).status == 0
+    shown = command("compare", two, "--published", "mine-ppo", "--book", book)
+    assert "Beside published numbers" in shown.out
+    assert "mine-ppo" in shown.out
+    said = command("compare", two, "--published", "mine-ppo").problem
+    assert "mine-ppo" in said  # which is not in the package's own
+    assert "no/such.jsonl" in command("compare", two, "--published", "mine-ppo", "--book", "no/such.jsonl").problem
 
 
 def test_a_comparison_of_nothing_has_a_status(tmp_path: Path, command: Command) -> None:

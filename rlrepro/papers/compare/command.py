@@ -17,6 +17,7 @@ from rlrepro.checkpoint import write_whole
 from rlrepro.errors import Problem
 from rlrepro.flags import MAX_STEPS, Parser, whole_number
 from rlrepro.papers import stats
+from rlrepro.papers.book.published import BOOK
 from rlrepro.papers.compare.comparison import Beside, Comparison, Pair, Panel, Side, compare, published_number
 from rlrepro.papers.compare.score import LAST_EPISODES, add_source_flags, return_text
 from rlrepro.papers.importers import KINDS, load
@@ -193,7 +194,7 @@ def main(arguments: Sequence[str]) -> int:
     """`rlrepro compare`; the exit status."""
     asked = _parser().parse_args(arguments)
     protocol = _protocol(asked)
-    published = [published_number(identity) for identity in dict.fromkeys(asked.published)]
+    published = [published_number(identity, asked.book) for identity in dict.fromkeys(asked.published)]
     groups = load(asked.runs, asked.kind, dict(asked.column), asked.env, asked.labels)
     comparison = compare(groups, protocol, published, asked.threshold)
     _show(comparison)
@@ -220,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--to-step", type=whole_number(1, MAX_STEPS), metavar="STEP", help="only what comes up to this env step")
     add("--threshold", type=_number, metavar="X", help="count the env steps until the score first reaches X")
     add("--published", nargs="+", default=[], metavar="ID", help="published numbers (rlrepro published lists them)")
+    add("--book", type=Path, default=BOOK, metavar="FILE", help="the book that they are in (.jsonl; the package's own)")
     add("--into", type=Path, metavar="DIR", help="write compare.md, compare.csv and compare.svg there")
     return parser
 

@@ -13,7 +13,7 @@ import numpy as np
 from rlrepro.errors import Problem
 from rlrepro.papers import stats
 from rlrepro.papers.book.beside import barred, comparable, of_versions, telling_wrappers
-from rlrepro.papers.book.published import Published, load_book, unversioned
+from rlrepro.papers.book.published import BOOK, Published, load_book, unversioned
 from rlrepro.papers.compare.score import LAST_EPISODES, score_group
 from rlrepro.papers.importers import SAME_LENGTH, Group, apart
 from rlrepro.papers.protocol import Protocol
@@ -105,9 +105,9 @@ class Comparison:
     threshold: float | None = None
 
 
-def published_number(identity: str) -> PublishedNumber:
-    """A row of the book of published results. `Problem` where there is none of that id."""
-    row = load_book().get(identity)
+def published_number(identity: str, book: Path = BOOK) -> PublishedNumber:
+    """A row of a book of published results. `Problem` where there is none of that id."""
+    row = load_book(book).get(identity)
     ends = (row.low, row.high) if row.spread_kind == "interval 95" else (None, None)
     return PublishedNumber(
         row, stats.Reported(row.mean, row.spread, row.spread_kind, row.seeds, row.per_seed or None, *ends)
