@@ -631,6 +631,9 @@ def test_what_is_asked_for_when_a_verdict_can_be_seen_is_told(
     assert one.run(units_of(one.card, *choose(one.card, [])), (10,)) == []
     after = read_results(folder).units["ppo-CartPole-v1"]
     assert (after.planned, after.added) == (tuple(range(11)), (10,) if finished == 10 else ())
+    (asked,) = units_of(one.card, *choose(one.card, []))
+    RunFolder.create(one.folder / "runs" / asked.name, "seeds-11", settings_of(one.card, asked, (11,)), ["x"])
+    assert one._plan(asked, after, (0,)) == (tuple(range(12)), (*after.added, 11))  # of one that was killed
     told = "1 seed came after others were judged"
     assert (told in judge(one.card, read_results(folder)).verdicts[0].why) is (finished == 10)
 

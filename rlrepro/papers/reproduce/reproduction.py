@@ -356,10 +356,12 @@ class Reproduction:
         """
         if unit.is_measured and not self.card.is_as_asked(unit.implementation):
             return (), ()
-        before = {*self._begun(self.folder / "runs" / unit.name), *(have.planned or have.seeds if have else ())}
-        enough = have is not None and len(_finished(have)) >= SEEDS
-        added = {*asked} - before if enough else set()
-        return tuple(sorted({*before, *asked})), tuple(sorted({*added, *(have.added if have else ())}))
+        before = {*(have.planned or have.seeds)} if have else set()
+        wanted = {*asked, *self._begun(self.folder / "runs" / unit.name)}
+        added = {*have.added} if have else set()
+        if len(_finished(have)) >= SEEDS:
+            added |= wanted - before
+        return tuple(sorted(before | wanted)), tuple(sorted(added))
 
     @staticmethod
     def _begun(runs: Path) -> set[int]:
