@@ -58,8 +58,8 @@ def test_ppo_trains_on_flat_grids_and_names_the_wrapper_without_one(runs: Runs) 
     assert "--wrapper" in runs.begin("bare", "--env", ID, "--agent", "ppo").problem
 
 
-def test_whether_the_state_can_be_saved_is_said() -> None:
-    assert snapshot.can_restore(find_env(ID, wrappers=("GridFlat",)).make) is not None
+def test_what_of_the_state_cannot_be_saved_is_said() -> None:
+    assert snapshot.can_restore(find_env(ID, wrappers=("GridFlat",)).make) == "EmptyEnv.grid is a Grid"
 
 
 def test_its_own_limit_is_the_end_of_the_time() -> None:
