@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ TRIAL = plan.Trial(
     checkpoint_bytes=10_000.0,
     checkpoint_growth=4.0,
     fixed_bytes=5_000.0,
+    trained_length=20.0,
 )
 
 
@@ -130,6 +132,21 @@ def test_what_the_files_of_a_trial_say(settings: Settings, tmp_path: Path) -> No
     assert trial.checkpoint_bytes == 10_000
     assert trial.checkpoint_growth == pytest.approx(4.0)
     assert trial.fixed_bytes == 1_400
+    assert math.isnan(trial.trained_length)  # no episode ended
+    rows = "env_step,env,episode_return,episode_length,terminated,truncated\n9,0,1,9,1,0\n30,0,1,21,1,0\n"
+    (tmp_path / "seeds/0/episodes.csv").write_text(rows)
+    assert plan.read_trial(RunFolder(tmp_path), own, wall=30.0)[0].trained_length == 15
+
+
+@pytest.mark.parametrize(("length", "told"), [(5_001.0, True), (4_999.0, False), (None, False)])
+def test_more_episodes_to_count_than_a_run_will_have_are_told(card: Card, length: float | None, told: bool) -> None:
+    claim = card.claims[0]
+    assert (card.protocol_of(claim).returns, card.protocol_of(claim).last) == ("training", 100)
+    (unit,) = units_of(card, [claim], ())
+    cost = plan.Cost(1, 1.0, 1.0, 1.0)
+    _, remarks = plan.claim_table(card, [claim], [plan.UnitPlan(unit, cost, "", 500_000, length)])
+    line = f"100 episodes are to count, and of 5,001 env steps each, as the trial's, {unit.name} has 99"
+    assert [remark for remark in remarks if "are to count" in remark] == [line] * told
 
 
 def test_processes_that_take_turns_are_counted_turn_by_turn(settings: Settings, tmp_path: Path) -> None:

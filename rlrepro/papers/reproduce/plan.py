@@ -58,6 +58,7 @@ class Trial:
     checkpoint_bytes: float  #: of one checkpoint, all seeds
     checkpoint_growth: float  #: bytes that an env step adds to it, while the replay memory fills
     fixed_bytes: float  #: policies and documents
+    trained_length: float  #: env steps of a training episode, of those that ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class UnitPlan:
     unit: Unit
     cost: Cost | None
     problem: str = ""
+    steps: int = 0  #: env steps of each seed
+    episode_length: float | None = None  #: of the trial's training episodes, where some ended
 
 
 # --- the trial run
@@ -141,6 +144,7 @@ def read_trial(folder: RunFolder, settings: Settings, wall: float) -> tuple[Tria
     points = max(1, slowest.points)
     sizes = dict.fromkeys(("episodes", "metrics", "evaluations"), 0)
     first, last, policies, episodes = 0, 0, 0, 0
+    lengths: list[int] = []
     for seed in settings.seeds:
         for name in sizes:
             sizes[name] += (folder.seed(seed) / f"{name}.csv").stat().st_size
@@ -148,6 +152,7 @@ def read_trial(folder: RunFolder, settings: Settings, wall: float) -> tuple[Tria
         first, last = first + saved[0], last + saved[-1]
         policies += folder.policy(seed).stat().st_size
         episodes += sum(1 for _ in read_rows(folder.seed(seed) / "evaluations.csv"))
+        lengths += [int(row["episode_length"]) for row in read_rows(folder.seed(seed) / "episodes.csv")]
     documents = sum(path.stat().st_size for path in folder.path.glob("*") if path.is_file())
     curves = sum(path.stat().st_size for path in folder.tensorboard.rglob("*") if path.is_file())
     known = training + slowest.evaluation + 2 * slowest.checkpoint
@@ -164,6 +169,7 @@ def read_trial(folder: RunFolder, settings: Settings, wall: float) -> tuple[Tria
         checkpoint_bytes=last,
         checkpoint_growth=max(0, last - first) / max(1, settings.total_timesteps - settings.checkpoint_every),
         fixed_bytes=policies + documents,
+        trained_length=float(np.mean(lengths)) if lengths else math.nan,
     )
     return trial, training
 
@@ -251,7 +257,9 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, proces
                 "episodes do (kwargs = { max_episode_steps = N } gives it one)",
                 flush=True,
             )
-        return UnitPlan(unit, estimate(settings, run_trial(settings), limit))
+        trial = run_trial(settings)
+        length = None if math.isnan(trial.trained_length) else trial.trained_length
+        return UnitPlan(unit, estimate(settings, trial, limit), "", settings.total_timesteps, length)
     except Problem as problem:
         if problem.exit_status == Interrupted.exit_status:
             raise
@@ -397,8 +405,27 @@ def claim_table(
             if remark:
                 about = remarks.setdefault(remark, [])
                 about += [] if claim.id in about else [claim.id]
+        for plan in own:
+            if few := _too_few_episodes(card, claim, plan):
+                remarks.setdefault(few, []).append(claim.id)
         table.add_row(claim.id, ", ".join(plan.unit.name for plan in own), seconds, size, *counts)
     return table, remarks
+
+
+def _too_few_episodes(card: Card, claim: Claim | Order, plan: UnitPlan) -> str:
+    """What is to be said where a run may end before it has the episodes that a claim's protocol counts, or ""."""
+    if plan.episode_length is None:
+        return ""
+    protocol = card.protocol_of(claim)
+    if protocol.returns != "training" or protocol.last is None or protocol.iteration is not None:
+        return ""
+    episodes = min(plan.steps, protocol.to_step or plan.steps) / plan.episode_length
+    if episodes >= protocol.last:
+        return ""
+    return (
+        f"{protocol.last:,} episodes are to count, and of {plan.episode_length:,.0f} env steps each, as the trial's, "
+        f"{plan.unit.name} has {math.floor(episodes):,}"
+    )
 
 
 def _cells(cost: Cost) -> tuple[str, str, str, str]:
