@@ -175,7 +175,9 @@ def test_where_seeds_are_lost_nothing_is_tested_and_they_are_counted(lost: int, 
     (row,) = cells_of(learning_table(["dqn"], {"dqn": [Shown("below", one)]}, Path("e")))
     assert row[4].endswith("(3 of 5)") is bool(lost)
     assert row[5].endswith("(3 of 5)") is bool(peer_lost)
-    assert row[6] == "−4.000, not tested: seeds are lost"
+    assert row[6] == "−4.000, not tested: seeds are lost, or have not run"
+    (cells,) = cells_of(table(["dqn"], {"dqn": [Shown("below", one)]}, {}, {"dqn": {"ProbeValue-v0": True}}))
+    assert cells[7] == "1 task"  # and not that it is not below its peer
 
 
 def test_agreement_that_is_no_record_is_one_line(tmp_path: Path) -> None:

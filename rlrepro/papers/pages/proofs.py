@@ -280,7 +280,7 @@ def _counted(found: Sequence[Shown]) -> tuple[str, str]:
     tasks = _a_task_each(found)
     if not tasks:
         return "not measured yet" if counts["not run"] == len(found) else "what its claims say", claims or _NO_CLAIM
-    tested = [one for one in tasks if len(one.peer)]
+    tested = [one for one in tasks if len(one.peer) and one.is_whole]
     learns = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
     if tested:
         below = sum(one.is_below for one in tested)
@@ -334,7 +334,7 @@ def _difference(one: Learned, decimals: int) -> str:
     if one.test is not None:
         bounds = (one.test.difference + sign * one.test.half_width for sign in (-1, 1))
         text += f" [{', '.join(number(bound, decimals) for bound in bounds)}]"
-    text += ", not tested: seeds are lost" * (not one.is_whole)
+    text += ", not tested: seeds are lost, or have not run" * (not one.is_whole)
     return text + " **below**" * one.is_below
 
 
