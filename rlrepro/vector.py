@@ -52,9 +52,7 @@ class EnvBatch(Protocol):
 
 
 class Observations:
-    """Those of a space, of which a step may give another: NumPy spreads one of too few axes over a row, and of a table
-    a row that counts from the end would be learnt.
-    """
+    """Those of a space. One of too few axes NumPy would spread over a row, and of −1 a table's last row be learnt."""
 
     def __init__(self, space: gymnasium.Space[Any]) -> None:
         self._space, self._shape = space, space.shape
@@ -115,12 +113,13 @@ class SyncEnvBatch:
                 given = self.envs[i].reset(seed=seed)
                 if not isinstance(given, tuple) or len(given) != 2:
                     raise TypeError(f"(observation, info) is expected, not a {type(given).__name__}")
-                wrong = self._wrong(given[0])
-                self._obs[i] = given[0] if wrong is None else 0
+                if (wrong := self._wrong(given[0])) is not None:
+                    raise EnvironmentFailed(int(i), f"{wrong}, in reset")
+                self._obs[i] = given[0]
+            except EnvironmentFailed:
+                raise
             except (Exception, SystemExit) as error:
                 raise EnvironmentFailed(int(i), f"raised {one_line(error)} in reset{place_of(error)}") from error
-            if wrong is not None:
-                raise EnvironmentFailed(int(i), f"{wrong}, in reset")
         return self._obs[index]
 
     def step(
@@ -135,14 +134,15 @@ class SyncEnvBatch:
             if active is None or active[i]:
                 try:
                     given, reward[i], terminated[i], truncated[i], info = env.step(actions[i])
-                    wrong = self._wrong(given)
-                    obs[i] = given if wrong is None else 0
+                    if (wrong := self._wrong(given)) is not None:
+                        raise EnvironmentFailed(i, wrong)
+                    obs[i] = given
                     if KEY in info:
                         to_learn[i] = told(info)
+                except EnvironmentFailed:
+                    raise
                 except (Exception, SystemExit) as error:
                     raise EnvironmentFailed(i, f"raised {one_line(error)} in step{place_of(error)}") from error
-                if wrong is not None:
-                    raise EnvironmentFailed(i, wrong)
         self.to_learn = None
         if to_learn:
             self.to_learn = reward.copy(), terminated.copy()

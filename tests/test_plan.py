@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import time
 from collections.abc import Sequence
@@ -132,7 +131,7 @@ def test_what_the_files_of_a_trial_say(settings: Settings, tmp_path: Path) -> No
     assert trial.checkpoint_bytes == 10_000
     assert trial.checkpoint_growth == pytest.approx(4.0)
     assert trial.fixed_bytes == 1_400
-    assert math.isnan(trial.trained_length)  # no episode ended
+    assert trial.trained_length is None  # no episode ended
     rows = "env_step,env,episode_return,episode_length,terminated,truncated\n9,0,1,9,1,0\n30,0,1,21,1,0\n"
     (tmp_path / "seeds/0/episodes.csv").write_text(rows)
     assert plan.read_trial(RunFolder(tmp_path), own, wall=30.0)[0].trained_length == 15

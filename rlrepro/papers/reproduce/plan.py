@@ -58,7 +58,7 @@ class Trial:
     checkpoint_bytes: float  #: of one checkpoint, all seeds
     checkpoint_growth: float  #: bytes that an env step adds to it, while the replay memory fills
     fixed_bytes: float  #: policies and documents
-    trained_length: float  #: env steps of a training episode, of those that ended
+    trained_length: float | None  #: env steps of a training episode, where some ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ def read_trial(folder: RunFolder, settings: Settings, wall: float) -> tuple[Tria
         checkpoint_bytes=last,
         checkpoint_growth=max(0, last - first) / max(1, settings.total_timesteps - settings.checkpoint_every),
         fixed_bytes=policies + documents,
-        trained_length=float(np.mean(lengths)) if lengths else math.nan,
+        trained_length=float(np.mean(lengths)) if lengths else None,
     )
     return trial, training
 
@@ -258,8 +258,8 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, proces
                 flush=True,
             )
         trial = run_trial(settings)
-        length = None if math.isnan(trial.trained_length) else trial.trained_length
-        return UnitPlan(unit, estimate(settings, trial, limit), "", settings.total_timesteps, length)
+        cost = estimate(settings, trial, limit)
+        return UnitPlan(unit, cost, "", settings.total_timesteps, trial.trained_length)
     except Problem as problem:
         if problem.exit_status == Interrupted.exit_status:
             raise

@@ -350,9 +350,8 @@ class Reproduction:
     def _plan(
         self, unit: Unit, have: UnitResults | None, asked: Sequence[int]
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The seeds that a unit is to have, with those of runs that were begun, and which of them were added.
-
-        Those are asked for once so many have run that a verdict takes. What was planned once stays so.
+        """The seeds that a unit is to have, those of runs that were begun among them; and which of them were added:
+        asked for once as many had run as a verdict takes. A plan only grows.
         """
         if unit.is_measured and not self.card.is_as_asked(unit.implementation):
             return (), ()
@@ -377,7 +376,7 @@ class Reproduction:
         for path in (*sorted(runs.glob("seeds-*")), *sorted(runs.glob("failed-*"))):
             _, read = read_run(path)
             new = [h for h in read if h.seed not in histories or histories[h.seed].stopped]
-            if finished_only or path.name.startswith("failed-"):  # what had finished before another seed crashed
+            if finished_only or path.name.startswith("failed-"):  # what had finished before others stopped
                 new = [h for h in new if not h.stopped]
             if not new:
                 continue
