@@ -51,6 +51,9 @@ class EnvBatch(Protocol):
         """Restore it; its present observation."""
 
 
+_WHOLE = int, np.integer
+
+
 class Observations:
     """Those of a space. One of too few axes NumPy would spread over a row, and of −1 a table's last row be learnt."""
 
@@ -68,18 +71,19 @@ class Observations:
         """What is to be said of an observation of another shape, or a counted one that is not in the space."""
         if self._shape is None:  # of several parts
             return None
-        if not isinstance(obs, np.ndarray | int | np.integer):
+        is_number = isinstance(obs, _WHOLE)
+        if not is_number and not isinstance(obs, np.ndarray):
             try:
                 obs = np.asarray(obs)
             except ValueError as error:
                 return f"gave an observation that is no array ({one_line(error)})"
-        shape = () if isinstance(obs, int) else obs.shape
+        shape = () if is_number else obs.shape
         if shape != self._shape:
             return f"gave an observation of shape {list(shape)}, not {list(self._shape)}"
         if self._ends is None:
             return None
         first, last = self._ends
-        if shape == () and isinstance(obs, int | np.integer):
+        if is_number:
             inside = first <= obs <= last
         else:  # a float would be cut to another one
             inside = obs.dtype.kind in "biu" and bool(((first <= obs) & (obs <= last)).all())
