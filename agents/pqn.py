@@ -94,7 +94,7 @@ class PQN(ActionValues):
         for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
             for minibatch in minibatches(order, self.minibatch_size, *rollout):
                 metrics = self.gradient_step(*minibatch, learning_rate=learning_rate)
-        return {**metrics, "charts/learning_rate": torch.full((self.setup.num_seeds,), learning_rate)}
+        return metrics | self.rates(step) | {"charts/learning_rate": self._of_each_seed(learning_rate)}
 
     def gradient_step(self, *minibatch: torch.Tensor, learning_rate: float) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`; its metrics."""

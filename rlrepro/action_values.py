@@ -48,6 +48,16 @@ class ActionValues(Stateful):
         span = config.exploration_fraction * self.setup.total_timesteps
         return linear(config.epsilon_start, config.epsilon_end, span, step)
 
+    def rates(self, step: int) -> dict[str, torch.Tensor]:
+        """What a schedule has set at an env step, as metrics: ε, where the agent explores by it."""
+        if not hasattr(self.config, "exploration_fraction"):
+            return {}
+        return {"charts/exploration_rate": self._of_each_seed(self.epsilon(step))}
+
+    def _of_each_seed(self, value: float) -> torch.Tensor:
+        """`[S]`: a metric that is the same for all."""
+        return torch.full((self.setup.num_seeds,), value)
+
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """ε-greedy."""
         return self._epsilon_greedy(obs, self.exploration, self.epsilon(step)), {}
@@ -145,7 +155,14 @@ class TargetedActionValues(ActionValues):
                 raise Problem(f"{type(self).__name__} draws by priority, and its loss gives no metric `error`")
             self.prioritised_replay.update_priorities(batch.extras["index"], error.abs())
         self.clock.follow(self.target, self.online, step)
-        return metrics
+        return metrics | self.rates(step)
+
+    def rates(self, step: int) -> dict[str, torch.Tensor]:
+        """ε, and β where the memory draws by priority."""
+        rates = super().rates(step)
+        if self.prioritised_replay is not None:
+            rates["charts/beta"] = self._of_each_seed(self.prioritised_replay.beta_now)
+        return rates
 
     def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`, which a subclass has; its metrics."""

@@ -76,7 +76,7 @@ class PrioritisedReplay(Replay):
     def __init__(self, *args: Any, alpha: float, beta: float, beta_steps: int, **options: Any) -> None:
         super().__init__(*args, **options)
         self.alpha, self.beta, self.beta_steps = alpha, beta, beta_steps
-        self._beta = beta  # now
+        self.beta_now = beta
         num_seeds = len(self._streams.generators)
         self._tree = SumTree(num_seeds, self.capacity)
         self._largest = np.ones((num_seeds, 1))  # p^α
@@ -91,14 +91,14 @@ class PrioritisedReplay(Replay):
         self._tree.set(places, np.broadcast_to(self._largest, places.shape))
 
     def ready(self, step: int) -> Iterator[Transition]:
-        self._beta = linear(self.beta, 1.0, self.beta_steps, step)
+        self.beta_now = linear(self.beta, 1.0, self.beta_steps, step)
         return super().ready(step)
 
     def sample(self) -> Transition:
         parts = self._streams.uniform(self.batch_size) + np.arange(self.batch_size)
         places = self._tree.find(parts * (self._tree.total[:, None] / self.batch_size))
         probability = self._tree.get(places) / self._tree.total[:, None]
-        weight = (self._size * probability) ** -self._beta
+        weight = (self._size * probability) ** -self.beta_now
         weight = (weight / weight.max(1, keepdims=True)).astype(np.float32)
         batch = self._gather(places)
         batch |= {"index": torch.from_numpy(places), "weight": torch.from_numpy(weight).to(self.device)}

@@ -177,6 +177,36 @@ def test_a_critic_that_diverged_is_told_though_the_actor_stands_still(runs: Runs
     assert "it diverged" not in runs.begin("calm", *brief).out
 
 
+MEMORY = ("--learning-starts", "100", "--train-every", "10", "--buffer-size", "300", "--batch-size", "8")
+
+
+@pytest.mark.parametrize(
+    ("agent", "flags", "told"),
+    [
+        ("dqn", (*MEMORY, "--prioritised", "--beta", "0.2", "--epsilon-start", "0.9"), {"exploration_rate", "beta"}),
+        ("rainbow", (*MEMORY, "--beta", "0.2"), {"beta"}),
+        ("pqn", ("--num-steps", "10", "--num-minibatches", "1", "--epsilon-start", "0.9"), {"exploration_rate"}),
+    ],
+)
+def test_the_curves_tell_what_the_schedules_have_set(
+    agent: str, flags: tuple[str, ...], told: set[str], runs: Runs
+) -> None:
+    """By the step at which the last action was chosen; ε is 0.05 after half of the run, unless told otherwise."""
+    brief = ("--num-envs", "1", "--hidden", "8", "--log-every", "50", "--total-timesteps", "400")
+    run = runs.finish("one", "--agent", agent, *flags, *brief)
+    expected = {
+        "exploration_rate": lambda step: max(0.9 - 0.85 * step / 200, 0.05),
+        "beta": lambda step: 0.2 + 0.8 * step / 400,
+    }
+    points = [
+        (step, v) for step, seed, _, v in metric_points(RunFolder(run), [0, 1]) if seed and "losses/q_values" in v
+    ]
+    assert len(points) >= 6
+    for tag, value in expected.items():
+        curve = [(step, values[f"charts/{tag}"]) for step, values in points if f"charts/{tag}" in values]
+        assert curve == ([(step, pytest.approx(value(step - 1))) for step, _ in points] if tag in told else [])
+
+
 def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], runs: Runs) -> None:
     def told(name: str, *more: str) -> list[str]:
         outcome = runs.begin(name, *more)

@@ -388,7 +388,7 @@ def claim_table(
     table = Table(box=box.SIMPLE)
     for title in ("claim", "its runs"):
         table.add_column(title, overflow="fold")
-    for title in ("time", "disk", "seeds: equal", "a margin off"):
+    for title in ("time", "disk", "seeds:\nequal", "a margin\noff"):
         table.add_column(title, justify="right")
     remarks: dict[str, list[str]] = {}
     for claim in claims:
