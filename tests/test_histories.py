@@ -254,9 +254,6 @@ def fails(problem: Problem) -> Callable[..., None]:
     return fail
 
 
-STOPPED = "interrupted: stopped at env step 800"
-
-
 def test_a_longer_run_that_was_stopped_is_not_held_against_its_first_end(runs: Runs) -> None:
     run = runs.finish("a", "--agent", "q_learning", "--env", "FrozenLake-v1", "--seeds", "2", "--processes", "1",
                       "--total-timesteps", "400")  # fmt: skip
@@ -270,7 +267,7 @@ def test_a_longer_run_that_was_stopped_is_not_held_against_its_first_end(runs: R
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rlrepro.recorder.Recorder.finish", fails(Interrupted("stopped at env step 800")))
         assert runs.command(*longer).status == 130
-    assert [h.stopped for h in read_run(run)[1]] == [STOPPED, STOPPED]
+    assert [h.stopped for h in read_run(run)[1]] == ["interrupted", "interrupted"]
     assert not list(run.rglob("SHA256SUMS*"))
     assert runs.command("train", "--resume", run).status == 0
     assert [h.stopped for h in read_run(run)[1]] == ["", ""]
@@ -288,7 +285,7 @@ def test_a_library_s_finished_seed_keeps_what_was_written_down_and_one_begun_aga
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rlrepro.trainer.TrainerJournal.finish", fails(Interrupted("stopped at env step 800")))
         assert runs.command("train", "--resume", run).status == 130
-    assert [h.stopped for h in read_run(run)[1]] == [STOPPED]
+    assert [h.stopped for h in read_run(run)[1]] == ["interrupted"]
     assert not list(run.rglob("SHA256SUMS*"))
 
 

@@ -27,6 +27,7 @@ from rlrepro.papers.importers.names import seed_of
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.units.results import Results, UnitResults, write_results
 from rlrepro.papers.units.unit import shared
+from rlrepro.record import RunFolder
 from tests.conftest import Runs
 
 
@@ -574,6 +575,31 @@ def test_run_folders_and_results(runs: Runs, tmp_path: Path) -> None:
     assert [own.num_envs for own in one(load([first, other], labels=["a", "a"])).settings] == [settings_.num_envs, 2]
     rows = one(load([tmp_path / "card" / "results" / "u.csv.gz"]))
     assert [h.final.tolist() for h in rows.histories] == [h.final.tolist() for h in histories]
+
+
+def test_an_unfinished_run_says_up_to_where_it_can_be_scored(runs: Runs) -> None:
+    flags = ("--agent", "random", "--env", "CartPole-v1", "--total-timesteps", "90", "--log-every", "10")
+    run = runs.finish("a", *flags)
+    assert one(load([run])).notes == ()
+    reached = [80, 64]
+    for seed, last in enumerate(reached):
+        folder = run / "seeds" / str(seed)
+        for name in ("episodes.csv", "metrics.csv"):
+            head, *rows = (folder / name).read_text().splitlines(keepends=True)
+            (folder / name).write_text("".join([head, *(row for row in rows if int(row.split(",")[0]) <= last)]))
+        (folder / "evaluations.csv").write_text("env_step,episode,episode_return,episode_length\n")
+        (folder / "SHA256SUMS").unlink()
+    RunFolder(run).note(status="interrupted", reason="stopped at env step 80 (seed 0), at 64 (seed 1)")
+    group = one(load([run]))
+    assert [h.steps for h in group.histories] == reached
+    at = min(reached)
+    said = f"{run} is not finished; its seeds have all come to env step {at} (rlrepro compare --to-step)."
+    assert group.notes == (said,)
+    scored = score_group(group, Protocol("training", last=1))
+    assert scored.missing == {seed: f"it stopped at env step {reached[seed]} (interrupted)" for seed in (0, 1)}
+    assert set(score_group(group, Protocol("training", last=1, to_step=at)).per_seed) == {0, 1}
+    late = score_group(group, Protocol("training", last=1, to_step=max(reached)))
+    assert set(late.per_seed) == {0}
 
 
 # --- CSV

@@ -96,8 +96,9 @@ def _reason(about: Mapping[str, Any]) -> str:
     status = about.get("status")
     if status == "running":
         return "the run is going on, or was killed"
-    reason = str(about.get("reason") or status or "run.json does not say that it is finished")
-    return f"interrupted: {reason}" if status == "interrupted" else reason
+    if status == "interrupted":  # its reason names the env steps of all seeds
+        return status
+    return str(about.get("reason") or status or "run.json does not say that it is finished")
 
 
 def _lines(path: Path, *columns: str) -> tuple[bytes, list[int]]:

@@ -20,12 +20,15 @@ from rich.text import Text
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import BadArgument, Problem, count_of
 from rlrepro.flags import Parser
+from rlrepro.papers import toml_lines
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.parts import SOURCE
 from rlrepro.papers.cards.reader import CARD_FORMAT, find_card, load_card, read_card
 from rlrepro.papers.pages.rows import unlike_text
 from rlrepro.papers.protocol import POLICIES, STATISTICS
 from rlrepro.papers.spreads import SPREADS
+from rlrepro.papers.toml_tables import Reader
+from rlrepro.papers.units.unit import Unit
 from rlrepro.plugins import own_code
 
 UNCHECKED = "ours: the agent's default, not checked against the paper"
@@ -276,14 +279,14 @@ def _check(asked: argparse.Namespace) -> int:
             try:
                 check_unit(card, unit)
             except BadArgument as problem:
-                stray.append(f"{file}: {unit.name}: {problem}")
+                stray.append(_stray(card, unit, str(problem)))
             except Problem as problem:
                 notes.append(f"{unit.name} cannot run here: {problem}")
         status |= bool(stray)
         claims = len(card.claims) + len(card.orders)
         runs = sum(not unit.is_measured for unit in units)
         measured = f", {count_of(len(units) - runs, 'measurement')}" if runs < len(units) else ""
-        for line in stray:
+        for line in dict.fromkeys(stray):
             print(line)
         if not stray:
             print(f"{file}: no faults: {count_of(claims, 'claim')}, {count_of(runs, 'run')} of each seed{measured}")
@@ -294,6 +297,17 @@ def _check(asked: argparse.Namespace) -> int:
         for note in notes:
             print(f"  note: {note}")
     return status
+
+
+def _stray(card: Card, unit: Unit, problem: str) -> str:
+    """A fault of what the card gives its environment, with its line; of anything else, with the run that it spoils."""
+    flag, _, text = problem.partition(": ")
+    field = {"--env-kwargs": "kwargs", "--wrapper": "wrappers"}.get(flag)
+    if field is None:
+        return f"{card.file}: {unit.name}: {problem}"
+    reader = Reader(str(card.file), toml_lines.line_numbers(card.text))
+    reader.fault(("environment", unit.environment, field), text)
+    return str(reader.faults[0])
 
 
 # --- diff

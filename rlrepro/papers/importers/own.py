@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlrepro.errors import count_of
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers.groups import Seed
+from rlrepro.papers.scoring import History
 from rlrepro.papers.units.results import read_results
 from rlrepro.papers.units.unit import shared, unshared
 from rlrepro.plugins.own_code import file_of, shown
@@ -24,10 +25,19 @@ def of_run(path: Path) -> Iterator[Seed]:
     agent, env, wrappers = shown(settings.agent), shown(settings.env), [*map(shown, settings.wrappers)]
     named = {**about, "agent": agent, "env": env, "wrappers": wrappers}
     key = ("run", json.dumps([named, held], sort_keys=True))
+    unfinished = _unfinished(path, histories)
     for h in histories:
-        notes = (f"{path}: seed {h.seed} {h.taken_text}.",) if h.taken else ()
-        yield Seed(key, agent, env, path, "run", h.seed, h, None, _how(about), settings, notes,
+        taken = (f"{path}: seed {h.seed} {h.taken_text}.",) if h.taken else ()
+        yield Seed(key, agent, env, path, "run", h.seed, h, None, _how(about), settings, (*unfinished, *taken),
                    env_code=_code_of(settings.env, code))  # fmt: skip
+
+
+def _unfinished(path: Path, histories: Sequence[History]) -> tuple[str, ...]:
+    """What to say of a run that did not come to its end, where every seed has begun."""
+    reached = min((h.steps for h in histories), default=0)
+    if not reached or not any(h.stopped and not h.broke for h in histories):
+        return ()
+    return (f"{path} is not finished; its seeds have all come to env step {reached} (rlrepro compare --to-step).",)
 
 
 def _code_of(env: str, code: Mapping[str, str]) -> str:
