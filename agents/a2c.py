@@ -59,7 +59,10 @@ class A2C(ActorCritic):
             choices=("rmsprop", "rmsprop_tf", "adam"),
         )
         eps: float = hyper(1e-5, "the optimiser's ε", CODE, low=1e-12)
-        rms_alpha: float = hyper(0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1)
+        rms_alpha: float = hyper(
+            0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1,
+            needs=("optimiser", "rmsprop", "rmsprop_tf"),
+        )  # fmt: skip
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers (not images)", SB3_POLICIES, low=1)
         activation: str = hyper("tanh", "between layers (not images)", SB3_POLICIES, choices=("tanh", "relu"))
         first_weights: str = hyper(
@@ -71,8 +74,12 @@ class A2C(ActorCritic):
             "the critic has its own optimiser and no limit of its gradient; c holds too",
             f"{CODE} (MushroomRL: true)",
         )
-        value_learning_rate: float = hyper(7e-4, "the critic's step size, where separate", BUILDER, low=0)
-        value_eps: float = hyper(1e-5, "ε of the critic's optimiser, where separate", BUILDER, low=1e-12)
+        value_learning_rate: float = hyper(
+            7e-4, "the critic's step size, where separate", BUILDER, low=0, needs=("separate",)
+        )
+        value_eps: float = hyper(
+            1e-5, "ε of the critic's optimiser, where separate", BUILDER, low=1e-12, needs=("separate",)
+        )
 
     PRESETS = {
         "*": {

@@ -64,10 +64,11 @@ class DDPG(DeterministicPolicy):
         )
         noise: str = hyper("ou", "exploration", f"{PAPER}; gaussian: {CODE}", choices=("ou", "gaussian"))
         noise_std: float = hyper(0.2, "σ: the standard deviation of gaussian noise, the diffusion of ou", PAPER, low=0)
-        noise_theta: float = hyper(0.15, "θ of the Ornstein–Uhlenbeck process", PAPER, low=0)
+        noise_theta: float = hyper(0.15, "θ of the Ornstein–Uhlenbeck process", PAPER, low=0, needs=("noise", "ou"))
         noise_dt: float = hyper(
-            1.0, "time step Δt of the Ornstein–Uhlenbeck process", f"ours: the paper names none; 0.01: {BUILDER}", low=0
-        )
+            1.0, "time step Δt of the Ornstein–Uhlenbeck process", f"ours: the paper names none; 0.01: {BUILDER}",
+            low=0, needs=("noise", "ou"),
+        )  # fmt: skip
         hidden: tuple[int, ...] = hyper((400, 300), "units of the hidden layers", PAPER, low=1)
         action_layer: str = hyper(
             "second", "layers of the critic that see the action", f"{PAPER}; first: {SB3_POLICIES}",
@@ -75,12 +76,12 @@ class DDPG(DeterministicPolicy):
         )  # fmt: skip
         action_fan_in: str = hyper(
             "joint", "of a late action: its weights start by the fan-in of the whole layer, or of the action alone",
-            f"{PAPER}; own: {BUILDER}", choices=("joint", "own"),
+            f"{PAPER}; own: {BUILDER}", choices=("joint", "own"), needs=("action_layer", "second", "both"),
         )  # fmt: skip
         output_init: float = hyper(3e-3, "last layers start uniform in ± this; 0: ±1/√fan_in", PAPER, low=0)
         output_bias: str = hyper(
             "weights", "with output_init: last biases start as their weights do, or in ±1/√fan_in",
-            f"{PAPER}; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
+            f"{PAPER}; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True, needs=("output_init",),
         )  # fmt: skip
         critic_units: str = hyper(
             "unit", "units of the actions that the critic sees", f"{SB3_OFF_POLICY}; env: {BUILDER}",

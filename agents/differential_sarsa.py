@@ -48,7 +48,7 @@ class DifferentialSarsa(DrawnAhead):
         for n in range(self.setup.num_envs):
             action, reward, _, _ = one_env(batch, n)
             value = self.q[self.rows, next_state[:, n], next_action[:, n]]
-            error = self.learn(self.q, state[:, n], action, reward - self.average_reward + value)
+            error = self.learn(state[:, n], action, reward - self.average_reward + value)
             self.average_reward = self.average_reward + self.config.average_step_size * error
             errors += abs(error)
         average = torch.from_numpy(self.average_reward)

@@ -68,7 +68,7 @@ class DynaQ(Tabular):
         self, state: np.ndarray, action: np.ndarray, reward: np.ndarray, next_state: np.ndarray, terminated: np.ndarray
     ) -> np.ndarray:
         best = self.q[self.rows, next_state].max(-1)
-        return self.learn(self.q, state, action, reward + self.config.gamma * ~terminated * best)
+        return self.learn(state, action, reward + self.config.gamma * ~terminated * best)
 
     def _remember(
         self, state: np.ndarray, action: np.ndarray, reward: np.ndarray, next_state: np.ndarray, terminated: np.ndarray

@@ -42,7 +42,7 @@ class QLearning(Tabular):
             action, reward, terminated, _ = one_env(batch, n)
             best = self.q[self.rows, next_state[:, n]].max(-1)
             target = reward + self.config.gamma * ~terminated * best
-            errors += abs(self.learn(self.q, state[:, n], action, target))  # (6.8)
+            errors += abs(self.learn(state[:, n], action, target))  # (6.8)
         return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1))
 
 

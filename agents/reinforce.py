@@ -52,14 +52,16 @@ class Reinforce(ActorCritic):
         )
         optimiser: str = hyper("adam", "of both networks", f"ours: networks; sgd: {BOOK}", choices=("adam", "sgd"))
         learning_rate: float = hyper(1e-3, "step size of the policy (α)", "ours: networks, with Adam", low=0)
-        value_learning_rate: float = hyper(1e-3, "step size of the baseline (α_w)", "ours: networks, with Adam", low=0)
+        value_learning_rate: float = hyper(
+            1e-3, "step size of the baseline (α_w)", "ours: networks, with Adam", low=0, needs=("baseline",)
+        )
         hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers; none: linear", "ours: PPO's", low=1)
         activation: str = hyper("tanh", "between layers", "ours: PPO's", choices=("tanh", "relu"))
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", "ours: PPO's", choices=("orthogonal", "uniform", "xavier")
         )
         log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", "ours: PPO's")
-        adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py", low=1e-12)
+        adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py", low=1e-12, needs=("optimiser", "adam"))
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 400_000, "source": "ours: the budget is PPO's"}}
 

@@ -61,7 +61,7 @@ class SAC(BoxActions):
     class Config:
         actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
         critic_learning_rate: float = hyper(3e-4, "step size of the critics'", f"{PAPER}; 1e-3: {CODE}", low=0)
-        alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0)
+        alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0, needs=("learn_alpha",))
         anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/sac/sac.py; true: lin_ of rl-zoo3")
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", PAPER, low=0, high=1)
@@ -89,9 +89,11 @@ class SAC(BoxActions):
         alpha_init: float = hyper(1.0, "initial temperature", f"{SOFTLEARNING}, log α = 0", low=1e-8)
         alpha_loss: str = hyper(
             "log_alpha", "what J(α) weighs log π + H̄ by", f"{SOFTLEARNING}; alpha: paper: eq. 18",
-            choices=("log_alpha", "alpha"),
+            choices=("log_alpha", "alpha"), needs=("learn_alpha",),
         )  # fmt: skip
-        target_entropy: float = hyper(-1.0, "H̄ for each dimension of the action in [-1, 1]", f"{PAPER}: −dim(A)")
+        target_entropy: float = hyper(
+            -1.0, "H̄ for each dimension of the action in [-1, 1]", f"{PAPER}: −dim(A)", needs=("learn_alpha",)
+        )
         log_std_range: tuple[float, ...] = hyper((-20.0, 2.0), "bounds of log σ", f"{POLICY}; −5, 2: {CODE}")
         log_std_bound: str = hyper(
             "clamp", "how log σ is kept in its bounds", f"{POLICY}; tanh: {CODE}", choices=("clamp", "tanh")

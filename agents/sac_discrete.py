@@ -51,7 +51,7 @@ class SACDiscrete(OffPolicy):
     class Config:
         actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
         critic_learning_rate: float = hyper(3e-4, "step size of the critics'", PAPER, low=0)
-        alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0)
+        alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0, needs=("learn_alpha",))
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(1.0, "weight of the online parameters in the targets", CODE, low=0, high=1)
         target_every: int = hyper(8000, "env, not gradient, steps between target updates", f"{PAPER}; {CODE}", low=1)
@@ -63,12 +63,13 @@ class SACDiscrete(OffPolicy):
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
         alpha_loss: str = hyper(
             "log_alpha", "what J(α) weighs H(π) − H̄ by", f"{SOFTLEARNING}; alpha: paper: eq. 11, {CODE}",
-            choices=("log_alpha", "alpha"), addition=True,
+            choices=("log_alpha", "alpha"), addition=True, needs=("learn_alpha",),
         )  # fmt: skip
         alpha_init: float = hyper(1.0, "initial temperature", CODE, low=1e-8)
         target_entropy_scale: float = hyper(
-            0.98, "H̄ as a fraction of the largest entropy, log |A|", f"{PAPER}; 0.89: {CODE}", low=0, high=1
-        )
+            0.98, "H̄ as a fraction of the largest entropy, log |A|", f"{PAPER}; 0.89: {CODE}", low=0, high=1,
+            needs=("learn_alpha",),
+        )  # fmt: skip
         adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py; 1e-4: {CODE}", low=1e-12)
         hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers (not images)", "ours: as of SAC", low=1)
 

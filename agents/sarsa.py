@@ -46,7 +46,7 @@ class ExpectedSarsa(Tabular):
             action, reward, terminated, _ = one_env(batch, n)
             value = expectation(self.q[self.rows, next_state[:, n]], self.config.epsilon)
             target = reward + self.config.gamma * ~terminated * value
-            errors += abs(self.learn(self.q, state[:, n], action, target))  # (6.9)
+            errors += abs(self.learn(state[:, n], action, target))  # (6.9)
         return self.metrics(errors / self.setup.num_envs, expectation(self.first_values(), self.config.epsilon))
 
 
@@ -103,7 +103,7 @@ class Sarsa(DrawnAhead):
         counts = np.arange(self.config.num_steps) < waiting[:, None]
         value = self.q[self.rows, next_state, self.next_action[:, n]]
         target = (rewards * self.discounts[:-1] * counts).sum(-1) + self.discounts[waiting] * ~terminated * value
-        error = self.learn(self.q, pairs[:, 0, 0], pairs[:, 0, 1], target, where=due)  # (7.5), G of (7.4)
+        error = self.learn(pairs[:, 0, 0], pairs[:, 0, 1], target, where=due)  # (7.5), G of (7.4)
         pairs[due, :-1], rewards[due, :-1] = pairs[due, 1:], rewards[due, 1:]
         waiting -= due
         return error

@@ -6,8 +6,9 @@ the library's names and defaults. Its `learn()` stops where it stops: on-policy 
 may take more env steps than were asked for.
 
 Its metrics keep their values under our tags: `train/x` is `losses/x`, but for those in `TAGS` and the entropy, which it
-tells as a loss. So they are not ours in all: PPO's policy and value losses and its clip fraction are means over an
-update's minibatches, where our PPO's are the last one's, and its value loss is not halved.
+tells as a loss. So they are not ours in all: PPO's policy and value losses, its clip fraction and its entropy are means
+over an update's minibatches, its KL divergence over those of the last epoch, where our PPO's are the last minibatch's,
+and its value loss is not halved.
 
 Nothing here imports the library before it is used, so that `--help` is quick.
 """
@@ -370,13 +371,14 @@ class StableBaselines3:
         values = {name: getattr(config, name) for name in _OF_THE_POLICY if name in defaults}
         values["activation_fn"] = getattr(torch.nn, _ACTIVATIONS[config.activation_fn])
         actor, critic = list(config.net_arch), list(getattr(config, "net_arch_critic", ()))
-        is_default = config.net_arch == defaults["net_arch"] and not critic
+        second = "vf" if "ortho_init" in defaults else "qf"
+        is_default = config.net_arch == defaults["net_arch"]
         if policy == "MinAtarPolicy":
             values["features_extractor_class"] = minatar_features()
-            actor = [] if is_default else actor
-        elif policy == "CnnPolicy" and is_default:
+        elif policy == "CnnPolicy" and is_default and not critic:
             return values  # the library's own choice
-        second = "vf" if "ortho_init" in defaults else "qf"
+        if is_default and (policy == "MinAtarPolicy" or (policy == "CnnPolicy" and second == "vf")):
+            actor = []  # as the library's is after convolutions
         values["net_arch"] = {"pi": actor, second: critic} if critic else actor
         return values
 

@@ -92,7 +92,7 @@ class TD3(DeterministicPolicy):
         )
         output_bias: str = hyper(
             "weights", "with output_init: last biases start as their weights do, or in ±1/√fan_in",
-            f"paper: none; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True,
+            f"paper: none; fan_in: {BUILDER}", choices=("weights", "fan_in"), addition=True, needs=("output_init",),
         )  # fmt: skip
         critic_units: str = hyper(
             "unit", "units of the actions that critics see", f"{SB3_OFF_POLICY}; env: {AUTHORS}",

@@ -111,8 +111,9 @@ class ActionValues(Stateful):
 class TargetedActionValues(ActionValues):
     """Action values with a target network and a replay memory; until learning starts, actions are uniformly random.
 
-    The config has what a `TargetClock` and a `Replay` need too. A subclass calls `_build` with its network, and sets
-    `memory`; where that draws by priority, its `loss` tells each transition's `error`.
+    The config has what a `TargetClock` and a `Replay` need too, `learning_rate` and `max_grad_norm`. A subclass calls
+    `_build` with its network, and sets `memory`; where that draws by priority, its `loss` tells each transition's
+    `error`.
     """
 
     STATE: tuple[str, ...] = ("target", "clock")

@@ -103,7 +103,7 @@ class ActorCritic(Stateful):
         return obs if self.image else features(self.setup.observation_space, obs)
 
     def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """What the policy's distribution is made of, `[S, B, num_outputs]`."""
+        """What the policy's distribution is made of, `[S, B, num_outputs]`: logits, or means and log std."""
         means = self.stack.shared(inputs)[..., :-1] if self.image else self.stack.actor(inputs)
         return self._with_log_std(means)
 
@@ -138,7 +138,11 @@ class ActorCritic(Stateful):
 
     @torch.no_grad()
     def advantage(self, batch: Transition, value: torch.Tensor, gamma: float, gae_lambda: float) -> torch.Tensor:
-        """GAE of a rollout `[S, T, N, ...]` whose observations have `value`; both are `[S, T·N]`."""
+        """GAE of a rollout `[S, T, N, ...]` whose observations have `value`; both are `[S, T·N]`.
+
+        All successors are valued, though most are the next step's observation: where an episode ended they are not, and
+        a batch of those alone would have a shape, and so bits, that hang on which seeds are trained together.
+        """
         shape, next_value = batch.reward.shape, self.value(self.inputs(batch.next_obs.flatten(1, 2)))
         values, ends = (value.view(shape), next_value.view(shape)), (batch.terminated, batch.truncated)
         return gae(batch.reward, *values, *ends, gamma, gae_lambda).flatten(1)

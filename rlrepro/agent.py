@@ -214,13 +214,20 @@ def hyper(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     addition: bool | str = False,
+    needs: tuple[str, ...] = (),
 ) -> Any:
     """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid.
 
     An `addition` is somebody's extension of the algorithm, off by default: a card need not name it. Where it belongs to
     another one, that one's name stands here: a card that switches that on must name both.
+
+    `needs` names another hyperparameter and the values of it under which this one is used, or the name alone: where
+    that is on. To set this one without it is refused. What belongs to an addition needs it.
     """
+    if isinstance(addition, str):
+        needs = (addition,)
     metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices, "addition": addition}
+    metadata["needs"] = needs
     return dataclasses.field(default=default, metadata=metadata)
 
 

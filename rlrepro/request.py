@@ -43,8 +43,8 @@ class ResumeRequest:
     processes: int | None  #: that the seeds are dealt to this time
 
 
-def parse_train(arguments: Sequence[str]) -> Request | ResumeRequest:
-    """What a command line asks for."""
+def parse_train(arguments: Sequence[str], of_card: bool = False) -> Request | ResumeRequest:
+    """What a command line asks for, or one that is made of a card."""
     first = train_parser(None, add_help=False)
     known, _ = first.parse_known_args(arguments)
     if known.resume is not None:
@@ -74,6 +74,7 @@ def parse_train(arguments: Sequence[str]) -> Request | ResumeRequest:
     if unknown:
         raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
+    _refuse_unused(values, config_class, settings.hyperparameters, of_card)
     return Request(settings, values.run_dir, values.name, unsourced(agent.name, config_class, presets))
 
 
@@ -221,13 +222,23 @@ def _hyperparameters(
         near = nearest(stale[0], [field.name for field in fields])
         raise Problem(f"--settings {choices.flags.settings}: {agent.name} has no hyperparameter {stale[0]!r}{near}")
     found = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
-    for field in fields:
-        switch, given = field.metadata.get("addition"), getattr(choices.flags, f"hyper_{field.name}")
-        if isinstance(switch, str) and not found[switch][0] and given not in (None, field.default):
-            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, switch))
-            raise BadArgument(f"{flag} says nothing without {its}, to which it belongs")
     values = {name: tuple(value) if isinstance(value, list) else value for name, (value, _) in found.items()}
     return values, {name: told for name, (_, told) in found.items()}
+
+
+def _refuse_unused(flags: argparse.Namespace, config_class: type[Any], found: Mapping[str, Any], of_card: bool) -> None:
+    """`BadArgument` where a flag sets a hyperparameter that says nothing beside the others.
+
+    A card names them all, used or not, but for additions.
+    """
+    for field in dataclasses.fields(config_class):
+        needed, *used = field.metadata.get("needs") or ("",)
+        is_set = getattr(flags, f"hyper_{field.name}") not in (None, field.default)
+        if not needed or not is_set or (of_card and not isinstance(field.metadata.get("addition"), str)):
+            continue
+        if (found[needed] not in used) if used else not found[needed]:
+            flag, its = (f"--{name.replace('_', '-')}" for name in (field.name, needed))
+            raise BadArgument(f"{flag} says nothing without {' '.join([its, ' or '.join(used)]).strip()}")
 
 
 def _normalisation(choices: _Choices, agent: AgentSource, gamma: Any) -> dict[str, Any]:

@@ -146,13 +146,11 @@ class Tabular(Stateful):
         q = self.values_of(self.states(obs))
         return q.argmax(-1) if deterministic else epsilon_greedy(q, streams, self.config.epsilon)
 
-    def learn(
-        self, table: np.ndarray, state: np.ndarray, action: np.ndarray, target: np.ndarray, where: Any = True
-    ) -> np.ndarray:
+    def learn(self, state: np.ndarray, action: np.ndarray, target: np.ndarray, where: Any = True) -> np.ndarray:
         """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`; the errors `[S]` before."""
         place = self.rows, state, action
-        error = np.where(where, target - table[place], 0.0)
-        table[place] += self.step_size(self.tables.get("visits"), place, where) * error
+        error = np.where(where, target - self.q[place], 0.0)
+        self.q[place] += self.step_size(self.tables.get("visits"), place, where) * error
         return error
 
     def step_size(

@@ -6,6 +6,7 @@ import argparse
 import copy
 import errno
 import fcntl
+import itertools
 import json
 import os
 import resource
@@ -165,8 +166,27 @@ def way_on(problem: str) -> list[str]:
         ("--agent dqn --target-update-interval 5", "did you mean '--target-every'?"),
         ("--agent sac --env Pendulum-v1 --target-every 5", "did you mean '--target-delay'?"),
         ("--device gpu", "'gpu' is not cpu, cuda or cuda:N; did you mean 'cuda'?"),
-        ("--agent dqn --alpha 0.5", "--alpha says nothing without --prioritised, to which it belongs"),
-        ("--agent dqn --no-prioritised --beta 0.5", "--beta says nothing without --prioritised, to which it belongs"),
+        ("--agent dqn --alpha 0.5", "--alpha says nothing without --prioritised"),
+        ("--agent dqn --no-prioritised --beta 0.5", "--beta says nothing without --prioritised"),
+        ("--agent a2c --value-eps 1e-3", "--value-eps says nothing without --separate"),
+        (
+            "--agent a2c --optimiser adam --rms-alpha 0.9",
+            "--rms-alpha says nothing without --optimiser rmsprop or rmsprop_tf",
+        ),
+        ("--agent ddpg --env Pendulum-v1 --noise-dt 0.01", "--noise-dt says nothing without --noise ou"),
+        (
+            "--agent ddpg --env Pendulum-v1 --action-fan-in own",
+            "--action-fan-in says nothing without --action-layer second or both",
+        ),
+        ("--agent td3 --env Pendulum-v1 --output-bias fan_in", "--output-bias says nothing without --output-init"),
+        (
+            "--agent sac --env Pendulum-v1 --no-learn-alpha --target-entropy -2",
+            "--target-entropy says nothing without --learn-alpha",
+        ),
+        (
+            "--agent reinforce --no-baseline --value-learning-rate 0.1",
+            "--value-learning-rate says nothing without --baseline",
+        ),
         ("--agent dqn --loss hubris", "'hubris' is none of huber, squared; did you mean 'huber'?"),
         ("--name ../up", "'../up' is not the name of one folder"),
         ("--name .", "is not the name of one folder"),
@@ -441,6 +461,26 @@ def test_what_belongs_to_an_addition_may_stand_where_nobody_asked_for_it_now(tmp
     again = settings_of(parse_train(["--settings", str(tmp_path / "settings.json"), "--no-prioritised"]))
     assert (again.hyperparameters["prioritised"], again.hyperparameters["alpha"]) == (False, 0.9)
     assert settings_of(parse_train(["--agent", "dqn", "--alpha", "0.6"])).hyperparameters["alpha"] == 0.6
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--agent a2c --separate --value-eps 1e-3 --rms-alpha 0.9",
+        "--agent ddpg --env Pendulum-v1 --noise ou --noise-dt 0.01 --action-layer both --action-fan-in own",
+        "--agent ddpg --env MountainCarContinuous-v0 --noise-dt 0.01 --output-bias fan_in",
+        "--agent td3 --env Pendulum-v1 --output-init 0.003 --output-bias fan_in",
+        "--agent sac_discrete --alpha-loss alpha --target-entropy-scale 0.5",
+    ],
+)
+def test_what_needs_another_hyperparameter_is_taken_where_it_has_it(flags: str) -> None:
+    given = flags.split()
+    kept = settings_of(parse_train(given)).hyperparameters
+    for flag, value in itertools.pairwise(given):
+        if flag in ("--value-eps", "--rms-alpha", "--noise-dt", "--target-entropy-scale"):
+            assert kept[flag[2:].replace("-", "_")] == float(value)
+        elif flag in ("--action-fan-in", "--output-bias", "--alpha-loss"):
+            assert kept[flag[2:].replace("-", "_")] == value
 
 
 def settings_of(asked: Request | ResumeRequest) -> Settings:

@@ -288,7 +288,7 @@ ODD_AGENTS: dict[str, tuple[str, str]] = {
     "a hyperparameter named like a flag": (AGENT.replace("choice: int", "num_envs: int"), "--num-envs"),
     "an addition to none of its hyperparameters": (
         AGENT.replace("low=0, high=1)", "low=0, high=1, addition='choise')"),
-        "'choice' is an addition to 'choise', which is none of its hyperparameters; did you mean 'choice'?",
+        "'choice' needs 'choise', which is none of its hyperparameters; did you mean 'choice'?",
     ),
     "a preset for no hyperparameter": (AGENT.replace('{"num_envs": 2,', '{"choise": 1,'), "choise"),
     "a file that cannot be imported": ("import nothing_of_this_name\n" + AGENT, "nothing_of_this_name"),

@@ -114,6 +114,26 @@ def test_the_parameters_are_bit_for_bit_those_of_the_library_alone(name: str, ru
     assert {row["env_step"] for row in rows(run, SEED, "evaluations")} == {"70", "140", "210", "280", f"{steps}-final"}
 
 
+@pytest.mark.parametrize(
+    ("policy_name", "given", "expected"),
+    [
+        ("MlpPolicy", {}, [64, 64]),
+        ("MlpPolicy", {"net_arch_critic": (32,)}, {"pi": [64, 64], "vf": [32]}),
+        ("CnnPolicy", {}, None),  # the library's own: none
+        ("CnnPolicy", {"net_arch": (8,)}, [8]),
+        ("CnnPolicy", {"net_arch_critic": (32,)}, {"pi": [], "vf": [32]}),
+        ("CnnPolicy", {"net_arch": (8,), "net_arch_critic": (32,)}, {"pi": [8], "vf": [32]}),
+        ("MinAtarPolicy", {}, []),
+        ("MinAtarPolicy", {"net_arch_critic": (32,)}, {"pi": [], "vf": [32]}),
+    ],
+)
+def test_a_critic_s_layers_leave_the_actor_s_as_they_are(policy_name: str, given: Any, expected: Any) -> None:
+    agent = find_agent("sb3:ppo").load()
+    space = gymnasium.spaces.Box(0, 255, (84, 84, 4), np.uint8)
+    peer = agent(Setup(space, gymnasium.spaces.Discrete(3), (0,), 1, 100), agent.Config(**given))
+    assert peer._policy_arguments(policy_name).get("net_arch") == expected
+
+
 def test_the_policy_for_minatar_has_the_network_of_our_agents(runs: Runs) -> None:
     run = runs.finish("minatar", "--env", "MinAtar/Breakout-v1", "--agent", "sb3:dqn", "--policy", "MinAtarPolicy",
                       "--seed", SEED, "--total-timesteps", "100", "--learning-starts", "20")  # fmt: skip

@@ -24,7 +24,7 @@ from rlrepro.agents.trpo import TRPO
 from rlrepro.checkpoint import join, split
 from rlrepro.distributions import DiagonalGaussian
 from rlrepro.networks import MLP, Constant, NatureCNN, Network, Stacked, orthogonal
-from rlrepro.optimisers import Adam, RMSProp, clip_by_norm
+from rlrepro.optimisers import SGD, Adam, RMSProp, clip_by_norm
 from rlrepro.seeds import Stack
 from rlrepro.streams import Streams, env_seed, seed_sequence
 
@@ -355,6 +355,22 @@ def test_rmsprop_s_first_step_by_hand() -> None:
         stack.gradient.fill_(0.5)
         RMSProp(stack, 0.125, eps=0.01, alpha=0.9, eps_inside=inside).step()
         torch.testing.assert_close(start - stack.matrix.detach(), torch.full_like(start, 0.125 * step))
+
+
+# --- SGD
+
+
+@pytest.mark.parametrize("rate", [None, 0.5, torch.tensor(0.5)], ids=["its own rate", "another", "a tensor's"])
+@pytest.mark.parametrize("active", [None, (True, False, True, False)], ids=["all", "some"])
+def test_sgd_goes_down_the_gradients_of_the_seeds_that_take_part(rate: Any, active: Any) -> None:
+    stack = filled(SEEDS)
+    refill(stack, SEEDS, 0)
+    start = stack.matrix.detach().clone()
+    SGD(stack, 0.25).step(rate, active)
+    taken = torch.tensor([float(go) for go in active or [True] * len(SEEDS)])[:, None]
+    expected = start - (0.25 if rate is None else 0.5) * taken * stack.gradient
+    torch.testing.assert_close(stack.matrix.detach(), expected, rtol=1e-6, atol=1e-7)
+    assert not torch.equal(stack.matrix.detach(), start)
 
 
 # --- clipping

@@ -109,11 +109,10 @@ class AgentSource:
                     f"agent {self.name!r}: its hyperparameter {name!r} is declared as {kind}, and its default is "
                     f"{field.default!r}"
                 )
-            switch = field.metadata.get("addition")
-            if isinstance(switch, str) and switch not in fields:
-                near = nearest(switch, fields)
-                of = f"is an addition to {switch!r}, which is none of its hyperparameters"
-                raise Problem(f"agent {self.name!r}: {name!r} {of}{near}")
+            needed = next(iter(field.metadata.get("needs") or (name,)))
+            if needed not in fields:
+                of = f"needs {needed!r}, which is none of its hyperparameters{nearest(needed, fields)}"
+                raise Problem(f"agent {self.name!r}: {name!r} {of}")
             if (why := _default_fault(field)) is not None:
                 raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} {why}")
         if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):

@@ -196,7 +196,7 @@ def settings_of(card: Card, unit: Unit, seeds: Sequence[int], scale: float = 1.0
         arguments += ["--wrapper", card.whole(wrapper)]
     for name, value in _evaluation(unit, scale).items():
         arguments += _flag(name, value)
-    asked = parse_train(arguments)
+    asked = parse_train(arguments, of_card=True)
     assert isinstance(asked, Request)
     sources = {name: implementation.hyperparameters[name].source for name in asked.settings.hyperparameters}
     return dataclasses.replace(asked.settings, sources=sources)
