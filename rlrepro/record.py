@@ -248,7 +248,9 @@ class RunFolder:
             said = ": ".join(filter(None, (str(about.get("status", "")), str(about.get("reason", "")))))
             stopped = [f"{self} is not finished ({said}): the policy of {named_seeds(early)} is not that of its end"]
         names = self.changed_code(settings)
-        changed = [f"{name} was changed since {self} was trained with it" for name in names]
+        changed = [
+            f"{name} was changed since {self} was trained with it (as it was: {self._copy_of(name)})" for name in names
+        ]
         return [*stopped, *changed, *self.changed_plug_ins(settings)]
 
     def keep_code(self, settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from rlrepro.agent import source_of
 from rlrepro.errors import BadArgument, Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
-from rlrepro.plugins.agents import AgentSource, find_agent, unsourced
+from rlrepro.plugins.agents import AgentSource, find_agent, remarks
 from rlrepro.plugins.env_layers import frames_per_step
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
@@ -31,7 +31,7 @@ class Request:
     settings: Settings
     run_dir: Path
     name: str | None
-    note: str | None = None  #: for the person who asks
+    notes: tuple[str, ...] = ()  #: for the person who asks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def parse_train(arguments: Sequence[str], of_card: bool = False) -> Request | Re
         raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
     settings = _resolve(values, saved, agent, config_class, presets, stackable)
     _refuse_unused(values, config_class, settings.hyperparameters, of_card)
-    return Request(settings, values.run_dir, values.name, unsourced(agent.name, config_class, presets))
+    return Request(settings, values.run_dir, values.name, remarks(agent.name, config_class, presets))
 
 
 def _kept(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +102,7 @@ def _check_may_go_on(
 ) -> None:
     """`Problem` where a run is finished, is no more what it was, or cannot go on so here."""
     if before.get("status") == "finished" and total_timesteps in (None, settings.total_timesteps):
-        ways = [f"rlrepro evaluate {folder} scores it"]
+        ways = [f"rlrepro evaluate {shlex.quote(str(folder))} scores it"]
         if not find_agent(settings.agent).owns_loop:
             longer = f"{folder.way_on} --total-timesteps N makes it longer"
             ways.insert(0, f"{longer}, unless its agent asked how long it would be")

@@ -59,8 +59,8 @@ def begin(
 
     settings = request.settings
     check_run(settings)
-    if request.note and not (brief or quiet):
-        print(f"note: {request.note}")
+    for note in () if brief or quiet else request.notes:
+        print(f"note: {note}")
     was_there = request.run_dir.exists()
     folder = RunFolder.create(request.run_dir, request.name, settings, command)
     try:

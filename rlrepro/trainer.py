@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -176,7 +177,9 @@ class TrainerJournal(Journal):
         try:
             outcome = self.evaluate(env_step, settings.final_eval_episodes, final=True)
         except EvaluationFailed as failure:
-            kept = f"the policy is kept (rlrepro evaluate {self.folder}), and a resume trains it again"
+            kept = (
+                f"the policy is kept (rlrepro evaluate {shlex.quote(str(self.folder))}), and a resume trains it again"
+            )
             raise EvaluationFailed(f"{failure}; {kept}") from failure
         result = self._result(0, outcome)
         (sizes,) = self.seal()

@@ -137,7 +137,10 @@ class SyncEnvBatch:
         for i, env in enumerate(self.envs):
             if active is None or active[i]:
                 try:
-                    given, reward[i], terminated[i], truncated[i], info = env.step(actions[i])
+                    given, one, terminated[i], truncated[i], info = env.step(actions[i])
+                    if one is None:  # which NumPy makes NaN of
+                        raise EnvironmentFailed(i, "gave the reward None")
+                    reward[i] = one
                     if (wrong := self._wrong(given)) is not None:
                         raise EnvironmentFailed(i, wrong)
                     obs[i] = given

@@ -513,9 +513,10 @@ def test_equal_scores_are_the_same_and_a_claim_without_a_margin_has_the_spread_o
 def test_bundle_says_where_it_wrote(
     reproduction: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome = command("bundle", reproduction, "--into", tmp_path / "b.zip")
+    file = tmp_path / "a b.zip"
+    outcome = command("bundle", reproduction, "--into", file)
     assert outcome.status == 0
-    assert "rlrepro verify" in outcome.out
+    assert outcome.out.endswith(f"to check it: rlrepro verify '{file}'\n")
     for folder in (".", "/", tmp_path):
         assert f"--into {folder} is a folder" in command("bundle", reproduction, "--into", folder).problem
     assert "is no reproduction" in command("bundle", tmp_path).problem

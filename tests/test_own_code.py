@@ -237,6 +237,7 @@ def test_code_that_lies_elsewhere_is_in_no_bundle(made: Path, tmp_path: Path, co
     for file in (made / "card.toml", made / "results" / "results.json"):
         file.write_text(file.read_text().replace("mine.py:Mine", f"{tmp_path}/mine.py:Mine"))
     outcome = command("bundle", made, "--into", tmp_path / "mine.rlrepro.zip")
+    assert outcome.out.endswith(f"to check it: rlrepro verify {tmp_path}/mine.rlrepro.zip --trust\n")
     assert f"note: {tmp_path}/mine.py is not packed: only files in the card's folder" in outcome.out
     assert "parts/late.py" in bundle.read_files(tmp_path / "mine.rlrepro.zip")
     assert not any(path.endswith("mine.py") for path in bundle.read_files(tmp_path / "mine.rlrepro.zip"))
@@ -285,7 +286,8 @@ def test_a_run_goes_on_with_the_code_that_it_began_with_alone(
     forget(monkeypatch)
     told = command("evaluate", run, "--episodes", "2")
     assert told.status == 0
-    assert f"warning: {agent} was changed since {run} was trained with it" in told.err
+    copy = f"(as it was: {run}/code/mine.py)"
+    assert f"warning: {agent} was changed since {run} was trained with it {copy}" in told.err
     (second,) = set(run.glob("evaluation-*.json")) - {first}  # by other code: the first is not written over
     assert first.read_bytes() == kept
     codes = [json.loads(file.read_text())["code"] for file in (first, second)]

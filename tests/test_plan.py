@@ -167,8 +167,9 @@ def test_seeds_by_the_papers_own_spread(card: Card) -> None:
     assert theirs.sample_sd is not None
     for test, difference in (("equivalence", 0.0), ("difference", claim.margin)):
         needed = power.seeds_needed(theirs.sample_sd, theirs, claim.margin, difference, test, 0.8, 0.05 / 6)  # type: ignore[arg-type]
-        count, _ = plan.seeds_for(card, claim, 6, test)  # type: ignore[arg-type]
+        count, remark = plan.seeds_for(card, claim, 6, test)  # type: ignore[arg-type]
         assert count == ("never" if needed.seeds is None else f"{needed.seeds:,}")
+        assert remark.startswith("no number of our seeds has that power: ") == (needed.seeds is None)
 
 
 def test_the_claims_that_the_correction_counts_are_those_of_the_verdicts() -> None:

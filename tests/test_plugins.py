@@ -495,6 +495,39 @@ def test_a_value_without_a_source_is_told(choice: str, preset: str, bare: str, r
     assert not bare or told[0].startswith(f"note: agent {agent!r} gives no source of {bare} (made by hyper(…) ")
 
 
+SHADOWING = """
+import dataclasses
+from rlrepro.agent import hyper
+from rlrepro.agents.dqn import DQN
+
+class Soft(DQN):
+    @dataclasses.dataclass(frozen=True)
+    class Config(DQN.Config):
+        NAME: float = hyper(0.03, "HELP", "paper: Table 1", low=0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "help_", "is_told"),
+    [
+        ("tau", "entropy temperature", True),
+        ("gamma", "discount factor", False),  # another default, and the same meaning
+        ("temperature", "entropy temperature", False),
+    ],
+)
+def test_a_hyperparameter_that_takes_another_s_place_in_the_base_is_told(
+    name: str, help_: str, is_told: bool, runs: Runs, tmp_path: Path
+) -> None:
+    agent = f"{write(tmp_path / 'soft.py', SHADOWING.replace('NAME', name).replace('HELP', help_))}:Soft"
+    outcome = runs.begin("r", "--agent", agent, "--seed", "0")
+    assert outcome.status == 0
+    told = [line for line in outcome.out.splitlines() if line.startswith("note: agent")]
+    assert len(told) == is_told
+    if is_told:
+        clash = "its tau (entropy temperature) is DQN's too (weight of the online parameters in the target)"
+        assert clash in told[0]
+
+
 def test_a_metric_whose_name_would_break_a_table_is_refused(runs: Runs, tmp_path: Path) -> None:
     source = AGENT.replace('"losses/reward"', '"losses/a\\nb"')
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem

@@ -476,7 +476,8 @@ class Fragile(SingleGame):
                 obs = np.zeros(4, np.float32)
             if self.how == "spread":  # NumPy would fill the row with it
                 obs = np.ones(1, np.float32)
-        reward = {"reward": np.nan, "huge": -1e200}.get(self.how, 0.0) if self.steps == 2 else 0.0
+        given = {"reward": np.nan, "huge": -1e200, "none": None}
+        reward: Any = given.get(self.how, 0.0) if self.steps == 2 else 0.0
         return obs, reward, False, False, {}
 
 
@@ -490,6 +491,7 @@ class Fragile(SingleGame):
         ("shape", "gave an observation of shape [4], not [3] ("),
         ("spread", "gave an observation of shape [1], not [3] ("),
         ("reward", "gave the reward nan"),
+        ("none", "gave the reward None"),
         ("huge", "gave the reward -1e+200, beyond 1e+154 ("),
         ("obs", "gave an observation with NaN or infinity"),
     ],

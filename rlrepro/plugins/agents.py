@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,14 +136,32 @@ def _passed_over(config: Any) -> list[str]:
     return list(dict.fromkeys((*annotated, *values)))
 
 
-def unsourced(name: str, config: type[Any], presets: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What is to be said of an agent whose values do not all say where they come from."""
+def remarks(name: str, config: type[Any], presets: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """What is to be said of an agent before it trains."""
+    return (*_unsourced(name, config, presets), *_taken_over(name, config))
+
+
+def _taken_over(name: str, config: type[Any]) -> Iterator[str]:
+    """Of hyperparameters that mean another thing than those of the same name of the agent that this one builds on."""
+    bases = [one for one in config.__mro__ if dataclasses.is_dataclass(one)]
+    for field in dataclasses.fields(config):
+        owners = [one for one in bases if field.name in inspect.get_annotations(one)]
+        meanings = [one.__dataclass_fields__[field.name].metadata.get("help") for one in owners]
+        if len(set(meanings)) > 1:
+            base = owners[1].__qualname__.removesuffix(".Config")
+            yield (
+                f"agent {name!r}: its {field.name} ({meanings[0]}) is {base}'s too ({meanings[1]}), whose code goes by "
+                "it: give it another name, unless both are meant"
+            )
+
+
+def _unsourced(name: str, config: type[Any], presets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Of values that do not say where they come from."""
     bare = [repr(field.name) for field in dataclasses.fields(config) if "source" not in field.metadata]
     bare += [f"the preset {key!r}" for key, preset in presets.items() if not preset.get("source")]
-    if not bare:
-        return None
-    how = "made by hyper(…) a hyperparameter has one, a preset by its key 'source'"
-    return f"agent {name!r} gives no source of {', '.join(bare)} ({how})"
+    if bare:
+        how = "made by hyper(…) a hyperparameter has one, a preset by its key 'source'"
+        yield f"agent {name!r} gives no source of {', '.join(bare)} ({how})"
 
 
 def _default_fault(field: dataclasses.Field[Any]) -> str | None:

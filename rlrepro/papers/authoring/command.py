@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def _new(asked: argparse.Namespace) -> int:
     text = skeleton(*given, into.parent, is_served=True)
     make_folder(into.parent)
     write_whole(into, text.encode())
-    print(f"{into}: fill in what is marked TODO, then: rlrepro card check {into}")
+    print(f"{into}: fill in what is marked TODO, then: rlrepro card check {shlex.quote(str(into))}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,7 @@ def load_card(name: str) -> Card:
     file = find_card(name)
     card, faults = read_card(file)
     if card is None or faults:
-        more = f" (and {len(faults) - 1} more: rlrepro card check {file})" if len(faults) > 1 else ""
+        more = f" (and {len(faults) - 1} more: rlrepro card check {shlex.quote(str(file))})" if len(faults) > 1 else ""
         raise Problem(f"{faults[0]}{more}")
     return card
 

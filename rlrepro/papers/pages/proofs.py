@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -237,7 +238,9 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(file.read_text(encoding="utf-8"))["verdicts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Problem(f"{file} has no verdicts ({error}); rlrepro report {file.parent} writes them") from None
+        raise Problem(
+            f"{file} has no verdicts ({error}); rlrepro report {shlex.quote(str(file.parent))} writes them"
+        ) from None
 
 
 def is_peer(card: Card, other: Claim, claim: Claim) -> bool:

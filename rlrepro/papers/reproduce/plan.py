@@ -296,7 +296,9 @@ def seeds_for(
     needed = power.seeds_needed(
         theirs.sample_sd, theirs, claim.margin, difference, test, power.POWER, stats.ALPHA / family
     )
-    return ("never", needed.note) if needed.seeds is None else (f"{needed.seeds:,}", "")
+    if needed.seeds is not None:
+        return f"{needed.seeds:,}", ""
+    return "never", needed.note.replace("decides it", "has that power")
 
 
 def _seeds_to_accept() -> tuple[int, int]:
@@ -354,10 +356,11 @@ def show_plan(
 _MEASURED = "measured by a function: what it takes is not known before it ran"
 _EXPLANATION = (
     "Seeds: for power 80 % after Holm's correction over the card's claims, if ours spread as the paper's: to show "
-    "it equal where it is, and to find a difference of one margin. Time counts start-up, training and checkpoints "
-    "by a trial run of a few thousand steps, and evaluations as if every episode went to the environment's time "
-    "limit; not counted are a machine that is busier later, and the report. Disk: the run folders, which may be "
-    "deleted afterwards. Claims that share runs each name them in full; the total counts them once."
+    "it equal where it is, and to find a difference of one margin; a larger difference may show all the same. Time "
+    "counts start-up, training and checkpoints by a trial run of a few thousand steps, and evaluations as if every "
+    "episode went to the environment's time limit; not counted are a machine that is busier later, and the report. "
+    "Disk: the run folders, which may be deleted afterwards. Claims that share runs each name them in full; the total "
+    "counts them once."
 )
 
 

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import re
+import shlex
 import tomllib
 import zipfile
 import zlib
@@ -79,7 +80,9 @@ def pack(folder: Path, into: Path | None = None) -> Path:
     if stated.exists():
         verdicts = _read(stated)
         if contradictions(_json(verdicts, str(stated)), rejudged(card, results)):
-            raise Problem(f"{stated} is not of these results: write it again (rlrepro report {folder})")
+            raise Problem(
+                f"{stated} is not of these results: write it again (rlrepro report {shlex.quote(str(folder))})"
+            )
     files = {"card.toml": _read(folder / "card.toml"), "verdicts.json": verdicts}
     for name in ("results.json", *(f"{unit}.csv.gz" for unit in results.units)):
         files[f"results/{name}"] = _read(folder / "results" / name)
@@ -399,7 +402,9 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     folder = find_reproduction(asked.reproduction)
     file = pack(folder, asked.into)
-    for code in unpacked(load_card(str(folder / "card.toml"))):
+    card = load_card(str(folder / "card.toml"))
+    for code in unpacked(card):
         print(f"note: {code} is not packed: only files in the card's folder with plain names are")
-    print(f"{file}  {file.stat().st_size:,} bytes; to check it: rlrepro verify {file}")
+    trusting = " --trust" if any(_named_code(tomllib.loads(card.text))) else ""
+    print(f"{file}  {file.stat().st_size:,} bytes; to check it: rlrepro verify {shlex.quote(str(file))}{trusting}")
     return 0
