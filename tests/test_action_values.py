@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlrepro.agent import Setup, Transition
-from rlrepro.agents import c51, dqn, pqn, qrdqn, rainbow
+from rlrepro.agents import c51, dqn, pqn, qrdqn, rainbow, sac_discrete
 from rlrepro.agents.ppo import PPO
 from rlrepro.errors import Problem
 from rlrepro.prioritised import PrioritisedReplay
@@ -19,13 +19,15 @@ from rlrepro.value_networks import of_action
 
 SEEDS, BATCH, ACTIONS = (1, 2), 4000, 4
 CLASSES = {"dqn": dqn.DQN, "c51": c51.C51, "qrdqn": qrdqn.QRDQN, "pqn": pqn.PQN}
+OTHERS = {"rainbow": rainbow.Rainbow, "sac_discrete": sac_discrete.SACDiscrete}
 REPLAYED = {"learning_starts": 0, "buffer_size": 16, "batch_size": 8, "train_every": 1, "num_steps": 1}
 
 
 def built(name: str, **options: Any) -> Any:
     space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
     setup = Setup(space, gymnasium.spaces.Discrete(ACTIONS), SEEDS, 1, 1000)
-    return CLASSES[name](setup, CLASSES[name].Config(hidden=(8,), **options))
+    kind: Any = {**CLASSES, **OTHERS}[name]
+    return kind(setup, kind.Config(hidden=(8,), **options))
 
 
 def weighted_batch(agent: Any) -> Transition:
@@ -69,15 +71,46 @@ def test_dqn_may_be_evaluated_with_an_epsilon_of_its_own() -> None:
     np.testing.assert_allclose(explored(agent, False), 0.1, atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["dqn", "c51", "qrdqn"])
-def test_until_learning_starts_actions_are_uniformly_random(name: str) -> None:
-    agent = built(name, learning_starts=50, epsilon_start=0.0, epsilon_end=0.0)
+@pytest.mark.parametrize("name", ["dqn", "c51", "qrdqn", "rainbow", "sac_discrete"])
+def test_until_learning_starts_actions_are_uniformly_random(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unexploring = {} if name in ("rainbow", "sac_discrete") else {"epsilon_start": 0.0, "epsilon_end": 0.0}
+    agent = built(name, learning_starts=50, **unexploring)
+    monkeypatch.setattr(agent, "_greedy_on_host", lambda *_: 1 / 0, raising=False)
+    monkeypatch.setattr(agent, "outputs", lambda *_: 1 / 0, raising=False)
     obs = np.zeros((len(SEEDS), BATCH, 3), np.float32)
     action, _ = agent.act(obs, 49)
     shares = np.stack([np.bincount(row, minlength=ACTIONS) for row in action]) / BATCH
     np.testing.assert_allclose(shares, 1 / ACTIONS, atol=0.04)
-    action, _ = agent.act(obs, 50)
-    assert (action == action[:, :1]).all()
+    with pytest.raises(ZeroDivisionError):  # then the network is asked
+        agent.act(obs, 50)
+
+
+def test_discrete_sac_acts_by_its_policy() -> None:
+    """As softmax has it of logits that are the same everywhere; deterministic, the likeliest."""
+    agent = built("sac_discrete", learning_starts=0)
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+    with torch.no_grad():
+        named = agent.actor.named()
+        named["actor.weight_1"].zero_()
+        named["actor.bias_1"][:, 0, :ACTIONS] = logits
+    obs = np.zeros((len(SEEDS), BATCH, 3), np.float32)
+    expected = logits.softmax(0).expand(len(SEEDS), ACTIONS).numpy()
+    for action in (agent.act(obs, 0)[0], agent.predict(obs, Streams(SEEDS, "evaluation"), deterministic=False)):
+        shares = np.stack([np.bincount(row, minlength=ACTIONS) for row in action]) / BATCH
+        np.testing.assert_allclose(shares, expected, atol=0.04)
+    assert (agent.predict(obs, Streams(SEEDS, "evaluation"), deterministic=True) == 2).all()
+
+
+def test_discrete_sac_s_value_is_the_best_action_s_by_the_lesser_critic() -> None:
+    agent = built("sac_discrete")
+    with torch.no_grad():
+        for name, parameter in agent.critic.named().items():
+            if "weight_1" in name:
+                parameter.zero_()
+            elif "bias_1" in name:
+                q = [1.0, 5.0, 2.0, 0.0] if ".0." in name else [4.0, 0.0, 3.0, 9.0]
+                parameter[:, 0, :ACTIONS] = torch.tensor(q)
+    np.testing.assert_allclose(agent.value_of(np.zeros((len(SEEDS), 2, 3), np.float32)), 2.0)  # of (1, 0, 2, 0)
 
 
 @pytest.mark.parametrize("name", ["dqn", "c51", "qrdqn"])
@@ -87,7 +120,7 @@ def test_epsilon_falls_over_its_fraction_of_the_run(name: str) -> None:
 
 
 def test_prioritised_dqn_weighs_squares_and_keeps_absolute_errors() -> None:
-    agent = built("dqn", prioritised=True, alpha=0.5, loss="mse", **REPLAYED)
+    agent = built("dqn", prioritised=True, alpha=0.5, loss="squared", **REPLAYED)
     batch = weighted_batch(agent)
     with torch.no_grad():
         error = (

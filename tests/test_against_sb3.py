@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.buffers import ReplayBufferSamples
@@ -459,6 +460,31 @@ def test_ppo_starts_from_sb3_s_distributions() -> None:
             if expected.numel() > 60:  # uniform: the variance is a third of the bound's square
                 for values in (found, expected):
                     assert values.var().item() == pytest.approx(1 / (3 * fan_in), rel=0.35)
+
+
+def test_a_seed_of_ppo_stops_after_the_epoch_in_which_its_divergence_passes_the_target(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two minibatches an epoch, of ratios that are the same everywhere: KL is e^x − 1 − x of their logarithm x."""
+    spaces, target = (gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2)), 0.01
+    config = ppo.PPO.Config(num_steps=8, num_minibatches=2, num_epochs=5, target_kl=target)
+    agent = ppo.PPO(Setup(*spaces, (1, 2, 3), 1, 1000), config)
+    after_epoch = [(0.9, 1.1, 0.5), (1.1, 9.0, 0.99), (9.0, 9.0, 1.01)]  # in targets; of the stopped nothing is asked
+    active: list[Any] = []
+
+    def step(*minibatch: torch.Tensor, **named: Any) -> dict[str, torch.Tensor]:
+        active.append(named["active"])
+        kls = [target * kl for kl in after_epoch[(len(active) - 1) // 2]]
+        log_ratio = [brentq(lambda x, kl=kl: math.exp(x) - 1 - x - kl, 0, 2) for kl in kls]
+        return {"log_ratio": torch.tensor(log_ratio)[:, None].expand(3, 4)}
+
+    monkeypatch.setattr(agent, "gradient_step", step)
+    no = torch.zeros(3, 8, 1, dtype=torch.bool)
+    obs, action = torch.zeros(3, 8, 1, 3), torch.zeros(3, 8, 1, dtype=torch.long)
+    metrics = agent.update(Transition(obs, action, torch.zeros(3, 8, 1), obs, no, no, {}), 0)
+    all_go, two, one = (True, True, True), (True, False, True), (False, False, True)
+    assert active == [all_go, all_go, two, two, one, one]
+    close("KL", metrics["losses/approx_kl"], target * torch.tensor([1.1, 1.1, 1.01]), 1.0)
 
 
 def test_ppo_refuses_minibatches_of_one_transition() -> None:

@@ -548,6 +548,62 @@ def test_a_delayed_actor_waits(name: str) -> None:
         assert metrics["losses/actor_loss"].isnan().all() == (update < 3), "no loss before the first update"
 
 
+def steps_taken(monkeypatch: pytest.MonkeyPatch, agent: Any) -> dict[str, list[float]]:
+    """The step sizes of each optimiser's steps, as they come."""
+    taken: dict[str, list[float]] = {}
+    for name in ("critic", "actor", "alpha"):
+        if (optimiser := getattr(agent, f"{name}_optimiser", None)) is not None:
+            taken[name] = []
+
+            def spy(rate: Any = None, *_: Any, name: str = name, own: float = optimiser.learning_rate) -> None:
+                taken[name].append(own if rate is None else float(rate))
+
+            monkeypatch.setattr(optimiser, "step", spy)
+    return taken
+
+
+@pytest.mark.parametrize(("anneal", "left"), [(False, 1.0), (True, 0.75)])
+@pytest.mark.parametrize("name", AGENTS)
+def test_each_step_size_is_its_own_and_falls_where_it_is_to(
+    name: str, anneal: bool, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of 1,000 env steps is over."""
+    rates = {"critic": 1e-3, "actor": 2e-3} | ({"alpha": 3e-3} if name == "sac" else {})
+    options = {f"{one}_learning_rate": rate for one, rate in rates.items()}
+    agent = small(AGENTS[name], policy_delay=1, anneal=anneal, **options)
+    taken = steps_taken(monkeypatch, agent)
+    agent.update(make_batch(0), 250)
+    assert taken == {one: [pytest.approx(left * rate)] for one, rate in rates.items()}
+
+
+def test_sac_s_delayed_actor_and_temperature_catch_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = small(sac.SAC, policy_delay=3)
+    taken = steps_taken(monkeypatch, agent)
+    for update in range(7):
+        agent.update(make_batch(update), update)
+        caught_up = (update + 1) // 3 * 3
+        assert {name: len(steps) for name, steps in taken.items()} == {
+            "critic": update + 1, "actor": caught_up, "alpha": caught_up,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(("gradient_steps", "train_every"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize("name", [*AGENTS, "sac_discrete"])
+def test_so_many_gradient_steps_come_each_time(name: str, gradient_steps: int, train_every: int) -> None:
+    kind, space = AGENTS.get(name, sac_discrete.SACDiscrete), ACTION
+    if name not in AGENTS:
+        space = gymnasium.spaces.Discrete(2)
+    timing = {"gradient_steps": gradient_steps, "train_every": train_every, "learning_starts": 4}
+    agent, over = small(kind, space, **timing), np.zeros((len(SEEDS), 1), bool)
+    obs, action = np.zeros((len(SEEDS), 1, 5), np.float32), np.zeros((len(SEEDS), 1, *space.shape), space.dtype)
+    due = []
+    for step in range(10):
+        agent.memory.add(Transition(obs, action, over.astype(float), obs, over, over, {}))
+        due.append(len(list(agent.memory.ready(step))))
+    first = [step for step in range(4, 10) if (step + 1) % train_every == 0]
+    assert due == [gradient_steps if step in first else 0 for step in range(10)]
+
+
 def test_sac_s_slow_mean_is_the_mean_action_of_an_actor_that_follows() -> None:
     """Dopamine's target: r + γ (min Q'(s', tanh μ'(s')) − α log π'(a'|s')), π' of the slow actor, a' its sample."""
     agent, batch, (noise,) = (
@@ -742,10 +798,17 @@ def test_discrete_sac_s_targets_are_copied_when_due() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target_delay", "moves"), [(0, [False, False, True]), (1, [True] * 3), (2, [False, True, False])]
+    ("name", "target_delay", "moves"),
+    [
+        ("td3", 0, [False, False, True]),
+        ("td3", 1, [True] * 3),
+        ("td3", 2, [False, True, False]),
+        ("sac", 1, [True] * 3),
+        ("sac", 2, [False, True, False]),
+    ],
 )
-def test_the_targets_of_td3_move_with_the_actor_or_on_their_own(target_delay: int, moves: list[bool]) -> None:
-    agent = small(td3.TD3, policy_delay=3, target_delay=target_delay, tau=0.1)
+def test_targets_move_with_the_actor_or_on_their_own(name: str, target_delay: int, moves: list[bool]) -> None:
+    agent = small(AGENTS[name], policy_delay=3, target_delay=target_delay, tau=0.1)
     moved = []
     for update in range(3):
         before = agent.target_critic.matrix.clone()
@@ -769,12 +832,69 @@ def deterministic(kind: Any, **options: Any) -> Any:
     return agent
 
 
-def test_td3_explores_by_the_standard_deviation_that_is_asked_for() -> None:
-    """0.1 of half the range, which is 2 here."""
-    agent = deterministic(td3.TD3, exploration_noise=0.1, pinned=0.0)
-    explored = agent.explore(np.zeros((len(SEEDS), 20_000, 3), np.float32))
-    np.testing.assert_allclose(explored.std((1, 2)), 0.2, rtol=0.02)
-    np.testing.assert_allclose(explored.mean((1, 2)), 0.0, atol=0.005)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (td3.TD3, {"exploration_noise": 0.1}),
+        (ddpg.DDPG, {"noise": "gaussian", "noise_std": 0.1}),
+        (ddpg.DDPG, {"noise": "ou", "noise_std": 0.1, "noise_theta": 0.7}),  # its first step begins at 0
+    ],
+    ids=["td3", "ddpg, gaussian", "ddpg, ou"],
+)
+def test_it_explores_by_the_standard_deviation_that_is_asked_for(kind: Any, options: dict[str, Any]) -> None:
+    """0.1 of half the range, which is 2 here; in an evaluation that is not deterministic too; never beyond the box."""
+    agent, obs = deterministic(kind, **options, pinned=0.0), np.zeros((len(SEEDS), 20_000, 3), np.float32)
+    for acted in (agent.explore(obs), agent.predict(obs, Streams(SEEDS, "evaluation"), deterministic=False)):
+        np.testing.assert_allclose(acted.std((1, 2)), 0.2, rtol=0.02)
+        np.testing.assert_allclose(acted.mean((1, 2)), 0.0, atol=0.005)
+    assert not agent.predict(obs, Streams(SEEDS, "evaluation"), deterministic=True).any()
+    at_bound = deterministic(kind, **options, pinned=20.0)
+    assert at_bound.explore(obs).max() == 2.0
+
+
+def test_the_process_of_ddpg_s_noise_begins_anew_where_an_episode_ended() -> None:
+    """θ = 0 and σ = 0.1: the noise of a sub-environment adds up from episode to episode's end."""
+    agent = deterministic(ddpg.DDPG, noise="ou", noise_std=0.1, noise_theta=0.0, pinned=0.0)
+    drawn, x = Streams(SEEDS, "policy"), np.zeros((len(SEEDS), 2, 2))
+    obs, no = np.zeros((len(SEEDS), 2, 3), np.float32), np.zeros((len(SEEDS), 2), bool)
+    for step in range(6):
+        action = agent.explore(obs)
+        if step == 3:
+            x[:, 1] = 0  # the second sub-environment's episode ended in the step before
+        x = x + 0.1 * drawn.normal(2, 2)
+        close("noise", action, 2 * x)
+        over = no.copy()
+        over[:, 1] = step == 2
+        agent.memory.add(Transition(obs, action, np.zeros(no.shape), obs, no, over, {}))
+
+
+def test_ddpg_s_critic_has_the_weight_decay_of_its_section_7() -> None:
+    for decay in (0.0, 0.01, 0.2):
+        agent = small(ddpg.DDPG, weight_decay=decay)
+        before = agent.critic.matrix.detach().clone()
+        agent.critic.gradient.zero_()
+        agent.critic_optimiser.step()  # Adam's first step is η g / |g|, and g is w θ alone
+        moved = (agent.critic.matrix.detach() - before)[before.abs() > 1e-3]
+        assert moved.abs().max().item() == pytest.approx(1e-3 if decay else 0.0, rel=1e-3)
+        assert not agent.actor_optimiser._weight_decay
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "largest"),
+    [
+        (td3.TD3, {"action_layer": "second"}, 1 / math.sqrt(2)),
+        (ddpg.DDPG, {"action_layer": "second", "action_fan_in": "own"}, 1 / math.sqrt(2)),
+        (ddpg.DDPG, {"action_layer": "second", "action_fan_in": "joint"}, 1 / math.sqrt(402)),
+    ],
+    ids=["td3", "ddpg, own", "ddpg, joint"],
+)
+def test_weights_of_a_late_action_start_by_the_fan_in_asked_for(
+    kind: Any, options: dict[str, Any], largest: float
+) -> None:
+    agent = kind(Setup(OBS, ACTION, SEEDS, 1, 1000), kind.Config(hidden=(400, 300), buffer_size=5, **options))
+    ends = ("critic.weight_1", "critics.0.weight_1")
+    (second,) = (weight for name, weight in agent.critic.named().items() if name.endswith(ends))
+    assert second[:, 400:402].abs().max().item() == pytest.approx(largest, rel=0.05)
 
 
 def test_td3_s_smoothed_target_actions_stay_within_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,10 +148,14 @@ def test_a2c_with_lambda_1_regresses_on_n_step_returns() -> None:
 
 
 def test_a2c_with_separate_optimisers_is_two_learners() -> None:
-    """As MushroomRL's: the policy's gradient alone is clipped, each RMSprop has its own step size and ε."""
+    """As MushroomRL's: the policy's gradient alone is clipped, each RMSprop has its own step size and ε.
+
+    Half of the run is over, and with it half of both step sizes.
+    """
     spaces = gymnasium.spaces.Box(-9, 9, (3,)), gymnasium.spaces.Box(-1, 1, (2,))
     options = {"separate": True, "optimiser": "rmsprop", "max_grad_norm": 0.1, "eps": 3e-3, "entropy_coef": 0.01,
-               "value_coef": 1.0, "value_learning_rate": 2e-3, "first_weights": "xavier"}  # fmt: skip
+               "value_coef": 1.0, "value_learning_rate": 2e-3, "first_weights": "xavier", "anneal": True,
+               "rms_alpha": 0.9}  # fmt: skip
     agent = a2c.A2C(Setup(*spaces, SEEDS, NUM_ENVS, 10**6), a2c.A2C.Config(num_steps=8, **options))
     rng, shape = np.random.default_rng(0), (len(SEEDS), 8, NUM_ENVS)
     obs, next_obs = (torch.from_numpy(rng.standard_normal((*shape, 3), np.float32)) for _ in range(2))
@@ -163,12 +167,13 @@ def test_a2c_with_separate_optimisers_is_two_learners() -> None:
     before = [stack.matrix.detach().clone() for stack in stacks]
     agent.loss(batch)[0].sum().backward()
     gradients = [stack.gradient.clone() for stack in stacks]
-    agent.update(batch, 0)
+    metrics = agent.update(batch, 500_000 + 7 * NUM_ENVS)  # the env steps before the rollout's last
+    close("learning rate", metrics["charts/learning_rate"], torch.full((len(SEEDS),), 3.5e-4))
     norm = gradients[0].norm(dim=1, keepdim=True)
     assert (norm > 0.1).all()
     gradients[0] *= 0.1 / (norm + 1e-6)
-    for stack, start, gradient, rate, eps in zip(stacks, before, gradients, (7e-4, 2e-3), (3e-3, 1e-5), strict=True):
-        step = rate * gradient / ((0.01 * gradient.square()).sqrt() + eps)
+    for stack, start, gradient, rate, eps in zip(stacks, before, gradients, (3.5e-4, 1e-3), (3e-3, 1e-5), strict=True):
+        step = rate * gradient / ((0.1 * gradient.square()).sqrt() + eps)
         close("parameters", stack.matrix, start - step)
     assert set(agent.get_policy()) == set(agent.stack.named())
 
@@ -323,6 +328,24 @@ def test_trpo_s_step_is_sb3_contrib_s_in_float64(monkeypatch: pytest.MonkeyPatch
             close(f"step of {name}, seed {row}", named, linear.weight.T, scale)
         if hasattr(model.policy, "log_std"):
             close("step of log σ", agent.stack.named()["log_std.value"][row, 0], model.policy.log_std, scale)
+
+
+def test_the_line_search_takes_the_longest_step_that_is_better_and_within_the_bound() -> None:
+    """Steps of 1, 1/2, 1/4 and 1/8, and a bound of 1.5 · 0.1: of KL divergences of 0.3 and 1.2 a step's length."""
+    config = trpo.TRPO.Config(line_search_steps=4, line_search_factor=0.5, kl_slack=1.5, target_kl=0.1, hidden=(4,))
+    agent = trpo.TRPO(Setup(gymnasium.spaces.Box(-9, 9, (2,)), gymnasium.spaces.Discrete(2), (1, 2, 3), 1, 100), config)
+    old, per_step = agent.stack.matrix.detach().clone(), torch.tensor([0.3, 1.2, 0.0])
+
+    def surrogate_and_kl() -> tuple[torch.Tensor, torch.Tensor]:
+        length = (agent.stack.matrix.detach() - old)[:, 0]
+        return torch.tensor([1.0, 1.0, -1.0]) * length, per_step * length  # the third seed's are never better
+
+    found = agent._line_search(torch.ones_like(old), torch.zeros(3), surrogate_and_kl)
+    lengths = torch.tensor([0.5, 0.125, 0.0])
+    close("length", found["losses/step_length"], lengths)
+    close("parameters", agent.stack.matrix.detach(), old + lengths[:, None])
+    close("surrogate", found["losses/surrogate"], lengths)
+    close("KL", found["losses/kl"], torch.tensor([0.15, 0.15, 0.0]))
 
 
 def test_trpo_refuses_images_and_a_rollout_of_one_transition() -> None:
