@@ -37,10 +37,11 @@ FORMS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "ppo": ("ppo", "discrete", 2, {**_PPO, "max_grad_norm": 0.05, "anneal": True, "anneal_clip": True,
                                    "clip_range": 0.02, "clip_value_loss": True}),
     "ppo, box": ("ppo", "box", 2, {**_PPO, "target_kl": 0.001}),
-    "ppo_split": ("ppo_split", "box", 2, {**_ROLLOUT, "batch_size": 7, "learning_rate": 0.01, "clip_range": 0.02}),
+    "ppo_split": ("ppo_split", "box", 2, {**_ROLLOUT, "batch_size": 7, "num_value_epochs": 2, "learning_rate": 0.01,
+                                          "clip_range": 0.02}),
     "a2c": ("a2c", "discrete", 2, {**_ROLLOUT, "max_grad_norm": 0.05}),
     "a2c, box": ("a2c", "box", 2, {**_ROLLOUT, "separate": True, "anneal": True}),
-    "trpo": ("trpo", "box", 2, {**_ROLLOUT, "batch_size": 7, "target_kl": 0.4, "cg_steps": 4}),
+    "trpo": ("trpo", "box", 2, {**_ROLLOUT, "batch_size": 7, "num_value_epochs": 2, "target_kl": 0.4, "cg_steps": 4}),
     "trpo, strict": ("trpo", "box", 2, {**_ROLLOUT, "target_kl": 0.4, "kl_slack": 0.3, "line_search_steps": 2}),
     "reinforce": ("reinforce", "box", 2, {"hidden": (8, 6)}),
     "dqn": ("dqn", "discrete", 1, {**_VALUES, "prioritised": True, "num_steps": 2, "epsilon_eval": 0.2}),
@@ -50,7 +51,7 @@ FORMS: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "pqn": ("pqn", "discrete", 2, {**_ROLLOUT, "num_minibatches": 2, "max_grad_norm": 0.05, "anneal": True}),
     "ddpg": ("ddpg", "box", 2, {**_SOFT, "output_init": 0.01}),
     "td3": ("td3", "box", 2, {**_SOFT, "output_init": 0.01}),
-    "sac": ("sac", "box", 2, {**_SOFT, "alpha_learning_rate": 0.03, "log_std_range": (-0.5, -0.1)}),
+    "sac": ("sac", "box", 2, {**_SOFT, "alpha_learning_rate": 0.03, "log_std_range": (-0.5, -0.4)}),
     "sac_discrete": ("sac_discrete", "discrete", 1, {**_SOFT, "alpha_learning_rate": 0.03, "target_every": 6}),
     **{name: (name, "table", 2, {}) for name in
        ("q_learning", "double_q_learning", "sarsa", "expected_sarsa", "dyna_q", "differential_sarsa")},
@@ -149,6 +150,11 @@ CASES = [
 @pytest.mark.parametrize(("form", "name", "other"), CASES, ids=lambda part: str(part))
 def test_another_value_of_a_hyperparameter_trains_otherwise(form: str, name: str, other: Any) -> None:
     assert trained(form, **{name: other}) != as_it_is(form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_values_train_alike(form: str) -> None:
+    assert trained(form) == as_it_is(form)
 
 
 def test_no_agent_and_no_hyperparameter_is_left_out() -> None:
