@@ -147,7 +147,7 @@ def _taken_over(name: str, config: type[Any]) -> Iterator[str]:
     for field in dataclasses.fields(config):
         owners = [one for one in bases if field.name in inspect.get_annotations(one)]
         meanings = [one.__dataclass_fields__[field.name].metadata.get("help") for one in owners]
-        if len(set(meanings)) > 1:
+        if len(set(meanings) - {None}) > 1:  # None: a default of its own, and no word of another meaning
             base = owners[1].__qualname__.removesuffix(".Config")
             yield (
                 f"agent {name!r}: its {field.name} ({meanings[0]}) is {base}'s too ({meanings[1]}), whose code goes by "
