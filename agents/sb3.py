@@ -72,7 +72,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "vf_coef": ("weight of the value loss", _POSITIVE),
     "max_grad_norm": ("largest norm of the gradient; 0: any", _POSITIVE),
     "target_kl": ("end the passes beyond this KL divergence; 0: never", _POSITIVE),
-    "rms_prop_eps": ("ε of RMSprop", _POSITIVE),
+    "rms_prop_eps": ("ε of RMSprop", {**_POSITIVE, "needs": ("use_rms_prop",)}),
     "use_rms_prop": ("RMSprop in place of Adam", {}),
     "cg_max_steps": ("steps of conjugate gradient", _COUNT),
     "cg_damping": ("damping of the Hessian-vector product", _POSITIVE),
@@ -81,8 +81,8 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "n_critic_updates": ("passes of the critic over a rollout", _COUNT),
     "sub_sampling_factor": ("take every n-th transition for the policy", _COUNT),
     "use_sde": ("generalised state-dependent exploration", {}),
-    "sde_sample_freq": ("steps between draws of its noise; -1: once a rollout", {"low": -1}),
-    "use_sde_at_warmup": ("use it before learning starts too", {}),
+    "sde_sample_freq": ("steps between draws of its noise; -1: once a rollout", {"low": -1, "needs": ("use_sde",)}),
+    "use_sde_at_warmup": ("use it before learning starts too", {"needs": ("use_sde",)}),
     "buffer_size": ("transitions of the replay buffer", _COUNT),
     "learning_starts": ("env steps before learning", _POSITIVE),
     "tau": ("weight of the online parameters in the target", _SHARE),
@@ -94,7 +94,10 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "exploration_initial_eps": ("initial ε", _SHARE),
     "exploration_final_eps": ("final ε", _SHARE),
     "action_noise": ("exploration: normal, or Ornstein–Uhlenbeck", {"choices": ("none", "normal", "ou")}),
-    "action_noise_std": ("its standard deviation, for actions scaled to [-1, 1]", _POSITIVE),
+    "action_noise_std": (
+        "its standard deviation, for actions scaled to [-1, 1]",
+        {**_POSITIVE, "needs": ("action_noise", "normal", "ou")},
+    ),
     "policy_delay": ("updates of the critic for one of the policy", _COUNT),
     "target_policy_noise": ("standard deviation of the noise on the target's action", _POSITIVE),
     "target_noise_clip": ("largest such noise", _POSITIVE),
@@ -108,8 +111,14 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "n_critics": ("critics", _COUNT),
     "n_quantiles": ("quantiles of a critic", _COUNT),
     "normalize": ("VecNormalize; as evaluated, with the statistics of training", {}),
-    "normalize_obs": ("with --normalize: standardise observations by running statistics", {}),
-    "normalize_reward": ("with --normalize: scale rewards by a running deviation of returns", {}),
+    "normalize_obs": (
+        "with --normalize: standardise observations by running statistics",
+        {"needs": ("normalize",)},
+    ),
+    "normalize_reward": (
+        "with --normalize: scale rewards by a running deviation of returns",
+        {"needs": ("normalize",)},
+    ),
 }
 _PIXELS = 36  #: what the convolutions of CnnPolicy leave one pixel of
 _OF_THE_POLICY = ("ortho_init", "log_std_init", "n_critics", "n_quantiles")

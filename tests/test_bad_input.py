@@ -184,6 +184,11 @@ def way_on(problem: str) -> list[str]:
             "--target-entropy says nothing without --learn-alpha",
         ),
         (
+            "--agent sb3:sac --env Pendulum-v1 --action-noise-std 0.2",
+            "--action-noise-std says nothing without --action-noise normal or ou",
+        ),
+        ("--agent sb3:ppo --no-normalize-reward", "--normalize-reward says nothing without --normalize"),
+        (
             "--agent reinforce --no-baseline --value-learning-rate 0.1",
             "--value-learning-rate says nothing without --baseline",
         ),
