@@ -110,6 +110,33 @@ def test_a_faulty_number_is_one_line(fields: dict[str, Any], said: str) -> None:
         Reported(**{"mean": 5.0} | fields)
 
 
+# --- a p-value in print
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0, "< 0.001"),
+        (1e-9, "< 0.001"),
+        (0.0009, "< 0.001"),
+        (0.000999, "< 0.001"),
+        (0.001, "0.001"),
+        (0.0014, "0.001"),
+        (0.0099, "0.010"),
+        (0.0123, "0.012"),
+        (0.05, "0.050"),
+        (0.0994, "0.099"),
+        (0.0999, "0.100"),
+        (0.1, "0.10"),
+        (0.126, "0.13"),
+        (0.5, "0.50"),
+        (1.0, "1.00"),
+    ],
+)
+def test_a_p_value_has_three_digits_below_a_tenth_and_none_below_a_thousandth(p: float, text: str) -> None:
+    assert stats.p_text(p) == text
+
+
 # --- plain tests equal the libraries
 
 
@@ -256,6 +283,51 @@ def test_one_measured_seed_borrows_the_papers_spread_and_decides_nothing() -> No
     neither = claim_test([100.0], Reported(0), 5)
     assert (neither.p_equivalence, neither.p_difference, neither.se) == (1, 1, math.inf)
     assert any("nothing can be concluded" in note for note in neither.notes)
+
+
+def test_one_measured_seed_varies_as_much_as_the_papers_do_by_hand() -> None:
+    # 10² of the paper's spread and 5² of a margin; of one seed of ours and ten of theirs: se² = 125 · (1 + 1/10)
+    tested = claim_test([100.0], Reported(0, 10, "sample sd", 10), 5)
+    assert tested.used_measured_sd == pytest.approx(math.sqrt(125))
+    assert tested.se == pytest.approx(math.sqrt(137.5))
+    assert tested.df == 9
+    half = scipy.stats.t(9).ppf(0.975) * math.sqrt(137.5)
+    assert (tested.low, tested.high) == pytest.approx((100 - half, 100 + half))
+
+
+def test_a_printed_spread_without_its_seeds_has_the_degrees_of_freedom_of_ours() -> None:
+    reported = Reported(0, 10, "sample sd")
+    # Ten of ours without any spread: 2 · 10² − 0 is lent, with the paper's degrees of freedom, for which our 9 stand.
+    # Of what is estimated se² = 200/10 + 100/1 = 120; with half of a margin of 10 it is 120 + 25 · 1.1 = 147.5.
+    tested = claim_test([500.0] * 10, reported, 10)
+    assert tested.se == pytest.approx(math.sqrt(147.5))
+    assert tested.df == pytest.approx(120**2 / (20**2 / 9 + 100**2 / 9) / (120 / 147.5) ** 2)
+    # Of fewer than ten they are those of the larger spread, the paper's, for which ours stand too.
+    assert [claim_test([500.0] * n, reported, 10).df for n in (2, 5, 9)] == [1, 4, 8]
+
+
+def test_a_spread_of_less_than_half_the_other_is_said_and_whose_it_is() -> None:
+    ten = np.array([-3.0, 3.0] * 5) * math.sqrt(0.9)  # Σ = 81, sample sd 3
+
+    def said(sd: float) -> list[str]:
+        notes = claim_test(ten, Reported(0, sd, "sample sd", 10), 5).notes
+        return [note.partition(":")[0] for note in notes if "missed a mode" in note]
+
+    assert stats.claim_test(ten, Reported(0, 3, "sample sd", 10), 5).measured_sd == pytest.approx(3)
+    assert said(2.1 * 3) == ["Our spread is less than half the paper's"]
+    assert said(3 / 2.1) == ["The paper's spread is less than half ours"]
+    assert said(1.9 * 3) == said(3 / 1.9) == said(3.0) == []
+
+
+@pytest.mark.parametrize(
+    ("seeds", "chance"), [(1, None), (2, "49%"), (3, "34%"), (4, "24%"), (5, "17%"), (9, "4%"), (10, None)]
+)
+def test_how_often_fewer_than_ten_seeds_of_the_paper_hide_some_that_fail_is_said(
+    seeds: int, chance: str | None
+) -> None:
+    notes = claim_test(np.linspace(-3, 3, 10), Reported(0, 2, "sample sd", seeds), 5).notes
+    told = f"Were 30 % of the paper's seeds to fail, its {seeds} would not show it with probability {chance}: "
+    assert [note for note in notes if "to fail" in note] == [told + "no test can see that."] * (chance is not None)
 
 
 def test_an_unknown_spread_abstains_below_ten_seeds() -> None:
@@ -409,6 +481,30 @@ def test_what_the_guards_alone_leave_open_is_not_blamed_on_the_paper(
     assert power.seeds_needed(sd, larger, margin, difference, kind, from_printed=True).open_by == "paper"
 
 
+def test_a_spread_printed_without_its_seeds_is_not_blamed_where_the_guards_alone_leave_it_open() -> None:
+    """Plainly it is that of one seed, as sure as ours are: 1.645 · √(0.5² + 16.76² / 10⁶) is well below 2."""
+    needed = power.seeds_needed(16.76, Reported(0, 0.5, "sample sd"), 2.0, from_printed=True)
+    assert (needed.seeds, needed.open_by) == (None, "guards")
+    assert power.seeds_needed(16.76, Reported(0, 1.3, "sample sd"), 2.0, from_printed=True).open_by == "paper"
+
+
+@pytest.mark.parametrize(("difference", "seeds"), [(60.0, 2), (10.0, 3), (4.0, 4), (2.5, 6)])
+def test_a_large_difference_is_found_with_fewer_seeds_than_equality_asks_for(difference: float, seeds: int) -> None:
+    """By draws of our seeds, beside ten of the paper's with a spread of 1; a margin of ½ adds ½² to either variance."""
+
+    def share(n: int) -> float:
+        draws = np.random.default_rng(0).normal(difference, 1, (20_000, n))
+        ours = draws.var(1, ddof=1)
+        counted, theirs = np.maximum(ours, 4 - 3 * ours), np.maximum(1, 4 * ours - 3)
+        t = draws.mean(1) / np.sqrt((counted + 0.25) / n + (theirs + 0.25) / 10)
+        return float(np.mean(t > scipy.stats.t(n - 1).ppf(0.975)))
+
+    needed = power.seeds_needed(1.0, Reported(0, 1, "sample sd", 10), 0.5, difference, "difference", from_printed=True)
+    assert needed.seeds == seeds == next(n for n in range(2, 10) if share(n) >= 0.8)
+    assert needed.power == pytest.approx(share(seeds), abs=0.02)
+    assert needed.note == f"{seeds} seeds" + ", the fewest that can decide" * (seeds == 2)
+
+
 # --- acceptance
 
 
@@ -435,6 +531,13 @@ def test_acceptance_by_rank_and_by_share(reached: int, seeds: int, verdict: str,
     assert (found.low, found.high) == pytest.approx(
         tuple(scipy.stats.binomtest(reached, seeds).proportion_ci(0.95, "exact")), abs=1e-12
     )
+
+
+def test_of_the_seeds_that_reach_a_published_agent_those_that_do_without_the_tolerance_are_told_apart() -> None:
+    found = stats.acceptance([99.0, 100.0, 109.0, 110.0, 110.0, 111.0], Reported(110), 10)
+    assert (found.threshold, found.reached, found.outright, found.seeds) == (100, 5, 3, 6)
+    exact = stats.acceptance([109.0, 110.0, 110.0], 110.0)
+    assert (exact.reached, exact.outright) == (2, 2)
 
 
 def test_acceptance_says_when_few_reach_it() -> None:
@@ -487,6 +590,20 @@ def test_an_order_needs_as_many_tasks_as_claimed() -> None:
     assert [decision.verdict for decision in decide([five])] == ["below"]
     same = stats.order_test(low, [task[::-1] for task in low], 3)
     assert [decision.verdict for decision in decide([same])] == ["inconclusive"]
+
+
+def test_an_order_is_contradicted_only_on_more_tasks_than_it_leaves_to_the_other() -> None:
+    """Of five tasks four are claimed: on one the other may be ahead, by however much."""
+    same, ahead = np.arange(10.0), np.arange(10.0) + 15  # by five standard deviations: no deal of 10 and 10 is rarer
+    rarest = 1 / 184_756  # 10!·10! / 20!
+    one = stats.order_test([same] * 5, [same] * 4 + [ahead], 4)
+    assert one.p_below == pytest.approx([0.5] * 4 + [rarest])
+    assert (one.p_contrary, decide([one])[0].verdict) == (1.0, "inconclusive")  # 5 · rarest, then 4 · ½
+    two = stats.order_test([same] * 5, [same] * 3 + [ahead] * 2, 4)
+    assert two.p_contrary == pytest.approx(5 * rarest)
+    assert decide([two])[0].verdict == "below"
+    any_task = stats.order_test([same] * 5, [same] + [ahead] * 4, 1)  # five are more than it leaves: the last is ½
+    assert (any_task.p_contrary, decide([any_task])[0].verdict) == (0.5, "inconclusive")
 
 
 def test_order_without_any_spread_is_no_more_certain_than_complete_separation() -> None:
@@ -567,6 +684,38 @@ def test_bootstrap_intervals_are_the_same_from_the_same_generator_and_equal_the_
     assert low <= value <= high
 
 
+@pytest.mark.parametrize("repetitions", [None, 300])
+def test_each_interval_is_of_two_thousand_resamples_or_as_many_as_are_asked_for(repetitions: int | None) -> None:
+    x, y = ([np.random.default_rng(10 * side + task).normal(side, 1, 6) for task in range(3)] for side in range(2))
+    given: dict[str, int] = {} if repetitions is None else {"repetitions": repetitions}
+    count = repetitions or 2000
+
+    def drawn(tasks: list[np.ndarray]) -> np.ndarray:
+        """`[count, tasks, seeds]`"""
+        return np.stack([task[generator.integers(6, size=(count, 6))] for task in tasks], 1)
+
+    def ends(values: np.ndarray) -> Any:
+        return pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+
+    by_hand = {
+        "iqm": lambda runs: scipy.stats.trim_mean(runs.reshape(count, 18), 0.25, axis=1),
+        "mean": lambda runs: runs.mean((1, 2)),
+        "median": lambda runs: np.median(runs.mean(2), 1),
+        "optimality gap": lambda runs: 1 - np.minimum(runs, 1).mean((1, 2)),
+    }
+    ours, generator = np.random.default_rng(3), np.random.default_rng(3)
+    found = aggregates.aggregates(x, ours, **given)
+    for name, statistic in by_hand.items():
+        assert (found[name].low, found[name].high) == ends(statistic(drawn(x))), name
+    _, low, high = aggregates.profile_estimate(x, [0.5], ours, **given)
+    assert (low[0], high[0]) == ends((drawn(x) > 0.5).mean((1, 2)))
+    better = aggregates.improvement_estimate(y, x, ours, **given)
+    assert (better.low, better.high) == ends((drawn(y)[..., :, None] > drawn(x)[..., None, :]).mean((1, 2, 3)))
+    _, low, high = aggregates.bootstrap(aggregates.mean_of_tasks, ours, x, **given)
+    assert (low, high) == ends(drawn(x).mean((1, 2)))
+    assert ours.random() == generator.random()  # neither drew more
+
+
 def test_profiles_and_improvement_have_intervals() -> None:
     generator = np.random.default_rng(0)
     x, y = ([generator.normal(shift, 1, 8) for _ in range(4)] for shift in (3, 0))
@@ -637,6 +786,24 @@ def test_a_pair_is_no_more_certain_than_the_rarest_deal(count: int) -> None:
         assert found.p_above == rarest
         assert found.p == 2 * rarest
         assert (found.low is None) == (width == 0.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "least", "too_few"),
+    [
+        ([9.0, 10.0, 11.0], [499.0, 500.0, 501.0], 2 / 20, True),
+        ([9.0, 10.0], [499.0, 500.0, 501.0, 502.0], 2 / 15, True),
+        ([9.0, 10.0, 11.0], [9.0, 11.0, 13.0], 2 / 20, False),  # their interval holds 0
+        ([9.0, 9.0, 9.0], [500.0, 500.0, 500.0], 2 / 20, False),  # they have none
+        ([9.0, 10.0, 11.0, 12.0], [498.0, 499.0, 500.0, 501.0], 2 / 70, False),  # so few can make it significant
+    ],
+)
+def test_where_an_interval_leaves_out_zero_that_no_p_of_so_few_seeds_can_tell_is_said(
+    x: list[float], y: list[float], least: float, too_few: bool
+) -> None:
+    for found in (stats.pair_test(x, y), stats.pair_test(y, x)):
+        assert found.least_p == pytest.approx(least)
+        assert found.too_few_to_tell is too_few
 
 
 @given(
