@@ -100,6 +100,31 @@ def test_fewer_steps_have_as_many_iterations() -> None:
     assert whole.scaled(0.0305) == Protocol("training", after_step=60 * 30, to_step=91 * 30, iteration=30)
 
 
+def test_fewer_steps_are_evaluated_as_often() -> None:
+    whole = Protocol("evaluation", last=10, after_step=2000, to_step=10_000, eval_every=500, eval_episodes=5)
+    tenth = Protocol("evaluation", last=10, after_step=200, to_step=1000, eval_every=50, eval_episodes=5)
+    assert whole.scaled(0.1) == tenth
+    assert whole.scaled(0.0001) == dataclasses.replace(tenth, after_step=1, to_step=1, eval_every=1)
+    assert Protocol("evaluation", last=10).scaled(0.1) == Protocol("evaluation", last=10)
+    assert whole.scaled(1) == whole
+
+
+@pytest.mark.parametrize(
+    ("gaps", "lengths"),
+    [
+        ((), [10, 30, 5]),
+        ((10,), [10, 30, 5]),  # an episode begins where the one before it ends, resumed there or not
+        ((40,), [10, 30, 5]),
+        ((10, 40), [10, 30, 5]),
+        ((9,), [1, 30, 5]),
+        ((11, 41), [10, 29, 4]),
+    ],
+)
+def test_a_gap_is_where_the_first_episode_begins_that_ends_after_it(gaps: tuple[int, ...], lengths: list[int]) -> None:
+    run = dataclasses.replace(of_episodes([10, 30, 5], [1, 2, 3]), gaps=gaps)
+    assert run.lengths().episodes[:, 1].tolist() == lengths
+
+
 def test_one_agent_is_scored_by_its_final_evaluation() -> None:
     runs = [dataclasses.replace(one, final=np.array([1.0, one.seed])) for one in TWO]
     assert score(Protocol("evaluation", "one agent"), runs).values.tolist() == [0.5, 1.0]
@@ -168,6 +193,42 @@ def test_a_number_by_another_protocol_is_no_answer() -> None:
     assert refuse(final, Protocol("training", last=1)) is not None
     assert refuse(dataclasses.replace(final, policy="deterministic"), final) is None  # one does not say
     assert refuse(*(dataclasses.replace(final, policy=p) for p in ("deterministic", "stochastic"))) is not None
+
+
+CLAIMED = Protocol(
+    "evaluation", last=10, after_step=1000, to_step=9000, policy="deterministic", eval_every=1000, eval_episodes=5,
+    iteration=500, threshold=100.0,
+)  # fmt: skip
+ANOTHER = {
+    "returns": ["training"],
+    "statistic": ["max of seed mean", "mean of seed maxima", "one agent"],
+    "last": [9, None],
+    "after_step": [0, None],
+    "to_step": [8999, None],
+    "policy": ["stochastic"],
+    "eval_every": [500, None],
+    "eval_episodes": [10, None],
+    "discount": [0.99],
+    "iteration": [1000, None],
+    "of": ["length", "steps"],
+    "threshold": [99.5, None],
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Protocol) if field.name != "note"])
+def test_a_protocol_that_differs_in_one_field_alone_is_another(name: str) -> None:
+    for value in ANOTHER[name]:
+        scored = dataclasses.replace(CLAIMED, **{name: value})
+        told = f"({name}: {value} against {getattr(CLAIMED, name)})"
+        assert (refuse(CLAIMED, scored) or "").endswith(told)
+        assert refuse(scored, CLAIMED) is not None
+        assert refuse(scored, scored) is None
+
+
+def test_neither_a_note_nor_a_policy_that_is_not_stated_makes_it_another() -> None:
+    for scored in (dataclasses.replace(CLAIMED, note="by hand"), dataclasses.replace(CLAIMED, policy="not stated")):
+        assert refuse(CLAIMED, scored) is None
+        assert refuse(scored, CLAIMED) is None
 
 
 @pytest.mark.parametrize(
@@ -239,6 +300,26 @@ def test_an_evaluation_after_a_milestone_is_not_that_of_the_milestone() -> None:
     assert score(protocol, [often]).mean == 2.0
     late = history(0, [1.0, 2.0], every=14_000)
     assert score(protocol, [late]).missing == {0: "it has no evaluation at env step 10,000"}
+
+
+def test_of_two_evaluations_soon_after_a_milestone_the_first_is_that_of_the_milestone() -> None:
+    """Where a run was evaluated more often than the published one."""
+    protocol = Protocol("evaluation", last=1, to_step=1000, eval_every=1000)
+    often = History(0, NONE, np.array([(1000, 3.0), (1050, 7.0), (2000, 9.0)]), np.empty(0), 2000)
+    assert score(protocol, [often]).mean == 3
+    assert score(dataclasses.replace(protocol, last=None), [often]).mean == 3
+    late = dataclasses.replace(often, evaluations=np.array([(1008, 3.0), (1050, 7.0), (2000, 9.0)]))
+    assert score(protocol, [late]).mean == 3
+
+
+@pytest.mark.parametrize(("step", "counts"), [(1000, True), (1090, True), (1099, True), (1100, False), (1240, False)])
+def test_an_evaluation_is_as_it_was_due_less_than_a_tenth_of_the_way_to_the_next(step: int, counts: bool) -> None:
+    run = History(0, NONE, np.array([(0, 1.0), (step, 3.0), (2000, 9.0)]), np.empty(0), 2000)
+    found = score(Protocol("evaluation", last=1, to_step=1000, eval_every=1000), [run])
+    assert found.per_seed == ({0: 3.0} if counts else {})
+    assert found.missing == ({} if counts else {0: "it has no evaluation at env step 1,000"})
+    soon = Protocol("evaluation", of="steps", threshold=3, last=1, eval_every=1000)
+    assert score(soon, [run]).per_seed == {0: 1000 if counts else step}
 
 
 SOON = Protocol("training", of="steps", threshold=20, last=2)
