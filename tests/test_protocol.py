@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,7 +200,7 @@ CLAIMED = Protocol(
     "evaluation", last=10, after_step=1000, to_step=9000, policy="deterministic", eval_every=1000, eval_episodes=5,
     iteration=500, threshold=100.0,
 )  # fmt: skip
-ANOTHER = {
+ANOTHER: dict[str, list[Any]] = {
     "returns": ["training"],
     "statistic": ["max of seed mean", "mean of seed maxima", "one agent"],
     "last": [9, None],

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def history(seed: int, level: float, **others: object) -> History:
     return dataclasses.replace(one, **others)  # type: ignore[arg-type]
 
 
+TASKS = ("cart", "acro")
 Levels = dict[tuple[str, str], list[float]]
 
 
@@ -119,9 +121,39 @@ def test_the_four_words(tmp_path: Path) -> None:
         "low": "above",
         "edge": "inconclusive",
     }
-    assert "would decide it" in verdict(found, "edge").why or "no number of our seeds" in verdict(found, "edge").why
+    assert "; about 28 seeds would decide it; " in verdict(found, "edge").why
     assert found.count("reproduced") == 2
     assert verdict(found, "equal").score.mean == pytest.approx(200)  # type: ignore[union-attr]
+
+
+def test_where_no_number_of_seeds_decides_it_that_is_said_in_place_of_one(tmp_path: Path) -> None:
+    text = claim(id="edge", environment="cart", reported=201.0, margin=4.0, seeds=3, spread=5.0)
+    found = verdict(judged(tmp_path, text, {("a", "cart"): spread(200)}), "edge")
+    assert found.word == "inconclusive"
+    assert "; no number of our seeds decides it: the paper's own uncertainty is too large" in found.why
+    assert "would decide it" not in found.why
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "sharing", "seeds"), [(210.0, "equivalence", 3, 28), (211.0, "difference", 4, 39)]
+)
+def test_the_seeds_that_decide_a_claim_share_the_error_with_those_alone_that_are_open(
+    number: float, kind: Any, sharing: int, seeds: int, tmp_path: Path
+) -> None:
+    """Of six claims three are equal and two are different: 3 share the error of equality, 4 that of difference."""
+    numbers = {"one": 200.0, "two": 201.0, "three": 199.0, "high": 300.0, "low": 100.0, "open": number}
+    text = "".join(claim(id=name, environment="cart", reported=printed) for name, printed in numbers.items())
+    judgement = judged(tmp_path, text, {("a", "cart"): spread(200)})
+    assert [v.word for v in judgement.verdicts] == ["reproduced"] * 3 + ["below", "above", "inconclusive"]
+    found = verdict(judgement, "open")
+    paper = reported(found.claim)  # type: ignore[arg-type]
+
+    def alone(share: int) -> int | None:
+        return seeds_needed(5.0, paper, 20.0, 200 - number, kind, alpha=0.05 / share, from_printed=True).seeds
+
+    assert found.seeds_needed is not None
+    assert found.seeds_needed.seeds == alone(sharing) == seeds
+    assert seeds not in (alone(6), alone(sharing - 1), alone(sharing + 1))
 
 
 def test_holm_counts_all_claims_that_a_test_decides_run_or_not(tmp_path: Path) -> None:
@@ -157,12 +189,12 @@ def test_where_nothing_was_tested_the_seeds_that_lack_are_said_and_no_p(tmp_path
     assert (
         verdict(few, "order").why == "ahead on 1 of 1 tasks, 1 claimed (3 seeds on a side: to be shown, 10 are needed)"
     )
-    for n in (4, 12):  # by what the contrary is shown, however few seeds the claim itself would need
+    # by what the contrary is shown, however few seeds the claim itself would need: of four, 1 of C(8, 4) = 70 deals
+    for n, p in ((4, "p = 0.014"), (12, "p < 0.001")):
         levels: Levels = {("a", "cart"): spread(100, n), ("b", "cart"): spread(900, n)}
         below = verdict(judged(tmp_path, order(environments=["cart"], at_least=1), levels), "order")
         assert below.word == "below"
-        assert below.decision is not None
-        assert f"1 claimed (p {stats.p_text(below.decision.p_difference)})".replace("p 0", "p = 0") in below.why
+        assert f"1 claimed ({p})" in below.why
     alone = verdict(judged(tmp_path, text, {("a", "cart"): [200.0]}), "near")
     assert alone.why.startswith("1 seed of ours: a verdict needs 10")
 
@@ -562,6 +594,17 @@ def test_agents_are_compared_over_the_tasks_that_both_have(tmp_path: Path) -> No
     assert found.improvements == ()
 
 
+@pytest.mark.parametrize(("seeds", "shown"), [(1, ["b"]), (2, ["a", "b"])])
+def test_an_agent_with_one_seed_on_a_task_has_no_aggregate(tmp_path: Path, seeds: int, shown: list[str]) -> None:
+    """Drawn again, one seed is always itself: its interval would have no width."""
+    text = "".join(claim(id=f"{i} {e}", environment=e, implementation=i, reported=1.0) for i in "ab" for e in TASKS)
+    levels = {(i, e): spread(100 if e == "cart" else -200) for i in "ab" for e in TASKS}
+    levels["a", "acro"] = [-200.0, -190.0][:seeds]
+    found = judged(tmp_path, text, levels)
+    assert [one.agent for one in found.aggregates] == shown
+    assert [(one.better, one.worse) for one in found.improvements] == [("a", "b")] * (seeds > 1)
+
+
 def test_the_same_results_give_the_same_judgement(tmp_path: Path) -> None:
     text = claim(id="equal", environment="cart", reported=200.0)
     one, two = (judged(tmp_path, text, {("a", "cart"): spread(200)}) for _ in range(2))
@@ -635,6 +678,22 @@ def test_by_each_rule_a_number_that_a_random_policy_meets_is_a_control(
     assert verdict(judged(tmp_path, text, {("a", "cart"): spread(20)}), "one").is_control is control
 
 
+@pytest.mark.parametrize(("rule", "random", "control"), [
+    ("at least", 20.6, False), ("at least", 21.0, True), ("at most", 21.4, False), ("at most", 21.0, True),
+])  # fmt: skip
+def test_of_a_bound_a_random_policy_meets_the_number_itself_alone(
+    tmp_path: Path, rule: str, random: float, control: bool
+) -> None:
+    """Half a unit of its last digit, 21 ± 0.5, is the scale of the guards and no room of the bound."""
+    text = f'[environment.near]\npaper = "CartPole-v1"\nrandom = {random}\nbest = 500\n'
+    text += claim(id="one", environment="near", reported=21.0, rule=rule, margin=None, margin_why=None, spread=None,
+                  spread_kind="none", seeds=None)  # fmt: skip
+    found = verdict(judged(tmp_path, text, {("a", "near"): spread(21)}), "one")
+    assert found.is_control is control
+    assert isinstance(found.claim, Claim)
+    assert found.claim.margin == 0.5
+
+
 def test_few_seeds_that_decide_say_how_few_they_are(tmp_path: Path) -> None:
     text = claim(id="one", environment="cart", reported=300.0)
     five, ten = (verdict(judged(tmp_path, text, {("a", "cart"): spread(200, n)}), "one") for n in (5, 10))
@@ -677,6 +736,26 @@ def test_a_claim_that_is_taken_off_the_card_keeps_its_share_of_the_correction(tm
     assert p[0] == p[1] == pytest.approx(2 * p[2])  # of one published agent nothing is corrected
     gone = [note.partition(" was on")[0] for note in cut.notes if "no longer is" in note]
     assert gone == ["Claim reached", "Claim two"]
+
+
+def test_what_was_computed_and_is_taken_off_the_card_had_no_share_of_the_correction(tmp_path: Path) -> None:
+    one = claim(id="one", environment="cart", reported=200.0)
+    (tmp_path / "card.toml").write_text(CARD + one + MEASURED, encoding="utf-8")
+    card = load_card(str(tmp_path / "card.toml"))
+    number = History(0, np.empty((0, 2)), np.empty((0, 2)), np.empty(0), 0, measured=np.array([1.5388]))
+    made = units(card, {("a", "cart"): spread(200)}, 1.0)
+    for unit in units_of(card, card.claims, card.orders):
+        if unit.is_measured:
+            made[unit.name] = UnitResults(measured_settings(card, unit), (), (number,))
+        made[unit.name] = dataclasses.replace(made[unit.name], claimed=claimed(card, unit))
+    whole = judge(card, Results(1.0, made))
+    (tmp_path / "card.toml").write_text(CARD + one, encoding="utf-8")
+    cut = judge(load_card(str(tmp_path / "card.toml")), Results(1.0, made))
+    assert any(note.startswith("Claim arm was on the card") for note in cut.notes)
+    for found in (verdict(whole, "one"), verdict(cut, "one")):
+        assert found.decision is not None
+        assert isinstance(found.test, stats.ClaimTest)
+        assert found.decision.p_equivalence == found.test.p_equivalence
 
 
 def test_what_the_correction_alone_leaves_open_is_said(tmp_path: Path) -> None:
@@ -814,7 +893,8 @@ def test_a_task_with_crashed_seeds_is_in_no_aggregate(tmp_path: Path) -> None:
     (tmp_path / "card.toml").write_text(CARD + text, encoding="utf-8")
     card = load_card(str(tmp_path / "card.toml"))
     made = units(card, {("a", "cart"): spread(480, 12), ("b", "cart"): spread(400, 12)}, 1.0)
-    assert judge(card, Results(1.0, made)).improvements
+    (ahead,) = judge(card, Results(1.0, made)).improvements
+    assert (ahead.better, ahead.worse, ahead.estimate.value) == ("a", "b", 1.0)  # each seed of a is above each of b
     made["a-cart"] = crash(made["a-cart"], 9)
     found = judge(card, Results(1.0, made))
     assert found.improvements == ()
