@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -88,16 +89,69 @@ def test_the_protocols_differ_as_their_papers_do() -> None:
     assert new.step(0)[4]["episode_frame_number"] == 4
 
 
+def test_no_op_starts_are_as_many_as_the_environments_own_stream_says() -> None:
+    """From 1 to `noop_max`, both among them, whether a seed begins the stream or an episode goes on in it."""
+    env, taken = made("Atari2015(noop_max=3)"), []
+    env.unwrapped.reset(seed=7)
+    ale, stream = env._ale, copy.deepcopy(env.unwrapped.np_random)
+    act = {"act": lambda _, action: taken.append(action.name) or ale.act(action)}
+    env._ale = type("Ear", (), {**act, "__getattr__": lambda _, name: getattr(ale, name)})()
+    counts = [env.reset(seed=None if episode else 7)[1]["episode_frame_number"] for episode in range(12)]
+    assert counts == [stream.integers(1, 4) for _ in range(12)]
+    assert set(counts) == {1, 2, 3}
+    assert taken == ["NOOP"] * sum(counts)
+
+
+def test_an_episode_is_that_of_its_seed_whatever_was_played_before() -> None:
+    """Nothing of it is left in the stack, or in the action that a sticky frame repeats."""
+    env = made("Atari2018(sticky_action_prob=0.9)")
+
+    def episode() -> list[Any]:
+        return [env.reset(seed=5)[0], *(env.step(action)[0] for action in [3] * 10 + [4] * 10)]
+
+    first = episode()
+    env._action = env._set[3]  # a paddle on its way
+    again = episode()
+    assert not first[0][:3].any()
+    assert first[0][3].any()
+    np.testing.assert_array_equal(again, first)
+
+
+def shrunk(screen: Any) -> Any:
+    """The mean of the area that each of 84 × 84 pixels stands for."""
+    return screen.repeat(2, 0).repeat(21, 1).reshape(84, 5, 84, 40).mean((1, 3))  # 420 × 3360: 5 by 40 a pixel
+
+
+@pytest.mark.parametrize(("skip", "alone"), [(1, range(1, 11)), (4, (3,))])  # of 10 frames, 2 are the third action's
+def test_one_frame_an_action_and_the_last_of_a_game_are_seen_alone(skip: int, alone: Any) -> None:
+    env = made(f"Atari2015(frame_skip={skip}, noop_max=0, max_frames=10)")
+    env.reset(seed=0)
+    for step in range(1, -(-10 // skip) + 1):
+        obs, _, _, truncated, _ = env.step(3)  # the paddle moves in each frame from the second on
+        assert truncated == (step * skip >= 10)
+        if step in alone:
+            np.testing.assert_allclose(obs[-1], shrunk(env._ale.getScreenGrayscale()), atol=0.5 + 1e-3)
+
+
+def test_an_episode_is_cut_at_its_time_limit_and_no_step_later() -> None:
+    env = find_env(GAME, {"max_episode_steps": 12}, ("Atari2015",)).make()
+    for _ in range(2):
+        env.reset(seed=0)
+        assert [env.step(0)[3] for _ in range(12)] == [False] * 11 + [True]
+
+
 def test_sticky_actions_repeat_a_quarter_of_the_frames() -> None:
     env, taken = made("Atari2018"), []
     env.reset(seed=0)
     ale = env._ale
-    act = {"act": lambda _, action: taken.append(action) or ale.act(action)}
+    act = {"act": lambda _, action: taken.append(action.value) or 0}
     env._ale = type("Ear", (), {**act, "__getattr__": lambda _, name: getattr(ale, name)})()
-    for step in range(100):
-        env.step(step % 2)  # nothing, fire: a repeat of the step before shows in its first frame
-    first = np.array([action.value for action in taken]).reshape(-1, 4)[1:, 0]
-    assert 0.13 < (first != np.arange(1, 100) % 2).mean() < 0.37
+    for step in range(2000):
+        env.step(step % 2)  # nothing, fire: the step before goes on until the first frame that repeats nothing
+    old = np.array(taken).reshape(-1, 4)[1:] != np.arange(1, 2000)[:, None] % 2
+    assert (old[:, 1:] <= old[:, :-1]).all()
+    wanted = 0.25 ** np.arange(1, 5)
+    assert (np.abs(old.mean(0) - wanted) < 4 * np.sqrt(wanted * (1 - wanted) / 1999)).all()
 
 
 def lives_lost(env: Any, actions: int = 700) -> tuple[list[tuple[float, bool, dict[str, Any]]], int]:
@@ -273,9 +327,7 @@ def test_any_screen_shrinks_to_the_mean_of_its_areas() -> None:
     assert isinstance(env, Atari)
     np.testing.assert_allclose(env._down[1].sum(0), 1, rtol=1e-6)
     screen = np.random.default_rng(0).integers(256, size=(210, 160)).astype(np.uint8)
-    fine = screen.repeat(2, 0).repeat(21, 1)  # 420 × 3360: 5 by 40 of it make a pixel
-    wanted = fine.reshape(84, 5, 84, 40).mean((1, 3))
-    np.testing.assert_allclose(env._pushed(screen)[-1], wanted, atol=0.5 + 1e-3)
+    np.testing.assert_allclose(env._pushed(screen)[-1], shrunk(screen), atol=0.5 + 1e-3)
 
 
 def test_settings_name_the_protocol(runs: Runs) -> None:
