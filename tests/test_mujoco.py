@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +156,51 @@ def test_every_task_with_capsules_is_lighter(name: str) -> None:
         assert env.observation_space.contains(env.step(env.action_space.sample())[0])
     assert 0.9 < env.unwrapped.model.body_mass.sum() / plain.unwrapped.model.body_mass.sum() < 0.97
     assert snapshot.can_restore(find_env(name, {}, ("AsMujocoPy",)).make) is None
+
+
+def as_for_mujoco_py(folder: Path, capsules: str) -> Any:
+    """The model that AsMujocoPy makes of a floor and one body of geoms; it can slide along x."""
+    file = folder / "model.xml"
+    file.write_text(f"""
+        <mujoco>
+          <default><geom margin="0.002"/></default>
+          <worldbody>
+            <geom type="plane" size="1 1 1"/>
+            <body><joint name="slide" type="slide" axis="1 0 0"/>{capsules}</body>
+          </worldbody>
+          <actuator><motor joint="slide"/></actuator>
+        </mujoco>
+    """)
+    return find_env("InvertedPendulum-v5", {"xml_file": str(file)}, ("AsMujocoPy",)).make().unwrapped.model
+
+
+@pytest.mark.parametrize(
+    ("given", "mass"),
+    [("", 1000 * math.pi * 0.1**2 * 1.1), ('density="500"', 500 * math.pi * 0.1**2 * 1.1), ('mass="2"', 2.0)],
+)
+def test_a_capsule_weighs_what_it_is_given_or_what_a_cylinder_does(tmp_path: Path, given: str, mass: float) -> None:
+    """Of radius 0.1 and length 1 + 0.1: about its axis m r² / 2, across m (3 r² + h²) / 12."""
+    model = as_for_mujoco_py(tmp_path, f'<geom type="capsule" size="0.1 0.5" {given}/>')
+    assert model.body_mass[1] == pytest.approx(mass)
+    across = mass * (3 * 0.01 + 1.21) / 12
+    assert model.body_inertia[1] == pytest.approx([across, across, mass * 0.01 / 2])
+
+
+@pytest.mark.parametrize(("release", "margin"), [("3.4.0", 0.002), ("3.5.0", 0.001), ("3.15.0", 0.001)])
+def test_margins_are_halved_where_they_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, margin: float
+) -> None:
+    monkeypatch.setattr("mujoco.__version__", release)
+    model = as_for_mujoco_py(tmp_path, '<geom type="capsule" size="0.1 0.5"/>')
+    assert model.geom_margin.tolist() == [margin, margin]
+    assert model.body_margin.tolist() == [margin, margin]
+
+
+def test_geoms_that_collide_with_different_margins_are_refused(tmp_path: Path) -> None:
+    other = '<geom type="capsule" size="0.1 0.5" margin="0.004" {}/>'
+    with pytest.raises(Problem, match=r"AsMujocoPy needs geoms that share one margin, not 0\.002, 0\.004"):
+        as_for_mujoco_py(tmp_path, other.format('conaffinity="0"'))  # it touches what has its own affinity
+    as_for_mujoco_py(tmp_path, other.format('contype="0" conaffinity="0"'))  # it is a picture
 
 
 def test_only_tasks_of_mujoco_are_as_for_mujoco_py() -> None:
