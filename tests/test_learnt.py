@@ -116,6 +116,13 @@ def test_an_end_that_a_wrapper_further_out_adds_is_learnt() -> None:
         assert env.ended is None
 
 
+def test_an_end_to_learn_from_does_not_hide_that_the_clock_ran_out() -> None:
+    env, transitions = stepped((own("Lives"),), 10)
+    assert numbers(transitions, "terminated") == [step in (5, 10) for step in range(1, 11)]
+    assert numbers(transitions, "truncated") == [step == 10 for step in range(1, 11)]
+    assert env.ended is not None
+
+
 def test_what_the_last_wrapper_tells_stands() -> None:
     _, transitions = stepped(("ScaleReward(scale=0.5)", "RepeatAction(num_repeats=2)", own("Sevens")), 2)
     assert numbers(transitions, "reward") == [7.0, 7.0]
