@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -62,6 +64,30 @@ def test_probabilities_sum_to_one(cls: type[FiniteMDP]) -> None:
             found = env.outcomes(state, action)
             assert sum(one.probability for one in found) == pytest.approx(1, abs=1e-12)
             assert all(env.observation_space.contains(one.state) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "starts", "limit"),
+    [
+        ("AccessControl-v0", range(40, 44), 10_000),  # ten servers free, any customer
+        ("DynaMaze-v0", [18], 10_000),
+        ("Gridworld-v0", range(25), 100),
+        ("MaximisationBias-v0", [0], None),
+        ("RandomWalk-v0", [2], 10_000),
+        ("TenArmedTestbed-v0", [0], 1000),
+        ("WindyGridworld-v0", [30], 10_000),
+    ],
+)
+def test_episodes_begin_in_every_start_alike_and_are_as_long_as_is_said(
+    name: str, starts: Sequence[int], limit: int | None
+) -> None:
+    source, count = find_env(name), 2500
+    env = source.make()
+    found = Counter(int(env.reset(seed=None if episode else 0)[0]) for episode in range(count))
+    assert set(found) == set(starts)
+    chance = 1 / len(starts)
+    assert max(abs(found[one] - count * chance) for one in starts) <= 4.5 * math.sqrt(count * chance * (1 - chance))
+    assert source.time_limit() == limit
 
 
 def test_steps_are_drawn_by_the_probabilities() -> None:
@@ -184,6 +210,7 @@ def test_the_testbed_s_best_arm_pays_1_54() -> None:
     assert np.mean(best) == pytest.approx(exact, abs=4 * np.std(best) / math.sqrt(2000))
     rewards = [env.step(int(env.values.argmax()))[1] for _ in range(2000)]
     assert np.mean(rewards) == pytest.approx(env.values.max(), abs=4 / math.sqrt(2000))
+    assert np.std(rewards) == pytest.approx(1.0, abs=0.07)
     assert env.step(int(env.values.argmax()))[4] == {"is_best": True}
     assert env.step(int(env.values.argmin()))[4] == {"is_best": False}
 
