@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -47,9 +48,15 @@ def test_the_vector_tells_cells_and_direction_apart() -> None:
     assert turned[start:].argmax() == (inner["direction"] + 2) % 4
 
 
-def test_other_environments_are_refused() -> None:
+class Undirected(gym.Env[Any, Any]):
+    observation_space = gym.spaces.Dict({"image": gym.spaces.Box(0, 255, (7, 7, 3), np.uint8)})
+    action_space = gym.spaces.Discrete(2)
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", f"{__name__}:Undirected"])
+def test_other_environments_are_refused(name: str) -> None:
     with pytest.raises(Exception, match="observations of a MiniGrid environment"):
-        find_env("CartPole-v1", wrappers=("GridFlat",)).make()
+        find_env(name, wrappers=("GridFlat",)).make()
 
 
 def test_ppo_trains_on_flat_grids_and_names_the_wrapper_without_one(runs: Runs) -> None:

@@ -84,6 +84,7 @@ def test_time_fraction_grows_to_one_and_starts_anew() -> None:
         (("TimeLimit(max_episode_steps=500)",), 200),
         (("TimeLimit(max_episode_steps=7)",), 7),
         (("RepeatAction(num_repeats=3)",), 67),
+        (("MaxAndSkipObservation(skip=3)",), 67),
         (("RepeatAction(num_repeats=3)", "TimeLimit(max_episode_steps=50)"), 50),
         (("TimeLimit(max_episode_steps=10)", "RepeatAction(num_repeats=4)"), 3),
     ],
