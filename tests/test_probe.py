@@ -94,6 +94,64 @@ def test_only_the_best_policy_reaches_what_counts_as_solved() -> None:
     assert env.step(int(picture[0, -1, 0] == 255))[1] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("ProbeValue-v0", [0.0]),
+        ("ProbeObservation-v0", [0.0, 0.0]),
+        ("ProbeDiscount-v0", [1.0, 1.0]),  # γ = 1
+        ("ProbeDiscount-v0", [0.0, 0.0]),  # nothing learnt
+        ("ProbeTermination-v0", [2.0]),  # 1 / (1 − γ): bootstrapped beyond the end
+        ("ProbeTruncation-v0", [1.0]),  # the clock's end taken for the task's
+        ("ProbeTruncation-v0", [4 / 3]),  # 1 / (1 − γ²): from the next episode's first observation
+    ],
+)
+def test_values_of_the_faults_it_is_for_are_beyond_a_probe_s_tolerance(name: str, wrong: list[float]) -> None:
+    task: Any = find_env(name).make().unwrapped
+    assert task.error(np.array([task.answer(), wrong])).tolist()[0] == 0.0
+    assert task.error(np.array([task.answer(), wrong])).tolist()[1] > task.tolerance
+
+
+def test_policies_of_another_weight_of_the_entropy_are_beyond_the_tolerance() -> None:
+    task: Any = find_env("ProbeEntropy-v0").make().unwrapped
+    for share in (0.0, 1.0, 0.982, 0.731):  # σ(4) of half the weight, σ(1) of twice as much
+        assert abs(share - task.best_return) > task.tolerance
+    assert [task.step(action)[1] for action in (0, 1)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["ProbeObservation-v0", "ProbeAction-v0", "ProbeImage-v0"])
+def test_a_probe_begins_either_way_alike(name: str) -> None:
+    task: Any = find_env(name).make().unwrapped
+    states = []
+    for episode in range(400):
+        task.reset(seed=None if episode else 0)
+        states.append(task.state)
+    low, high = sorted(set(states))
+    assert (low, high) == ((0.0, 1.0) if name == "ProbeImage-v0" else (-1.0, 1.0))
+    assert 160 < states.count(high) < 240  # 4 standard errors
+
+
+def test_a_positive_number_is_the_second_action_and_one_near_a_half_pays_most() -> None:
+    choice: Any = find_env("ProbeAction-v0", {"continuous": True}).make().unwrapped
+    for state, number, paid in ((1.0, 0.1, 1.0), (1.0, -0.1, 0.0), (-1.0, 0.1, 0.0), (-1.0, -0.1, 1.0)):
+        choice.reset()
+        choice.state = state
+        assert choice.step(np.array([number], np.float32))[1] == paid
+    number: Any = find_env("ProbeContinuous-v0").make().unwrapped
+    assert [number.step(np.array([a]))[1] for a in (0.5, 0.0, 1.0, -0.5)] == [1.0, 0.75, 0.75, 0.0]
+
+
+def test_the_white_half_of_an_image_is_the_action_that_pays() -> None:
+    task: Any = find_env("ProbeImage-v0").make().unwrapped
+    for half in (0, 1):
+        white = np.arange(36) // 18 == half
+        for action in (0, 1):
+            task.state = float(half)
+            picture = task._obs()[..., 0]
+            assert (picture == 255 * white).all()
+            assert task.step(action)[1] == float(action == half)
+
+
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_dqn_solves(name: str) -> None:
     assert probe(DQN, name, (0, 1)).solved
