@@ -244,6 +244,14 @@ def test_discounted_rewards_end_where_what_is_learnt_from_ends(normaliser: str, 
     assert found == expected
 
 
+def test_an_agent_is_told_of_single_precision_and_of_no_bounds() -> None:
+    """Whatever the environment's own are: those of what is normalised are others."""
+    for what, space in (((1,), gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)), (None, Ladder.observation_space)):
+        env = NormalisedEnv(Statistics(1, 1, what, 0.5), SyncEnvBatch(Ladder, 1), (0,), 1)
+        assert env.observation_space == space
+        assert env.reset().dtype == env.step(np.zeros((1, 1), np.int64), {})[1].dtype == space.dtype
+
+
 def test_what_lies_far_out_is_clipped_at_ten() -> None:
     statistics = Statistics(1, 1, (1,), 0.0)
     assert np.array_equal(statistics.normalised(np.array([[[-1e3], [9.0], [1e9]]])), [[[-10.0], [9.0], [10.0]]])
