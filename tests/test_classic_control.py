@@ -209,6 +209,14 @@ def test_state_goes_into_another_instance(case: Case, steps: int) -> None:
                 there.reset(np.array([i]), [None])
 
 
+def test_what_has_no_stream_yet_has_none_where_it_is_restored() -> None:
+    untouched, played = cc.CartPole(2, 500), cc.CartPole(2, 500)
+    played.reset(np.arange(2), [0, 1])
+    played.set_state(0, untouched.get_state(1))
+    assert played.get_state(0) == untouched.get_state(1) == {"np_random": None, "elapsed": 0, "state": [0.0] * 4}
+    assert played.get_state(1)["np_random"] is not None
+
+
 @each_case
 def test_a_restored_episode_is_truncated_on_time(case: Case) -> None:
     batch = case.batch(2)

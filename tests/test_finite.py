@@ -156,8 +156,9 @@ def test_random_walk_of_example_6_2() -> None:
     np.testing.assert_allclose(policy_values(five, uniform(five), 1.0), np.arange(1, 6) / 6, atol=1e-12)
     long = RandomWalk(length=19, left=-1.0)
     np.testing.assert_allclose(policy_values(long, uniform(long), 1.0), np.arange(-9, 10) / 10, atol=1e-12)
-    with pytest.raises(ValueError, match="odd"):
-        RandomWalk(length=4)
+    for length in (4, -1):
+        with pytest.raises(ValueError, match=f"odd, .* not {length}"):
+            RandomWalk(length=length)
 
 
 def test_access_control_s_average_rewards() -> None:
@@ -194,6 +195,12 @@ def test_maximisation_bias_moves() -> None:
         draws.append(reward)
     assert np.mean(draws) == pytest.approx(-0.1, abs=4 / math.sqrt(2000))
     assert np.std(draws) == pytest.approx(1.0, abs=0.07)
+
+
+@pytest.mark.parametrize("actions", [0, 5, -2])
+def test_as_many_actions_lead_left_as_right_or_none_do(actions: int) -> None:
+    with pytest.raises(ValueError, match=f"actions must be even, half of them left, not {actions}"):
+        MaximisationBias(actions)
 
 
 def test_the_testbed_s_best_arm_pays_1_54() -> None:
