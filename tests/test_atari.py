@@ -85,7 +85,7 @@ def test_the_protocols_differ_as_their_papers_do() -> None:
     assert min(starts) >= 1
     assert max(starts) <= 30
     assert len(starts) > 8
-    assert new.reset(seed=0)[1]["episode_frame_number"] == 0
+    assert new.reset(seed=0)[1] == {"lives": 5, "episode_frame_number": 0}
     assert new.step(0)[4]["episode_frame_number"] == 4
 
 
