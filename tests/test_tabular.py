@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.plugins.agents import find_agent
 from rlrepro.streams import Streams
-from rlrepro.tabular import States, expectation
+from rlrepro.tabular import LastStep, States, expectation
 from rlrepro.tiles import TileCoder
 from tests.agreement import agree
 
@@ -96,11 +97,12 @@ def test_one_step_updates_are_those_of_a_plain_loop(name: str, data: Any) -> Non
 
 @pytest.mark.agrees("sarsa", "a float64 loop")
 @settings(max_examples=40, deadline=None)
-@given(drawn=steps(), n=st.integers(2, 5))
-def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int) -> None:
-    learner = agent("sarsa", num_envs=num_envs(drawn), num_steps=n, step_size=0.3, gamma=0.9, epsilon=0.2)
+@given(drawn=steps(), n=st.integers(2, 5), decay=st.sampled_from([0.0, 0.5]))
+def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int, decay: float) -> None:
+    config = {"num_steps": n, "step_size": 0.3, "step_size_decay": decay, "gamma": 0.9, "epsilon": 0.2}
+    learner = agent("sarsa", num_envs=num_envs(drawn), **config)
     for row, history in enumerate(feed(learner, drawn, on_policy=True)):
-        q = np.zeros((STATES, ACTIONS))
+        q, visits = np.zeros((STATES, ACTIONS)), np.zeros((STATES, ACTIONS))
         episodes: list[list[tuple[int, int, float]]] = [[] for _ in range(num_envs(drawn))]
         for m, state, action, reward, following, terminated, truncated, chosen in history:
             episode = episodes[m]
@@ -112,7 +114,8 @@ def test_n_step_sarsa_is_that_of_a_plain_loop(drawn: Any, n: int) -> None:
                 if not terminated:
                     target += 0.9 ** (last - tau) * q[following, chosen]
                 s, a, _ = episode[tau]
-                q[s, a] += 0.3 * (target - q[s, a])
+                visits[s, a] += 1
+                q[s, a] += 0.3 / visits[s, a] ** decay * (target - q[s, a])
             if ended:
                 episode.clear()
         assert agree(learner.q[row], np.array(q), 1.0) < 1e-9
@@ -229,11 +232,13 @@ ON_POLICY = ["sarsa", "sarsa_lambda", "differential_sarsa"]
 CROWD = {"seeds": 40, "num_envs": 500}
 
 
-def holding(values: np.ndarray, name: str, **config: Any) -> tuple[Any, np.ndarray]:
-    """An agent of many seeds with `values` `[S, states, actions]`, and states `[S, N]` for it to be asked about."""
-    learner = agent(name, **CROWD, step_size=0.0, **config)
+def holding(values: np.ndarray, name: str, num_envs: int = CROWD["num_envs"], **config: Any) -> tuple[Any, np.ndarray]:
+    """An agent with `values` `[S, states, actions]`, and states `[S, N]` for it to be asked about."""
+    learner = agent(name, len(values), num_envs=num_envs, step_size=0.0, **config)
     learner.set_policy({"w": values.swapaxes(1, 2)} if name == "sarsa_lambda" else {"q": values})
-    return learner, np.random.default_rng(1).integers(0, STATES, (CROWD["seeds"], CROWD["num_envs"]))
+    if name == "double_q_learning":
+        learner.both[...] = values
+    return learner, np.random.default_rng(1).integers(0, STATES, (len(values), num_envs))
 
 
 def assert_shares(found: np.ndarray, expected: list[float]) -> None:
@@ -297,6 +302,77 @@ def test_the_action_drawn_ahead_is_taken_where_the_episode_goes_on(name: str) ->
     np.testing.assert_array_equal(found, np.where(ended | cut, first[rows, 3], learner.next_action))
 
 
+def stepped(learner: Any, state: np.ndarray, reward: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """The actions taken in states that lead to themselves, and what is told of the update."""
+    no = np.zeros(state.shape, bool)
+    action, _ = learner.act(state, 0)
+    learner.memory.add(Transition(state, action, reward, state, no, no, {}))
+    (batch,) = learner.memory.ready(0)
+    return action, {name: value.tolist() for name, value in learner.update(batch, 0).items()}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_values_told_are_those_of_the_first_state_seen(name: str) -> None:
+    """Of sub-environment 0, at every update; but those of sarsa_lambda are of the actions taken."""
+    values = np.random.default_rng(4).normal(size=(5, STATES, ACTIONS))
+    learner, state = holding(values, name, num_envs=4, epsilon=0.3)
+    rows = np.arange(5)[:, None]
+    if learner.value_of is not None:
+        np.testing.assert_array_equal(learner.value_of(state), values.max(-1)[rows, state])
+    first = values[rows[:, 0], state[:, 0]]
+    policy = 0.7 * first.max(-1) + 0.3 * first.mean(-1)
+    for seen in (state, (state + 1) % STATES):
+        action, told = stepped(learner, seen, np.ones(seen.shape))
+        if name == "sarsa_lambda":
+            np.testing.assert_allclose(told["losses/q_values"], values[rows, seen, action].mean(1), atol=1e-12)
+        else:
+            expected = policy if name == "expected_sarsa" else first.max(-1)
+            np.testing.assert_allclose(told["values/first_state"], expected, atol=1e-12)
+
+
+def test_the_average_reward_told_is_that_after_the_update() -> None:
+    """Rewards of 10 and 2 in states of their own, values of 0: errors of 10 and 2 − 1, of which R̄ takes a tenth."""
+    learner = agent("differential_sarsa", seeds=1, num_envs=2, step_size=0.0, average_step_size=0.1)
+    _, told = stepped(learner, np.array([[0, 2]]), np.array([[10.0, 2.0]]))
+    assert told["values/average_reward"] == pytest.approx([1.1])
+    assert told["losses/td_error"] == pytest.approx([5.5])
+
+
+@pytest.mark.parametrize("name", [name for name in LINEAR if name != "sarsa_lambda"])
+def test_all_values_begin_as_they_are_told_to(name: str) -> None:
+    """A reward of 1 and 0.8 times the 0.5 that follows are 0.9 more than 0.5; differences of values are worth 1."""
+    gamma = {} if name == "differential_sarsa" else {"gamma": 0.8}
+    learner = agent(name, seeds=1, initial_value=0.5, **gamma)
+    _, told = stepped(learner, np.array([[2]]), np.ones((1, 1)))
+    assert told["losses/td_error"] == pytest.approx([0.9 if gamma else 1.0])
+
+
+def test_steps_that_wait_are_forgotten_where_a_run_is_cut() -> None:
+    """The first of two steps waits for the second, which after the cut is of another episode."""
+    learner = agent("sarsa", seeds=1, num_steps=2, step_size=0.5, gamma=1.0)
+    reward, yes = np.full((1, 1), 8.0), np.ones((1, 1), bool)
+    stepped(learner, np.array([[0]]), reward)
+    learner.memory.cut()
+    state = np.array([[2]])
+    action, _ = learner.act(state, 1)
+    learner.update(Transition(state, action, reward, state, yes, ~yes, {}), 1)
+    expected = np.zeros((1, STATES, ACTIONS))
+    expected[0, 2, action] = 4.0
+    np.testing.assert_array_equal(learner.q, expected)
+
+
+def test_traces_are_those_of_the_state_that_was_restored() -> None:
+    """A trace of a half is left of state 0, and of a reward of 8 in state 1 half a half; none of state 3."""
+    learner, other = (agent("sarsa_lambda", seeds=1, step_size=0.5, trace_decay=0.5, gamma=1.0) for _ in range(2))
+    first, _ = stepped(learner, np.array([[0]]), np.zeros((1, 1)))
+    stepped(other, np.array([[3]]), np.zeros((1, 1)))
+    other.set_state(learner.get_state())
+    second, _ = stepped(other, np.array([[1]]), np.full((1, 1), 8.0))
+    expected = np.zeros((1, ACTIONS, STATES))
+    expected[0, first, 0], expected[0, second, 1] = 2.0, 4.0
+    np.testing.assert_array_equal(other.w, expected)
+
+
 @pytest.mark.parametrize("tilings", [1, 2, 4, 16])
 def test_a_step_with_tiles_is_the_step_size_whatever_their_number(tilings: int) -> None:
     """Values of 0 and a last reward of 8: a half of the way is 4."""
@@ -309,6 +385,19 @@ def test_a_step_with_tiles_is_the_step_size_whatever_their_number(tilings: int) 
     learner.update(batch, 0)
     expected = [4.0 if a == action else 0.0 for a in range(ACTIONS)]
     np.testing.assert_allclose(learner.q(learner.features(obs))[0, 0], expected, rtol=1e-12)
+
+
+def test_double_q_learning_draws_among_the_best_of_the_table_that_learns() -> None:
+    """One table has 1 twice, where the other has 8 and 4, which for its part asks for the 1 of its 8.
+
+    From values of 0, errors are 8, 4 and 1 with probabilities ¼, ¼ and ½: 3.5 on average, of variance 8.25.
+    """
+    learner = agent("double_q_learning", **CROWD, step_size=0.0, gamma=1.0)
+    learner.both[:, :, 1] = np.array([[0.0, 1.0, 1.0], [0.0, 8.0, 4.0]])[:, None]
+    state, no = np.zeros((CROWD["seeds"], CROWD["num_envs"]), int), np.zeros((CROWD["seeds"], CROWD["num_envs"]), bool)
+    learner.act(state, 0)
+    told = learner.update(Transition(state, state, state * 0.0, state + 1, no, no, {}), 0)
+    assert told["losses/td_error"].mean().item() == pytest.approx(3.5, abs=4 * math.sqrt(8.25 / state.size))
 
 
 @pytest.mark.parametrize("name", ["q_learning", "double_q_learning", "sarsa", "dyna_q"])
@@ -407,6 +496,42 @@ def test_states_of_several_numbers_are_counted_without_gaps() -> None:
         States(gymnasium.spaces.MultiDiscrete([10] * 12))
 
 
+@pytest.mark.parametrize(
+    ("space", "observations"),
+    [
+        (gymnasium.spaces.Discrete(5, start=3), np.arange(3, 8)),
+        (gymnasium.spaces.MultiDiscrete([2, 3], start=[4, -1]), [(4, -1), (4, 0), (4, 1), (5, -1), (5, 0), (5, 1)]),
+        (gymnasium.spaces.MultiBinary((2, 1)), [((0,), (0,)), ((0,), (1,)), ((1,), (0,)), ((1,), (1,))]),
+    ],
+)
+def test_states_are_counted_from_the_first(space: Any, observations: Any) -> None:
+    found = States(space)
+    assert found.num == len(observations)
+    assert found(np.array(observations)[None]).tolist() == [list(range(found.num))]
+    assert all(space.contains(np.array(one, space.dtype)[()]) for one in observations)
+
+
+def test_a_hundred_million_states_are_the_most() -> None:
+    assert States(gymnasium.spaces.Discrete(10**8)).num == 10**8
+    with pytest.raises(UnsupportedSpace, match="not 100,000,001"):
+        States(gymnasium.spaces.Discrete(10**8 + 1))
+
+
+def test_the_last_step_is_learnt_from_once() -> None:
+    """And the next begins an episode where it ended one, for whatever reason, or where the run was cut."""
+    memory, obs = LastStep(1, 3), np.zeros((1, 3), int)
+    assert memory.begins.tolist() == [[True] * 3]
+    assert list(memory.ready(0)) == []
+    ends, cut = np.array([[True, False, False]]), np.array([[False, True, False]])
+    step = Transition(obs, obs, obs + 1.0, obs, ends, cut, {})
+    memory.add(step)
+    assert memory.begins.tolist() == [[True, True, False]]
+    assert [one is step for one in memory.ready(0)] == [True]
+    assert list(memory.ready(0)) == []
+    memory.cut()
+    assert memory.begins.tolist() == [[True] * 3]
+
+
 @settings(max_examples=50, deadline=None)
 @given(point=st.tuples(st.floats(-1.2, 0.6), st.floats(-0.07, 0.07)), tilings=st.sampled_from([1, 2, 4, 8, 10]))
 def test_a_point_lies_in_one_tile_of_each_tiling(point: tuple[float, float], tilings: int) -> None:
@@ -415,6 +540,37 @@ def test_a_point_lies_in_one_tile_of_each_tiling(point: tuple[float, float], til
     assert (found // 25 == np.arange(tilings)).all()
     nearer = coder(np.array(point) + coder.width / tilings / 2)
     assert (found != nearer).sum() <= 2  # at most one edge a dimension: displacements differ where K is prime to 3
+
+
+@pytest.mark.parametrize(("tilings", "tiles", "dims"), [(1, 3, 2), (2, 4, 1), (4, 3, 2), (8, 5, 2), (8, 2, 3)])
+def test_points_share_the_tiles_that_a_plain_loop_says(tilings: int, tiles: int, dims: int) -> None:
+    """Tile widths are (high − low) / (tiles − (K − 1) / K); tiling i begins (K − 1 − i (2d + 1) mod K) / K below."""
+    low, high = np.array([-1.2, -0.07, 5.0])[:dims], np.array([0.6, 0.07, 9.0])[:dims]
+    corners = np.stack(np.meshgrid(*zip(low, high, strict=True)), -1).reshape(-1, dims)
+    inside = low + np.random.default_rng(0).random((400, dims)) * (high - low)
+    points = np.concatenate([inside, corners, corners * 3 - low - high])  # the last lie outside
+    coder = TileCoder(low, high, tilings, tiles)
+    numbers: dict[tuple[int, ...], set[int]] = {}
+    for point, found in zip(points, coder(points).tolist(), strict=True):
+        for i in range(tilings):
+            cell = [i]
+            for d in range(dims):
+                width = (high[d] - low[d]) / (tiles - (tilings - 1) / tilings)
+                below = (tilings - 1 - i * (2 * d + 1) % tilings) / tilings
+                held = min(max(point[d], low[d]), high[d])
+                cell.append(min(math.floor((held - low[d]) / width + below), tiles - 1))
+            numbers.setdefault(tuple(cell), set()).add(found[i])
+    assert all(len(of_cell) == 1 for of_cell in numbers.values())
+    known = set.union(*numbers.values())
+    assert len(known) == len(numbers)
+    assert known <= set(range(coder.num_features))
+    assert coder.num_features == tilings * tiles**dims
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (1.0, 0.0), (-np.inf, 0.0), (0.0, np.inf), (np.nan, 1.0)])
+def test_tiles_without_a_width_are_refused(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="finite bounds, low < high"):
+        TileCoder(np.array([0.0, low]), np.array([1.0, high]), 4, 4)
 
 
 @pytest.mark.parametrize(
