@@ -106,6 +106,31 @@ def test_steps_are_drawn_by_the_probabilities() -> None:
     assert drawn[expected == 0].sum() == 0
 
 
+@pytest.mark.parametrize(
+    ("env", "starts"),
+    [
+        (AccessControl(), range(40, 44)),  # all ten servers are free
+        (DynaMaze(), [18]),
+        (Gridworld(), range(25)),
+        (RandomWalk(), [2]),
+        (RandomWalk(length=19), [9]),
+        (WindyGridworld(), [30]),
+    ],
+)
+def test_episodes_begin_in_each_start_as_often_as_in_the_others(env: FiniteMDP, starts: Any) -> None:
+    env.reset(seed=0)
+    begun = np.bincount([env.reset()[0] for _ in range(2000)], minlength=env.observation_space.n) / 2000
+    share = 1 / len(starts)
+    assert set(np.flatnonzero(begun)) == set(starts)
+    np.testing.assert_allclose(begun[list(starts)], share, atol=4 * math.sqrt(share * (1 - share) / 2000))
+
+
+def test_the_gridworld_is_cut_after_100_steps() -> None:
+    env = find_env("Gridworld-v0").make()
+    env.reset(seed=0)
+    assert [env.step(UP)[2:4] for _ in range(100)] == [(False, False)] * 99 + [(False, True)]
+
+
 def test_the_wind_blows() -> None:
     moves = [RIGHT] * 9 + [DOWN] * 4 + [LEFT] * 2
     cells = [(3, 1), (3, 2), (3, 3), (2, 4), (1, 5), (0, 6), (0, 7), (0, 8), (0, 9)]
@@ -195,6 +220,9 @@ def test_maximisation_bias_moves() -> None:
         draws.append(reward)
     assert np.mean(draws) == pytest.approx(-0.1, abs=4 / math.sqrt(2000))
     assert np.std(draws) == pytest.approx(1.0, abs=0.07)
+    for actions in (0, 3):
+        with pytest.raises(ValueError, match=f"even, half of them left, not {actions}"):
+            MaximisationBias(actions)
 
 
 @pytest.mark.parametrize("actions", [0, 5, -2])

@@ -6,15 +6,18 @@ import itertools
 import math
 from typing import Any
 
+import gymnasium
 import gymnasium.envs.toy_text.taxi as taxi
 import numpy as np
 import pytest
 
-from rlrepro.envs.finite import best_values, policy_values
+from rlrepro.envs.bandits import TenArmedTestbed
+from rlrepro.envs.finite import AccessControl, best_values, policy_values
 from rlrepro.envs.short_corridor import true_value
 from rlrepro.experiments import exact, sutton_barto
 from rlrepro.papers.cards.measurements import find_measurement
 from rlrepro.plugins.agents import find_agent
+from rlrepro.plugins.env_source import EnvSource
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
 from rlrepro.unrecorded import train_agent
@@ -148,6 +151,43 @@ def test_sample_averages_by_a_plain_loop() -> None:
             count[action[row]] += 1
 
 
+@pytest.mark.parametrize(("epsilon", "initial_value"), [(0.0, 5.0), (0.3, 0.0)])
+def test_numbers_of_bandits_are_those_of_their_last_steps(epsilon: float, initial_value: float) -> None:
+    """Problems that watch themselves: what was paid, whether by the best arm, and how often not by the best guess."""
+    made: list[Any] = []
+
+    class Watched(TenArmedTestbed):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+            self.seen: list[tuple[int, float, bool]] = []
+
+        def step(self, action: Any) -> Any:
+            told = super().step(action)
+            self.seen.append((int(action), told[1], bool(self.values[action] == max(self.values))))
+            return told
+
+    values = {"epsilon": epsilon, "initial_value": initial_value, "steps": 60, "last": 20}
+    for name, column in (("bandit_reward", 1), ("bandit_best_share", 2)):
+        made.clear()
+        found = find_measurement(name).function(range(40), EnvSource("Watched", Watched, None, {}, ()), **values)
+        seen = [one.seen for one in made if one.seen]
+        assert [len(steps) for steps in seen] == [60] * 40
+        np.testing.assert_allclose(found, [sum(step[column] for step in steps[40:]) / 20 for steps in seen], atol=1e-12)
+    explored, chances = 0, []
+    for steps in seen:
+        total, count = np.zeros(10), np.zeros(10)
+        for action, reward, _ in steps:
+            mean = np.where(count > 0, total / np.maximum(count, 1), initial_value)
+            best = mean >= mean.max() - 1e-12
+            explored += not best[action]
+            chances.append(epsilon * (1 - best.mean()))
+            total[action] += reward
+            count[action] += 1
+    error = math.sqrt(sum(p * (1 - p) for p in chances))
+    assert explored == pytest.approx(sum(chances), abs=4 * error)
+
+
 def test_going_left_by_the_book_s_two_actions() -> None:
     """Q-learning with two actions in A, one update at a time, is what the tied values are."""
     seen: list[tuple[int, int, float, int, bool]] = []
@@ -218,12 +258,43 @@ def test_the_first_episode_is_the_same_for_every_n() -> None:
     assert np.nanmean(lengths[1][:, 1]) < np.nanmean(lengths[0][:, 1]) / 2  # planning shows in the second
 
 
+def test_lengths_are_those_of_the_first_episodes() -> None:
+    """Of 1, 2, 3, … steps, by the task's end and by its clock in turn; NaN where the steps do not reach the end."""
+
+    class Longer(gymnasium.Env[np.int64, int]):
+        observation_space, action_space = gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(2)
+        episodes = 0
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            super().reset(seed=seed)
+            self.episodes += 1
+            self.left = self.episodes
+            return np.int64(0), {}
+
+        def step(self, action: int) -> Any:
+            self.left -= 1
+            is_over, is_even = self.left == 0, self.episodes % 2 == 0
+            return np.int64(0), 0.0, is_over and not is_even, is_over and is_even, {}
+
+    env, agent_class = EnvSource("Longer", Longer, None, {}, ()), find_agent("q_learning").load()
+    for steps, expected in ((9, [1, 2, 3, np.nan]), (10, [1, 2, 3, 4]), (21, [1, 2, 3, 4])):
+        found = sutton_barto.episode_lengths(range(2), env, agent_class, {}, steps, 4)
+        np.testing.assert_array_equal(found, [expected] * 2)
+
+
 def test_a_curve_is_on_its_floor_when_its_mean_is(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = np.array([[900.0, 20, 90, 20], [800, 50, 12, 22], [700, 20, 20, 20], [700, 20, 20, np.nan]])
-    monkeypatch.setattr(sutton_barto, "episode_lengths", lambda *_: lengths)
+    asked: list[list[int]] = []
+
+    def episode_lengths(runs: list[int], *_: Any) -> np.ndarray:
+        asked.append(runs)
+        return lengths
+
+    monkeypatch.setattr(sutton_barto, "episode_lengths", episode_lengths)
     values: dict[str, Any] = {**SMALL["episodes_to_best"][1], "times": 2.0}  # 31.6
     found = sutton_barto.episodes_to_best((0, 1), find_env("DynaMaze-v0"), **values)
     assert found.tolist() == [4, 2]
+    assert asked == [[0, 1, 2, 3]]  # no repetition of a seed is another's
     lengths[3] = np.nan
     assert np.isnan(sutton_barto.episodes_to_best((0, 1), find_env("DynaMaze-v0"), **values)[1])
 
@@ -233,3 +304,36 @@ def test_an_average_reward_is_what_the_agent_holds() -> None:
     long = {**values, "steps": 3_000}
     found = sutton_barto.learned_average((0, 1), find_env(env), **long)
     assert ((found > 1.0) & (found < 4.0)).all()
+
+
+def test_an_average_reward_is_that_of_a_plain_loop() -> None:
+    """A queue that watches itself; of the last step's A' it sees nothing, so that there are two averages."""
+    made: list[Any] = []
+
+    class Watched(AccessControl):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+            self.seen: list[tuple[int, int, float, int]] = []
+
+        def step(self, action: Any) -> Any:
+            before = int(self.state)
+            told = super().step(action)
+            self.seen.append((before, int(action), told[1], int(self.state)))
+            return told
+
+    values = {"step_size": 0.05, "average_step_size": 0.02, "epsilon": 0.3, "initial_value": 1.0, "steps": 400}
+    found = sutton_barto.learned_average(range(5), EnvSource("Watched", Watched, None, {}, ()), **values)
+    explored, chances = 0, 0
+    for row, seen in enumerate(one.seen for one in made if one.seen):
+        q, average = np.full((44, 2), 1.0), 0.0
+        for (state, action, reward, following), (_, chosen, _, _) in itertools.pairwise(seen):
+            explored += q[following, chosen] < q[following].max()
+            chances += q[following, 0] != q[following, 1]
+            delta = reward - average + q[following, chosen] - q[state, action]
+            average += 0.02 * delta
+            q[state, action] += 0.05 * delta
+        state, action, reward, following = seen[-1]
+        either = average + 0.02 * (reward - average + q[following] - q[state, action])
+        assert abs(either - found[row]).min() < 1e-9
+    assert explored == pytest.approx(0.15 * chances, abs=4 * math.sqrt(0.15 * 0.85 * chances))
