@@ -247,6 +247,13 @@ def assert_shares(found: np.ndarray, expected: list[float]) -> None:
     assert (abs(shares - p) <= 4 * np.sqrt(p * (1 - p) / found.size)).all(), shares
 
 
+def assert_explores(action: np.ndarray, first: np.ndarray, expected: list[float]) -> None:
+    """The shares of actions, counted from `first`: of all, and where each of them is the first."""
+    assert_shares((action - first) % ACTIONS, expected)
+    for one in range(ACTIONS):
+        assert_shares((action[first == one] - one) % ACTIONS, expected)
+
+
 def turned(values: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Action values that begin at another action with each seed and state, and the action they begin at."""
     first = np.add.outer(np.arange(CROWD["seeds"]), np.arange(STATES)) % ACTIONS
@@ -264,15 +271,15 @@ def test_actions_are_uniform_with_probability_epsilon_and_else_of_the_best(
     learner, state = holding(table, name, epsilon=0.3)
     rows = np.arange(CROWD["seeds"])[:, None]
     taken, _ = learner.act(state, 0)
-    assert_shares((taken - first[rows, state]) % ACTIONS, expected)
+    assert_explores(taken, first[rows, state], expected)
     evaluated = learner.predict(state, Streams(range(CROWD["seeds"]), "evaluation"), deterministic=False)
-    assert_shares((evaluated - first[rows, state]) % ACTIONS, expected)
+    assert_explores(evaluated, first[rows, state], expected)
     if name in ON_POLICY:
         following, no = state[:, ::-1], np.zeros(state.shape, bool)
         learner.memory.add(Transition(state, taken, np.ones(state.shape), following, no, no, {}))
         (batch,) = learner.memory.ready(0)
         learner.update(batch, 0)
-        assert_shares((learner.next_action - first[rows, following]) % ACTIONS, expected)
+        assert_explores(learner.next_action, first[rows, following], expected)
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -420,7 +427,9 @@ def test_dyna_q_is_that_of_a_plain_loop(drawn: Any, planning: int) -> None:
         return draws[-1]
 
     learner.draws.uniform = uniform
-    for row, history in enumerate(feed(learner, drawn, on_policy=False)):
+    told = feed(learner, drawn, on_policy=False)
+    assert [one.shape for one in draws] == [(2, planning)] * (len(told[0]) if planning else 0)
+    for row, history in enumerate(told):
         q, model = np.zeros((STATES, ACTIONS)), {}
 
         def learn(state: int, action: int, q: np.ndarray = q, model: dict[Any, Any] = model) -> None:
