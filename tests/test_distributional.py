@@ -16,8 +16,10 @@ from torch import nn
 from rlrepro.agent import Setup, Transition
 from rlrepro.agents.c51 import C51
 from rlrepro.agents.pqn import PQN
+from rlrepro.agents.qrdqn import QRDQN
 from rlrepro.agents.rainbow import Rainbow
 from rlrepro.schedules import linear
+from rlrepro.streams import Streams
 from rlrepro.targets import categorical_projection, quantile_huber
 from tests.agreement import close
 
@@ -212,6 +214,39 @@ def test_the_quantile_loss_is_least_at_the_quantiles() -> None:
     np.testing.assert_allclose(theta.flatten(), [12, 37, 62, 87], atol=1.0)
 
 
+@pytest.mark.agrees("qrdqn", "a float64 loop")
+def test_qrdqn_s_loss_equals_a_loop() -> None:
+    """The target network's own greedy action, targets without a successor where terminated, and mean quantiles."""
+    rng, (size, num_actions, count, seeds) = np.random.default_rng(0), (12, 3, 5, (1, 2))
+    agent = QRDQN(
+        Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(num_actions), seeds, 1, 1000),
+        QRDQN.Config(num_quantiles=count, gamma=0.9, kappa=0.5, hidden=(8,)),
+    )
+    agent.target.matrix.add_(0.3 * torch.randn_like(agent.target.matrix))
+    obs, next_obs = torch.from_numpy(rng.standard_normal((2, 2, size, 3), np.float32))
+    action, reward = torch.from_numpy(rng.integers(0, num_actions, (2, size))), torch.randn(2, size)
+    ends = torch.from_numpy(rng.random((2, 2, size)) < 0.3)
+    with torch.no_grad():
+        online, target = (
+            stack.q(x).view(2, size, num_actions, count).double().numpy()
+            for stack, x in ((agent.online, obs), (agent.target, next_obs))
+        )
+    loss, metrics = agent.loss(Transition(obs, action, reward, next_obs, *ends, {}))
+    for s in range(2):
+        total = value = 0.0
+        for b in range(size):
+            theta, best = online[s, b, action[s, b]], max(range(num_actions), key=lambda a: target[s, b, a].sum())
+            value += theta.sum() / count / size
+            for i in range(count):
+                for j in range(count):
+                    u = reward[s, b].item() + (0.0 if ends[0, s, b] else 0.9 * target[s, b, best, j]) - theta[i]
+                    huber = u * u / 2 if abs(u) <= 0.5 else 0.5 * (abs(u) - 0.25)
+                    total += abs((2 * i + 1) / (2 * count) - (u < 0)) * huber / count / size
+        close("loss", loss[s], total)
+        close("Q", metrics["losses/q_values"][s], value, 1.0)
+    assert torch.equal(metrics["losses/loss"], loss.detach())
+
+
 # --- Rainbow
 
 
@@ -249,6 +284,8 @@ def test_rainbow_s_loss_equals_a_loop() -> None:
             log_p = predicted[s, i, action[s, i]]
             expected[s, i] = sum(m[j] * (math.log(m[j]) - log_p[j]) for j in range(11) if m[j] > 0)
     close("KL", metrics["error"], expected)
+    taken = [[np.exp(predicted[s, i, action[s, i]]) @ atoms for i in range(size)] for s in range(2)]
+    close("Q", metrics["losses/q_values"], np.mean(taken, 1))
     close("loss", loss, (expected * weight.numpy()).mean(1))
 
 
@@ -310,6 +347,32 @@ def test_rainbow_s_updates_equal_those_of_plain_tensors() -> None:
                 close(name, view[row], p[name.removeprefix("q.")])
 
 
+def test_rainbow_acts_at_random_until_it_learns_and_then_by_its_noise() -> None:
+    config = Rainbow.Config(num_atoms=11, v_min=-3.0, v_max=3.0, hidden=(8, 8), learning_starts=6)
+    agent = Rainbow(Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(3), (1, 2), 900, 9000), config)
+    obs = np.broadcast_to(np.float32([0.5, -1.0, 0.25]), (2, 900, 3)).copy()
+    with torch.no_grad():
+        logits = agent.online.q(torch.from_numpy(obs)).view(2, 900, 3, 11).double()
+    means = (torch.softmax(logits, -1).numpy() @ np.linspace(-3, 3, 11)).argmax(-1)
+    assert (agent.predict(obs, Streams((1, 2), "evaluation"), True) == means).all()
+    before, after = (agent.act(obs, step)[0] for step in (5, 6))
+    for row in range(2):
+        assert np.abs(np.bincount(before[row], minlength=3) - 300).max() < 5 * 300**0.5
+        share = (after[row] == means[row]).mean()
+        assert 0.4 < share < 1
+        explored = agent.predict(obs, Streams((1, 2), "evaluation"), False)[row]
+        assert (explored == means[row]).mean() == pytest.approx(share, abs=0.1)
+
+
+def test_rainbow_s_seeds_learn_by_noise_of_their_own_that_goes_on_from_a_checkpoint() -> None:
+    setup = Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(3), (1, 2), 1, 1000)
+    agent, again = (Rainbow(setup, Rainbow.Config(num_atoms=11, hidden=(8,))) for _ in range(2))
+    first = agent.layer_noise.normal(4)
+    assert (first[0] != first[1]).all()
+    again.set_state(agent.get_state())
+    np.testing.assert_array_equal(agent.layer_noise.normal(4), again.layer_noise.normal(4))
+
+
 # --- PQN
 
 
@@ -348,6 +411,27 @@ def test_pqn_s_returns_equal_a_loop(seed: int, q_lambda: float, across: bool) ->
                 following = reward[at].item() + 0.99 * tail
                 expected[at] = following
     close("returns", found, expected)
+
+
+@pytest.mark.parametrize("first_weights", ["orthogonal", "uniform"])
+def test_pqn_starts_from_orthogonal_weights_and_no_biases_or_from_torch_s(first_weights: str) -> None:
+    """Orthogonal: the rows of a wide weight, or the columns of a high one, are of length √2 and at right angles."""
+    agent = PQN(
+        Setup(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(4), (1, 2), 1, 1000),
+        PQN.Config(hidden=(16, 8), first_weights=first_weights),
+    )
+    for layer, fan_in, fan_out in (("torso_0", 3, 16), ("q_hidden", 16, 8), ("q", 8, 4)):
+        weight = agent.online.named()[f"q.weight_{layer}"][:, :fan_in, :fan_out].double()
+        bias = agent.online.named()[f"q.bias_{layer}"][:, 0, :fan_out]
+        product = weight @ weight.mT if fan_in < fan_out else weight.mT @ weight
+        two = 2 * torch.eye(min(fan_in, fan_out), dtype=torch.float64).expand_as(product)
+        if first_weights == "orthogonal":
+            close(layer, product, two)
+            assert not bias.any()
+        else:
+            assert 0.8 / fan_in**0.5 < weight.abs().max() <= 1 / fan_in**0.5
+            assert bias.all()
+            assert bias.abs().max() <= 1 / fan_in**0.5
 
 
 @pytest.mark.agrees("pqn", "PyTorch's modules")
@@ -396,7 +480,7 @@ def test_pqn_s_update_equals_one_of_plain_modules(optimiser: str) -> None:
         batch = Transition(obs, action, reward, next_obs, *ends, {})
         returns = agent.returns(batch)  # equal a loop by the test above
         first_step = iteration * length * num_envs
-        agent.update(batch, first_step + (length - 1) * num_envs)
+        metrics = agent.update(batch, first_step + (length - 1) * num_envs)
         for row, permutations in enumerate(orders.permutations(config.num_epochs, length * num_envs)):
             rate = linear(config.learning_rate, 0.0, 1000, first_step)
             for index in permutations.reshape(-1, agent.minibatch_size):
@@ -404,9 +488,13 @@ def test_pqn_s_update_equals_one_of_plain_modules(optimiser: str) -> None:
                 q = models[row](obs[row].flatten(0, 1)[index])
                 q = q.gather(1, action[row].flatten()[index].unsqueeze(1)).squeeze(1)
                 optimisers[row].zero_grad()
-                nn.functional.mse_loss(q, returns[row].flatten()[index]).backward()
+                loss = nn.functional.mse_loss(q, returns[row].flatten()[index])
+                loss.backward()
                 clipped += nn.utils.clip_grad_norm_(models[row].parameters(), norm).item() > norm
                 optimisers[row].step()
             for mine, theirs in parameters(row):
                 close("weights", mine, theirs)
+            assert metrics["losses/td_loss"][row].item() == pytest.approx(loss.item(), rel=1e-4)
+            assert metrics["losses/q_values"][row].item() == pytest.approx(q.mean().item(), rel=1e-4, abs=1e-4)
+            assert metrics["charts/learning_rate"][row].item() == pytest.approx(rate)
     assert 0 < clipped < 48

@@ -394,6 +394,25 @@ def test_a_deterministic_policy_repeats_itself_and_a_stochastic_one_explores() -
     assert (free[0] != free[1]).any()
 
 
+def test_every_evaluation_explores_by_numbers_of_its_own() -> None:
+    """One that drew those of the evaluation before it would try the same again."""
+
+    class Drawing:
+        def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
+            return streams.integers(2, obs.shape[1])
+
+    def returns(seeds: tuple[int, ...], *purpose: str | int) -> list[list[float]]:
+        batch, agent = SyncEnvBatch(Coin, 30 * len(seeds)), Drawing()
+        found = loop.evaluate(agent, batch, seeds, 30, False, purpose)  # type: ignore[arg-type]
+        return found.episode_return.tolist()
+
+    both = returns((0, 3), "evaluation", 50)
+    assert returns((0, 3), "evaluation", 50) == both
+    assert returns((3,), "evaluation", 50) == both[1:] != both[:1]
+    others = returns((0, 3), "evaluation", 60), returns((0, 3), "final evaluation")
+    assert all(other[row] != both[row] for other in others for row in range(2))
+
+
 def test_a_dqn_explores_in_a_stochastic_evaluation_as_often_as_its_last_epsilon_says() -> None:
     batch = SyncEnvBatch(Coin, 50)
     agent = build("dqn", batch, (0,), epsilon_end=0.4)

@@ -252,6 +252,20 @@ def test_an_agent_is_told_of_single_precision_and_of_no_bounds() -> None:
         assert env.reset().dtype == env.step(np.zeros((1, 1), np.int64), {})[1].dtype == space.dtype
 
 
+@pytest.mark.parametrize("normaliser", ["vecnormalize", "gymnasium"])
+def test_discounted_rewards_begin_at_nothing_with_episodes_begun_anew(normaliser: str) -> None:
+    statistics = Statistics(1, 1, None, 0.5, normaliser)
+    env = NormalisedEnv(statistics, SyncEnvBatch(Lives, 1), (0,), 1)
+    env.reset()
+    found = []
+    for step in range(4):
+        if step == 2:
+            env.begin_anew(step)
+        env.step(np.zeros((1, 1), np.int64), {})
+        found.append(statistics.running.item())
+    assert found == [1, 1.5, 1, 1.5]
+
+
 def test_what_lies_far_out_is_clipped_at_ten() -> None:
     statistics = Statistics(1, 1, (1,), 0.0)
     assert np.array_equal(statistics.normalised(np.array([[[-1e3], [9.0], [1e9]]])), [[[-10.0], [9.0], [10.0]]])

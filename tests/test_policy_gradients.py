@@ -510,6 +510,35 @@ def test_reinforce_s_gradient_is_the_book_s(space: gymnasium.Space[Any], baselin
     assert seen == set(range(len(SEEDS)))
 
 
+@pytest.mark.parametrize("baseline", [True, False], ids=["baseline", "none"])
+def test_reinforce_s_metrics_are_sums_over_an_episode_and_the_mean_entropy_of_a_step(baseline: bool) -> None:
+    agent = reinforce_of(gymnasium.spaces.Discrete(3), baseline=baseline)
+    agent.stack.matrix.detach().mul_(3.0)
+    (batch, *_) = played(agent, 0)
+    _, _, metrics = agent.loss(batch)
+    for row in np.flatnonzero(batch.extras["ready"]):
+        actor, critic = plain(agent.stack, "actor", row), plain(agent.critic_stack, "critic", row)
+        entropies, policy_loss, value_loss = [], 0.0, 0.0
+        for episode in range(2):
+            length = int(batch.extras["valid"][row, episode].sum())
+            G = 0.0
+            if baseline and not batch.terminated[row, episode, length - 1]:
+                G = critic(batch.next_obs[row, episode, length - 1].double()).item()
+            for t in reversed(range(length)):
+                G = batch.reward[row, episode, t].item() + 0.9 * G
+                obs = batch.obs[row, episode, t].double()
+                probs = torch.softmax(actor(obs), -1).tolist()
+                error = G - (critic(obs).item() if baseline else 0.0)
+                entropies.append(-sum(p * np.log(p) for p in probs))
+                policy_loss -= error * np.log(probs[int(batch.action[row, episode, t])]) / 2
+                value_loss += error**2 / 4
+        expected = {"policy_loss": policy_loss, "entropy": np.mean(entropies)}
+        expected |= {"value_loss": value_loss} if baseline else {}
+        assert {tag: value[row].item() for tag, value in metrics.items()} == {
+            f"losses/{tag}": pytest.approx(value, rel=1e-4) for tag, value in expected.items()
+        }
+
+
 def compare_plain(gradient: Stack, network: str, row: int, module: nn.Sequential) -> None:
     linears = [one for one in module if isinstance(one, nn.Linear)]
     # One number, as the bias of the baseline, may cancel to nearly nothing: held to the network's largest gradient.

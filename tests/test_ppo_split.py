@@ -198,6 +198,7 @@ def test_a_policy_learns_which_action_pays() -> None:
 
 
 def test_xavier_uniform_fills_the_bounds_that_torch_has() -> None:
+    torch.manual_seed(0)
     weight, bias = np.empty((300, 200)), np.empty(200)
     xavier_uniform(math.sqrt(2))(weight, bias, np.random.default_rng(0))
     linear = nn.Linear(300, 200)
@@ -208,10 +209,11 @@ def test_xavier_uniform_fills_the_bounds_that_torch_has() -> None:
         assert abs(found.mean()) < 4 * found.std() / math.sqrt(found.size)
 
 
-def test_networks_start_as_the_benchmark_s_do() -> None:
-    agent = build("box", seeds=range(200), hidden=(32, 32), log_std_init=-0.5)
+@pytest.mark.parametrize(("activation", "hidden_gain"), [("relu", 2**0.5), ("tanh", 5 / 3)])
+def test_networks_start_as_the_benchmark_s_do(activation: str, hidden_gain: float) -> None:
+    agent = build("box", seeds=range(200), hidden=(32, 32), log_std_init=-0.5, activation=activation)
     for stack, network, head in ((agent.stack, "actor", 2), (agent.critic_stack, "critic", 1)):
-        for layer, (fan_in, fan_out, gain) in enumerate(((4, 32, 2**0.5), (32, 32, 2**0.5), (32, head, 1.0))):
+        for layer, (fan_in, fan_out, gain) in enumerate(((4, 32, hidden_gain), (32, 32, hidden_gain), (32, head, 1.0))):
             weight = stack.named()[f"{network}.weight_{layer}"][:, :fan_in, :fan_out]
             assert weight.abs().max().item() == pytest.approx(gain * math.sqrt(6 / (fan_in + fan_out)), rel=1e-2)
     assert (agent.stack.named()["log_std.value"] == -0.5).all()

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY
 
@@ -20,13 +21,14 @@ from rlrepro.agents.a2c import A2C
 from rlrepro.agents.differential_sarsa import DifferentialSarsa
 from rlrepro.agents.dqn import DQN
 from rlrepro.agents.ppo import PPO
+from rlrepro.agents.q_learning import QLearning
 from rlrepro.agents.random import Random
 from rlrepro.agents.sac_discrete import SACDiscrete
 from rlrepro.contract import check_contract
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
-from rlrepro.probe import probe, probes, read
+from rlrepro.probe import Outcome, preset, probe, probes, read
 from tests.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -285,6 +287,47 @@ def test_what_is_set_for_some_probes_is_looked_at() -> None:
     assert probe(AsTexts, "ProbeAction-v0", (0,)).solved  # 2e3 is as many as 2000, as it is for training
     refused = probe(Huge, "ProbeAction-v0", (0,))
     assert (refused.solved, refused.told) == (False, "its PROBE: gamma: 99 is not from 0 to 1")
+
+
+class Told(DQN):
+    """Says what it is given, and goes no further."""
+
+    PRESETS = {"*": {"learning_rate": 0.1, "batch_size": 7}, "Discrete": {"learning_rate": 0.2, "tau": 0.5}}
+    PROBE = {"batch_size": 5, "tau": 0.25, "target_every": 11}
+    PROBES = {"ProbeEntropy-v0": {"target_every": 12, "train_every": 3}}
+
+    def __init__(self, setup: Any, config: Any) -> None:
+        raise RuntimeError(
+            f"{config.learning_rate}, {config.tau}, {config.batch_size}, {config.target_every}, {config.train_every}"
+        )
+
+
+def test_of_several_values_the_more_special_one_is_taken() -> None:
+    """Presets for all, for the kind of actions, of probes, of this probe, and what the command gives."""
+    assert "0.2, 0.25, 5, 11, 10" in probe(Told, "ProbeAction-v0", (0,)).told
+    assert "0.2, 0.25, 5, 12, 3" in probe(Told, "ProbeEntropy-v0", (0,)).told
+    assert "0.2, 0.25, 5, 12, 4" in probe(Told, "ProbeEntropy-v0", (0,), {"train_every": 4}).told
+    for space, rate in ((gymnasium.spaces.Discrete(2), 0.2), (gymnasium.spaces.Box(-1, 1), 0.1)):
+        config, values = preset(Told, space, {"batch_size": 3})
+        assert (config.learning_rate, config.batch_size, values["batch_size"]) == (rate, 3, 3)
+
+
+def test_every_seed_must_solve_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    for off, solved, told in ((0.0, True, "values 1.00 of 1"), (1.5, False, "values 1.50 of 1 (failed by seed 5)")):
+        trained = SimpleNamespace(value_of=lambda obs, off=off: np.array([[1.0], [1.0 + off], [1.0]]))
+        monkeypatch.setattr("rlrepro.probe._trained", lambda *_, trained=trained: trained)
+        found = probe(QLearning, "ProbeValue-v0", (4, 5, 6))
+        assert (found.solved, found.told) == (solved, told)
+
+
+def test_of_several_agents_each_must_solve_every_probe(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for agents in (["q_learning", "dqn"], ["dqn", "q_learning"]):
+        monkeypatch.setattr("rlrepro.probe.whole_agents", lambda agents=agents: (agents, []))
+        for wrong, status in (("Neither", 0), ("QLearning", 1), ("DQN", 1)):
+            monkeypatch.setattr(
+                "rlrepro.probe.probe", lambda one, name, *_, wrong=wrong: Outcome(name, "", one.__name__ != wrong, "")
+            )
+            assert command("probe", "--agent", "all", "--env", "ProbeValue-v0").status == status
 
 
 class Reversed(DQN):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,12 +14,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rlrepro import recorder, worker
+from rlrepro import loop, recorder, worker
 from rlrepro.agent import Setup
 from rlrepro.errors import Problem, RunStopped
 from rlrepro.progress import Board
@@ -177,6 +179,77 @@ def test_a_critic_that_diverged_is_told_though_the_actor_stands_still(runs: Runs
     assert "it diverged" not in runs.begin("calm", *brief).out
 
 
+def test_curves_and_results_are_means_of_the_last_hundred_episodes_and_of_those_since_the_last_point(
+    runs: Runs,
+) -> None:
+    """Of a run made longer too, which goes on with the episodes of its checkpoint."""
+    run = runs.finish("r", "--agent", "random", "--num-envs", "3", "--log-every", "500", "--total-timesteps", "1500")
+    assert runs.command("train", "--resume", run, "--total-timesteps", "3300").status == 0
+    results = RunFolder(run).read_json("run.json")["results"]
+    for seed in range(2):
+        rows = list(read_rows(run / f"seeds/{seed}/episodes.csv"))
+        episodes = [(int(r["env_step"]), float(r["episode_return"]), float(r["episode_length"])) for r in rows]
+        found = [(s, v) for s, of, _, v in metric_points(RunFolder(run), [seed]) if "rollout/ep_rew_mean" in v]
+        assert [step for step, _ in found] == [501, 1002, 1500, 2001, 2502, 3000]
+        before = 0
+        for step, values in found:
+            so_far = [e for e in episodes if e[0] <= step]
+            for tag, some in (("rollout/ep_{}_mean", so_far[-100:]), ("charts/episodic_{}", [])):
+                some = some or [e for e in so_far if e[0] > before]
+                names = ("rew", "len") if tag.startswith("rollout") else ("return", "length")
+                for column, name in enumerate(names, 1):
+                    expected = sum(e[column] for e in some) / len(some)
+                    assert values[tag.format(name)] == pytest.approx(expected)
+            before = step
+        assert len(so_far) > 120
+        result, scores = results[str(seed)], list(read_rows(run / f"seeds/{seed}/evaluations.csv"))
+        assert result["episodes"] == len(episodes)
+        assert result["training_return"] == pytest.approx(sum(e[1] for e in episodes[-100:]) / 100)
+        one, two = (float(row["episode_return"]) for row in scores)
+        assert result["eval_return"] == (one + two) / 2
+        assert result["eval_std"] == pytest.approx(abs(one - two) / 2**0.5)
+        assert result["eval_length"] == sum(float(row["episode_length"]) for row in scores) / 2
+        assert one != two
+
+
+def test_the_pace_is_that_of_training_since_the_last_point_without_evaluations(
+    flags: Callable[..., list[str]], runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: Settings = RunFolder.open(runs.finish("r", *flags(), "--seed", "0", "--log-every", "100"))[1]
+    now = [0.0]
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(perf_counter=lambda: now[0], time=lambda: 0.0))
+
+    def takes_long(*_: Any) -> loop.Evaluation:
+        now[0] += 1000
+        return loop.Evaluation(np.zeros((1, 2)), np.zeros((1, 2), int))
+
+    monkeypatch.setattr(loop, "evaluate", takes_long)
+    told: list[dict[str, Any]] = []
+    (tmp_path / "clocked/seeds/0").mkdir(parents=True)
+    policy, source = SimpleNamespace(get_policy=dict), SimpleNamespace(batch=lambda num: None)
+    journal = recorder.Journal(
+        Job(dataclasses.replace(settings, total_timesteps=1000), tmp_path / "clocked", (0,)),
+        policy,  # type: ignore[arg-type]
+        source,  # type: ignore[arg-type]
+        lambda kind, **values: told.append(values),
+    )
+    now[0] = 4.0
+    journal.tick(100)
+    journal.evaluate(100, 2)
+    now[0] += 8.0
+    journal.tick(200)
+    journal.close()
+    paces = [point["values"][0]["charts/SPS"] for point in told if "charts/SPS" in point.get("values", {}).get(0, {})]
+    assert paces == [25.0, 12.5]
+
+
+def test_the_last_two_checkpoints_of_each_seed_are_kept(flags: Callable[..., list[str]], runs: Runs) -> None:
+    run = runs.finish("r", *flags(), "--checkpoint-every", "30")
+    for seed in range(2):
+        kept = sorted(path.name for path in RunFolder(run).checkpoints(seed).iterdir())
+        assert kept == ["step-000000000090.safetensors", "step-000000000120.safetensors"]
+
+
 MEMORY = ("--learning-starts", "100", "--train-every", "10", "--buffer-size", "300", "--batch-size", "8")
 
 
@@ -236,6 +309,10 @@ def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], run
     assert "nothing will be learnt in" not in runs.begin("rounded", *rounded).out
     assert "nothing will be learnt in" not in runs.begin("whole", "--num-steps", "60", "--num-envs", "2").out
     assert told("learns", "--agent", "dqn", "--learning-starts", "60") == []
+    late = "no update in 120 env steps (learning_starts is 120)"
+    assert told("late", "--agent", "dqn", "--learning-starts", "120", "--seed", "0") == [
+        f"note: nothing was learnt by seed 0: {late}"
+    ]
     assert told("random", "--agent", "random") == []
 
 

@@ -114,6 +114,19 @@ def test_a_cut_window_ends_there() -> None:
     assert stored["next_obs"] == [1.5, 1.5]
 
 
+def test_a_cut_right_after_a_termination_makes_no_truncation_of_it() -> None:
+    inner = Rollout(1)
+    memory = NStep(inner, 2, 1.0)
+    obs, no, yes = np.zeros((1, 2, 1), np.float32), np.zeros((1, 2), bool), np.array([[True, False]])
+    memory.add(Transition(obs, no, np.ones((1, 2)), obs, yes, no, {}))
+    memory.cut()
+    memory.add(Transition(obs, no, np.ones((1, 2)), obs, no, no, {}))
+    (batch,) = memory.ready(1)
+    assert batch.terminated.tolist() == [[[True, False]]]
+    assert batch.truncated.tolist() == [[[False, True]]]
+    assert batch.reward.tolist() == [[[1.0, 1.0]]]
+
+
 # --- priorities
 
 

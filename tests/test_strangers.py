@@ -349,6 +349,16 @@ def test_random_takes_each_whole_number_as_often(low: int, high: int, kind: Any)
     assert max(abs(count - expected) for count in counts.values()) < 6 * np.sqrt(expected)
 
 
+def test_random_is_uniform_between_the_bounds_of_each_number() -> None:
+    low, high = np.array([-1.0, 10.0], np.float32), np.array([3.0, 11.0], np.float32)
+    agent = Random(Setup(Box(-1, 1, (2,), np.float32), Box(low, high), (0, 1), 1, 100), Random.Config())
+    drawn = np.sort(agent.predict(np.zeros((2, 1000, 2), np.float32), Streams((0, 1), "test"), False), 1)
+    assert (drawn.dtype, drawn.shape) == (np.float32, (2, 1000, 2))
+    assert ((low <= drawn) & (drawn <= high)).all()
+    even = np.linspace(low, high, 1000)
+    assert (np.abs(drawn - even) < 0.06 * (high - low)).all()  # Kolmogorov's bound is 0.06 at 1 in 1,000
+
+
 class Scalar(gym.Env):  # type: ignore[type-arg]
     """Its actions are numbers, not arrays of one."""
 

@@ -234,6 +234,18 @@ def test_nothing_is_written_for_nan(tmp_path: Path) -> None:
     assert event.wall_time == 1234.5
 
 
+def test_the_last_evaluation_stands_at_the_last_step_whichever_point_came_last(tmp_path: Path) -> None:
+    """Seeds that train one after the other begin anew at the first step."""
+    with closing(Curves(tmp_path, [0, 1], {}, {})) as curves:
+        curves.add(8, {RETURN: [1.0, NAN]}, wall_time=[5.0, 3.0], of=("seeds",))
+        curves.add(4, {RETURN: [NAN, 2.0]}, wall_time=[5.0, 3.0])
+        curves.finish([1.0, 2.0])
+    for run in ("seed-0", "seed-1", "mean"):
+        assert [step for step, _ in read(tmp_path / run)[METRIC]] == [8]
+    (event,) = EventAccumulator(str(tmp_path / "mean")).Reload().Scalars(RETURN)
+    assert (event.step, event.wall_time) == (4, 5.0)
+
+
 def test_files_are_read_while_written(tmp_path: Path) -> None:
     with closing(Curves(tmp_path, [0], {}, {})) as curves:
         reader = EventAccumulator(str(tmp_path / "seed-0"))

@@ -6,6 +6,8 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 import safetensors.numpy
 from test_run import PPO, run
 
-from rlrepro import cli
+from rlrepro import cli, evaluate
 from rlrepro.errors import Problem
 from rlrepro.evaluate import evaluate_run
 from rlrepro.record import RunFolder
@@ -31,9 +33,9 @@ CASES = {
 }
 
 
-def played(policy: Trained, episode: int) -> float:
+def played(policy: Trained, episode: int, salt: int = 0) -> float:
     env = policy.make_env()
-    obs, _ = env.reset(seed=env_seed(policy.seed, "fresh", 0, episode))
+    obs, _ = env.reset(seed=env_seed(policy.seed, "fresh", salt, episode))
     episode_return, over = 0.0, False
     while not over:
         action = policy.act(obs)
@@ -117,6 +119,41 @@ def test_the_table_of_an_evaluation_can_be_read(
     assert rows[2][1] == f"{np.mean(means):.2f}"
     assert rows[2][3:5] == [f"{mean:.2f}" for mean in means]
     assert " ".join(row[0] for row in rows[2:]).strip() == "seed means"
+
+
+def test_the_table_has_the_deviations_of_a_sample_and_the_lengths_of_the_episodes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Returns 1, 3 of means 2, 6: deviations √2 of one seed's, √8 of the means."""
+    monkeypatch.setenv("COLUMNS", "120")
+    settings: Any = SimpleNamespace(agent="ppo", env="CartPole-v1", seeds=(4, 9))
+    evaluate._show(settings, np.array([[1.0, 3.0], [6.0, 6.0]]), np.array([[10, 20], [31, 50]]), "deterministic")
+    shown = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if line.startswith("│")]
+    assert rows == [
+        ["4", "2.00", "1.41", "1.00", "3.00", "15.0"],
+        ["9", "6.00", "0.00", "6.00", "6.00", "40.5"],
+        ["seed means", "4.00", "2.83", "2.00", "6.00", "27.8"],
+    ]
+
+
+def test_the_salt_chooses_the_episodes_and_stochastic_lets_the_policy_explore(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CartPole pays 1 a step, so that other first states and other actions are other returns."""
+    path = run(tmp_path / "run", *CASES["ppo, Discrete"], *BRIEF, "--seed", "0")
+
+    def returns(*flags: str) -> list[float]:
+        before = set(path.glob("evaluation-*.json"))
+        assert cli.main(["evaluate", str(path), "--episodes", "6", *flags]) == 0
+        (file,) = set(path.glob("evaluation-*.json")) - before
+        return json.loads(file.read_text())["episode_returns"]["0"]
+
+    policy = load(path, 0)
+    plain, salted, explored = returns(), returns("--salt", "3"), returns("--stochastic")
+    assert plain == [played(policy, episode) for episode in range(6)]
+    assert salted == [played(policy, episode, 3) for episode in range(6)] != plain
+    assert explored != plain
 
 
 def test_an_observation_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def test_the_minatar_network_is_a_torch_network(layer_norm: bool) -> None:
         (Box(0, 1, (4, 10, 10), np.float64), True),
         (Box(0, 255, (7, 7, 3), np.uint8), True),
         (Box(-1, 1, (10, 10, 4), np.float32), False),
+        (Box(0, 1, (24, 24, 7), np.float32), True),
+        (Box(0, 1, (25, 25, 7), np.float32), False),
         (Box(0, 1, (84, 84, 3), np.float32), False),
         (Box(0, 1, (10, 10), bool), False),
         (Box(0, 9, (10, 10, 4), np.int64), False),
@@ -143,7 +145,7 @@ def test_small_planes_are_images(space: gymnasium.Space[Any], image: bool) -> No
     if image:
         first, last = (space.shape[0], space.shape[-1]) if space.shape[0] != 4 else (10, 4)
         assert image_network(space, 3).layout()["conv_0"] == (16, last, 3, 3)
-        assert first in (7, 10)
+        assert first in (7, 10, 24)
 
 
 def test_agents_learn_from_planes() -> None:

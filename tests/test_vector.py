@@ -24,7 +24,7 @@ from rlrepro.plugins.environments import find_env
 from rlrepro.plugins.importing import installed
 from rlrepro.streams import env_seed
 from rlrepro.trainer import RecordedEnv
-from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorEnv, check_actions, to_env
+from rlrepro.vector import EnvBatch, SyncEnvBatch, VectorAsSingle, VectorEnv, check_actions, to_env
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(out of date|precision lowered)")
 
@@ -234,6 +234,33 @@ def test_a_vector_environment_of_several_parts_is_that_of_single_ones(
         assert_same(given, play(find_env(f"{__name__}:Parts", {"kind": kind}, wrappers).batch(4), (3, 7), 2, 30))
     finally:
         del gym.registry["Parts-v0"]
+
+
+def test_what_a_same_step_autoreset_began_is_taken_unless_a_seed_or_options_are_given() -> None:
+    def ended() -> tuple[gym.Env[Any, Any], SingleGame]:
+        """Two environments at the end of one and the same episode."""
+        pair = (
+            VectorAsSingle(lambda: VectorGame(1, AutoresetMode.SAME_STEP), gym.spec("Game-SAME_STEP-v0")),
+            SingleGame(),
+        )
+        over = False
+        for env in pair:
+            env.reset(seed=5)
+        while not over:
+            (mine, *given), (other, *expected) = (env.step(1) for env in pair)
+            np.testing.assert_array_equal(mine, other)
+            assert given[:3] == expected[:3]
+            over = given[1] or given[2]
+        return pair
+
+    vector, single = ended()
+    begun = single.reset()[0]
+    np.testing.assert_array_equal(vector.reset()[0], begun)
+    vector, single = ended()
+    np.testing.assert_array_equal(vector.reset(seed=9)[0], SingleGame().reset(seed=9)[0])
+    vector, single = ended()
+    single.reset()
+    np.testing.assert_array_equal(vector.reset(options={"level": 2})[0], single.reset()[0])
 
 
 def test_a_vector_environment_is_told_the_time_limit_of_its_id() -> None:
