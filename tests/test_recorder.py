@@ -243,6 +243,16 @@ def test_the_pace_is_that_of_training_since_the_last_point_without_evaluations(
     assert paces == [25.0, 12.5]
 
 
+def test_the_pace_after_a_resume_counts_from_its_step(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still, which counts for a billionth of a second."""
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(perf_counter=lambda: 7.0, time=lambda: 0.0))
+    run = runs.finish("r", "--agent", "random", "--num-envs", "1", "--log-every", "50", "--total-timesteps", "120")
+    assert runs.command("train", "--resume", run, "--total-timesteps", "200").status == 0
+    points = [(step, v["charts/SPS"]) for step, *_, v in metric_points(RunFolder(run), [1]) if "charts/SPS" in v]
+    steps = {50: 50, 100: 50, 150: 30, 200: 50}
+    assert points == [(step, pytest.approx(count * 1e9)) for step, count in steps.items()]
+
+
 def test_the_last_two_checkpoints_of_each_seed_are_kept(flags: Callable[..., list[str]], runs: Runs) -> None:
     run = runs.finish("r", *flags(), "--checkpoint-every", "30")
     for seed in range(2):
