@@ -480,6 +480,42 @@ def test_an_environment_that_fails_in_evaluation_is_named_with_its_seed(monkeypa
         loop.evaluate(agent, batch, (3, 8), 4, True)
 
 
+@pytest.mark.parametrize(("place", "seed"), [(0, 3), (1, 3), (2, 8), (3, 8), (4, 5), (5, 5)])
+def test_whichever_sub_environment_fails_its_seed_is_named(
+    place: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Breaks(Told):
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            raise OSError("it broke")
+
+    monkeypatch.setattr(loop, "evaluation_slots", lambda _: 2)
+    kinds = iter([Breaks if place == one else Told for one in range(6)])
+    batch, agent = SyncEnvBatch(lambda: next(kinds)(Discrete(2)), 6), Constant(1)
+    with pytest.raises(RunStopped, match=rf"it broke.*\(evaluation, seed {seed}\)$"):
+        loop.evaluate(agent, batch, (3, 8, 5), 2, True)  # type: ignore[arg-type]
+
+
+def test_the_longest_running_episode_is_watched_with_its_seed() -> None:
+    lengths = [[4, 2], [3, 9], [5, 1]]
+
+    class Lasting(Told):
+        def __init__(self, length: int) -> None:
+            super().__init__(Discrete(2))
+            self.length = length
+
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            self.length -= 1
+            return np.zeros(1, np.float32), 1.0, self.length == 0, False, {}
+
+    several = iter(np.ravel(lengths).tolist())
+    batch, agent, seen = SyncEnvBatch(lambda: Lasting(next(several)), 6), Constant(1), list[tuple[int, int]]()
+    found = loop.evaluate(agent, batch, (3, 8, 5), 2, True, watch=lambda *told: seen.append(told))  # type: ignore[arg-type]
+    assert found.episode_length.tolist() == lengths
+    assert [length for length, _ in seen] == [1, 2, 3, 4, 5, 6, 7, 8, 0]  # none runs after the last
+    assert [seed for _, seed in seen[4:8]] == [8] * 4
+    assert [seed for _, seed in seen[:3]] == [3] * 3
+
+
 @pytest.mark.parametrize("wrong", ["reward", "observation"])
 def test_a_number_that_is_not_finite_stops_an_evaluation(wrong: str) -> None:
     class Wrong(Told):
