@@ -508,8 +508,9 @@ def test_the_longest_running_episode_is_watched_with_its_seed() -> None:
             return np.zeros(1, np.float32), 1.0, self.length == 0, False, {}
 
     several = iter(np.ravel(lengths).tolist())
-    batch, agent, seen = SyncEnvBatch(lambda: Lasting(next(several)), 6), Constant(1), list[tuple[int, int]]()
-    found = loop.evaluate(agent, batch, (3, 8, 5), 2, True, watch=lambda *told: seen.append(told))  # type: ignore[arg-type]
+    batch, seen = SyncEnvBatch(lambda: Lasting(next(several)), 6), list[tuple[int, int]]()
+    agent: Any = Constant(1)
+    found = loop.evaluate(agent, batch, (3, 8, 5), 2, True, watch=lambda *told: seen.append(told))
     assert found.episode_length.tolist() == lengths
     assert [length for length, _ in seen] == [1, 2, 3, 4, 5, 6, 7, 8, 0]  # none runs after the last
     assert [seed for _, seed in seen[4:8]] == [8] * 4

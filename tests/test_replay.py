@@ -114,6 +114,17 @@ def test_a_cut_window_ends_there() -> None:
     assert stored["next_obs"] == [1.5, 1.5]
 
 
+def test_a_cut_reaches_the_memory_behind() -> None:
+    memory = NStep(Rollout(2), 1, 1.0)
+    obs, no = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), bool)
+    step = Transition(obs, no, np.ones((1, 1)), obs, no, no, {})
+    memory.add(step)
+    memory.cut()
+    memory.add(step)
+    (batch,) = memory.ready(1)
+    assert batch.truncated.tolist() == [[[True], [False]]]
+
+
 def test_a_cut_right_after_a_termination_makes_no_truncation_of_it() -> None:
     inner = Rollout(1)
     memory = NStep(inner, 2, 1.0)
