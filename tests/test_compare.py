@@ -197,6 +197,13 @@ def test_few_seeds_are_told_apart_from_certainty() -> None:
     assert not any("complete separation" in note for note in same.notes)
 
 
+def test_the_chance_to_be_better_has_an_interval_from_ten_seeds_on() -> None:
+    for seeds, has in ((9, False), (10, True)):
+        values = np.arange(seeds, dtype=float)
+        pair = comparison.compare([ended("a", values.tolist()), ended("b", (values + 1).tolist())]).panels[0].pairs[0]
+        assert (pair.improvement.low is not None, pair.improvement.high is not None) == (has, has)
+
+
 def test_seeds_without_a_score_are_said() -> None:
     groups = [
         group("a", history(0, evaluations=[1, 2]), history(1, evaluations=[1], stopped="it broke")),
@@ -236,6 +243,9 @@ def test_what_would_score_short_runs_is_said() -> None:
     assert advised(Protocol("training", last=20), short, long) == []
     assert advised(Protocol("training", last=100, to_step=100), long) == [
         "The seed with the fewest episodes has 10: --last 10 helps."
+    ]
+    assert advised(Protocol("training", last=20, after_step=100, to_step=250), long) == [
+        "The seed with the fewest episodes has 15: --last 15 helps."  # at env steps 110 to 250
     ]
     cut = group("cut", history(0, episodes=[1.0], stopped="it broke"), history(1, episodes=range(100)))
     assert advised(None, cut) == []  # it has no score by any --last
@@ -465,6 +475,28 @@ def test_a_maximum_over_time_is_of_as_many_evaluations() -> None:
         (beside,) = comparison.compare([measured], None, [one]).panels[0].beside
         assert (beside.score is not None) == same
         assert same or beside.why == "its evaluations are every 5 env steps, the runs' every 10"
+    late = np.column_stack([[10, 20, 30, 40, 90], np.ones(5)])  # the runs' own rhythm, though some were not made
+    gone = group("gone", History(0, NONE, late, np.empty(0), 90), History(1, NONE, late, np.empty(0), 90))
+    one = published(2.0, Protocol("evaluation", "max of seed mean", eval_every=10), steps=90)
+    assert comparison.compare([gone], None, [one]).panels[0].beside[0].why == ""
+
+
+def test_runs_that_end_within_a_hundredth_of_the_published_steps_count_to_their_end() -> None:
+    for end, mean in ((1009, 5.0), (1011, 1.0)):
+        points = np.array([[500, 1.0], [end, 5.0]])
+        runs = group("a", *(History(seed, NONE, points, np.empty(0), end) for seed in range(3)))
+        (beside,) = comparison.compare([runs], None, [published(5.0, LAST, steps=1000)]).panels[0].beside
+        assert beside.score is not None
+        assert beside.score.mean == mean
+        assert ("scored at env step 1,000" in beside.caveats) == (end == 1011)
+
+
+def test_steps_that_are_frames_are_not_taken_for_env_steps() -> None:
+    one = published(1.0, LAST, steps=1000)
+    frames = dataclasses.replace(one, row=dataclasses.replace(one.row, frames=True))
+    assert (one.steps, frames.steps) == (1000, None)
+    (beside,) = comparison.compare([ended("a", [1.0, 2.0])], None, [frames]).panels[0].beside
+    assert "the published number of env steps is not known" in beside.caveats
 
 
 def test_a_number_that_nothing_can_be_held_against_is_not() -> None:
@@ -582,6 +614,15 @@ def test_curves_are_read_off_at_common_steps() -> None:
     last = int(steps[at] // 10)
     assert lines[0, at] == pytest.approx(long[max(0, last - 100) : last].mean())
     assert lines[1, at] == pytest.approx(short[max(0, last - 100) : last].mean())
+
+
+def test_a_training_curve_that_ends_a_fiftieth_before_the_others_goes_on_to_their_end() -> None:
+    ends = {0: 1000.0, 1: 985.0, 2: 970.0}  # a fiftieth of the 990 env steps that are drawn is 19.8
+    runs = [History(s, np.array([[10.0, 0.0], [end, 4.0]]), NONE, np.empty(0), 1000) for s, end in ends.items()]
+    steps, lines = curves(group("a", *runs), "training")
+    assert steps[-1] == 1000
+    assert lines[:2, -1].tolist() == [2.0, 2.0]
+    assert np.isnan(lines[2, -1])
 
 
 def test_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:

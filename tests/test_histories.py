@@ -197,6 +197,40 @@ def test_a_seed_can_be_finished_in_a_run_that_is_not(like: Path, tmp_path: Path)
     assert history.final.tolist() == [2, 4]
 
 
+EVALUATED = "env_step,episode,episode_return,episode_length\n"
+
+
+def test_the_last_of_several_final_evaluations_counts_and_leaves_the_ordinary_one_at_its_step(
+    like: Path, tmp_path: Path
+) -> None:
+    rows = "60-final,0,2,1\n120,0,1,1\n120-final,0,5,1\n120-final,1,7,1\n"
+    history = read_run(run_by_hand(tmp_path / "x", like, {"status": "finished"}, evaluations=EVALUATED + rows))[1][0]
+    assert history.evaluations.tolist() == [[60, 2], [120, 1]]
+    assert (history.final.tolist(), history.steps) == ([5, 7], 120)
+
+
+def test_an_evaluation_tells_how_far_a_seed_came(like: Path, tmp_path: Path) -> None:
+    rows = EVALUATED + "90,0,1,1\n"
+    metrics = "env_step,wall_time,metric,value\n64,1.0,charts/SPS,5\n"
+    path = run_by_hand(tmp_path / "x", like, {"status": "failed"}, evaluations=rows, metrics=metrics)
+    assert read_run(path)[1][0].steps == 90
+
+
+def test_a_run_that_ends_a_little_late_is_whole_and_one_that_ends_far_later_is_cut_at_what_was_asked(
+    like: Path, tmp_path: Path
+) -> None:
+    """At 120 env steps: what happened at that very step is among them."""
+    episodes = "env_step,env,episode_return,episode_length,terminated,truncated\n120,0,3,20,1,0\n124,0,4,4,1,0\n"
+    found = {}
+    for end in (124, 200):
+        rows = EVALUATED + f"120,0,1,1\n{end}-final,0,5,1\n"
+        path = run_by_hand(tmp_path / str(end), like, {"status": "finished"}, episodes=episodes, evaluations=rows)
+        one = read_run(path)[1][0]
+        found[end] = (one.steps, one.taken, one.final.tolist(), one.evaluations.tolist(), one.episodes.tolist())
+    assert found[124] == (124, 0, [5], [[120, 1], [124, 5]], [[120, 3], [124, 4]])
+    assert found[200] == (120, 200, [], [[120, 1]], [[120, 3]])
+
+
 def test_lost_records_are_not_a_finished_seed(like: Path) -> None:
     (like / "seeds" / "0" / "episodes.csv").unlink()
     assert read_run(like)[1][0].stopped == "its episodes.csv is not there"

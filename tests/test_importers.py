@@ -279,9 +279,12 @@ def test_a_monitor_file_that_was_gone_on_with_is_one_run(tmp_path: Path) -> None
 
 
 def test_sessions_of_several_sub_environments_follow_one_another(tmp_path: Path) -> None:
-    """The second session of one file comes after the first of the other, however long that lasted."""
+    """The second session of one file comes after the first of the other, however long that lasted.
+
+    When the second began no file says: its clock is not counted from where the first began.
+    """
     (tmp_path / "0.monitor.csv").write_text(MONITOR + "1.0,10,2.0\n3.0,10,1.0\n")
-    (tmp_path / "1.monitor.csv").write_text(MONITOR + "2.0,10,900.0\n4.0,10,0.5\n")
+    (tmp_path / "1.monitor.csv").write_text(MONITOR.replace("100.0", "101.0") + "2.0,10,900.0\n4.0,10,0.5\n")
     assert one(load([tmp_path])).histories[0].episodes[:, 1].tolist() == [1, 2, 4, 3]
 
 
@@ -375,6 +378,15 @@ def test_a_record_that_ends_a_little_early_is_said_to_be_taken_for_whole(tmp_pat
     )
 
 
+def test_a_record_may_lack_its_longest_episode_and_a_tenth_of_the_longest_record(tmp_path: Path) -> None:
+    """Seed 1 lacks 80 of 1,000 env steps, and one of its episodes had 100; seed 2 ends at nine tenths."""
+    ends = {0: [*range(10, 1001, 10)], 1: [*range(10, 821, 10), 920], 2: [*range(10, 901, 10)]}
+    rows = "".join(f"{seed},{step},1\n" for seed, steps in ends.items() for step in steps)
+    group = one(load([table(tmp_path, "seed,step,episode_return\n" + rows)]))
+    assert [h.stopped for h in group.histories] == ["", "", ""]
+    assert [note.partition(" end ")[2] for note in group.notes] == ["of seed 2 at env step 900, the longest at 1,000."]
+
+
 def test_an_environment_without_a_name_is_not_called_none(tmp_path: Path) -> None:
     (tmp_path / "monitor.csv").write_text(MONITOR.replace("E-v0", "None") + "1.0,10,1.0\n")
     assert one(load([tmp_path])).env == ""
@@ -420,6 +432,16 @@ def test_npz_files_of_other_names_are_a_seed_each(tmp_path: Path) -> None:
     group = one(load(files))
     assert group.name == "td3"
     assert [history.seed for history in group.histories] == [4, 9]
+
+
+def test_an_evaluation_is_the_mean_of_its_episodes_and_unlike_counts_of_them_are_not_stated(tmp_path: Path) -> None:
+    files = [tmp_path / "td3_seed1.npz", tmp_path / "td3_seed2.npz"]
+    np.savez(files[0], timesteps=[10, 20], results=[[0.0, 0.0, 9.0], [1.0, 2.0, 6.0]])
+    np.savez(files[1], timesteps=[10, 20], results=[[4.0], [5.0]])
+    group = one(load(files))
+    assert [h.evaluations.tolist() for h in group.histories] == [[[10, 3], [20, 3]], [[10, 4], [20, 5]]]
+    assert [one(load([file])).evaluation for file in files] == ["3 episodes", "1 episode"]
+    assert group.evaluation == ""
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -506,6 +528,14 @@ def test_a_running_mean_of_fewer_episodes_is_not_one_of_a_hundred(tmp_path: Path
         early = score_group(group, Protocol("training", last=100, to_step=2000))
         assert list(early.missing) == [0, 1]
         assert samples_to_threshold(group, Protocol("training", last=100), 5.0) == {0: 3000, 1: None}
+
+
+def test_the_first_running_mean_of_a_hundred_is_the_one_at_the_step_that_they_fill(tmp_path: Path) -> None:
+    """At step 2,000 a hundred episodes of 20 env steps have ended, and no more."""
+    rows = "".join(f"0,{step},{step / 1000},20\n" for step in (1000, 2000, 3000))
+    group = one(load([table(tmp_path, "seed,step,rollout/ep_rew_mean,rollout/ep_len_mean\n" + rows)]))
+    assert score_group(group, Protocol("training", last=100, to_step=2000)).per_seed == {0: 2.0}
+    assert list(score_group(group, Protocol("training", last=100, to_step=1000)).missing) == [0]
 
 
 def test_tags_can_be_named(tmp_path: Path) -> None:
@@ -668,6 +698,15 @@ def test_what_is_guessed_of_rows_does_not_depend_on_their_files(ends: Sequence[i
 def test_episodes_that_end_at_one_env_step_are_no_evaluations(tmp_path: Path) -> None:
     group = one(load([table(tmp_path, "seed,step,reward\n0,5,1\n0,5,2\n1,5,3\n1,5,4\n")]))
     assert [len(history.episodes) for history in group.histories] == [2, 2]
+
+
+def test_one_seed_of_an_environment_is_taken_for_what_the_seeds_of_another_show(tmp_path: Path) -> None:
+    text = "env_id,seed,step,reward\nA,0,5,1\nA,0,9,2\nA,1,5,3\nA,1,9,4\nB,0,5,5\nB,0,9,6\n"
+    found = {group.env: group for group in load([table(tmp_path, text)])}
+    assert {env: [h.evaluations.tolist() for h in group.histories] for env, group in found.items()} == {
+        "A": [[[5, 1], [9, 2]], [[5, 3], [9, 4]]],
+        "B": [[[5, 5], [9, 6]]],
+    }
 
 
 def test_columns_can_be_named_and_files_can_be_seeds(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_without_a_time_limit_the_trials_episodes_count(settings: Settings) -> N
     assert plan.estimate(settings, TRIAL, None).eval_seconds == pytest.approx(25 * 20 * 0.002)
 
 
+def test_a_run_keeps_no_more_checkpoints_than_it_writes_and_writes_one_for_the_rest(settings: Settings) -> None:
+    seldom = plan.estimate(dataclasses.replace(settings, checkpoint_every=100_000), TRIAL, limit=500)
+    assert seldom.seconds == pytest.approx(3 + 100 + 1 * 0.5)
+    assert seldom.bytes == pytest.approx(1 * (10_000 + 4 * 8_000) + 5_000 + 103 * 1_000 + 200_000 + 25 * 30)
+    uneven = plan.estimate(dataclasses.replace(settings, checkpoint_every=30_000), TRIAL, limit=500)
+    assert uneven.seconds == pytest.approx(3 + 100 + 4 * 0.5)  # at 30, 60 and 90 thousand, and at the end
+
+
 def test_costs_add_up() -> None:
     assert plan.Cost(1, 2.0, 3.0, 4.0) + plan.Cost(10, 20.0, 30.0, 40.0) == plan.Cost(11, 22.0, 33.0, 44.0)
 
@@ -137,7 +145,7 @@ def test_what_the_files_of_a_trial_say(settings: Settings, tmp_path: Path) -> No
     assert plan.read_trial(RunFolder(tmp_path), own, wall=30.0)[0].trained_length == 15
 
 
-@pytest.mark.parametrize(("length", "told"), [(5_001.0, True), (4_999.0, False), (None, False)])
+@pytest.mark.parametrize(("length", "told"), [(5_001.0, True), (5_000.0, False), (None, False)])
 def test_more_episodes_to_count_than_a_run_will_have_are_told(card: Card, length: float | None, told: bool) -> None:
     claim = card.claims[0]
     assert (card.protocol_of(claim).returns, card.protocol_of(claim).last) == ("training", 100)
@@ -146,6 +154,18 @@ def test_more_episodes_to_count_than_a_run_will_have_are_told(card: Card, length
     _, remarks = plan.claim_table(card, [claim], [plan.UnitPlan(unit, cost, "", 500_000, length)])
     line = f"100 episodes are to count, and of 5,001 env steps each, as the trial's, {unit.name} has 99"
     assert [remark for remark in remarks if "are to count" in remark] == [line] * told
+
+
+def test_the_episodes_that_count_are_those_up_to_the_last_step_that_counts(card: Card) -> None:
+    """A hundred of 1,000 env steps: a run of half a million has them, and not by env step 50,000."""
+    claim = card.claims[0]
+    (unit,) = units_of(card, [claim], ())
+    known = plan.UnitPlan(unit, plan.Cost(1, 1.0, 1.0, 1.0), "", 500_000, 1_000.0)
+    for to_step, told in ((None, []), (50_000, [f"{unit.name} has 50"])):
+        protocol = dataclasses.replace(card.protocols[claim.protocol], to_step=to_step)
+        early = dataclasses.replace(card, protocols={**card.protocols, claim.protocol: protocol})
+        remarks = plan.claim_table(early, [claim], [known])[1]
+        assert [remark.rpartition("trial's, ")[2] for remark in remarks if "are to count" in remark] == told
 
 
 def test_processes_that_take_turns_are_counted_turn_by_turn(settings: Settings, tmp_path: Path) -> None:
