@@ -465,6 +465,67 @@ def test_seeds_that_have_lost_their_score_differ(reproduction: Path, capsys: pyt
     )
 
 
+def test_seeds_that_had_no_score_in_the_bundle_either_are_not_lost(reproduction: Path) -> None:
+    card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
+    units = units_of(card, *choose(card, ["pole"]))
+    name, unit = next(iter(theirs.units.items()))
+    first, second = unit.histories
+    sides = [
+        dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=(one, second))})
+        for one in (
+            dataclasses.replace(first, episodes=first.episodes * factor) for factor in ([1, np.nan], [1, np.inf])
+        )
+    ]
+    (rerun,) = verify.compare_reruns(card, card.claims[:1], units, *sides, (3, 5))
+    assert (rerun.same_bits, rerun.other_bits, rerun.lost) == ((5,), (3,), {})
+
+
+def test_a_seed_that_took_other_steps_has_other_bits(reproduction: Path) -> None:
+    card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
+    units = units_of(card, *choose(card, ["pole"]))
+    name, unit = next(iter(theirs.units.items()))
+    first, second = unit.histories
+    longer = dataclasses.replace(first, steps=first.steps + 2)
+    ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=(longer, second))})
+    (rerun,) = verify.compare_reruns(card, card.claims[:1], units, theirs, ours, (3, 5))
+    assert (rerun.same_bits, rerun.other_bits) == ((5,), (3,))
+
+
+def test_claims_whose_runs_have_other_bits_share_the_error(reproduction: Path) -> None:
+    card, theirs = load_card(str(reproduction / "card.toml")), read_results(reproduction / "results")
+    units = units_of(card, *choose(card, []))
+    name, unit = next(iter(theirs.units.items()))
+    moved = tuple(dataclasses.replace(h, episodes=h.episodes + np.array([0.0, 1.0])) for h in unit.histories)
+    ours = dataclasses.replace(theirs, units={name: dataclasses.replace(unit, histories=moved)})
+    for claims, alpha in ((card.claims[:1], 0.05), (card.claims, 0.025)):
+        (rerun,) = verify.compare_reruns(card, claims, units, theirs, ours, (3, 5))
+        assert rerun.alpha == pytest.approx(alpha)
+
+
+def test_other_bits_without_a_score_to_compare_differ() -> None:
+    assert verify.Rerun("unit", (), (3,), {}, {}, 0.05).differs
+    assert not verify.Rerun("unit", (3,), (), {}, {}, 0.05).differs
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (0.5, 0.5 * (1 + 1e-10), True),
+        (0.5, 0.5 * (1 + 1e-8), False),
+        (0.0, 1e-8, False),
+        (float("nan"), float("nan"), True),
+        (float("nan"), 1.0, False),
+        ([1, {"p": 2.0}], [1, {"p": 2.0 + 1e-10}], True),
+        ([1, {"p": 2.0}], [1, {"p": 2.0, "q": 0.0}], False),
+        ([1, 2], [1], False),
+        ("a", "b", False),
+    ],
+)
+def test_numbers_are_alike_to_nine_digits(one: Any, other: Any, same: bool) -> None:
+    assert bundle.alike(one, other) is same
+    assert bundle.alike(other, one) is same
+
+
 def test_what_is_shown_neither_to_be_the_same_nor_to_differ_is_not_the_same(
     reproduction: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -501,6 +562,11 @@ def test_equal_scores_are_the_same_and_a_claim_without_a_margin_has_the_spread_o
     assert (
         verify.Likeness(there[:2], there, 0.0, same_scores=True).word(0.001).startswith("statistically the same: ever")
     )
+    narrow = there.mean() + np.tile([-0.01, 0.01], 5)  # its own spread does not count
+    assert verify.Likeness(narrow, there, 0.0).word(0.05) == "statistically the same within ± 5.745"
+    many = np.tile([-1.0, 1.0], 100)  # apart with significance, though by less than two standard deviations
+    assert verify.Likeness(many + 0.5, many, 0.0).word(0.05) == "DIFFERENT"
+    assert verify.Likeness(many + 0.5, many, 2.0).word(0.05) == "statistically the same within ± 2"
     rng, words = np.random.default_rng(0), []
     for shift in (0.0, 6.0):
         pairs = [verify.Likeness(rng.normal(shift, 3, 10), rng.normal(0, 3, 10), 0.0) for _ in range(200)]

@@ -469,6 +469,9 @@ def test_a_stopped_measurement_goes_on(functions: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr("rlrepro.papers.units.measure.GROUP", 1000)
     assert run(whole, tmp_path / "again") == []
     assert first.read_bytes() == second.read_bytes()
+    for name in ("whole", "again"):
+        (one,) = read_results(tmp_path / name / "results").units["drawn-pole"].runs
+        assert list(one["seeds"]) == list(range(40))  # of all groups, not of the last
 
 
 def test_a_function_s_number_is_no_published_agent(functions: Path) -> None:

@@ -351,6 +351,14 @@ def test_comparable_policies(cartpole: Settings, policy: str, is_deterministic: 
     assert comparable(row, settings).reasons == (() if policy == ours else (differs,))
 
 
+def test_a_milestone_is_reached_where_the_last_step_of_all_sub_environments_ends(cartpole: Settings) -> None:
+    """149,999 env steps on 7 sub-environments are 21,429 of each: 150,003."""
+    row = dataclasses.replace(BOOKS.get(CLEANRL), protocol=Protocol("training", last=100, to_step=150_000))
+    assert comparable(row, dataclasses.replace(cartpole, total_timesteps=149_999, num_envs=7)).reasons == ()
+    alone = dataclasses.replace(cartpole, total_timesteps=149_999, num_envs=1)
+    assert comparable(row, alone).reason == "steps 149,999 against 150,000"
+
+
 def test_comparable_environments(cartpole: Settings) -> None:
     assert "made with" in reason(CLEANRL, dataclasses.replace(cartpole, env_kwargs={"sutton_barto_reward": True}))
     assert "wrapped in" in reason(CLEANRL, dataclasses.replace(cartpole, wrappers=("DelayedReward",)))
@@ -370,6 +378,8 @@ def test_comparable_environments(cartpole: Settings) -> None:
     assert "no evaluation at env step 150,000" in reason(milestone, dataclasses.replace(pendulum, eval_every=40_000))
     assert "no evaluation at env step 150,000" in reason(milestone, dataclasses.replace(pendulum, num_envs=7))
     assert "no evaluation" in reason(milestone, dataclasses.replace(pendulum, eval_every=0))
+    closing = dataclasses.replace(pendulum, eval_every=40_000, total_timesteps=150_000)
+    assert reason(milestone, closing) == ""  # the run is evaluated where it ends
     assert "steps 90,000 against 150,000" in reason(milestone, dataclasses.replace(pendulum, total_timesteps=90_000))
 
 
@@ -386,7 +396,10 @@ def test_comparable_evaluations(cartpole: Settings) -> None:
     assert comparable(row, every).reason == "evaluations every 10,000 env steps against 5,000 (--eval-every)"
     few = dataclasses.replace(hopper, eval_episodes=5)
     assert comparable(row, few).reason == "evaluations of 5 episodes against 10"
+    mean = dataclasses.replace(row, protocol=dataclasses.replace(row.protocol, statistic="mean", last=10))
+    assert comparable(mean, few).reasons == ()  # of fewer episodes, and the same on average: not so a maximum
     assert "3 against 10" in comparable(row, dataclasses.replace(hopper, seeds=(0, 1, 2))).caveats[-1]
+    assert "20 against 10" in comparable(row, dataclasses.replace(hopper, seeds=tuple(range(20)))).caveats[-1]
     walker = next(row for row in rows("td3-table1-td3-*") if row.env == "Walker2d-v1")
     assert "friction" in (comparable(walker, dataclasses.replace(hopper, env="Walker2d-v5")).reason or "")
     jaxrl = dataclasses.replace(row, protocol=dataclasses.replace(row.protocol, eval_every=None))

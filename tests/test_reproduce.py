@@ -18,9 +18,9 @@ from rlrepro import train
 from rlrepro.errors import Problem
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.protocol import Protocol
-from rlrepro.papers.reproduce.reproduction import Reproduction
+from rlrepro.papers.reproduce.reproduction import Reproduction, parser
 from rlrepro.papers.units.results import read_results, write_results
-from rlrepro.papers.units.unit import choose, settings_of, units_of
+from rlrepro.papers.units.unit import choose, claimed, settings_of, units_of
 from rlrepro.papers.verdicts.verdict import judge, judge_score
 from rlrepro.papers.verdicts.verdict_json import as_json
 from rlrepro.record import RunFolder
@@ -189,6 +189,57 @@ def test_evaluations_are_those_that_the_protocol_names(make: Make) -> None:
     (only,) = units_of(card, *choose(card, ["early"]))
     assert settings_of(card, only, (0,)).eval_every == 0
     assert set(chosen.sources.values()) == {"ours: a tiny run"}
+
+
+def test_evaluations_are_scaled_and_explore_where_a_claim_s_do(make: Make) -> None:
+    """A policy that is not stated takes what another claim of the same runs states."""
+    card = make().card
+    (unit,) = units_of(card, *choose(card, ["final"]))
+    half = settings_of(card, unit, (0,), 0.5)
+    assert (half.total_timesteps, half.eval_every, half.eval_episodes) == (256, 128, 3)
+    assert settings_of(card, unit, (0,), 0.001).total_timesteps == 2  # one step of both sub-environments
+    for policy, is_deterministic in (("stochastic", False), ("deterministic", True)):
+        protocols = tuple(
+            dataclasses.replace(card.protocols["final"], policy=one)  # type: ignore[arg-type]
+            for one in ("not stated", policy)
+        )
+        chosen = settings_of(card, dataclasses.replace(unit, protocols=protocols), (0,))
+        assert chosen.eval_deterministic is is_deterministic
+
+
+def test_one_agent_is_evaluated_by_as_many_episodes_as_the_curve_of_its_runs(make: Make) -> None:
+    card = make().card
+    for episodes, said in ((3, ""), (20, r"evaluated in two ways \(eval_episodes: 3 and 20\)")):
+        agent = Protocol("evaluation", "one agent", eval_episodes=episodes, policy="deterministic")
+        last = dataclasses.replace(card.claims[1], id="agent", protocol="agent")
+        both = dataclasses.replace(
+            card, protocols={**card.protocols, "agent": agent}, claims=(*card.claims, last)
+        )  # fmt: skip
+        with pytest.raises(Problem, match=said) if said else contextlib.nullcontext():
+            units_of(both, both.claims, ())
+
+
+def test_the_ends_of_normalised_scores_are_among_what_was_claimed(make: Make) -> None:
+    ends = "".join(
+        f'[environment.{name}]\npaper = "{name}"\nrandom = {low}\nbest = {high}\n'
+        for name, low, high in (("CartPole-v1", 21.0, 499.0), ("Acrobot-v1", -500.0, -80.0))
+    )
+    several = 'environments = ["CartPole-v1", "Acrobot-v1"]\naggregate = "mean"'
+    card = make(CARD.replace('environment = "CartPole-v1"', several, 1) + ends).card
+    for unit in units_of(card, *choose(card, ["early"])):
+        terms = claimed(card, unit)["early"]
+        assert terms["scores"] == {"CartPole-v1": [21.0, 499.0], "Acrobot-v1": [-500.0, -80.0]}
+        assert terms["aggregate"] == "mean"
+
+
+@pytest.mark.parametrize(("text", "scale"), [("1", 1.0), ("0.25", 0.25), ("0", None), ("1.01", None), ("-1", None)])
+def test_a_scale_is_above_0_and_at_most_1(text: str, scale: float | None) -> None:
+    asked = ["card", f"--scale={text}"]
+    if scale is not None:
+        assert parser().parse_args(asked).scale == scale
+        return
+    with pytest.raises(Problem, match="is not above 0 and at most 1"):
+        parser().parse_args(asked)
 
 
 def test_a_card_that_changed_is_not_mixed_with_its_old_runs(make: Make) -> None:

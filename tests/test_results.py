@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -38,6 +39,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_a_unit_whose_seeds_all_stopped_at_once_has_no_row(tmp_path: Path) -> None:
     written(tmp_path, STOPPED)
     assert read_results(tmp_path).units["unit"].histories[0].episodes.shape == (0, 2)
+
+
+@pytest.mark.parametrize(("gap", "fits"), [(10, True), (19, True), (20, False), (21, False)])
+def test_a_gap_lies_before_the_end_of_the_last_episode(tmp_path: Path, gap: int, fits: bool) -> None:
+    written(tmp_path, dataclasses.replace(WHOLE, gaps=(gap,)))
+    if fits:
+        assert read_results(tmp_path).units["unit"].histories[0].gaps == (gap,)
+        return
+    with pytest.raises(Problem, match="gaps of seed 3 that lie between no episodes"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 
 import pytest
 
-from rlrepro.errors import Stop
+from rlrepro.errors import Problem, Stop
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.reproduce.reproduction import Reproduction
-from rlrepro.papers.sharing import bundle
+from rlrepro.papers.sharing import bundle, verify
+from rlrepro.papers.units.results import read_results
 from rlrepro.papers.units.unit import choose, units_of
 from tests.conftest import Command
 
@@ -92,6 +94,41 @@ def test_seeds_are_those_of_what_takes_seeds(packed: Path, command: Command) -> 
     assert "no finished run of seed 0 (it has 2, 3, 5)" in command(
         "verify", packed, "--trust", "--claims", "one", "drawn", "--seeds", "0,"
     ).problem  # fmt: skip
+
+
+def test_a_claim_that_is_a_bound_has_no_margin_to_be_the_same_within(packed: Path) -> None:
+    card = load_card(str(packed.parent / "mixed" / "card.toml"))
+    assert [(claim.id, verify._margin(card, claim)) for claim in card.claims if not card.is_computed(claim)] == [
+        ("pole", 10.0),
+        ("drawn", 0.0),
+    ]
+
+
+def test_seeds_that_stopped_are_not_run_again_and_all_that_finished_may_be(packed: Path) -> None:
+    folder = packed.parent / "mixed"
+    card, theirs = load_card(str(folder / "card.toml")), read_results(folder / "results")
+    units = units_of(card, *choose(card, ["pole", "drawn"]))
+    assert (
+        verify._seeds(packed, card, theirs, units, 3) == verify._seeds(packed, card, theirs, units, None) == (2, 3, 5)
+    )
+    with pytest.raises(Problem, match="has 3 finished seeds, not 4"):
+        verify._seeds(packed, card, theirs, units, 4)
+    unit = theirs.units["random-CartPole-v1"]
+    broke = (dataclasses.replace(unit.histories[0], stopped="it broke"), *unit.histories[1:])
+    some = dataclasses.replace(
+        theirs, units={**theirs.units, "random-CartPole-v1": dataclasses.replace(unit, histories=broke)}
+    )
+    assert verify._seeds(packed, card, some, units, None) == (3, 5)
+
+
+def test_the_cheapest_has_the_fewest_env_steps_where_nothing_is_computed(packed: Path) -> None:
+    """What a function of many seeds takes is not known before it ran."""
+    folder = packed.parent / "mixed"
+    card, theirs = load_card(str(folder / "card.toml")), read_results(folder / "results")
+    assert verify.cheapest(card, theirs).id == "one"
+    seeded = dataclasses.replace(card, claims=tuple(c for c in reversed(card.claims) if c.id != "one"))
+    assert [claim.id for claim in seeded.claims] == ["drawn", "pole"]
+    assert verify.cheapest(seeded, theirs).id == "pole"
 
 
 def test_runs_that_verify_did_not_make_are_not_taken_for_its_own(
