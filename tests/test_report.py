@@ -499,6 +499,11 @@ def test_training_curves_are_means_of_bins() -> None:
     np.testing.assert_array_equal(curve.y, [np.arange(100)])
 
 
+def test_names_are_listed_up_to_five_and_of_more_the_first_four() -> None:
+    assert rows.listed("abcde") == "a, b, c, d, e"
+    assert rows.listed("abcdef") == "a, b, c, d and 2 more"
+
+
 def test_evaluation_curves_keep_their_steps() -> None:
     one = History(0, np.empty((0, 2)), np.array([[10.0, 1], [20, np.inf]]), np.empty(0), 20)
     other = History(1, np.empty((0, 2)), np.array([[20.0, 4], [30, 5]]), np.empty(0), 30)
@@ -624,6 +629,10 @@ def test_seeds_that_some_claims_have_more_of_are_a_command_of_their_own(tmp_path
     assert rows.commands(found, "equal") == [f"{again} --claims equal --seeds 10"]
     together = [f"{again} --claims together --seeds 10", f"{again} --claims together --seeds 10,11"]
     assert rows.commands(found, "together") == together
+    asked = dataclasses.replace(unit, planned=tuple(range(12)))  # of which two did not come to run
+    write_results(folder / "results", Results(1.0, {**results.units, "a-Acrobot-v1": asked}))
+    planned = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))
+    assert rows.commands(planned) == both
     fresh = dataclasses.replace(unit, histories=tuple(history(seed, -100.0) for seed in (10, 11)))
     write_results(folder / "results", Results(1.0, {**results.units, "a-Acrobot-v1": fresh}))
     found = judge(load_card(str(folder / "card.toml")), read_results(folder / "results"))

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_report import CLAIMS, HEAD, like, nasty, ten
 
 from rlrepro.errors import Problem
+from rlrepro.papers.cards.card import Card
+from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import insert
 from rlrepro.papers.pages.scoreboard import BEGIN, END, judged, scoreboard
+from rlrepro.papers.stats.power import OpenBy, SeedsNeeded
 from rlrepro.papers.units.results import open_reproduction, write_results
 from rlrepro.papers.units.unit import claimed, units_of
+from rlrepro.papers.verdicts.verdict import Verdict
 from tests.conftest import Command
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -116,6 +122,82 @@ def test_it_says_which_equalities_tell_no_two_agents_apart_and_whose_algorithms_
     peers = command("scoreboard", EXPERIMENTS / "rl-zoo3-td3").out
     assert re.search(r"Of the reproduced, \d+ by a library's own algorithms \(`sb3:`\), not by our agents\.", peers)
     assert "library's own" not in both
+
+
+Totals = Callable[..., list[str]]
+
+
+@pytest.fixture
+def totals(checkout: Path) -> Totals:
+    """The lines below the table, of one reproduction that came out by these verdicts."""
+    (one,) = judged([checkout / "experiments" / "one"]).values()
+
+    def made(*verdicts: Verdict, card: Card = one.card) -> list[str]:
+        lines = scoreboard({Path("one"): dataclasses.replace(one, card=card, verdicts=verdicts)}, Path()).splitlines()
+        return lines[lines.index("") + 1 :]
+
+    return made
+
+
+def test_a_control_is_counted_once(checkout: Path, totals: Totals) -> None:
+    """As an equality or among the others; and an equality that any solver meets too as a control alone."""
+    claim = load_card(str(checkout / "experiments" / "one" / "card.toml")).claims[0]
+    equal = Verdict(claim, "reproduced", "equivalence", "")
+    control, loose = (
+        dataclasses.replace(equal, is_control=True, is_loose=True),
+        dataclasses.replace(equal, is_loose=True),
+    )
+    reached = Verdict(claim, "reproduced", "one-sided", "", is_control=True)
+    assert totals(equal, control, loose, reached)[2:] == [
+        "Of the 3 equal within a margin, 1 control (a random policy's return is too) and 1 any solver's (the best "
+        "return known is).",
+        "Of the others reproduced, 1 a random policy's return would meet too.",
+    ]
+    assert totals(control, loose)[-1].endswith(": none tells apart two agents that solve the task.")
+
+
+def test_what_leaves_claims_open_is_counted_once(checkout: Path, totals: Totals) -> None:
+    claim = load_card(str(checkout / "experiments" / "one" / "card.toml")).claims[0]
+
+    def left(open_by: OpenBy, **more: Any) -> Verdict:
+        return Verdict(
+            claim, "inconclusive", "equivalence", "", seeds_needed=SeedsNeeded(None, 0.5, "", open_by), **more
+        )
+
+    early = [left("paper", is_early=True)] * 3
+    alone = [left("correction", alone="reproduced"), left("guards", alone="above")]
+    others = [left("correction"), left("paper"), left("guards"), left("guards"), left("")]
+    assert totals(*early, *alone, *others) == [
+        "10 claims of 1 reproduction: **10 inconclusive**.",
+        "Of the inconclusive, 3 have fewer than 10 seeds yet.",
+        "Of the inconclusive, 3 are left open by the correction for their card's other claims: without it 2 are "
+        "decided by these seeds, and 1 would be by more.",
+        "Of the other inconclusive, 3 no number of our seeds decides: 1 as what the paper prints leaves too much open "
+        "(few seeds, a wide spread or none); 2 by the guards of the test, by which a small spread counts for more.",
+    ]
+
+
+def test_an_order_is_a_library_s_where_both_its_sides_are(checkout: Path, totals: Totals) -> None:
+    card = load_card(str(checkout / "experiments" / "one" / "card.toml"))
+    verdicts = [Verdict(one, "reproduced", "order", "") for one in card.orders]
+    for peers, told in ((("a",), False), (("a", "b"), True)):
+        agents = {
+            name: dataclasses.replace(one, agent="sb3:ppo") if name in peers else one
+            for name, one in card.implementations.items()
+        }
+        own = dataclasses.replace(card, implementations=agents)
+        line = "Of the reproduced, 1 by a library's own algorithms (`sb3:`), not by our agents."
+        assert (line in totals(*verdicts, card=own)) is told
+
+
+def test_a_claim_that_was_not_run_has_nothing_to_keep_of_what_was_claimed(checkout: Path, totals: Totals) -> None:
+    claim = load_card(str(checkout / "experiments" / "one" / "card.toml")).claims[0]
+    changed = Verdict(claim, "below", "equivalence", "", changed="margin was 5", is_held=True)
+    waits = Verdict(claim, "not run", "equivalence", "")
+    older = Verdict(claim, "below", "equivalence", "")
+    told = "† changed on the card after results for it were kept: 1"
+    assert totals(changed, waits)[-1] == f"{told}."
+    assert totals(changed, older)[-1] == f"{told}, of 1 whose results keep what was claimed."
 
 
 def test_of_numbers_of_which_less_is_better_it_is_said_which_are_worse(
