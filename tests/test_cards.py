@@ -410,6 +410,8 @@ def test_an_interval_is_given_by_half_its_width_or_its_ends(tmp_path: Path) -> N
         assert card is not None, faults
         spreads.append((card.claims[0].spread, card.claims[0].spread_kind))
     assert spreads == [(6.5, "interval 95")] * 2
+    for ends in ("low = 490.04\nhigh = 496.0", "low = 483.0\nhigh = 490.04"):  # the number may be one of them
+        assert read(tmp_path, VALID.replace(old, f'{ends}\nspread_kind = "interval 95"'))[1] == []
 
 
 def test_the_page_names_every_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,6 +478,9 @@ def test_no_measurement_is_an_empty_one(tmp_path: Path) -> None:
         ("after_step = 48_000\nlast = 1", None),
         ("after_step = 40_001\nlast = 3", "counts 3 evaluations, and there are 2"),
         ("after_step = 45_000\nlast = 2", "counts 2 evaluations, and there are 1"),
+        ("after_step = 49_999\nlast = 1", None),
+        ("after_step = 50_000\nlast = 1", "looks beyond the 50,000 env steps that are trained"),
+        ("to_step = 50_000", None),
         ("last = 11", "counts 11 evaluations, and there are 10"),
     ],
 )

@@ -21,6 +21,7 @@ from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.measurements import MeasurementSource, call, find_measurement
 from rlrepro.papers.cards.reader import load_card, read_card
 from rlrepro.papers.pages.report import write_report
+from rlrepro.papers.pages.rows import commands
 from rlrepro.papers.pages.scoreboard import judged, scoreboard
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.reproduce.reproduction import Reproduction
@@ -472,6 +473,8 @@ def test_a_stopped_measurement_goes_on(functions: Path, tmp_path: Path, monkeypa
     for name in ("whole", "again"):
         (one,) = read_results(tmp_path / name / "results").units["drawn-pole"].runs
         assert list(one["seeds"]) == list(range(40))  # of all groups, not of the last
+    again = commands(judge(whole, read_results(tmp_path / "whole" / "results")))
+    assert [("--seeds" in one, "--claims" in one) for one in again] == [(False, False)]  # the card says how many
 
 
 def test_a_function_s_number_is_no_published_agent(functions: Path) -> None:

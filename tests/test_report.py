@@ -22,10 +22,10 @@ from rlrepro.papers.markdown import md
 from rlrepro.papers.pages import figures, page, rows
 from rlrepro.papers.pages.report import badge, markdown, shield, write_report
 from rlrepro.papers.protocol import Protocol
-from rlrepro.papers.scoring import History, score, window
+from rlrepro.papers.scoring import History, Score, score, window
 from rlrepro.papers.units.results import Results, UnitResults, read_results, write_results
 from rlrepro.papers.units.unit import settings_of, shared, units_of
-from rlrepro.papers.verdicts.verdict import Judgement, judge
+from rlrepro.papers.verdicts.verdict import Judgement, Verdict, judge
 from tests.conftest import Command
 
 HEAD = """
@@ -497,6 +497,24 @@ def test_training_curves_are_means_of_bins() -> None:
     dense = np.column_stack([np.arange(1.0, 1001), np.repeat(np.arange(100.0), 10)])
     curve = figures.training_curve([History(0, dense, np.empty((0, 2)), np.empty(0), 1000)], 1000)
     np.testing.assert_array_equal(curve.y, [np.arange(100)])
+
+
+def test_a_seed_that_never_reached_a_threshold_has_a_score_and_is_counted_once(written: Path) -> None:
+    card = load_card(str(written / "card.toml"))
+    why = {1: "it never reached it", 2: "it stopped"}
+    found = Score(card.protocols["training"], {0: 100.0}, why, least={1: 500.0})
+    row = rows.row_of(card, Verdict(card.claims[0], "inconclusive", "equivalence", "", score=found))
+    assert (row.measured, row.seeds) == ("≥ 300.0", "2 seeds, 1 of which never reached it, 1 without a score")
+
+
+@pytest.mark.parametrize(("one_sided", "span"), [(False, (180, 220)), (True, (180, 200))])
+def test_the_margin_of_a_published_agent_is_drawn_below_its_number_alone(
+    one_sided: bool, span: tuple[float, float]
+) -> None:
+    spans: list[tuple[float, float]] = []
+    mark = figures.Mark(200, 6.0, 12.0, 20, one_sided)
+    figures._paper(lambda low, high, **_: spans.append((low, high)), lambda *_, **__: None, mark)
+    assert spans == [span, (194, 206)]  # and the standard error to both sides
 
 
 def test_names_are_listed_up_to_five_and_of_more_the_first_four() -> None:
