@@ -192,6 +192,24 @@ def test_seeds_by_the_papers_own_spread(card: Card) -> None:
         assert remark.startswith("no number of our seeds has that power: ") == (needed.seeds is None)
 
 
+def test_a_claim_that_is_planned_alone_shares_the_error_with_its_card_s_others(card: Card) -> None:
+    claim = next(c for c in card.claims if c.id == "dqn-cartpole")
+    theirs, tested = reported(claim), len(card.claims) + len(card.orders)
+    assert theirs.sample_sd is not None
+    assert tested > 1
+    table, _ = plan.claim_table(card, [claim], [])
+    for cells, test, difference in (
+        (table.columns[4].cells, "equivalence", 0.0),
+        (table.columns[5].cells, "difference", claim.margin),
+    ):
+        alone, shared = (
+            power.seeds_needed(theirs.sample_sd, theirs, claim.margin, difference, test, 0.8, 0.05 / family).seeds  # type: ignore[arg-type]
+            for family in (1, tested)
+        )
+        assert list(cells) == ["never" if shared is None else f"{shared:,}"]
+        assert alone != shared or shared is None
+
+
 def test_the_claims_that_the_correction_counts_are_those_of_the_verdicts() -> None:
     """What is computed and what one published agent did have no p-value."""
     from rlrepro.papers import stats
