@@ -147,6 +147,20 @@ def test_the_share_intervals_coverage_is_exact() -> None:
     assert calibrate.share_coverage(3, 0.8) == pytest.approx(1 - 0.2**3)
 
 
+def test_coverages_are_from_the_worst_to_the_best_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a band also as where it is far narrower than our spread: that of the mean."""
+    monkeypatch.setattr(calibrate, "bootstrap_coverage", lambda *_: {"iqm": 0.93})
+    rates = ((0.95, 0.94, 0.955), (0.9, 0.96, 0.97), (0.96, 0.92, 0.965))
+    cells = [{"seeds": 10, "mean covered": m, "difference covered": d, "band covered": b} for m, d, b in rates]
+    found = calibrate.coverages(0, cells, 1)
+    assert {kind: found[kind]["10"] for kind in ("mean", "difference", "band", "iqm")} == {
+        "mean": [0.9, 0.96],
+        "difference": [0.92, 0.96],
+        "band": [0.9, 0.97],
+        "iqm": [0.93, 0.93],
+    }
+
+
 def test_the_coverage_of_bootstraps_is_near_on_many_normal_seeds() -> None:
     found = calibrate.bootstrap_coverage(0, 0, "normal", 30, 200, 200)
     assert set(found) == {"iqm", "mean of tasks", "median of tasks", "optimality gap", "profile", "improvement"}

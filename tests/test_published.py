@@ -447,6 +447,12 @@ def test_a_run_beside_the_book(cartpole: Settings) -> None:
     assert line.endswith("this run 487.10, not comparable (steps 400,000 against 500,000)")
 
 
+def test_of_numbers_that_are_as_near_the_one_of_more_seeds_comes_first(cartpole: Settings) -> None:
+    same = [dataclasses.replace(BOOKS.get(CLEANRL), seeds=seeds) for seeds in (None, 3, 10)]
+    ranked = sorted((comparable(row, cartpole) for row in same), key=lambda one: beside_book._rank(one, cartpole))
+    assert [one.row.seeds for one in ranked] == [10, 3, None]
+
+
 def test_at_most_five_lines_and_a_hint(cartpole: Settings) -> None:
     pendulum = dataclasses.replace(cartpole, env="Pendulum-v1", total_timesteps=300_000, eval_every=30_000, num_envs=4)
     points = np.array([[step, -200.0] for step in range(30_000, 300_001, 30_000)])
