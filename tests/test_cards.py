@@ -508,6 +508,21 @@ def test_a_run_has_no_more_episodes_than_env_steps(tmp_path: Path, window: str, 
     assert len({one.line for one in faults}) == len(faults)
 
 
+@pytest.mark.parametrize(
+    ("window", "never"),
+    [
+        ("eval_every = 20_000", "50,000"),
+        ("eval_every = 20_000\nto_step = 40_000", None),  # whatever the length of the run
+        ("eval_every = 20_000\nto_step = 30_000", "30,000"),
+        ("eval_every = 25_000", None),
+    ],
+)
+def test_a_protocol_ends_with_an_evaluation(tmp_path: Path, window: str, never: str | None) -> None:
+    _, faults = read(tmp_path, VALID.replace("eval_every = 5_000", window))
+    fault = f"evaluates every 20,000 env steps, and never at env step {never}, where it ends"
+    assert {one.text for one in faults} == ({fault} if never else set())
+
+
 def test_evaluations_that_many_sub_environments_put_off_are_a_fault(tmp_path: Path) -> None:
     """One at 2,560 would be taken for later than 2,500, where it was due."""
     late = VALID.replace("eval_every = 5_000", "eval_every = 500").replace("num_envs = 1", "num_envs = 64")

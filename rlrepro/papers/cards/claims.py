@@ -297,7 +297,7 @@ def _fault_of_steps(protocol: Protocol, implementation: Implementation) -> str:
     end, begin = protocol.to_step or total.value, protocol.after_step or 0
     if end > total.value or begin >= total.value:
         return f"looks beyond the {total.value:,} env steps that are trained"
-    if every and (end % every or total.value % every):
+    if every and end % every:
         return f"evaluates every {every:,} env steps, and never at env step {end:,}, where it ends"
     if every and (late := _latest(implementation, every)) >= LATE * every:
         return f"evaluates every {every:,} env steps, up to {late} late by so many num_envs"
