@@ -4,6 +4,7 @@ Three seeds run in one stack of ours; each has an SB3 model of its own. Every te
 1e-5: |a − b| ≤ 1e-5 · max |b| over the tensor, where b is SB3's, in float32.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -641,6 +642,15 @@ def q_values(stack: Stack, row: int, obs: np.ndarray) -> np.ndarray:
     return x
 
 
+@functools.cache
+def looped() -> list[np.ndarray]:
+    """Q' of the successors, Q of them, and Q of the observations, each `[S, B, 2]`, of the weights and batch below."""
+    agent, batch = our_dqn([sb3_dqn(seed) for seed in SEEDS]), dqn_batch(0)
+    asked = (agent.target, batch.next_obs), (agent.online, batch.next_obs), (agent.online, batch.obs)
+    rows = range(len(SEEDS))
+    return [np.array([[q_values(stack, row, one) for one in obs[row].numpy()] for row in rows]) for stack, obs in asked]
+
+
 @pytest.mark.parametrize("double", [False, True], ids=["max", "double"])
 @pytest.mark.parametrize("loss", ["huber", "squared"])
 @pytest.mark.agrees("dqn", "a float64 loop")
@@ -652,12 +662,11 @@ def test_dqn_s_losses_equal_a_float64_loop(loss: str, double: bool) -> None:
     for row in range(len(SEEDS)):
         total = 0.0
         for i in range(BATCH):
-            next_obs = batch.next_obs[row, i].numpy()
-            next_q, online = q_values(agent.target, row, next_obs), q_values(agent.online, row, next_obs)
+            next_q, online, present = (q[row, i] for q in looped())
             chose_otherwise += int(next_q.argmax() != online.argmax())
             next_value = next_q[online.argmax()] if double else next_q.max()
             target = batch.reward[row, i].item() + (0.0 if batch.terminated[row, i] else GAMMA * next_value)
-            q = q_values(agent.online, row, batch.obs[row, i].numpy())[batch.action[row, i]]
+            q = present[batch.action[row, i]]
             error = abs(q - target)
             total += error**2 if loss == "squared" else 0.5 * error**2 if error < 1 else error - 0.5
         close(f"loss, seed {row}", found[row], total / BATCH)

@@ -843,6 +843,7 @@ def deterministic(kind: Any, **options: Any) -> Any:
 )
 def test_it_explores_by_the_standard_deviation_that_is_asked_for(kind: Any, options: dict[str, Any]) -> None:
     """0.1 of half the range, which is 2 here; in an evaluation that is not deterministic too; never beyond the box."""
+    options = {**options, "hidden": (8, 8)}
     agent, obs = deterministic(kind, **options, pinned=0.0), np.zeros((len(SEEDS), 20_000, 3), np.float32)
     for acted in (agent.explore(obs), agent.predict(obs, Streams(SEEDS, "evaluation"), deterministic=False)):
         np.testing.assert_allclose(acted.std((1, 2)), 0.2, rtol=0.02)

@@ -258,10 +258,12 @@ def test_no_agent_is_left_out() -> None:
 
 @pytest.mark.parametrize(("agent", "env"), [(agent, env) for env, agents in PLACES.items() for agent in agents])
 def test_every_agent_keeps_every_rule_on_each_kind_of_task(agent: str, env: str, command: Command) -> None:
-    steps = "1000" if agent == "reinforce" else "136" if env == "ProbeImage-v0" else "240"
+    steps = "1000" if agent == "reinforce" else "136"
     limit = () if env in ENDS_SOON else ("--env-kwargs", "max_episode_steps=37")
     # A resume is at half of the steps: an agent that keeps transitions is to have learnt by then.
-    soon = ("--learning-starts", "40") if env == "ProbeImage-v0" and "learning_starts" in fields(agent) else ()
+    soon = ("--learning-starts", "40") if "learning_starts" in fields(agent) else ()
+    if env == "ProbeImage-v0" and "train_every" in fields(agent):
+        soon = (*soon, "--train-every", "8")
     outcome = command("rules", "--agent", agent, "--env", env, "--total-timesteps", steps, *limit, *soon)
     assert (outcome.status, outcome.err) == (0, ""), outcome.out
     assert outcome.out.count(" kept") == 9, outcome.out  # once in a rule's name
