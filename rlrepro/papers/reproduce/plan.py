@@ -298,7 +298,7 @@ def seeds_for(
     )
     if needed.seeds is not None:
         return f"{needed.seeds:,}", ""
-    return "never", needed.note.replace("decides it", "has that power")
+    return "never", f"no number of our seeds has that power: {needed.open_why}"
 
 
 def _seeds_to_accept() -> tuple[int, int]:

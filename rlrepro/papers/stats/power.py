@@ -36,6 +36,7 @@ class SeedsNeeded:
     power: float
     note: str
     open_by: OpenBy = ""  #: where none does: what leaves it open; "": nothing but the difference itself
+    open_why: str = ""  #: the same in words
 
 
 def seeds_needed(
@@ -88,7 +89,7 @@ def seeds_needed(
                     f"the test is guarded, and counts the paper's spread of {theirs:,.4g} as {math.sqrt(counted):,.4g}"
                 )
             why = f"no number of our seeds decides it: {open_}"
-            return SeedsNeeded(None, max(powers.values()), why, by)
+            return SeedsNeeded(None, max(powers.values()), why, by, open_)
         high = min(2 * high, _MOST)
     low = max(high // 2, least - 1)
     while high - low > 1:
