@@ -121,6 +121,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 _PIXELS = 36  #: what the convolutions of CnnPolicy leave one pixel of
+_EXPLORATION = ("exploration_mat", "exploration_matrices")
 _OF_THE_POLICY = ("ortho_init", "log_std_init", "n_critics", "n_quantiles")
 _OURS = {
     "policy": ("auto", "ours: what the observations ask for"),
@@ -251,7 +252,7 @@ class StableBaselines3:
             training.note(f"{self.name}: {warning}")
         self.model.set_logger(_logger(training))
         try:
-            self.model.learn(self.setup.total_timesteps, log_interval=None)
+            self.model.learn(self.setup.total_timesteps, _at_rollouts(training), log_interval=None)
         except AssertionError as error:
             if training.env_step:
                 raise
@@ -295,6 +296,60 @@ class StableBaselines3:
             for part in ("mean", "var", "count"):
                 value = policy[f"{name}.{part}"].numpy()
                 setattr(statistics, part, float(value.item()) if part == "count" else value)
+
+    # A resume, which goes on at the start of a rollout
+
+    def get_state(self) -> dict[str, Any]:
+        """Parameters and optimisers, the replay buffer as far as it is filled, and what else changes."""
+        model, memory = self.model, getattr(self.model, "replay_buffer", None)
+        state: dict[str, Any] = {
+            "parameters": _with_text_keys(model.get_parameters()),
+            "model": _held_by(model),
+            "action_space": model.action_space.np_random.bit_generator.state,
+            "noise": [_held_by(noise) for noise in self._noises()],
+        }
+        if memory is not None:
+            arrays = {name for name, value in vars(memory).items() if isinstance(value, np.ndarray)}
+            filled = memory.buffer_size if memory.full else memory.pos
+            held = _held_by(memory)
+            state["memory"] = {name: value[:filled] if name in arrays else value for name, value in held.items()}
+        if self.normalizer is not None:
+            state["normalizer"] = _held_by(self.normalizer)
+            state["statistics"] = {name: _held_by(one) for name, one in self._running().items()}
+        if getattr(model, "use_sde", False):
+            state["exploration"] = {name: getattr(self._explored(), name) for name in _EXPLORATION}
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        model = self.model
+        model.set_parameters(_with_numbers(state["parameters"]))
+        _put_into(model, state["model"])
+        model.action_space.np_random.bit_generator.state = state["action_space"]
+        for noise, held in zip(self._noises(), state["noise"], strict=True):
+            _put_into(noise, held)
+        if "memory" in state:
+            _put_into(model.replay_buffer, state["memory"])
+        if self.normalizer is not None:
+            _put_into(self.normalizer, state["normalizer"])
+            for name, one in self._running().items():
+                _put_into(one, state["statistics"][name])
+        if "exploration" in state:
+            _put_into(self._explored(), state["exploration"])
+
+    def _noises(self) -> list[Any]:
+        """The exploration noise of each sub-environment, where there is such a thing."""
+        noise = getattr(self.model, "action_noise", None)
+        return [] if noise is None else getattr(noise, "noises", [noise])
+
+    def _explored(self) -> Any:
+        """The distribution that holds the matrices of state-dependent exploration."""
+        policy = self.model.policy
+        return getattr(policy, "action_dist", None) or policy.actor.action_dist
+
+    def _running(self) -> dict[str, Any]:
+        """The running statistics of VecNormalize."""
+        found = {name: getattr(self.normalizer, name, None) for name in ("obs_rms", "ret_rms")}
+        return {name: one for name, one in found.items() if one is not None}
 
     # The library's model
 
@@ -431,6 +486,49 @@ def minatar_features() -> Any:
     return Features
 
 
+def _held_by(thing: Any) -> dict[str, Any]:
+    """The numbers, arrays and tensors among an object's attributes."""
+    import torch
+
+    kinds = (bool, int, float, np.generic, np.ndarray, torch.Tensor)
+    held = {name: value for name, value in vars(thing).items() if isinstance(value, kinds)}
+    return {name: np.asarray(value) if isinstance(value, np.generic) else value for name, value in held.items()}
+
+
+def _put_into(thing: Any, held: Mapping[str, Any]) -> None:
+    """The inverse of `_held_by`; an array may be the first rows of what the object has room for."""
+    import torch
+
+    for name, value in held.items():
+        present = getattr(thing, name)
+        if isinstance(present, torch.Tensor):
+            present.data.copy_(torch.as_tensor(value))
+        elif not isinstance(value, np.ndarray):
+            setattr(thing, name, value)
+        elif isinstance(present, np.ndarray) and value.ndim and len(value) < len(present):
+            present[: len(value)] = value
+        else:
+            setattr(thing, name, value.copy()[()])
+
+
+def _with_text_keys(tree: Any) -> Any:
+    """State dicts as a checkpoint holds them, which has texts as keys."""
+    if isinstance(tree, Mapping):
+        return {str(name): _with_text_keys(value) for name, value in tree.items()}
+    return [_with_text_keys(one) for one in tree] if isinstance(tree, list) else tree
+
+
+def _with_numbers(tree: Any) -> Any:
+    """The inverse of `_with_text_keys`: an optimiser's parameters have numbers as keys."""
+    import torch
+
+    if isinstance(tree, Mapping):
+        return {int(name) if name.isdigit() else name: _with_numbers(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_numbers(one) for one in tree]
+    return torch.as_tensor(tree) if isinstance(tree, np.ndarray) else tree
+
+
 def _linear(first: float, remaining: float) -> float:
     """From `first` to 0, as `remaining` falls from 1 to 0."""
     return remaining * first
@@ -444,6 +542,20 @@ def _number_or_auto(name: str, text: str) -> float | str:
     except ValueError:
         choices = "neither a number, auto nor auto_0.1" if name == "ent_coef" else "neither a number nor auto"
         raise ValueError(f"--{name.replace('_', '-')} {text} is {choices}") from None
+
+
+def _at_rollouts(training: Training) -> Any:
+    """A callback that says where a resume could go on: in a rollout the library holds what it tells nobody."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class AtRollouts(BaseCallback):
+        def _on_rollout_start(self) -> None:
+            training.resume_point()
+
+        def _on_step(self) -> bool:
+            return True
+
+    return AtRollouts()
 
 
 def _logger(training: Training) -> Any:

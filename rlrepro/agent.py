@@ -164,12 +164,22 @@ class Training(Protocol):
     def note(self, text: str) -> None:
         """One line for the person who watches."""
 
+    def resume_point(self) -> None:
+        """Here the trainer stands where it could go on by what its `get_state` gives: what is due to be kept is kept.
+
+        Called before the first step, and again at each such point. In a seed that goes on, the first call brings back
+        what was kept: the environments, the process's random generators (Python's, NumPy's, torch's), and by
+        `set_state` the trainer. A run that is to stop goes on to the next point, and raises `Interrupted` there.
+        """
+
 
 class Trainer(Protocol):
     """An algorithm that owns its whole training: a library's, or somebody's script. It learns one seed.
 
     The class has `Config` and `PRESETS` as an `Agent` has; it has no `act`, and `stackable` is not asked: its seeds
-    get a process each. A trainer cannot go on in the middle: a resume begins an unfinished seed from its start.
+    get a process each. A trainer that has `get_state` and `set_state` too, as an `Agent`'s, and calls
+    `training.resume_point()`, goes on in the middle; of any other a resume begins an unfinished seed from its start.
+    What `get_state` gives, arrays and plain data, has no seed axis here.
     """
 
     def __init__(self, setup: Setup, config: Any) -> None:
@@ -194,6 +204,11 @@ class Trainer(Protocol):
 def owns_loop(agent_class: type[Any]) -> bool:
     """Whether a class is a `Trainer`, not an `Agent`."""
     return hasattr(agent_class, "train") and not hasattr(agent_class, "act")
+
+
+def goes_on(trainer_class: type[Any]) -> bool:
+    """Whether a trainer has what it takes to go on in the middle of a seed."""
+    return all(callable(getattr(trainer_class, name, None)) for name in ("get_state", "set_state"))
 
 
 def inherits(thing: object, base: type, *methods: str) -> bool:

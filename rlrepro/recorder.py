@@ -122,7 +122,7 @@ class Journal:
         if self._is_due(env_step, settings.checkpoint_every) or stopping:
             self.checkpoint(env_step)
         if stopping:
-            raise Interrupted(f"stopped at env step {env_step:,}")
+            self.stop(env_step)
         self.schedule(env_step)
 
     def schedule(self, env_step: int) -> None:
@@ -136,6 +136,10 @@ class Journal:
     def _is_due(self, env_step: int, period: int) -> bool:
         """Whether a multiple of `period` lies in the step that ended at `env_step`."""
         return period > 0 and env_step // period != (env_step - self.settings.num_envs) // period
+
+    def stop(self, env_step: int) -> None:
+        """End the run, as was asked for."""
+        raise Interrupted(f"stopped at env step {env_step:,}")
 
     def checkpoint(self, env_step: int) -> None:
         """Keep what a resume needs, where there is such a thing."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlrepro import checkpoint
+from rlrepro.agent import goes_on
 from rlrepro.checksums import RECORD, changed
 from rlrepro.contract import check_run
 from rlrepro.ctrl_c import undisturbed
@@ -56,6 +57,11 @@ class _ResumePoint(NamedTuple):
     def keeps_env(self) -> bool:
         """Whether it has the state of the environments."""
         return bool(self.abouts[0]["keeps_env"])
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a trainer goes on from there; it is finished otherwise."""
+        return bool(self.abouts[0].get("goes_on", False))
 
     def was_end(self, earlier_totals: Mapping[str, int]) -> bool:
         """Whether the run was to end there, by the settings that it had when the checkpoint was written."""
@@ -139,7 +145,9 @@ class _Plan(NamedTuple):
     @property
     def trained(self) -> list[int]:
         """The seeds that are not whole already, as those are that an agent with a loop of its own has finished."""
-        return self.again if find_agent(self.settings.agent).owns_loop else list(self.sizes)
+        if not find_agent(self.settings.agent).owns_loop:
+            return list(self.sizes)
+        return [seed for seeds, one in self.groups if one is None or one.goes_on for seed in seeds]
 
     @property
     def lacking(self) -> str:
@@ -154,7 +162,7 @@ class _Plan(NamedTuple):
 
     def tell(self, folder: RunFolder) -> None:
         """Say what is trained again."""
-        if self.again and find_agent(self.settings.agent).owns_loop:
+        if self.again and _cannot_go_on(self.settings):
             begun = f"begins again from the start: {named_seeds(self.again)}"
             print(f"{self.settings.agent} cannot go on in the middle, and {begun}")
         elif self.again:
@@ -235,13 +243,19 @@ def _lengthened(
         less = f"--total-timesteps {total_timesteps} is less than the {settings.total_timesteps:,} that {folder} has"
         raise Problem(f"{less}: a run can be made longer alone")
     anew = f"{folder.way_anew} --total-timesteps {total_timesteps}"
-    if find_agent(settings.agent).owns_loop:
+    if _cannot_go_on(settings):
         raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
     abouts = [about for one in found if one for about in one.abouts]
-    if any(about["reads_length"] for about in abouts):
+    if find_agent(settings.agent).owns_loop or any(about["reads_length"] for about in abouts):
         what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
     return settings.lengthened(total_timesteps)
+
+
+def _cannot_go_on(settings: Settings) -> bool:
+    """Whether the agent is a trainer whose unfinished seeds begin at their start."""
+    found = find_agent(settings.agent)
+    return found.owns_loop and not goes_on(found.load())
 
 
 class _Checkpoints:

@@ -43,7 +43,7 @@ from rlrepro.errors import (
     named_seeds,
     one_line,
 )
-from rlrepro.group import Group, OneSeed, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
+from rlrepro.group import Group, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
 from rlrepro.networks import no_image
 from rlrepro.plugins import own_code
 from rlrepro.plugins.agents import find_agent
@@ -56,7 +56,7 @@ from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.standard_output import guarded_output
 from rlrepro.stateful import forgotten
-from rlrepro.trainer import RecordedTraining, TrainerJournal, tell_finished
+from rlrepro.trainer import RecordedTraining, TrainerJournal, kept_of, tell_finished
 from rlrepro.vector import EnvBatch
 
 # Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
@@ -134,14 +134,7 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         log_std = settings.hyperparameters.get("log_std_init", 0.0)
         if isinstance(log_std, float) and (far := far_from_normal(batch.action_space, log_std)):
             send("warn", text=f"{settings.env} takes {far}")
-    if not source.is_batched and (why := snapshot.can_restore(source.make)) is not None:
-        recorder.keeps_env_state = False
-        if job.is_first and snapshot.repeats(source.make):
-            text = f"{settings.env} cannot give its state ({why}); a resume will begin a new episode"
-            send("warn", text=text)
-        elif job.is_first:
-            text = "two copies of it with one seed and the same actions part ways"
-            send("warn", text=f"no run of {settings.env} can be repeated: {text} (it may not draw from self.np_random)")
+    recorder.keeps_env_state = source.is_batched or _gives_state(job, source, send, "will begin a new episode")
     total = settings.total_timesteps + -settings.total_timesteps % settings.num_envs  # whole steps of all
     if job.is_first and (why := recorder.no_update_before(total)):
         send("warn", text=f"nothing will be learnt in {settings.total_timesteps:,} env steps: {why}")
@@ -151,6 +144,19 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         recorder.restore(job.resume_step)
     recorder.schedule(group.env.env_step)
     return recorder
+
+
+def _gives_state(job: Job, source: EnvSource, send: Send, otherwise: str) -> bool:
+    """Whether an environment goes on from its state; where not, what a resume does is told."""
+    why = snapshot.can_restore(source.make)
+    if why is not None and job.is_first:
+        name = job.settings.env
+        text = f"{name} cannot give its state ({why}); a resume {otherwise}"
+        if not snapshot.repeats(source.make):
+            parts = "two copies of it with one seed and the same actions part ways"
+            text = f"no run of {name} can be repeated: {parts} (it may not draw from self.np_random)"
+        send("warn", text=text)
+    return why is None
 
 
 def run(job: Job, send: Send) -> None:
@@ -174,15 +180,16 @@ def run(job: Job, send: Send) -> None:
 
 
 def _run_trainer(job: Job, send: Send) -> None:
-    """The job of an agent that owns its loop. It is ready at its first step; a checkpoint says that it is finished."""
+    """The job of an agent that owns its loop, ready at its first step; a checkpoint may say that it is finished."""
     settings = job.settings
     use_device(settings.device)
     for name in ("normalise_obs", "normalise_reward", "compile"):
         if getattr(settings, name):
             flag = "--" + name.replace("_", "-")
             raise Problem(f"{settings.agent} owns its loop, and {flag} is for agents that do not; see its own flags")
-    if job.resume_step is not None:
-        tell_finished(job, send)
+    kept = kept_of(job)
+    if kept is not None and "result" in kept:
+        tell_finished(job, kept["result"], send)
         return
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     spaces = source.make()
@@ -190,8 +197,10 @@ def _run_trainer(job: Job, send: Send) -> None:
     check_observations(settings, spaces.observation_space)
     setup = setup_of(settings, spaces, job.seeds)
     trainer: Trainer = build_agent(settings, setup)
-    journal = TrainerJournal(job, OneSeed(trainer, spaces.action_space), source, send)
-    training = journal.training = RecordedTraining(setup, source, journal, send)
+    journal = TrainerJournal(job, trainer, spaces.action_space, source, send)
+    training = journal.training = RecordedTraining(setup, source, journal, send, kept)
+    if journal.keeps_state:
+        journal.keeps_state = _gives_state(job, source, send, f"will begin a seed of {settings.agent} at its start")
     journal.schedule(0)
     try:
         with _watched(journal):
