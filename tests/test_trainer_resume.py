@@ -1,0 +1,367 @@
+"""Trainers that go on in the middle of a seed: Stable-Baselines3's algorithms, and anybody's own."""
+
+from __future__ import annotations
+
+import random
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlrepro import checkpoint, trainer
+from rlrepro.record import RunFolder
+from rlrepro.seed_log import read_rows
+from rlrepro.trainer import get_generators, set_generators
+from tests.conftest import Outcome, Runs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SEED = 3
+StopAt = Callable[[int], None]
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> StopAt:
+    """Ctrl-C in the env step of that number, once."""
+    whole = trainer.RecordedTraining.stepped
+    at = 0
+
+    def stepped(training: Any) -> None:
+        nonlocal at
+        if training.env_step + 1 == at:
+            training._journal.stop_signal, training._journal.due, at = 2, 0, 0
+        whole(training)
+
+    def set_to(step: int) -> None:
+        nonlocal at
+        at = step
+
+    monkeypatch.setattr(trainer.RecordedTraining, "stepped", stepped)
+    return set_to
+
+
+def left_by(run: Path) -> dict[str, Any]:
+    """What a seed leaves, but for what a clock says."""
+    folder = run / "seeds" / str(SEED)
+    timed = ("charts/SPS", "time/fps")
+    curves = [(row["env_step"], row["metric"], row["value"]) for row in read_rows(folder / "metrics.csv")]
+    names = ("episodes.csv", "evaluations.csv", "policy.safetensors")
+    return {
+        **{name: (folder / name).read_bytes() for name in names},
+        "curves": [point for point in curves if point[1] not in timed],
+        "results": RunFolder(run).read_json("run.json")["results"],
+    }
+
+
+def steps_kept(run: Path) -> list[int]:
+    """The env steps of the checkpoints."""
+    found = (run / "seeds" / str(SEED) / "checkpoints").glob("step-*.safetensors")
+    return sorted(int(path.stem.removeprefix("step-")) for path in found)
+
+
+SMALL = "--batch-size 16 --net-arch 16 --learning-starts 150"
+#: each algorithm once, and once everything that one keeps from step to step
+PEERS = {
+    "a2c": "Pendulum-v1 --num-envs 2 --use-sde --sde-sample-freq 3",
+    "ppo": "CartPole-v1 --num-envs 2 --n-steps 40 --batch-size 20 --normalize --learning-rate-schedule linear",
+    "trpo": "FrozenLake-v1 --n-steps 40 --batch-size 20",
+    "dqn": f"CartPole-v1 {SMALL} --n-steps 3 --target-update-interval 70 --exploration-fraction 0.9",
+    "qrdqn": f"CartPole-v1 {SMALL} --num-envs 3 --train-freq 2 --buffer-size 120 --n-quantiles 5",
+    "ddpg": f"Pendulum-v1 {SMALL} --num-envs 2 --action-noise ou",
+    "td3": "MountainCarContinuous-v0 --env-kwargs max_episode_steps=60 --batch-size 16 --net-arch 16 "
+           "--train-freq-unit episode --gradient-steps -1 --action-noise normal",
+    "sac": f"Hopper-v5 {SMALL} --normalize --n-steps 2",
+    "tqc": f"Pendulum-v1 {SMALL} --use-sde --use-sde-at-warmup --n-quantiles 5",
+    "crossq": f"Pendulum-v1 {SMALL} --net-arch-critic 16 --action-noise ou",
+}  # fmt: skip
+SCHEDULE = ("--seed", SEED, "--total-timesteps", "320", "--eval-every", "75", "--eval-episodes", "1",
+            "--log-every", "50", "--checkpoint-every", "110")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_stopped_in_the_middle_goes_on_to_the_bytes_of_one_undisturbed(
+    name: str, runs: Runs, stop_at: StopAt
+) -> None:
+    arguments = ("--agent", f"sb3:{name}", "--env", *PEERS[name].split(), *SCHEDULE)
+    whole = runs.finish("whole", *arguments)
+    stop_at(202)
+    stopped = runs.begin("stopped", *arguments)
+    assert stopped.status == 130
+    first, last = steps_kept(runs.folder / "stopped")
+    assert 110 <= first < 202 <= last <= 240, "at the next point at which it can go on"
+    assert f"stopped at env step {last}; go on with: python -m rlrepro.train --resume" in stopped.problem
+    again = runs.resume("stopped")
+    assert (again.status, again.err) == (0, "")
+    assert "begins again" not in again.out
+    assert left_by(runs.folder / "stopped") == left_by(whole)
+    assert steps_kept(runs.folder / "stopped") == steps_kept(whole) == [max(steps_kept(whole))], "a finished one's mark"
+
+
+def test_from_an_older_checkpoint_it_goes_on_to_the_same_too(runs: Runs, stop_at: StopAt) -> None:
+    """As after a kill: the newest one is gone, and more was recorded since."""
+    arguments = ("--agent", "sb3:sac", "--env", "Pendulum-v1", *SMALL.split(), *SCHEDULE)
+    whole = runs.finish("whole", *arguments)
+    stop_at(290)
+    assert runs.begin("stopped", *arguments).status == 130
+    folder = runs.folder / "stopped"
+    assert steps_kept(folder) == [220, 290]
+    newest = folder / f"seeds/{SEED}/checkpoints/step-000000000290.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    again = runs.resume("stopped")
+    assert again.status == 0
+    assert "cannot be read" in again.err
+    assert "seed 3 goes back to env step 220" in again.out
+    assert left_by(folder) == left_by(whole)
+
+
+def test_a_peer_s_run_is_not_made_longer(runs: Runs, stop_at: StopAt) -> None:
+    arguments = ("--agent", "sb3:sac", "--env", "Pendulum-v1", *SMALL.split(), *SCHEDULE)
+    stop_at(200)
+    assert runs.begin("r", *arguments).status == 130
+    said = runs.command("train", "--resume", runs.folder / "r", "--total-timesteps", "500")
+    assert said.status == 2
+    assert "sb3:sac has asked how long its run would be" in said.problem
+    assert steps_kept(runs.folder / "r") == [110, 200]
+
+
+def test_where_an_environment_cannot_give_its_state_a_seed_begins_again(runs: Runs, stop_at: StopAt) -> None:
+    arguments = ("--agent", "sb3:ppo", "--env", "LunarLander-v3", "--n-steps", "40", "--batch-size", "20", *SCHEDULE)
+    stop_at(202)
+    stopped = runs.begin("stopped", *arguments)
+    assert stopped.status == 130
+    assert "a resume will begin a seed of sb3:ppo at its start" in stopped.out
+    assert "stopped at env step 202" in stopped.problem, "at once, since there is nothing to wait for"
+    assert steps_kept(runs.folder / "stopped") == []
+    again = runs.resume("stopped")
+    assert again.status == 0
+    assert "no whole checkpoint to go on from for seed 3: begins again at the start" in again.out
+    assert left_by(runs.folder / "stopped") == left_by(runs.finish("whole", *arguments))
+
+
+# --- one's own
+
+WALK = """
+import dataclasses, os, random, time
+import numpy as np
+import torch
+from rlrepro.agent import hyper
+
+class Walk:
+    '''Random actions, of all three generators of the process, that are kept in a growing array.'''
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        rest: int = hyper(10, "env steps between resume points", "ours")
+        pause: float = hyper(0.0, "seconds that a step takes", "ours")
+
+    def __init__(self, setup, config):
+        self.setup, self.config, self.drawn, self.ends, self.over = setup, config, np.zeros(0), [], False
+        random.seed(setup.seeds[0]), np.random.seed(setup.seeds[0]), torch.manual_seed(setup.seeds[0])
+
+    def train(self, training):
+        env = training.make_env()
+        if os.environ.get("WALK") == "another environment":
+            training.make_env()
+        env.reset()
+        while training.env_step < self.setup.total_timesteps:
+            if training.env_step % self.config.rest == 0 and os.environ.get("WALK") != "no point":
+                training.resume_point()
+            if self.over:
+                env.reset()
+            drawn = random.gauss(0, 1) + np.random.normal() + float(torch.randn(()))
+            self.drawn = np.append(self.drawn, drawn)
+            time.sleep(self.config.pause)
+            *_, terminated, truncated, _ = env.step(int(drawn > 0))
+            self.over = terminated or truncated
+            if self.over:
+                self.ends.append(training.env_step)
+            training.tell({"losses/drawn": drawn})
+
+    def predict(self, obs, generator, deterministic):
+        np.random.normal(), random.gauss(0, 1), torch.randn(())
+        return np.zeros(len(obs), int)
+
+    def get_state(self):
+        return {"drawn": self.drawn, "ends": self.ends, "over": self.over}
+
+    def set_state(self, state):
+        name = "steps" if os.environ.get("WALK") == "another state" else "drawn"
+        self.drawn, self.ends, self.over = state[name], list(state["ends"]), state["over"]
+
+    def get_policy(self):
+        return {"drawn": self.drawn, "ends": np.array(len(self.ends))}
+
+    def set_policy(self, policy):
+        pass
+"""
+
+
+@pytest.fixture
+def walk(runs: Runs, tmp_path: Path) -> Callable[..., Outcome]:
+    """Begins a run by WALK, with changes to its source: `walk(name, (old, new), flags=...)`."""
+
+    def begin(name: str, *changes: tuple[str, str], flags: tuple[str, ...] = ()) -> Outcome:
+        source = WALK
+        for old, new in changes:
+            assert source.count(old) == 1
+            source = source.replace(old, new)
+        (tmp_path / f"{name}.py").write_text(source)
+        return runs.begin(name, "--agent", f"{tmp_path / name}.py:Walk", "--env", "CartPole-v1", *SCHEDULE, *flags)
+
+    return begin
+
+
+def test_a_trainer_of_one_s_own_goes_on_with_its_generators(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt
+) -> None:
+    assert walk("whole").status == 0
+    stop_at(123)
+    stopped = walk("stopped")
+    assert "stopped at env step 130; go on with" in stopped.problem
+    for seed in (random, np.random):
+        seed.seed(0)  # another process would have others
+    torch.manual_seed(0)
+    assert runs.resume("stopped").status == 0
+    assert left_by(runs.folder / "stopped") == left_by(runs.folder / "whole")
+
+
+def test_an_interrupt_of_one_that_comes_to_no_more_points_is_kept_for_its_end(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt
+) -> None:
+    stop_at(318)
+    stopped = walk("stopped", flags=("--rest", "300"))
+    assert stopped.status == 130
+    assert "stopped in the last evaluation, at env step 320" in stopped.problem
+    assert steps_kept(runs.folder / "stopped") == [300]
+    assert runs.resume("stopped").status == 0
+    assert walk("whole", flags=("--rest", "300")).status == 0
+    assert left_by(runs.folder / "stopped") == left_by(runs.folder / "whole")
+
+
+def test_a_long_way_to_the_next_point_is_told(
+    walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "LONG_WAIT", 0.02)
+    stop_at(123)
+    told = walk("slow", flags=("--pause", "0.01")).out
+    assert told.count("can go on; asked again, it stops at once with what was saved before") == 1
+    stop_at(129)
+    assert "asked again" not in walk("soon").out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("self.config.rest == 0", "self.config.rest == 5",
+         "Walk takes a step before its first resume_point(): it belongs before the first"),
+        ('"ends": self.ends,', '"ends": set(self.ends),',
+         "Walk gives more than arrays and plain data: ends: a checkpoint holds arrays and plain data, not set"),
+        ('"ends": self.ends,', "3: self.ends,",
+         "Walk gives more than arrays and plain data: a checkpoint holds tables with texts as keys, not 3"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_gone_on_from_is_said_at_once(
+    old: str, new: str, said: str, runs: Runs, walk: Callable[..., Outcome]
+) -> None:
+    outcome = walk("wrong", (old, new))
+    assert outcome.status in (1, 2)
+    assert said in outcome.problem
+
+
+def test_a_state_that_grows_beyond_plain_data_is_told_and_the_run_goes_on(
+    runs: Runs, walk: Callable[..., Outcome]
+) -> None:
+    outcome = walk("grows", ("self.ends.append(training.env_step)", "self.ends.append({1})"))
+    assert outcome.status == 0
+    said = "ends: a checkpoint holds arrays and plain data, not set: from here on nothing is kept"
+    assert outcome.out.count(said) == 1, outcome.out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    {
+        "another environment": "cannot go on from it: ValueError: zip()",
+        "another state": "cannot go on from it: KeyError: 'steps'",
+        "no point": "takes a step before its resume_point(), and cannot go on",
+    }.items(),
+)
+def test_one_that_goes_on_otherwise_than_it_began_is_refused_with_all_as_it_was(
+    change: str, said: str, runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(123)
+    assert walk("r").status == 130
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (runs.folder / "r/seeds").rglob("*") if path.is_file()}
+
+    before = files()
+    monkeypatch.setenv("WALK", change)
+    assert said in runs.resume("r").problem
+    assert files() == before
+    monkeypatch.delenv("WALK")
+    assert runs.resume("r").status == 0
+
+
+def test_one_without_resume_points_begins_again_as_before(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt
+) -> None:
+    stop_at(123)
+    stopped = walk("r", ("    def set_state", "    def take_state"))
+    assert "stopped at env step 123" in stopped.problem
+    assert steps_kept(runs.folder / "r") == []
+    again = runs.resume("r")
+    assert "cannot go on in the middle, and begins again from the start: seed 3" in again.out
+
+
+def test_a_cut_episode_and_a_lost_life_are_gone_on_with(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, tmp_path: Path
+) -> None:
+    """A resume between an end that is learnt and the reset after it: the game goes on, and so does its return."""
+    source = """
+    import gymnasium as gym, numpy as np
+
+    class Lives(gym.Env):
+        max_episode_steps = 1000
+        observation_space, action_space = gym.spaces.Discrete(1000), gym.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.t = 0
+            return 0, {}
+
+        def step(self, action):
+            self.t += 1
+            reward = float(self.np_random.random())
+            return self.t, reward, self.t == 50, False, {"learn": (1.0, self.t % 10 == 0)}
+    """
+    (tmp_path / "lives.py").write_text(textwrap.dedent(source))
+    env = ("--env", f"{tmp_path / 'lives.py'}:Lives")
+    assert walk("whole", flags=env).status == 0
+    stop_at(125)
+    assert "stopped at env step 130" in walk("stopped", flags=env).problem
+    state, _ = checkpoint.load(runs.folder / f"stopped/seeds/{SEED}/checkpoints/step-000000000130.safetensors")
+    assert state["envs"][0]["going_on"] == 30
+    assert state["envs"][0]["episode_length"] == 30
+    assert runs.resume("stopped").status == 0
+    assert left_by(runs.folder / "stopped") == left_by(runs.folder / "whole")
+    lengths = [row["episode_length"] for row in read_rows(runs.folder / f"whole/seeds/{SEED}/episodes.csv")]
+    assert lengths == ["50"] * 6
+
+
+def test_generators_are_put_back_as_they_were() -> None:
+    def draw() -> list[float]:
+        return [random.gauss(0, 1), random.random(), np.random.normal(), float(torch.randn(()))]
+
+    before = get_generators()
+    try:
+        draw()  # the second of a pair of normal numbers is held back
+        state = checkpoint.as_loaded(get_generators())
+        first = [draw() for _ in range(3)]
+        set_generators(state)
+        assert [draw() for _ in range(3)] == first
+    finally:
+        set_generators(before)
