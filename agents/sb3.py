@@ -505,7 +505,7 @@ def _put_into(thing: Any, held: Mapping[str, Any]) -> None:
             present.data.copy_(torch.as_tensor(value))
         elif not isinstance(value, np.ndarray):
             setattr(thing, name, value)
-        elif isinstance(present, np.ndarray) and value.ndim and len(value) < len(present):
+        elif isinstance(present, np.ndarray) and present.dtype == value.dtype and present.ndim:
             present[: len(value)] = value
         else:
             setattr(thing, name, value.copy()[()])

@@ -167,9 +167,10 @@ class Training(Protocol):
     def resume_point(self) -> None:
         """Here the trainer stands where it could go on by what its `get_state` gives: what is due to be kept is kept.
 
-        Called before the first step, and again at each such point. In a seed that goes on, the first call brings back
-        what was kept: the environments, the process's random generators (Python's, NumPy's, torch's), and by
-        `set_state` the trainer. A run that is to stop goes on to the next point, and raises `Interrupted` there.
+        Called before the first step, when all environments are made, and again at each such point. In a seed that
+        goes on, the first call brings back what was kept: the environments, the process's random generators (Python's,
+        NumPy's, torch's), and by `set_state` the trainer. A run that is to stop goes on to the next point, and raises
+        `Interrupted` there.
         """
 
 

@@ -217,7 +217,7 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
         method, args = order
         try:
             if envs is None:
-                envs = SyncEnvBatch(find_env(*asked).make, rows.stop - rows.start)
+                envs = SyncEnvBatch(find_env(*asked).make_kept, rows.stop - rows.start)
             answer = _GAVE, _step(envs, shared, rows) if method == _STEP else getattr(envs, method)(*args)
         except EnvironmentFailed as failure:
             answer = _FAILED, (failure.index, failure.what)

@@ -57,6 +57,7 @@ class Journal:
         self.num_episodes = [0] * len(job.seeds)
         self.ticked_step = 0
         self.due = 0
+        self._checkpointed = -1  # the env step of the last checkpoint
         self.stop_signal = 0
         self._told_of_stop = False
         self._metrics: Mapping[str, Any] = {}
@@ -298,6 +299,22 @@ class Journal:
         whose = {"agent": settings.agent, "env": settings.env, "seed": seed, "settings": self._digest}
         return {"env_step": env_step, **whose, "sizes": sizes, "keeps_env": keeps_env, "reads_length": reads_length}
 
+    def forget_checkpoints(self, but: int) -> None:
+        """Let all of each seed go but the newest so many."""
+        for seed in self.job.seeds:
+            for path in sorted(self.folder.checkpoints(seed).glob("step-*.safetensors"))[:-but]:
+                path.unlink(missing_ok=True)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self._checkpointed >= 0
+
+    def last_checkpoint(self) -> str:
+        """Where a resume would go on, in words."""
+        if self._checkpointed < 0:
+            return "there is no checkpoint yet, a resume begins at the start"
+        return f"everything up to env step {self._checkpointed:,} is saved"
+
     def close(self) -> None:
         for log in self.logs:
             log.close()
@@ -324,7 +341,6 @@ class Recorder(Journal):
         super().__init__(job, group.policy, source, send)
         self.group = group
         self.keeps_env_state = True
-        self._checkpointed = -1
         self._reads_length = self._owes_evaluation = False  # before a resume
 
     @property
@@ -382,9 +398,7 @@ class Recorder(Journal):
                     about["owes_evaluation"] = True
                 checkpoint.save(checkpoint_path(self.folder, seed, env_step), checkpoint.split(state, row), about)
             self._checkpointed = env_step
-            for seed in self.job.seeds:
-                for path in sorted(self.folder.checkpoints(seed).glob("step-*.safetensors"))[:-KEPT_CHECKPOINTS]:
-                    path.unlink(missing_ok=True)
+            self.forget_checkpoints(KEPT_CHECKPOINTS)
 
     def restore(self, env_step: int) -> None:
         """Go on from a checkpoint, its files cut back to it already."""
@@ -405,9 +419,15 @@ class Recorder(Journal):
         self.num_episodes = list(state["record"]["num_episodes"])
         self._metrics = state["record"]["metrics"]
         self._updated = np.array(state["record"]["updated"])
-        self.group.go_on(env_step, state["env"])
+        why = "the environments' state is lost"
+        try:
+            self.group.go_on(env_step, state["env"])
+        except (snapshot.Unrestorable, EnvironmentFailed) as error:  # of another version than it was
+            why = str(error)
+            self.group.go_on(env_step, None)
+            state["env"] = None
         if state["env"] is None:
-            what = f"new episodes begin at env step {env_step:,}, as the environments' state is lost"
+            what = f"new episodes begin at env step {env_step:,}, as {why}"
             self.send("warn", text=f"{what}: from here on it is not what it would have been undisturbed")
         self.ticked_step = self._clock_step = self._checkpointed = env_step
 
@@ -446,16 +466,6 @@ class Recorder(Journal):
             return f"learning_starts is {wait:,}"
         batch = self.group.memory.num_steps * self.settings.num_envs if isinstance(self.group.memory, Rollout) else 0
         return f"a batch takes {batch:,}" if batch > env_step else ""
-
-    @property
-    def has_checkpoint(self) -> bool:
-        return self._checkpointed >= 0
-
-    def last_checkpoint(self) -> str:
-        """Where a resume would go on, in words."""
-        if self._checkpointed < 0:
-            return "there is no checkpoint yet, a resume begins at the start"
-        return f"everything up to env step {self._checkpointed:,} is saved"
 
 
 def checkpoint_path(folder: RunFolder, seed: int, env_step: int) -> Path:

@@ -246,8 +246,10 @@ def _lengthened(
     if _cannot_go_on(settings):
         raise Problem(f"{settings.agent} cannot go on in the middle; {anew}")
     abouts = [about for one in found if one for about in one.abouts]
-    if find_agent(settings.agent).owns_loop or any(about["reads_length"] for about in abouts):
-        what = "has asked how long its run would be, as for a schedule: a longer one is another from its start"
+    owns_loop = find_agent(settings.agent).owns_loop
+    if owns_loop or any(about["reads_length"] for about in abouts):
+        asked = "owns its loop, and may have asked" if owns_loop else "has asked"
+        what = f"{asked} how long its run would be, as for a schedule: a longer one is another from its start"
         raise Problem(f"{settings.agent} {what}; {anew}")
     return settings.lengthened(total_timesteps)
 

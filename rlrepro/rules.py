@@ -64,7 +64,7 @@ class _Training:
         self.settings, self.seeds = settings, seeds
         source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
         self.evaluated = source.batch(len(seeds) * EPISODES)
-        batch = source.batch(len(seeds) * settings.num_envs)
+        batch = source.batch(len(seeds) * settings.num_envs, kept=True)
         try:
             self.group = Group(settings, batch, seeds)
         except Problem:

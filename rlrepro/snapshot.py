@@ -4,7 +4,7 @@ An environment offers its state with `get_state()` and `set_state(state)`, plain
 class says `holds_all = True` that of everything inside too). Of any other, the
 attributes of every wrapper and of the environment are read as they stand: numbers, text, arrays, containers of
 these, random generators, and MuJoCo's world; what two of them hold, as a generator of another name, stays one thing.
-What else cannot be read so (Box2D's) makes the environment unrestorable.
+What else it holds (Box2D's world) cannot be read so; `rlrepro.replayed` has another way for some of these.
 Whether a restored environment goes on as the first one did is not believed but tried, by `can_restore`.
 """
 
@@ -60,15 +60,42 @@ def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
                     setattr(layer, name, _write(value, made))
 
 
-def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20) -> str | None:
-    """None when a copy restored in the middle of an episode goes on like the original; else the reason."""
+def readable(env: gymnasium.Env[Any, Any]) -> list[dict[str, Any]]:
+    """Of each layer the attributes that are plain data, whatever else it holds."""
+    met = _Met()
+    return [_read(_in_order(layer), layer, met, strict=False) for layer in _layers(env)]
+
+
+def unreadable(env: gymnasium.Env[Any, Any]) -> dict[tuple[int, str], Any]:
+    """What else the layers hold, by the layer's number and the attribute's name."""
+    return {
+        (number, name): value
+        for number, (layer, read) in enumerate(zip(_layers(env), readable(env), strict=True))
+        for name, value in _in_order(layer).items()
+        if name not in read and not _is_left_out(name, value, layer)
+    }
+
+
+def _in_order(layer: Any) -> dict[str, Any]:
+    """A layer's attributes by name: one that was restored may have got them in another order."""
+    return dict(sorted(_attributes(layer).items()))
+
+
+def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20, num_episodes: int = 1) -> str | None:
+    """None when a copy restored in the middle of an episode goes on like the original; else the reason.
+
+    That is the `num_episodes`-th, after others of as many steps.
+    """
     first, second = make(), make()
     try:
         first.reset(seed=1)
         first.action_space.seed(1)
-        for _ in range(num_steps):
-            if _step(first, first.action_space.sample())[1]:
+        for episode in range(num_episodes):
+            if episode:
                 first.reset()
+            for _ in range(num_steps):
+                if _step(first, first.action_space.sample())[1]:
+                    first.reset()
         second.reset(seed=2)
         put_back(second, checkpoint.as_loaded(take(first)))
         first.action_space.seed(2)
@@ -216,19 +243,24 @@ class _Met:
         del self._things[count:]
 
 
-def _read(attributes: dict[str, Any], layer: Any, met: _Met) -> dict[str, Any]:
+def _read(attributes: dict[str, Any], layer: Any, met: _Met, strict: bool = True) -> dict[str, Any]:
+    """As plain data; what is none raises `Unrestorable`, or is left out where not `strict`."""
     read = {}
     for name, value in attributes.items():
-        if name in _SKIPPED or isinstance(value, _CONSTANT) or _is_function(value, layer):
+        if _is_left_out(name, value, layer):
             continue
         count = len(met)
         try:
             read[name] = _plain_or_object(value, f"{type(layer).__name__}.{name}", met)
         except Unrestorable:
             met.forget(count)
-            if name not in _DRAWING:
+            if strict and name not in _DRAWING:
                 raise
     return read
+
+
+def _is_left_out(name: str, value: Any, layer: Any) -> bool:
+    return name in _SKIPPED or isinstance(value, _CONSTANT) or _is_function(value, layer)
 
 
 def _is_function(value: Any, layer: Any) -> bool:
@@ -281,7 +313,8 @@ def _plain(value: Any, place: str, met: _Met) -> Any:
     if type(value) is dict:
         pairs = [[_plain(key, place, met), _plain(item, f"{place}[{key!r}]", met)] for key, item in value.items()]
         return {**held, "items": pairs}
-    return {**held, "items": [_plain(item, f"{place}[{i}]", met) for i, item in enumerate(value)]}
+    items = [_plain(item, f"{place}[{i}]", met) for i, item in enumerate(value)]
+    return {**held, "items": sorted(items, key=repr) if type(value) is set else items}
 
 
 def _write(value: Any, made: list[Any]) -> Any:

@@ -43,6 +43,7 @@ from rlrepro.errors import (
     named_seeds,
     one_line,
 )
+from rlrepro.generators import generators_kept
 from rlrepro.group import Group, build_agent, check_observations, is_out_of_memory, problems_of, setup_of
 from rlrepro.networks import no_image
 from rlrepro.plugins import own_code
@@ -56,7 +57,8 @@ from rlrepro.recorder import Journal, Recorder, Send
 from rlrepro.settings import Job, Settings
 from rlrepro.standard_output import guarded_output
 from rlrepro.stateful import forgotten
-from rlrepro.trainer import RecordedTraining, TrainerJournal, kept_of, tell_finished
+from rlrepro.trainer import RecordedTraining
+from rlrepro.trainer_journal import TrainerJournal, kept_of, tell_finished
 from rlrepro.vector import EnvBatch
 
 # Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
@@ -92,7 +94,7 @@ def prepare(job: Job, send: Send) -> Recorder:
     source = find_env(settings.env, settings.env_kwargs, settings.wrappers)
     num = len(job.seeds) * settings.num_envs
     if settings.env_processes == 1:
-        return _prepare(job, send, source, source.batch(num))
+        return _prepare(job, send, source, source.batch(num, kept=True))
     asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
     batch = AsyncEnvBatch(asked, num, settings.env_processes)
     try:
@@ -148,7 +150,7 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
 
 def _gives_state(job: Job, source: EnvSource, send: Send, otherwise: str) -> bool:
     """Whether an environment goes on from its state; where not, what a resume does is told."""
-    why = snapshot.can_restore(source.make)
+    why = None if source.is_replayed else source.why_not_plain
     if why is not None and job.is_first:
         name = job.settings.env
         text = f"{name} cannot give its state ({why}); a resume {otherwise}"
@@ -198,24 +200,34 @@ def _run_trainer(job: Job, send: Send) -> None:
     setup = setup_of(settings, spaces, job.seeds)
     trainer: Trainer = build_agent(settings, setup)
     journal = TrainerJournal(job, trainer, spaces.action_space, source, send)
-    training = journal.training = RecordedTraining(setup, source, journal, send, kept)
     if journal.keeps_state:
-        journal.keeps_state = _gives_state(job, source, send, f"will begin a seed of {settings.agent} at its start")
+        with generators_kept():  # which the trainer may have seeded
+            otherwise = f"will begin a seed of {settings.agent} at its start"
+            journal.keeps_state = _gives_state(job, source, send, otherwise)
+    if kept is not None and not journal.keeps_state:
+        raise journal.cannot(f"{settings.env} cannot give its state ({source.why_not_plain})")
+    training = journal.training = RecordedTraining(setup, source, journal, send, kept)
+    del kept  # a replay buffer would stay beside the one that is made of it
     journal.schedule(0)
     try:
         with _watched(journal):
             with journal.phase("training"):
-                _train_itself(trainer, training, settings)
+                _train_itself(trainer, training, journal)
             journal.finish()
     finally:
         journal.close()
         training.close()
 
 
-def _train_itself(trainer: Trainer, training: RecordedTraining, settings: Settings) -> None:
+def _train_itself(trainer: Trainer, training: RecordedTraining, journal: TrainerJournal) -> None:
     """A trainer's own loop, and a word where it ended early."""
+    settings = journal.settings
     try:
         trainer.train(training)
+    except RunStopped as failure:
+        if not journal.at_points or isinstance(failure, Interrupted):
+            raise
+        raise type(failure)(f"{failure}; {journal.last_checkpoint()}") from failure
     except Problem:
         raise
     except Exception:

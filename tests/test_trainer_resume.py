@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import textwrap
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlrepro import checkpoint, trainer
+from rlrepro import checkpoint, snapshot, trainer, trainer_journal
+from rlrepro.generators import get_generators, set_generators
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import read_rows
-from rlrepro.trainer import get_generators, set_generators
 from tests.conftest import Outcome, Runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,12 +126,12 @@ def test_a_peer_s_run_is_not_made_longer(runs: Runs, stop_at: StopAt) -> None:
     assert runs.begin("r", *arguments).status == 130
     said = runs.command("train", "--resume", runs.folder / "r", "--total-timesteps", "500")
     assert said.status == 2
-    assert "sb3:sac has asked how long its run would be" in said.problem
+    assert "sb3:sac owns its loop, and may have asked how long its run would be" in said.problem
     assert steps_kept(runs.folder / "r") == [110, 200]
 
 
 def test_where_an_environment_cannot_give_its_state_a_seed_begins_again(runs: Runs, stop_at: StopAt) -> None:
-    arguments = ("--agent", "sb3:ppo", "--env", "LunarLander-v3", "--n-steps", "40", "--batch-size", "20", *SCHEDULE)
+    arguments = ("--agent", "sb3:ppo", "--env", "BipedalWalker-v3", "--n-steps", "40", "--batch-size", "20", *SCHEDULE)
     stop_at(202)
     stopped = runs.begin("stopped", *arguments)
     assert stopped.status == 130
@@ -166,10 +168,15 @@ class Walk:
         env = training.make_env()
         if os.environ.get("WALK") == "another environment":
             training.make_env()
+        if os.environ.get("WALK") == "late":
+            training.resume_point()
+            training.make_env()
         env.reset()
-        while training.env_step < self.setup.total_timesteps:
+        while True:
             if training.env_step % self.config.rest == 0 and os.environ.get("WALK") != "no point":
                 training.resume_point()
+            if training.env_step >= self.setup.total_timesteps:
+                break
             if self.over:
                 env.reset()
             drawn = random.gauss(0, 1) + np.random.normal() + float(torch.randn(()))
@@ -245,11 +252,12 @@ def test_an_interrupt_of_one_that_comes_to_no_more_points_is_kept_for_its_end(
 def test_a_long_way_to_the_next_point_is_told(
     walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "LONG_WAIT", 0.02)
+    monkeypatch.setattr(trainer_journal, "LONG_WAIT", 0.02)
     stop_at(123)
     told = walk("slow", flags=("--pause", "0.01")).out
     assert told.count("can go on; asked again, it stops at once with what was saved before") == 1
-    stop_at(129)
+    monkeypatch.setattr(trainer_journal, "LONG_WAIT", 60)
+    stop_at(123)
     assert "asked again" not in walk("soon").out
 
 
@@ -272,19 +280,144 @@ def test_what_cannot_be_gone_on_from_is_said_at_once(
     assert said in outcome.problem
 
 
+def test_an_environment_that_is_made_late_is_refused_at_once(
+    walk: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WALK", "late")
+    assert "Walk makes an environment after its first resume_point(): all are made before it" in walk("late").problem
+
+
+def test_without_memory_for_a_checkpoint_the_run_goes_on(
+    runs: Runs, walk: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert walk("whole").status == 0
+    save, count = checkpoint.save, 0
+
+    def save_but_once(*given: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise MemoryError
+        save(*given)
+
+    monkeypatch.setattr(checkpoint, "save", save_but_once)
+    outcome = walk("r")
+    assert outcome.status == 0
+    assert "no memory for a checkpoint at env step 220: everything up to env step 110 is saved" in outcome.out
+    assert left_by(runs.folder / "r") == left_by(runs.folder / "whole")
+
+
+def test_what_was_kept_is_let_go_once_it_is_put_back(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the replay buffer that is made of it there is no room for it."""
+    stop_at(123)
+    assert walk("r").status == 130
+    loaded: list[weakref.ref[np.ndarray]] = []
+    load, finish = checkpoint.load, trainer_journal.TrainerJournal.finish
+
+    def load_watched(path: Path) -> Any:
+        state, about = load(path)
+        loaded.append(weakref.ref(state["trainer"]["drawn"]))
+        return state, about
+
+    def finish_looked_at(journal: Any) -> None:
+        journal._trainer.drawn = journal._trainer.drawn.copy()
+        gc.collect()
+        assert [one() for one in loaded] == [None] * len(loaded)
+        finish(journal)
+
+    monkeypatch.setattr(checkpoint, "load", load_watched)
+    monkeypatch.setattr(trainer_journal.TrainerJournal, "finish", finish_looked_at)
+    assert runs.resume("r").status == 0
+    assert loaded
+
+
+@pytest.mark.parametrize("num_envs", ["2", "3"])
+def test_a_point_between_the_sub_environments_steps_loses_no_appointment(
+    num_envs: str, runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt
+) -> None:
+    """Evaluations are due at 75, 150 and 225, points of the curves at 50, 100 …; each is held after a whole step."""
+    flags = ("--num-envs", num_envs, "--rest", "25")
+    assert walk("whole", flags=flags).status == 0
+    for step in (74, 98, 149):
+        stop_at(step)
+        assert f"stopped at env step {-(-step // 25) * 25}" in walk(f"r{step}", flags=flags).problem
+        assert runs.resume(f"r{step}").status == 0
+        assert left_by(runs.folder / f"r{step}") == left_by(runs.folder / "whole")
+
+
+def test_a_resume_that_has_no_step_to_take_ends_well_and_one_that_is_stopped_at_once_says_how_to_go_on(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert walk("whole").status == 0
+    stop_at(320)
+    assert "stopped at env step 320" in walk("r").problem
+    folder = runs.folder / "r"
+    restore = trainer_journal.TrainerJournal.restore
+
+    def restore_and_stop(journal: Any, kept: Any) -> int:
+        journal.stop_signal = 2
+        return restore(journal, kept)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer_journal.TrainerJournal, "restore", restore_and_stop)
+        written = (folder / f"seeds/{SEED}/checkpoints/step-000000000320.safetensors").stat().st_mtime_ns
+        assert "stopped at env step 320; go on with" in runs.resume("r").problem
+        assert (folder / f"seeds/{SEED}/checkpoints/step-000000000320.safetensors").stat().st_mtime_ns == written
+    assert runs.resume("r").status == 0
+    assert not (folder / ".tensorboard").exists(), "the curves that were set aside"
+    assert left_by(folder) == left_by(runs.folder / "whole")
+
+
+def test_where_the_environment_gives_no_state_any_more_that_is_said(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(123)
+    assert walk("r").status == 130
+    monkeypatch.setattr(snapshot, "can_restore", lambda *_, **__: "it forgot")
+    said = runs.resume("r").problem
+    assert "cannot go on from it: CartPole-v1 cannot give its state (it forgot); with " in said
+    assert said.endswith("seeds/3 moved away a resume begins seed 3 at its start")
+
+
+def test_a_broken_environment_says_what_is_saved(runs: Runs, walk: Callable[..., Outcome], tmp_path: Path) -> None:
+    source = """
+    import gymnasium as gym
+
+    class Breaks(gym.Env):
+        observation_space, action_space, total = gym.spaces.Discrete(9), gym.spaces.Discrete(2), 0
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.total += seed is None
+            return 0, {}
+
+        def step(self, action):
+            self.total += 1
+            if self.total > 260:
+                raise OSError("no wheel")
+            return 1, 0.0, False, self.total % 20 == 0, {}
+    """
+    (tmp_path / "breaks.py").write_text(textwrap.dedent(source))
+    outcome = walk("r", flags=("--env", f"{tmp_path / 'breaks.py'}:Breaks", "--eval-every", "0"))
+    assert "no wheel in step" in outcome.problem
+    assert "; everything up to env step 220 is saved; go on with" in outcome.problem
+
+
 def test_a_state_that_grows_beyond_plain_data_is_told_and_the_run_goes_on(
     runs: Runs, walk: Callable[..., Outcome]
 ) -> None:
     outcome = walk("grows", ("self.ends.append(training.env_step)", "self.ends.append({1})"))
     assert outcome.status == 0
-    said = "ends: a checkpoint holds arrays and plain data, not set: from here on nothing is kept"
-    assert outcome.out.count(said) == 1, outcome.out
+    said = "not set: there are no more checkpoints; there is no checkpoint yet, a resume begins at the start"
+    assert outcome.out.count(f"ends: a checkpoint holds arrays and plain data, {said}") == 1
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     {
-        "another environment": "cannot go on from it: ValueError: zip()",
+        "another environment": "cannot go on from it: it has made 2 environments here, and had 1",
         "another state": "cannot go on from it: KeyError: 'steps'",
         "no point": "takes a step before its resume_point(), and cannot go on",
     }.items(),

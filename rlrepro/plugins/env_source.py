@@ -82,6 +82,26 @@ class EnvSource:
             return TupleAsArray(env) if TupleAsArray.serves(env.observation_space) else env
         return env
 
+    def make_kept(self) -> gymnasium.Env[Any, Any]:
+        """As `make`, one that can give its state, if there is a way: it may be `rlrepro.replayed`."""
+        from rlrepro.replayed import Replayed
+
+        return Replayed(self.make()) if self.is_replayed else self.make()
+
+    @functools.cached_property
+    def is_replayed(self) -> bool:
+        """Whether it gives its state by its actions, and not as plain data."""
+        from rlrepro.replayed import can_replay
+
+        return self.why_not_plain is not None and can_replay(self.make)
+
+    @functools.cached_property
+    def why_not_plain(self) -> str | None:
+        """Why it cannot give its state as plain data; None where it can."""
+        from rlrepro import snapshot
+
+        return snapshot.can_restore(self.make)
+
     @property
     def described(self) -> str:
         """Its name with its arguments, cut where they are long."""
@@ -148,11 +168,16 @@ class EnvSource:
         close_quietly(env)
         return min(told, default=None)
 
-    def batch(self, num: int) -> EnvBatch:
-        """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one."""
+    def batch(self, num: int, kept: bool = False) -> EnvBatch:
+        """`num` of them as one batch: in a vector form with a stream each where one is known, else one by one.
+
+        `kept`: it is to give its state, if it can.
+        """
         from rlrepro.vector import SyncEnvBatch
 
-        return SyncEnvBatch(self.make, num) if self._form is None else self._form(num)
+        if self._form is not None:
+            return self._form(num)
+        return SyncEnvBatch(self.make_kept if kept else self.make, num)
 
     @property
     def is_batched(self) -> bool:
