@@ -1,11 +1,11 @@
 """The state of a Gymnasium environment as plain data, where the environment can give it.
 
-An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out (a wrapper whose
-class says `holds_all = True` that of everything inside too). Of any other, the
-attributes of every wrapper and of the environment are read as they stand: numbers, text, arrays, containers of
-these, random generators, and MuJoCo's world; what two of them hold, as a generator of another name, stays one thing.
-What else it holds (Box2D's world) cannot be read so; `rlrepro.replayed` has another way for some of these.
-Whether a restored environment goes on as the first one did is not believed but tried, by `can_restore`.
+An environment offers its state with `get_state()` and `set_state(state)`, plain data in and out (a wrapper whose class
+says `holds_all = True` that of everything inside too). Of any other, the attributes of every wrapper and of the
+environment are read as they stand: numbers, text, arrays, containers of these, random generators, MuJoCo's world and
+Atari's emulator; what two of them hold, as a generator of another name, stays one thing. What else it holds (Box2D's
+world) cannot be read so; `rlrepro.replayed` has another way for some of these. Whether a restored environment goes on
+as the first one did is not believed but tried, by `can_restore`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlrepro.errors import close_quietly
 
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _OF_LIBRARIES = {"builtins", "functools", "operator", "numpy"}  # whose callables are functions
-_WORLD = "__mujoco__"
+_WORLD, _EMULATOR = "__mujoco__", "__ale__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec", learnt.KEPT}
 _CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
 _KINDS: dict[str, Callable[[list[Any]], Any]] = {"list": list, "set": set}
@@ -53,6 +53,8 @@ def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
             for name, value in saved.items():
                 if name == _WORLD:
                     _set_world(layer, _write(value, made))
+                elif name == _EMULATOR:
+                    _set_emulator(layer, _write(value, made))
                 elif isinstance(value, dict) and "__object__" in value:
                     for key, item in value["__object__"].items():
                         setattr(getattr(layer, name), key, _write(item, made))
@@ -174,13 +176,21 @@ def _own_state(layer: Any) -> Any:
 
 
 def _attributes(layer: Any) -> dict[str, Any]:
-    """What a layer holds; of a MuJoCo environment the arrays of its world in place of the engine's objects."""
+    """What a layer holds; of MuJoCo's and Atari's environments plain data in place of the engine's objects."""
     held = dict(vars(layer))
+    if _has_emulator(layer):
+        system = layer.ale.cloneSystemState().serialize()  # its random numbers too
+        held[_EMULATOR] = np.frombuffer(system, np.uint8)
+        return {name: one for name, one in held.items() if name not in ("ale", "_action_set")}
     if not _has_world(layer):
         return held
     for name in ("model", "data", "mujoco_renderer"):
         held.pop(name, None)
     return {**held, _WORLD: {name: getattr(layer.data, name) for name in _world_parts(layer)}}
+
+
+def _has_emulator(layer: Any) -> bool:
+    return type(getattr(layer, "ale", None)).__module__.partition(".")[0] == "ale_py"
 
 
 def _has_world(layer: Any) -> bool:
@@ -216,6 +226,11 @@ def _set_world(layer: Any, saved: dict[str, Any]) -> None:
             getattr(layer.data, name)[...] = value
         else:
             setattr(layer.data, name, value)
+
+
+def _set_emulator(layer: Any, saved: np.ndarray) -> None:
+    kind = type(layer.ale.cloneSystemState())
+    layer.ale.restoreSystemState(kind(saved.tobytes()))
 
 
 class _Met:

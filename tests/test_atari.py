@@ -312,9 +312,14 @@ def test_an_algorithm_with_its_own_loop_learns_from_lives_and_is_counted_by_game
     assert training.returns == [own]  # bricks of the lowest rows pay 1
 
 
-def test_a_game_goes_on_from_its_state() -> None:
-    for protocol in ("Atari2015", "Atari2018"):
-        assert snapshot.can_restore(find_env(GAME, wrappers=(protocol,)).make, 40) is None
+@pytest.mark.parametrize(
+    "wrappers",
+    [("Atari2015",), ("Atari2018",), (), ("GrayscaleObservation", "FrameStackObservation(stack_size=2)")],
+    ids=str,
+)
+def test_a_game_goes_on_from_its_state(wrappers: tuple[str, ...]) -> None:
+    """By a protocol, as it is (with sticky actions), and with Gymnasium's wrappers."""
+    assert snapshot.can_restore(find_env(GAME, wrappers=wrappers).make, 40, num_episodes=3) is None
 
 
 def test_what_is_no_game_is_refused() -> None:
