@@ -12,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,13 @@ def one_thread() -> Iterator[None]:
 
 
 BRIEF = ("--total-timesteps", "120", "--eval-every", "0", "--final-eval-episodes", "2", "--processes", "1")
+
+
+def now_and_slow(cases: Iterable[str], now: Iterable[str]) -> list[Any]:
+    """Cases to be parametrised: `make test` runs those of `now`, and `make slow` the others."""
+    kept = set(now)
+    assert kept <= set(cases)
+    return [case if case in kept else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

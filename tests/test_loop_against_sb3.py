@@ -243,7 +243,9 @@ def apart_in(before: torch.Tensor, theirs: torch.Tensor, ours: torch.Tensor) -> 
 
 
 ENVS = pytest.mark.parametrize("env", ["Pendulum-v1", "HalfCheetah-v4"])  # of 200 and 1,000 steps, ended by the clock
-LATE = pytest.mark.parametrize("late", [False, True], ids=["from the start", "late"])
+LATE = pytest.mark.parametrize(
+    "late", [pytest.param(False, id="from the start", marks=pytest.mark.slow), pytest.param(True, id="late")]
+)
 
 
 @LATE

@@ -256,7 +256,15 @@ def test_no_agent_is_left_out() -> None:
     assert set(ON_IMAGES) == {agent for agent in with_places if described(agent)[3] == "yes"}
 
 
-@pytest.mark.parametrize(("agent", "env"), [(agent, env) for env, agents in PLACES.items() for agent in agents])
+SLOW = [("ProbeImage-v0", agent) for agent in ("c51", "pqn", "qrdqn", "rainbow", "sac_discrete")]
+EACH = [
+    pytest.param(agent, env, marks=[pytest.mark.slow] if (env, agent) in SLOW else [])
+    for env, agents in PLACES.items()
+    for agent in agents
+]
+
+
+@pytest.mark.parametrize(("agent", "env"), EACH)
 def test_every_agent_keeps_every_rule_on_each_kind_of_task(agent: str, env: str, command: Command) -> None:
     steps = "1000" if agent == "reinforce" else "136"
     limit = () if env in ENDS_SOON else ("--env-kwargs", "max_episode_steps=37")

@@ -26,7 +26,7 @@ from rlrepro import checkpoint, cli, seed_log, train
 from rlrepro.record import RunFolder
 from rlrepro.recorder import checkpoint_path
 from rlrepro.seed_log import read_rows
-from tests.conftest import Runs
+from tests.conftest import Runs, now_and_slow
 
 PPO = ["--agent", "ppo", "--num-envs", "3", "--num-steps", "20", "--num-minibatches", "4", "--num-epochs", "2"]
 DQN = ["--agent", "dqn", "--num-envs", "2", "--learning-starts", "64", "--train-every", "4", "--batch-size", "33",
@@ -128,7 +128,16 @@ def whole_state(run: Path, seed: int) -> str:
     return repr(tree) + repr({name: (array.dtype, array.tobytes()) for name, array in tensors.items()})
 
 
-@pytest.mark.parametrize("case", CASES)
+#: Of each agent one, and what its memory or its parameters have otherwise.
+OF_EACH = (
+    "ppo-continuous", "ppo-single-environments", "ppo-normalised", "ppo-split-discrete", "a2c-continuous",
+    "trpo-discrete", "reinforce-discrete", "dqn", "dqn-with-all", "c51", "qrdqn", "rainbow", "pqn", "ddpg", "td3",
+    "sac", "sac-discrete", "random", "q-learning", "double-q-learning", "sarsa-n-step", "expected-sarsa", "dyna-q",
+    "differential-sarsa", "sarsa-lambda",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", now_and_slow(CASES, OF_EACH))
 def test_a_seed_alone_and_among_ten_is_the_same_run(case: str, tmp_path: Path) -> None:
     among = run(tmp_path / "among", *CASES[case], *BRIEFER, "--seeds", "10")
     seed = 1 + zlib.crc32(case.encode()) % 9  # each of the places in some case
@@ -221,7 +230,11 @@ def seeds_of(folder: Path) -> list[int]:
 FEW = ["--total-timesteps", "900", "--eval-every", "350", "--checkpoint-every", "75"]
 
 
-@pytest.mark.parametrize("case", RESUMED)
+#: Of a memory of rollouts, of transitions, of episodes and of none.
+OF_EACH_MEMORY = ("ppo", "dqn", "ddpg", "reinforce", "true-online-sarsa-lambda")
+
+
+@pytest.mark.parametrize("case", now_and_slow(RESUMED, OF_EACH_MEMORY))
 @pytest.mark.parametrize(("kills", "length"), [(3, FEW), pytest.param(20, [], marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_resumed_a_run_ends_with_the_same_bytes(
     kills: int, length: list[str], case: str, tmp_path: Path
@@ -303,7 +316,10 @@ SCHEDULED = {
 LONGER = ["--eval-every", "100", "--eval-episodes", "2", "--checkpoint-every", "90", "--seeds", "2"]
 
 
-@pytest.mark.parametrize("case", sorted(CASES.keys() - SCHEDULED))
+UNSCHEDULED = sorted(CASES.keys() - SCHEDULED)
+
+
+@pytest.mark.parametrize("case", now_and_slow(UNSCHEDULED, set(OF_EACH) & set(UNSCHEDULED)))
 def test_a_run_made_longer_ends_with_the_bytes_of_one_that_was_so_long_from_its_start(
     case: str, tmp_path: Path
 ) -> None:

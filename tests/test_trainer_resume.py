@@ -18,7 +18,7 @@ from rlrepro import checkpoint, snapshot, trainer, trainer_journal
 from rlrepro.generators import get_generators, set_generators
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import read_rows
-from tests.conftest import Outcome, Runs
+from tests.conftest import Outcome, Runs, now_and_slow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -84,7 +84,7 @@ SCHEDULE = ("--seed", SEED, "--total-timesteps", "320", "--eval-every", "75", "-
             "--log-every", "50", "--checkpoint-every", "110")  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", now_and_slow(PEERS, ("a2c", "ppo", "dqn", "td3", "sac")))
 def test_a_peer_stopped_in_the_middle_goes_on_to_the_bytes_of_one_undisturbed(
     name: str, runs: Runs, stop_at: StopAt
 ) -> None:
