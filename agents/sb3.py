@@ -305,7 +305,6 @@ class StableBaselines3:
         state: dict[str, Any] = {
             "parameters": _with_text_keys(model.get_parameters()),
             "model": _held_by(model),
-            "action_space": model.action_space.np_random.bit_generator.state,
             "noise": [_held_by(noise) for noise in self._noises()],
         }
         if memory is not None:
@@ -324,7 +323,6 @@ class StableBaselines3:
         model = self.model
         model.set_parameters(_with_numbers(state["parameters"]))
         _put_into(model, state["model"])
-        model.action_space.np_random.bit_generator.state = state["action_space"]
         for noise, held in zip(self._noises(), state["noise"], strict=True):
             _put_into(noise, held)
         if "memory" in state:

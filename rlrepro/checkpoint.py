@@ -215,16 +215,10 @@ def _decode(value: Any, tensors: Mapping[str, np.ndarray]) -> Any:
 
 
 def digest(state: Any) -> str:
-    """A text that tells this state from others; tables are the same in whatever order they were filled."""
+    """A text that tells this state from others."""
     tensors: dict[str, np.ndarray] = {}
-    tree = json.dumps(_encode(_sorted(state), tensors))
+    tree = json.dumps(_encode(state, tensors))
     return _digest("", tree, tensors)
-
-
-def _sorted(state: Any) -> Any:
-    if isinstance(state, Mapping):
-        return {name: _sorted(state[name]) for name in sorted(state)}
-    return [_sorted(item) for item in state] if isinstance(state, list) else state
 
 
 def _digest(about: str, tree: str, tensors: Mapping[str, np.ndarray]) -> str:

@@ -17,16 +17,19 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from rlrepro.ctrl_c import without_ctrl_c
 from rlrepro.errors import Problem, close_quietly, one_line
 from rlrepro.plugins.environments import find_env
+from rlrepro.replayed import Replayed
+from rlrepro.snapshot import Unrestorable
 from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 
 _STEP, _CLOSED = "step", ("close", ())
-_GAVE, _FAILED = "gave", "failed"
+_GAVE, _FAILED, _NO_STATE = "gave", "failed", "no state"
 _DONE, _TOLD, _BROKE = range(3)  # how a step went
 _LARGEST = 8  # bytes of a number
 # To wake a process that sleeps takes longer than a step: for some milliseconds each looks again and again.
@@ -40,6 +43,11 @@ class Asked(NamedTuple):
     name: str
     kwargs: Mapping[str, Any]
     wrappers: tuple[str, ...]
+    is_replayed: bool = False  #: see `rlrepro.replayed`; what was tried once need not be in each process
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        made = find_env(self.name, self.kwargs, self.wrappers).make()
+        return Replayed(made) if self.is_replayed else made
 
 
 class _Shared:
@@ -68,7 +76,7 @@ class AsyncEnvBatch:
     """An `EnvBatch` of `num` environments in `num_processes` other processes."""
 
     def __init__(self, asked: Asked, num: int, num_processes: int) -> None:
-        one = find_env(*asked).make()
+        one = asked.make()
         self.observation_space, self.action_space = one.observation_space, one.action_space
         close_quietly(one)
         space: Any = self.observation_space
@@ -182,6 +190,7 @@ class AsyncEnvBatch:
         """What each of them gives back through its pipe, all of them waited for; the first failure is raised."""
         given: list[Any] = []
         failures: list[EnvironmentFailed] = []
+        no_state: list[Unrestorable] = []
         for worker in workers:
             first = int(self._shares[worker][0])
             try:
@@ -192,9 +201,13 @@ class AsyncEnvBatch:
             if kind == _FAILED:
                 place, what = value
                 failures.append(EnvironmentFailed(first + place, what))
+            if kind == _NO_STATE:
+                no_state.append(value)
             given.append(value)
         if failures:
             raise min(failures, key=lambda failure: failure.index)
+        if no_state:
+            raise no_state[0]
         return given
 
 
@@ -217,10 +230,12 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
         method, args = order
         try:
             if envs is None:
-                envs = SyncEnvBatch(find_env(*asked).make_kept, rows.stop - rows.start)
+                envs = SyncEnvBatch(asked.make, rows.stop - rows.start)
             answer = _GAVE, _step(envs, shared, rows) if method == _STEP else getattr(envs, method)(*args)
         except EnvironmentFailed as failure:
             answer = _FAILED, (failure.index, failure.what)
+        except Unrestorable as error:
+            answer = _NO_STATE, error
         except (Exception, SystemExit) as error:
             answer = _FAILED, (0, f"raised {one_line(error)}")
         kind, value = answer

@@ -372,6 +372,8 @@ class Recorder(Journal):
                     held = self.group.env.get_state()
                     checkpoint.check_plain(held)
                     env_state = held
+                except snapshot.NotNow as error:
+                    self.send("warn", text=f"{error}: a resume from env step {env_step:,} begins new episodes")
                 # It holds more than it did, or is gone with the process that stepped it.
                 except (snapshot.Unrestorable, checkpoint.NotPlain, EnvironmentFailed) as error:
                     self.keeps_env_state = False
@@ -422,8 +424,8 @@ class Recorder(Journal):
         why = "the environments' state is lost"
         try:
             self.group.go_on(env_step, state["env"])
-        except (snapshot.Unrestorable, EnvironmentFailed) as error:  # of another version than it was
-            why = str(error)
+        except Exception as error:  # of another version than it was
+            why = str(error) if isinstance(error, (snapshot.Unrestorable, EnvironmentFailed)) else one_line(error)
             self.group.go_on(env_step, None)
             state["env"] = None
         if state["env"] is None:

@@ -1,13 +1,21 @@
 """The state of an environment that cannot give it as plain data: how its episode began, and the actions since.
 
-Box2D's world, or a grid of objects, is no numbers to be written down. But an environment that draws from `np_random`
-alone, and makes what it holds anew at each reset, comes to the same place by the same actions from the same beginning.
-Whether it did is not believed: what can be read of it, and its last observation, must be what they were.
+Box2D's world, or a grid of objects, is no numbers to be written down. But an environment that makes such things anew at
+each reset comes to the same place from the same beginning by the same actions. What else it holds, its generator among
+it, is plain data, and is put back to what it was before the reset. Whether it comes to where it was is not believed:
+all observations and rewards on the way, and what can be read of it there, must be what they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import enum
+import logging
+import pathlib
+import re
+import struct
+import types
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gymnasium
@@ -16,7 +24,11 @@ import numpy as np
 from rlrepro import checkpoint, snapshot
 from rlrepro.errors import close_quietly
 
-LONGEST = 20_000  #: actions of an episode that are kept: more would take too long to be taken again
+LONGEST = 10_000  #: actions of an episode that are kept: more would take too long to be taken again
+_NEVER_CHANGE = (enum.Enum, pathlib.PurePath, frozenset, range, bytes, complex, slice, np.dtype, re.Pattern)
+_NO_STATE = (logging.Logger, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, gymnasium.Space)
+_REST = struct.Struct("<d??")  # of a step: reward, terminated, truncated
+_DEEP, _MANY = 5, 20_000  # how far, and among how many objects, is looked for what lives on
 
 
 class Replayed(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -26,70 +38,148 @@ class Replayed(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
-        self._seed: int | None = None  # the last that was asked for
-        self._generator: Mapping[str, Any] | None = None  # before the last reset; None where that named a seed
-        self._actions: list[np.ndarray] = []
-        self._obs: Any = None
-        self._lost = "it has not begun"
+        self._why_lost = "it has not begun"
+        self._seed: int | None = None
+        self._before: list[Any] = []  # what could be read before the reset
+        self._actions: list[Any] = []
+        self._met = 0  # a checksum of all observations and rewards since the reset
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self._lost = "its reset had options" if options else ""
-        self._actions = []
-        if seed is None:
-            self._generator = self.env.unwrapped.np_random.bit_generator.state
-        else:
-            self._seed, self._generator = seed, None
-        self._obs, info = self.env.reset(seed=seed, options=options)
-        return self._obs, info
+        self._why_lost = "its reset had options" if options else ""
+        self._seed, self._before, self._actions = seed, snapshot.readable(self.env), []
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._met = zlib.crc32(np.asarray(obs).tobytes())
+        return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        if len(self._actions) == LONGEST:
-            self._lost = f"its episode is longer than {LONGEST:,} steps"
-        elif not self._lost:
-            self._actions.append(np.array(action))
+        if not self._why_lost:
+            if len(self._actions) == LONGEST:
+                self._why_lost = f"its episode is longer than {LONGEST:,} steps"
+            else:
+                self._actions.append(action.copy() if isinstance(action, np.ndarray) else action)
         given = self.env.step(action)
-        self._obs = given[0]
+        obs, reward, terminated, truncated, _ = given
+        met = zlib.crc32(np.asarray(obs).tobytes(), self._met)
+        self._met = zlib.crc32(_REST.pack(reward, terminated, truncated), met)
         return given
 
     def get_state(self) -> dict[str, Any]:
-        if self._lost:
-            raise snapshot.Unrestorable(f"{type(self.env.unwrapped).__name__} gives no state: {self._lost}")
-        actions = np.stack(self._actions) if self._actions else np.zeros(0)
-        return {"seed": self._seed, "generator": self._generator, "actions": actions, "digest": self._digest()}
+        """`NotNow` where the episode has no state, and the next one will have."""
+        if self._why_lost:
+            raise snapshot.NotNow(f"{self._name} gives no state now: {self._why_lost}")
+        return {
+            "before": self._before,
+            "seed": self._seed,
+            "actions": _packed(self._actions, self._name),
+            "met": self._met,
+            "read": self._read(),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """`Unrestorable` where it does not come to where it was."""
-        self.reset(seed=state["seed"])
-        if state["generator"] is not None:
-            self.env.unwrapped.np_random.bit_generator.state = state["generator"]
-            self.reset()
-        for action in state["actions"]:
-            self.step(action)
-        if self._digest() != state["digest"]:
-            name = type(self.env.unwrapped).__name__
-            raise snapshot.Unrestorable(f"{name} does not come to where it was by the actions that it took")
+        try:
+            snapshot.put_back(self.env, state["before"])
+            self.reset(seed=state["seed"])
+            for action in _unpacked(state["actions"]):
+                self.step(action)
+            came_there = (self._met, self._read()) == (state["met"], state["read"])
+        except Exception as error:
+            raise snapshot.Unrestorable(f"{self._name} raised {type(error).__name__} on its way again") from error
+        if not came_there:
+            raise snapshot.Unrestorable(f"{self._name} does not come to where it was by the actions that it took")
 
-    def _digest(self) -> str:
-        """What can be read of where it is."""
-        flat = np.asarray(gymnasium.spaces.flatten(self.env.observation_space, self._obs))
-        return checkpoint.digest({"obs": flat, "read": snapshot.readable(self.env)})
+    @property
+    def _name(self) -> str:
+        return type(self.env.unwrapped).__name__
+
+    def _read(self) -> str:
+        return checkpoint.digest(_in_order(snapshot.readable(self.env)))
 
 
-def can_replay(make: Callable[[], gymnasium.Env[Any, Any]]) -> bool:
-    """Whether a `Replayed` one goes on like the original, in its fourth episode.
+def _packed(actions: list[Any], name: str) -> dict[str, Any]:
+    """Actions as an array, with what each was: an environment may tell an int from a number of NumPy's."""
+    types = {(type(one), getattr(one, "dtype", None)) for one in actions}
+    kinds = {_kind_of(one) for one in actions}
+    if len(types) > 1 or "" in kinds:
+        raise snapshot.NotNow(f"{name} gives no state now: its actions are not numbers or arrays of one kind")
+    return {"taken": np.array(actions), "kind": "".join(kinds)}
+
+
+def _kind_of(action: Any) -> str:
+    if isinstance(action, np.ndarray):
+        return "array"
+    if isinstance(action, np.generic):
+        return "scalar"
+    return "plain" if type(action) in (int, float) else ""
+
+
+def _unpacked(packed: dict[str, Any]) -> Iterator[Any]:
+    for action in packed["taken"]:
+        yield action.item() if packed["kind"] == "plain" else np.array(action) if packed["kind"] == "array" else action
+
+
+def _in_order(read: Any) -> Any:
+    """Tables by their keys: in another process they may have been filled in another order."""
+    if isinstance(read, dict):
+        ordered = {name: _in_order(value) for name, value in read.items()}
+        if read.get("__container__") == "dict":
+            ordered["items"] = sorted(ordered["items"], key=lambda pair: repr(pair[0]))
+        return ordered
+    return [_in_order(one) for one in read] if isinstance(read, list) else read
+
+
+def why_not(make: Callable[[], gymnasium.Env[Any, Any]]) -> str | None:
+    """None where a copy that is brought back by its actions goes on like the original; else the reason.
 
     What lives on over a reset, as BipedalWalker's world, may be another after many episodes than after one.
     """
+    if name := _lives_on(make):
+        return f"{name} lives on over a reset"
+    for at in (50, 1, 0):
+        if why := snapshot.can_restore(lambda: Replayed(make()), 50, num_earlier=3, at=at):
+            return f"by its actions {why}"
+    return None
+
+
+def _lives_on(make: Callable[[], gymnasium.Env[Any, Any]]) -> str:
+    """What is no plain data and is the same after a reset; "" where there is no such thing."""
     env = make()
     try:
         env.reset(seed=1)
-        env.step(env.action_space.sample())
-        before = snapshot.unreadable(env)
-        env.reset()
-        if any(before.get(name) is value for name, value in snapshot.unreadable(env).items() if value is not None):
-            return False
-    except Exception:  # it breaks, which is told elsewhere
-        return False
+        env.action_space.seed(1)
+        for _ in range(3):
+            env.step(env.action_space.sample())
+            before = snapshot.unreadable(env)
+            held = _held_by(before.values(), env)
+            env.reset()
+            for (_, name), value in snapshot.unreadable(env).items():
+                if not held.keys().isdisjoint(_held_by([value], env)):
+                    return f"{type(env.unwrapped).__name__}.{name}"
+    except (Exception, SystemExit):  # it breaks, which is told elsewhere
+        return ""
     finally:
         close_quietly(env)
-    return snapshot.can_restore(lambda: Replayed(make()), num_steps=50, num_episodes=4) is None
+    return ""
+
+
+def _held_by(values: Iterable[Any], env: gymnasium.Env[Any, Any]) -> dict[int, Any]:
+    """The objects that may change, by id, among these and what they hold; not the environment's layers."""
+    found: dict[int, Any] = {}
+    layers = {id(layer) for layer in snapshot.layers(env)}
+    held = list(values)
+    for _ in range(_DEEP):
+        inner: list[Any] = []
+        for one in held:
+            if _is_constant(one) or id(one) in layers or id(one) in found or len(found) > _MANY:
+                continue
+            if isinstance(one, tuple | list | set | dict):
+                inner += [*one.keys(), *one.values()] if isinstance(one, dict) else one
+                continue
+            found[id(one)] = one
+            inner += getattr(one, "__dict__", {}).values()
+        held = inner
+    return found
+
+
+def _is_constant(value: Any) -> bool:
+    return type(value) in checkpoint.AS_IT_IS or isinstance(value, (np.generic, np.ndarray, *_NEVER_CHANGE, *_NO_STATE))

@@ -35,18 +35,22 @@ class Unrestorable(Exception):
     """The environment holds something that is not plain data; the message names it."""
 
 
+class NotNow(Unrestorable):
+    """The episode that is running cannot be brought back; the next one can."""
+
+
 def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
     """The state of each layer, from the outermost wrapper to the environment itself."""
     met = _Met()
     return [
-        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), layer, met) for layer in _layers(env)
+        _own_state(layer) if _offers_state(layer) else _read(_attributes(layer), layer, met) for layer in layers(env)
     ]
 
 
 def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
     """Make `env`, built in the same way, the environment that `state` was taken of."""
     made: list[Any] = []
-    for layer, saved in zip(_layers(env), state, strict=True):
+    for layer, saved in zip(layers(env), state, strict=True):
         if _offers_state(layer):
             layer.set_state(saved)  # type: ignore[attr-defined]
         else:
@@ -62,42 +66,45 @@ def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
                     setattr(layer, name, _write(value, made))
 
 
-def readable(env: gymnasium.Env[Any, Any]) -> list[dict[str, Any]]:
-    """Of each layer the attributes that are plain data, whatever else it holds."""
+def readable(env: gymnasium.Env[Any, Any]) -> list[Any]:
+    """As `take`, without the attributes that are no plain data."""
     met = _Met()
-    return [_read(_in_order(layer), layer, met, strict=False) for layer in _layers(env)]
+    return [
+        _own_state(layer) if _offers_state(layer) else _read(_by_name(layer), layer, met, strict=False)
+        for layer in layers(env)
+    ]
 
 
 def unreadable(env: gymnasium.Env[Any, Any]) -> dict[tuple[int, str], Any]:
-    """What else the layers hold, by the layer's number and the attribute's name."""
+    """Those attributes, by the layer's number and the name."""
     return {
         (number, name): value
-        for number, (layer, read) in enumerate(zip(_layers(env), readable(env), strict=True))
-        for name, value in _in_order(layer).items()
+        for number, (layer, read) in enumerate(zip(layers(env), readable(env), strict=True))
+        for name, value in ({} if _offers_state(layer) else _by_name(layer)).items()
         if name not in read and not _is_left_out(name, value, layer)
     }
 
 
-def _in_order(layer: Any) -> dict[str, Any]:
-    """A layer's attributes by name: one that was restored may have got them in another order."""
+def _by_name(layer: Any) -> dict[str, Any]:
+    """A layer's attributes in the order of their names: one that was restored may have got them in another."""
     return dict(sorted(_attributes(layer).items()))
 
 
-def can_restore(make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20, num_episodes: int = 1) -> str | None:
-    """None when a copy restored in the middle of an episode goes on like the original; else the reason.
+def can_restore(
+    make: Callable[[], gymnasium.Env[Any, Any]], num_steps: int = 20, num_earlier: int = 0, at: int | None = None
+) -> str | None:
+    """None when a copy restored in the middle of an episode goes on for `num_steps` like the original; else the reason.
 
-    That is the `num_episodes`-th, after others of as many steps.
+    That is after `at` steps of it (`num_steps`), and `num_earlier` episodes of `num_steps`.
     """
     first, second = make(), make()
     try:
         first.reset(seed=1)
         first.action_space.seed(1)
-        for episode in range(num_episodes):
-            if episode:
-                first.reset()
-            for _ in range(num_steps):
-                if _step(first, first.action_space.sample())[1]:
-                    first.reset()
+        for _ in range(num_earlier):
+            _walk(first, num_steps)
+            first.reset()
+        _walk(first, num_steps if at is None else at)
         second.reset(seed=2)
         put_back(second, checkpoint.as_loaded(take(first)))
         first.action_space.seed(2)
@@ -148,6 +155,12 @@ def repeats(make: Callable[[], gymnasium.Env[Any, Any]]) -> bool:
     return True
 
 
+def _walk(env: gymnasium.Env[Any, Any], num_steps: int) -> None:
+    for _ in range(num_steps):
+        if _step(env, env.action_space.sample())[1]:
+            env.reset()
+
+
 def _begun(env: gymnasium.Env[Any, Any]) -> bytes:
     """The first observation of the next episode."""
     return np.asarray(gymnasium.spaces.flatten(env.observation_space, env.reset()[0])).tobytes()
@@ -159,7 +172,8 @@ def _step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[tuple[Any, ...], b
     return (np.asarray(flat).tobytes(), float(reward), terminated, truncated), bool(terminated or truncated)
 
 
-def _layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
+def layers(env: gymnasium.Env[Any, Any]) -> Iterator[gymnasium.Env[Any, Any]]:
+    """From the outermost wrapper to the environment, or to what holds the state of all inside."""
     while True:
         yield env
         if not isinstance(env, gymnasium.Wrapper) or getattr(type(env), "holds_all", False):
@@ -289,7 +303,7 @@ def _is_function(value: Any, layer: Any) -> bool:
     if not callable(value) or type(value).__module__.partition(".")[0] not in _OF_LIBRARIES:
         return False
     holder = getattr(value, "__self__", None)
-    return holder is None or isinstance(holder, type | types.ModuleType) or any(holder is one for one in _layers(layer))
+    return holder is None or isinstance(holder, type | types.ModuleType) or any(holder is one for one in layers(layer))
 
 
 def _plain_or_object(value: Any, place: str, met: _Met) -> Any:

@@ -89,11 +89,13 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def get_state(self) -> dict[str, Any]:
         """Where its episode is, once it has begun."""
         state = {"episode_return": self._return, "episode_length": self._length, "going_on": self._going_on}
-        return {**state, "env": snapshot.take(self.env)}
+        drawn = self.action_space.np_random.bit_generator.state  # which scripts draw from; no state of ours holds it
+        return {**state, "env": snapshot.take(self.env), "action_space": drawn}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         self.env.reset(seed=0)  # some environments build what they hold in their first reset
         snapshot.put_back(self.env, state["env"])
+        self.action_space.np_random.bit_generator.state = state["action_space"]
         self._seed, self._going_on = None, state["going_on"]
         self._return, self._length = state["episode_return"], state["episode_length"]
 

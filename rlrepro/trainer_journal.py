@@ -110,6 +110,8 @@ class TrainerJournal(Journal):
             self._write(env_step)
         except MemoryError:
             self.send("warn", text=f"no memory for a checkpoint at env step {env_step:,}: {self.last_checkpoint()}")
+        except snapshot.NotNow:
+            self._is_owed = True
         except (snapshot.Unrestorable, checkpoint.NotPlain) as error:
             self.keeps_state = self.at_points = False
             self.send("warn", text=f"{error}: there are no more checkpoints; {self.last_checkpoint()}")
@@ -124,8 +126,8 @@ class TrainerJournal(Journal):
             "told": self.training.told,
         }
         state = {
+            "envs": [env.get_state() for env in self.training.envs],  # first: one of them may have none now
             "trainer": self._trainer.get_state(),
-            "envs": [env.get_state() for env in self.training.envs],
             "generators": get_generators(),
             "record": record,
         }

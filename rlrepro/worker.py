@@ -95,7 +95,7 @@ def prepare(job: Job, send: Send) -> Recorder:
     num = len(job.seeds) * settings.num_envs
     if settings.env_processes == 1:
         return _prepare(job, send, source, source.batch(num, kept=True))
-    asked = Asked(settings.env, settings.env_kwargs, settings.wrappers)
+    asked = Asked(settings.env, settings.env_kwargs, settings.wrappers, source.is_replayed)
     batch = AsyncEnvBatch(asked, num, settings.env_processes)
     try:
         return _prepare(job, send, source, batch)
@@ -150,7 +150,7 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
 
 def _gives_state(job: Job, source: EnvSource, send: Send, otherwise: str) -> bool:
     """Whether an environment goes on from its state; where not, what a resume does is told."""
-    why = None if source.is_replayed else source.why_not_plain
+    why = source.why_no_state
     if why is not None and job.is_first:
         name = job.settings.env
         text = f"{name} cannot give its state ({why}); a resume {otherwise}"
@@ -205,7 +205,8 @@ def _run_trainer(job: Job, send: Send) -> None:
             otherwise = f"will begin a seed of {settings.agent} at its start"
             journal.keeps_state = _gives_state(job, source, send, otherwise)
     if kept is not None and not journal.keeps_state:
-        raise journal.cannot(f"{settings.env} cannot give its state ({source.why_not_plain})")
+        why = source.why_no_state
+        raise journal.cannot("it has no get_state any more" if why is None else f"{settings.env} has no state ({why})")
     training = journal.training = RecordedTraining(setup, source, journal, send, kept)
     del kept  # a replay buffer would stay beside the one that is made of it
     journal.schedule(0)

@@ -15,7 +15,6 @@ import pytest
 
 from rlrepro import train
 from rlrepro.env_processes import Asked, AsyncEnvBatch
-from rlrepro.plugins.environments import find_env
 from rlrepro.request import Request, parse_train
 from rlrepro.vector import EnvironmentFailed, SyncEnvBatch
 from tests.conftest import BRIEF, Runs
@@ -78,7 +77,7 @@ def batches(told: str) -> Iterator[dict[str, tuple[SyncEnvBatch, AsyncEnvBatch]]
         "keeps": Asked(keeps, {}, ()),
         "pendulum": Asked("Pendulum-v1", {"g": 9.0}, ("FlattenObservation",)),
     }
-    made = {name: (SyncEnvBatch(find_env(*one).make, NUM), AsyncEnvBatch(one, NUM, 2)) for name, one in asked.items()}
+    made = {name: (SyncEnvBatch(one.make, NUM), AsyncEnvBatch(one, NUM, 2)) for name, one in asked.items()}
     yield made
     for _, batch in made.values():
         batch.close()

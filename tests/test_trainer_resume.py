@@ -377,7 +377,7 @@ def test_where_the_environment_gives_no_state_any_more_that_is_said(
     assert walk("r").status == 130
     monkeypatch.setattr(snapshot, "can_restore", lambda *_, **__: "it forgot")
     said = runs.resume("r").problem
-    assert "cannot go on from it: CartPole-v1 cannot give its state (it forgot); with " in said
+    assert "cannot go on from it: CartPole-v1 has no state (it forgot; by its actions it forgot); with " in said
     assert said.endswith("seeds/3 moved away a resume begins seed 3 at its start")
 
 

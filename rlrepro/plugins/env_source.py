@@ -91,9 +91,7 @@ class EnvSource:
     @functools.cached_property
     def is_replayed(self) -> bool:
         """Whether it gives its state by its actions, and not as plain data."""
-        from rlrepro.replayed import can_replay
-
-        return self.why_not_plain is not None and can_replay(self.make)
+        return self.why_not_plain is not None and self.why_not_replayed is None
 
     @functools.cached_property
     def why_not_plain(self) -> str | None:
@@ -101,6 +99,20 @@ class EnvSource:
         from rlrepro import snapshot
 
         return snapshot.can_restore(self.make)
+
+    @functools.cached_property
+    def why_not_replayed(self) -> str | None:
+        """Why it cannot be brought back by its actions; None where it can."""
+        from rlrepro import replayed
+
+        return replayed.why_not(self.make)
+
+    @property
+    def why_no_state(self) -> str | None:
+        """Why it can give its state in no way; None where it can."""
+        if self.why_not_plain is None or self.is_replayed:
+            return None
+        return f"{self.why_not_plain}; {self.why_not_replayed}"
 
     @property
     def described(self) -> str:
