@@ -170,8 +170,11 @@ def _held_by(values: Iterable[Any], env: gymnasium.Env[Any, Any]) -> dict[int, A
     for _ in range(_DEEP):
         inner: list[Any] = []
         for one in held:
-            if _is_constant(one) or id(one) in layers or id(one) in found or len(found) > _MANY:
+            if _is_constant(one) or id(one) in layers or id(one) in found:
                 continue
+            if len(found) > _MANY:  # what was not looked at may be in both
+                found[0] = None
+                break
             if isinstance(one, tuple | list | set | dict):
                 inner += [*one.keys(), *one.values()] if isinstance(one, dict) else one
                 continue

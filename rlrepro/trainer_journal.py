@@ -94,7 +94,8 @@ class TrainerJournal(Journal):
             with self.phase("writing a checkpoint"):
                 self._try_to_write(env_step)
         if self.stop_signal:
-            raise Interrupted(f"stopped at env step {env_step:,}")
+            lost = "" if env_step == self._checkpointed else f"; {self.last_checkpoint()}"
+            raise Interrupted(f"stopped at env step {env_step:,}{lost}")
 
     def check_state(self) -> None:
         """`Problem` where the trainer's state is nothing that a checkpoint holds."""
