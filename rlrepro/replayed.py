@@ -9,6 +9,7 @@ all observations and rewards on the way, and what can be read of it there, must 
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 import pathlib
 import re
@@ -26,7 +27,8 @@ from rlrepro.errors import close_quietly
 
 LONGEST = 10_000  #: actions of an episode that are kept: more would take too long to be taken again
 _NEVER_CHANGE = (enum.Enum, pathlib.PurePath, frozenset, range, bytes, complex, slice, np.dtype, re.Pattern)
-_NO_STATE = (logging.Logger, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type, gymnasium.Space)
+_NO_STATE = (logging.Logger, types.ModuleType, types.BuiltinFunctionType, type, gymnasium.Space)
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 _REST = struct.Struct("<d??")  # of a step: reward, terminated, truncated
 _DEEP, _MANY = 5, 20_000  # how far, and among how many objects, is looked for what lives on
 
@@ -149,17 +151,29 @@ def _lives_on(make: Callable[[], gymnasium.Env[Any, Any]]) -> str:
         env.action_space.seed(1)
         for _ in range(3):
             env.step(env.action_space.sample())
-            before = snapshot.unreadable(env)
-            held = _held_by(before.values(), env)
+            held = _held_by(_parts(env).values(), env)
             env.reset()
-            for (_, name), value in snapshot.unreadable(env).items():
+            for name, value in _parts(env).items():
                 if not held.keys().isdisjoint(_held_by([value], env)):
-                    return f"{type(env.unwrapped).__name__}.{name}"
+                    return name
     except (Exception, SystemExit):  # it breaks, which is told elsewhere
         return ""
     finally:
         close_quietly(env)
     return ""
+
+
+def _parts(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """The attributes that are no plain data, and functions, which may hold things too."""
+    functions = {
+        (number, name): value
+        for number, layer in enumerate(snapshot.layers(env))
+        for name, value in vars(layer).items()
+        if isinstance(value, _FUNCTIONS)
+    }
+    found = {**snapshot.unreadable(env), **functions}
+    names = [type(layer).__name__ for layer in snapshot.layers(env)]
+    return {f"{names[number]}.{name}": value for (number, name), value in found.items()}
 
 
 def _held_by(values: Iterable[Any], env: gymnasium.Env[Any, Any]) -> dict[int, Any]:
@@ -178,10 +192,22 @@ def _held_by(values: Iterable[Any], env: gymnasium.Env[Any, Any]) -> dict[int, A
             if isinstance(one, tuple | list | set | dict):
                 inner += [*one.keys(), *one.values()] if isinstance(one, dict) else one
                 continue
+            if isinstance(one, _FUNCTIONS):
+                inner += _behind(one)
+                continue
             found[id(one)] = one
             inner += getattr(one, "__dict__", {}).values()
         held = inner
     return found
+
+
+def _behind(function: Any) -> list[Any]:
+    """What a function was given when it was made: its object, its arguments, the variables that it closes over."""
+    if isinstance(function, types.MethodType):
+        return [function.__self__, function.__func__]
+    if isinstance(function, functools.partial):
+        return [function.func, *function.args, *function.keywords.values()]
+    return [cell.cell_contents for cell in function.__closure__ or () if cell != types.CellType()]
 
 
 def _is_constant(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ class Engine:
 
     def __init__(self, place: float) -> None:
         self.place = place
+
+    def where(self) -> float:
+        return self.place
 
 
 class Pushed(gym.Env[Any, Any]):
@@ -174,6 +178,10 @@ class Holder:
         self.held = held
 
 
+def closing(held: Any) -> Callable[[], Any]:
+    return lambda: held
+
+
 def keeps(kept: Any) -> Callable[[Any], None]:
     """A thing that lives on, and is no plain data, but never changes."""
 
@@ -207,6 +215,13 @@ TRIED: dict[str, tuple[Make, str]] = {
                              "Other.around lives on over a reset"),
     "in an object made anew": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", Holder([OLD])))),
                                "Other.around lives on over a reset"),
+    "in a function": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", lambda: 3))), ""),
+    "in what a function closes over": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", closing(OLD)))),
+                                       "Other.around lives on over a reset"),
+    "as a function's object": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", OLD.where))),
+                               "Other.around lives on over a reset"),
+    "as a function's argument": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", partial(id, OLD)))),
+                                 "Other.around lives on over a reset"),
     "a generator of its own": (other(begin=has_its_own),
                                "by its actions Other does not come to where it was by the actions that it took"),
     "no seed": (other(begin=lambda env: setattr(env, "engine", Engine(np.random.normal()))),
