@@ -424,8 +424,8 @@ class Recorder(Journal):
         why = "the environments' state is lost"
         try:
             self.group.go_on(env_step, state["env"])
-        except Exception as error:  # of another version than it was
-            why = str(error) if isinstance(error, (snapshot.Unrestorable, EnvironmentFailed)) else one_line(error)
+        except (snapshot.Unrestorable, EnvironmentFailed) as error:  # of another version than it was
+            why = str(error)
             self.group.go_on(env_step, None)
             state["env"] = None
         if state["env"] is None:

@@ -11,6 +11,7 @@ as the first one did is not believed but tried, by `can_restore`.
 from __future__ import annotations
 
 import collections
+import copy
 import functools
 import types
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from rlrepro.errors import close_quietly
 
 _CONSTANT = (gymnasium.Space, gymnasium.envs.registration.EnvSpec)
 _OF_LIBRARIES = {"builtins", "functools", "operator", "numpy"}  # whose callables are functions
+REPLAYED = "__replayed__"  #: in a state that is of `rlrepro.replayed`
 _WORLD, _EMULATOR = "__mujoco__", "__ale__"
 _SKIPPED = {"env", "render_mode", "metadata", "spec", learnt.KEPT}
 _CONTAINERS: dict[type, str] = {list: "list", set: "set", dict: "dict", collections.deque: "deque"}  # that may change
@@ -50,9 +52,13 @@ def take(env: gymnasium.Env[Any, Any]) -> list[Any]:
 def put_back(env: gymnasium.Env[Any, Any], state: list[Any]) -> None:
     """Make `env`, built in the same way, the environment that `state` was taken of."""
     made: list[Any] = []
+    if (num := sum(1 for _ in layers(env))) != len(state):
+        raise Unrestorable(f"its state is of {len(state)} layers, and it has {num}")
     for layer, saved in zip(layers(env), state, strict=True):
         if _offers_state(layer):
             layer.set_state(saved)  # type: ignore[attr-defined]
+        elif REPLAYED in saved:
+            raise Unrestorable("it was brought back by its actions once, and is not now")
         else:
             for name, value in saved.items():
                 if name == _WORLD:
@@ -70,7 +76,7 @@ def readable(env: gymnasium.Env[Any, Any]) -> list[Any]:
     """As `take`, without the attributes that are no plain data."""
     met = _Met()
     return [
-        _own_state(layer) if _offers_state(layer) else _read(_by_name(layer), layer, met, strict=False)
+        copy.deepcopy(_own_state(layer)) if _offers_state(layer) else _read(_by_name(layer), layer, met, strict=False)
         for layer in layers(env)
     ]
 

@@ -39,7 +39,7 @@ class TrainerJournal(Journal):
         self._trainer: Any = trainer
         self.keeps_state = goes_on(type(trainer))  #: whether it and its environments can give their state
         self.at_points = False  #: whether it has come to a resume point
-        self._is_owed = False
+        self._is_owed = self._told_of_debt = False
         self._stopping_since = 0.0
 
     @property
@@ -111,14 +111,17 @@ class TrainerJournal(Journal):
             self._write(env_step)
         except MemoryError:
             self.send("warn", text=f"no memory for a checkpoint at env step {env_step:,}: {self.last_checkpoint()}")
-        except snapshot.NotNow:
-            self._is_owed = True
+        except snapshot.NotNow as error:
+            if not self._told_of_debt:
+                self.send("warn", text=f"{error}: the checkpoint is written as soon as it does")
+            self._is_owed = self._told_of_debt = True
         except (snapshot.Unrestorable, checkpoint.NotPlain) as error:
             self.keeps_state = self.at_points = False
             self.send("warn", text=f"{error}: there are no more checkpoints; {self.last_checkpoint()}")
 
     def _write(self, env_step: int) -> None:
         (seed,), (log,) = self.job.seeds, self.logs
+        envs = [env.get_state() for env in self.training.envs]  # first: one of them may have none now
         sizes = log.flush(durable=True)
         record = {
             "last": list(self.last[0]),
@@ -127,14 +130,14 @@ class TrainerJournal(Journal):
             "told": self.training.told,
         }
         state = {
-            "envs": [env.get_state() for env in self.training.envs],  # first: one of them may have none now
+            "envs": envs,
             "trainer": self._trainer.get_state(),
             "generators": get_generators(),
             "record": record,
         }
         about = self.about(seed, env_step, sizes, keeps_env=True, reads_length=True)
         checkpoint.save(checkpoint_path(self.folder, seed, env_step), state, {**about, "goes_on": True})
-        self._checkpointed = env_step
+        self._checkpointed, self._told_of_debt = env_step, False
         self.forget_checkpoints(KEPT_CHECKPOINTS)
 
     def restore(self, kept: Mapping[str, Any]) -> int:
@@ -150,7 +153,8 @@ class TrainerJournal(Journal):
         except Problem:
             raise
         except Exception as error:
-            raise self.cannot(one_line(error)) from error
+            why = str(error) if isinstance(error, snapshot.Unrestorable) else one_line(error)
+            raise self.cannot(why) from error
         self.last[0].extend(map(tuple, record["last"]))
         self.since_log[0] = [tuple(episode) for episode in record["since_log"]]
         self.num_episodes[0] = record["num_episodes"]

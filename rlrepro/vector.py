@@ -162,7 +162,12 @@ class SyncEnvBatch:
 
     def set_state(self, i: int, state: Any) -> np.ndarray:
         self.envs[i].reset(seed=0)  # some environments build what they hold in their first reset
-        snapshot.put_back(self.envs[i], state["env"])
+        try:
+            snapshot.put_back(self.envs[i], state["env"])
+        except snapshot.Unrestorable:
+            raise
+        except (Exception, SystemExit) as error:
+            raise EnvironmentFailed(i, f"raised {one_line(error)} when it was given its state") from error
         self._obs[i] = state["obs"]
         return self._obs[i]
 

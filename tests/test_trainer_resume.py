@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlrepro import checkpoint, snapshot, trainer, trainer_journal
+from rlrepro import checkpoint, replayed, snapshot, trainer, trainer_journal
 from rlrepro.generators import get_generators, set_generators
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import read_rows
@@ -307,6 +307,21 @@ def test_without_memory_for_a_checkpoint_the_run_goes_on(
     assert left_by(runs.folder / "r") == left_by(runs.folder / "whole")
 
 
+def test_a_checkpoint_waits_for_an_episode_that_has_a_state(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LunarLander's first episodes last some 70 to 120 steps here, and 15 are kept."""
+    monkeypatch.setattr(replayed, "LONGEST", 15)
+    stop_at(295)
+    outcome = walk("r", flags=("--env", "LunarLander-v3", "--rest", "5"))
+    waits = "LunarLander gives no state now: its episode is longer than 15 steps: the checkpoint is written as soon as"
+    ends = [int(row["env_step"]) for row in read_rows(runs.folder / f"r/seeds/{SEED}/episodes.csv")]
+    kept = steps_kept(runs.folder / "r")
+    assert outcome.out.count(waits) == 3, "once for each of two that were due, and at the end"
+    assert all(any(0 < step - end <= 15 for end in ends) for step in kept)
+    assert f"stopped at env step 295; everything up to env step {max(kept)} is saved; go on with" in outcome.problem
+
+
 def test_what_was_kept_is_let_go_once_it_is_put_back(
     runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,7 +392,7 @@ def test_where_the_environment_gives_no_state_any_more_that_is_said(
     assert walk("r").status == 130
     monkeypatch.setattr(snapshot, "can_restore", lambda *_, **__: "it forgot")
     said = runs.resume("r").problem
-    assert "cannot go on from it: CartPole-v1 has no state (it forgot; by its actions it forgot); with " in said
+    assert "cannot go on from it: CartPole-v1 has no state (it forgot; replaying its actions: it forgot); with " in said
     assert said.endswith("seeds/3 moved away a resume begins seed 3 at its start")
 
 
