@@ -308,18 +308,38 @@ def test_without_memory_for_a_checkpoint_the_run_goes_on(
 
 
 def test_a_checkpoint_waits_for_an_episode_that_has_a_state(
-    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """LunarLander's first episodes last some 70 to 120 steps here, and 15 are kept."""
-    monkeypatch.setattr(replayed, "LONGEST", 15)
-    stop_at(295)
-    outcome = walk("r", flags=("--env", "LunarLander-v3", "--rest", "5"))
-    waits = "LunarLander gives no state now: its episode is longer than 15 steps: the checkpoint is written as soon as"
-    ends = [int(row["env_step"]) for row in read_rows(runs.folder / f"r/seeds/{SEED}/episodes.csv")]
-    kept = steps_kept(runs.folder / "r")
-    assert outcome.out.count(waits) == 3, "once for each of two that were due, and at the end"
-    assert all(any(0 < step - end <= 15 for end in ends) for step in kept)
-    assert f"stopped at env step 295; everything up to env step {max(kept)} is saved; go on with" in outcome.problem
+    source = """
+    import gymnasium as gym
+
+    class Engine:
+        t = 0
+
+    class Long(gym.Env):
+        observation_space, action_space = gym.spaces.Discrete(71), gym.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.engine = Engine()
+            return 0, {}
+
+        def step(self, action):
+            self.engine.t += 1
+            return self.engine.t, 0.0, False, self.engine.t == 70, {}
+    """
+    (tmp_path / "long.py").write_text(textwrap.dedent(source))
+    monkeypatch.setattr(replayed, "LONGEST", 60)
+    flags = ("--env", f"{tmp_path / 'long.py'}:Long", "--rest", "5", "--checkpoint-every", "205")
+    waits = "Long gives no state now: its episode is longer than 60 steps: the checkpoint is written as soon as it does"
+    stop_at(225)
+    outcome = walk("r", flags=flags)
+    assert steps_kept(runs.folder / "r") == [215, 225], "the fourth episode begins after the point at 210"
+    assert outcome.out.count(waits) == 1
+    stop_at(203)
+    stopped = walk("early", flags=flags)
+    assert stopped.out.count(waits) == 1
+    assert "stopped at env step 205; there is no checkpoint yet, a resume begins at the start" in stopped.problem
 
 
 def test_what_was_kept_is_let_go_once_it_is_put_back(
