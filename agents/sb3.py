@@ -121,7 +121,6 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 _PIXELS = 36  #: what the convolutions of CnnPolicy leave one pixel of
-_EXPLORATION = ("exploration_mat", "exploration_matrices")
 _OF_THE_POLICY = ("ortho_init", "log_std_init", "n_critics", "n_quantiles")
 _OURS = {
     "policy": ("auto", "ours: what the observations ask for"),
@@ -297,57 +296,16 @@ class StableBaselines3:
                 value = policy[f"{name}.{part}"].numpy()
                 setattr(statistics, part, float(value.item()) if part == "count" else value)
 
-    # A resume, which goes on at the start of a rollout
-
     def get_state(self) -> dict[str, Any]:
-        """Parameters and optimisers, the replay buffer as far as it is filled, and what else changes."""
-        model, memory = self.model, getattr(self.model, "replay_buffer", None)
-        state: dict[str, Any] = {
-            "parameters": _with_text_keys(model.get_parameters()),
-            "model": _held_by(model),
-            "noise": [_held_by(noise) for noise in self._noises()],
-        }
-        if memory is not None:
-            arrays = {name for name, value in vars(memory).items() if isinstance(value, np.ndarray)}
-            filled = memory.buffer_size if memory.full else memory.pos
-            held = _held_by(memory)
-            state["memory"] = {name: value[:filled] if name in arrays else value for name, value in held.items()}
-        if self.normalizer is not None:
-            state["normalizer"] = _held_by(self.normalizer)
-            state["statistics"] = {name: _held_by(one) for name, one in self._running().items()}
-        if getattr(model, "use_sde", False):
-            state["exploration"] = {name: getattr(self._explored(), name) for name in _EXPLORATION}
-        return state
+        """All that a resume needs, at the start of a rollout."""
+        from rlrepro import library_state
+
+        return library_state.take(self.model, self.normalizer)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        model = self.model
-        model.set_parameters(_with_numbers(state["parameters"]))
-        _put_into(model, state["model"])
-        for noise, held in zip(self._noises(), state["noise"], strict=True):
-            _put_into(noise, held)
-        if "memory" in state:
-            _put_into(model.replay_buffer, state["memory"])
-        if self.normalizer is not None:
-            _put_into(self.normalizer, state["normalizer"])
-            for name, one in self._running().items():
-                _put_into(one, state["statistics"][name])
-        if "exploration" in state:
-            _put_into(self._explored(), state["exploration"])
+        from rlrepro import library_state
 
-    def _noises(self) -> list[Any]:
-        """The exploration noise of each sub-environment, where there is such a thing."""
-        noise = getattr(self.model, "action_noise", None)
-        return [] if noise is None else getattr(noise, "noises", [noise])
-
-    def _explored(self) -> Any:
-        """The distribution that holds the matrices of state-dependent exploration."""
-        policy = self.model.policy
-        return getattr(policy, "action_dist", None) or policy.actor.action_dist
-
-    def _running(self) -> dict[str, Any]:
-        """The running statistics of VecNormalize."""
-        found = {name: getattr(self.normalizer, name, None) for name in ("obs_rms", "ret_rms")}
-        return {name: one for name, one in found.items() if one is not None}
+        library_state.put_back(self.model, self.normalizer, state)
 
     # The library's model
 
@@ -482,49 +440,6 @@ def minatar_features() -> Any:
             return self.layers(self._ours.scaled(obs))
 
     return Features
-
-
-def _held_by(thing: Any) -> dict[str, Any]:
-    """The numbers, arrays and tensors among an object's attributes."""
-    import torch
-
-    kinds = (bool, int, float, np.generic, np.ndarray, torch.Tensor)
-    held = {name: value for name, value in vars(thing).items() if isinstance(value, kinds)}
-    return {name: np.asarray(value) if isinstance(value, np.generic) else value for name, value in held.items()}
-
-
-def _put_into(thing: Any, held: Mapping[str, Any]) -> None:
-    """The inverse of `_held_by`; an array may be the first rows of what the object has room for."""
-    import torch
-
-    for name, value in held.items():
-        present = getattr(thing, name)
-        if isinstance(present, torch.Tensor):
-            present.data.copy_(torch.as_tensor(value))
-        elif not isinstance(value, np.ndarray):
-            setattr(thing, name, value)
-        elif isinstance(present, np.ndarray) and present.dtype == value.dtype and present.ndim:
-            present[: len(value)] = value
-        else:
-            setattr(thing, name, value.copy()[()])
-
-
-def _with_text_keys(tree: Any) -> Any:
-    """State dicts as a checkpoint holds them, which has texts as keys."""
-    if isinstance(tree, Mapping):
-        return {str(name): _with_text_keys(value) for name, value in tree.items()}
-    return [_with_text_keys(one) for one in tree] if isinstance(tree, list) else tree
-
-
-def _with_numbers(tree: Any) -> Any:
-    """The inverse of `_with_text_keys`: an optimiser's parameters have numbers as keys."""
-    import torch
-
-    if isinstance(tree, Mapping):
-        return {int(name) if name.isdigit() else name: _with_numbers(value) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return [_with_numbers(one) for one in tree]
-    return torch.as_tensor(tree) if isinstance(tree, np.ndarray) else tree
 
 
 def _linear(first: float, remaining: float) -> float:
