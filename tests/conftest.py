@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
-import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -22,7 +22,7 @@ import pytest
 from hypothesis import settings
 
 from rlrepro import circumstances, cli, env_processes, processes
-from rlrepro.plugins.importing import installed
+from rlrepro.plugins.importing import find_installed
 from tests import agreement
 
 # The same examples each time, so that a commit passes or fails on its own account; `make fuzz` tries new ones.
@@ -74,9 +74,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         agreement.write(file)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays: no search for garbage need go through it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What libraries leave in the folder for temporary files (Stable-Baselines3's loggers) lies in pytest's own."""
+    multiprocessing.util.get_temp_dir()  # elsewhere: it is taken away later than pytest's
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("temporary")
         patch.setenv("TMPDIR", str(folder))
@@ -252,7 +259,7 @@ class Site:
 def forget() -> None:
     """What the process remembers of the packages that are installed."""
     importlib.invalidate_caches()
-    installed.cache_clear()
+    find_installed.cache_clear()
 
 
 @pytest.fixture

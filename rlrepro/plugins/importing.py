@@ -9,8 +9,8 @@ import importlib.util
 import itertools
 import os
 import sys
-from collections.abc import Collection, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,35 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def installed(group: str) -> Mapping[str, EntryPoint]:
-    """The entry points of one of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …) by name.
+def find_installed() -> Mapping[str, Mapping[str, Sequence[EntryPoint]]]:
+    """The entry points of our groups (`agents`, `agent_families`, `envs`, `wrappers`, …), by group and name.
 
-    Of several by one name it is ours, else the first that Python finds.
+    Of several by one name ours is the first, and the others stand as Python finds them. One look for all groups, since
+    it takes longer than to read a command's options.
     """
-    found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=f"rlrepro.{group}"), key=lambda point: (point.name, not is_ours(point))):
-        found.setdefault(point.name, point)
+    found: dict[str, dict[str, list[EntryPoint]]] = {}
+    everything = entry_points()
+    for group in everything.groups:
+        if group.startswith("rlrepro."):
+            names = found[group.removeprefix("rlrepro.")] = {}
+            for point in sorted(everything.select(group=group), key=lambda point: (point.name, not is_ours(point))):
+                names.setdefault(point.name, []).append(point)
     return found
+
+
+def installed(group: str) -> dict[str, EntryPoint]:
+    """The entry points of one of our groups by name, sorted."""
+    return {name: points[0] for name, points in find_installed().get(group, {}).items()}
 
 
 def is_ours(point: EntryPoint) -> bool:
     """Whether it comes with this kit."""
-    return point.dist is not None and point.dist.name == "rlrepro"
+    return point.dist is not None and _name(point.dist) == "rlrepro"
+
+
+@functools.cache
+def _name(distribution: Distribution) -> str:
+    return distribution.name  # is parsed each time
 
 
 def plug_ins_of(name: str) -> list[EntryPoint]:
@@ -54,8 +69,8 @@ def plug_ins_of(name: str) -> list[EntryPoint]:
 def passed_over(name: str) -> list[str]:
     """The places of agents, environments and wrappers of somebody else's in whose stead ours of that name is taken."""
     key = name.partition("(")[0]
-    groups = [group for group in ("agents", "envs", "wrappers") if key in installed(group)]
-    points = [point for group in groups for point in entry_points(group=f"rlrepro.{group}", name=key)]
+    groups = find_installed()
+    points = [point for group in ("agents", "envs", "wrappers") for point in groups.get(group, {}).get(key, ())]
     return [point.value for point in points if not is_ours(point)] if any(map(is_ours, points)) else []
 
 
