@@ -8,16 +8,18 @@ import textwrap
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from rlrepro import checkpoint, replayed, snapshot, trainer, trainer_journal
+from rlrepro import checkpoint, loop, recorder, replayed, snapshot, trainer, trainer_journal
+from rlrepro.errors import EvaluationFailed
 from rlrepro.generators import get_generators, set_generators
 from rlrepro.record import RunFolder
-from rlrepro.seed_log import read_rows
+from rlrepro.seed_log import metric_points, read_rows
 from tests.conftest import Outcome, Runs, now_and_slow
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,7 +70,7 @@ def steps_kept(run: Path) -> list[int]:
 SMALL = "--batch-size 16 --net-arch 16 --learning-starts 150"
 #: each algorithm once, and once everything that one keeps from step to step
 PEERS = {
-    "a2c": "Pendulum-v1 --num-envs 2 --use-sde --sde-sample-freq 3",
+    "a2c": "Pendulum-v1 --use-sde",
     "ppo": "CartPole-v1 --num-envs 2 --n-steps 40 --batch-size 20 --normalize --learning-rate-schedule linear",
     "trpo": "FrozenLake-v1 --n-steps 40 --batch-size 20",
     "dqn": f"CartPole-v1 {SMALL} --n-steps 3 --target-update-interval 70 --exploration-fraction 0.9",
@@ -76,7 +78,7 @@ PEERS = {
     "ddpg": f"Pendulum-v1 {SMALL} --num-envs 2 --action-noise ou",
     "td3": "MountainCarContinuous-v0 --env-kwargs max_episode_steps=60 --batch-size 16 --net-arch 16 "
            "--train-freq-unit episode --gradient-steps -1 --action-noise normal",
-    "sac": f"Hopper-v5 {SMALL} --normalize --n-steps 2",
+    "sac": f"Hopper-v5 {SMALL} --num-envs 2 --normalize --n-steps 2 --use-sde --buffer-size 120 --action-noise ou",
     "tqc": f"Pendulum-v1 {SMALL} --use-sde --use-sde-at-warmup --n-quantiles 5",
     "crossq": f"Pendulum-v1 {SMALL} --net-arch-critic 16 --action-noise ou",
 }  # fmt: skip
@@ -225,15 +227,80 @@ def walk(runs: Runs, tmp_path: Path) -> Callable[..., Outcome]:
 def test_a_trainer_of_one_s_own_goes_on_with_its_generators(
     runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt
 ) -> None:
+    """Also where it draws from them as it is built anew."""
     assert walk("whole").status == 0
+    begins = "    def set_state(self, state):\n"
+    for name, change in {"stopped": begins, "draws": f"{begins}        random.random(), np.random.normal()\n"}.items():
+        stop_at(123)
+        stopped = walk(name, (begins, change))
+        assert "stopped at env step 130; go on with" in stopped.problem
+        for seed in (random, np.random):
+            seed.seed(0)  # another process would have others
+        torch.manual_seed(0)
+        assert runs.resume(name).status == 0
+        assert left_by(runs.folder / name) == left_by(runs.folder / "whole")
+
+
+def test_evaluations_take_nothing_from_the_generators_of_training(runs: Runs, walk: Callable[..., Outcome]) -> None:
+    assert walk("whole").status == 0
+    assert walk("busy", flags=("--eval-every", "20")).status == 0
+    whole, busy = (left_by(runs.folder / name) for name in ("whole", "busy"))
+    for name in ("episodes.csv", "policy.safetensors"):
+        assert busy[name] == whole[name]
+
+
+def test_the_pace_after_a_resume_counts_from_its_step(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that stands still, which counts for a billionth of a second."""
+    clock = SimpleNamespace(perf_counter=lambda: 7.0, time=lambda: 0.0, monotonic=lambda: 0.0)
+    monkeypatch.setattr(recorder, "time", clock)
+    monkeypatch.setattr(trainer_journal, "time", clock)
     stop_at(123)
-    stopped = walk("stopped")
-    assert "stopped at env step 130; go on with" in stopped.problem
-    for seed in (random, np.random):
-        seed.seed(0)  # another process would have others
-    torch.manual_seed(0)
-    assert runs.resume("stopped").status == 0
-    assert left_by(runs.folder / "stopped") == left_by(runs.folder / "whole")
+    assert "stopped at env step 130" in walk("r").problem
+    assert runs.resume("r").status == 0
+    paces = [values["charts/SPS"] for *_, values in metric_points(RunFolder(runs.folder / "r"), [SEED])
+             if "charts/SPS" in values]  # fmt: skip
+    assert paces == [pytest.approx(steps * 1e9) for steps in (50, 50, 20, 50, 50, 50)]
+
+
+def test_asked_to_stop_before_its_first_step_it_stops_at_the_first_point_behind_one(
+    runs: Runs, walk: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = trainer_journal.TrainerJournal.check_state
+
+    def check_and_stop(journal: Any) -> None:
+        journal.stop_signal = 2
+        check(journal)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer_journal.TrainerJournal, "check_state", check_and_stop)
+        assert "stopped at env step 10; go on with" in walk("r").problem
+    assert steps_kept(runs.folder / "r") == [10]
+    assert runs.resume("r").status == walk("whole").status == 0
+    assert left_by(runs.folder / "r") == left_by(runs.folder / "whole")
+
+
+def test_a_policy_whose_last_evaluation_failed_goes_once_training_goes_on(
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = loop.evaluate
+
+    def fails(*given: Any) -> loop.Evaluation:
+        if ("final evaluation",) in given:
+            raise EvaluationFailed("no room")
+        return evaluate(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "evaluate", fails)
+        assert "no room; the policy is kept (rlrepro evaluate " in walk("r").problem
+    policy = RunFolder(runs.folder / "r").policy(SEED)
+    assert policy.is_file()
+    stop_at(303)
+    assert "stopped at env step 310" in runs.resume("r").problem
+    assert not policy.exists()
+    assert runs.resume("r").status == 0
+    assert policy.is_file()
 
 
 def test_an_interrupt_of_one_that_comes_to_no_more_points_is_kept_for_its_end(
@@ -441,12 +508,15 @@ def test_a_broken_environment_says_what_is_saved(runs: Runs, walk: Callable[...,
 
 
 def test_a_state_that_grows_beyond_plain_data_is_told_and_the_run_goes_on(
-    runs: Runs, walk: Callable[..., Outcome]
+    runs: Runs, walk: Callable[..., Outcome], stop_at: StopAt
 ) -> None:
-    outcome = walk("grows", ("self.ends.append(training.env_step)", "self.ends.append({1})"))
+    change = ("self.ends.append(training.env_step)", "self.ends.append({1})")
+    outcome = walk("grows", change)
     assert outcome.status == 0
     said = "not set: there are no more checkpoints; there is no checkpoint yet, a resume begins at the start"
     assert outcome.out.count(f"ends: a checkpoint holds arrays and plain data, {said}") == 1
+    stop_at(202)
+    assert "stopped at env step 202" in walk("stops", change).problem, "at once, since there is nothing to wait for"
 
 
 @pytest.mark.parametrize(
