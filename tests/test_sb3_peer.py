@@ -671,3 +671,8 @@ def test_a_trainer_that_ends_early_says_so(runs: Runs, tmp_path: Path) -> None:
     told = runs.begin("early", "--agent", f"{file}:Left", "--seed", "0")
     assert told.status == 0
     assert "ended by itself after 40 of 120 env steps (seed 0)" in told.out
+    file.with_name("never.py").write_text(LEFT.replace("self.setup.total_timesteps:", "0:"))
+    told = runs.begin("never", "--agent", f"{tmp_path / 'never.py'}:Left", "--seed", "0")
+    assert told.status == 0
+    assert "ended by itself after 0 of 120 env steps (seed 0)" in told.out
+    assert "\n  run folder  " in told.out, "how it began is said all the same"
