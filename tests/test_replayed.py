@@ -227,6 +227,11 @@ def maps_once(env: Any) -> None:
     env.engine = Engine(env.map)
 
 
+def looks_around(env: Any, **given: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    obs, info = Pushed.reset(env, **given)
+    return obs + np.random.normal(), info
+
+
 def closing(held: Any) -> Callable[[], Any]:
     return lambda: held
 
@@ -293,6 +298,9 @@ TRIED: dict[str, tuple[Make, str]] = {
                 ELSEWHERE),
     "a clock": (other(begin=lambda env: setattr(env, "engine", Engine(next(COUNT)))),
                 ELSEWHERE),
+    "a first look by chance": (other(reset=looks_around), ELSEWHERE),
+    "a reward by chance": (other(step=lambda env, action: (np.zeros(1), np.random.normal(), False, False, {})),
+                           ELSEWHERE),
     "one that breaks": (other(step=None), "replaying its actions: restoring it raised TypeError"),
 }  # fmt: skip
 
@@ -335,6 +343,14 @@ def test_an_action_comes_back_as_it_was_given() -> None:
         first.step(action)
         second.set_state(checkpoint.as_loaded(first.get_state()))
         assert type(second.unwrapped.last) is type(action)  # type: ignore[attr-defined]
+    given = np.array(1)
+    first, second = Replayed(Pushed()), Replayed(Pushed())
+    for env in (first, second):
+        env.reset(seed=1)
+    for number in (2, 1, 0):
+        given[...] = number  # as from a buffer that is written over
+        first.step(given)
+    second.set_state(checkpoint.as_loaded(first.get_state()))
     first.step(np.float32(1))
     with pytest.raises(snapshot.NotNow, match="its actions are not numbers or arrays of one kind"):
         first.get_state()
