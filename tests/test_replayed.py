@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -145,6 +146,13 @@ def lives_on(env: Any) -> None:
     env.engine.place = env.np_random.normal()
 
 
+def settles(env: Any) -> None:
+    env.episodes = getattr(env, "episodes", 0) + 1
+    if env.episodes < 3:
+        env.engine = Engine(0)
+    env.engine.place = env.np_random.normal()
+
+
 def counts(env: Any) -> None:
     """Later episodes begin elsewhere."""
     env.episodes = getattr(env, "episodes", 0) + 1
@@ -232,6 +240,22 @@ def looks_around(env: Any, **given: Any) -> tuple[np.ndarray, dict[str, Any]]:
     return obs + np.random.normal(), info
 
 
+def holds_by_chance(make: Callable[[], Any]) -> Callable[[Any], None]:
+    """In the engine, and nobody sees it."""
+
+    def begin(env: Any) -> None:
+        begin_anew(env)
+        env.engine.held = make()
+
+    return begin
+
+
+def welcomes(env: Any) -> None:
+    """Its first episode begins elsewhere, and where that is written it does not hold."""
+    env.engine = Engine(env.np_random.normal() + (env not in WELCOMED))
+    WELCOMED.add(env)
+
+
 def closing(held: Any) -> Callable[[], Any]:
     return lambda: held
 
@@ -251,6 +275,7 @@ class Colour(enum.Enum):
 
 
 COUNT = itertools.count()
+WELCOMED: weakref.WeakSet[Any] = weakref.WeakSet()
 OLD = Engine(0)
 ELSEWHERE = "replaying its actions: Other does not come to where it was by the actions that it took"
 TRIED: dict[str, tuple[Make, str]] = {
@@ -264,6 +289,7 @@ TRIED: dict[str, tuple[Make, str]] = {
     "a path": (other(begin=keeps(Path("here"))), ""),
     "a range": (other(begin=keeps(range(3))), ""),
     "an engine that lives on": (other(begin=lives_on), "Other.engine lives on over a reset"),
+    "an engine that lives on from its second episode": (other(begin=settles), "Other.engine lives on over a reset"),
     "in a list made anew": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", [OLD]))),
                             "Other.around lives on over a reset"),
     "in a table made anew": (other(begin=lambda env: (begin_anew(env), setattr(env, "around", {"x": (1, OLD)}))),
@@ -301,6 +327,11 @@ TRIED: dict[str, tuple[Make, str]] = {
     "a first look by chance": (other(reset=looks_around), ELSEWHERE),
     "a reward by chance": (other(step=lambda env, action: (np.zeros(1), np.random.normal(), False, False, {})),
                            ELSEWHERE),
+    "a number by chance that nobody sees": (
+        other(begin=lambda env: (begin_anew(env), setattr(env, "wind", np.random.normal()))), ELSEWHERE),
+    "a generator by chance inside": (other(begin=holds_by_chance(np.random.default_rng)), ELSEWHERE),
+    "an array by chance inside": (other(begin=holds_by_chance(lambda: np.random.normal(size=2))), ELSEWHERE),
+    "a first episode that it does not know of": (other(begin=welcomes), ELSEWHERE),
     "one that breaks": (other(step=None), "replaying its actions: restoring it raised TypeError"),
 }  # fmt: skip
 
@@ -389,6 +420,10 @@ def test_what_does_not_come_to_where_it_was_is_refused() -> None:
     for changed in ({"actions": {"taken": taken[:-1], "kind": "scalar"}}, {"seed": 2}, {"met": ""}, {"found": ""}):
         with pytest.raises(snapshot.Unrestorable, match="Pushed does not come to where it was by the actions"):
             second.set_state({**state, **changed})
+    broken = Replayed(other(step=None)())
+    broken.reset(seed=0)
+    with pytest.raises(snapshot.Unrestorable, match=r"Other raised TypeError: .* on its way again"):
+        broken.set_state(state)
 
 
 def test_an_episode_with_too_many_actions_has_no_state_until_the_next_begins(monkeypatch: pytest.MonkeyPatch) -> None:
