@@ -157,6 +157,13 @@ def test_a_seed_that_took_no_part_keeps_its_metrics_whoever_did(flags: Callable[
         for row in rows:  # the last update of its own
             last = int(row["env_step"]) - 2
             assert int(row["value"]) == max(s for s in range(0, last + 1, 2) if s // 2 % (seed + 1) == 0)
+    resumed = runs.finish("resumed", *flags(), *brief, "--checkpoint-every", "574", "--seeds", "3")
+    for seed in range(3):  # only seed 0 has an update between there and the next point, at 576
+        (RunFolder(resumed).checkpoints(seed) / "step-000000000600.safetensors").unlink()
+    RunFolder(resumed).note(status="interrupted")
+    assert runs.resume("resumed").status == 0
+    for seed in range(3):
+        assert curves(resumed / f"seeds/{seed}") == curves(among / f"seeds/{seed}")
 
 
 def test_every_seed_that_diverged_is_told_once_and_has_no_loss(flags: Callable[..., list[str]], runs: Runs) -> None:
@@ -319,6 +326,8 @@ def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], run
     assert "nothing will be learnt in" not in runs.begin("rounded", *rounded).out
     assert "nothing will be learnt in" not in runs.begin("whole", "--num-steps", "60", "--num-envs", "2").out
     assert told("learns", "--agent", "dqn", "--learning-starts", "60") == []
+    RunFolder(runs.folder / "learns").note(status="interrupted")
+    assert "nothing was learnt" not in runs.resume("learns").out, "before the resume it was"
     late = "no update in 120 env steps (learning_starts is 120)"
     assert told("late", "--agent", "dqn", "--learning-starts", "120", "--seed", "0") == [
         f"note: nothing was learnt by seed 0: {late}"
