@@ -153,6 +153,12 @@ def settles(env: Any) -> None:
     env.engine.place = env.np_random.normal()
 
 
+def has_one_list_twice(env: Any) -> None:
+    begin_anew(env)
+    env.around = ([0], env.engine)
+    env.one = env.two = [env.engine.place]
+
+
 def counts(env: Any) -> None:
     """Later episodes begin elsewhere."""
     env.episodes = getattr(env, "episodes", 0) + 1
@@ -179,6 +185,24 @@ class Lingering(gym.Wrapper[Any, Any, Any, Any]):
         obs, *rest = self.env.step(action)
         self.last = obs.copy()
         return obs, *rest
+
+
+class Tally(gym.Wrapper[Any, Any, Any, Any]):
+    """Its state is the list itself that it adds to."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.steps: list[int] = []
+
+    def step(self, action: Any) -> Any:
+        self.steps.append(len(self.steps))
+        return self.env.step(action)
+
+    def get_state(self) -> list[int]:
+        return self.steps
+
+    def set_state(self, state: list[int]) -> None:
+        self.steps = list(state)
 
 
 class Holder:
@@ -285,6 +309,8 @@ TRIED: dict[str, tuple[Make, str]] = {
     "another beginning each time": (other(begin=counts), ""),
     "statistics of all episodes": (lambda: gym.wrappers.NormalizeObservation(Pushed()), ""),
     "what lingers": (lambda: Lingering(Pushed()), ""),
+    "a state that goes on changing": (lambda: Tally(Pushed()), ""),
+    "a list by two names beside one that is lost": (other(begin=has_one_list_twice), ""),
     "a member of an enum": (other(begin=keeps(Colour.RED)), ""),
     "a path": (other(begin=keeps(Path("here"))), ""),
     "a range": (other(begin=keeps(range(3))), ""),
