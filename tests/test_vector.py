@@ -1021,6 +1021,13 @@ def test_a_state_taken_does_not_move_on_with_its_environment() -> None:
     assert [env.step(action)[0].tolist() for action in (0, 1, 1)] == expected
 
 
+def test_a_state_of_more_or_fewer_layers_is_refused() -> None:
+    one, two = Sound(), gym.wrappers.TimeLimit(Sound(), 9)
+    for env, other, said in ((one, two, "is of 2 layers, and it has 1"), (two, one, "is of 1 layers, and it has 2")):
+        with pytest.raises(snapshot.Unrestorable, match=f"its state {said}"):
+            snapshot.put_back(env, snapshot.take(other))
+
+
 class Shared(gym.Env[Any, Any]):
     """Its generator, its track and what it remembers have two names each, as in many environments."""
 
