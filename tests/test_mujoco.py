@@ -37,6 +37,8 @@ def test_positions_of_before_the_last_step_are_restored_too() -> None:
     action = np.full((1, 8), 0.3, np.float32)
     first_reward, second_reward = (batch.step(action)[1][0] for batch in (first, second))
     assert first_reward == second_reward
+    clocks = [batch.envs[0].unwrapped.data.time for batch in (first, second)]  # which tasks of others may look at
+    assert clocks[0] == clocks[1] > 0
     one, other = first.envs[0].unwrapped, SyncEnvBatch(source.make, 1)
     other.reset(np.arange(1), [0])
     other.envs[0].unwrapped.set_state(one.data.qpos.copy(), one.data.qvel.copy())
