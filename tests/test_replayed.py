@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
+import textwrap
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -469,6 +470,38 @@ def test_an_episode_with_too_many_actions_has_no_state_until_the_next_begins(mon
     env.reset(options={"low": 0})
     with pytest.raises(snapshot.NotNow, match="its reset had options"):
         env.get_state()
+
+
+def test_a_checkpoint_in_too_long_an_episode_is_told_and_the_next_ones_have_their_state(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = """
+    import gymnasium as gym
+
+    class Engine:
+        t = 0
+
+    class Long(gym.Env):
+        observation_space, action_space = gym.spaces.Discrete(71), gym.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.engine = Engine()
+            return 0, {}
+
+        def step(self, action):
+            self.engine.t += 1
+            return self.engine.t, 0.0, False, self.engine.t == 70, {}
+    """
+    (tmp_path / "long.py").write_text(textwrap.dedent(source))
+    monkeypatch.setattr(replayed, "LONGEST", 60)
+    outcome = runs.begin("r", "--env", f"{tmp_path / 'long.py'}:Long", "--agent", "random", "--seed", "3",
+                         "--num-envs", "1", "--checkpoint-every", "65", "--total-timesteps", "150")  # fmt: skip
+    what = "Long gives no state now: its episode is longer than 60 steps"
+    assert f"{what}: a resume from env step 65 begins new episodes\n" in outcome.out
+    kept = [checkpoint.load(path) for path in sorted((runs.folder / "r/seeds/3/checkpoints").iterdir())]
+    assert [(about["env_step"], about["keeps_env"], state["env"] is not None) for state, about in kept] == [
+        (130, True, True), (150, True, True)]  # fmt: skip
 
 
 def test_a_resume_that_does_not_come_to_where_it_was_begins_new_episodes_and_says_so(
