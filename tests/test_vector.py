@@ -946,11 +946,11 @@ def test_an_environment_that_holds_an_object_cannot_be_restored_and_the_reason_n
 
 
 class Kinds(Sound):
-    """Holds what is nearly plain: NumPy's scalars, texts and times, which must come back as they are."""
+    """Holds what is nearly plain, NumPy's scalars, texts, times and complex numbers, which must come back alike."""
 
     def __init__(self) -> None:
         self.total, self.name, self.day = np.float64(0.25), np.str_("queen"), np.datetime64("2026-11-23")
-        self.flag, self.count = np.bool_(True), np.int8(3)
+        self.flag, self.count, self.wave = np.bool_(True), np.int8(3), np.array([1 + 2j])
 
     def look(self) -> Any:
         self.total = np.float64(self.total + 0.1)
@@ -964,9 +964,9 @@ class Bag(list[Any]):
 def test_numpys_scalars_come_back_as_they_are(tmp_path: Path) -> None:
     assert_a_saved_copy_goes_on_alike(Kinds, tmp_path)
     env, other = Kinds(), Kinds()
-    other.total, other.name, other.day, other.flag, other.count = (None,) * 5  # type: ignore[assignment]
+    other.total, other.name, other.day, other.flag, other.count, other.wave = (None,) * 6  # type: ignore[assignment]
     snapshot.put_back(other, snapshot.take(env))
-    for name in ("total", "name", "day", "flag", "count"):
+    for name in ("total", "name", "day", "flag", "count", "wave"):
         assert getattr(other, name) == getattr(env, name)
         assert type(getattr(other, name)) is type(getattr(env, name))
 
