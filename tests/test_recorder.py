@@ -22,7 +22,7 @@ import pytest
 
 from rlrepro import loop, recorder, worker
 from rlrepro.agent import Setup
-from rlrepro.errors import Problem, RunStopped
+from rlrepro.errors import EvaluationFailed, Problem, RunStopped
 from rlrepro.progress import Board
 from rlrepro.record import RunFolder
 from rlrepro.seed_log import metric_points, read_rows
@@ -265,6 +265,20 @@ def test_the_last_two_checkpoints_of_each_seed_are_kept(flags: Callable[..., lis
     for seed in range(2):
         kept = sorted(path.name for path in RunFolder(run).checkpoints(seed).iterdir())
         assert kept == ["step-000000000090.safetensors", "step-000000000120.safetensors"]
+
+
+def test_an_evaluation_that_fails_after_a_resume_says_what_was_saved_before_it(
+    flags: Callable[..., list[str]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.finish("r", *flags(), "--seed", "0", "--checkpoint-every", "90", "--eval-every", "100")
+    (RunFolder(run).checkpoints(0) / "step-000000000120.safetensors").unlink()
+    RunFolder(run).note(status="interrupted")
+
+    def fails(*given: Any) -> loop.Evaluation:
+        raise EvaluationFailed("no room")
+
+    monkeypatch.setattr(loop, "evaluate", fails)
+    assert "no room; everything up to env step 90 is saved, and a resume evaluates again" in runs.resume("r").problem
 
 
 MEMORY = ("--learning-starts", "100", "--train-every", "10", "--buffer-size", "300", "--batch-size", "8")
