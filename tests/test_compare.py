@@ -423,12 +423,26 @@ def test_a_published_number_is_met_by_its_own_protocol() -> None:
     (beside,) = panel.beside
     assert beside.score is not None
     assert beside.score.mean == pytest.approx(np.mean(values))
-    assert isinstance(beside.test, stats.ClaimTest)
+    assert isinstance(beside.test, stats.PairTest)
     welch = stats.welch_from_summary(np.mean(values), np.std(values, ddof=1), 10, 11.5, 2.0, 10)
-    assert welch.p_difference <= beside.test.p_difference
-    assert beside.test == stats.claim_test(np.array(values), one.reported, beside.test.margin)
-    assert beside.p_holm == beside.test.p_difference
+    assert welch.p_difference <= beside.test.p == beside.p_holm
+    theirs = np.arange(10.0)
+    theirs = 11.5 + 2.0 * (theirs - theirs.mean()) / theirs.std(ddof=1)
+    as_two_groups = stats.pair_test(np.array(values), theirs)
+    assert dataclasses.astuple(beside.test) == pytest.approx(dataclasses.astuple(as_two_groups))
     assert "some-1" in compare_command.as_markdown(comparison.compare([measured], None, [one]))
+
+
+def test_beside_a_published_number_no_p_is_smaller_than_so_few_seeds_allow() -> None:
+    runs = [ended("a", [1.0, 1.01, 1.02])]
+    known, unknown = published(9.0, LAST, spread=0.01, seeds=3), published(9.0, LAST, spread=0.01, seeds=None)
+    (panel,) = comparison.compare(runs, None, [known, unknown]).panels
+    few, assumed = panel.beside
+    assert isinstance(few.test, stats.PairTest)
+    assert few.test.p == pytest.approx(2 / 20)
+    assert any("3 and 3 seeds are too few for a p below 0.1," in caveat for caveat in few.caveats)
+    assert isinstance(assumed.test, stats.ClaimTest)
+    assert any("number of seeds is unknown: taken for 1" in caveat for caveat in assumed.caveats)
 
 
 @pytest.mark.parametrize(

@@ -188,16 +188,21 @@ def test_holm_by_hand() -> None:
 
 def test_guarded_se_by_hand() -> None:
     one = 1 / stats.IMAGINED  # a margin of which a variance of 1 is added
-    # Ten seeds, s² = 4; five, s² = 3. The smaller counts as 4·4 − 3·3 = 7, with the other's 9 degrees of freedom.
-    # se² = 5/10 + 8/5 = 2.1, df = 2.1² / (0.4²/9 + 1.4²/9): what the margin adds is no estimate.
+    # Ten seeds, s² = 4; five, s² = 3. The smaller counts as 4·4 − 3·3 = 7, of which 4 are lent: on our 9 degrees of
+    # freedom rest 4/10 + 4/5 = 1.2, on theirs 3/5; what the margin adds, 1/10 + 1/5, is no estimate.
     se, df, *used = stats.guarded_se(4.0, 10, 3.0, 5, one)
     assert used == pytest.approx([5, 8])
     assert float(se) == pytest.approx(math.sqrt(2.1))
-    assert float(df) == pytest.approx(2.1**2 / (0.16 / 9 + 1.96 / 9))
-    # Our ten are the smaller: 2·7 − 4 = 10, with the other's 4 degrees of freedom: se² = 11/10 + 8/5.
+    assert float(df) == pytest.approx(2.1**2 / (1.2**2 / 9 + 0.6**2 / 4))
+    # Our ten are the smaller: 2·7 − 4 = 10, of which 6 are lent: on theirs rest 7/5 + 6/10, on ours 4/10.
     se, df, *used = stats.guarded_se(4.0, 10, 7.0, 5, one)
     assert used == pytest.approx([11, 8])
-    assert float(df) == pytest.approx(2.7**2 / (1.0**2 / 4 + 1.4**2 / 4))
+    assert float(df) == pytest.approx(2.7**2 / (2.0**2 / 4 + 0.4**2 / 9))
+    # Of a spread of none all is lent, and of equal ones nothing: the lender's degrees of freedom, and Welch's.
+    for margin in (0.0, one):
+        se, df, *_ = stats.guarded_se(0.0, 10, 7.0, 5, margin)
+        assert float(df) * (7 / 5 + 14 / 10) ** 2 == pytest.approx(4 * float(se) ** 4)
+    assert float(stats.guarded_se(4.0, 10, 4.0, 5, 0.0)[1]) == pytest.approx(stats.welch_se(4.0, 9, 10, 4.0, 4, 5)[1])
     # Fewer than ten of ours: a whole margin, and 4·7 − 3·4 = 16.
     assert stats.guarded_se(4.0, 9, 7.0, 5, 3.0)[2:] == pytest.approx((25, 16))
     # And degrees of freedom of the larger, the paper's, on which both rest; of no more seeds than ours are.
@@ -301,7 +306,7 @@ def test_a_printed_spread_without_its_seeds_has_the_degrees_of_freedom_of_ours()
     # Of what is estimated se² = 200/10 + 100/1 = 120; with half of a margin of 10 it is 120 + 25 · 1.1 = 147.5.
     tested = claim_test([500.0] * 10, reported, 10)
     assert tested.se == pytest.approx(math.sqrt(147.5))
-    assert tested.df == pytest.approx(120**2 / (20**2 / 9 + 100**2 / 9) / (120 / 147.5) ** 2)
+    assert tested.df == pytest.approx(9 / (120 / 147.5) ** 2)  # all that is estimated rests on the printed spread
     # Of fewer than ten they are those of the larger spread, the paper's, for which ours stand too.
     assert [claim_test([500.0] * n, reported, 10).df for n in (2, 5, 9)] == [1, 4, 8]
 

@@ -121,9 +121,10 @@ def _rules_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "## Rules over seeds",
         "",
         "How often a printed bound, or the band of an *about*, is found kept where the true mean stands on its edge, "
-        "and how often it is found beyond the band. A bound has no spread and no margin to guard by: its t test errs "
-        "as t tests of skewed and capped returns do, and a failure that ten seeds did not meet it cannot see. These "
-        "rates are not held to 5 %.",
+        "and how often it is found beyond the band. A bound has no spread, and for a margin half a unit of its last "
+        "printed digit, which is left out here: with it fewer are found kept, the fewer the coarser the number is "
+        "printed. Its t test errs as t tests of skewed and capped returns do, and a failure that ten seeds did not "
+        "meet it cannot see. These rates are not held to 5 %.",
         "",
         *_by_shape_and_seeds(rows, names),
     ]

@@ -99,7 +99,7 @@ def _beside_row(one: Beside) -> tuple[str, ...]:
         difference = f"{one.test.reached} of {one.test.seeds} seeds reach it"
     else:
         difference = return_text(one.score.mean - one.number.reported.center)
-        if one.test is not None and math.isfinite(one.test.low):
+        if one.test is not None and one.test.low is not None and math.isfinite(one.test.low):
             difference += f" {_range(one.test.low, one.test.high)}"
     return (
         one.number.row.id, reported, one.label, return_text(one.score.mean), difference,

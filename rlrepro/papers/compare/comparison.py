@@ -76,7 +76,9 @@ class Beside:
     label: str
     score: Score | None  #: None where they cannot be compared
     why: str = ""  #: why not
-    test: stats.ClaimTest | stats.Acceptance | None = None  #: None where there is no spread to test with
+    test: stats.PairTest | stats.ClaimTest | stats.Acceptance | None = (
+        None  #: None where there is no spread to test with
+    )
     p_holm: float | None = None
     caveats: tuple[str, ...] = ()
 
@@ -343,11 +345,15 @@ def _pair(a: Side, b: Side) -> Pair:
     elif test.low is None:
         note = f"{a.label} and {b.label}: no spread over seeds; p is that of complete separation."
     elif test.too_few_to_tell:
-        note = (
-            f"{a.label} and {b.label}: {len(x)} and {len(y)} seeds are too few for a p below {test.least_p:.2g}, "
-            "however far apart they lie; the interval, which leaves out 0, has no such floor."
-        )
+        note = f"{a.label} and {b.label}: {_too_few(test, len(x), len(y))}."
     return Pair(a.label, b.label, difference, test.low, test.high, test.p, improvement, note=note)
+
+
+def _too_few(test: stats.PairTest, n_x: int, n_y: int) -> str:
+    return (
+        f"{n_x} and {n_y} seeds are too few for a p below {test.least_p:.2g}, however far apart they lie; "
+        "the interval, which leaves out 0, has no such floor"
+    )
 
 
 def _holm(panels: Sequence[Panel]) -> list[Panel]:
@@ -355,17 +361,23 @@ def _holm(panels: Sequence[Panel]) -> list[Panel]:
     pairs = [pair for panel in panels for pair in panel.pairs]
     corrected = stats.holm([pair.p for pair in pairs if pair.p is not None] + [1.0 for pair in pairs if pair.is_barred])
     of_pairs = iter(corrected)
-    tests = [one.test for panel in panels for one in panel.beside if isinstance(one.test, stats.ClaimTest)]
-    of_published = iter(stats.holm([test.p_difference for test in tests]))
+    found = [_difference_p(one) for panel in panels for one in panel.beside]
+    of_published = iter(stats.holm([p for p in found if p is not None]))
     made = []
     for panel in panels:
         pairs = [p if p.p is None else dataclasses.replace(p, p_holm=next(of_pairs)) for p in panel.pairs]
         beside = [
-            dataclasses.replace(one, p_holm=next(of_published)) if isinstance(one.test, stats.ClaimTest) else one
+            one if _difference_p(one) is None else dataclasses.replace(one, p_holm=next(of_published))
             for one in panel.beside
         ]
         made.append(dataclasses.replace(panel, pairs=tuple(pairs), beside=tuple(beside)))
     return made
+
+
+def _difference_p(one: Beside) -> float | None:
+    if isinstance(one.test, stats.PairTest):
+        return one.test.p
+    return one.test.p_difference if isinstance(one.test, stats.ClaimTest) else None
 
 
 # --- published numbers
@@ -385,13 +397,17 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
     if not scored.per_seed:
         return Beside(one, label, None, scored.missing_text)
     values = scored.values
-    test: stats.ClaimTest | stats.Acceptance | None
+    sd, seeds = one.reported.sample_sd, one.reported.num_seeds
+    test: stats.PairTest | stats.ClaimTest | stats.Acceptance | None
     if one.row.protocol.is_one_sided(one.reported.kind):
         test = stats.acceptance(values, one.reported)
         caveats += [test.note] if test.note else []
-    elif max(float(np.ptp(values)), one.reported.sample_sd or 0.0) == 0:
+    elif max(float(np.ptp(values)), sd or 0.0) == 0:
         test = None
         caveats.append("neither side has a spread over seeds: not tested")
+    elif sd is not None and min(seeds or 1, len(values)) > 1:
+        test = stats.pair_test_from_summary(values, one.reported.center, sd, seeds or 1)
+        caveats += [_too_few(test, len(values), seeds or 1)] if test.too_few_to_tell else []
     else:  # the guards need a scale: no margin is claimed here, so it is too small to count
         test = stats.claim_test(values, one.reported, 1e-9 * max(1.0, abs(one.reported.mean)))
         caveats += [test.assumed] if test.assumed else []

@@ -30,7 +30,15 @@ from rlrepro.papers.stats.claims import (
     one_sample_se,
 )
 from rlrepro.papers.stats.decision import ComputedTest, Decision, Tested, Word, decide
-from rlrepro.papers.stats.groups import OrderTest, PairTest, order_test, pair_p, pair_test, partial_conjunction
+from rlrepro.papers.stats.groups import (
+    OrderTest,
+    PairTest,
+    order_test,
+    pair_p,
+    pair_test,
+    pair_test_from_summary,
+    partial_conjunction,
+)
 from rlrepro.papers.stats.intervals import Estimate, mean_band, mean_interval
 from rlrepro.papers.stats.plain import (
     Welch,
@@ -51,5 +59,6 @@ __all__ = [
     "Number", "OrderTest", "PairTest", "Reported", "Spread", "Tested", "Values", "Welch", "Word", "acceptance",
     "as_values", "band_test", "bound_test", "capital", "chance_of_so_many", "claim_test", "decide", "equivalence_p",
     "guarded_se", "holm", "holm_array", "mean_band", "mean_interval", "one_sample_se", "one_sided", "order_test",
-    "p_text", "pair_p", "pair_test", "partial_conjunction", "share_interval", "welch", "welch_from_summary", "welch_se",
+    "p_text", "pair_p", "pair_test", "pair_test_from_summary", "partial_conjunction", "share_interval", "welch",
+    "welch_from_summary", "welch_se",
 ]  # fmt: skip

@@ -82,18 +82,19 @@ def guarded_se(
 
     The guards, each of which `rlrepro calibrate` shows to be needed:
 
-    1. The smaller variance counts as 4 s_other² − 3 s², with the other's degrees of freedom: once the other where
-       they are equal, twice the other in standard deviations where it is none at all. A few seeds show too little
-       spread by chance, above all where they all met the same one of two modes. Ours over `MIN_SEEDS` or more, of
-       which that is seldom true, counts as 2 s_other² − s².
+    1. The smaller variance counts as 4 s_other² − 3 s²: once the other where they are equal, twice the other in
+       standard deviations where it is none at all. A few seeds show too little spread by chance, above all where they
+       all met the same one of two modes. Ours over `MIN_SEEDS` or more, of which that is seldom true, counts as
+       2 s_other² − s².
     2. Each variance grows by the square of `IMAGINED` margins, of a whole one where ours has fewer than `MIN_SEEDS`:
        where neither side shows any spread nothing is certain all the same. It is no estimate, and costs no degrees of
        freedom.
     3. A paper's spread that is unknown (`var_y` None) counts as `ASSUMED_SPREAD` times ours, and as `ASSUMED_LEAST`
        margins at least.
-    4. Degrees of freedom are Satterthwaite's. Where ours has fewer than `MIN_SEEDS` they are those of the larger
-       variance, on which both rest, at most ours, and those of what is estimated alone: where the paper's spread is far
-       smaller, or its seeds are many, Satterthwaite's would take what our few seeds show for known.
+    4. Degrees of freedom are Satterthwaite's, of two parts: what is lent rests on the seeds that lend it, as their own
+       variance does. Where ours has fewer than `MIN_SEEDS` they are those of the larger variance, on which both rest,
+       at most ours, and those of what is estimated alone: where the paper's spread is far smaller, or its seeds are
+       many, Satterthwaite's would take what our few seeds show for known.
     """
     var_x = np.asarray(var_x, float)
     df_x = max(n_x - 1, 1)
@@ -106,10 +107,10 @@ def guarded_se(
         return se, np.full_like(se, df_x), used_x, used_y
     var_y = np.asarray(var_y, float)
     loan = LOAN_OF_MANY if n_x >= MIN_SEEDS else LOAN
-    lent_x, lent_y = loan * var_y - (loan - 1) * var_x, LOAN * var_x - (LOAN - 1) * var_y
-    seen_x, seen_y = np.maximum(var_x, lent_x), np.maximum(var_y, lent_y)
-    rests_x, rests_y = np.where(lent_x > var_x, df_y, df_x), np.where(lent_y > var_y, df_x, df_y)
-    se, df = welch_se(seen_x, rests_x, n_x, seen_y, rests_y, n_y)
+    lent_to_x, lent_to_y = loan * np.maximum(var_y - var_x, 0), LOAN * np.maximum(var_x - var_y, 0)
+    seen_x, seen_y = var_x + lent_to_x, var_y + lent_to_y
+    rests_on_x, rests_on_y = var_x / n_x + lent_to_y / n_y, var_y / n_y + lent_to_x / n_x
+    se, df = welch_se(rests_on_x, df_x, 1, rests_on_y, df_y, 1)
     whole = np.square(se) + floor * (1 / n_x + 1 / n_y)
     share = np.divide(np.square(se), whole, out=np.ones_like(whole), where=whole > 0)  # that is estimated
     df = df / np.maximum(np.square(share), 1e-9)
@@ -200,8 +201,9 @@ def band_test(measured: Values, reported: float, margin: float) -> ClaimTest:
 def bound_test(measured: Values, bound: float, rule: str, margin: float) -> ClaimTest:
     """Does our mean keep a printed bound, "at most" or "at least" that? Its contrary is that it lies beyond.
 
-    One-sided t tests with the second guard of `guarded_se`, of which `margin` is the scale. With ten seeds of skewed or
-    capped returns they err in up to a fifth of cases (`rlrepro calibrate`): nothing but our seeds tells of a spread.
+    One-sided t tests with the second guard of `guarded_se`, of which `margin` is the scale: half a unit of the last
+    printed digit. With ten seeds of skewed or capped returns they err in up to a fifth of cases (`rlrepro calibrate`):
+    nothing but our seeds tells of a spread.
     """
     return _one_sample(measured, bound, margin, rule)
 

@@ -47,11 +47,17 @@ def pair_test(x: Values, y: Values) -> PairTest:
     order in which they are named changes nothing but the sign. No p is smaller than the share of all ways to deal out
     the seeds that separate them so: a few can have a small spread by chance beyond what any guard makes good.
     """
-    x, y = as_values(x, "the first group", 2), as_values(y, "the second group", 2)
-    difference = mean_of(x) - mean_of(y)
-    above, below, half = (float(one) for one in pair_p(difference, sd_of(x) ** 2, len(x), sd_of(y) ** 2, len(y)))
+    y = as_values(y, "the second group", 2)
+    return pair_test_from_summary(x, mean_of(y), sd_of(y), len(y))
+
+
+def pair_test_from_summary(x: Values, mean_y: float, sd_y: float, n_y: int) -> PairTest:
+    """`pair_test` where of the second group its mean, sample standard deviation and number of seeds are known."""
+    x = as_values(x, "the first group", 2)
+    difference = mean_of(x) - mean_y
+    above, below, half = (float(one) for one in pair_p(difference, sd_of(x) ** 2, len(x), sd_y**2, n_y))
     low, high = (difference - half, difference + half) if half > 0 else (None, None)
-    return PairTest(difference, low, high, above, below, min(1.0, 2 * rarest(len(x), len(y))))
+    return PairTest(difference, low, high, above, below, min(1.0, 2 * rarest(len(x), n_y)))
 
 
 def pair_p(
