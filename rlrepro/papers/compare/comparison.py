@@ -397,7 +397,7 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
     if not scored.per_seed:
         return Beside(one, label, None, scored.missing_text)
     values = scored.values
-    sd, seeds = one.reported.sample_sd, one.reported.num_seeds
+    sd, seeds = one.reported.sample_sd, one.reported.num_seeds or stats.ASSUMED_SEEDS
     test: stats.PairTest | stats.ClaimTest | stats.Acceptance | None
     if one.row.protocol.is_one_sided(one.reported.kind):
         test = stats.acceptance(values, one.reported)
@@ -405,9 +405,9 @@ def _beside(one: PublishedNumber, label: str, group: Group) -> Beside:
     elif max(float(np.ptp(values)), sd or 0.0) == 0:
         test = None
         caveats.append("neither side has a spread over seeds: not tested")
-    elif sd is not None and min(seeds or 1, len(values)) > 1:
-        test = stats.pair_test_from_summary(values, one.reported.center, sd, seeds or 1)
-        caveats += [_too_few(test, len(values), seeds or 1)] if test.too_few_to_tell else []
+    elif sd is not None and min(seeds, len(values)) > 1:
+        test = stats.pair_test_from_summary(values, one.reported.center, sd, seeds)
+        caveats += [_too_few(test, len(values), seeds)] if test.too_few_to_tell else []
     else:  # the guards need a scale: no margin is claimed here, so it is too small to count
         test = stats.claim_test(values, one.reported, 1e-9 * max(1.0, abs(one.reported.mean)))
         caveats += [test.assumed] if test.assumed else []
