@@ -10,7 +10,7 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, inherits
 from rlrepro.distributions import num_discrete
-from rlrepro.errors import Problem
+from rlrepro.errors import AgentFault, Problem
 from rlrepro.graphs import on_host
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
@@ -167,7 +167,11 @@ class TargetedActionValues(ActionValues):
 
     def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`, which a subclass has; its metrics."""
-        loss, metrics = self.loss(batch)
+        made = self.loss(batch)
+        if not isinstance(made, tuple):  # a tensor of two seeds would be taken for a pair
+            what = f"{type(self).__name__}.loss gives a {type(made).__name__}"
+            raise AgentFault(f"{what}, not a pair: losses [S], metrics")
+        loss, metrics = made
         descend(loss, self.optimiser, max_norm=self.config.max_grad_norm)
         return metrics
 

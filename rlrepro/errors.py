@@ -41,6 +41,10 @@ class RunStopped(Problem):
     exit_status = 1
 
 
+class AgentFault(Problem):
+    """An agent gave what none may, as it would after a resume too: its code is to be mended."""
+
+
 class WriteFailed(RunStopped):
     """A file of the run folder could not be written."""
 
@@ -74,6 +78,7 @@ class Stop:
     from_outside: bool = False  #: as of a `Problem`
     comes_again: bool = False  #: a resume would end the same way
     of_own_code: bool = False  #: raised in an agent of a person's own, which a resume takes unchanged alone
+    is_fault: bool = False  #: of the agent's code (`AgentFault`)
 
     def problem(self, kind: type[Problem], text: str, exit_status: int) -> Problem:
         """It as a problem of a run."""
@@ -140,6 +145,14 @@ def count_of(number_of: int, what: str) -> str:
 def named_seeds(seeds: Collection[int]) -> str:
     """ "seed 3", "seeds 0, 1"."""
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+DIVERGED = "their networks hold NaN or infinity, and were scored as they play"
+
+
+def diverged_text(seeds: Collection[int]) -> str:
+    """What is said of seeds that were scored though they diverged."""
+    return f"{count_of(len(seeds), 'seed')} diverged ({', '.join(map(str, seeds))}): {DIVERGED}"
 
 
 def one_line(error: BaseException) -> str:

@@ -157,6 +157,11 @@ def problems_of(settings: Settings) -> Iterator[None]:
         raise Problem(f"{settings.agent} cannot serve {settings.env}: it takes {error}") from error
     except ValueError as error:
         raise Problem(f"{settings.agent}: {error}") from error
+    except AttributeError as error:
+        if not (dataclasses.is_dataclass(error.obj) and type(error.obj).__name__ == "Config"):
+            raise
+        what = f"its Config has no {error.name!r}, which the class it extends reads"
+        raise Problem(f"{settings.agent}: {what}; extend that class's Config") from error
     except (RuntimeError, MemoryError, TypeError) as error:
         if is_out_of_memory(error):
             raise Problem(f"{settings.agent} does not fit into memory: {one_line(error)}") from error

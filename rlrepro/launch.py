@@ -93,8 +93,10 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     message = stop.message if kind is RunStopped else _of_each(stop, board, groups)
     folder.note(**early_end(stop.problem(kind, message, status), broke))
     way = _way_past(folder, board.settings) if stop.comes_again else f"go on with: {folder.way_on}"
-    once = f" (once its code is mended, {folder.way_anew})" if stop.of_own_code else ""
-    raise stop.problem(kind, f"{message}{once}; {way}", status)
+    once = f"once its code is mended, {folder.way_anew}"
+    if stop.is_fault:
+        raise stop.problem(kind, f"{message}; {once}", status)
+    raise stop.problem(kind, f"{message}{f' ({once})' * stop.of_own_code}; {way}", status)
 
 
 def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from rlrepro.agent import Agent, Metrics, Policy
-from rlrepro.errors import EvaluationFailed, Problem
+from rlrepro.errors import AgentFault, EvaluationFailed
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import EnvBatch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
@@ -217,9 +217,9 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def check_acted(acted: Any) -> tuple[Any, Any]:
-    """`Problem` where an agent's `act` gave no pair."""
+    """`AgentFault` where an agent's `act` gave no pair."""
     if not isinstance(acted, tuple) or len(acted) != 2:
-        raise Problem(
+        raise AgentFault(
             f"the agent's act gives {_described(acted)}, not a pair: actions [S, N, ...], extras ({{}}: none)"
         )
     return acted
@@ -230,20 +230,21 @@ def _described(value: Any) -> str:
 
 
 def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
-    """`Problem` where a metric of `update` is not one number a seed."""
+    """`AgentFault` where a metric of `update` is not one number a seed."""
     if not isinstance(metrics, Mapping):
-        raise Problem(f"the agent's update gives {type(metrics).__name__}, not metrics by tag (an empty dict for none)")
+        what = type(metrics).__name__
+        raise AgentFault(f"the agent's update gives {what}, not metrics by tag (an empty dict for none)")
     for tag, value in metrics.items():
         check_tag(tag)
         shape = list(getattr(value, "shape", ()))
         if shape != [num_seeds]:
-            raise Problem(f"the agent's update gives the metric {tag!r} of shape {shape}, not [{num_seeds}]: [S]")
+            raise AgentFault(f"the agent's update gives the metric {tag!r} of shape {shape}, not [{num_seeds}]: [S]")
 
 
 def check_tag(tag: str) -> None:
-    """`Problem` where the name of a metric would break the rows of metrics.csv."""
+    """`AgentFault` where the name of a metric would break the rows of metrics.csv."""
     if not isinstance(tag, str) or not tag.isprintable() or set(tag) & set(',"'):
-        raise Problem(f"the agent gives a metric called {tag!r}: expected a text without commas or quotes")
+        raise AgentFault(f"the agent gives a metric called {tag!r}: expected a text without commas or quotes")
 
 
 def took_no_part(metrics: Mapping[str, np.ndarray], num_seeds: int) -> np.ndarray:

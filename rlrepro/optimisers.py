@@ -9,7 +9,7 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.radam import radam
 
-from rlrepro.errors import Problem
+from rlrepro.errors import AgentFault
 from rlrepro.seeds import Stack
 
 Rate = float | torch.Tensor  # a step size; a number on the device, inside of a CUDA graph
@@ -194,12 +194,12 @@ def descend(
 ) -> None:
     """One step of an optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`.
 
-    `active` `[S]` leaves the other seeds as they are, with an optimiser that can. `Problem` where the loss is of
+    `active` `[S]` leaves the other seeds as they are, with an optimiser that can. `AgentFault` where the loss is of
     another shape: seeds that share one learn at a pace that hangs on their number.
     """
     gradient = optimiser.gradient
     if loss.shape != gradient.shape[:1]:
-        raise Problem(f"a loss is of shape {list(loss.shape)}, not [S] = [{len(gradient)}]: one of each seed")
+        raise AgentFault(f"a loss is of shape {list(loss.shape)}, not [S] = [{len(gradient)}]: one of each seed")
     gradient.zero_()
     loss.sum().backward()
     if max_norm:

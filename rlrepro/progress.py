@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from rlrepro.errors import Stop, count_of
+from rlrepro.errors import Stop, count_of, diverged_text
 from rlrepro.plugins import own_code
 from rlrepro.record import RunFolder
 from rlrepro.settings import Settings
@@ -277,6 +277,8 @@ class Board:
                 f"{np.mean([one['eval_length'] for _, one in order]):.1f}",
             )
         print_table(table, console)
+        if diverged := [seed for seed, one in order if one.get("diverged")]:
+            console.print(Text.assemble(("note: ", "yellow"), diverged_text(diverged)), soft_wrap=True)
         kind = "deterministic" if settings.eval_deterministic else "stochastic"
         episodes = count_of(settings.final_eval_episodes, "fresh episode")
         console.print(

@@ -35,7 +35,7 @@ from typing import IO, Any
 
 from rlrepro import checkpoint
 from rlrepro.circumstances import circumstances, uncommitted_changes
-from rlrepro.errors import Problem, WriteFailed, named_seeds, nearest
+from rlrepro.errors import Problem, WriteFailed, diverged_text, named_seeds, nearest
 from rlrepro.flags import RUN_DIR
 from rlrepro.plugins import own_code
 from rlrepro.settings import Settings, read_settings
@@ -241,17 +241,22 @@ class RunFolder:
         """What is to be said to who evaluates seeds: that they are not at their end, or the code not what it was."""
         if not (self.path / "run.json").is_file():
             return [f"{self} has no run.json: whether its code is as it was trained with cannot be known"]
+        about = self.read_json("run.json")
+        results = about.get("results") or {}
+        diverged = [seed for seed in seeds if results.get(str(seed), {}).get("diverged")]
         early = [] if self.is_finished else [seed for seed in seeds if not self.sums(seed).exists()]
         stopped = []
         if early:
-            about = self.read_json("run.json")
             said = ": ".join(filter(None, (str(about.get("status", "")), str(about.get("reason", "")))))
             stopped = [f"{self} is not finished ({said}): the policy of {named_seeds(early)} is not that of its end"]
         names = self.changed_code(settings)
         changed = [
             f"{name} was changed since {self} was trained with it (as it was: {self._copy_of(name)})" for name in names
         ]
-        return [*stopped, *changed, *self.changed_plug_ins(settings)]
+        return [
+            *stopped, *(f"{self}: {diverged_text(diverged)}" for _ in diverged[:1]), *changed,
+            *self.changed_plug_ins(settings),
+        ]  # fmt: skip
 
     def keep_code(self, settings: Settings) -> dict[str, Any]:
         """Copy the code of a person's own that a run names; what run.json says of it."""

@@ -285,6 +285,7 @@ class Journal:
             "eval_return": float(returns.mean()),
             "eval_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
             "eval_length": float(outcome.episode_length[row].mean()),
+            **({"diverged": True} if self.job.seeds[row] in self._not_finite() else {}),
         }
 
     def about(

@@ -32,6 +32,7 @@ from rlrepro.distributions import DiagonalGaussian, far_from_normal
 from rlrepro.env_processes import Asked, AsyncEnvBatch
 from rlrepro.errors import (
     STOPPED_AT_ONCE,
+    AgentFault,
     EndlessEvaluation,
     EvaluationFailed,
     Interrupted,
@@ -377,7 +378,8 @@ def guarded(job: Job, send: Send) -> Stop | None:
         again = isinstance(stopped, EndlessEvaluation)
         return Stop(str(stopped), stopped.exit_status, stopped.from_outside, again)
     except Problem as problem:
-        return Stop(str(problem), problem.exit_status if began else Problem.exit_status, problem.from_outside)
+        status = problem.exit_status if began else Problem.exit_status
+        return Stop(str(problem), status, problem.from_outside, is_fault=isinstance(problem, AgentFault))
     except AskedAgain:
         return Stop(STOPPED_AT_ONCE, Interrupted.exit_status, from_outside=True)
     except KeyboardInterrupt:

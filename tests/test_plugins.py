@@ -434,6 +434,50 @@ def test_a_metric_of_all_seeds_together_is_refused(runs: Runs, tmp_path: Path) -
     source = AGENT.replace("batch.reward.mean((1, 2))", "batch.reward.mean()")
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
     assert "the agent's update gives the metric 'losses/reward' of shape [], not [1]: [S]" in problem
+    begun_anew = f"begin it anew: python -m rlrepro.train --settings {runs.folder}/r/settings.json"
+    assert problem.endswith(f"; once its code is mended, {begun_anew}")  # a resume would come to it again
+
+
+def test_values_and_losses_of_another_shape_are_refused(runs: Runs, tmp_path: Path) -> None:
+    source = """
+from rlrepro.agents.dqn import DQN
+
+class Mean(DQN):
+    def next_value(self, batch):
+        return super().next_value(batch).mean(-1, keepdim=True)
+
+class Bare(DQN):
+    def loss(self, batch):
+        return super().loss(batch)[0]
+"""
+    file, brief = write(tmp_path / "odd.py", source), ("--total-timesteps", "300", "--learning-starts", "100")
+    for name, text in (
+        ("Mean", "values of successors are of shape [2, 1], not [2, 128]: one for each reward"),
+        ("Bare", "Bare.loss gives a Tensor, not a pair: losses [S], metrics"),
+    ):
+        outcome = runs.begin(name, "--agent", f"{file}:{name}", "--seeds", "2", "--processes", "1", *brief)
+        assert outcome.status == 1
+        assert f"{text}; once its code is mended, begin it anew: " in outcome.problem
+        assert "--resume" not in outcome.problem
+
+
+def test_a_config_that_lacks_what_its_class_reads_is_told(runs: Runs, tmp_path: Path) -> None:
+    source = """
+import dataclasses
+from rlrepro.agent import hyper
+from rlrepro.agents.dqn import DQN
+
+class Alone(DQN):
+    PRESETS = {}
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        gamma: float = hyper(0.9, "discount factor", "ours")
+"""
+    agent = f"{write(tmp_path / 'alone.py', source)}:Alone"
+    problem = runs.begin("r", "--agent", agent, "--total-timesteps", "300", "--num-envs", "1").problem
+    assert f"{agent}: its Config has no '" in problem
+    assert "which the class it extends reads; extend that class's Config" in problem
 
 
 def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path, command: Command) -> None:

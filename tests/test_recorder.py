@@ -183,7 +183,22 @@ def test_a_critic_that_diverged_is_told_though_the_actor_stands_still(runs: Runs
     brief = ("--agent", "trpo", "--num-steps", "64", "--total-timesteps", "1000", "--log-every", "500", "--seeds", "2")
     outcome = runs.begin("wild", *brief, "--value-learning-rate", "1e20")
     assert outcome.out.count("it diverged") == 2, outcome.out
-    assert "it diverged" not in runs.begin("calm", *brief).out
+    note = "2 seeds diverged (0, 1): their networks hold NaN or infinity, and were scored as they play"
+    assert f"note: {note}\n" in outcome.out
+    wild, calm = runs.folder / "wild", runs.folder / "calm"
+    told = runs.begin("calm", *brief).out
+    assert "it diverged" not in told
+    assert " diverged (" not in told
+    for run, text in ((wild, f"{wild}: {note}"), (calm, "")):
+        assert all(
+            one.get("diverged", False) is bool(text) for one in RunFolder(run).read_json("run.json")["results"].values()
+        )
+        evaluated = runs.command("evaluate", run, "--episodes", "2")
+        for told, line in ((evaluated.err, f"warning: {text}"), (runs.command("score", run).out, f"note: {text}.")):
+            assert (line in told.splitlines()) is bool(text)
+            assert (" diverged (" in told) is bool(text)
+    compared = runs.command("compare", wild, calm, "--returns", "training", "--last", "5")
+    assert f"note: {wild}: {note}." in compared.out.splitlines()
 
 
 def test_curves_and_results_are_means_of_the_last_hundred_episodes_and_of_those_since_the_last_point(

@@ -698,7 +698,7 @@ def test_few_seeds_that_decide_say_how_few_they_are(tmp_path: Path) -> None:
     text = claim(id="one", environment="cart", reported=300.0)
     five, ten = (verdict(judged(tmp_path, text, {("a", "cart"): spread(200, n)}), "one") for n in (5, 10))
     assert (five.word, five.is_early) == ("below", True)
-    assert five.why.endswith("; fewer than 10 seeds decide it")
+    assert five.why.endswith("; decided by fewer than 10 seeds")
     assert (ten.word, ten.is_early) == ("below", False)
     assert "fewer" not in ten.why
     crashed = {"steps": 100, "stopped": "it crashed", "broke": True, "episodes": np.empty((0, 2))}

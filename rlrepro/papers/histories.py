@@ -51,7 +51,8 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         stopped = _reason(about)
         broke = seed in about.get("broke", ())
     gaps = _gaps(episodes[:, 0], lengths) if settings.num_envs == 1 else ()
-    diverged = _is_diverged(folder.policy(seed))
+    said = (about.get("results") or {}).get(str(seed)) or {}
+    diverged = bool(said.get("diverged")) or _is_diverged(folder.policy(seed))
     made = History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps, diverged=diverged)
     asked = settings.total_timesteps
     return _cut(made, asked) if reached > max(settings.end_step, (1 + LATE) * asked) else made

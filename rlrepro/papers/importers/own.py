@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlrepro.errors import count_of
+from rlrepro.errors import count_of, diverged_text
 from rlrepro.papers.histories import read_run
 from rlrepro.papers.importers.groups import Seed
 from rlrepro.papers.scoring import History
@@ -25,10 +25,10 @@ def of_run(path: Path) -> Iterator[Seed]:
     agent, env, wrappers = shown(settings.agent), shown(settings.env), [*map(shown, settings.wrappers)]
     named = {**about, "agent": agent, "env": env, "wrappers": wrappers}
     key = ("run", json.dumps([named, held], sort_keys=True))
-    unfinished = _unfinished(path, histories)
+    of_all = _unfinished(path, histories) + _diverged(f"{path}", histories)
     for h in histories:
         taken = (f"{path}: seed {h.seed} {h.taken_text}.",) if h.taken else ()
-        yield Seed(key, agent, env, path, "run", h.seed, h, None, _how(about), settings, (*unfinished, *taken),
+        yield Seed(key, agent, env, path, "run", h.seed, h, None, _how(about), settings, (*of_all, *taken),
                    env_code=_code_of(settings.env, code))  # fmt: skip
 
 
@@ -38,6 +38,11 @@ def _unfinished(path: Path, histories: Sequence[History]) -> tuple[str, ...]:
     if not reached or not any(h.stopped and not h.broke for h in histories):
         return ()
     return (f"{path} is not finished; its seeds have all come to env step {reached} (rlrepro compare --to-step).",)
+
+
+def _diverged(what: str, histories: Sequence[History]) -> tuple[str, ...]:
+    seeds = [h.seed for h in histories if h.diverged]
+    return (f"{what}: {diverged_text(seeds)}.",) if seeds else ()
 
 
 def _code_of(env: str, code: Mapping[str, str]) -> str:
@@ -61,7 +66,8 @@ def of_results(path: Path) -> Iterator[Seed]:
         about, settings = unit.settings, unshared(unit.settings, unit.seeds)
         agent, env = about.get("agent"), str(about.get("env", ""))
         title = shown(str(agent)) if agent and tasks.count((agent, about.get("env"))) == 1 else name
+        of_all = notes + _diverged(f"{path}, {name}", unit.histories)
         key, code = ("results", str(path.resolve()), name), unit.runs[-1].get("code") if unit.runs else {}
         for h in unit.histories:
-            yield Seed(key, title, shown(env), path, "results", h.seed, h, None, _how(about), settings, notes,
+            yield Seed(key, title, shown(env), path, "results", h.seed, h, None, _how(about), settings, of_all,
                        env_code=_code_of(env, code or {}))  # fmt: skip

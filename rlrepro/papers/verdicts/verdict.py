@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from rlrepro.errors import Problem, count_of, named_seeds
+from rlrepro.errors import DIVERGED, Problem, count_of, named_seeds
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.protocol import Protocol, refuse
@@ -151,7 +151,7 @@ def _odd_seeds(claim: Claim | Order, results: Results) -> list[str]:
         )
 
     texts = {
-        told(lambda h: h.diverged, "diverged"): "their networks hold NaN or infinity, and were scored as they play",
+        told(lambda h: h.diverged, "diverged"): DIVERGED,
         told(lambda h: h.taken, "took far more env steps"): "what came after those asked for is left out",
     }
     added = [
@@ -481,7 +481,7 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
     if one.lack and one.test is not None:
         word, why = _with_lacking_seeds(one, word, why)
     if made.is_early and word in ("above", "below"):
-        why = f"{why}; fewer than {stats.MIN_SEEDS} seeds decide it"
+        why = f"{why}; decided by fewer than {stats.MIN_SEEDS} seeds"
     if scale != 1:
         word, why = "not comparable", f"run at {scale:g} of the paper's steps; {why}"
     notes = tuple(dict.fromkeys((*one.notes, *said.notes)))
