@@ -133,6 +133,59 @@ def test_one_frame_an_action_and_the_last_of_a_game_are_seen_alone(skip: int, al
             np.testing.assert_allclose(obs[-1], shrunk(env._ale.getScreenGrayscale()), atol=0.5 + 1e-3)
 
 
+def test_what_the_clock_cuts_is_no_end_to_learn_from() -> None:
+    limited = find_env(GAME, {"max_episode_steps": 3}, ("Atari2015(noop_max=0)",)).make()
+    for env, steps in ((limited, 3), (made("Atari2015(noop_max=0, max_frames=8)"), 2)):
+        env.reset(seed=0)
+        for step in range(steps):
+            _, _, terminated, truncated, info = env.step(0)
+            assert (terminated, truncated, info["learn"]) == (False, step == steps - 1, (0.0, False))
+
+
+def test_a_lost_point_is_learnt_as_one() -> None:
+    env = made("Atari2015(noop_max=0)", "ALE/Pong-v5")
+    env.reset(seed=0)
+    reward = 0.0
+    while not reward:
+        _, reward, _, _, info = env.step(0)
+    assert (reward, info["learn"][0]) == (-1.0, -1.0)
+
+
+def test_a_life_that_is_won_ends_nothing() -> None:
+    env = made("Atari2015(noop_max=0)")
+    env.reset(seed=0)
+    env._lives -= 1  # as if the game had given one since
+    *_, info = env.step(0)
+    assert info["learn"] == (0.0, False)
+
+
+def test_a_game_that_ended_among_the_no_ops_is_begun_again() -> None:
+    env = made("Atari2015(noop_max=30, max_frames=2)")
+    for seed in range(6):
+        env.reset(seed=seed)
+        assert not env._ale.game_over()
+
+
+def test_a_game_may_be_shown() -> None:
+    env = Atari(gymnasium.make(GAME, render_mode="rgb_array"))
+    env.reset(seed=0)
+    assert env.render().shape == (210, 160, 3)  # type: ignore[union-attr]
+
+
+def test_lives_steps_and_the_action_that_sticks_are_part_of_the_state() -> None:
+    env, twin = (made("Atari2018(sticky_action_prob=0.9, end_on_life_loss=True)") for _ in range(2))
+    env.reset(seed=0)
+    full, step = env._ale.lives(), 0
+    while env._lives == full or env.get_state()["action"] == 0:
+        env.step(1 + step % 3)
+        step += 1
+    state = env.get_state()
+    twin.reset(seed=9)
+    twin.set_state(state)
+    for name in ("lives", "elapsed", "action"):
+        assert twin.get_state()[name] == state[name] != 0
+
+
 def test_an_episode_is_cut_at_its_time_limit_and_no_step_later() -> None:
     env = find_env(GAME, {"max_episode_steps": 12}, ("Atari2015",)).make()
     for _ in range(2):

@@ -209,6 +209,17 @@ def test_cutting_changes_nothing_in_replay() -> None:
     assert_same(memory.sample(), other.sample())
 
 
+def test_a_memory_that_is_restored_knows_which_episodes_have_ended() -> None:
+    memory, again = replay(SEEDS), replay(SEEDS)
+    for t in range(20):
+        memory.add(step(SEEDS, t, 3))
+    assert memory.ended is not None
+    assert 0 < memory.ended.sum() < memory.ended.size
+    again.set_state(memory.get_state())
+    assert again.ended is not None
+    assert np.array_equal(again.ended, memory.ended)
+
+
 def test_noise_begins_anew_after_a_cut_until_the_next_step() -> None:
     memory = replay(SEEDS)
     assert memory.ended is None

@@ -151,6 +151,55 @@ def test_the_whole_of_freeway_and_waves_of_space_invaders_are_the_same() -> None
         assert fast.move_every[0] == theirs.enemy_move_interval
 
 
+def both(name: str) -> tuple[Any, SyncEnvBatch, Any]:
+    """A game in both forms, and what the single one holds."""
+    source = find_env(name, {"sticky_action_prob": 0.0})
+    fast, slow = source.batch(1), SyncEnvBatch(source.make, 1)
+    for form in (fast, slow):
+        form.reset(np.arange(1), [0])
+    return fast, slow, slow.envs[0].unwrapped._game.env  # type: ignore[attr-defined]
+
+
+def test_a_wall_that_was_cleared_grows_again_in_both() -> None:
+    fast, slow, theirs = both("MinAtar/Breakout-v1")
+    fast.bricks[:], theirs.brick_map[:] = False, 0
+    for _ in range(30):
+        got, wanted = fast.step(np.zeros(1, np.int64)), slow.step(np.zeros(1, np.int64))
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+        if wanted[0][..., 3].any():
+            break
+    assert np.count_nonzero(wanted[0][..., 3]) == 30
+
+
+@pytest.mark.parametrize(
+    ("places", "ends"),
+    [([(9, 0)], True), ([(4, 0), (5, 3)], False)],
+    ids=["one that turns on the last row", "few, which are fast"],
+)
+def test_aliens_at_the_edge_are_the_same(places: list[tuple[int, int]], ends: bool) -> None:
+    fast, slow, theirs = both("MinAtar/SpaceInvaders-v1")
+    theirs.alien_map[:], fast.aliens[:] = 0, False
+    for row, column in places:
+        theirs.alien_map[row, column], fast.aliens[0, row, column] = 1, True
+    theirs.alien_dir, theirs.alien_move_timer, fast.heading[:], fast.move_in[:] = -1, 0, -1, 0
+    for _ in range(1 if ends else 6):
+        got, wanted = fast.step(np.zeros(1, np.int64)), slow.step(np.zeros(1, np.int64))
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert bool(wanted[2][0]) is ends
+
+
+def test_a_ramp_takes_as_long_in_both() -> None:
+    fast, slow, theirs = both("MinAtar/Asterix-v1")
+    fast.ramp_in[:], theirs.ramp_timer = -1, -1
+    for _ in range(2):
+        fast.step(np.zeros(1, np.int64))
+        slow.step(np.zeros(1, np.int64))
+        assert fast.ramp_in[0] == theirs.ramp_timer > 90
+    assert fast.spawn_every[0] == theirs.spawn_speed
+
+
 @pytest.mark.parametrize("name", BATCHED[1::2])
 def test_a_batched_game_goes_on_from_its_state(name: str) -> None:
     source = find_env(name)

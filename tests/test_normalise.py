@@ -274,6 +274,17 @@ def test_what_lies_far_out_is_clipped_at_ten() -> None:
     assert np.array_equal(statistics.reward(np.array([[1e3]]), *np.zeros((2, 1, 1), bool)), [[10.0]])
 
 
+def test_the_rules_that_are_asked_for_are_used() -> None:
+    space = gym.spaces.Box(-1, 1, (4,))
+    flags = ["--env", "CartPole-v1", "--agent", "ppo", "--normalise-obs"]
+    for rule, across in (("gymnasium", True), ("vecnormalize", False)):
+        asked = parse_train([*flags, "--normalise-as", rule])
+        assert isinstance(asked, Request)
+        made = Statistics.wanted(asked.settings, space, 1)
+        assert made is not None
+        assert made.across_episodes is across
+
+
 def test_only_what_is_asked_for_is_normalised() -> None:
     values = np.full((2, 3, 4), 5.0), np.full((2, 3), 5.0)
     rewards, observations = Statistics(2, 3, None, 0.9), Statistics(2, 3, (4,), None)

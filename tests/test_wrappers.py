@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlrepro.envs.wrappers import DelayedReward, ScaleReward, TimeFraction
 from rlrepro.plugins.environments import find_env
-from rlrepro.vector import VectorEnv
+from rlrepro.vector import SyncEnvBatch, VectorEnv
 
 
 class Given(gym.Env[np.ndarray, int]):
@@ -112,6 +112,13 @@ def test_time_fraction_leaves_the_rest_of_the_observation() -> None:
     assert np.array_equal(env.step(1)[0][:4], bare.step(1)[0])
 
 
+def test_time_fraction_keeps_the_kind_of_its_floats() -> None:
+    env = TimeFraction(gym.wrappers.DtypeObservation(gym.make("Pendulum-v1"), np.float64))
+    obs, _ = env.reset(seed=0)
+    assert (env.observation_space.dtype, obs.dtype) == (np.float64, np.float64)
+    assert env.step(np.zeros(1, np.float32))[0] in env.observation_space
+
+
 def test_time_fraction_with_a_limit_of_its_own() -> None:
     env = TimeFraction(Given([0.0] * 5), max_episode_steps=4)
     env.reset()
@@ -175,6 +182,16 @@ def test_steps_of_which_nothing_is_told_are_learnt_as_they_were() -> None:
     assert [info["learn"][0] for *_, info in told] == [0, 0, 0, 2, 0, 0, 0, 2]
 
 
+def test_a_step_that_tells_nothing_is_not_learnt_as_the_one_before() -> None:
+    batch = SyncEnvBatch(lambda: TellsAtTimes(Given([1.0] * 8)), 1)
+    batch.reset(np.arange(1), [0])
+    told = []
+    for _ in range(4):
+        batch.step(np.zeros(1, np.int64))
+        told.append(batch.to_learn is not None)
+    assert told == [False, False, True, False]
+
+
 def test_what_is_learnt_is_paid_where_it_ends() -> None:
     env = DelayedReward(EndsInLearning(Given([1.0, 2.0, 4.0])), 2)
     env.reset()
@@ -188,6 +205,10 @@ def test_delayed_reward_owes_nothing_after_a_reset() -> None:
     env.reset()
     env.step(0)
     assert rewards_of(env) == [0.0, 0.0, 7.0, 8.0]
+    env.reset()
+    env.step(0)
+    env.reset()
+    assert [env.step(0)[4]["learn"][0] for _ in range(4)] == [0.0, 0.0, 7.0, 8.0]
 
 
 def test_delayed_reward_pays_at_the_time_limit() -> None:
