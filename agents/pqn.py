@@ -25,7 +25,7 @@ from rlrepro.action_values import ActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches
 from rlrepro.networks import fan_in_uniform, orthogonal
-from rlrepro.optimisers import Adam, RAdam, descend
+from rlrepro.optimisers import Adam, RAdam, descend, loss_and_metrics
 from rlrepro.schedules import annealed
 from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL
@@ -98,7 +98,7 @@ class PQN(ActionValues):
 
     def gradient_step(self, *minibatch: torch.Tensor, learning_rate: float) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`; its metrics."""
-        loss, metrics = self.loss(*minibatch)
+        loss, metrics = loss_and_metrics(self.loss(*minibatch))
         descend(loss, self.optimiser, learning_rate, self.config.max_grad_norm)
         return metrics
 

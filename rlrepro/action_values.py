@@ -10,11 +10,11 @@ import torch
 
 from rlrepro.agent import Metrics, Setup, Transition, inherits
 from rlrepro.distributions import num_discrete
-from rlrepro.errors import AgentFault, Problem
+from rlrepro.errors import AgentFault
 from rlrepro.graphs import on_host
 from rlrepro.networks import features, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
-from rlrepro.optimisers import Adam, descend
+from rlrepro.optimisers import Adam, descend, loss_and_metrics
 from rlrepro.prioritised import PrioritisedReplay
 from rlrepro.replay import Replay
 from rlrepro.schedules import linear
@@ -153,7 +153,7 @@ class TargetedActionValues(ActionValues):
         error = metrics.pop("error", None)
         if self.prioritised_replay is not None:
             if error is None:
-                raise Problem(f"{type(self).__name__} draws by priority, and its loss gives no metric `error`")
+                raise AgentFault(f"{type(self).__name__} draws by priority, and its loss gives no metric `error`")
             self.prioritised_replay.update_priorities(batch.extras["index"], error.abs())
         self.clock.follow(self.target, self.online, step)
         return metrics | self.rates(step)
@@ -167,11 +167,7 @@ class TargetedActionValues(ActionValues):
 
     def gradient_step(self, batch: Transition) -> dict[str, torch.Tensor]:
         """One step down the gradient of `loss`, which a subclass has; its metrics."""
-        made = self.loss(batch)
-        if not isinstance(made, tuple):  # a tensor of two seeds would be taken for a pair
-            what = f"{type(self).__name__}.loss gives a {type(made).__name__}"
-            raise AgentFault(f"{what}, not a pair: losses [S], metrics")
-        loss, metrics = made
+        loss, metrics = loss_and_metrics(self.loss(batch))
         descend(loss, self.optimiser, max_norm=self.config.max_grad_norm)
         return metrics
 

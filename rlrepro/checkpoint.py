@@ -22,7 +22,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from rlrepro.errors import Problem, WriteFailed
+from rlrepro.errors import AgentFault, Problem, WriteFailed
 
 FORMAT = "rlrepro-checkpoint-3"
 UNFINISHED = ".*.tmp"  #: what `write_whole` leaves where the process is killed in it
@@ -61,14 +61,14 @@ def split(state: Any, row: int) -> Any:
 
 
 def check_seeds(state: Any, num_seeds: int, where: str) -> None:
-    """`Problem` naming a part of `state` that `split` would cut where there are no seeds."""
+    """`AgentFault` naming a part of `state` that `split` would cut where there are no seeds."""
     if isinstance(state, Mapping):
         for key, value in state.items():
             check_seeds(value, num_seeds, f"{where}.{key}")
     elif isinstance(state, list) and len(state) != num_seeds:
-        raise Problem(f"{where} is a list of {len(state)}, not of one item for each of {num_seeds} seeds")
+        raise AgentFault(f"{where} is a list of {len(state)}, not of one item for each of {num_seeds} seeds")
     elif _is_array(state) and state.shape[:1] != (num_seeds,):
-        raise Problem(f"{where} has the shape {list(state.shape)}, and its first axis is not the {num_seeds} seeds")
+        raise AgentFault(f"{where} has the shape {list(state.shape)}, and its first axis is not the {num_seeds} seeds")
 
 
 def join(parts: Sequence[Any]) -> Any:

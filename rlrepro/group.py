@@ -14,7 +14,7 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 from rlrepro.agent import Agent, Memory, Policy, Setup, Trainer, UnsupportedSpace, owns_loop
-from rlrepro.errors import Problem, RunStopped, close_quietly, one_line
+from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.loop import EpisodeCounter, as_arrays
 from rlrepro.networks import flattened
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
@@ -160,8 +160,8 @@ def problems_of(settings: Settings) -> Iterator[None]:
     except AttributeError as error:
         if not (dataclasses.is_dataclass(error.obj) and type(error.obj).__name__ == "Config"):
             raise
-        what = f"its Config has no {error.name!r}, which the class it extends reads"
-        raise Problem(f"{settings.agent}: {what}; extend that class's Config") from error
+        what = f"its Config has no {error.name!r}, which is read{place_of(error) or ' by the class that it extends'}"
+        raise Problem(f"{settings.agent}: {what}; extend that class's Config, or mend the name") from error
     except (RuntimeError, MemoryError, TypeError) as error:
         if is_out_of_memory(error):
             raise Problem(f"{settings.agent} does not fit into memory: {one_line(error)}") from error

@@ -96,7 +96,8 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     once = f"once its code is mended, {folder.way_anew}"
     if stop.is_fault:
         raise stop.problem(kind, f"{message}; {once}", status)
-    raise stop.problem(kind, f"{message}{f' ({once})' * stop.of_own_code}; {way}", status)
+    mended = f" ({once})" if stop.of_own_code else ""
+    raise stop.problem(kind, f"{message}{mended}; {way}", status)
 
 
 def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:
@@ -120,10 +121,10 @@ def _way_past(folder: RunFolder, settings: Settings) -> str:
     return f"a resume would come to it again; {', or '.join(ways)}"
 
 
-def _severity(stop: Stop) -> tuple[bool, bool, bool, bool]:
-    """Of several stops the weightiest is told: what broke by itself, what nobody asked for, what would come again."""
+def _severity(stop: Stop) -> tuple[bool, ...]:
+    """Of several stops the weightiest is told: what broke by itself, or nobody asked for, or would come again."""
     asked_for = stop.exit_status == Interrupted.exit_status
-    return not stop.from_outside, not asked_for, stop.message == STOPPED_AT_ONCE, stop.comes_again
+    return not stop.from_outside, stop.is_fault, not asked_for, stop.message == STOPPED_AT_ONCE, stop.comes_again
 
 
 def early_end(stopped: Problem, broke: Sequence[int]) -> dict[str, Any]:

@@ -232,8 +232,9 @@ def _described(value: Any) -> str:
 def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:
     """`AgentFault` where a metric of `update` is not one number a seed."""
     if not isinstance(metrics, Mapping):
-        what = type(metrics).__name__
-        raise AgentFault(f"the agent's update gives {what}, not metrics by tag (an empty dict for none)")
+        raise AgentFault(
+            f"the agent's update gives {type(metrics).__name__}, not metrics by tag (an empty dict for none)"
+        )
     for tag, value in metrics.items():
         check_tag(tag)
         shape = list(getattr(value, "shape", ()))

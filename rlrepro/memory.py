@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rlrepro.agent import Transition
-from rlrepro.errors import Problem
+from rlrepro.errors import AgentFault
 
 _FIELDS = Transition._fields[:-1]
 
@@ -189,18 +189,18 @@ def flat(transition: Transition) -> dict[str, np.ndarray]:
 
 
 def check_free(values: Mapping[str, np.ndarray], *names: str) -> None:
-    """`Problem` where an agent's extras have a name under which a memory adds something of its own."""
+    """`AgentFault` where an agent's extras have a name under which a memory adds something of its own."""
     if taken := [name for name in names if name in values]:
-        raise Problem(
+        raise AgentFault(
             f"the agent's act gives an extra named {taken[0]!r}, which its memory adds to every transition: rename it"
         )
 
 
 def check_same(values: Mapping[str, np.ndarray], kept: Mapping[str, Any]) -> None:
-    """`Problem` where a step has other extras than those before it: stale ones would be learnt in their place."""
+    """`AgentFault` where a step has other extras than those before it: stale ones would be learnt in their place."""
     if values.keys() != kept.keys():
         before, now = ([name for name in one if name not in _FIELDS] for one in (kept, values))
-        raise Problem(f"the agent's act gives the extras {now or 'none'}, where it gave {before or 'none'} before")
+        raise AgentFault(f"the agent's act gives the extras {now or 'none'}, where it gave {before or 'none'} before")
 
 
 def as_transition(values: Mapping[str, torch.Tensor]) -> Transition:

@@ -185,6 +185,14 @@ def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
     return norm
 
 
+def loss_and_metrics(made: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """What an agent's `loss` gave; `AgentFault` where that is no pair, as which a tensor of two seeds would pass."""
+    if not isinstance(made, tuple) or len(made) != 2:
+        what = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
+        raise AgentFault(f"the agent's loss gives {what}, not a pair: losses [S], metrics")
+    return made
+
+
 def descend(
     loss: torch.Tensor,
     optimiser: Optimiser,

@@ -33,6 +33,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
 from rlrepro import checkpoint
 from rlrepro.circumstances import circumstances, uncommitted_changes
 from rlrepro.errors import Problem, WriteFailed, diverged_text, named_seeds, nearest
@@ -150,6 +154,17 @@ class RunFolder:
     def policy(self, seed: int) -> Path:
         return self.seed(seed) / POLICY
 
+    def is_diverged(self, seed: int, about: Mapping[str, Any]) -> bool:
+        """Whether a seed ended with NaN or infinity: by run.json (`about`), or its policy alone where that has none."""
+        said = (about.get("results") or {}).get(str(seed)) or {}
+        if said.get("diverged"):
+            return True
+        try:
+            policy = safetensors.numpy.load_file(self.policy(seed))
+        except (OSError, SafetensorError):  # is not there, or damaged
+            return False
+        return not all(np.isfinite(value).all() for value in policy.values() if value.dtype.kind == "f")
+
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
@@ -238,12 +253,12 @@ class RunFolder:
         self.write_json("run.json", {**self.read_json("run.json"), **changes})
 
     def doubts(self, settings: Settings, seeds: Sequence[int]) -> list[str]:
-        """What is to be said to who evaluates seeds: that they are not at their end, or the code not what it was."""
+        """What to say to who evaluates seeds: that they are not at their end, or diverged, or its code changed."""
         if not (self.path / "run.json").is_file():
             return [f"{self} has no run.json: whether its code is as it was trained with cannot be known"]
         about = self.read_json("run.json")
-        results = about.get("results") or {}
-        diverged = [seed for seed in seeds if results.get(str(seed), {}).get("diverged")]
+        bad = [seed for seed in seeds if self.is_diverged(seed, about)]
+        diverged = [f"{self}: {diverged_text(bad)}"] if bad else []
         early = [] if self.is_finished else [seed for seed in seeds if not self.sums(seed).exists()]
         stopped = []
         if early:
@@ -253,10 +268,7 @@ class RunFolder:
         changed = [
             f"{name} was changed since {self} was trained with it (as it was: {self._copy_of(name)})" for name in names
         ]
-        return [
-            *stopped, *(f"{self}: {diverged_text(diverged)}" for _ in diverged[:1]), *changed,
-            *self.changed_plug_ins(settings),
-        ]  # fmt: skip
+        return [*stopped, *diverged, *changed, *self.changed_plug_ins(settings)]
 
     def keep_code(self, settings: Settings) -> dict[str, Any]:
         """Copy the code of a person's own that a run names; what run.json says of it."""

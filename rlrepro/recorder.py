@@ -276,6 +276,12 @@ class Journal:
             write_sums(self.folder, seed)
         return sizes
 
+    def _results(self, outcome: loop.Evaluation) -> dict[int, dict[str, Any]]:
+        """By seed, what run.json and the last table say."""
+        bad = self._not_finite()
+        results = {seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)}
+        return {seed: {**one, "diverged": True} if seed in bad else one for seed, one in results.items()}
+
     def _result(self, row: int, outcome: loop.Evaluation) -> dict[str, Any]:
         training = [episode_return for episode_return, _ in self.last[row]]
         returns = outcome.episode_return[row]
@@ -285,7 +291,6 @@ class Journal:
             "eval_return": float(returns.mean()),
             "eval_std": float(returns.std(ddof=1)) if len(returns) > 1 else 0.0,
             "eval_length": float(outcome.episode_length[row].mean()),
-            **({"diverged": True} if self.job.seeds[row] in self._not_finite() else {}),
         }
 
     def about(
@@ -449,7 +454,7 @@ class Recorder(Journal):
         self.save_policy()
         outcome = self.evaluate(self.ticked_step, settings.final_eval_episodes, final=True)
         self.seal()
-        self.send("done", results={seed: self._result(row, outcome) for row, seed in enumerate(self.job.seeds)})
+        self.send("done", results=self._results(outcome))
 
     def _tell_who_learnt_nothing(self) -> None:
         """A warning of seeds whose policy is the one they began with, where there was anything to learn."""

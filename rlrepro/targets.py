@@ -106,10 +106,12 @@ def td_target(
 ) -> torch.Tensor:
     """r + γ (1 − terminated) V(s'): the one-step target (Sutton & Barto, 2018, eq. 6.2), any shape.
 
-    With an n-step `reward` and γ^n as a tensor of its shape, the n-step target (eq. 7.1). `AgentFault` where the values
-    are not one for each reward: a mean over the batch would be added to all.
+    With an n-step `reward` and γ^n as a tensor of its shape, the n-step target (eq. 7.1). Where the rewards have an
+    axis of one, each may have several values, as quantiles. `AgentFault` where they have none of their own: a mean over
+    the batch would be added to all.
     """
-    if torch.broadcast_shapes(reward.shape, next_value.shape) != next_value.shape:
+    axes = zip(reward.shape, next_value.shape, strict=False)
+    if reward.dim() != next_value.dim() or any(rewards not in (1, values) for rewards, values in axes):
         shapes = f"{list(next_value.shape)}, not {list(reward.shape)}"
         raise AgentFault(f"values of successors are of shape {shapes}: one for each reward")
     return torch.addcmul(reward, gamma * (~terminated), next_value)

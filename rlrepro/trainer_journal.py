@@ -183,12 +183,12 @@ class TrainerJournal(Journal):
             score = f"the policy is kept (rlrepro evaluate {shlex.quote(str(self.folder))})"
             kept = f"{score}, and a resume evaluates again after what it has no checkpoint of"
             raise EvaluationFailed(f"{failure}; {kept}") from failure
-        result = self._result(0, outcome)
+        results = self._results(outcome)
         (sizes,) = self.seal()
         about = self.about(seed, env_step, sizes, keeps_env=False, reads_length=True)
-        checkpoint.save(checkpoint_path(self.folder, seed, env_step), {"result": result}, about)
+        checkpoint.save(checkpoint_path(self.folder, seed, env_step), {"result": results[seed]}, about)
         self.forget_checkpoints(1)
-        self.send("done", results={seed: result})
+        self.send("done", results=results)
 
 
 def kept_of(job: Job) -> dict[str, Any] | None:

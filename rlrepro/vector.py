@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlrepro import snapshot
 from rlrepro.agent import Transition
-from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_of
+from rlrepro.errors import AgentFault, RunStopped, close_quietly, one_line, place_of
 from rlrepro.learnt import KEY, told
 from rlrepro.streams import env_seed
 
@@ -366,44 +366,46 @@ class VectorEnv:
 
 
 def check_actions(action: Any, shape: tuple[int, ...], space: gymnasium.Space[Any], method: str) -> None:
-    """`Problem` where what an agent's `method` gave is no array of `shape` with actions of `space`.
+    """`AgentFault` where what an agent's `method` gave is no array of `shape` with actions of `space`.
 
     Those of Discrete count from 0.
     """
     what = f"the agent's {method} gives"
     if not isinstance(action, np.ndarray):
-        raise Problem(f"{what} a {type(action).__name__}, not a NumPy array {list(shape)}")
+        raise AgentFault(f"{what} a {type(action).__name__}, not a NumPy array {list(shape)}")
     if action.shape != shape:
         axes = "[S, N, ...]" if method == "act" else "[S, E, ...]"
-        raise Problem(f"{what} actions of shape {list(action.shape)}, not {list(shape)}: {axes} for {space}")
+        raise AgentFault(f"{what} actions of shape {list(action.shape)}, not {list(shape)}: {axes} for {space}")
     if isinstance(space, Box):
         if action.dtype.kind not in "fiu":
-            raise Problem(f"{what} actions of {action.dtype}, not numbers, for {space}")
+            raise AgentFault(f"{what} actions of {action.dtype}, not numbers, for {space}")
         return
     if action.dtype.kind not in "iu":
-        raise Problem(f"{what} actions of {action.dtype}, not whole numbers, for {space}")
+        raise AgentFault(f"{what} actions of {action.dtype}, not whole numbers, for {space}")
     start: Any = space.start if isinstance(space, MultiDiscrete) else 0
     count: Any = space.n if isinstance(space, Discrete) else getattr(space, "nvec", 2)  # MultiBinary has neither
     outside = (action < start) | (action >= start + count)
     if outside.any():
-        raise Problem(f"{what} the action {action[outside][0]}, which is not in {space}")
+        raise AgentFault(f"{what} the action {action[outside][0]}, which is not in {space}")
 
 
 def check_extras(extras: Any, axes: tuple[int, ...]) -> None:
-    """`Problem` where what an agent's `act` gave beside its actions are no arrays `[S, N, ...]` by name."""
+    """`AgentFault` where what an agent's `act` gave beside its actions are no arrays `[S, N, ...]` by name."""
     if not isinstance(extras, Mapping):
-        raise Problem(
+        raise AgentFault(
             f"the agent's act gives {type(extras).__name__} beside its actions, not extras by name ({{}}: none)"
         )
     for name, value in extras.items():
         if name in Transition._fields:
-            raise Problem(
+            raise AgentFault(
                 f"the agent's act gives an extra named {name!r}, which is a field of every transition: rename it"
             )
         shape = getattr(value, "shape", None)
         if shape is None or tuple(shape[:2]) != axes:
             given = type(value).__name__ if shape is None else f"shape {list(shape)}"
-            raise Problem(f"the agent's act gives the extra {name!r} as {given}, not an array {[*axes]} and more axes")
+            raise AgentFault(
+                f"the agent's act gives the extra {name!r} as {given}, not an array {[*axes]} and more axes"
+            )
 
 
 def to_env(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:

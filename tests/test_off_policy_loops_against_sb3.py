@@ -79,8 +79,7 @@ class Ours:
         self.seen: list[np.ndarray] = []
         self.actions: list[np.ndarray] = []
         self.thoughts: list[np.ndarray] = []  #: of each observation: its values, or the policy's outputs
-        self.epsilons: list[float] = []
-        self.drawn: dict[str, list[np.ndarray]] = {"act": [], "learn": [], "places": []}
+        self.drawn: dict[str, list[np.ndarray]] = {"act": [], "explore": [], "learn": [], "places": []}
         self.learnt: list[dict[str, torch.Tensor]] = []  #: the parameters after each update
 
     def train(self) -> None:
@@ -99,8 +98,6 @@ class Ours:
             think = getattr(agent, "outputs", None) or agent.q_values
             with torch.no_grad():
                 self.thoughts.append(think(torch.from_numpy(obs))[0, 0].numpy())
-            if hasattr(agent, "epsilon"):
-                self.epsilons.append(agent.epsilon(step))
             action, extras = act(obs, step)
             self.seen.append(obs[0, 0].copy())
             self.actions.append(action[0, 0].copy())
@@ -114,6 +111,8 @@ class Ours:
 
         agent.act, agent.update = acting, updating
         agent.exploration.normal = recorded("act", agent.exploration.normal)
+        if hasattr(agent, "epsilon"):
+            agent.exploration.uniform = recorded("explore", agent.exploration.uniform)
         agent.memory._streams.integers = recorded("places", agent.memory._streams.integers)
         if noise := getattr(agent, "target_noise", None) or getattr(agent, "action_noise", None):
             noise.normal = recorded("learn", noise.normal)
@@ -187,10 +186,12 @@ class Theirs:
             action, seen, thought = next(met)
             np.testing.assert_array_equal(model._last_obs[0].astype(np.float32), seen.astype(np.float32))
             with torch.no_grad():
-                self.apart.append(float((self.think() - torch.from_numpy(thought)).abs().max()))
-            if self.name in VALUES:
-                if model.num_timesteps:
-                    assert model.exploration_rate == pytest.approx(ours.epsilons[model.num_timesteps])
+                own_thought = self.think()
+            self.apart.append(float((own_thought - torch.from_numpy(thought)).abs().max()))
+            if self.name in VALUES:  # one draw says whether it explores, and by what
+                epsilon = model.exploration_rate if model.num_timesteps >= model.learning_starts else 1.0
+                draw = float(next(drawn["explore"])[0]) / epsilon
+                assert action == (int(draw * len(thought)) if draw < 1 else int(own_thought.argmax()))
                 return action[None], action[None]
             model.action_space.sample = lambda: action
             own, _ = sample_action(*arguments)

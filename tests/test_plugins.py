@@ -453,7 +453,7 @@ class Bare(DQN):
     file, brief = write(tmp_path / "odd.py", source), ("--total-timesteps", "300", "--learning-starts", "100")
     for name, text in (
         ("Mean", "values of successors are of shape [2, 1], not [2, 128]: one for each reward"),
-        ("Bare", "Bare.loss gives a Tensor, not a pair: losses [S], metrics"),
+        ("Bare", "the agent's loss gives a Tensor, not a pair: losses [S], metrics"),
     ):
         outcome = runs.begin(name, "--agent", f"{file}:{name}", "--seeds", "2", "--processes", "1", *brief)
         assert outcome.status == 1
@@ -477,7 +477,7 @@ class Alone(DQN):
     agent = f"{write(tmp_path / 'alone.py', source)}:Alone"
     problem = runs.begin("r", "--agent", agent, "--total-timesteps", "300", "--num-envs", "1").problem
     assert f"{agent}: its Config has no '" in problem
-    assert "which the class it extends reads; extend that class's Config" in problem
+    assert "; extend that class's Config, or mend the name" in problem
 
 
 def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path, command: Command) -> None:

@@ -186,9 +186,9 @@ def test_a_critic_that_diverged_is_told_though_the_actor_stands_still(runs: Runs
     note = "2 seeds diverged (0, 1): their networks hold NaN or infinity, and were scored as they play"
     assert f"note: {note}\n" in outcome.out
     wild, calm = runs.folder / "wild", runs.folder / "calm"
-    told = runs.begin("calm", *brief).out
-    assert "it diverged" not in told
-    assert " diverged (" not in told
+    of_calm = runs.begin("calm", *brief).out
+    assert "it diverged" not in of_calm
+    assert " diverged (" not in of_calm
     for run, text in ((wild, f"{wild}: {note}"), (calm, "")):
         assert all(
             one.get("diverged", False) is bool(text) for one in RunFolder(run).read_json("run.json")["results"].values()

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from rlrepro.checksums import RECORD, changed
 from rlrepro.errors import Problem
@@ -51,8 +49,7 @@ def _history(folder: RunFolder, settings: Settings, about: Mapping[str, Any], se
         stopped = _reason(about)
         broke = seed in about.get("broke", ())
     gaps = _gaps(episodes[:, 0], lengths) if settings.num_envs == 1 else ()
-    said = (about.get("results") or {}).get(str(seed)) or {}
-    diverged = bool(said.get("diverged")) or _is_diverged(folder.policy(seed))
+    diverged = folder.is_diverged(seed, about)
     made = History(seed, episodes, evaluations, final, reached, stopped, broke, gaps=gaps, diverged=diverged)
     asked = settings.total_timesteps
     return _cut(made, asked) if reached > max(settings.end_step, (1 + LATE) * asked) else made
@@ -75,15 +72,6 @@ def _cut(history: History, asked: int) -> History:
         history, episodes=episodes, evaluations=evaluations, final=np.empty(0), steps=asked, gaps=gaps,
         taken=history.steps, stopped="", broke=False, diverged=False,
     )  # fmt: skip
-
-
-def _is_diverged(policy: Path) -> bool:
-    """Whether a policy holds NaN or infinity; one that is not there, or cannot be read, does not."""
-    try:
-        tensors = safetensors.numpy.load_file(policy)
-    except (OSError, SafetensorError):
-        return False
-    return not all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f")
 
 
 def _gaps(ends: np.ndarray, lengths: np.ndarray) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ class History:
     #: with one sub-environment: env steps at which an episode began that does not follow on the one before, as where a
     #: resume could not restore the environment
     gaps: tuple[int, ...] = ()
-    diverged: bool = False  #: the policy that it ended with holds NaN or infinity
+    diverged: bool = False  #: networks that it ended with hold NaN or infinity
     taken: int = 0  #: env steps that it took where these were far more than `steps`: what came after is left out
 
     @property
