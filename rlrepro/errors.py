@@ -155,6 +155,11 @@ def diverged_text(seeds: Collection[int]) -> str:
     return f"{count_of(len(seeds), 'seed')} diverged ({', '.join(map(str, seeds))}): {DIVERGED}"
 
 
+def kind_of(value: object) -> str:
+    """What was given in place of a pair: "3 values", "a Tensor"."""
+    return f"{len(value)} values" if isinstance(value, tuple) else f"a {type(value).__name__}"
+
+
 def one_line(error: BaseException) -> str:
     """An exception as one line: its type and the first line of its message."""
     text = str(error).strip()

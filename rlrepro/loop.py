@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from rlrepro.agent import Agent, Metrics, Policy
-from rlrepro.errors import AgentFault, EvaluationFailed
+from rlrepro.errors import AgentFault, EvaluationFailed, kind_of
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams, env_seed
 from rlrepro.vector import EnvBatch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
@@ -220,13 +220,9 @@ def check_acted(acted: Any) -> tuple[Any, Any]:
     """`AgentFault` where an agent's `act` gave no pair."""
     if not isinstance(acted, tuple) or len(acted) != 2:
         raise AgentFault(
-            f"the agent's act gives {_described(acted)}, not a pair: actions [S, N, ...], extras ({{}}: none)"
+            f"the agent's act gives {kind_of(acted)}, not a pair: actions [S, N, ...], extras ({{}}: none)"
         )
     return acted
-
-
-def _described(value: Any) -> str:
-    return f"{len(value)} values" if isinstance(value, tuple) else f"a {type(value).__name__}"
 
 
 def check_metrics(metrics: Mapping[str, Any], num_seeds: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.radam import radam
 
-from rlrepro.errors import AgentFault
+from rlrepro.errors import AgentFault, kind_of
 from rlrepro.seeds import Stack
 
 Rate = float | torch.Tensor  # a step size; a number on the device, inside of a CUDA graph
@@ -188,8 +188,7 @@ def clip_by_norm(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:
 def loss_and_metrics(made: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """What an agent's `loss` gave; `AgentFault` where that is no pair, as which a tensor of two seeds would pass."""
     if not isinstance(made, tuple) or len(made) != 2:
-        what = f"{len(made)} values" if isinstance(made, tuple) else f"a {type(made).__name__}"
-        raise AgentFault(f"the agent's loss gives {what}, not a pair: losses [S], metrics")
+        raise AgentFault(f"the agent's loss gives {kind_of(made)}, not a pair: losses [S], metrics")
     return made
 
 

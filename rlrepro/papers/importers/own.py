@@ -25,7 +25,7 @@ def of_run(path: Path) -> Iterator[Seed]:
     agent, env, wrappers = shown(settings.agent), shown(settings.env), [*map(shown, settings.wrappers)]
     named = {**about, "agent": agent, "env": env, "wrappers": wrappers}
     key = ("run", json.dumps([named, held], sort_keys=True))
-    of_all = _unfinished(path, histories) + _diverged(f"{path}", histories)
+    of_all = _unfinished(path, histories) + _diverged(str(path), histories)
     for h in histories:
         taken = (f"{path}: seed {h.seed} {h.taken_text}.",) if h.taken else ()
         yield Seed(key, agent, env, path, "run", h.seed, h, None, _how(about), settings, (*of_all, *taken),
