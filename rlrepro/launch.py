@@ -79,8 +79,8 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     """run.json says how the run ended; `Problem` where one of its groups stopped."""
     from rlrepro.circumstances import now
 
+    results = {str(seed): one for seed, one in sorted(board.results.items())}
     if not board.stops:
-        results = {str(seed): one for seed, one in sorted(board.results.items())}
         folder.note(status="finished", ended=now(), results=results)
         return
     stop = max(board.stops.values(), key=_severity)
@@ -91,7 +91,8 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     status = RunStopped.exit_status if status == Problem.exit_status else status
     kind = Interrupted if status == Interrupted.exit_status else RunStopped
     message = stop.message if kind is RunStopped else _of_each(stop, board, groups)
-    folder.note(**early_end(stop.problem(kind, message, status), broke))
+    of_finished = {"results": results} if results else {}
+    folder.note(**early_end(stop.problem(kind, message, status), broke), **of_finished)
     way = _way_past(folder, board.settings) if stop.comes_again else f"go on with: {folder.way_on}"
     once = f"once its code is mended, {folder.way_anew}"
     if stop.is_fault:

@@ -12,6 +12,7 @@ import pytest
 from rlrepro import snapshot
 from rlrepro.checkpoint import as_loaded
 from rlrepro.errors import Problem
+from rlrepro.papers.book.published import load_traps
 from rlrepro.plugins.environments import find_env
 from rlrepro.seed_log import read_rows
 from rlrepro.vector import SyncEnvBatch
@@ -58,6 +59,35 @@ def test_positions_of_before_the_last_step_are_restored_too() -> None:
 def test_what_cannot_run_names_what_does(name: str, words: str) -> None:
     with pytest.raises(Problem, match=words):
         find_env(name).make()
+
+
+@pytest.mark.parametrize(
+    ("task", "of_a_fall"), [("HalfCheetah", 0), ("Swimmer", 0), ("Hopper", 1), ("InvertedPendulum", 1)]
+)
+def test_v5_is_v4_but_for_what_the_step_of_a_fall_pays(task: str, of_a_fall: int) -> None:
+    """So that what -v4 has shown stands for -v5 too: the book of traps says so, and docs/agents.md."""
+    old, new = (find_env(f"{task}-v{version}").make() for version in (4, 5))
+    rng, falls, episodes = np.random.default_rng(0), 0, 20 if of_a_fall else 2
+    for seed in range(episodes):
+        assert old.reset(seed=seed)[0].tobytes() == new.reset(seed=seed)[0].tobytes()
+        over = False
+        while not over:
+            action = rng.uniform(old.action_space.low, old.action_space.high).astype(np.float32)
+            (obs, reward, *ends, _), (same_obs, less, *same_ends, _) = old.step(action), new.step(action)
+            assert (obs.tobytes(), ends) == (same_obs.tobytes(), same_ends)
+            assert reward - less == pytest.approx(of_a_fall * ends[0], abs=1e-12)
+            falls, over = falls + ends[0], any(ends)
+    assert falls == episodes * of_a_fall
+    compare, (change,) = load_traps().between(f"{task}-v4", 4, 5)
+    assert (compare, change.tell) == (True, of_a_fall > 0)
+
+
+def test_a_run_on_halfcheetah_v5_is_that_on_v4(runs: Runs) -> None:
+    flags = ["--agent", "td3", "--seeds", "1", "--total-timesteps", "90", "--learning-starts", "40", "--batch-size",
+             "16", "--hidden", "32,32", "--eval-every", "0", "--final-eval-episodes", "1"]  # fmt: skip
+    one, other = (runs.finish(f"v{version}", "--env", f"HalfCheetah-v{version}", *flags) for version in (4, 5))
+    for name in ("policy.safetensors", "evaluations.csv"):
+        assert (one / "seeds" / "0" / name).read_bytes() == (other / "seeds" / "0" / name).read_bytes()
 
 
 def test_a_normalised_run_has_the_environments_returns_and_goes_on_to_the_same_bytes(runs: Runs) -> None:

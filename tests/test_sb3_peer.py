@@ -531,12 +531,14 @@ def test_a_seed_that_fails_is_told_and_the_others_go_to_their_end(
     assert [seed for what, seed in began_and_ended(log) if what == "end"] == [0, 2, 3]
     ends = [int(row["env_step"]) for row in rows(runs.folder / "failing", 1, "episodes")]
     assert 50 < ends[-1] <= 60, "what was over before it failed is kept"
+    assert sorted(RunFolder(runs.folder / "failing").read_json("run.json")["results"]) == ["0", "2", "3"]
     log.unlink()
     again = runs.resume("failing")
     assert again.status == 1
     assert "cannot go on in the middle, and begins again from the start: seed 1\n" in again.out
     assert began_and_ended(log) == [("begin", 1)]
-    assert RunFolder(runs.folder / "failing").read_json("run.json")["status"] == "failed"
+    about = RunFolder(runs.folder / "failing").read_json("run.json")
+    assert (about["status"], sorted(about["results"])) == ("failed", ["0", "2", "3"])
 
 
 @pytest.mark.parametrize("kind", ["MultiBinary(3)", "MultiDiscrete([2, 3])"])
