@@ -55,7 +55,7 @@ class A2C(ActorCritic):
         optimiser: str = hyper(
             "rmsprop_tf",
             "rmsprop_tf has its ε inside the root, and squares that begin at 1, as TensorFlow's",
-            f"paper: Section 4, Optimization (ε; no first squares are named); rmsprop: {CODE}",
+            f"paper: Section 4, Optimization (ε; it names no first squares); rmsprop: {CODE}",
             choices=("rmsprop", "rmsprop_tf", "adam"),
         )
         eps: float = hyper(1e-5, "the optimiser's ε", CODE, low=1e-12)
@@ -71,7 +71,7 @@ class A2C(ActorCritic):
         log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
         separate: bool = hyper(
             False,
-            "the critic has its own optimiser and no limit of its gradient; c holds too",
+            "the critic has its own optimiser, its gradient no limit, and its loss still the weight c",
             f"{CODE} (MushroomRL: true)",
         )
         value_learning_rate: float = hyper(

@@ -10,7 +10,7 @@ The network gives each action a distribution of returns on fixed atoms z_i, equa
 log p and Q are `rlrepro.action_values.CategoricalActionValues`', the projection is
 `rlrepro.targets.categorical_projection`. The targets are of a network that lags, as in DQN, on which the paper builds
 (Section 5): replay, ε-greedy and when that network follows (`rlrepro.off_policy.TargetClock`) are DQN's. As in CleanRL,
-probabilities are clipped in the loss, which has no gradient where that moved them; `min_prob` 0 is the paper's.
+the loss clips probabilities, and one that is clipped gets no gradient; `min_prob` 0 is the paper's.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class C51(CategoricalActionValues):
         learning_starts: int = hyper(
             10_000,
             "env steps of random actions before learning",
-            f"{CODE} (by ε there; the paper, by DQN's: 50 000)",
+            f"{CODE} (which acts by ε meanwhile; the paper, as DQN: 50 000)",
             low=0,
         )
         train_every: int = hyper(10, "env steps between gradient steps", f"{CODE} (the paper: 4)", low=1)

@@ -7,8 +7,8 @@ The critic regresses on y = r + γ Q'(s', μ'(s')) (eq. 5, by the target network
 and after each step of the actor the targets move: θ' ← τ θ + (1 − τ) θ'. Exploration adds noise (eq. 7),
 Ornstein–Uhlenbeck or Gaussian (`rlrepro.distributions`). The defaults are the paper's for low-dimensional observations,
 without its batch normalisation; what it leaves open is marked "ours". μ(s) = tanh of the actor's outputs is
-`rlrepro.off_policy.DeterministicPolicy.policy`; the first weights, within ±1/√fan_in and ±3e-3 in the last layers, and
-the critic that meets the action in its second layer are that class's too, the L2 decay is `rlrepro.optimisers.Adam`'s
+`rlrepro.off_policy.DeterministicPolicy.policy`. The first weights, within ±1/√fan_in and ±3e-3 in the last layers, and
+the critic that meets the action in its second layer are that class's too. The L2 decay is `rlrepro.optimisers.Adam`'s
 (Section 7).
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
@@ -45,7 +45,7 @@ class DDPG(DeterministicPolicy):
     class Config:
         actor_learning_rate: float = hyper(1e-4, "step size of the actor's Adam", PAPER, low=0)
         critic_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", PAPER, low=0)
-        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/ddpg/ddpg.py; true: lin_ of rl-zoo3")
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/ddpg/ddpg.py; true: rl-zoo3's lin_")
         weight_decay: float = hyper(1e-2, "L2 decay of the critic: w ‖θ‖²/2 in its loss", PAPER, low=0)
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(0.001, "weight of the online parameters in the targets", PAPER, low=0, high=1)

@@ -4,7 +4,8 @@ For continuing tasks, valued by their average reward instead of a discounted ret
 
     δ = R − R̄ + Q(S', A') − Q(S, A),    R̄ ← R̄ + β δ,    Q(S, A) ← Q(S, A) + α δ
 
-A task that terminates is not one of these: its last state is taken for one whose values stay as they began.
+A task that terminates is not one of these, and its ends are not told apart: it bootstraps from the last state, whose
+values stay as they began unless that state is one to act in too.
 The step Q ← Q + α (target − Q), with α / N^ω, and ε-greedy actions are `rlrepro.tabular`'s (`Tabular.learn`).
 """
 

@@ -1,20 +1,22 @@
-"""Deep Q-networks (Mnih et al., 2015, Nature 518), Algorithm 1, and what was added to them.
+"""Deep Q-networks (Mnih et al., 2015, Nature 518), Algorithm 1; optionally double, n-step,
+dueling and prioritised.
 
-Acts ε-greedily, keeps transitions in a replay memory, and regresses Q(s, a) on
+Acts ε-greedily, keeps transitions in a replay memory, and minimises E[(y − Q(s, a))²], or its Huber form, with
 
     y = r + γ max_a' Q_target(s', a')                               (the paper's target)
     y = r + γ Q_target(s', argmax_a' Q(s', a'))                     (double: van Hasselt et al., 2016)
     y = Σ_{k<n} γ^k r_k + γ^n max_a' Q_target(s_n, a')              (n-step: Hessel et al., 2018, eq. 2)
 
-and on y = r alone where an episode terminated; n-step targets are not corrected for the policy that has changed since
-(`rlrepro.n_step.NStep` makes the sums and γ^n). ε falls linearly from the first step on
-(`rlrepro.action_values.ActionValues.epsilon`); until `learning_starts` actions are random, as in the paper, where
-CleanRL's already follow ε.
+and the sum of rewards alone where an episode terminates within the n steps; n-step targets are not corrected for the
+policy that has changed since (`rlrepro.n_step.NStep` makes the sums and γ^n). ε falls linearly from the first step on
+(`rlrepro.action_values.ActionValues.epsilon`); until `learning_starts` actions are random, as in the paper (CleanRL's
+follow ε from the start). `rlrepro.replay.Replay.ready` says when it learns, `rlrepro.off_policy.TargetClock` when
+Q_target follows.
 
 Dueling: Q(s, a) = V(s) + A(s, a) − mean_a' A(s, a') (Wang et al., 2016, eq. 9, without their scaling of gradients;
-`rlrepro.value_networks`). Prioritised: transitions are drawn in proportion to |y − Q|^α, and the loss of each is
-weighted by (N P)^−β, divided by the batch's largest (Schaul et al., 2016, Algorithm 1;
-`rlrepro.prioritised.PrioritisedReplay`). Rainbow, with all of these and more, is an agent of its own.
+`rlrepro.value_networks`). Prioritised: transitions are drawn in proportion to (|y − Q| + 10⁻⁶)^α, by the metric `error`
+of `loss`, and the loss of each is weighted by (N P)^−β, divided by the batch's largest (Schaul et al., 2016,
+Algorithm 1; `rlrepro.prioritised.PrioritisedReplay`). Rainbow, with all of these and more, is an agent of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ class DQN(TargetedActionValues):
         exploration_fraction: float = hyper(
             0.5, "fraction of the run in which ε falls", f"{CODE} (the paper: 1e6 frames)", low=0, high=1
         )
-        loss: str = hyper("squared", "regression loss", f"{CODE} (the paper: huber)", choices=("huber", "squared"))
+        loss: str = hyper(
+            "squared", "of u = y − Q: u², or ½ u² up to |u| = 1 and |u| − ½ beyond",
+            f"{CODE} (the paper clips u to ±1: huber)", choices=("huber", "squared"),
+        )  # fmt: skip
         double: bool = hyper(
             False, "the online network chooses the target's action", "secondary: van Hasselt et al. (2016)"
         )

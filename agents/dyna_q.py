@@ -5,7 +5,8 @@ R and S' from the model, and
 
     Q(S, A) ← Q(S, A) + α (R + γ max_a Q(S', a) − Q(S, A))
 
-The step Q ← Q + α (target − Q), with α / N^ω, and ε-greedy actions are `rlrepro.tabular`'s (`Tabular.learn`).
+The step Q ← Q + α (target − Q), with α / N^ω (planning counts in N too), and ε-greedy actions are `rlrepro.tabular`'s
+(`Tabular.learn`).
 The model is a table, for deterministic worlds: it keeps what came of a pair the last time. Pairs are drawn uniformly,
 where the book draws a state and then one of its actions: the same once every action has been taken in every state seen.
 """

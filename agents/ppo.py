@@ -11,7 +11,8 @@ which it was cut, unless `truncated_as_terminated`, as in code from before Gymna
 CleanRL's still.
 
 The details that the paper leaves open follow Huang et al. (2022), "The 37 Implementation Details of Proximal Policy
-Optimization"; its four details outside the 37 are cited as "auxiliary".
+Optimization"; its four details outside the 37 are cited as "auxiliary". By default the value loss is clipped too
+(`rlrepro.targets.clipped_value_error`), which is one of the 37 and changes eq. 9.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class PPO(ActorCritic):
         num_minibatches: int = hyper(4, "minibatches of a pass", f"{CLEANRL}/ppo.py", low=1)
         gamma: float = hyper(0.99, "discount factor", "paper: Table 5", low=0, high=1)
         gae_lambda: float = hyper(0.95, "λ of the advantage estimates", "paper: Table 5", low=0, high=1)
-        clip_range: float = hyper(0.2, "ε of the clipped surrogate", "paper: Section 6.1", low=0)
+        clip_range: float = hyper(0.2, "ε of the clipped surrogate", "paper: Section 6.1 (Table 5: 0.1)", low=0)
         entropy_coef: float = hyper(0.01, "weight of the entropy bonus (c₂)", "paper: Table 5", low=0)
         value_coef: float = hyper(
             0.5, "weight of the value loss, half the squared error (2 c₁)", f"{CLEANRL}/ppo.py (the paper: 2)", low=0
@@ -68,7 +69,10 @@ class PPO(ActorCritic):
             False, "an episode that was cut is not bootstrapped", f"ours: it is; true: {CLEANRL}/ppo.py", addition=True
         )
         target_kl: float = hyper(
-            0.0, "a KL after an epoch that ends them; 0: none", f"{DETAIL} 3 of the auxiliary", low=0
+            0.0,
+            "end the epochs once an epoch's last minibatch has more KL than this; 0: never",
+            f"{DETAIL} 3 of the auxiliary",
+            low=0,
         )
         hidden: tuple[int, ...] = hyper(
             (64, 64), "units of the hidden layers (not images)", "paper: Section 6.1", low=1

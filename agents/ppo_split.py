@@ -7,8 +7,8 @@ policy maximises
 
 each with an Adam of its own, its own number of epochs, and minibatches of the same size. Advantages and targets are
 of the critic before its fit, by GAE (`rlrepro.targets.gae`), and the advantages are normalised once, over the whole
-rollout. log π and H are `rlrepro.distributions`'. MushroomRL (D'Eramo et
-al., 2021) does so; the values here are those of its benchmark.
+rollout. log π and H are `rlrepro.distributions`'. The two phases are MushroomRL's (D'Eramo et al., 2021), and the
+defaults those of its benchmark.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PPOSplit(ActorCritic):
         "num_envs": 4, "total_timesteps": 8_000, "num_steps": 16, "batch_size": 16, "learning_rate": 1e-3,
         "value_learning_rate": 5e-3,
     }  # fmt: skip
-    # Advantages are divided by their deviation, which is sqrt(p (1 − p)) of 0s and 1s, 0.324 at the answer.
+    # Advantages are divided by their deviation, √(p (1 − p)) of 0s and 1s: 0.324 at the answer, p = sigmoid(−2).
     PROBES = {"ProbeEntropy-v0": {"entropy_coef": 0.5 / 0.324, "num_steps": 64, "learning_rate": 3e-3}}
 
     def __init__(self, setup: Setup, config: Config) -> None:

@@ -6,12 +6,12 @@ regress Q(s, a), a network with layer normalisation, on the λ-returns of the ro
     G_t = r_t + γ [(1 − λ) max_a' Q(s_{t+1}, a') + λ G_{t+1}],    G = r + γ max_a' Q(s', a') at the last step
 
 (`rlrepro.targets.lambda_return`; the network is `rlrepro.value_networks.ValueNetwork`, ε-greedy and its schedule are
-`rlrepro.action_values.ActionValues`'), where what follows a terminated episode counts nothing. These are the returns of
+`rlrepro.action_values.ActionValues`'), with nothing after the step that terminates an episode. These are the returns of
 Peng's Q(λ): exploratory actions do not cut them.
 
 What the paper leaves open, and the defaults, follow CleanRL's pqn.py, but for two things: a truncated episode is
 bootstrapped here, and no return flows from an episode into the one before it (`across_episodes` undoes both). Two more
-are tiny: CleanRL's ε is one loop step further on, and its rate is annealed over a whole number of rollouts.
+are tiny: CleanRL's ε is one loop step further on, and its learning rate falls by the number of whole rollouts.
 """
 
 from __future__ import annotations

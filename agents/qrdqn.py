@@ -3,7 +3,7 @@
 The network gives each action N equally likely returns θ_i(s, a), the quantiles at τ̂_i = (2i − 1) / 2N:
 
     Q(s, a) = Σ_i θ_i(s, a) / N,    a* = argmax_a' Q_target(s', a'),    T θ_j = r + γ θ_target,j(s', a*)
-    loss = Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ],  u_ij = T θ_j − θ_i(s, a)      (eq. 10)
+    loss = Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ],  u_ij = T θ_j − θ_i(s, a)      (Algorithm 1 with eq. 10)
     L_κ(u) = ½ u² where |u| ≤ κ, else κ (|u| − ½ κ)                                  (eq. 9)
 
 (`rlrepro.targets.quantile_huber`). Replay, ε-greedy and when the target network follows are DQN's
@@ -42,7 +42,7 @@ class QRDQN(TargetedActionValues):
         buffer_size: int = hyper(10_000, "transitions kept per seed", DQN, low=1)
         batch_size: int = hyper(128, "transitions of a batch", f"{DQN} (the paper: 32)", low=1)
         learning_starts: int = hyper(
-            10_000, "env steps of random actions before learning", f"{DQN} (by ε there)", low=0
+            10_000, "env steps of random actions before learning", f"{DQN} (which acts by ε meanwhile)", low=0
         )
         train_every: int = hyper(10, "env steps between gradient steps", DQN, low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "secondary: Mnih et al. (2015), Algorithm 1", low=1)

@@ -5,13 +5,13 @@
 - n-step, double, target network: a* = argmax_a' Q(s_n, a'), and m = ΦT̂Z_target(s_n, a*), the projection of
   Σ_{k<n} γ^k r_k + γ^n z_j onto the atoms          ("The Integrated Agent"; the sums: `rlrepro.n_step.NStep`,
   the projection: `rlrepro.targets.categorical_projection`);
-- the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to KL^ω, weighted by (N P)^−β, divided by
-  the batch's largest, β rising to 1 over the run (Schaul et al., 2016, Algorithm 1;
+- the loss is KL(m ‖ p(s, a)), and transitions are drawn in proportion to (KL + 10⁻⁶)^ω, weighted by (N P)^−β, divided
+  by the batch's largest (Schaul et al., 2016, Algorithm 1), β rising to 1 over the run (their Section 3.4;
   `rlrepro.prioritised.PrioritisedReplay`);
 - dueling: p_i(s, a) ∝ exp(v_i(s) + a_i(s, a) − mean_a' a_i(s, a'))     ("The Integrated Agent")
-- noisy layers instead of ε-greedy (Fortunato et al., 2018): a sample acts in each sub-environment, and a loss has one
-  for each of its three uses, the prediction, the choice of a*, and its value (`rlrepro.value_networks.ValueNetwork`,
-  dueling streams too).
+- noisy layers instead of ε-greedy (Fortunato et al., 2018): each sub-environment acts by a sample of the noise of its
+  own, and each loss draws three, for p(s, a), for the choice of a*, and for its value
+  (`rlrepro.value_networks.ValueNetwork`, which has the dueling streams too).
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ After E whole episodes, for every step t of theirs,
     w ← w + α_w (G_t − v(s_t, w)) ∇ v(s_t, w)
 
 γ^t is left out unless `discount_gradient` is on: with it, late steps would hardly count.
-The steps of an episode are summed and the parameters move once (Williams, eq. 11); the book's boxes move them at every
-step of the finished episode, which is the same to first order in α. Over episodes it is the mean.
+The steps of an episode are summed and the parameters move once, as in Williams' eq. 11 (where one return weighs all
+steps); the book's boxes move them at every step of the finished episode, which is the same to first order in α. Over
+episodes it is the mean. The moves are those of `optimiser = sgd`; Adam, the default, takes the same gradients. ln π is
+`rlrepro.distributions`'.
 
 With several sub-environments an update comes in the middle of the others' episodes. Their first steps were taken with
 older parameters, yet are learnt from as if with the new ones, without a correction: such episodes are a little
@@ -48,7 +50,7 @@ class Reinforce(ActorCritic):
         num_episodes: int = hyper(1, "episodes of a seed between two updates (E)", BOOK, low=1)
         gamma: float = hyper(0.99, "discount factor", "ours: the book's figures have 1", low=0, high=1)
         discount_gradient: bool = hyper(
-            False, "the factor γ^t of the gradient", f"ours: as later policy gradients have it; true: {BOOK}"
+            False, "the factor γ^t of the gradient", f"ours: left out, as in later policy gradients; true: {BOOK}"
         )
         optimiser: str = hyper("adam", "of both networks", f"ours: networks; sgd: {BOOK}", choices=("adam", "sgd"))
         learning_rate: float = hyper(1e-3, "step size of the policy (α)", "ours: networks, with Adam", low=0)

@@ -11,15 +11,16 @@ holds the policy's entropy at a target H̄:
     a = tanh(u), u = μ(s) + σ(s) ε, ε ~ N(0, 1)                                            (eq. 8, Appendix C)
     log π(a|s) = log N(u; μ, σ) − Σ_i log(1 − tanh² u_i)                                   (eq. 26)
 
-By default J(α) has log α for the factor α, as in the authors' code (`alpha_loss`). The minimum of two critics is
-Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
+By default J(α) has log α for the factor α, as softlearning, the authors' code (`alpha_loss`). The minimum of two
+critics is Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
 `soft_value`, `td_target`). Dopamine's code values it at the mean action of an actor that follows slowly, as the targets
-do (`target_action`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt,
-is `rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew.
+do (`target_action`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt, is
+`rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew. It explores by
+sampling a, at random before that (`rlrepro.off_policy.BoxActions.act`).
 
-Networks act in [-1, 1], and log π is that of actions there (CleanRL's and Dopamine's are of the environment's, for
-which H̄ is larger by the log of half its range, in each dimension); the memory keeps the environment's actions. The
-critics meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
+Networks act in [-1, 1], and log π is that of actions there (CleanRL's and Dopamine's is of the environment's, by which
+the same policy's entropy is larger by the log of half the range, in each dimension); the memory keeps the environment's
+actions. The critics meet them in [-1, 1] too, or, with `critic_units = env`, as the environment does.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class SAC(BoxActions):
         actor_learning_rate: float = hyper(3e-4, "step size of the actor's Adam", PAPER, low=0)
         critic_learning_rate: float = hyper(3e-4, "step size of the critics'", f"{PAPER}; 1e-3: {CODE}", low=0)
         alpha_learning_rate: float = hyper(3e-4, "step size of the temperature's", PAPER, low=0, needs=("learn_alpha",))
-        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/sac/sac.py; true: lin_ of rl-zoo3")
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/sac/sac.py; true: rl-zoo3's lin_")
         gamma: float = hyper(0.99, "discount factor", PAPER, low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", PAPER, low=0, high=1)
         buffer_size: int = hyper(1_000_000, "transitions kept per seed", PAPER, low=1)
@@ -76,12 +77,12 @@ class SAC(BoxActions):
         train_every: int = hyper(1, "env steps between learning phases", "paper: Algorithm 1", low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         policy_delay: int = hyper(
-            1, "critic updates before actor and α catch up, with as many of theirs", f"paper: Algorithm 1; 2: {CODE}",
+            1, "d: every d critic updates, d updates of actor and α", f"paper: Algorithm 1; 2: {CODE}",
             low=1,
         )  # fmt: skip
         target_delay: int = hyper(1, "gradient steps between target updates", PAPER, low=1)
         target_action: str = hyper(
-            "sample", "where targets value s'; slow_mean: the mean action of an actor that follows as the targets do",
+            "sample", "a' of the targets; slow_mean: the mean action of an actor that follows as the targets do",
             f"paper: eq. 3; slow_mean, with log π of a sample: {DOPAMINE_AGENT}", choices=("sample", "slow_mean"),
             addition=True,
         )  # fmt: skip
@@ -184,7 +185,7 @@ class SAC(BoxActions):
     def gradient_step(
         self, batch: Transition, next_noise: torch.Tensor, *noise: torch.Tensor, fraction_left: float, follow: bool
     ) -> dict[str, torch.Tensor]:
-        """A step of the critics, one of the actor and of α a `noise`, and of the targets, where they `follow`."""
+        """A step of the critics, one of actor and α for each `noise`, and of the targets, where they `follow`."""
         config, inputs = self.config, self.inputs(batch.obs)
         loss, q = self.critic_loss(batch, next_noise)
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)

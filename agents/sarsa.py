@@ -31,7 +31,9 @@ class ExpectedSarsa(Tabular):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        step_size: float = hyper(0.5, "α", "secondary: Sutton & Barto, Example 6.5 (6.6: none)", low=0, high=1)
+        step_size: float = hyper(
+            0.5, "α", "secondary: Sutton & Barto, Example 6.5 (Example 6.6 has none)", low=0, high=1
+        )
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)

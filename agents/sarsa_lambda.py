@@ -29,7 +29,7 @@ from rlrepro.streams import Streams
 from rlrepro.tabular import LastStep, States, epsilon_greedy
 from rlrepro.tiles import TileCoder
 
-MOST_WEIGHTS = 10**7  #: of an action, for memory: a step goes over those alone whose trace is not 0
+MOST_WEIGHTS = 10**7  #: of an action, a limit of memory alone: a step visits only those whose trace is not 0
 
 
 class SarsaLambda(Stateful):
@@ -62,7 +62,10 @@ class SarsaLambda(Stateful):
             high=1024,
         )
         unbounded: float = hyper(
-            3.0, "taken for a bound that the space lacks; twice it from one beyond it", "ours: it must end", low=0.001
+            3.0,
+            "± this for a bound that the space lacks; where the other lies beyond it, twice this from there",
+            "ours: tiles need bounds",
+            low=0.001,
         )
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: about 500 episodes of MountainCar"}}

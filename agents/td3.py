@@ -9,9 +9,10 @@ and every d-th time the actor follows
 
     ∇_θ J = E[ ∇_a Q_1(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                      (eq. 1)
 
-and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's move at every update of the critics: `target_delay = 1`. μ(s)
-= tanh of the actor's outputs is `rlrepro.off_policy.DeterministicPolicy.policy`, y is `rlrepro.targets.td_target`'s,
-the sum of both critics' errors `ensemble_error`'s.
+and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's targets move at every update of the critics: `target_delay =
+1`. It explores by a = clip(μ(s) + N(0, σ), −1, 1), at random before that (`rlrepro.off_policy.BoxActions.act`). μ(s) =
+tanh of the actor's outputs is `rlrepro.off_policy.DeterministicPolicy.policy`, y is `rlrepro.targets.td_target`'s, the
+sum of both critics' errors `ensemble_error`'s.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -48,7 +49,7 @@ class TD3(DeterministicPolicy):
         critic_learning_rate: float = hyper(
             1e-3, "the critics' step size", f"paper: Section 6.1; 3e-4: {AUTHORS}", low=0
         )
-        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/td3/td3.py; true: lin_ of rl-zoo3")
+        anneal: bool = hyper(False, "step sizes fall linearly to 0", f"{SB3}/td3/td3.py; true: rl-zoo3's lin_")
         gamma: float = hyper(0.99, "discount factor", AUTHORS, low=0, high=1)
         tau: float = hyper(0.005, "weight of the online parameters in the targets", "paper: Section 6.1", low=0, high=1)
         buffer_size: int = hyper(
@@ -84,7 +85,7 @@ class TD3(DeterministicPolicy):
         target_noise_clip: float = hyper(0.5, "largest such noise (c)", "paper: Section 6.1", low=0)
         hidden: tuple[int, ...] = hyper((400, 300), "hidden layers", f"paper: Section 6.1; 256, 256: {AUTHORS}", low=1)
         action_layer: str = hyper(
-            "first", "layers of the critics that see the action; late, by its own fan-in",
+            "first", "layers of the critics that see the action; past the first its weights start by its own fan-in",
             f"paper: Section 6.1; both: {BUILDER}", choices=("first", "second", "both"),
         )  # fmt: skip
         output_init: float = hyper(

@@ -1,13 +1,13 @@
-"""Trust region policy optimisation (Schulman et al., 2015, arXiv:1502.05477), Section 6 and Appendix C.
+"""Trust region policy optimisation (Schulman et al., 2015, arXiv:1502.05477), Sections 5, 6 and Appendix C.
 
 After a rollout the policy takes one step that maximises
 
     L(θ) = E[ π_θ(a|s) / π_old(a|s) A ]   subject to   D(θ) = E[ KL(π_old(·|s) ‖ π_θ(·|s)) ] ≤ δ        (eq. 14)
 
-(A for the Q of eq. 14, q = π_old) in the direction x of F x = g, where g = ∇L and F is the Hessian of D, both at θ_old.
-The direction comes by conjugate gradient (`rlrepro.conjugate_gradient`) from products F v alone; the longest step is
-β x with β = √(2 δ / xᵀ F x) (Appendix C), which a line search shortens until L is better and D within its bound. F is
-the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
+(eq. 14 with A in place of Q, and samples of π_old) in the direction x of F x = g, where g = ∇L and F is the Hessian of
+D, both at θ_old. The direction comes by conjugate gradient (`rlrepro.conjugate_gradient`) from products F v alone; the
+longest step is β x with β = √(2 δ / xᵀ F x) (Appendix C), which a line search shortens until L is better and D within
+its bound. F is the mean of Jᵀ M J, with J the Jacobian of the distribution's parameters
 (`rlrepro.actor_critic.ActorCritic.linearised_policy`) and M their Fisher information (Appendix C.1;
 `rlrepro.distributions`, which has log π and the KL too): D's exact Hessian, since the KL's gradient by the
 distribution's parameters is 0 at θ_old. As in sb3-contrib, F is damped: `cg_damping` is added to its diagonal, in the
@@ -64,7 +64,9 @@ class TRPO(ActorCritic):
         line_search_factor: float = hyper(
             0.8, "factor from each step of the line search to the next", CODE, low=0, high=1
         )
-        kl_slack: float = hyper(1.0, "the line search's bound, in δ", "paper: Appendix C (MushroomRL: 1.5)", low=0)
+        kl_slack: float = hyper(
+            1.0, "the line search's bound of D, as a multiple of δ", "paper: Appendix C (MushroomRL: 1.5)", low=0
+        )
         value_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", CODE, low=0)
         num_value_epochs: int = hyper(10, "the critic's passes over a rollout", CODE, low=1)
         batch_size: int = hyper(128, "transitions of a minibatch of the critic's", CODE, low=1)

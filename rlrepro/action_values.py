@@ -145,9 +145,9 @@ class TargetedActionValues(ActionValues):
         """One gradient step on a batch `[S, B, ...]`, its new priorities, and the target network where it is due.
 
         It is due after the last gradient step of the learning phase in which the env step passes a multiple of
-        `target_every` (`TargetClock`): for one gradient step, where that is a multiple of `train_every`, CleanRL's
-        order. Stable-Baselines3 copies while it collects, before the gradient steps: the same where `target_every` is
-        at most `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
+        `target_every` (`TargetClock`): CleanRL's order, where that is a multiple of `train_every` and a phase has one
+        gradient step. Stable-Baselines3 copies while it collects, before the gradient steps: the same where
+        `target_every` is at most `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
         """
         metrics = self.gradient_step(batch)
         error = metrics.pop("error", None)
@@ -185,7 +185,7 @@ class CategoricalActionValues(TargetedActionValues):
     """Each action's return has probabilities p_i on atoms z_i, equally spaced in [v_min, v_max]; Q = Σ_i z_i p_i.
 
     Bellemare et al. (2017). The config has `v_min`, `v_max` and `num_atoms`. A subclass with noisy layers overrides
-    `_draw`, and gives `log_probs` the streams of its samples; without them the mean weights act.
+    `_draw`, and gives `log_probs` the streams of its samples; without streams the mean weights are used.
     """
 
     def __init__(self, setup: Setup, config: Any) -> None:

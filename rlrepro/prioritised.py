@@ -64,7 +64,8 @@ class SumTree:
 class PrioritisedReplay(Replay):
     """Proportional prioritisation (Schaul et al., 2016, Section 3.3 and Algorithm 1); batches `[S, B, ...]`.
 
-    P(i) = p_i^α / Σ_k p_k^α with p_i = |δ_i| + ε, and 1 or the seed's largest p so far for a new transition. A
+    P(i) = p_i^α / Σ_k p_k^α with p_i = |δ_i| + ε. A new transition gets the largest p that its seed ever had, and 1
+    at least, as in Baselines' code (Algorithm 1: the largest of those that are kept). A
     batch has one sample from each of B equal parts of the sum (Appendix B.2.1), and as extras its `index`, and
     `weight` = (N P(i))^−β divided by the batch's largest. β rises linearly from `beta` to 1 over `beta_steps` env
     steps. Whoever learns calls `update_priorities` with the new |δ|, which is not clipped; on Atari the paper clips

@@ -21,7 +21,7 @@ from rlrepro.distributions import num_discrete
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
-MAX_STATES = 10**8  #: Q of which with two actions takes 1.6 GB a seed, and all that is kept one to over five times that
+MAX_STATES = 10**8  #: with two actions Q takes 1.6 GB a seed, all tables of an agent up to over five times that
 
 
 class LastStep(Stateful):
@@ -147,7 +147,7 @@ class Tabular(Stateful):
         return q.argmax(-1) if deterministic else epsilon_greedy(q, streams, self.config.epsilon)
 
     def learn(self, state: np.ndarray, action: np.ndarray, target: np.ndarray, where: Any = True) -> np.ndarray:
-        """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`; the errors `[S]` before."""
+        """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`; target − Q of before it `[S]`."""
         place = self.rows, state, action
         error = np.where(where, target - self.q[place], 0.0)
         self.q[place] += self.step_size(self.tables.get("visits"), place, where) * error
@@ -156,7 +156,7 @@ class Tabular(Stateful):
     def step_size(
         self, visits: np.ndarray | None, place: tuple[np.ndarray, ...], where: Any = True
     ) -> np.ndarray | float:
-        """α / N(s, a)^ω, N at the places of `visits` that have one pair a seed, this update counted; α without."""
+        """α / N(s, a)^ω for one pair a seed, N counting this update; without `visits` α."""
         alpha, decay = self.config.step_size, self.config.step_size_decay
         if visits is None:
             return alpha

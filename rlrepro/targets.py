@@ -35,7 +35,7 @@ def gae(
 
 
 def discounted_return(reward: torch.Tensor, ended: torch.Tensor, gamma: float) -> torch.Tensor:
-    """G_t = r_t + γ (1 − ended_t) G_{t+1} (Sutton & Barto, 2018, eq. 3.9), `[S, T, N]`."""
+    """G_t = r_t + γ (1 − ended_t) G_{t+1} (Sutton & Barto, 2018, eq. 3.8 as 3.9), `[S, T, N]`; r_t is their R_{t+1}."""
     return _backward_sum(reward, gamma * ~ended)
 
 
@@ -182,7 +182,7 @@ def categorical_projection(
 
 
 def quantile_huber(quantiles: torch.Tensor, target: torch.Tensor, kappa: float = 1.0) -> torch.Tensor:
-    """The quantile Huber loss (Dabney et al., 2018, eq. 9 and 10, Algorithm 1), `[S, B]`.
+    """The quantile Huber loss (Dabney et al., 2018, Algorithm 1 with eq. 9 and 10), `[S, B]`.
 
     Σ_i E_j[ |τ̂_i − 1{u_ij < 0}| L_κ(u_ij) ] with u_ij = target_j − θ_i and τ̂_i = (2i − 1) / 2N, for `quantiles` θ
     `[S, B, N]` and `target` `[S, B, M]`; with κ = 0, |u| for L_κ (eq. 8). Its gradient is written out:
