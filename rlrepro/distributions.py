@@ -153,7 +153,9 @@ class UnitBox:
             raise UnsupportedSpace(f"bounded Box actions, not {space}")
         self.shape, self.num_actions, self._dtype = space.shape, _num_actions(space), space.dtype
         low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
-        middle, half = (low + high) / 2, (high - low) / 2
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        if max(abs(low).max(), abs(high).max()) > np.finfo(np.float32).max:
+            raise UnsupportedSpace(f"actions that float32 holds ({RESCALED} makes them so), not {space}")
         if space.dtype.itemsize > 4 and ((half > 0) & (half < NARROW * abs(middle))).any():
             raise UnsupportedSpace(f"actions that float32 tells apart ({RESCALED} makes them so), not {space}")
         self._middle, self._half = middle.astype(np.float32), half.astype(np.float32)

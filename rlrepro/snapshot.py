@@ -327,8 +327,6 @@ def _plain(value: Any, place: str, met: _Met) -> Any:
         return value
     if isinstance(value, np.generic):  # np.float64 is a float too
         return {"__scalar__": _plain(np.asarray(value), place, met)}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
     if type(value) is tuple:
         return {"__container__": "tuple", "items": [_plain(v, f"{place}[{i}]", met) for i, v in enumerate(value)]}
     if not isinstance(value, np.ndarray | np.random.Generator) and type(value) not in _CONTAINERS:

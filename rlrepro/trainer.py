@@ -89,6 +89,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def get_state(self) -> dict[str, Any]:
         """Where its episode is, once it has begun."""
         state = {"episode_return": self._return, "episode_length": self._length, "going_on": self._going_on}
+        state["seed"] = self._seed  # of the first reset, where that is still to come
         drawn = self.action_space.np_random.bit_generator.state  # which scripts draw from; no state of ours holds it
         return {**state, "env": snapshot.take(self.env), "action_space": drawn}
 
@@ -96,7 +97,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.env.reset(seed=0)  # some environments build what they hold in their first reset
         snapshot.put_back(self.env, state["env"])
         self.action_space.np_random.bit_generator.state = state["action_space"]
-        self._seed, self._going_on = None, state["going_on"]
+        self._seed, self._going_on = state.get("seed"), state["going_on"]
         self._return, self._length = state["episode_return"], state["episode_length"]
 
     def _stopped(self, what: str) -> RunStopped:

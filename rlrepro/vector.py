@@ -6,7 +6,6 @@ every sub-environment, actions checked once, no reset step ever reaching a memor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,7 +21,7 @@ from rlrepro.errors import AgentFault, RunStopped, close_quietly, one_line, plac
 from rlrepro.learnt import KEY, told
 from rlrepro.streams import env_seed
 
-MAX_REWARD = 1e154  #: squares of larger ones are soon no numbers
+LARGEST = 1e38  #: of rewards and observations: memories and networks hold float32
 
 
 class EnvBatch(Protocol):
@@ -356,9 +355,9 @@ class VectorEnv:
         return values.reshape(-1, self.num_envs, *values.shape[1:])
 
     def _check_learnt(self, reward: np.ndarray) -> None:
-        if not math.isfinite(np.vdot(reward, reward)) and not np.isfinite(reward).all():
-            index = int((~np.isfinite(reward)).argmax())
-            raise self._stopped(index, f"gave the reward {reward[index]} to learn from")
+        if not np.vdot(reward, reward) <= LARGEST and not (abs(reward) <= LARGEST).all():
+            index = int((~(abs(reward) <= LARGEST)).argmax())
+            raise self._stopped(index, f"gave the reward {_too_large(reward[index])} to learn from")
 
     def _stopped(self, index: int, what: str) -> RunStopped:
         seed, env = self.seeds[index // self.num_envs], index % self.num_envs
@@ -419,7 +418,7 @@ def to_env(action: np.ndarray, space: gymnasium.Space[Any]) -> np.ndarray:
             clipped = np.rint(clipped)
         return clipped.astype(space.dtype, copy=False)
     if isinstance(space, Discrete):
-        return action + int(space.start) if space.start else action
+        return action.astype(np.int64) + int(space.start) if space.start else action
     return action.copy()  # an environment may write into it, and a memory keeps the agent's
 
 
@@ -429,23 +428,31 @@ def _after(action: np.ndarray) -> str:
 
 
 def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
-    """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation that is not finite.
+    """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation beyond `LARGEST`.
 
-    So is a reward beyond `MAX_REWARD`: the returns of an episode of those may be no numbers.
+    NaN and infinity are.
     """
     floats = obs.dtype.kind == "f"
-    # A sum of squares is finite unless a term is not, or it overflows: the cheapest look at all of them.
-    if math.isfinite(np.vdot(reward, reward)) and (not floats or math.isfinite(np.vdot(obs, obs))):
+    # The cheapest look at all of them: no number is larger than the sum of squares, where that is above 1.
+    if np.vdot(reward, reward) <= LARGEST and (not floats or np.vdot(obs, obs) <= LARGEST):
         return
     counts = np.ones(len(reward), bool) if active is None else active
-    bad = ~(np.abs(reward) <= MAX_REWARD) & counts
+    bad = ~(np.abs(reward) <= LARGEST) & counts
     if bad.any():
         index = int(bad.argmax())
-        beyond = f", beyond {MAX_REWARD:g}" if np.isfinite(reward[index]) else ""
-        raise EnvironmentFailed(index, f"gave the reward {reward[index]}{beyond}")
-    bad = ~np.isfinite(obs).reshape(len(obs), -1).all(1) & counts if floats else bad
+        raise EnvironmentFailed(index, f"gave the reward {_too_large(reward[index])}")
+    if not floats:
+        return
+    sizes = np.abs(obs).reshape(len(obs), -1).max(1)  # of what has NaN, NaN
+    bad = ~(sizes <= LARGEST) & counts
     if bad.any():
-        raise EnvironmentFailed(int(bad.argmax()), "gave an observation with NaN or infinity")
+        index = int(bad.argmax())
+        what = f"{sizes[index]:g}, beyond {LARGEST:g}" if np.isfinite(sizes[index]) else "NaN or infinity"
+        raise EnvironmentFailed(index, f"gave an observation with {what}")
+
+
+def _too_large(reward: Any) -> str:
+    return f"{reward}, beyond {LARGEST:g}" if np.isfinite(reward) else f"{reward}"
 
 
 def _only(obs: Any, space: gymnasium.Space[Any]) -> Any:

@@ -350,6 +350,8 @@ def test_a_box_of_which_float32_tells_few_actions_apart_is_refused(kind: Any) ->
         return
     with pytest.raises(UnsupportedSpace, match="float32 tells apart"):
         UnitBox(narrow)
+    with pytest.raises(UnsupportedSpace, match="actions that float32 holds"):
+        UnitBox(gymnasium.spaces.Box(-1e308, 1e308, (1,), kind))
 
 
 def test_ornstein_uhlenbeck_noise_is_its_recursion_and_begins_anew() -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from rlrepro import checkpoint, loop, recorder, replayed, snapshot, trainer, trainer_journal
+from rlrepro.checkpoint import as_loaded
 from rlrepro.errors import EvaluationFailed
 from rlrepro.generators import get_generators, set_generators
 from rlrepro.record import RunFolder
@@ -239,6 +241,17 @@ def test_a_trainer_of_one_s_own_goes_on_with_its_generators(
         torch.manual_seed(0)
         assert runs.resume(name).status == 0
         assert left_by(runs.folder / name) == left_by(runs.folder / "whole")
+
+
+def test_an_environment_that_was_never_reset_begins_from_its_seed_after_a_resume() -> None:
+    setup = SimpleNamespace(seeds=(3,), num_envs=2)
+    whole, stopped, resumed = (
+        trainer.RecordedEnv(gymnasium.make("CartPole-v1"), 1, SimpleNamespace(setup=setup))  # type: ignore[arg-type]
+        for _ in range(3)
+    )
+    resumed.set_state(as_loaded(stopped.get_state()))
+    assert resumed.reset()[0].tobytes() == whole.reset()[0].tobytes()
+    assert resumed.reset()[0].tobytes() == whole.reset()[0].tobytes()
 
 
 def test_evaluations_take_nothing_from_the_generators_of_training(runs: Runs, walk: Callable[..., Outcome]) -> None:

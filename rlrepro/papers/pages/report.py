@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     """`rlrepro report`; the exit status."""
     parser = Parser(prog="rlrepro report", description="Write a reproduction's page from its card and results.")
     parser.add_argument(
-        "folder", metavar="FOLDER", help="with card.toml and results, a card of the kit, or the name of another in reproductions/"
+        "folder",
+        metavar="FOLDER",
+        help="with card.toml and results, a card of the kit, or the name of another in reproductions/",
     )
     parser.add_argument("--into", type=Path, metavar="DIR", help="where to write (FOLDER; of the kit's: reports/NAME)")
     parser.add_argument("--pdf", action="store_true", help="write every figure as PDF too")
