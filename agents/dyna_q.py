@@ -59,13 +59,13 @@ class DynaQ(Tabular):
         errors = np.zeros(len(self.rows))
         for n in range(self.setup.num_envs):
             action, reward, terminated, _ = one_env(batch, n)
-            errors += abs(self._learn(state[:, n], action, reward, next_state[:, n], terminated))
+            errors += abs(self._q_learning(state[:, n], action, reward, next_state[:, n], terminated))
             self._remember(state[:, n], action, reward, next_state[:, n], terminated)
             if self.config.planning_steps:
                 self._plan()
         return self.metrics(errors / self.setup.num_envs, self.first_values().max(-1))
 
-    def _learn(
+    def _q_learning(
         self, state: np.ndarray, action: np.ndarray, reward: np.ndarray, next_state: np.ndarray, terminated: np.ndarray
     ) -> np.ndarray:
         best = self.q[self.rows, next_state].max(-1)
@@ -89,4 +89,4 @@ class DynaQ(Tabular):
             state, action = np.divmod(drawn, self.num_actions)
             pair = self.rows, state, action
             reward, next_state, terminated = (self.model[name][pair] for name in ("reward", "next_state", "terminated"))
-            self._learn(state, action, reward, next_state, terminated)
+            self._q_learning(state, action, reward, next_state, terminated)

@@ -24,7 +24,7 @@ from rlrepro.sources import CLEANRL
 from rlrepro.targets import quantile_huber, td_target
 from rlrepro.value_networks import of_action, value_network
 
-DQN = f"{CLEANRL}/dqn.py"
+CODE = f"{CLEANRL}/dqn.py"
 
 
 class QRDQN(TargetedActionValues):
@@ -39,23 +39,23 @@ class QRDQN(TargetedActionValues):
         gamma: float = hyper(0.99, "discount factor", "paper: on Atari 2600", low=0, high=1)
         num_quantiles: int = hyper(50, "quantiles of a distribution (N)", "ours: speed (the paper: 200)", low=1)
         kappa: float = hyper(1.0, "where the quantile Huber loss turns linear; 0: |u|", "paper: on Atari 2600", low=0)
-        buffer_size: int = hyper(10_000, "transitions kept per seed", DQN, low=1)
-        batch_size: int = hyper(128, "transitions of a batch", f"{DQN} (the paper: 32)", low=1)
+        buffer_size: int = hyper(10_000, "transitions kept per seed", CODE, low=1)
+        batch_size: int = hyper(128, "transitions of a batch", f"{CODE} (the paper: 32)", low=1)
         learning_starts: int = hyper(
-            10_000, "env steps of random actions before learning", f"{DQN} (which acts by ε meanwhile)", low=0
+            10_000, "env steps of random actions before learning", f"{CODE} (which acts by ε meanwhile)", low=0
         )
-        train_every: int = hyper(10, "env steps between gradient steps", DQN, low=1)
+        train_every: int = hyper(10, "env steps between gradient steps", CODE, low=1)
         gradient_steps: int = hyper(1, "gradient steps each time", "secondary: Mnih et al. (2015), Algorithm 1", low=1)
-        target_every: int = hyper(500, "env steps between updates of the target network", DQN, low=1)
+        target_every: int = hyper(500, "env steps between updates of the target network", CODE, low=1)
         tau: float = hyper(1.0, "weight of the online parameters in the target", "paper: on Atari 2600", low=0, high=1)
         epsilon_start: float = hyper(1.0, "initial ε", "paper: as DQN", low=0, high=1)
-        epsilon_end: float = hyper(0.05, "final ε", f"{DQN} (the paper: 0.01)", low=0, high=1)
-        exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", DQN, low=0, high=1)
+        epsilon_end: float = hyper(0.05, "final ε", f"{CODE} (the paper: 0.01)", low=0, high=1)
+        exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", CODE, low=0, high=1)
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
         adam_eps: float = hyper(0.01 / 32, "Adam's ε", "paper: on Atari 2600", low=1e-12)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", DQN, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
 
-    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": DQN}}
+    PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}
 
     PROBE = {
         "num_envs": 1, "total_timesteps": 2_000, "learning_rate": 2e-3, "buffer_size": 1_000, "batch_size": 32,

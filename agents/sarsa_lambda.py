@@ -125,7 +125,7 @@ class SarsaLambda(Stateful):
             delta = batch.reward[:, n] + gamma * q_next - q
             errors += abs(delta)
             values += q
-            on = self._with_traces(n, x)
+            on = self._nonzero_traces(n, x)
             if self.config.traces == "dutch":
                 z[on] *= gamma_lambda
                 z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
@@ -139,7 +139,7 @@ class SarsaLambda(Stateful):
         num = self.setup.num_envs
         return {"losses/td_error": torch.from_numpy(errors / num), "losses/q_values": torch.from_numpy(values / num)}
 
-    def _with_traces(self, n: int, x: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    def _nonzero_traces(self, n: int, x: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Where traces of a sub-environment are not 0, and where x is 1: seeds, actions and features, each once."""
         if not self._traced:
             self._traced = [np.nonzero(self.z[:, m]) for m in range(self.setup.num_envs)]
