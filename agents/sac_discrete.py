@@ -9,9 +9,9 @@ Critics and actor give a number for every action, so that expectations over acti
     Q' ← τ Q + (1 − τ) Q'                                                                (Algorithm 1)
 
 The minimum of two critics in eq. 10 and 12 is the paper's, of Algorithm 1's two; V' is 0 where an episode terminated.
-By default the targets are copied (τ = 1) every 8,000 env steps, and J(α) has log α for the factor α, as the author's
-code (p-christ/Deep-Reinforcement-Learning-Algorithms-with-PyTorch@039ea22); `alpha_loss = alpha` is eq. 11, which
-CleanRL has. Weights start uniform in ±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over
+By default the targets are copied (τ = 1) every 8,000 env steps, as in CleanRL. J(α) has log α for the factor α, as the
+author's code (p-christ/Deep-Reinforcement-Learning-Algorithms-with-PyTorch@039ea22); `alpha_loss = alpha` is eq. 11,
+which CleanRL has. Weights start uniform in ±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over
 actions where these equations sum, which divides its losses of actor and temperature by |A|, and does not halve J_Q; the
 author's code averages the actor's loss likewise, and its V' is of one sampled action. V is
 `rlrepro.targets.soft_policy_value`'s.

@@ -9,10 +9,11 @@ and every d-th time the actor follows
 
     ∇_θ J = E[ ∇_a Q_1(s, a)|_{a = μ(s)} ∇_θ μ(s) ]                                      (eq. 1)
 
-and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's targets move at every update of the critics: `target_delay =
-1`. It explores by a = clip(μ(s) + N(0, σ), −1, 1), at random before that (`rlrepro.off_policy.BoxActions.act`). μ(s) =
-tanh of the actor's outputs is `rlrepro.off_policy.DeterministicPolicy.policy`, y is `rlrepro.targets.td_target`'s, the
-sum of both critics' errors `ensemble_error`'s.
+and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's targets move at every update of the critics,
+which is `target_delay = 1`. Actions are uniformly random at the start, then a = clip(μ(s) + N(0, σ), −1, 1)
+(`rlrepro.off_policy.BoxActions.act`). μ(s) = tanh of the actor's outputs is
+`rlrepro.off_policy.DeterministicPolicy.policy`, y is `rlrepro.targets.td_target`'s, the sum of both critics' errors
+`ensemble_error`'s.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.

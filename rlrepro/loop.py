@@ -15,7 +15,7 @@ from rlrepro.agent import Agent, Metrics, Policy
 from rlrepro.errors import AgentFault, EvaluationFailed, kind_of
 from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams, env_seed
-from rlrepro.vector import EnvBatch, EnvironmentFailed, VectorEnv, check_actions, check_finite, to_env
+from rlrepro.vector import EnvBatch, EnvironmentFailed, VectorEnv, check_actions, check_numbers, to_env
 
 LONG_EPISODE = 100_000  #: env steps; an evaluation warns of an episode that lasts so long
 
@@ -146,7 +146,7 @@ def evaluate(
     def begin(index: np.ndarray) -> np.ndarray:
         first = batch.reset(index, [env_seed(seeds[row[i]], *purpose, int(episode[i])) for i in index])
         try:
-            check_finite(first, np.zeros(len(index)))
+            check_numbers(first, np.zeros(len(index)))
         except EnvironmentFailed as failure:
             raise EnvironmentFailed(int(index[failure.index]), failure.what) from None
         return first
@@ -161,7 +161,7 @@ def evaluate(
             check_actions(action, wanted, action_space, "predict")
             flat = to_env(action.reshape(len(active), *action.shape[2:]), action_space)
             obs, reward, terminated, truncated = batch.step(flat, active)
-            check_finite(obs, reward, active)
+            check_numbers(obs, reward, active)
             running_return[active] += reward[active]
             running_length[active] += 1
             ended = np.flatnonzero((terminated | truncated) & active)

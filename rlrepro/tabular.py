@@ -147,7 +147,7 @@ class Tabular(Stateful):
         return q.argmax(-1) if deterministic else epsilon_greedy(q, streams, self.config.epsilon)
 
     def learn(self, state: np.ndarray, action: np.ndarray, target: np.ndarray, where: Any = True) -> np.ndarray:
-        """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`; target − Q of before it `[S]`."""
+        """Q(s, a) ← Q(s, a) + α (target − Q(s, a)) for one pair a seed `[S]`. target − Q(s, a) of before."""
         place = self.rows, state, action
         error = np.where(where, target - self.q[place], 0.0)
         self.q[place] += self.step_size(self.tables.get("visits"), place, where) * error

@@ -35,7 +35,7 @@ def gae(
 
 
 def discounted_return(reward: torch.Tensor, ended: torch.Tensor, gamma: float) -> torch.Tensor:
-    """G_t = r_t + γ (1 − ended_t) G_{t+1} (Sutton & Barto, 2018, eq. 3.8 as 3.9), `[S, T, N]`; r_t is their R_{t+1}."""
+    """G_t = r_t + γ (1 − ended_t) G_{t+1} (Sutton & Barto, 2018, eq. 3.9), `[S, T, N]`; r_t is their R_{t+1}."""
     return _backward_sum(reward, gamma * ~ended)
 
 

@@ -6,7 +6,6 @@ that it could go on from the present step, it is checkpointed with them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from rlrepro.plugins.env_source import EnvSource
 from rlrepro.recorder import Send
 from rlrepro.streams import env_seed
 from rlrepro.trainer_journal import TrainerJournal
-from rlrepro.vector import Observations
+from rlrepro.vector import LARGEST, EnvironmentFailed, Observations, as_refused, check_numbers
 
 
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -53,8 +52,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             obs, info = self.env.reset(seed=seed, options=options)
         except (Exception, SystemExit) as error:
             raise self._stopped(f"raised {one_line(error)} in reset{place_of(error)}") from error
-        if self._floats and not np.isfinite(obs).all():
-            raise self._stopped("gave an observation with NaN or infinity")
+        self._check_numbers(obs, 0.0)
         if (wrong := self._wrong(obs)) is not None:
             raise self._stopped(f"{wrong}, in reset")
         return obs, info
@@ -68,11 +66,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         obs, reward, terminated, truncated, info = given
         self._return += float(reward)
         self._length += 1
-        if not math.isfinite(self._return):
-            raise self._stopped(f"gave the reward {float(reward)}")
-        # One pass: a sum is finite unless a term is not, or it overflowed.
-        if self._floats and not math.isfinite(np.add.reduce(obs, None)) and not np.isfinite(obs).all():
-            raise self._stopped("gave an observation with NaN or infinity")
+        self._check_numbers(obs, float(reward))
         if (wrong := self._wrong(obs)) is not None:
             raise self._stopped(wrong)
         if terminated or truncated:
@@ -81,13 +75,21 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if to_learn is None:
             return given
         learn_reward, learn_end = to_learn
-        if not math.isfinite(learn_reward):
-            raise self._stopped(f"gave the reward {learn_reward} to learn from")
+        if not abs(learn_reward) <= LARGEST:
+            raise self._stopped(f"gave the reward {as_refused(learn_reward)} to learn from")
         self._going_on = obs if learn_end and not (terminated or truncated) else None
         return obs, learn_reward, learn_end, truncated or (terminated and not learn_end), info
 
+    def _check_numbers(self, obs: Any, reward: float) -> None:
+        if abs(reward) <= LARGEST and (not self._floats or float(np.vdot(obs, obs)) <= LARGEST):  # quick
+            return
+        try:
+            check_numbers(np.asarray(obs if self._floats else 0)[None], np.array([reward]))
+        except EnvironmentFailed as failure:
+            raise self._stopped(failure.what) from None
+
     def get_state(self) -> dict[str, Any]:
-        """Where its episode is, once it has begun."""
+        """Where its episode is, or the seed that it is to begin from."""
         state = {"episode_return": self._return, "episode_length": self._length, "going_on": self._going_on}
         state["seed"] = self._seed  # of the first reset, where that is still to come
         drawn = self.action_space.np_random.bit_generator.state  # which scripts draw from; no state of ours holds it

@@ -21,7 +21,7 @@ from rlrepro.errors import AgentFault, RunStopped, close_quietly, one_line, plac
 from rlrepro.learnt import KEY, told
 from rlrepro.streams import env_seed
 
-LARGEST = 1e38  #: of rewards and observations: memories and networks hold float32
+LARGEST = float(np.finfo(np.float32).max)  #: of rewards and observations: memories and networks hold float32
 
 
 class EnvBatch(Protocol):
@@ -278,7 +278,7 @@ class VectorEnv:
         seeds = [env_seed(s, "env", n, *purpose) for s in self.seeds for n in range(self.num_envs)]
         try:
             obs = self.batch.reset(self._all, seeds)
-            check_finite(obs, np.zeros(self._num))
+            check_numbers(obs, np.zeros(self._num))
             self.obs = self._fold(obs)
         except EnvironmentFailed as failure:
             raise self._stopped(failure.index, failure.what) from failure
@@ -299,7 +299,7 @@ class VectorEnv:
         flat = to_env(action.reshape(self._num, *action.shape[2:]), self.action_space)
         try:
             next_obs, reward, terminated, truncated = self.batch.step(flat)
-            check_finite(next_obs, reward)
+            check_numbers(next_obs, reward)
             ended = terminated | truncated
             following = next_obs
             self.ended = None
@@ -307,7 +307,7 @@ class VectorEnv:
                 index = ended.nonzero()[0]
                 following = next_obs.copy()
                 following[index] = self.batch.reset(index, [None] * len(index))
-                check_finite(following, reward)
+                check_numbers(following, reward)
                 self.ended = self._fold(ended)
         except EnvironmentFailed as failure:
             what = f"{failure.what}{_after(action.reshape(self._num, -1)[failure.index])}"
@@ -355,9 +355,9 @@ class VectorEnv:
         return values.reshape(-1, self.num_envs, *values.shape[1:])
 
     def _check_learnt(self, reward: np.ndarray) -> None:
-        if not np.vdot(reward, reward) <= LARGEST and not (abs(reward) <= LARGEST).all():
-            index = int((~(abs(reward) <= LARGEST)).argmax())
-            raise self._stopped(index, f"gave the reward {_too_large(reward[index])} to learn from")
+        if not np.vdot(reward, reward) <= LARGEST and (bad := ~(abs(reward) <= LARGEST)).any():
+            index = int(bad.argmax())
+            raise self._stopped(index, f"gave the reward {as_refused(reward[index])} to learn from")
 
     def _stopped(self, index: int, what: str) -> RunStopped:
         seed, env = self.seeds[index // self.num_envs], index % self.num_envs
@@ -427,32 +427,33 @@ def _after(action: np.ndarray) -> str:
     return "" if np.isfinite(action).all() else ", after an action with NaN or infinity"
 
 
-def check_finite(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
+def check_numbers(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None = None) -> None:
     """Raise `EnvironmentFailed` for the first sub-environment with a reward or an observation beyond `LARGEST`.
 
-    NaN and infinity are.
+    NaN and infinity count as beyond it.
     """
     floats = obs.dtype.kind == "f"
     # The cheapest look at all of them: no number is larger than the sum of squares, where that is above 1.
-    if np.vdot(reward, reward) <= LARGEST and (not floats or np.vdot(obs, obs) <= LARGEST):
+    if np.vdot(reward, reward) <= LARGEST and (not floats or float(np.vdot(obs, obs)) <= LARGEST):
         return
     counts = np.ones(len(reward), bool) if active is None else active
     bad = ~(np.abs(reward) <= LARGEST) & counts
     if bad.any():
         index = int(bad.argmax())
-        raise EnvironmentFailed(index, f"gave the reward {_too_large(reward[index])}")
+        raise EnvironmentFailed(index, f"gave the reward {as_refused(reward[index])}")
     if not floats:
         return
-    sizes = np.abs(obs).reshape(len(obs), -1).max(1)  # of what has NaN, NaN
+    sizes = np.abs(obs).reshape(len(obs), -1).max(1, initial=0.0).astype(np.float64)  # of what has NaN, NaN
     bad = ~(sizes <= LARGEST) & counts
     if bad.any():
         index = int(bad.argmax())
-        what = f"{sizes[index]:g}, beyond {LARGEST:g}" if np.isfinite(sizes[index]) else "NaN or infinity"
+        what = as_refused(sizes[index]) if np.isfinite(sizes[index]) else "NaN or infinity"
         raise EnvironmentFailed(index, f"gave an observation with {what}")
 
 
-def _too_large(reward: Any) -> str:
-    return f"{reward}, beyond {LARGEST:g}" if np.isfinite(reward) else f"{reward}"
+def as_refused(number: Any) -> str:
+    """A number that is NaN, infinite or beyond `LARGEST`, as a fault tells it."""
+    return f"{number:g}, beyond {LARGEST:g}" if np.isfinite(number) else f"{number}"
 
 
 def _only(obs: Any, space: gymnasium.Space[Any]) -> Any:

@@ -212,6 +212,8 @@ def test_what_is_told_is_looked_at_as_a_reward_is(runs: Runs, tmp_path: Path) ->
         "odd", "--env", own("Counting"), "--wrapper", own("TellsOf(what=1.5)"), "--agent", "random", "--no-check-env"
     )
     assert 'Counting raised TypeError: info["learn"] is 1.5, not a pair (reward, terminated) in step' in odd.problem
+    large = runs.begin("large", "--env", own("Counting"), "--wrapper", own("TellsOf(what='1e39')"), "--agent", "dqn")
+    assert "Counting gave the reward 1e+39, beyond 3.40282e+38 to learn from (seed 0," in large.problem
     nan = runs.begin("nan", "--env", own("Counting"), "--wrapper", own("TellsOf(what='nan')"), "--agent", "dqn")
     assert "Counting gave the reward nan to learn from (seed 0, sub-environment 0)" in nan.problem
     peer = ("--agent", "sb3:dqn", "--learning-starts", "5", "--seed", "0")

@@ -65,7 +65,7 @@ def test_what_cannot_run_names_what_does(name: str, words: str) -> None:
     ("task", "of_a_fall"), [("HalfCheetah", 0), ("Swimmer", 0), ("Hopper", 1), ("InvertedPendulum", 1)]
 )
 def test_v5_is_v4_but_for_what_the_step_of_a_fall_pays(task: str, of_a_fall: int) -> None:
-    """So that what -v4 has shown stands for -v5 too: the book of traps says so, and docs/agents.md."""
+    """What -v4 has shown then stands for -v5 too, as docs/agents.md has it of HalfCheetah."""
     old, new = (find_env(f"{task}-v{version}").make() for version in (4, 5))
     rng, falls, episodes = np.random.default_rng(0), 0, 20 if of_a_fall else 2
     for seed in range(episodes):
@@ -75,7 +75,7 @@ def test_v5_is_v4_but_for_what_the_step_of_a_fall_pays(task: str, of_a_fall: int
             action = rng.uniform(old.action_space.low, old.action_space.high).astype(np.float32)
             (obs, reward, *ends, _), (same_obs, less, *same_ends, _) = old.step(action), new.step(action)
             assert (obs.tobytes(), ends) == (same_obs.tobytes(), same_ends)
-            assert reward - less == pytest.approx(of_a_fall * ends[0], abs=1e-12)
+            assert reward == less or (ends[0] and reward - less == pytest.approx(of_a_fall, abs=1e-12))
             falls, over = falls + ends[0], any(ends)
     assert falls == episodes * of_a_fall
     compare, (change,) = load_traps().between(f"{task}-v4", 4, 5)

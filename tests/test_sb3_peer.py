@@ -641,6 +641,7 @@ def test_an_environment_that_breaks_is_named_with_its_seed(runs: Runs, left: str
     for broken, line in {
         "raise OSError('no wheel')": "raised OSError: no wheel in step, broken0.py:12 (seed 7, sub-environment 0)",
         "reward = float('nan')": "gave the reward nan (seed 7, sub-environment 0)",
+        "reward = -1e39": "gave the reward -1e+39, beyond 3.40282e+38 (seed 7, sub-environment 0)",
         "obs[0] = float('inf')": "gave an observation with NaN or infinity (seed 7, sub-environment 0)",
         "obs = np.zeros(2, np.float32)": "gave an observation of shape [2], not [1] (seed 7, sub-environment 0)",
     }.items():
