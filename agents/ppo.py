@@ -57,7 +57,7 @@ class PPO(ActorCritic):
         num_minibatches: int = hyper(4, "minibatches of a pass", f"{CLEANRL}/ppo.py", low=1)
         gamma: float = hyper(0.99, "discount factor", "paper: Table 5", low=0, high=1)
         gae_lambda: float = hyper(0.95, "λ of the advantage estimates", "paper: Table 5", low=0, high=1)
-        clip_range: float = hyper(0.2, "ε of the clipped surrogate", "paper: Section 6.1 (Table 5: 0.1)", low=0)
+        clip_range: float = hyper(0.2, "ε of the clipped surrogate (Table 5: 0.1)", "paper: Section 6.1", low=0)
         entropy_coef: float = hyper(0.01, "weight of the entropy bonus (c₂)", "paper: Table 5", low=0)
         value_coef: float = hyper(
             0.5, "weight of the value loss, half the squared error (2 c₁)", f"{CLEANRL}/ppo.py (the paper: 2)", low=0
