@@ -355,7 +355,9 @@ class VectorEnv:
         return values.reshape(-1, self.num_envs, *values.shape[1:])
 
     def _check_learnt(self, reward: np.ndarray) -> None:
-        if not np.vdot(reward, reward) <= LARGEST and (bad := ~(abs(reward) <= LARGEST)).any():
+        if float(np.vdot(reward, reward)) <= LARGEST:
+            return
+        if (bad := ~(np.abs(reward, dtype=np.float64) <= LARGEST)).any():
             index = int(bad.argmax())
             raise self._stopped(index, f"gave the reward {as_refused(reward[index])} to learn from")
 
@@ -434,10 +436,10 @@ def check_numbers(obs: np.ndarray, reward: np.ndarray, active: np.ndarray | None
     """
     floats = obs.dtype.kind == "f"
     # The cheapest look at all of them: no number is larger than the sum of squares, where that is above 1.
-    if np.vdot(reward, reward) <= LARGEST and (not floats or float(np.vdot(obs, obs)) <= LARGEST):
+    if float(np.vdot(reward, reward)) <= LARGEST and (not floats or float(np.vdot(obs, obs)) <= LARGEST):
         return
     counts = np.ones(len(reward), bool) if active is None else active
-    bad = ~(np.abs(reward) <= LARGEST) & counts
+    bad = ~(np.abs(reward, dtype=np.float64) <= LARGEST) & counts
     if bad.any():
         index = int(bad.argmax())
         raise EnvironmentFailed(index, f"gave the reward {as_refused(reward[index])}")

@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from rlrepro import checkpoint, loop, recorder, replayed, snapshot, trainer, trainer_journal
-from rlrepro.checkpoint import as_loaded
 from rlrepro.errors import EvaluationFailed
 from rlrepro.generators import get_generators, set_generators
 from rlrepro.record import RunFolder
@@ -249,7 +248,7 @@ def test_an_environment_that_was_never_reset_begins_from_its_seed_after_a_resume
         trainer.RecordedEnv(gymnasium.make("CartPole-v1"), 1, SimpleNamespace(setup=setup))  # type: ignore[arg-type]
         for _ in range(3)
     )
-    resumed.set_state(as_loaded(stopped.get_state()))
+    resumed.set_state(checkpoint.as_loaded(stopped.get_state()))
     assert resumed.reset()[0].tobytes() == whole.reset()[0].tobytes()
     assert resumed.reset()[0].tobytes() == whole.reset()[0].tobytes()
 

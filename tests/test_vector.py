@@ -578,6 +578,13 @@ def test_an_observation_that_float32_does_not_hold_is_refused(kind: Any, number:
     check_numbers(np.zeros((3, 0), kind), np.full(3, 1e30))  # of which nothing is observed
 
 
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16])
+def test_an_infinite_reward_of_any_type_is_refused(kind: Any) -> None:
+    with pytest.raises(EnvironmentFailed, match="gave the reward inf") as failure:
+        check_numbers(np.zeros((3, 2), np.float32), np.array([1, 2, np.inf], kind))
+    assert failure.value.index == 2
+
+
 class Rooms(gym.Env[Any, int]):
     """Gives 2 (of bits 0), a valid observation, and then what it is told to."""
 
