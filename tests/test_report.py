@@ -620,6 +620,33 @@ def test_the_coverage_is_that_of_the_interval_beside_it(rule: str, kind: str, tm
     assert [one for one, note in notes.items() if note in after] == [kind]
 
 
+def test_markdown_says_how_its_columns_are_read(tmp_path: Path, undrawn: None) -> None:
+    """Each sentence where the table has what it speaks of, and no other."""
+
+    def of(name: str, text: str) -> str:
+        return markdown(write_report(like(tmp_path / name, text, ten)))
+
+    holm, stars = (
+        "p: after Holm's correction over all of the card's claims that a test decides",
+        "\\* rests on an assumption",
+    )
+    power = "So many seeds would decide a claim four times in five"
+    whole = of("whole", HEAD + CLAIMS)
+    assert "its 95 % t interval, which knows of no bounds of the returns. " + holm in whole
+    assert power not in whole
+    assert stars in whole
+    assert f"- Interval of the mean: {coverage_note('mean', 10)}." in whole
+    assert f"- Interval of the difference: {coverage_note('difference', 10)}." in whole
+    one = of("one", some("equal"))
+    assert "t interval" in one
+    assert holm not in one
+    assert stars not in one
+    wide = some("equal").replace("margin = 20\n", "margin = 8\n").replace("reported = 200.0", "reported = 205.0")
+    near = of("near", wide)
+    assert power in near
+    assert "seeds would decide it" in near
+
+
 def test_markdown_says_of_what_its_numbers_are(tmp_path: Path) -> None:
     """GitHub does not show report.html: which environment a number is of, and what trained it, must not need it."""
     text = HEAD.replace('paper = "Acrobot-v1"', 'paper = "Acrobot-v0"\nrun = "Acrobot-v1"\ndiffers = "the | of it"')

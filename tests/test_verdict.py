@@ -969,6 +969,8 @@ def test_no_verdict_falls_before_every_planned_seed_has_run(tmp_path: Path) -> N
     more = judge(whole.card, dataclasses.replace(whole.results, units=added))
     assert [verdict.word for verdict in more.verdicts] == [verdict.word for verdict in whole.verdicts]
     assert verdict(more, "equal").why.endswith("; 2 seeds came after others were judged")
+    assert all(one.is_joined for one in more.verdicts)
+    assert not any(one.is_joined for one in whole.verdicts)
     assert verdict(more, "order").why.endswith(
         "; 2 seeds of a-cart came after others were judged; 2 seeds of b-cart came after others were judged"
     )

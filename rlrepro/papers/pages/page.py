@@ -22,6 +22,7 @@ from rlrepro.papers.pages.rows import (
     combined,
     commands,
     counts,
+    coverages,
     decimals_for,
     exact,
     number,
@@ -117,7 +118,7 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         "makings": provenance.makings(judgement.results),
         "commands": commands(judgement),
         "notes": judgement.notes,
-        "coverages": _coverages(judgement.verdicts),
+        "coverages": coverages(judgement.verdicts),
         "words": _legend(judgement),
         "rules": [(rule, text) for rule, text in RULES.items() if any(c.rule == rule for c in card.claims)],
         "symbols": SYMBOLS,
@@ -385,20 +386,6 @@ def _order_rows(test: stats.OrderTest, decision: stats.Decision | None) -> list[
 
 
 # --- statistics
-
-
-def _coverages(verdicts: Sequence[Verdict]) -> list[str]:
-    """Where 95 % intervals of the first table and figure are known to cover more or less, each said once."""
-    scored = [(v, len(v.score.values)) for v in verdicts if v.score is not None and len(v.score.values) > 1]
-    compared = {n for v, n in scored if isinstance(v.test, stats.ClaimTest) and v.kind == "equivalence"}
-    kinds = (
-        ("mean", "Interval of the mean", {n for _, n in scored}),
-        ("difference", "Interval of the difference", compared),
-    )
-    notes = (
-        f"{name}: {note}." for kind, name, seeds in kinds for n in sorted(seeds) if (note := coverage_note(kind, n))
-    )
-    return list(dict.fromkeys(notes))
 
 
 def _coverage_of_difference(rule: str, seeds: int) -> str | None:

@@ -23,7 +23,7 @@ from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import own_cards
 from rlrepro.papers.markdown import fenced, md, table_row
 from rlrepro.papers.pages import provenance
-from rlrepro.papers.pages.rows import SYMBOLS, commands, counts, listed, row_of, value_text
+from rlrepro.papers.pages.rows import SYMBOLS, commands, counts, coverages, listed, row_of, value_text
 from rlrepro.papers.units.results import find_reproduction, open_reproduction
 from rlrepro.papers.verdicts.verdict import Judgement, judge
 from rlrepro.papers.verdicts.verdict_json import verdicts_json
@@ -106,8 +106,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
         word += "; any solver's" * verdict.is_loose
         cells = [row.id, row.environment, f"{row.reported} {row.spread_text}".strip(), measured, row.margin]
         lines.append(f"| {' | '.join([*map(md, cells), word])} |")
-    lines += ["", "Measured: mean over seeds, 95 % interval. \\* rests on an assumption that the verdict names."]
-    lines += ["", *(f"- {md(note)}" for note in judgement.notes)] if judgement.notes else []
+    lines += ["", " ".join(_how_to_read(judgement)), *_listed([*coverages(judgement.verdicts), *judgement.notes])]
     claims = [verdict.claim for verdict in judgement.verdicts]
     notes = [f"- **{md(claim.id)}**: {md(claim.note)}" for claim in claims if claim.note]
     deviations = [*_environments(card), *(f"- {md(text)}" for text in card.deviations)]
@@ -118,6 +117,24 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     lines += _provenance(judgement)
     lines += ["", "Run it again:", "", fenced(*commands(judgement)), ""]
     return "\n".join(lines)
+
+
+def _how_to_read(judgement: Judgement) -> list[str]:
+    """What the columns measured and verdict say, in sentences."""
+    told = ["Measured: mean over seeds and its 95 % t interval, which knows of no bounds of the returns."]
+    if any(verdict.decision is not None for verdict in judgement.verdicts) and judgement.card.num_tested > 1:
+        told.append("p: after Holm's correction over all of the card's claims that a test decides, run or not.")
+    if any(verdict.seeds_needed is not None and verdict.seeds_needed.seeds for verdict in judgement.verdicts):
+        told.append(
+            "So many seeds would decide a claim four times in five, if true means and spreads are as these seeds show."
+        )
+    if any(verdict.qualified for verdict in judgement.verdicts):
+        told.append(r"\* rests on an assumption that the verdict names.")
+    return told
+
+
+def _listed(texts: Sequence[str]) -> list[str]:
+    return ["", *(f"- {md(text)}" for text in texts)] if texts else []
 
 
 def _environments(card: Card) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rlrepro.errors import count_of
 from rlrepro.papers import stats
+from rlrepro.papers.calibration.coverage import coverage_note
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.reader import own_cards
 from rlrepro.papers.spreads import SHORT
@@ -81,6 +82,7 @@ class Row:
     qualified: str
     why: str
     is_changed: bool = False  #: since results for it were first kept
+    is_joined: bool = False  #: by seeds that came after others were judged
 
     @property
     def spread_text(self) -> str:
@@ -96,7 +98,7 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         measured = f"ahead on {test.wins} of {test.tasks}" if isinstance(test, stats.OrderTest) else "—"
         wanted = f"{claim.better} above {claim.worse} on at least {claim.at_least} of {len(claim.environments)}"
         where = listed(claim.environments)
-        said = verdict.word, verdict.qualified, verdict.why, bool(verdict.changed)
+        said = verdict.word, verdict.qualified, verdict.why, bool(verdict.changed), verdict.is_joined
         return Row(claim.id, where, wanted, "", "", measured, "", "", "", *said)
     decimals = decimals_for(claim.margin)
     spread = f"± {exact(claim.spread)}" if claim.spread is not None else ""
@@ -146,7 +148,22 @@ def row_of(card: Card, verdict: Verdict) -> Row:
         qualified=verdict.qualified if verdict.word == "reproduced" else "",
         why=verdict.why,
         is_changed=bool(verdict.changed),
+        is_joined=verdict.is_joined,
     )
+
+
+def coverages(verdicts: Sequence[Verdict]) -> list[str]:
+    """Where 95 % intervals of their means and differences are known to cover more or less, each said once."""
+    scored = [(v, len(v.score.values)) for v in verdicts if v.score is not None and len(v.score.values) > 1]
+    compared = {n for v, n in scored if isinstance(v.test, stats.ClaimTest) and v.kind == "equivalence"}
+    kinds = (
+        ("mean", "Interval of the mean", {n for _, n in scored}),
+        ("difference", "Interval of the difference", compared),
+    )
+    notes = (
+        f"{name}: {note}." for kind, name, seeds in kinds for n in sorted(seeds) if (note := coverage_note(kind, n))
+    )
+    return list(dict.fromkeys(notes))
 
 
 def counts(judgement: Judgement) -> list[tuple[str, int]]:

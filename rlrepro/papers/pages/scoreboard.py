@@ -16,7 +16,6 @@ from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import md, show, table_row
 from rlrepro.papers.pages.rows import SYMBOLS, row_of
-from rlrepro.papers.stats.power import OpenBy
 from rlrepro.papers.units.results import open_reproduction
 from rlrepro.papers.verdicts.verdict import REPRODUCED, WORDS, Judgement, Verdict, judge
 
@@ -77,7 +76,7 @@ def _rows(judgement: Judgement, link: str) -> list[list[str]]:
             " ".join(filter(None, (row.measured, row.interval, seeds))),
             _meaning(verdict, row.margin),
         ]
-        star = r" \*" * bool(row.qualified) + " †" * row.is_changed
+        star = r" \*" * bool(row.qualified) + " †" * row.is_changed + " ‡" * row.is_joined
         made.append([*map(md, cells), f"[{SYMBOLS[row.word]} {row.word}]({link}){star}"])
     return made
 
@@ -109,80 +108,113 @@ def _meaning(verdict: Verdict, margin: str) -> str:
 
 def _totals(judgements: Sequence[Judgement]) -> list[str]:
     verdicts = [verdict for judgement in judgements for verdict in judgement.verdicts]
-    reproduced = [verdict for verdict in verdicts if verdict.word == "reproduced"]
     papers = f"{len(judgements)} reproduction{'s' * (len(judgements) != 1)}"
     lines = [f"{count_of(len(verdicts), 'claim')} of {papers}: **{_counted(judgements)}**."]
-    if kinds := Counter(verdict.means for verdict in reproduced):
-        lines.append(f"Of the reproduced, {', '.join(f'{count} {means}' for means, count in kinds.most_common())}.")
-    rules = [verdict for verdict in reproduced if verdict.means == REPRODUCED["rule"]]
-    if bounds := sum(verdict.kind in ("at least", "at most") for verdict in rules):
-        lines.append(f"Of the {len(rules)} by a rule, {bounds} keep a bound (at least or at most so much).")
-    lines += _about_equal([verdict for verdict in reproduced if verdict.kind == "equivalence"])
-    if controls := sum(verdict.is_control and verdict.kind != "equivalence" for verdict in reproduced):
-        lines.append(f"Of the others reproduced, {controls} a random policy's return would meet too.")
-    if peers := sum(
-        one.word == "reproduced" and _is_of_a_peer(of.card, one) for of in judgements for one in of.verdicts
-    ):
-        lines.append(f"Of the reproduced, {peers} by a library's own algorithms (`sb3:`), not by our agents.")
+    lines += _by_meaning(judgements)
+    lines += _about_open([verdict for verdict in verdicts if verdict.word == "inconclusive"])
+    return [*lines, *_about_marks(verdicts)]
+
+
+#: whose work it was that came out as claimed
+_WHOSE = ("reproduced by the kit's agents", "by a library's (`sb3:`)", "by a card's functions")
+
+
+def _by_meaning(judgements: Sequence[Judgement]) -> list[str]:
+    """A table of how many were reproduced in which sense, and by what; empty where none was."""
+    made: dict[str, list[tuple[str, Verdict]]] = {}
+    for judgement in judgements:
+        for verdict in judgement.verdicts:
+            made.setdefault(verdict.means, []).append((_whose(judgement.card, verdict), verdict))
+    rows = []
+    for means, found in made.items():
+        reproduced = [(whose, verdict) for whose, verdict in found if verdict.word == "reproduced"]
+        by = Counter(whose for whose, _ in reproduced)
+        of_these = "; ".join(_of_these([verdict for _, verdict in reproduced])) or "—"
+        rows.append([means, str(len(found)), *(str(by[whose]) for whose in _WHOSE), of_these])
+    if not any(verdict.word == "reproduced" for found in made.values() for _, verdict in found):
+        return []
+    head = ["*reproduced* means", "claims", *_WHOSE, "of these"]
+    return ["", *map(table_row, [head, ["---"] * len(head), *rows])]
+
+
+def _whose(card: Card, verdict: Verdict) -> str:
+    """Whether it was an agent of the kit that was trained, a library's algorithm, or a function that measured."""
+    names = [name for name in _implementations(verdict.claim) if name]
+    if not names:
+        return _WHOSE[2]
+    return _WHOSE[all(card.implementations[name].agent.startswith("sb3:") for name in names)]
+
+
+def _of_these(reproduced: Sequence[Verdict]) -> list[str]:
+    """What there is to know of claims that were reproduced in one sense."""
+    told = []
+    if bounds := sum(verdict.kind in ("at least", "at most") for verdict in reproduced):
+        told.append(f"{bounds} keep a bound (at least or at most so much)")
+    controls = sum(verdict.is_control for verdict in reproduced)
+    loose = sum(verdict.is_loose and not verdict.is_control for verdict in reproduced)
+    if controls:
+        told.append(f"{controls} {'control' if controls == 1 else 'controls'} (a random policy's return would do too)")
+    if loose:
+        told.append(f"{loose} any solver's (the best return known would do too)")
+    if reproduced and all(one.kind == "equivalence" for one in reproduced) and controls + loose == len(reproduced):
+        told[-1] += ": none tells apart two agents that solve the task"
     if lenient := sum(_is_by_tolerance(verdict) for verdict in reproduced):
-        lines.append(f"Reached within the card's tolerance by seeds of which too few reach it outright: {lenient}.")
-    turned = [one.word for one in verdicts if isinstance(one.claim, Claim) and one.claim.less_is_better]
-    told = [f"{turned.count(a)} {a} {b}" for a, b in (("above", "worse"), ("below", "better")) if a in turned]
-    if told:
-        lines.append(f"Above and below are higher and lower: of numbers of which less is better, {', '.join(told)}.")
-    if any(verdict.qualified for verdict in reproduced):
-        lines.append(r"\* rests on an assumption.")
-    if changed := sum(bool(verdict.changed) for verdict in verdicts):
-        ran = [verdict.is_held for verdict in verdicts if verdict.word != "not run"]
-        of = "" if all(ran) else f", of {sum(ran)} whose results keep what was claimed"
-        lines.append(f"† changed on the card after results for it were kept: {changed}{of}.")
-    return [*lines, *_about_open([verdict for verdict in verdicts if verdict.word == "inconclusive"])]
+        told.append(f"{lenient} within the card's tolerance, by seeds of which too few reach it outright")
+    return told
 
 
 def _about_open(inconclusive: Sequence[Verdict]) -> list[str]:
-    """What leaves them open, other than too few seeds of ours."""
-    early = sum(one.is_early for one in inconclusive)
-    inconclusive = [one for one in inconclusive if not one.is_early]
-    decided = sum(bool(one.alone) for one in inconclusive)
-    open_by = Counter(one.seeds_needed.open_by for one in inconclusive if one.seeds_needed and not one.alone)
-    lines = [f"Of the inconclusive, {early} have fewer than {stats.MIN_SEEDS} seeds yet."] if early else []
-    if by_correction := decided + open_by["correction"]:
-        lines.append(
-            f"Of the inconclusive, {by_correction} are left open by the correction for their card's other claims: "
-            f"without it {decided} are decided by these seeds, and {open_by['correction']} would be by more."
-        )
-    reasons: dict[OpenBy, str] = {
-        "paper": "as what the paper prints leaves too much open (few seeds, a wide spread or none)",
-        "guards": "by the guards of the test, by which a small spread counts for more",
-        "guards and correction": "by these guards and the correction, of which neither alone would",
-    }
-    told = [f"{open_by[reason]} {text}" for reason, text in reasons.items() if open_by[reason]]
-    if told:
-        count = sum(open_by[reason] for reason in reasons)
-        lines.append(f"Of the other inconclusive, {count} no number of our seeds decides: {'; '.join(told)}.")
-    return lines
+    """What leaves them open, each counted once."""
+    reasons = Counter(map(_left_open_by, inconclusive))
+    told = [f"- {reasons[key]}: {text}" for key, text in _OPEN.items() if reasons[key]]
+    return ["", f"Of the {len(inconclusive)} inconclusive:", "", *told] if told else []
 
 
-def _about_equal(equal: Sequence[Verdict]) -> list[str]:
-    """How many of these equalities tell one agent from another."""
-    controls = sum(one.is_control for one in equal)
-    loose = sum(one.is_loose and not one.is_control for one in equal)
-    control = "control" if controls == 1 else "controls"
-    kinds = (
-        (controls, f"{control} (a random policy's return is too)"),
-        (loose, "any solver's (the best return known is)"),
-    )
-    told = [f"{count} {kind}" for count, kind in kinds if count]
-    if not told:
-        return []
-    none = ": none tells apart two agents that solve the task" if controls + loose == len(equal) else ""
-    return [f"Of the {len(equal)} equal within a margin, {' and '.join(told)}{none}."]
+#: what leaves a claim open, by the keys of `_left_open_by`
+_OPEN = {
+    "early": f"fewer than {stats.MIN_SEEDS} seeds were run yet",
+    "seeds": "more seeds would decide it",
+    "alone": "decided by these seeds, but for the correction for the card's other claims",
+    "correction": "more seeds would decide it, but for that correction",
+    "paper": "no number of seeds does: what was published leaves too much open (few seeds, a wide spread or none)",
+    "guards": "none does by the guards of the test, by which a small spread counts for more",
+    "guards and correction": "none does by these guards and the correction, though by either alone some would",
+    "agent": "shown neither that enough seeds reach the published agent, nor that too few do",
+    "bound": "shown neither that a bound is kept, nor that it is not",
+    "": "something else, which the verdict says",
+}
 
 
-def _is_of_a_peer(card: Card, verdict: Verdict) -> bool:
-    """Whether it was a library's algorithm that was trained."""
-    names = [name for name in _implementations(verdict.claim) if name]
-    return bool(names) and all(card.implementations[name].agent.startswith("sb3:") for name in names)
+def _left_open_by(verdict: Verdict) -> str:
+    """A key of `_OPEN`."""
+    needed = verdict.seeds_needed
+    if verdict.is_early:
+        return "early"
+    if verdict.alone:
+        return "alone"
+    if needed is not None:
+        return "seeds" if needed.seeds is not None else needed.open_by
+    if isinstance(verdict.test, stats.Acceptance):
+        return "agent"
+    return "bound" if verdict.kind in ("at least", "at most") and verdict.test is not None else ""
+
+
+def _about_marks(verdicts: Sequence[Verdict]) -> list[str]:
+    """What words and signs of the table mean that need it."""
+    told = []
+    turned = [one.word for one in verdicts if isinstance(one.claim, Claim) and one.claim.less_is_better]
+    worse = [f"{turned.count(a)} {a} {b}" for a, b in (("above", "worse"), ("below", "better")) if a in turned]
+    if worse:
+        told.append(f"Above and below are higher and lower: of numbers of which less is better, {', '.join(worse)}.")
+    if any(verdict.qualified for verdict in verdicts if verdict.word == "reproduced"):
+        told.append(r"\* rests on an assumption.")
+    if changed := sum(bool(verdict.changed) for verdict in verdicts):
+        ran = [verdict.is_held for verdict in verdicts if verdict.word != "not run"]
+        of = "" if all(ran) else f", of {sum(ran)} whose results keep what was claimed"
+        told.append(f"† changed on the card after results for it were kept: {changed}{of}.")
+    if joined := sum(verdict.is_joined for verdict in verdicts):
+        told.append(f"‡ seeds came after others were judged, and the test knows of no such look: {joined}.")
+    return ["", *told] if told else []
 
 
 def _is_by_tolerance(verdict: Verdict) -> bool:
@@ -200,4 +232,4 @@ def _waiting(folders: Sequence[Path]) -> list[str]:
     if not cards:
         return []
     named = ", ".join(f"{md(card.name)} ({len(card.claims) + len(card.orders)})" for card in cards)
-    return [f"Nothing was trained yet for the claims of {named}."]
+    return ["", f"Nothing was trained yet for the claims of {named}."]

@@ -75,6 +75,7 @@ class Verdict:
     changed: str = ""  #: how it differs from what was claimed when results were first kept; `why` says it too
     is_early: bool = False  #: fewer seeds were run, on a side, than any *reproduced* takes
     is_held: bool = False  #: whether results keep what was claimed then, so that a change is known
+    is_joined: bool = False  #: whether seeds came after others were judged; `why` says how many
 
     @property
     def means(self) -> str:
@@ -120,8 +121,9 @@ def judge(card: Card, results: Results) -> Judgement:
     verdicts = []
     for one in _decide([*claims, *orders], card.num_tested, sum(dropped.values()), results.scale):
         changed, odd = _changed(card, one.claim, results), _odd_seeds(one.claim, results)
-        why = "; ".join(filter(None, (one.why, *odd, changed)))
-        verdicts.append(dataclasses.replace(one, why=why, changed=changed, is_held=_is_held(card, one.claim, results)))
+        joined, held = _joined(one.claim, results), _is_held(card, one.claim, results)
+        why = "; ".join(filter(None, (one.why, *odd, *joined, changed)))
+        verdicts.append(dataclasses.replace(one, why=why, changed=changed, is_held=held, is_joined=bool(joined)))
     missing = sorted(
         {(unit, h.seed, h.stopped) for unit, one in results.units.items() for h in one.histories if h.stopped}
     )
@@ -138,28 +140,34 @@ def judge(card: Card, results: Results) -> Judgement:
 
 def _odd_seeds(claim: Claim | Order, results: Results) -> list[str]:
     """What is to be said of seeds that were scored, and are not as the others."""
-    sides = (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
-    names = [unit_name(side, environment) for side in sides for environment in claim.environments]
-    units = {name: results.units[name] for name in names if name in results.units}
+    units = _units_of(claim, results)
 
     def told(is_so: Callable[[History], Any], what: str) -> str:
-        seeds = {name: [str(h.seed) for h in unit.histories if is_so(h)] for name, unit in units.items()}
+        seeds = {of: [str(h.seed) for h in unit.histories if is_so(h)] for of, unit in units.items()}
         return ", ".join(
-            f"{count_of(len(of), 'seed')}{f' of {name}' if len(names) > 1 else ''} {what} ({', '.join(of)})"
-            for name, of in seeds.items()
-            if of
+            f"{count_of(len(its), 'seed')}{of} {what} ({', '.join(its)})" for of, its in seeds.items() if its
         )
 
     texts = {
         told(lambda h: h.diverged, "diverged"): DIVERGED,
         told(lambda h: h.taken, "took far more env steps"): "what came after those asked for is left out",
     }
-    added = [
-        f"{count_of(len(unit.added), 'seed')}{f' of {name}' if len(names) > 1 else ''} came after others were judged"
-        for name, unit in units.items()
-        if unit.added
+    return [f"{seeds}: {text}" for seeds, text in texts.items() if seeds]
+
+
+def _joined(claim: Claim | Order, results: Results) -> list[str]:
+    """How many of its seeds were asked for once others had been judged."""
+    units = _units_of(claim, results).items()
+    return [
+        f"{count_of(len(unit.added), 'seed')}{of} came after others were judged" for of, unit in units if unit.added
     ]
-    return [*(f"{seeds}: {text}" for seeds, text in texts.items() if seeds), *added]
+
+
+def _units_of(claim: Claim | Order, results: Results) -> dict[str, UnitResults]:
+    """What was run of a claim's units, by " of NAME" where it has several."""
+    sides = (claim.better, claim.worse) if isinstance(claim, Order) else (claim.implementation,)
+    names = [unit_name(side, environment) for side in sides for environment in claim.environments]
+    return {f" of {name}" * (len(names) > 1): results.units[name] for name in names if name in results.units}
 
 
 def judge_score(claim: Claim, claimed: Protocol, scored: Score) -> stats.ClaimTest:
