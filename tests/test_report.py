@@ -626,10 +626,8 @@ def test_markdown_says_how_its_columns_are_read(tmp_path: Path, undrawn: None) -
     def of(name: str, text: str) -> str:
         return markdown(write_report(like(tmp_path / name, text, ten)))
 
-    holm, stars = (
-        "p: after Holm's correction over all of the card's claims that a test decides",
-        "\\* rests on an assumption",
-    )
+    holm = "p: after Holm's correction over all of the card's claims that a test decides"
+    stars = "\\* rests on an assumption"
     power = "So many seeds would decide a claim four times in five"
     whole = of("whole", HEAD + CLAIMS)
     assert "its 95 % t interval, which knows of no bounds of the returns. " + holm in whole

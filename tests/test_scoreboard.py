@@ -109,9 +109,8 @@ def test_a_claim_some_of_whose_seeds_came_after_a_look_is_marked(tmp_path: Path)
     lines = scoreboard(judged([folder]), tmp_path).splitlines()
     marked = [line.split(" | ")[1] for line in lines if line.endswith(" ‡ |")]
     assert marked
-    assert marked == [
-        one.claim.id for one in judge(card, open_reproduction(folder)[1]).verdicts if "came after" in one.why
-    ]
+    verdicts = judge(card, open_reproduction(folder)[1]).verdicts
+    assert marked == [one.claim.id for one in verdicts if "came after" in one.why]
     told = "‡ seeds came after others were judged, and the test knows of no such look: "
     assert [line for line in lines if line.startswith("‡")] == [f"{told}{len(marked)}."]
 
