@@ -63,12 +63,12 @@ class A2C(ActorCritic):
             0.99, "RMSProp's decay of squares (α)", "paper: Section 8", low=0, high=1,
             needs=("optimiser", "rmsprop", "rmsprop_tf"),
         )  # fmt: skip
-        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers (not images)", SB3_POLICIES, low=1)
-        activation: str = hyper("tanh", "between layers (not images)", SB3_POLICIES, choices=("tanh", "relu"))
+        hidden: tuple[int, ...] = hyper((64, 64), "units of the hidden layers", SB3_POLICIES, low=1, only="vectors")
+        activation: str = hyper("tanh", "between layers", SB3_POLICIES, choices=("tanh", "relu"), only="vectors")
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", SB3_POLICIES, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
+        log_std_init: float = hyper(0.0, "initial log standard deviation", SB3_POLICIES, only="Box actions")
         separate: bool = hyper(
             False,
             "the critic has its own optimiser, its gradient no limit, and its loss still the weight c",

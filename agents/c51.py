@@ -63,7 +63,7 @@ class C51(CategoricalActionValues):
         adam_eps: float = hyper(
             0.01 / 128, "Adam's ε, whatever the batch size", f"{CODE}, 0.01 / its 128 (the paper: 0.01 / 32)", low=1e-12
         )
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1, only="vectors")
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}
 

@@ -75,7 +75,7 @@ class DQN(TargetedActionValues):
             "ours: as it explores last (the paper: 0.05)", low=0, high=1, addition=True,
         )  # fmt: skip
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1, only="vectors")
         dueling: bool = hyper(
             False, "a value and an advantage stream", "secondary: Wang et al. (2016), eq. 9", addition=True
         )

@@ -75,14 +75,16 @@ class PPO(ActorCritic):
             low=0,
         )
         hidden: tuple[int, ...] = hyper(
-            (64, 64), "units of the hidden layers (not images)", "paper: Section 6.1", low=1
+            (64, 64), "units of the hidden layers", "paper: Section 6.1", low=1, only="vectors"
         )
-        activation: str = hyper("tanh", "between layers (not images)", "paper: Section 6.1", choices=("tanh", "relu"))
+        activation: str = hyper(
+            "tanh", "between layers", "paper: Section 6.1", choices=("tanh", "relu"), only="vectors"
+        )
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", f"{DETAIL} 2", choices=("orthogonal", "uniform", "xavier")
         )
         log_std_init: float = hyper(
-            0.0, "initial log standard deviation of Box actions", f"{DETAIL} 2 of continuous actions"
+            0.0, "initial log standard deviation", f"{DETAIL} 2 of continuous actions", only="Box actions"
         )
         adam_eps: float = hyper(1e-5, "Adam's ε", f"{DETAIL} 3", low=1e-12)
 

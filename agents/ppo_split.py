@@ -54,7 +54,7 @@ class PPOSplit(ActorCritic):
         entropy_coef: float = hyper(0.0, "weight of the entropy bonus (c₂)", BUILDER, low=0)
         hidden: tuple[int, ...] = hyper((32, 32), "units of the hidden layers", NETWORK, low=1)
         activation: str = hyper("relu", "between the layers", NETWORK, choices=("relu", "tanh"))
-        log_std_init: float = hyper(0.0, "initial log standard deviation of a Box policy", BUILDER)
+        log_std_init: float = hyper(0.0, "initial log standard deviation", BUILDER, only="Box actions")
         adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py", low=1e-12)
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 300_000, "source": ENVIRONMENT}}

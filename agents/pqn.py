@@ -62,7 +62,7 @@ class PQN(ActionValues):
         across_episodes: bool = hyper(
             False, "returns flow over ends, where nothing is bootstrapped", "paper: Algorithm 1 (CleanRL's code: true)"
         )
-        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers (not images)", CODE, low=1)
+        hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1, only="vectors")
 
     PRESETS = {"*": {"num_envs": 4, "total_timesteps": 500_000, "source": CODE}}
 

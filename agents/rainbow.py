@@ -65,7 +65,7 @@ class Rainbow(CategoricalActionValues):
             10.0, "largest norm of a seed's gradient; 0: no limit", f"{CLIPPING} (the paper: none)", low=0
         )
         adam_eps: float = hyper(1.5e-4, "Adam's ε", "paper: Table 1", low=1e-12)
-        hidden: tuple[int, ...] = hyper((128, 128), "hidden layers (not images)", "ours: CartPole-v1", low=1)
+        hidden: tuple[int, ...] = hyper((128, 128), "hidden layers", "ours: CartPole-v1", low=1, only="vectors")
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 200_000, "source": "ours: CartPole-v1"}}
 

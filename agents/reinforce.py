@@ -62,7 +62,7 @@ class Reinforce(ActorCritic):
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", "ours: PPO's", choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", "ours: PPO's")
+        log_std_init: float = hyper(0.0, "initial log standard deviation", "ours: PPO's", only="Box actions")
         adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py", low=1e-12, needs=("optimiser", "adam"))
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 400_000, "source": "ours: the budget is PPO's"}}

@@ -73,7 +73,9 @@ class SACDiscrete(OffPolicy):
             needs=("learn_alpha",),
         )  # fmt: skip
         adam_eps: float = hyper(1e-8, "Adam's ε", f"{TORCH}/adam.py; 1e-4: {CODE}", low=1e-12)
-        hidden: tuple[int, ...] = hyper((256, 256), "units of the hidden layers (not images)", "ours: as of SAC", low=1)
+        hidden: tuple[int, ...] = hyper(
+            (256, 256), "units of the hidden layers", "ours: as of SAC", low=1, only="vectors"
+        )
 
     PRESETS = {
         "*": {"num_envs": 1, "total_timesteps": 100_000, "source": "paper: Table 1 (scores after 100,000 steps)"},

@@ -53,19 +53,28 @@ class SarsaLambda(Stateful):
         )
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 10.1", low=0, high=1)
         epsilon: float = hyper(0.0, "of ε-greedy", "secondary: Sutton & Barto, Example 10.1", low=0, high=1)
-        num_tilings: int = hyper(8, "tilings of a Box", "secondary: Sutton & Barto, Example 10.1", low=1, high=1024)
+        num_tilings: int = hyper(
+            8,
+            "tilings of a Box",
+            "secondary: Sutton & Barto, Example 10.1",
+            low=1,
+            high=1024,
+            only="Box observations",
+        )
         num_tiles: int = hyper(
             8,
             "tiles per dimension, in each tiling",
             "secondary: Sutton & Barto, Example 10.1, but wider",
             low=2,
             high=1024,
+            only="Box observations",
         )
         unbounded: float = hyper(
             3.0,
             "± this for a bound that the space lacks; where the other lies beyond it, twice this from there",
             "ours: tiles need bounds",
             low=0.001,
+            only="Box observations",
         )
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 100_000, "source": "ours: about 500 episodes of MountainCar"}}

@@ -83,7 +83,9 @@ class TD3(DeterministicPolicy):
         target_noise: float = hyper(
             0.2, "standard deviation of the noise on target actions (σ̃)", "paper: Section 6.1", low=0
         )
-        target_noise_clip: float = hyper(0.5, "largest such noise (c)", "paper: Section 6.1", low=0)
+        target_noise_clip: float = hyper(
+            0.5, "largest such noise (c)", "paper: Section 6.1", low=0, needs=("target_noise",)
+        )
         hidden: tuple[int, ...] = hyper((400, 300), "hidden layers", f"paper: Section 6.1; 256, 256: {AUTHORS}", low=1)
         action_layer: str = hyper(
             "first", "layers of the critics that see the action; past the first its weights start by its own fan-in",

@@ -76,7 +76,7 @@ class TRPO(ActorCritic):
         first_weights: str = hyper(
             "orthogonal", "how weights are drawn", SB3_POLICIES, choices=("orthogonal", "uniform", "xavier")
         )
-        log_std_init: float = hyper(0.0, "initial log standard deviation of Box actions", SB3_POLICIES)
+        log_std_init: float = hyper(0.0, "initial log standard deviation", SB3_POLICIES, only="Box actions")
 
     PRESETS = {
         "*": {

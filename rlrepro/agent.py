@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import gymnasium
@@ -221,6 +221,10 @@ class UnsupportedSpace(Exception):
     """The agent cannot serve a space; the message says which it serves."""
 
 
+#: spaces on which alone a hyperparameter is used: observations that are no images, Box observations, Box actions
+Only = Literal["vectors", "Box observations", "Box actions"]
+
+
 def hyper(
     default: Any,
     help: str,
@@ -231,6 +235,7 @@ def hyper(
     choices: tuple[str, ...] = (),
     addition: bool | str = False,
     needs: tuple[str, ...] = (),
+    only: Only | None = None,
 ) -> Any:
     """A hyperparameter: a dataclass field with its help, its source (paper and place) and what is valid.
 
@@ -238,13 +243,20 @@ def hyper(
     another one, that one's name stands here: a card that switches that on must name both.
 
     `needs` names another hyperparameter and the values of it under which this one is used, or the name alone: where
-    that is on. To set this one without it is refused. What belongs to an addition needs it.
+    that is on. To set this one without it is refused. What belongs to an addition needs it. `only` names the spaces on
+    which this one is used; on others it is refused too.
     """
     if isinstance(addition, str):
         needs = (addition,)
     metadata = {"help": help, "source": source, "low": low, "high": high, "choices": choices, "addition": addition}
-    metadata["needs"] = needs
+    metadata |= {"needs": needs, "only": only}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def help_of(field: dataclasses.Field[Any]) -> str:
+    """What a hyperparameter is, and on which spaces alone; "" where nothing says so."""
+    told, only = str(field.metadata.get("help") or ""), field.metadata.get("only")
+    return f"{told}; {only} only" if only else told
 
 
 def source_of(config_class: type[Any], field: dataclasses.Field[Any]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rlrepro.agent import source_of
+from rlrepro.agent import help_of, source_of
 from rlrepro.errors import Problem, nearest
 from rlrepro.plugins.agents import AgentSource
 from rlrepro.plugins.importing import installed
@@ -361,7 +361,7 @@ def _add_hyperparameter(group: Any, field: dataclasses.Field[Any], default: Any,
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     if isinstance(default, bool):
         shown = "on" if default else "off"
-    text = f"{meta.get('help', '')} ({shown}) [{source or 'no source given'}]".replace("%", "%%")
+    text = f"{help_of(field)} ({shown}) [{source or 'no source given'}]".replace("%", "%%")
     options: dict[str, Any] = {"dest": f"hyper_{field.name}", "help": text, "default": None}
     low, high, kind = meta.get("low"), meta.get("high"), _kind(field)
     if kind == "bool":

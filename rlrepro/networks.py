@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from rlrepro.agent import UnsupportedSpace
+from rlrepro.images import GRID, is_image, is_small
 from rlrepro.seeds import Bound, Network, padded
 
 Initialiser = Callable[[np.ndarray, np.ndarray, np.random.Generator], None]
@@ -97,7 +98,11 @@ HEAD_MULTIPLE = 16  # columns: a product with 2 columns takes 2.7 times as long 
 # SGEMM_BATCH (several), and for matrices that do not begin at a multiple of 16 bytes: a seed's bits would depend on
 # the seeds beside it.
 HIDDEN_MULTIPLE = 4
-_SMALL = 24  # the longest side of a grid; a screen has longer ones
+
+
+def input_columns(count: int) -> int:
+    """Of a layer that takes `count` numbers: a product over one alone is rounded otherwise in SGEMM_BATCH (AVX-512)."""
+    return padded(count, HIDDEN_MULTIPLE) if count == 1 else count
 
 
 class MLP:
@@ -129,7 +134,7 @@ class MLP:
         self.late, self.first = late, sizes[0] if early else sizes[0] - late
         if late and self.num_layers < 2:
             raise ValueError("inputs that come late need a hidden layer to join")
-        columns = padded(self.first, HIDDEN_MULTIPLE) if input_gradient else self.first
+        columns = padded(self.first, HIDDEN_MULTIPLE) if input_gradient else input_columns(self.first)
         self._widths = (columns, *(padded(size, HIDDEN_MULTIPLE) for size in sizes[1:-1]), self.padded_out)
 
     def layout(self) -> dict[str, tuple[int, ...]]:
@@ -160,7 +165,7 @@ class MLP:
 
     def forward_on_host(self, bound: Bound, x: np.ndarray) -> np.ndarray:
         """`forward` in NumPy, without gradient: a subclass that changes the one changes the other."""
-        if self.late or self._widths[0] != self.first:  # a critic's, which does not act
+        if self.late or self._widths[0] != self.first:  # a critic's, which does not act, or of one number
             return self._layers(bound, torch.from_numpy(x))[-1].numpy()[..., : self.out]
         parameters = bound.arrays
         for layer in range(self.num_layers):
@@ -379,11 +384,6 @@ def image_network(space: gymnasium.Space[Any], out: int, heads: Sequence[tuple[i
     return (MinAtarCNN if is_small(shape) else NatureCNN)(shape, out, heads)
 
 
-def is_small(shape: tuple[int, ...]) -> bool:
-    """Whether an image is one of a grid, such as MinAtar's 10 × 10, not of a screen."""
-    return sorted(shape)[1] <= _SMALL
-
-
 def has_channels_last(shape: tuple[int, ...]) -> bool:
     """Whether the last axis of an image is its channels, not the first; `UnsupportedSpace` where either may be.
 
@@ -391,7 +391,7 @@ def has_channels_last(shape: tuple[int, ...]) -> bool:
     first two axes counts before all.
     """
     first, middle, last = shape
-    if first == middle <= _SMALL:
+    if first == middle <= GRID:
         return True
     if min(first, middle) < 3 or min(middle, last) < 3:  # no room for a convolution: it can only be the other
         return min(first, middle) >= 3
@@ -476,15 +476,6 @@ class Stacked:
         return torch.cat([every({k: v[row] for k, v in parameters.items()}, x[row].clone()) * 1.0 for row in rows])
 
 
-def is_image(space: gymnasium.Space[Any]) -> bool:
-    """Whether observations are images: three axes of uint8 or bool, or a small grid's planes of floats in [0, 1]."""
-    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 3:
-        return False
-    if np.issubdtype(space.dtype, np.floating):
-        return is_small(space.shape) and bool(space.low.min() >= 0 and space.high.max() <= 1)
-    return space.dtype in (np.uint8, np.bool_)
-
-
 def refuse_images(space: gymnasium.Space[Any]) -> None:
     """`UnsupportedSpace` where observations are images, for agents whose networks take vectors."""
     if is_image(space):
@@ -552,6 +543,7 @@ __all__ = [
     "flattened",
     "image_network",
     "initialisers",
+    "input_columns",
     "is_image",
     "is_small",
     "no_image",

@@ -13,9 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from rlrepro.agent import source_of
 from rlrepro.errors import BadArgument, Problem, close_quietly, nearest
 from rlrepro.flags import DEFAULT_SEEDS, MAX_SEED, NORMALISERS, about_unknown, train_parser
+from rlrepro.images import is_image
 from rlrepro.plugins.agents import AgentSource, find_agent, remarks
 from rlrepro.plugins.env_layers import frames_per_step
 from rlrepro.plugins.env_source import EnvSource
@@ -73,7 +76,13 @@ def parse_train(arguments: Sequence[str], of_card: bool = False) -> Request | Re
         saved["hyperparameters"] = {**kept, **as_flags}
     if unknown:
         raise Problem(f"unknown argument {unknown[0]!r}{about_unknown(unknown[0], arguments, parser)}")
-    settings = _resolve(values, saved, agent, config_class, presets, stackable)
+    task = _task(values, saved)
+    settings = _resolve(values, saved, agent, config_class, presets, stackable, task)
+    if not of_card:
+        _refuse_elsewhere(values, config_class, task)
+        if values.eval_episodes is not None and not 0 < settings.eval_every < settings.total_timesteps:
+            why = "since the final evaluation (--final-eval-episodes) is the only one"
+            raise BadArgument(f"--eval-episodes says nothing with --eval-every {settings.eval_every}, {why}")
     _refuse_unused(values, config_class, settings.hyperparameters, of_card)
     return Request(settings, values.run_dir, values.name, remarks(agent.name, config_class, presets))
 
@@ -151,6 +160,31 @@ class _Choices:
         return of_the_machine or any(getattr(self.flags, one) is not None for one in DERIVED[name][1])
 
 
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """The environment that is asked for, and what one of it showed."""
+
+    name: str  #: as it was asked for
+    source: EnvSource
+    kwargs: Mapping[str, Any]
+    wrappers: tuple[str, ...]
+    frames_per_step: int
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
+
+
+def _task(values: argparse.Namespace, saved: Mapping[str, Any]) -> _Task:
+    name = values.env or saved.get("env", "CartPole-v1")
+    kwargs = _kept(values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {}))
+    wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
+    source = find_env(name, kwargs, wrappers)
+    source.check_arguments()
+    env = source.make()
+    task = _Task(name, source, kwargs, wrappers, frames_per_step(env), env.observation_space, env.action_space)
+    close_quietly(env)
+    return task
+
+
 def _resolve(
     values: argparse.Namespace,
     saved: Mapping[str, Any],
@@ -158,17 +192,10 @@ def _resolve(
     config_class: type[Any],
     presets: Mapping[str, Mapping[str, Any]],
     stackable: bool,
+    task: _Task,
 ) -> Settings:
-    env_name = values.env or saved.get("env", "CartPole-v1")
-    env_kwargs = _kept(values.env_kwargs if values.env_kwargs is not None else saved.get("env_kwargs", {}))
-    wrappers = tuple(map(full_name, values.wrapper if values.wrapper is not None else saved.get("wrappers", ())))
-    source = find_env(env_name, env_kwargs, wrappers)
-    source.check_arguments()
-    env = source.make()
-    kind = type(env.action_space).__name__
-    frames = frames_per_step(env)
-    close_quietly(env)
-    nearest_first = (source.gym_id or env_name, kind, "*")
+    source = task.source
+    nearest_first = (source.gym_id or task.name, type(task.action_space).__name__, "*")
     choices = _Choices(values, saved, [(key, presets[key]) for key in nearest_first if key in presets])
     pick = choices.pick
 
@@ -190,8 +217,8 @@ def _resolve(
         total_timesteps=total,
         num_envs=num_envs,
         device=device,
-        env_kwargs=env_kwargs,
-        wrappers=wrappers,
+        env_kwargs=dict(task.kwargs),
+        wrappers=task.wrappers,
         log_every=pick("log_every", max(num_envs, total // 200)),
         eval_every=pick("eval_every", tenth),
         eval_episodes=pick("eval_episodes", 10),
@@ -207,7 +234,7 @@ def _resolve(
         stackable=stackable,
         compile=bool(pick("compile", False)),
         env_processes=env_processes,
-        frames_per_step=frames,
+        frames_per_step=task.frames_per_step,
     )
 
 
@@ -224,6 +251,24 @@ def _hyperparameters(
     found = {field.name: choices.hyperparameter(field, kept, source_of(config_class, field)) for field in fields}
     values = {name: tuple(value) if isinstance(value, list) else value for name, (value, _) in found.items()}
     return values, {name: told for name, (_, told) in found.items()}
+
+
+def _refuse_elsewhere(flags: argparse.Namespace, config_class: type[Any], task: _Task) -> None:
+    """`BadArgument` where a flag sets a hyperparameter that is not used on the task's spaces."""
+    observations, actions = task.observation_space, task.action_space
+    lacks = {
+        "vectors": "observations are images" if is_image(observations) else "",
+        "Box observations": _no_box("observations", observations),
+        "Box actions": _no_box("actions", actions),
+    }
+    for field in dataclasses.fields(config_class):
+        lack = lacks.get(field.metadata.get("only") or "", "")
+        if lack and getattr(flags, f"hyper_{field.name}") not in (None, field.default):
+            raise BadArgument(f"--{field.name.replace('_', '-')} says nothing on {task.name}, whose {lack}")
+
+
+def _no_box(what: str, space: gymnasium.Space[Any]) -> str:
+    return "" if isinstance(space, gymnasium.spaces.Box) else f"{what} are {type(space).__name__}"
 
 
 def _refuse_unused(flags: argparse.Namespace, config_class: type[Any], found: Mapping[str, Any], of_card: bool) -> None:

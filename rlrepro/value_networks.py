@@ -25,6 +25,7 @@ from rlrepro.networks import (
     conv2d,
     fan_in_uniform,
     image_network,
+    input_columns,
     is_image,
     is_small,
     num_features,
@@ -82,7 +83,8 @@ class ValueNetwork:
         for index, size in enumerate(self.convolutions.sizes if self.convolutions else ()):
             self._add_norm(f"conv_{index}", math.prod(size))
         self.torso = [f"torso_{index}" for index in range(len(hidden) - 1)]
-        width = fan_in, fan_in  # what a layer takes: numbers, and columns with the padding
+        width = fan_in, input_columns(fan_in)  # what a layer takes: numbers, and columns with the padding
+        self._padding = width[1] - width[0]
         for layer, units in zip(self.torso, hidden, strict=False):
             width = self._add_dense(layer, width, units)
         atoms = (
@@ -147,6 +149,8 @@ class ValueNetwork:
         p, noise = bound.differentiable(), bound.noise
         if self.convolutions:
             x = self._convolve(self.convolutions, p, x)
+        if self._padding:
+            x = functional.pad(x, (0, self._padding))
         for layer in self.torso:
             x = self._hidden(p, noise, layer, x)
         out: dict[str, torch.Tensor] = {}

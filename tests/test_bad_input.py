@@ -187,6 +187,21 @@ def way_on(problem: str) -> list[str]:
             "--agent sb3:sac --env Pendulum-v1 --action-noise-std 0.2",
             "--action-noise-std says nothing without --action-noise normal or ou",
         ),
+        (
+            "--agent td3 --env Pendulum-v1 --target-noise 0 --target-noise-clip 0.3",
+            "--target-noise-clip says nothing without --target-noise",
+        ),
+        ("--agent ppo --log-std-init -3", "--log-std-init says nothing on CartPole-v1, whose actions are Discrete"),
+        (
+            "--agent sarsa_lambda --env FrozenLake-v1 --num-tiles 4",
+            "--num-tiles says nothing on FrozenLake-v1, whose observations are Discrete",
+        ),
+        (
+            "--agent dqn --env ProbeImage-v0 --hidden 64,64",
+            "--hidden says nothing on ProbeImage-v0, whose observations are images",
+        ),
+        ("--eval-every 0 --eval-episodes 5", "--eval-episodes says nothing with --eval-every 0, since the final"),
+        ("--total-timesteps 500 --eval-every 500 --eval-episodes 5", "says nothing with --eval-every 500"),
         ("--agent sb3:ppo --no-normalize-reward", "--normalize-reward says nothing without --normalize"),
         (
             "--agent reinforce --no-baseline --value-learning-rate 0.1",

@@ -290,6 +290,10 @@ ODD_AGENTS: dict[str, tuple[str, str]] = {
         AGENT.replace("low=0, high=1)", "low=0, high=1, addition='choise')"),
         "'choice' needs 'choise', which is none of its hyperparameters; did you mean 'choice'?",
     ),
+    "a hyperparameter of no such spaces": (
+        AGENT.replace("low=0, high=1)", "low=0, high=1, only='vector')"),
+        "'choice' is of 'vector' only; expected vectors, Box observations, Box actions; did you mean 'vectors'?",
+    ),
     "a preset for no hyperparameter": (AGENT.replace('{"num_envs": 2,', '{"choise": 1,'), "choise"),
     "a file that cannot be imported": ("import nothing_of_this_name\n" + AGENT, "nothing_of_this_name"),
     "a file that is no Python": ("class (\n" + AGENT, "SyntaxError"),

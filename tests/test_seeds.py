@@ -496,6 +496,7 @@ WIDTHS = st.sampled_from([1, 2, 3, 7, 8, 16, 17, 31, 32, 50, 64, 84, 100, 120, 1
 )
 @example([50], 4, 2, 1, 2, False, 0.5, "tanh")  # SGEMM for one seed, SGEMM_BATCH for more: 50 columns, 1 row
 @example([7], 4, 2, 33, 3, False, 0.5, "tanh")
+@example([16], 1, 2, 33, 3, True, 0.5, "tanh")  # a product over one number, forward and back
 @example([50, 50], 4, 2, 3, 3, False, 0.5, "relu")  # rows of 3 × 50 numbers: not every seed's begins at 16 bytes
 def test_a_step_of_any_mlp_is_the_same_alone_and_among_others(
     hidden: list[int],
@@ -509,8 +510,7 @@ def test_a_step_of_any_mlp_is_the_same_alone_and_among_others(
 ) -> None:
     sizes = (features, *hidden, out)
     with threads(1):
-        # the gradient by a single feature is no matrix product, and the one exception
-        case = Case(vectors(features), batch, height, through and features > 1, max_norm)
+        case = Case(vectors(features), batch, height, through, max_norm)
         assert_rows_stand_alone(lambda: MLP(sizes, activation), case)
 
 

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rlrepro import agent as agent_module
 from rlrepro.errors import BadArgument, Problem, nearest
@@ -22,6 +22,8 @@ _AGENT_PARTS = ["Config", "act", "predict", "update", "get_state", "set_state", 
 _TRAINER_PARTS = ["Config", "train", "predict", "get_policy", "set_policy"]
 #: the defaults that a hyperparameter may have, by what it is declared as
 _KINDS: Mapping[Any, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,), "str": (str,)}
+#: the spaces on which alone a hyperparameter may be used
+_SPACES: tuple[str, ...] = get_args(agent_module.Only)
 #: settings of a run that an agent's preset may give
 IN_A_PRESET = (
     "total_timesteps", "num_envs", "device", "normalise_obs", "normalise_reward", "normalise_as", "log_every",
@@ -113,6 +115,9 @@ class AgentSource:
             if needed not in fields:
                 of = f"needs {needed!r}, which is none of its hyperparameters{nearest(needed, fields)}"
                 raise Problem(f"agent {self.name!r}: {name!r} {of}")
+            if (only := field.metadata.get("only")) not in (None, *_SPACES):
+                expected = f"expected {', '.join(_SPACES)}{nearest(str(only), _SPACES)}"
+                raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} is of {only!r} only; {expected}")
             if (why := _default_fault(field)) is not None:
                 raise Problem(f"agent {self.name!r}: its hyperparameter {name!r} {why}")
         if not isinstance(presets, Mapping) or not all(isinstance(one, Mapping) for one in presets.values()):

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rlrepro.agent import help_of
 from rlrepro.checkpoint import make_folder, write_whole
 from rlrepro.errors import BadArgument, Problem, count_of
 from rlrepro.flags import Parser
@@ -99,7 +100,7 @@ def skeleton(
         check_serves(settings)
     named_from_there = functools.partial(own_code.to_folder, folder=Path(os.path.abspath(folder)))
     config_class, _, _ = find_agent(settings.agent).description()
-    helps = {field.name: field.metadata.get("help", "") for field in dataclasses.fields(config_class)}
+    helps = {field.name: help_of(field) for field in dataclasses.fields(config_class)}
     groups: dict[str, list[tuple[str, Any, str]]] = {}
     for name, value in settings.hyperparameters.items():
         source = _source(settings.sources[name], own_code.file_of(agent) is None)
