@@ -282,6 +282,7 @@ def slow(*case: Any) -> Any:
         slow("sac", "Pendulum-v1", 180, 240, 1),
         slow("td3", "Hopper-v4", 100, 160, 1),
         ("sac", "Hopper-v4", 100, 160, 1),  # whose episodes end in falls
+        slow("sac", "LunarLanderContinuous-v3", 200, 440, 4),
         slow("ddpg", "HalfCheetah-v4", 970, 1030, 1),
         slow("td3", "HalfCheetah-v4", 970, 1030, 1),
         slow("sac", "HalfCheetah-v4", 970, 1030, 1),
