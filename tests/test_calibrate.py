@@ -52,6 +52,20 @@ def test_rates_are_those_of_the_public_tests(n: int, m: int, known: bool) -> Non
     assert found["on margin"] == pytest.approx(on_margin / 300)
 
 
+def test_narrow_margins_have_the_worst_of_their_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "SHAPES", {"capped (80 % at the cap)": calibrate.SHAPES["capped (80 % at the cap)"]})
+    rows = calibrate.narrow_rows(3, 300)
+    assert [(row["seeds"], row["margin"]) for row in rows] == [(10, 0.25), (10, 0.5), (30, 0.25), (30, 0.5)]
+    every = None, (10, 30), (1, 3, 5, 10), (0.2, 0.5, 1.0, 2.0), calibrate.Stream.NARROW, (0.25, 0.5)
+    cells = list(calibrate.claim_cells(3, 300, *every))
+    for row, known, rate in itertools.product(rows, (True, False), ("on margin", "wrong side")):
+        which = row["seeds"], row["margin"], known
+        found = [cell[rate] for cell in cells if (cell["seeds"], cell["margin"], cell["known"]) == which]
+        assert len(found) == (12 if known else 16)
+        assert row[f"{rate}, spread {'known' if known else 'unknown'}"] == pytest.approx(max(found), abs=1e-4)
+    assert max(row["wrong side, spread known"] for row in rows if row["seeds"] == 10) > 0.05
+
+
 def test_plain_rates_are_those_of_welch_and_statsmodels() -> None:
     generator, margin = np.random.default_rng(0), 1.5
     x, y = generator.normal(size=(200, 10)), generator.normal(size=(200, 3))
@@ -209,6 +223,9 @@ def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.Captu
         assert max(row["on margin"], row["wrong side"]) <= limit, row
         assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0
     assert min(row["seeds"] for row in committed["tests"]) == 2
+    for row in committed["narrow"]:
+        worst = max(rate for name, rate in row.items() if name.startswith(calibrate.RATES))
+        assert (worst > limit) == (row["shape"] == "capped (80 % at the cap)" and row["seeds"] == 10), row
     for row in committed["far"]:
         assert row["ratio"] == 10 or row["wrong side"] <= limit, row
         assert row["seeds"] >= MIN_SEEDS or row["on margin"] == 0

@@ -28,6 +28,7 @@ RATIOS = (0.5, 1.0, 2.0)
 FAR_PAPER_SEEDS, FAR_RATIOS = (3, 10, 100), (0.1, 10.0)
 GROUPS, GROUP_RATIOS = ((3, 3), (3, 10), (5, 5), (5, 10), (10, 10), (10, 30)), (0.1, 0.5, 1.0, 2.0, 10.0)
 MARGINS = (1.0, 2.0, 4.0)  # in standard deviations of ours
+NARROW, NARROW_RATIOS = (0.25, 0.5), (0.2, 0.5, 1.0, 2.0)  # margins within the spread of our seeds
 REPETITIONS, EXPERIMENTS, RESAMPLES = 20_000, 2_000, 500
 LEVELS = (1 - ALPHA, 0.5 + CONFIDENCE / 2)
 TASKS = 3
@@ -51,6 +52,7 @@ class Stream(enum.IntEnum):
     RARE_CLAIMS = 10
     RARE_RULES = 11
     RARE_PAIRS = 12
+    NARROW = 13
 
 
 Flags = npt.NDArray[np.bool_]
@@ -129,6 +131,7 @@ def claim_cells(
     paper_seeds: Sequence[int] = (1, *PAPER_SEEDS),
     ratios: Sequence[float] = RATIOS,
     stream: Stream = Stream.CLAIMS,
+    margins: Sequence[float] = MARGINS,
 ) -> Iterator[dict[str, Any]]:
     """One cell after another: rates of wrong and right verdicts, guarded and plain, and coverages."""
     draw = SHAPES | RARE
@@ -140,7 +143,7 @@ def claim_cells(
         cell = {"shape": shape, "seeds": n, "paper seeds": m, "ratio": ratio}
         for known in (True, False):
             if m > 1 or not known:
-                for margin, found in rates(x, y, known).items():
+                for margin, found in rates(x, y, known, margins).items():
                     yield cell | {"known": known, "margin": margin} | found
 
 
@@ -220,6 +223,22 @@ def far_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
     for n, shape, ratio in itertools.product(seeds, SHAPES, FAR_RATIOS):
         group = [c for c in cells if c["known"] and (c["seeds"], c["shape"], c["ratio"]) == (n, shape, ratio)]
         rows.append({"seeds": n, "shape": shape, "ratio": ratio} | _worst_rates(group))
+    return rows
+
+
+def narrow_rows(seed: int, repetitions: int) -> list[dict[str, Any]]:
+    """Per number of seeds, shape and margin within our own spread: the worst rates, its spread known and unknown."""
+    many = [n for n in SEEDS if n >= MIN_SEEDS]
+    every = (None, many, (1, *PAPER_SEEDS), NARROW_RATIOS, Stream.NARROW, NARROW)
+    cells = list(claim_cells(seed, repetitions, *every))
+    rows = []
+    for n, shape, margin in itertools.product(many, SHAPES, NARROW):
+        row: dict[str, Any] = {"seeds": n, "shape": shape, "margin": margin}
+        for rate, known in itertools.product(RATES, (True, False)):
+            which = n, shape, margin, known
+            found = [c[rate] for c in cells if (c["seeds"], c["shape"], c["margin"], c["known"]) == which]
+            row[f"{rate}, spread {'known' if known else 'unknown'}"] = _rounded(max(found))
+        rows.append(row)
     return rows
 
 
@@ -457,6 +476,7 @@ def calibrate(seed: int, repetitions: int, experiments: int) -> dict[str, Any]:
         "experiments": experiments,
         "resamples": RESAMPLES,
         "tests": worst([*of_fewest, *cells]),
+        "narrow": narrow_rows(seed, repetitions),
         "far": far_rows(seed, repetitions),
         "limits": stress_rows(seed, repetitions),
         "rules": rule_rows(seed, repetitions),

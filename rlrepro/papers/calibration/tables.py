@@ -10,6 +10,7 @@ from rlrepro.papers.calibration.simulation import (
     CLAIMS,
     FAR_PAPER_SEEDS,
     MARGINS,
+    NARROW_RATIOS,
     PAPER_SEEDS,
     RATES,
     SEEDS,
@@ -24,6 +25,10 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         "# Calibration by simulation",
         "",
+        f"Made by `rlrepro calibrate --seed {found['seed']} --repetitions {found['repetitions']} --experiments "
+        f"{found['experiments']}`, whose numbers come with the kit (`--show` prints them, and the tests hold parts of "
+        "them to the code). The tests themselves stand in [statistics.md](statistics.md).",
+        "",
         f"{found['repetitions']} repetitions a cell: a rate of 5 % is known to ± {100 * error:.1f} %. Each row has the "
         f"worst of paper seeds {', '.join(map(str, PAPER_SEEDS))}, the paper's spread half, equal and twice ours, and "
         "margins of 1, 2 and 4 standard deviations of ours, in both directions; in brackets the plain test, which is "
@@ -32,6 +37,7 @@ def markdown(found: dict[str, Any]) -> str:
         "test, margins of 1, 2 and 4 sd, at 3 / 5 / 10 paper seeds.",
         *_tests_table(found["tests"], known=True),
         *_tests_table(found["tests"], known=False),
+        *_narrow_table(found["narrow"]),
         *_far_table(found["far"]),
         *_limits_table(found["limits"]),
         *_rules_table(found["rules"]),
@@ -73,6 +79,28 @@ def _rates_of(row: dict[str, Any]) -> list[str]:
     if row["seeds"] < MIN_SEEDS:
         rates[0] = f"abstains ({_percent(row['on margin, plain'])})"
     return rates
+
+
+def _narrow_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    names = [name for name in rows[0] if name.startswith(RATES)]
+    ratios = " and ".join([", ".join(f"{ratio:g}" for ratio in NARROW_RATIOS[:-1]), f"{NARROW_RATIOS[-1]:g}"])
+    return [
+        "",
+        "## Margins within the spread of our seeds",
+        "",
+        f"The worst of paper seeds {', '.join(map(str, PAPER_SEEDS))} (with the spread unknown also 1) and of spreads "
+        f"of the paper's that are {ratios} times ours. Of returns that are mostly at a cap ten seeds often show no "
+        "spread at all, for which half a margin is then counted: the narrower the margin, the less. These rates are "
+        "not held to 5 %.",
+        "",
+        f"| returns | seeds | margin | {' | '.join(names)} |",
+        f"| --- | ---: | ---: | {' | '.join('---:' for _ in names)} |",
+        *(
+            f"| {row['shape']} | {row['seeds']} | {row['margin']:g} sd | "
+            f"{' | '.join(_percent(row[name]) for name in names)} |"
+            for row in rows
+        ),
+    ]
 
 
 def _far_table(rows: Sequence[dict[str, Any]]) -> list[str]:
