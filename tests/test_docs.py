@@ -6,6 +6,7 @@ Left out are the pages of `LONG`, and what is indented: it takes what only a rea
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import shlex
@@ -14,7 +15,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import scipy.special
 
+from rlrepro.papers.stats import ClaimTest
+from rlrepro.papers.units.results import open_reproduction
+from rlrepro.papers.verdicts.verdict import judge
 from tests.conftest import in_a_fork
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -86,6 +91,38 @@ def sections(page: Path) -> set[str]:
     """What links call the sections of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_statistics_worked_by_hand_are_those_of_the_verdict() -> None:
+    """Step by step, from the seeds of a reproduction that comes with the kit."""
+    judgement = judge(*open_reproduction(DOCS.parent / "experiments" / "cleanrl-ppo"))
+    verdict = judgement.verdicts[0]
+    test, decision, score = verdict.test, verdict.decision, verdict.score
+    assert isinstance(test, ClaimTest)
+    assert test.measured_sd is not None
+    assert decision is not None
+    assert score is not None
+    theirs = 6.12 * math.sqrt(3 / 2)
+    lent = 4 * (test.measured_sd**2 - theirs**2)
+    of_ours, of_theirs = test.measured_sd**2 / 10 + lent / 3, theirs**2 / 3
+    seen = of_ours + of_theirs
+    whole = seen + 24**2 * (1 / 10 + 1 / 3)
+    of_seen = seen**2 / (of_ours**2 / 9 + of_theirs**2 / 2)
+    quantile = float(scipy.special.stdtrit(test.df, 0.95))
+    assert test.se == pytest.approx(math.sqrt(whole), rel=1e-9)
+    assert test.df == pytest.approx(of_seen * (whole / seen) ** 2, rel=1e-9)
+    assert test.high_90 == pytest.approx(test.difference + quantile * test.se, rel=1e-9)
+    texts = [
+        f"x̄ = {score.mean:.2f} and s = {test.measured_sd:.3f}", f"6.12 √(3/2) = {theirs:.3f}; δ = {test.margin:.0f}",
+        f"{score.mean:.3f} − 490.04", f"= {test.difference:.3f}\n", f"= {lent:.2f} ", f"= {seen:.2f}\n",
+        f"= {whole:.1f} ", f"SE                   = {test.se:.2f}\n", f"ν                    = {test.df:.0f} ",
+        f"{of_seen:.1f} of what is seen, ({whole:.1f} / {seen:.2f})²",
+        f"± {quantile:.3f} · {test.se:.2f}", f"[{test.low_90:.1f}, {test.high_90:.1f}]".replace("-", "−"),
+        f"= {test.p_equivalence:.4f}; after the correction for three claims {decision.p_equivalence:.4f}",
+    ]  # fmt: skip
+    page = (DOCS / "statistics.md").read_text(encoding="utf-8").partition("### By hand")[2]
+    for text in texts:
+        assert text in page, text
 
 
 def test_what_there_is_to_build_with_is_there() -> None:
