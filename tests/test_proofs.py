@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,12 @@ def test_learning_and_claims_come_from_the_committed_results() -> None:
     found = reproductions(EXPERIMENTS)
     (row,) = cells_of(table(["dqn"], found, {"dqn": {"Stable-Baselines3's train()": 3.9e-6}}, {}))
     assert row[HEAD.index("equal to")] == "Stable-Baselines3's train() (4e-06)"
-    assert re.fullmatch(r"\d+ tasks, \d+ beside Stable-Baselines3, none below", row[HEAD.index("learns")])
+    told = r"(\d+) tasks, above random on (\d+)(?: of \d+)?; \d+ beside Stable-Baselines3, none below"
+    trained = re.fullmatch(told, row[HEAD.index("trained on")])
+    assert trained
+    assert int(trained[2]) <= int(trained[1])
+    (pqn,) = cells_of(table(["pqn"], found, {}, {}))  # on MountainCar it has what a random policy has
+    assert re.fullmatch(r"\d+ tasks, above random on (\d+) of (?!\1)\d", pqn[HEAD.index("trained on")])
     assert re.search(r"\d+ reproduced", row[HEAD.index("claims")])
     rows = cells_of(learning_table(["dqn"], found, Path("docs")))
     assert len({row[1] for row in rows}) == len(rows) >= 5
@@ -97,9 +103,30 @@ def test_a_task_has_one_row_with_the_peer_first_and_what_is_below_is_said() -> N
          "−7.967 [−8.553, −7.381] **below**", "[beside](beside/report.md)"],
     ]  # fmt: skip
     assert cells_of(table(["dqn"], found, {}, {}))[0][-2:] == [
-        "2 tasks, 2 beside Stable-Baselines3, **below** on 1",
+        "2 tasks; 2 beside Stable-Baselines3, **below** on 1",
         "1 above, 1 below, 1 inconclusive",
     ]
+
+
+def test_what_is_trained_is_held_against_a_random_policy() -> None:
+    def told(*learned: Learned) -> str:
+        return cells_of(table(["dqn"], {"dqn": [Shown("inconclusive", one) for one in learned]}, {}, {}))[0][-2]
+
+    def of(task: str, *values: float, **more: Any) -> Learned:
+        return Learned(task, Path("e"), 5, "training", np.array(values), more.pop("peer", np.empty(0)), **more)
+
+    clear, near = of("a", 9.0, 9.5, 9.1, random=5.0), of("b", 4.0, 9.0, 6.0, random=5.0)
+    stuck, unknown = of("c", -200.0, -200.0, random=-200.0), of("d", 1.0, 2.0)
+    assert told(clear) == "1 task, above random on 1"
+    assert told(clear, near, stuck) == "3 tasks, above random on 1"
+    assert told(clear, stuck, unknown) == "3 tasks, above random on 1 of 2"
+    assert told(unknown) == "1 task"
+    assert told(of("a", 5.0, 5.0, random=4.0)) == "1 task, above random on 1"
+    assert told(of("a", 5.0, random=4.0)) == "1 task, above random on 0"
+    lost = of("a", 9.0, 9.5, peer=np.array([1.0, 2.0]), peer_lost=1)
+    assert told(lost) == "1 task; 1 beside Stable-Baselines3, 1 not tested"
+    both = told(lost, of("b", 9.0, 9.5, peer=np.array([1.0, 2.0])))
+    assert both == "2 tasks; 2 beside Stable-Baselines3, none below, 1 not tested"
 
 
 def test_a_peer_that_explores_as_ours_goes_before_one_that_explores_otherwise(tmp_path: Path) -> None:
@@ -177,7 +204,7 @@ def test_where_seeds_are_lost_nothing_is_tested_and_they_are_counted(lost: int, 
     assert row[5].endswith("(3 of 5)") is bool(peer_lost)
     assert row[6] == "−4.000, not tested: seeds are lost, or have not run"
     (cells,) = cells_of(table(["dqn"], {"dqn": [Shown("below", one)]}, {}, {"dqn": {"ProbeValue-v0": True}}))
-    assert cells[7] == "1 task"  # and not that it is not below its peer
+    assert cells[7] == "1 task; 1 beside Stable-Baselines3, 1 not tested"  # and not that it is not below it
 
 
 def test_agreement_that_is_no_record_is_one_line(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from rlrepro.papers.verdicts.verdict import WORDS
 from rlrepro.plugins.agents import find_agent, whole_agents
 
 BEGIN, END = "<!-- proofs -->", "<!-- /proofs -->"
-HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "learns", "claims")
+HEAD = ("agent", "algorithm", "actions", "images", "seeds", "probes", "equal to", "trained on", "claims")
 LEARNING_HEAD = ("agent", "task", "env steps", "returns", "ours", "Stable-Baselines3", "ours − theirs", "reproduction")
 _PEER = "sb3:"
 _NO_CLAIM = "no reproduction yet"
@@ -53,6 +53,13 @@ class Learned:
     peer_has: str = ""  #: what the peer has and ours has not
     lost: int = 0  #: seeds of ours that have no number
     peer_lost: int = 0
+    random: float | None = None  #: what a random policy has there, where the card says it
+
+    @property
+    def is_above_random(self) -> bool:
+        """Whether it is above a random policy's return with its 95 % interval; where no seed differs, at all."""
+        low = mean_interval(self.values).low if len(self.values) > 1 else None
+        return self.random is not None and low is not None and low > self.random
 
     @property
     def is_whole(self) -> bool:
@@ -269,7 +276,9 @@ def _learned(folder: Path, card: Card, claim: Claim, row: Mapping[str, Any]) -> 
     total = card.implementations[claim.implementation].hyperparameters["total_timesteps"].value
     steps = protocol.to_step or total
     lost = len(row.get("missing", ()))
-    return Learned(", ".join(claim.environments), folder, steps, protocol.returns, values, np.empty(0), lost=lost)
+    random = card.environments[claim.environments[0]].random if len(claim.environments) == 1 else None
+    where = ", ".join(claim.environments)
+    return Learned(where, folder, steps, protocol.returns, values, np.empty(0), lost=lost, random=random)
 
 
 def _values(row: Mapping[str, Any]) -> np.ndarray:
@@ -283,12 +292,17 @@ def _counted(found: Sequence[Shown]) -> tuple[str, str]:
     tasks = _a_task_each(found)
     if not tasks:
         return "not measured yet" if counts["not run"] == len(found) else "what its claims say", claims or _NO_CLAIM
-    tested = [one for one in tasks if len(one.peer) and one.is_whole]
-    learns = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
-    if tested:
-        below = sum(one.is_below for one in tested)
-        learns += f", {len(tested)} beside Stable-Baselines3" + (f", **below** on {below}" if below else ", none below")
-    return learns, claims
+    known = [one for one in tasks if one.random is not None]
+    trained = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
+    if known:
+        trained += f", above random on {sum(one.is_above_random for one in known)}"
+        trained += f" of {len(known)}" * (len(known) != len(tasks))
+    if peers := [one for one in tasks if len(one.peer)]:
+        tested, below = [one for one in peers if one.is_whole], sum(one.is_below for one in peers)
+        trained += f"; {len(peers)} beside Stable-Baselines3"
+        trained += f", **below** on {below}" if below else ", none below" if tested else ""
+        trained += f", {len(peers) - len(tested)} not tested" * (len(tested) < len(peers))
+    return trained, claims
 
 
 def _a_task_each(found: Sequence[Shown]) -> list[Learned]:
