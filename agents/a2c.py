@@ -23,7 +23,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
 from rlrepro.memory import Rollout, refuse_no_deviation
 from rlrepro.networks import is_image
-from rlrepro.optimisers import Adam, RMSProp, clip_by_norm, loss_and_metrics
+from rlrepro.optimisers import Adam, RMSProp, backpropagate, clip_by_norm, loss_and_metrics
 from rlrepro.schedules import annealed
 from rlrepro.seeds import Stack
 from rlrepro.sources import MUSHROOM, SB3, SB3_POLICIES, ZOO
@@ -144,9 +144,7 @@ class A2C(ActorCritic):
         """One step of `fraction_left` of the step sizes."""
         config = self.config
         loss, metrics = loss_and_metrics(self.loss(batch))
-        self.stack.gradient.zero_()
-        self.critic_stack.gradient.zero_()
-        loss.sum().backward()
+        backpropagate(loss, self.stack.gradient, self.critic_stack.gradient)
         if config.max_grad_norm:
             clip_by_norm(self.stack.gradient, config.max_grad_norm)
         self.optimiser.step(fraction_left * config.learning_rate)
