@@ -34,7 +34,7 @@ class ActorCritic(Stateful):
     policy is Gaussian; its log standard deviation, `log_std`, is learnt and depends on no input.
 
     `stack` has all parameters of the policy. The value function's are there too, or in a stack of their own,
-    `critic_stack`, where the two are `separate`: learnt by optimisers of their own.
+    `critic_stack`, where the two are `separate`: learnt by optimisers of their own. On images they cannot be.
     """
 
     STATE: tuple[str, ...] = ("stack", "critic_stack", "exploration")
@@ -55,6 +55,11 @@ class ActorCritic(Stateful):
         num_actions = self.policy.num_actions
         critic: dict[str, Network] = {}
         if self.image:
+            if separate:
+                raise UnsupportedSpace(
+                    "observations that are vectors where policy and value function are separate: on images they share "
+                    "a network"
+                )
             if first_weights == "xavier":
                 raise UnsupportedSpace("observations that are vectors for xavier weights, not images")
             heads = [(num_actions, 0.01), (1, 1.0)] if first_weights == "orthogonal" else None

@@ -219,8 +219,11 @@ def test_a2c_on_images_learns_a_seed_alone_as_among_others() -> None:
     every, start = learnt(SEEDS)
     assert (every != start).any(1).all()
     assert torch.equal(learnt(SEEDS[1:2])[0][0], every[1])
-    with pytest.raises(UnsupportedSpace, match="--separate"):
-        a2c.A2C(Setup(image, actions, SEEDS, 2, 100), a2c.A2C.Config(separate=True))
+    setup = Setup(image, actions, SEEDS, 2, 100)
+    with pytest.raises(UnsupportedSpace, match="where policy and value function are separate: on images they share"):
+        a2c.A2C(setup, a2c.A2C.Config(separate=True))
+    with pytest.raises(UnsupportedSpace, match="on images they share"):
+        ActorCritic(setup, (8,), separate=True)
 
 
 # --- TRPO
