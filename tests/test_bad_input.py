@@ -165,6 +165,8 @@ def way_on(problem: str) -> list[str]:
         ("--no-ortho-init", "did you mean '--first-weights uniform'?"),
         ("--agent dqn --target-update-interval 5", "did you mean '--target-every'?"),
         ("--agent sac --env Pendulum-v1 --target-every 5", "did you mean '--target-delay'?"),
+        ("--agent trpo --target-kl 0", "--target-kl: 0 is not from 1e-08 to 1e+30"),
+        ("--agent trpo --kl-slack 0", "--kl-slack: 0 is not from 1e-08 to 1e+30"),
         ("--device gpu", "'gpu' is not cpu, cuda or cuda:N; did you mean 'cuda'?"),
         ("--agent dqn --alpha 0.5", "--alpha says nothing without --prioritised"),
         ("--agent dqn --no-prioritised --beta 0.5", "--beta says nothing without --prioritised"),
