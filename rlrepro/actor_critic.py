@@ -14,7 +14,7 @@ from rlrepro.networks import (
     MLP,
     Constant,
     Network,
-    features,
+    TakesObservations,
     features_on_host,
     image_network,
     initialisers,
@@ -27,7 +27,7 @@ from rlrepro.streams import Streams
 from rlrepro.targets import gae
 
 
-class ActorCritic(Stateful):
+class ActorCritic(TakesObservations, Stateful):
     """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
 
     On vectors they are two MLPs, `actor` and `critic`; on images one CNN with both heads, `shared`. A Box
@@ -102,10 +102,6 @@ class ActorCritic(Stateful):
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """`policy_outputs` for observations."""
         return self.policy_outputs(self.inputs(obs))
-
-    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        """What the networks take for observations `[S, B, ...]`."""
-        return obs if self.image else features(self.setup.observation_space, obs)
 
     def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """What the policy's distribution is made of, `[S, B, num_outputs]`: logits, or means and log std."""
