@@ -112,7 +112,7 @@ class Temperature(Stack):
     @property
     def alpha(self) -> torch.Tensor:
         """α, `[S, 1]`: without gradient, a constant to the losses of critics and actor."""
-        return self.named()["log_alpha.value"][:, 0].exp()
+        return self.log_alpha.parameters["value"][:, 0].exp()
 
     def log(self) -> torch.Tensor:
         """log α, `[S]`, with its gradient."""
