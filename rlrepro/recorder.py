@@ -498,7 +498,8 @@ def film(
 ) -> None:
     """Record one episode of the first seed, or its first `LONGEST_FILM` frames, as `folder/name-episode-0.mp4`.
 
-    `watch` is called after every step, as in `loop.evaluate`. `Problem` where there is nothing to be seen.
+    `watch` is called after every step that does not end the film, with the episode's length so far and its seed.
+    `Problem` where there is nothing to be seen.
     """
     import gymnasium
 
