@@ -20,10 +20,9 @@ import dataclasses
 import torch
 
 from rlrepro.actor_critic import ActorCritic
-from rlrepro.agent import Metrics, Setup, Transition, UnsupportedSpace, hyper
+from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, refuse_no_deviation
-from rlrepro.networks import is_image
-from rlrepro.optimisers import Adam, RMSProp, clip_by_norm, loss_and_metrics
+from rlrepro.optimisers import Adam, RMSProp, backpropagate, clip_by_norm, loss_and_metrics
 from rlrepro.schedules import annealed
 from rlrepro.seeds import Stack
 from rlrepro.sources import MUSHROOM, SB3, SB3_POLICIES, ZOO
@@ -109,8 +108,6 @@ class A2C(ActorCritic):
     PROBES = {"ProbeEntropy-v0": {"entropy_coef": 0.5, "optimiser": "adam", "anneal": True, "num_steps": 8}}
 
     def __init__(self, setup: Setup, config: Config) -> None:
-        if config.separate and is_image(setup.observation_space):
-            raise UnsupportedSpace("observations that are vectors for --separate: on images both share a network")
         if config.normalise_advantage:
             remedy = "more --num-steps, or --no-normalise-advantage"
             refuse_no_deviation(setup.num_envs * config.num_steps, "rollout", remedy)
@@ -144,9 +141,7 @@ class A2C(ActorCritic):
         """One step of `fraction_left` of the step sizes."""
         config = self.config
         loss, metrics = loss_and_metrics(self.loss(batch))
-        self.stack.gradient.zero_()
-        self.critic_stack.gradient.zero_()
-        loss.sum().backward()
+        backpropagate(loss, self.stack.gradient, self.critic_stack.gradient)
         if config.max_grad_norm:
             clip_by_norm(self.stack.gradient, config.max_grad_norm)
         self.optimiser.step(fraction_left * config.learning_rate)

@@ -60,7 +60,9 @@ class Rainbow(CategoricalActionValues):
         )
         omega: float = hyper(0.5, "exponent of the priorities (ω)", "paper: Table 1", low=0)
         beta: float = hyper(0.4, "initial exponent of the weights, which ends at 1", "paper: Table 1", low=0, high=1)
-        sigma: float = hyper(0.5, "initial σ of the noise, divided by √fan_in", "paper: Table 1", low=0)
+        sigma: float = hyper(
+            0.5, "initial σ of the noise, divided by √fan_in; 0: none, and no exploration", "paper: Table 1", low=0
+        )
         max_grad_norm: float = hyper(
             10.0, "largest norm of a seed's gradient; 0: no limit", f"{CLIPPING} (the paper: none)", low=0
         )

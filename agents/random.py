@@ -32,6 +32,7 @@ class Random(Stateful):
     """Actions drawn uniformly from a Discrete or a bounded Box space, each seed from a stream of its own."""
 
     STATE = ("streams",)
+    host_only = True
 
     @dataclasses.dataclass(frozen=True)
     class Config:

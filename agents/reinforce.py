@@ -31,7 +31,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Episodes
 from rlrepro.networks import refuse_images
-from rlrepro.optimisers import SGD, Adam
+from rlrepro.optimisers import SGD, Adam, descend
 from rlrepro.seeds import Stack
 from rlrepro.sources import TORCH
 from rlrepro.targets import discounted_return
@@ -90,12 +90,9 @@ class Reinforce(ActorCritic):
         """One step on whole episodes `[S, E, T, ...]`; seeds that have none ready keep all they have."""
         ready = batch.extras["ready"]
         policy_loss, value_loss, metrics = self.loss(batch)
-        self.stack.gradient.zero_()
-        self.critic_stack.gradient.zero_()
-        (policy_loss + value_loss).sum().backward()
-        self.optimiser.step(active=ready.tolist())
+        descend(policy_loss, self.optimiser, active=ready.tolist())
         if self.config.baseline:
-            self.critic_optimiser.step(active=ready.tolist())
+            descend(value_loss, self.critic_optimiser, active=ready.tolist())
         return {tag: value.where(ready, torch.nan) for tag, value in metrics.items()}
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:

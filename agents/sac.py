@@ -15,8 +15,8 @@ By default J(α) has log α for the factor α, as softlearning, the authors' cod
 critics is Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
 `soft_value`, `td_target`). Dopamine's code values it at the mean action of an actor that follows slowly, as the targets
 do (`target_action`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt, is
-`rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew. Actions are
-uniformly random at the start, then samples of π (`rlrepro.off_policy.BoxActions.act`).
+`rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew. Q_m(s, a) is
+`rlrepro.off_policy.BoxActions.q`. Actions are uniformly random at the start, then samples of π (`BoxActions.act`).
 
 Networks act in [-1, 1], and log π is that of actions there (CleanRL's and Dopamine's is of the environment's, by which
 the same policy's entropy is larger by the log of half the range, in each dimension); the memory keeps the environment's
@@ -167,10 +167,6 @@ class SAC(BoxActions):
         if self.config.separate_std:
             return torch.cat([actor.mean(inputs), actor.log_std(inputs)], -1)
         return actor.actor(inputs)
-
-    def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
-        return critic.critics(self._pairs(inputs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`, of the actor, of α, and the targets."""

@@ -29,14 +29,14 @@ import torch
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.distributions import Categorical
 from rlrepro.graphs import on_host
-from rlrepro.networks import MLP, Ensemble, Network, image_network, num_features
+from rlrepro.networks import Ensemble
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
 from rlrepro.optimisers import Adam, descend
 from rlrepro.seeds import Stack
 from rlrepro.sources import CLEANRL, SOFTLEARNING, TORCH
 from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
-from rlrepro.value_networks import of_action
+from rlrepro.value_networks import of_action, value_network
 
 PAPER = "paper: Table 2"
 CODE = f"{CLEANRL}/sac_atari.py"
@@ -104,8 +104,9 @@ class SACDiscrete(OffPolicy):
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
         self.policy = Categorical(setup.action_space)
-        self.actor = Stack(setup.seeds, setup.device, actor=self._network())
-        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(self._network(), 2))
+        network = value_network(setup.observation_space, config.hidden, self.policy.num_actions)
+        self.actor = Stack(setup.seeds, setup.device, actor=network)
+        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(network, 2))
         self.target_critic = self.critic.target_copy()
         self.temperature = Temperature(setup, config.alpha_init)
         self.actor_optimiser = Adam(self.actor, config.actor_learning_rate, eps=config.adam_eps)
@@ -113,12 +114,6 @@ class SACDiscrete(OffPolicy):
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate, eps=config.adam_eps)
         self.target_entropy = config.target_entropy_scale * math.log(self.policy.num_actions)
         self.clock = TargetClock(config)
-
-    def _network(self) -> Network:
-        space = self.setup.observation_space
-        if self.image:
-            return image_network(space, self.policy.num_actions)
-        return MLP((num_features(space), *self.config.hidden, self.policy.num_actions), "relu")
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         """a ~ π(s); uniformly random before learning starts."""

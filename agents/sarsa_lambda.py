@@ -36,6 +36,7 @@ class SarsaLambda(Stateful):
     """Sarsa(λ) with accumulating, replacing or dutch traces; the last are True Online Sarsa(λ)."""
 
     STATE = ("w", "z", "q_old", "next_action", "exploration")
+    host_only = True
 
     @dataclasses.dataclass(frozen=True)
     class Config:

@@ -12,8 +12,8 @@ and every d-th time the actor follows
 and the targets move: θ' ← τ θ + (1 − τ) θ'. MushroomRL's targets move at every update of the critics,
 which is `target_delay = 1`. Actions are uniformly random at the start, then a = clip(μ(s) + N(0, σ), −1, 1)
 (`rlrepro.off_policy.BoxActions.act`). μ(s) = tanh of the actor's outputs is
-`rlrepro.off_policy.DeterministicPolicy.policy`, y is `rlrepro.targets.td_target`'s, the sum of both critics' errors
-`ensemble_error`'s.
+`rlrepro.off_policy.DeterministicPolicy.policy`, Q_m(s, a) `BoxActions.q`, y is `rlrepro.targets.td_target`'s, the sum
+of both critics' errors `ensemble_error`'s.
 
 Networks act in [-1, 1], and noise is in these units; the memory keeps the environment's actions. The critic meets them
 in [-1, 1] too, or, with `critic_units = env`, as the environment does.
@@ -30,7 +30,6 @@ from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.networks import Ensemble
 from rlrepro.off_policy import DeterministicPolicy
 from rlrepro.optimisers import descend
-from rlrepro.seeds import Stack
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, SB3, SB3_OFF_POLICY, ZOO
 from rlrepro.streams import Streams, streams_for
 from rlrepro.targets import ensemble_error, td_target
@@ -137,10 +136,6 @@ class TD3(DeterministicPolicy):
         """Q_1(s, μ(s)), `[S, B]`, for `rlrepro probe`."""
         inputs = self._on_device(obs)
         return self.q(self.critic, inputs, self.policy(self.actor, inputs))[:, 0].cpu().numpy()
-
-    def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        """Q_m(s, a) `[S, 2, B]` of actions in [-1, 1]."""
-        return critic.critics(self._pairs(inputs, unit))[..., 0]
 
     def update(self, batch: Transition, step: int) -> Metrics:
         """One gradient step of the critics on a batch `[S, B, ...]`.

@@ -51,7 +51,7 @@ class TRPO(ActorCritic):
         gamma: float = hyper(0.99, "discount factor", "paper: Table 2", low=0, high=1)
         gae_lambda: float = hyper(0.95, "λ of the advantage estimates", CODE, low=0, high=1)
         normalise_advantage: bool = hyper(True, "advantages of a rollout to mean 0, std 1", CODE)
-        target_kl: float = hyper(0.01, "bound of the mean KL divergence (δ)", "paper: Table 2", low=0)
+        target_kl: float = hyper(0.01, "bound of the mean KL divergence (δ)", "paper: Table 2", low=1e-8)
         cg_steps: int = hyper(15, "most steps of conjugate gradient", f"{CODE} (the paper: 10)", low=1)
         cg_damping: float = hyper(0.1, "added to the diagonal of F", CODE, low=0)
         cg_tolerance: float = hyper(
@@ -65,7 +65,7 @@ class TRPO(ActorCritic):
             0.8, "factor from each step of the line search to the next", CODE, low=0, high=1
         )
         kl_slack: float = hyper(
-            1.0, "the line search's bound of D, as a multiple of δ", "paper: Appendix C (MushroomRL: 1.5)", low=0
+            1.0, "the line search's bound of D, as a multiple of δ", "paper: Appendix C (MushroomRL: 1.5)", low=1e-8
         )
         value_learning_rate: float = hyper(1e-3, "step size of the critic's Adam", CODE, low=0)
         num_value_epochs: int = hyper(10, "the critic's passes over a rollout", CODE, low=1)

@@ -12,7 +12,7 @@ from rlrepro.agent import Metrics, Setup, Transition, inherits
 from rlrepro.distributions import num_discrete
 from rlrepro.errors import AgentFault
 from rlrepro.graphs import on_host
-from rlrepro.networks import features, features_on_host, is_image
+from rlrepro.networks import TakesObservations, features_on_host, is_image
 from rlrepro.off_policy import TargetClock
 from rlrepro.optimisers import Adam, descend, loss_and_metrics
 from rlrepro.prioritised import PrioritisedReplay
@@ -23,7 +23,7 @@ from rlrepro.stateful import Stateful
 from rlrepro.streams import Streams
 
 
-class ActionValues(Stateful):
+class ActionValues(TakesObservations, Stateful):
     """Values of Discrete actions, `online.q`, and ε-greedy behaviour; an agent adds its memory and its update.
 
     The config has `epsilon_start`, `epsilon_end` and `exploration_fraction`, unless the agent acts in another way. A
@@ -96,10 +96,6 @@ class ActionValues(Stateful):
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """max_a Q(s, a), `[S, B]`, for `rlrepro probe`."""
         return self._q_on_host(obs).max(-1)
-
-    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        """What the network takes for observations `[S, B, ...]`."""
-        return obs if self.image else features(self.setup.observation_space, obs)
 
     def get_policy(self) -> dict[str, torch.Tensor]:
         return self.online.named()

@@ -14,7 +14,7 @@ from rlrepro.networks import (
     MLP,
     Constant,
     Network,
-    features,
+    TakesObservations,
     features_on_host,
     image_network,
     initialisers,
@@ -27,14 +27,14 @@ from rlrepro.streams import Streams
 from rlrepro.targets import gae
 
 
-class ActorCritic(Stateful):
+class ActorCritic(TakesObservations, Stateful):
     """A policy π and a value function V for Discrete and Box actions; an agent adds its memory and its update.
 
     On vectors they are two MLPs, `actor` and `critic`; on images one CNN with both heads, `shared`. A Box
     policy is Gaussian; its log standard deviation, `log_std`, is learnt and depends on no input.
 
     `stack` has all parameters of the policy. The value function's are there too, or in a stack of their own,
-    `critic_stack`, where the two are `separate`: learnt by optimisers of their own.
+    `critic_stack`, where the two are `separate`: learnt by optimisers of their own. On images they cannot be.
     """
 
     STATE: tuple[str, ...] = ("stack", "critic_stack", "exploration")
@@ -55,6 +55,11 @@ class ActorCritic(Stateful):
         num_actions = self.policy.num_actions
         critic: dict[str, Network] = {}
         if self.image:
+            if separate:
+                raise UnsupportedSpace(
+                    "observations that are vectors where policy and value function are separate: on images they share "
+                    "a network"
+                )
             if first_weights == "xavier":
                 raise UnsupportedSpace("observations that are vectors for xavier weights, not images")
             heads = [(num_actions, 0.01), (1, 1.0)] if first_weights == "orthogonal" else None
@@ -97,10 +102,6 @@ class ActorCritic(Stateful):
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """`policy_outputs` for observations."""
         return self.policy_outputs(self.inputs(obs))
-
-    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        """What the networks take for observations `[S, B, ...]`."""
-        return obs if self.image else features(self.setup.observation_space, obs)
 
     def policy_outputs(self, inputs: torch.Tensor) -> torch.Tensor:
         """What the policy's distribution is made of, `[S, B, num_outputs]`: logits, or means and log std."""

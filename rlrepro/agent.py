@@ -118,9 +118,10 @@ class Agent(Policy, Protocol):
 
     An agent class has a frozen dataclass `Config`, whose fields are made by `hyper`, and may have `PRESETS`:
     values for an environment id or a kind of action space (`Discrete`, `Box`) that replace the defaults.
-    `stackable = False` says that it trains one seed a process. `LOSSES` may name methods for `--compile`: functions of
-    their arguments and the parameters that give the loss `[S]`, alone or first, and draw no random numbers.
-    `GRAPHED` may name methods that become graphs on a CUDA device, see `rlrepro.graphs`.
+    `stackable = False` says that it trains one seed a process, `host_only = True` that it computes in NumPy, on the CPU
+    alone. `LOSSES` may name methods for `--compile`: functions of their arguments and the parameters that give the loss
+    `[S]`, alone or first, and draw no random numbers. `GRAPHED` may name methods that become graphs on a CUDA device,
+    see `rlrepro.graphs`.
     """
 
     memory: Memory

@@ -16,6 +16,7 @@ import numpy as np
 from rlrepro.errors import Problem, close_quietly, count_of, one_line, place_of
 from rlrepro.flags import MAX_SEED, Parser, device_name, whole_number
 from rlrepro.plugins import own_code
+from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.own_code import shown
 from rlrepro.settings import Settings
 
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     from rlrepro.record import RunFolder
 
     folder, settings = RunFolder.open(asked.run)
-    settings = dataclasses.replace(settings, device=asked.device or settings.device)
+    if asked.device:
+        find_agent(settings.agent).check_device(asked.device)
+        settings = dataclasses.replace(settings, device=asked.device)
     from rlrepro.contract import check_film
     from rlrepro.plugins.environments import find_env
     from rlrepro.trained import check_policies

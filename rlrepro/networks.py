@@ -12,7 +12,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from rlrepro.agent import UnsupportedSpace
+from rlrepro.agent import Setup, UnsupportedSpace
 from rlrepro.images import GRID, is_image, is_small
 from rlrepro.seeds import Bound, Network, padded
 
@@ -519,6 +519,17 @@ def features(space: gymnasium.Space[Any], obs: torch.Tensor) -> torch.Tensor:
     return obs.float().reshape(*obs.shape[:2], -1)
 
 
+class TakesObservations:
+    """An agent whose networks take images as they are, and all else as `features`; it sets `setup` and `image`."""
+
+    setup: Setup
+    image: bool  #: whether observations are images
+
+    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
+        """What the networks take for observations `[S, B, ...]`."""
+        return obs if self.image else features(self.setup.observation_space, obs)
+
+
 def features_on_host(space: gymnasium.Space[Any], obs: np.ndarray) -> np.ndarray:
     """`features` of NumPy's arrays."""
     if obs.ndim == 3 and obs.dtype == np.float32:
@@ -535,6 +546,7 @@ __all__ = [
     "NatureCNN",
     "Network",
     "Stacked",
+    "TakesObservations",
     "apart",
     "conv2d",
     "fan_in_uniform",

@@ -16,9 +16,9 @@ from rlrepro.networks import (
     MLP,
     Constant,
     Initialiser,
+    TakesObservations,
     apart,
     fan_in_uniform,
-    features,
     is_image,
     num_features,
     refuse_images,
@@ -72,7 +72,7 @@ class TargetClock(Stateful):
         return moves
 
 
-class OffPolicy(Stateful):
+class OffPolicy(TakesObservations, Stateful):
     """An actor and critics that learn from a replay memory; an agent adds its networks and its update.
 
     The config has `buffer_size`, `batch_size`, `learning_starts`, `train_every` and `gradient_steps`.
@@ -88,10 +88,6 @@ class OffPolicy(Stateful):
         self.exploration, replay = Streams(setup.seeds, "policy"), Streams(setup.seeds, "replay")
         times = config.learning_starts, config.train_every, config.gradient_steps
         self.memory = Replay(replay, config.buffer_size, config.batch_size, *times, setup.device)
-
-    def inputs(self, obs: torch.Tensor) -> torch.Tensor:
-        """What the networks take for observations `[S, B, ...]`."""
-        return obs if self.image else features(self.setup.observation_space, obs)
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """What actions follow from, `[S, B, ...]`, for observations."""
@@ -116,7 +112,7 @@ class Temperature(Stack):
     @property
     def alpha(self) -> torch.Tensor:
         """α, `[S, 1]`: without gradient, a constant to the losses of critics and actor."""
-        return self.named()["log_alpha.value"][:, 0].exp()
+        return self.log_alpha.parameters["value"][:, 0].exp()
 
     def log(self) -> torch.Tensor:
         """log α, `[S]`, with its gradient."""
@@ -166,6 +162,10 @@ class BoxActions(OffPolicy):
     def _pairs(self, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
         """(s, a) as critics see them, of actions in [-1, 1]."""
         return torch.cat([inputs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
+
+    def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+        """Q_m(s, a) `[S, M, B]` of actions in [-1, 1], by the M networks of an `Ensemble` that is named `critics`."""
+        return critic.critics(self._pairs(inputs, unit))[..., 0]
 
     def _fraction_left(self, step: int) -> float:
         """The fraction of the step sizes that annealing leaves."""

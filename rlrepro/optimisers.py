@@ -192,6 +192,18 @@ def loss_and_metrics(made: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return made
 
 
+def backpropagate(loss: torch.Tensor, *gradients: torch.Tensor) -> None:
+    """The gradient of losses `[S]`, each seed's own, into the matrices `[S, P]` of the stacks that they depend on.
+
+    `AgentFault` where the loss is of another shape: seeds that share one learn at a pace that hangs on their number.
+    """
+    if loss.shape != gradients[0].shape[:1]:
+        raise AgentFault(f"a loss is of shape {list(loss.shape)}, not [S] = [{len(gradients[0])}]: one of each seed")
+    for gradient in gradients:
+        gradient.zero_()
+    loss.sum().backward()
+
+
 def descend(
     loss: torch.Tensor,
     optimiser: Optimiser,
@@ -201,14 +213,9 @@ def descend(
 ) -> None:
     """One step of an optimiser down the gradient of losses `[S]`, each seed's own, clipped where `max_norm`.
 
-    `active` `[S]` leaves the other seeds as they are, with an optimiser that can. `AgentFault` where the loss is of
-    another shape: seeds that share one learn at a pace that hangs on their number.
+    `active` `[S]` leaves the other seeds as they are, with an optimiser that can. Raises as `backpropagate` does.
     """
-    gradient = optimiser.gradient
-    if loss.shape != gradient.shape[:1]:
-        raise AgentFault(f"a loss is of shape {list(loss.shape)}, not [S] = [{len(gradient)}]: one of each seed")
-    gradient.zero_()
-    loss.sum().backward()
+    backpropagate(loss, optimiser.gradient)
     if max_norm:
-        clip_by_norm(gradient, max_norm)
+        clip_by_norm(optimiser.gradient, max_norm)
     optimiser.step(learning_rate, active)

@@ -21,7 +21,7 @@ PARTS = {
     "rlrepro.value_networks": ("value_network", "ValueNetwork", "of_action"),
     "rlrepro.seeds": ("Stack",),
     "rlrepro.graphs": ("on_host",),
-    "rlrepro.optimisers": ("Adam", "RMSProp", "SGD", "RAdam", "descend", "clip_by_norm"),
+    "rlrepro.optimisers": ("Adam", "RMSProp", "SGD", "RAdam", "descend", "backpropagate", "clip_by_norm"),
     "rlrepro.distributions": (
         "policy_for", "Categorical", "DiagonalGaussian", "SquashedGaussian", "UnitBox", "GaussianNoise",
         "OrnsteinUhlenbeck",

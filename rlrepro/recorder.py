@@ -28,8 +28,10 @@ from rlrepro.errors import (
 )
 from rlrepro.group import Group
 from rlrepro.memory import Rollout
+from rlrepro.n_step import NStep
 from rlrepro.plugins.env_source import EnvSource
 from rlrepro.record import RunFolder
+from rlrepro.replay import Replay
 from rlrepro.seed_log import SeedLog
 from rlrepro.seeds import learnt_stacks
 from rlrepro.settings import Job
@@ -472,7 +474,12 @@ class Recorder(Journal):
         wait = self.settings.hyperparameters.get("learning_starts")
         if isinstance(wait, int) and wait >= env_step:
             return f"learning_starts is {wait:,}"
-        batch = self.group.memory.num_steps * self.settings.num_envs if isinstance(self.group.memory, Rollout) else 0
+        memory = self.group.memory
+        if isinstance(memory, NStep):
+            memory = memory.memory
+        if isinstance(memory, Replay) and (first := memory.first_due) > env_step:
+            return f"train_every is {memory.learn_every:,}, and the first update due at env step {first:,}"
+        batch = memory.num_steps * self.settings.num_envs if isinstance(memory, Rollout) else 0
         return f"a batch takes {batch:,}" if batch > env_step else ""
 
 
@@ -491,7 +498,8 @@ def film(
 ) -> None:
     """Record one episode of the first seed, or its first `LONGEST_FILM` frames, as `folder/name-episode-0.mp4`.
 
-    `watch` is called after every step, as in `loop.evaluate`. `Problem` where there is nothing to be seen.
+    `watch` is called after every step that does not end the film, with the episode's length so far and its seed.
+    `Problem` where there is nothing to be seen.
     """
     import gymnasium
 

@@ -97,6 +97,11 @@ class Replay:
         return max(phases, 0) * self.num_batches
 
     @property
+    def first_due(self) -> int:
+        """The env step at which the first batch is due: the first multiple of `learn_every` after `learning_starts`."""
+        return (self.learning_starts // self.learn_every + 1) * self.learn_every
+
+    @property
     def ended(self) -> np.ndarray | None:
         """Which episodes the last step ended, `[S, N]`; None before the first."""
         return self._ended

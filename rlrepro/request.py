@@ -205,6 +205,7 @@ def _resolve(
     if total < num_envs:
         raise Problem(f"--total-timesteps {total} is less than one step of --num-envs {num_envs} sub-environments")
     device = pick("device", "cpu")
+    agent.check_device(device)
     processes, env_processes = _processes(choices, len(seeds), num_envs, device, agent, stackable, source)
     derived = {name: told for name, (told, _) in DERIVED.items() if choices.is_derived(name)}
     if env_processes == 1:

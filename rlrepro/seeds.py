@@ -137,6 +137,18 @@ class Stack:
     """
 
     def __init__(self, seeds: Sequence[int], device: str = "cpu", **networks: Network) -> None:
+        self._allocate(seeds, device, networks)
+        for row, seed in enumerate(seeds):
+            for name, network in networks.items():
+                generator = np.random.Generator(np.random.PCG64(seed_sequence(seed, "parameters", name)))
+                views = {key: value[row] for key, value in self._bound[name].parameters.items()}
+                start = {key: np.zeros(tuple(view.shape), np.float32) for key, view in views.items()}
+                network.initialise(start, generator)
+                for key, view in views.items():
+                    view.copy_(torch.from_numpy(start[key]))
+
+    def _allocate(self, seeds: Sequence[int], device: str, networks: Mapping[str, Network]) -> None:
+        """All parameters, as 0."""
         total = sum(width(network) for network in networks.values())
         self.networks, self._seeds, self._device = networks, tuple(seeds), device
         self.matrix = torch.zeros(len(seeds), total, device=device, requires_grad=True)
@@ -148,14 +160,6 @@ class Stack:
         for name, network in networks.items():
             self._bound[name] = Bound(network, self.matrix, self.matrix.detach(), self.gradient, offset)
             offset += width(network)
-        for row, seed in enumerate(seeds):
-            for name, network in networks.items():
-                generator = np.random.Generator(np.random.PCG64(seed_sequence(seed, "parameters", name)))
-                views = {key: value[row] for key, value in self._bound[name].parameters.items()}
-                start = {key: np.zeros(tuple(view.shape), np.float32) for key, view in views.items()}
-                network.initialise(start, generator)
-                for key, view in views.items():
-                    view.copy_(torch.from_numpy(start[key]))
 
     def __getattr__(self, name: str) -> Bound:
         try:
@@ -165,7 +169,8 @@ class Stack:
 
     def target_copy(self) -> Stack:
         """A copy that takes no gradient: a target network."""
-        copy = Stack(self._seeds, self._device, **self.networks)
+        copy = Stack.__new__(Stack)  # without first weights: it takes over these
+        copy._allocate(self._seeds, self._device, self.networks)
         copy.matrix.requires_grad_(False)
         copy.matrix.copy_(self.matrix.detach())
         return copy

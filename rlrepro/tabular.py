@@ -104,6 +104,7 @@ class Tabular(Stateful):
     """
 
     STATE: tuple[str, ...] = ("tables", "exploration", "first_state")
+    host_only = True
 
     def __init__(self, setup: Setup, config: Any) -> None:
         self.setup, self.config = setup, config

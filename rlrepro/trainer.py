@@ -21,7 +21,7 @@ from rlrepro.plugins.env_source import EnvSource
 from rlrepro.recorder import Send
 from rlrepro.streams import env_seed
 from rlrepro.trainer_journal import TrainerJournal
-from rlrepro.vector import LARGEST, EnvironmentFailed, Observations, as_refused, check_numbers
+from rlrepro.vector import LARGEST, EnvironmentFailed, Observations, as_refused, check_numbers, first_of
 
 
 class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -49,28 +49,34 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         seed, self._seed = self._seed if seed is None else seed, None
         self._return, self._length = 0.0, 0
         try:
-            obs, info = self.env.reset(seed=seed, options=options)
+            obs, info = first_of(self.env.reset(seed=seed, options=options))
+            if (wrong := self._wrong(obs)) is not None:
+                raise EnvironmentFailed(self._index, f"{wrong}, in reset")
+            self._check_numbers(obs, 0.0)
+        except EnvironmentFailed as failure:
+            raise self._stopped(failure.what) from None
         except (Exception, SystemExit) as error:
             raise self._stopped(f"raised {one_line(error)} in reset{place_of(error)}") from error
-        self._check_numbers(obs, 0.0)
-        if (wrong := self._wrong(obs)) is not None:
-            raise self._stopped(f"{wrong}, in reset")
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         try:
-            given = self.env.step(action)
-            to_learn = told(given[4]) if KEY in given[4] else None
+            given = obs, reward, terminated, truncated, info = self.env.step(action)
+            if reward is None:
+                raise EnvironmentFailed(self._index, "gave the reward None")
+            number, ended = float(reward), (bool(terminated), bool(truncated))
+            if (wrong := self._wrong(obs)) is not None:
+                raise EnvironmentFailed(self._index, wrong)
+            self._check_numbers(obs, number)
+            to_learn = told(info) if KEY in info else None
+        except EnvironmentFailed as failure:
+            raise self._stopped(failure.what) from None
         except (Exception, SystemExit) as error:
             raise self._stopped(f"raised {one_line(error)} in step{place_of(error)}") from error
-        obs, reward, terminated, truncated, info = given
-        self._return += float(reward)
+        self._return += number
         self._length += 1
-        self._check_numbers(obs, float(reward))
-        if (wrong := self._wrong(obs)) is not None:
-            raise self._stopped(wrong)
-        if terminated or truncated:
-            self._training.ended(self._index, self._return, self._length, bool(terminated), bool(truncated))
+        if any(ended):
+            self._training.ended(self._index, self._return, self._length, *ended)
         self._training.stepped()
         if to_learn is None:
             return given
@@ -83,10 +89,7 @@ class RecordedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _check_numbers(self, obs: Any, reward: float) -> None:
         if abs(reward) <= LARGEST and (not self._floats or float(np.vdot(obs, obs)) <= LARGEST):  # quick
             return
-        try:
-            check_numbers(np.asarray(obs if self._floats else 0)[None], np.array([reward]))
-        except EnvironmentFailed as failure:
-            raise self._stopped(failure.what) from None
+        check_numbers(np.asarray(obs if self._floats else 0)[None], np.array([reward]))
 
     def get_state(self) -> dict[str, Any]:
         """Where its episode is, or the seed that it is to begin from."""

@@ -89,6 +89,13 @@ class Observations:
         return None if inside else f"gave the observation {obs}, which is not in {self._space}"
 
 
+def first_of(given: Any) -> tuple[Any, Any]:
+    """The first observation and the info of what a `reset` gave; `TypeError` where that is no pair."""
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise TypeError(f"(observation, info) is expected, not a {type(given).__name__}")
+    return given
+
+
 class SyncEnvBatch:
     """An `EnvBatch` of Gymnasium environments stepped one by one."""
 
@@ -113,12 +120,10 @@ class SyncEnvBatch:
         self._obs = self._obs.copy()  # what step gave is in somebody's hands: the true final observations
         for i, seed in zip(index, seeds, strict=True):
             try:
-                given = self.envs[i].reset(seed=seed)
-                if not isinstance(given, tuple) or len(given) != 2:
-                    raise TypeError(f"(observation, info) is expected, not a {type(given).__name__}")
-                if (wrong := self._wrong(given[0])) is not None:
+                obs, _ = first_of(self.envs[i].reset(seed=seed))
+                if (wrong := self._wrong(obs)) is not None:
                     raise EnvironmentFailed(int(i), f"{wrong}, in reset")
-                self._obs[i] = given[0]
+                self._obs[i] = obs
             except EnvironmentFailed:
                 raise
             except (Exception, SystemExit) as error:

@@ -138,8 +138,7 @@ def _prepare(job: Job, send: Send, source: EnvSource, batch: EnvBatch) -> Record
         if isinstance(log_std, float) and (far := far_from_normal(batch.action_space, log_std)):
             send("warn", text=f"{settings.env} takes {far}")
     recorder.keeps_env_state = source.is_batched or _gives_state(job, source, send, "will begin a new episode")
-    total = settings.total_timesteps + -settings.total_timesteps % settings.num_envs  # whole steps of all
-    if job.is_first and (why := recorder.no_update_before(total)):
+    if job.is_first and (why := recorder.no_update_before(settings.end_step)):
         send("warn", text=f"nothing will be learnt in {settings.total_timesteps:,} env steps: {why}")
     if job.resume_step is None:
         group.env.reset()

@@ -165,6 +165,8 @@ def way_on(problem: str) -> list[str]:
         ("--no-ortho-init", "did you mean '--first-weights uniform'?"),
         ("--agent dqn --target-update-interval 5", "did you mean '--target-every'?"),
         ("--agent sac --env Pendulum-v1 --target-every 5", "did you mean '--target-delay'?"),
+        ("--agent trpo --target-kl 0", "--target-kl: 0 is not from 1e-08 to 1e+30"),
+        ("--agent trpo --kl-slack 0", "--kl-slack: 0 is not from 1e-08 to 1e+30"),
         ("--device gpu", "'gpu' is not cpu, cuda or cuda:N; did you mean 'cuda'?"),
         ("--agent dqn --alpha 0.5", "--alpha says nothing without --prioritised"),
         ("--agent dqn --no-prioritised --beta 0.5", "--beta says nothing without --prioritised"),
@@ -742,6 +744,28 @@ def test_a_device_that_is_not_there_is_refused_and_the_run_that_has_it_stays(run
     assert runs.left() == ["r"]
     for name in ("settings.json", "seeds/0/policy.safetensors"):
         assert all_files(run)[name] == before[name]
+
+
+@pytest.mark.parametrize(
+    "agent",
+    ["random", "q_learning", "double_q_learning", "sarsa", "expected_sarsa", "dyna_q", "differential_sarsa",
+     "sarsa_lambda"],
+)  # fmt: skip
+def test_a_device_is_refused_for_an_agent_that_computes_in_numpy(
+    agent: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("a device was looked for"))
+    flags = "--env", "FrozenLake-v1", "--agent", agent, "--seeds", "2"
+    outcome = runs.begin("r", *flags, "--device", "cuda")
+    assert outcome.problem == f"--device cuda: {agent} computes in NumPy, on the CPU alone; use --device cpu"
+    assert runs.left() == []
+    assert settings_of(parse_train([*flags, "--device", "cpu"])).device == "cpu"
+
+
+def test_a_policy_of_numpy_s_is_evaluated_on_no_device(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.finish("r", "--agent", "random", "--seed", "0", *BRIEF)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: pytest.fail("a device was looked for"))
+    assert runs.command("evaluate", run, "--device", "cuda:1").problem.startswith("--device cuda:1: random computes in")
 
 
 def test_a_policy_trained_on_another_device_is_evaluated_on_this_one(runs: Runs) -> None:

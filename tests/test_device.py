@@ -8,7 +8,9 @@ speed, or of what a GPU computes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +33,6 @@ from rlrepro.seeds import Stack
 SEEDS, STEPS, NUM_BATCHES = (3, 11), 20_000, 3
 OBSERVATIONS = {"vector": Box(-1, 1, (3,), np.float32), "image": Box(0, 1, (10, 10, 4), bool)}
 ACTIONS = {"discrete": Discrete(3), "continuous": Box(-1, 1, (2,), np.float32)}
-ON_THE_HOST = "sarsa_lambda", "random"  # and the tables: they have no networks
 WAITS = {
     "rainbow": "the priorities are drawn from on the host",
     "reinforce": "seeds that have no episode to learn from are left out one by one",
@@ -46,10 +47,12 @@ def cases() -> list[Any]:
 
 
 def _cases() -> Iterator[Any]:
-    for name in sorted({*installed("agents")} - {*ON_THE_HOST}):
+    for name in sorted(installed("agents")):
+        agent_class = find_agent(name).load()
+        if getattr(agent_class, "host_only", False):
+            continue
         for kind, action in ACTIONS.items():
             for form, observation in OBSERVATIONS.items():
-                agent_class = find_agent(name).load()
                 try:
                     built(agent_class, observation, action)
                 except UnsupportedSpace:
@@ -90,6 +93,24 @@ def learns_once(agent: Any) -> bool:
 def plain_adam(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adam in single operations: the fused kernel is not written for shapes alone."""
     monkeypatch.setattr(Adam, "FUSED", False)
+
+
+@pytest.mark.parametrize("name", sorted(installed("agents")))
+def test_an_agent_says_so_where_no_device_is_of_use_to_it(name: str) -> None:
+    asked = []
+
+    class Watched(Setup):
+        def __getattribute__(self, what: str) -> Any:
+            asked.append(what)
+            return super().__getattribute__(what)
+
+    agent_class = find_agent(name).load()
+    for observation, action in itertools.product((Discrete(2), OBSERVATIONS["vector"]), ACTIONS.values()):
+        config, _ = preset(agent_class, action, {})
+        with contextlib.suppress(UnsupportedSpace):
+            agent_class(Watched(observation, action, SEEDS, 4, STEPS), config)
+    assert "action_space" in asked
+    assert getattr(agent_class, "host_only", False) == ("device" not in asked)
 
 
 def test_what_waits_for_nothing_is_captured() -> None:

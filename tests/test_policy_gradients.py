@@ -43,6 +43,7 @@ from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.agents import a2c, reinforce, trpo
 from rlrepro.conjugate_gradient import conjugate_gradient
 from rlrepro.distributions import policy_for
+from rlrepro.errors import AgentFault
 from rlrepro.networks import MLP, Constant
 from rlrepro.seeds import Stack
 
@@ -178,6 +179,28 @@ def test_a2c_with_separate_optimisers_is_two_learners() -> None:
     assert set(agent.get_policy()) == set(agent.stack.named())
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_a2c_refuses_a_loss_of_all_seeds_together(separate: bool) -> None:
+    """Each seed's gradient would be divided by their number."""
+
+    class Together(a2c.A2C):
+        def loss(self, batch: Transition) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            loss, metrics = super().loss(batch)
+            return loss.mean() if self.together else loss, metrics
+
+        together = False
+
+    spaces = gymnasium.spaces.Box(-9, 9, (3,)), gymnasium.spaces.Discrete(3)
+    agent = Together(Setup(*spaces, SEEDS, 1, 100), a2c.A2C.Config(num_steps=2, separate=separate))
+    obs, shape = torch.ones(3, 2, 1, 3), (3, 2, 1)
+    ends = torch.zeros(2, *shape, dtype=torch.bool)
+    batch = Transition(obs, torch.zeros(shape, dtype=torch.int64), torch.ones(shape), obs, *ends, {})
+    agent.update(batch, 0)
+    agent.together = True
+    with pytest.raises(AgentFault, match=r"a loss is of shape \[\], not \[S\] = \[3\]"):
+        agent.update(batch, 0)
+
+
 def test_a2c_on_images_learns_a_seed_alone_as_among_others() -> None:
     image, actions = gymnasium.spaces.Box(0, 255, (36, 36, 1), np.uint8), gymnasium.spaces.Discrete(3)
 
@@ -196,8 +219,11 @@ def test_a2c_on_images_learns_a_seed_alone_as_among_others() -> None:
     every, start = learnt(SEEDS)
     assert (every != start).any(1).all()
     assert torch.equal(learnt(SEEDS[1:2])[0][0], every[1])
-    with pytest.raises(UnsupportedSpace, match="--separate"):
-        a2c.A2C(Setup(image, actions, SEEDS, 2, 100), a2c.A2C.Config(separate=True))
+    setup = Setup(image, actions, SEEDS, 2, 100)
+    with pytest.raises(UnsupportedSpace, match="where policy and value function are separate: on images they share"):
+        a2c.A2C(setup, a2c.A2C.Config(separate=True))
+    with pytest.raises(UnsupportedSpace, match="on images they share"):
+        ActorCritic(setup, (8,), separate=True)
 
 
 # --- TRPO
@@ -568,6 +594,22 @@ def test_a_seed_of_reinforce_learns_alone_as_among_others(optimiser: str) -> Non
     for row, seed in enumerate(SEEDS):
         for mine, among in zip(learnt((seed,)), every, strict=True):
             assert torch.equal(mine[0], among[row])
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["policy", "baseline"])
+def test_reinforce_refuses_a_loss_of_all_seeds_together(part: int) -> None:
+    class Together(reinforce.Reinforce):
+        def loss(self, batch: Transition) -> Any:
+            made = list(super().loss(batch))
+            made[part] = made[part].mean()
+            return tuple(made)
+
+    agent = reinforce_of(gymnasium.spaces.Discrete(3))
+    batch = played(agent, 0)[0]
+    agent.update(batch, 0)
+    agent.__class__ = Together
+    with pytest.raises(AgentFault, match=r"a loss is of shape \[\], not \[S\] = \[3\]"):
+        agent.update(batch, 0)
 
 
 def test_reinforce_with_sgd_takes_the_book_s_step_by_hand() -> None:

@@ -364,6 +364,20 @@ def test_seeds_that_learnt_nothing_are_told(flags: Callable[..., list[str]], run
     assert told("random", "--agent", "random") == []
 
 
+@pytest.mark.parametrize("memory", [(), ("--num-steps", "3", "--prioritised")])
+@pytest.mark.parametrize(("starts", "every", "due"), [(0, 121, 121), (59, 60, 60), (60, 60, 120), (90, 80, 160)])
+def test_a_run_that_ends_before_its_first_learning_phase_says_so(
+    starts: int, every: int, due: int, memory: tuple[str, ...], runs: Runs
+) -> None:
+    flags = "--learning-starts", str(starts), "--train-every", str(every), *memory
+    outcome = runs.begin("r", "--agent", "dqn", "--seed", "0", *flags)
+    assert outcome.status == 0
+    why = f"train_every is {every}, and the first update due at env step {due}"
+    assert (f"note: nothing will be learnt in 120 env steps: {why}" in outcome.out) == (due > 120)
+    assert (f"note: nothing was learnt by seed 0: no update in 120 env steps ({why})" in outcome.out) == (due > 120)
+    assert ("nothing was learnt" in outcome.out) == (due > 120)
+
+
 # --- films
 
 

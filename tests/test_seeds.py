@@ -220,6 +220,18 @@ def test_a_target_network_copies_or_moves_by_tau() -> None:
     assert not torch.equal(target.matrix, online.matrix), "a target is a copy, no view"
 
 
+def test_a_target_network_is_made_without_first_weights_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    online = filled(SEEDS)
+    refill(online, SEEDS, 0)
+    monkeypatch.setattr(MLP, "initialise", lambda *_: pytest.fail("drawn, only to be overwritten"))
+    target = online.target_copy()
+    assert torch.equal(target.matrix, online.matrix)
+    assert not target.matrix.requires_grad
+    assert not target.gradient.any()
+    x = torch.ones(len(SEEDS), 4, 3)
+    assert torch.equal(target.net(x), online.net(x))
+
+
 # --- Adam
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -498,6 +499,8 @@ class Fragile(SingleGame):
     def reset(self, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
         if self.how == "reset":
             raise OSError("no licence\nsee the manual")
+        if self.how == "bare":
+            return super().reset(**options)[0]  # type: ignore[return-value]
         return super().reset(**options)
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -510,13 +513,19 @@ class Fragile(SingleGame):
                 raise SystemExit(3)
             if self.how == "four":
                 return obs, 0.0, False, {}  # type: ignore[return-value]
+            if self.how == "six":
+                return obs, 0.0, False, False, {}, {}  # type: ignore[return-value]
+            if self.how == "nothing":
+                obs = None  # type: ignore[assignment]
+            if self.how == "no info":
+                return obs, 0.0, False, False, None  # type: ignore[return-value]
             if self.how == "obs":
                 obs[1] = np.inf
             if self.how == "shape":
                 obs = np.zeros(4, np.float32)
             if self.how == "spread":  # NumPy would fill the row with it
                 obs = np.ones(1, np.float32)
-        given = {"reward": np.nan, "huge": -1e39, "none": None}
+        given = {"reward": np.nan, "huge": -1e39, "none": None, "text": "much"}
         reward: Any = given.get(self.how, 0.0) if self.steps == 2 else 0.0
         return obs, reward, False, False, {}
 
@@ -527,11 +536,16 @@ class Fragile(SingleGame):
         ("reset", "raised OSError: no licence in reset"),
         ("step", "raised ZeroDivisionError: float division by zero in step"),
         ("exit", "raised SystemExit: 3 in step"),
-        ("four", "in step"),
+        ("bare", "raised TypeError: (observation, info) is expected, not a ndarray in reset"),
+        ("four", "raised ValueError: not enough values to unpack (expected 5, got 4) in step"),
+        ("six", "raised ValueError: too many values to unpack (expected 5"),
+        ("nothing", "gave an observation of shape [], not [3]"),
+        ("no info", "raised TypeError: argument of type 'NoneType'"),
         ("shape", "gave an observation of shape [4], not [3] ("),
         ("spread", "gave an observation of shape [1], not [3] ("),
         ("reward", "gave the reward nan"),
         ("none", "gave the reward None"),
+        ("text", "raised ValueError: could not convert string to float: 'much' in step"),
         ("huge", "gave the reward -1e+39, beyond 3.40282e+38 ("),
         ("obs", "gave an observation with NaN or infinity"),
     ],
@@ -552,7 +566,22 @@ def test_a_sub_environment_that_fails_is_named_with_its_seed_in_one_line(how: st
     assert words in line
     assert line.endswith("(seed 7, sub-environment 1)")
     assert "\n" not in line
-    assert env.env_step == (0 if how == "reset" else 2)  # a step that failed does not count
+    assert env.env_step == (0 if how in ("reset", "bare") else 2)  # a step that failed does not count
+
+    # An algorithm with its own loop is told the same, word for word.
+    Fragile.made = 0
+    setup = Setup(SingleGame.observation_space, SingleGame.action_space, (7,), 2, 1000)
+    training = SimpleNamespace(setup=setup, name="Fragile-v0", stepped=lambda: None)
+    alone = RecordedEnv(Fragile(0, how), 1, training)  # type: ignore[arg-type]
+
+    def run_alone() -> None:
+        alone.reset()
+        for _ in range(2):
+            alone.step(0)
+
+    with pytest.raises(RunStopped) as stopped:
+        run_alone()
+    assert str(stopped.value) == line
 
 
 @pytest.mark.parametrize(

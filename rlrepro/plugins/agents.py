@@ -73,6 +73,11 @@ class AgentSource:
         """Whether it is a `Trainer`; this imports it."""
         return agent_module.owns_loop(self.load())
 
+    def check_device(self, device: str) -> None:
+        """`Problem` where a device is asked for that it would not compute on; any but the CPU imports it."""
+        if device != "cpu" and getattr(self.load(), "host_only", False):
+            raise Problem(f"--device {device}: {self.name} computes in NumPy, on the CPU alone; use --device cpu")
+
     def description(self) -> Description:
         """Its `Config`, its `PRESETS` and whether it is stackable, without importing it where that can be."""
         if "torch" not in sys.modules and self.variant is None:
