@@ -80,9 +80,6 @@ def parse_train(arguments: Sequence[str], of_card: bool = False) -> Request | Re
     settings = _resolve(values, saved, agent, config_class, presets, stackable, task)
     if not of_card:
         _refuse_elsewhere(values, config_class, task)
-        if values.eval_episodes is not None and not 0 < settings.eval_every < settings.total_timesteps:
-            why = "since the final evaluation (--final-eval-episodes) is the only one"
-            raise BadArgument(f"--eval-episodes says nothing with --eval-every {settings.eval_every}, {why}")
     _refuse_unused(values, config_class, settings.hyperparameters, of_card)
     return Request(settings, values.run_dir, values.name, remarks(agent.name, config_class, presets))
 

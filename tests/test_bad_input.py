@@ -202,8 +202,6 @@ def way_on(problem: str) -> list[str]:
             "--agent dqn --env ProbeImage-v0 --hidden 64,64",
             "--hidden says nothing on ProbeImage-v0, whose observations are images",
         ),
-        ("--eval-every 0 --eval-episodes 5", "--eval-episodes says nothing with --eval-every 0, since the final"),
-        ("--total-timesteps 500 --eval-every 500 --eval-episodes 5", "says nothing with --eval-every 500"),
         ("--agent sb3:ppo --no-normalize-reward", "--normalize-reward says nothing without --normalize"),
         (
             "--agent reinforce --no-baseline --value-learning-rate 0.1",
