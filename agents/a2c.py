@@ -141,7 +141,7 @@ class A2C(ActorCritic):
         """One step of `fraction_left` of the step sizes."""
         config = self.config
         loss, metrics = loss_and_metrics(self.loss(batch))
-        backpropagate(loss, self.stack.gradient, self.critic_stack.gradient)
+        backpropagate([loss], [self.stack.gradient, self.critic_stack.gradient])
         if config.max_grad_norm:
             clip_by_norm(self.stack.gradient, config.max_grad_norm)
         self.optimiser.step(fraction_left * config.learning_rate)

@@ -31,7 +31,7 @@ from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Episodes
 from rlrepro.networks import refuse_images
-from rlrepro.optimisers import SGD, Adam, descend
+from rlrepro.optimisers import SGD, Adam, backpropagate
 from rlrepro.seeds import Stack
 from rlrepro.sources import TORCH
 from rlrepro.targets import discounted_return
@@ -90,9 +90,10 @@ class Reinforce(ActorCritic):
         """One step on whole episodes `[S, E, T, ...]`; seeds that have none ready keep all they have."""
         ready = batch.extras["ready"]
         policy_loss, value_loss, metrics = self.loss(batch)
-        descend(policy_loss, self.optimiser, active=ready.tolist())
+        backpropagate([policy_loss, value_loss], [self.stack.gradient, self.critic_stack.gradient])
+        self.optimiser.step(active=ready.tolist())
         if self.config.baseline:
-            descend(value_loss, self.critic_optimiser, active=ready.tolist())
+            self.critic_optimiser.step(active=ready.tolist())
         return {tag: value.where(ready, torch.nan) for tag, value in metrics.items()}
 
     def loss(self, batch: Transition) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:

@@ -107,7 +107,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "net_arch_critic": ("units of the critic's, where they are others", _COUNT),
     "activation_fn": ("activation", {"choices": tuple(_ACTIVATIONS)}),
     "ortho_init": ("orthogonal initialisation", {}),
-    "log_std_init": ("initial log standard deviation of a Gaussian policy", {}),
+    "log_std_init": ("initial log standard deviation of a Gaussian policy", {"only": "Box actions"}),
     "n_critics": ("critics", _COUNT),
     "n_quantiles": ("quantiles of a critic", _COUNT),
     "normalize": ("VecNormalize; as evaluated, with the statistics of training", {}),

@@ -257,7 +257,8 @@ def hyper(
 def help_of(field: dataclasses.Field[Any]) -> str:
     """What a hyperparameter is, and on which spaces alone; "" where nothing says so."""
     told, only = str(field.metadata.get("help") or ""), field.metadata.get("only")
-    return f"{told}; {only} only" if only else told
+    where = "not on images" if only == "vectors" else f"{only} only"
+    return f"{told}; {where}" if only else told
 
 
 def source_of(config_class: type[Any], field: dataclasses.Field[Any]) -> str:

@@ -192,16 +192,19 @@ def loss_and_metrics(made: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return made
 
 
-def backpropagate(loss: torch.Tensor, *gradients: torch.Tensor) -> None:
+def backpropagate(losses: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]) -> None:
     """The gradient of losses `[S]`, each seed's own, into the matrices `[S, P]` of the stacks that they depend on.
 
-    `AgentFault` where the loss is of another shape: seeds that share one learn at a pace that hangs on their number.
+    `AgentFault` where a loss is of another shape: seeds that share one learn at a pace that hangs on their number.
     """
-    if loss.shape != gradients[0].shape[:1]:
-        raise AgentFault(f"a loss is of shape {list(loss.shape)}, not [S] = [{len(gradients[0])}]: one of each seed")
+    for loss in losses:
+        if loss.shape != gradients[0].shape[:1]:
+            shape = f"a loss is of shape {list(loss.shape)}, not [S] = [{len(gradients[0])}]"
+            raise AgentFault(f"{shape}: one of each seed")
     for gradient in gradients:
         gradient.zero_()
-    loss.sum().backward()
+    first, *others = (loss.sum() for loss in losses)
+    sum(others, first).backward()
 
 
 def descend(
@@ -215,7 +218,7 @@ def descend(
 
     `active` `[S]` leaves the other seeds as they are, with an optimiser that can. Raises as `backpropagate` does.
     """
-    backpropagate(loss, optimiser.gradient)
+    backpropagate([loss], [optimiser.gradient])
     if max_norm:
         clip_by_norm(optimiser.gradient, max_norm)
     optimiser.step(learning_rate, active)

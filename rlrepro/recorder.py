@@ -478,7 +478,7 @@ class Recorder(Journal):
         if isinstance(memory, NStep):
             memory = memory.memory
         if isinstance(memory, Replay) and (first := memory.first_due) > env_step:
-            return f"train_every is {memory.learn_every:,}, and the first update due at env step {first:,}"
+            return f"train_every is {memory.learn_every:,}, and the first update is due at env step {first:,}"
         batch = memory.num_steps * self.settings.num_envs if isinstance(memory, Rollout) else 0
         return f"a batch takes {batch:,}" if batch > env_step else ""
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from rlrepro.errors import Problem
 from rlrepro.streams import seed_sequence
 
 ROW_MULTIPLE = 32  # floats: two AVX-512 vectors, the stride of torch's unrolled elementwise loops
@@ -203,6 +204,10 @@ class Stack:
         return {"parameters": self.matrix.detach()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
+        kept = tuple(state["parameters"].shape)
+        if kept != tuple(self.matrix.shape):
+            shapes = f"{list(kept)}, not {list(self.matrix.shape)}"
+            raise Problem(f"parameters are of shape {shapes}: the checkpoint is of another network, or another version")
         self.load(state["parameters"])
 
     def named(self) -> dict[str, torch.Tensor]:
@@ -211,8 +216,11 @@ class Stack:
 
     @torch.no_grad()
     def load_named(self, parameters: Mapping[str, torch.Tensor]) -> None:
-        """The inverse of `named`."""
+        """The inverse of `named`; `Problem` where a parameter is of another shape, as an earlier version's may be."""
         for name, view in self.named().items():
+            if parameters[name].shape != view.shape:
+                shapes = f"{list(parameters[name].shape)}, not {list(view.shape)}"
+                raise Problem(f"the policy's {name} is of shape {shapes}: it is of another network, or another version")
             view.copy_(parameters[name])
 
 

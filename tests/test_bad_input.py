@@ -194,6 +194,7 @@ def way_on(problem: str) -> list[str]:
             "--target-noise-clip says nothing without --target-noise",
         ),
         ("--agent ppo --log-std-init -3", "--log-std-init says nothing on CartPole-v1, whose actions are Discrete"),
+        ("--agent sb3:ppo --log-std-init -3", "--log-std-init says nothing on CartPole-v1, whose actions are Discrete"),
         (
             "--agent sarsa_lambda --env FrozenLake-v1 --num-tiles 4",
             "--num-tiles says nothing on FrozenLake-v1, whose observations are Discrete",

@@ -207,6 +207,13 @@ def test_coverage_notes(seeds: int, said: str | None, monkeypatch: pytest.Monkey
     assert (found is None) == (said is None)
     assert said is None or said in str(found)
     assert coverage.coverage_note("median", 3) == "the coverage of the interval (median) was not simulated"
+    rare = [{"seeds": 3, "mean covered": 0.64}, {"seeds": 3, "mean covered": 0.52}, {"seeds": 10, "mean covered": 0.9}]
+    monkeypatch.setattr(coverage, "committed", lambda: {"coverage": table | {"iqm": table["mean"]}, "rare": rare})
+    if said is not None:
+        assert str(coverage.coverage_note("mean", seeds)).endswith(
+            " % in simulation, 52–64 % where one seed in ten or twenty fails"
+        )
+        assert str(coverage.coverage_note("iqm", seeds)).endswith(" % in simulation")
 
 
 def test_the_committed_numbers_have_every_interval_and_hold(capsys: pytest.CaptureFixture[str]) -> None:

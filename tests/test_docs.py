@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import scipy.special
+import scipy.stats
 
 from rlrepro.papers.stats import ClaimTest
 from rlrepro.papers.units.results import open_reproduction
@@ -108,17 +108,24 @@ def test_the_statistics_worked_by_hand_are_those_of_the_verdict() -> None:
     seen = of_ours + of_theirs
     whole = seen + 24**2 * (1 / 10 + 1 / 3)
     of_seen = seen**2 / (of_ours**2 / 9 + of_theirs**2 / 2)
-    quantile = float(scipy.special.stdtrit(test.df, 0.95))
+    df = of_seen * (whole / seen) ** 2
+    quantile, p = float(scipy.stats.t.ppf(0.95, df)), float(scipy.stats.t.sf((48 - test.difference) / whole**0.5, df))
     assert test.se == pytest.approx(math.sqrt(whole), rel=1e-9)
-    assert test.df == pytest.approx(of_seen * (whole / seen) ** 2, rel=1e-9)
+    assert test.df == pytest.approx(df, rel=1e-9)
     assert test.high_90 == pytest.approx(test.difference + quantile * test.se, rel=1e-9)
+    assert test.p_equivalence == pytest.approx(p, rel=1e-9)
+    smallest, next_one, largest = sorted(one.test.p_equivalence for one in judgement.verdicts)
+    assert largest == test.p_equivalence
+    assert decision.p_equivalence == max(3 * smallest, 2 * next_one, largest)
     texts = [
         f"x̄ = {score.mean:.2f} and s = {test.measured_sd:.3f}", f"6.12 √(3/2) = {theirs:.3f}; δ = {test.margin:.0f}",
-        f"{score.mean:.3f} − 490.04", f"= {test.difference:.3f}\n", f"= {lent:.2f} ", f"= {seen:.2f}\n",
-        f"= {whole:.1f} ", f"SE                   = {test.se:.2f}\n", f"ν                    = {test.df:.0f} ",
-        f"{of_seen:.1f} of what is seen, ({whole:.1f} / {seen:.2f})²",
+        f"{score.mean:.3f} − 490.04", f"= {test.difference:.3f}\n", f"= {lent:.2f} ", f"= {of_ours:.2f} ",
+        f"= {of_theirs:.2f} ", f"= {seen:.2f}\n", f"= {whole:.1f} ", f"= {test.se:.2f}\n", f"= {of_seen:.3f} ",
+        f"{of_seen:.3f} ({whole:.1f} / {seen:.2f})²                 = {test.df:.0f} ",
         f"± {quantile:.3f} · {test.se:.2f}", f"[{test.low_90:.1f}, {test.high_90:.1f}]".replace("-", "−"),
-        f"= {test.p_equivalence:.4f}; after the correction for three claims {decision.p_equivalence:.4f}",
+        f"P(t₄₀₁ > (48 − {test.difference:.3f}) / {test.se:.2f})         = {p:.4f}\n",
+        f"p = {smallest:.4f} and {next_one:.4f}", f"3 · {smallest:.4f} = {3 * smallest:.4f}",
+        f"no less than that: {decision.p_equivalence:.4f}.",
     ]  # fmt: skip
     page = (DOCS / "statistics.md").read_text(encoding="utf-8").partition("### By hand")[2]
     for text in texts:

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from torch import nn
 
 from rlrepro.agent import UnsupportedSpace
+from rlrepro.errors import Problem
 from rlrepro.networks import (
     MLP,
     Constant,
@@ -29,6 +30,7 @@ from rlrepro.networks import (
 )
 from rlrepro.optimisers import Adam
 from rlrepro.seeds import Stack
+from rlrepro.value_networks import ValueNetwork
 
 SEEDS = (3, 11, 42)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -224,6 +226,31 @@ def test_padding_stays_zero_in_training(sizes: tuple[int, ...], activation: str)
                 assert part.any()
                 part.zero_()
     assert not stack.matrix.any(), "a number outside the parameters moved away from zero"
+
+
+def test_a_policy_of_another_shape_is_refused_in_one_line() -> None:
+    """Of one input number an earlier version had one row, which would be copied into each of four."""
+    stack = Stack([0, 1], net=MLP((1, 8, 2)))
+    named = {name: value.clone() for name, value in stack.named().items()}
+    named["net.weight_0"] = named["net.weight_0"][:, :1]
+    with pytest.raises(Problem, match=r"net\.weight_0 is of shape \[2, 1, 8\], not \[2, 4, 8\]"):
+        stack.load_named(named)
+    with pytest.raises(
+        Problem, match=r"parameters are of shape \[2, \d+\], not \[2, \d+\]: the checkpoint is of another"
+    ):
+        stack.set_state(Stack([0, 1], net=MLP((2, 8, 2))).get_state())
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3])
+def test_one_input_number_is_padded_and_more_are_not(inputs: int) -> None:
+    """On every processor, also one whose products over one number are alike for one seed and several."""
+    columns = {1: 4}.get(inputs, inputs)
+    assert MLP((inputs, 16, 2)).layout()["weight_0"] == (columns, 16)
+    space = Box(-1, 1, (inputs,), np.float32)
+    for noisy in (False, True):
+        layout = ValueNetwork(space, (), 2, sigma=0.5 * noisy).layout()
+        rows = {name: shape[0] for name, shape in layout.items() if "weight" in name}
+        assert rows == dict.fromkeys(["weight_q", "sigma_weight_q"][: 1 + noisy], columns)
 
 
 def test_named_parameters_are_views_and_load_named_is_the_inverse() -> None:

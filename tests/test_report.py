@@ -628,7 +628,7 @@ def test_markdown_says_how_its_columns_are_read(tmp_path: Path, undrawn: None) -
 
     holm = "p: after Holm's correction over all of the card's claims that a test decides"
     stars = "\\* rests on an assumption"
-    power = "So many seeds would decide a claim four times in five"
+    power = "A number of seeds that would decide a claim does so four times in five"
     whole = of("whole", HEAD + CLAIMS)
     assert "its 95 % t interval, which knows of no bounds of the returns. " + holm in whole
     assert power not in whole

@@ -17,7 +17,7 @@ from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.markdown import insert
 from rlrepro.papers.pages.scoreboard import BEGIN, END, judged, scoreboard
-from rlrepro.papers.stats import acceptance, bound_test
+from rlrepro.papers.stats import acceptance, bound_test, order_test
 from rlrepro.papers.stats.power import OpenBy, SeedsNeeded
 from rlrepro.papers.units.results import open_reproduction, write_results
 from rlrepro.papers.units.unit import claimed, units_of
@@ -150,6 +150,13 @@ def test_it_says_which_equalities_tell_no_two_agents_apart_and_whose_algorithms_
     assert "| reached by one seed in 20 or more | 2 | 1 | 1 | 0 | — |" in peers
     functions = command("scoreboard", EXPERIMENTS / "gymnasium-optima").out
     assert "| by the rule of a printed number | 3 | 0 | 0 | 2 | " in functions
+    book = load_card(str(EXPERIMENTS / "sutton-barto"))
+    agents = {one.id for one in book.claims if one.measurement and book.measurements[one.measurement].agent}
+    (judgement,) = judged([EXPERIMENTS / "sutton-barto"]).values()
+    met = [one for one in judgement.verdicts if one.word == "reproduced"]
+    trained = sum(one.claim.id in agents or bool(getattr(one.claim, "implementation", "")) for one in met)
+    assert agents
+    assert f" | {trained} | 0 | {len(met) - trained} | " in command("scoreboard", EXPERIMENTS / "sutton-barto").out
 
 
 Totals = Callable[..., list[str]]
@@ -201,12 +208,15 @@ def test_what_leaves_claims_open_is_counted_once(checkout: Path, totals: Totals)
     more = Verdict(claim, "inconclusive", "equivalence", "", seeds_needed=SeedsNeeded(34, 0.8, ""))
     agent = Verdict(claim, "inconclusive", "one-sided", "", test=acceptance([1.0] * 10, 2.0))
     bound = Verdict(claim, "inconclusive", "at least", "", test=bound_test([1.0, 2.0] * 5, 1.5, "at least", 1.0))
-    lost = Verdict(claim, "inconclusive", "at least", "no seed has a score")
-    assert totals(*early, *alone, *others, more, more, agent, bound, lost) == [
-        "15 claims of 1 reproduction: **15 inconclusive**.",
+    none = Verdict(claim, "inconclusive", "at least", "no numbers are to be compared")
+    lost = [dataclasses.replace(one, is_lacking=True) for one in (more, agent, bound, none)]
+    order = Verdict(claim, "inconclusive", "order", "", test=order_test([[1.0, 2.0]], [[1.0, 2.0]], 1))
+    assert totals(*early, *alone, *others, more, more, agent, bound, none, *lost, order) == [
+        "20 claims of 1 reproduction: **20 inconclusive**.",
         "",
-        "Of the 15 inconclusive:",
+        "Of the 20 inconclusive:",
         "",
+        "- 4: seeds that were run have no score",
         "- 3: fewer than 10 seeds were run yet",
         "- 2: more seeds would decide it",
         "- 2: decided by these seeds, but for the correction for the card's other claims",
@@ -215,6 +225,7 @@ def test_what_leaves_claims_open_is_counted_once(checkout: Path, totals: Totals)
         "- 2: none does by the guards of the test, by which a small spread counts for more",
         "- 1: shown neither that enough seeds reach the published agent, nor that too few do",
         "- 1: shown neither that a bound is kept, nor that it is not",
+        "- 1: shown neither that an order holds, nor that it does not",
         "- 2: something else, which the verdict says",
     ]
 

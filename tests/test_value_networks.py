@@ -269,6 +269,7 @@ class WithNoise(ValueNetwork):
 @example([120, 84], 4, (2, 1), 128, 10, False, False, True)
 @example([50, 26], 4, (2, 21), 33, 3, True, True, False)
 @example([], 1, (2, 1), 32, 2, False, False, False)  # a product over one number
+@example([], 1, (2, 1), 32, 2, True, True, False)
 def test_a_step_of_any_value_network_is_the_same_alone_and_among_others(
     hidden: list[int],
     inputs: int,

@@ -33,5 +33,11 @@ def coverage_note(kind: str, seeds: int) -> str | None:
     low, high = found[str(at)]
     if max(CONFIDENCE - low, high - CONFIDENCE) <= TOLERATED:
         return None
-    shown = f"{100 * low:.0f}" if round(100 * low) == round(100 * high) else f"{100 * low:.0f}–{100 * high:.0f}"
-    return f"its coverage at {at} seeds was {shown} % in simulation"
+    rare = [row["mean covered"] for row in committed().get("rare", ()) if kind == "mean" and row["seeds"] == at]
+    failing = f", {_span(min(rare), max(rare))} % where one seed in ten or twenty fails" if rare else ""
+    return f"its coverage at {at} seeds was {_span(low, high)} % in simulation{failing}"
+
+
+def _span(low: float, high: float) -> str:
+    ends = dict.fromkeys(f"{100 * end:.0f}" for end in (low, high))
+    return "–".join(ends)

@@ -291,7 +291,7 @@ def _counted(found: Sequence[Shown]) -> tuple[str, str]:
     claims = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     tasks = _a_task_each(found)
     if not tasks:
-        return "not measured yet" if counts["not run"] == len(found) else "what its claims say", claims or _NO_CLAIM
+        return "no task yet" if counts["not run"] == len(found) else "no task: see its claims", claims or _NO_CLAIM
     known = [one for one in tasks if one.random is not None]
     trained = f"{len(tasks)} task{'s' * (len(tasks) != 1)}"
     if known:

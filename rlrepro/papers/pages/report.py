@@ -124,9 +124,9 @@ def _how_to_read(judgement: Judgement) -> list[str]:
     told = ["Measured: mean over seeds and its 95 % t interval, which knows of no bounds of the returns."]
     if any(verdict.decision is not None for verdict in judgement.verdicts) and judgement.card.num_tested > 1:
         told.append("p: after Holm's correction over all of the card's claims that a test decides, run or not.")
-    if any(verdict.seeds_needed is not None and verdict.seeds_needed.seeds for verdict in judgement.verdicts):
+    if any(re.search(r"\d seeds would decide it|\d would if it were alone", one.why) for one in judgement.verdicts):
         told.append(
-            "So many seeds would decide a claim four times in five, if true means and spreads are as these seeds show."
+            "A number of seeds that would decide a claim does so four times in five, if means and spreads are as seen."
         )
     if any(verdict.qualified for verdict in judgement.verdicts):
         told.append(r"\* rests on an assumption that the verdict names.")

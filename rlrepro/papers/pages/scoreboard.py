@@ -141,7 +141,8 @@ def _whose(card: Card, verdict: Verdict) -> str:
     """Whether it was an agent of the kit that was trained, a library's algorithm, or a function that measured."""
     names = [name for name in _implementations(verdict.claim) if name]
     if not names:
-        return _WHOSE[2]
+        measurement = card.measurements[verdict.claim.measurement] if isinstance(verdict.claim, Claim) else None
+        return _WHOSE[0 if measurement is not None and measurement.agent else 2]
     return _WHOSE[all(card.implementations[name].agent.startswith("sb3:") for name in names)]
 
 
@@ -172,6 +173,7 @@ def _about_open(inconclusive: Sequence[Verdict]) -> list[str]:
 
 #: what leaves a claim open, by the keys of `_left_open_by`
 _OPEN = {
+    "lost": "seeds that were run have no score",
     "early": f"fewer than {stats.MIN_SEEDS} seeds were run yet",
     "seeds": "more seeds would decide it",
     "alone": "decided by these seeds, but for the correction for the card's other claims",
@@ -181,6 +183,7 @@ _OPEN = {
     "guards and correction": "none does by these guards and the correction, though by either alone some would",
     "agent": "shown neither that enough seeds reach the published agent, nor that too few do",
     "bound": "shown neither that a bound is kept, nor that it is not",
+    "order": "shown neither that an order holds, nor that it does not",
     "": "something else, which the verdict says",
 }
 
@@ -190,13 +193,17 @@ def _left_open_by(verdict: Verdict) -> str:
     needed = verdict.seeds_needed
     if verdict.is_early:
         return "early"
+    if verdict.is_lacking:
+        return "lost"
     if verdict.alone:
         return "alone"
     if needed is not None:
         return "seeds" if needed.seeds is not None else needed.open_by
     if isinstance(verdict.test, stats.Acceptance):
         return "agent"
-    return "bound" if verdict.kind in ("at least", "at most") and verdict.test is not None else ""
+    if verdict.test is None:
+        return ""
+    return {"at least": "bound", "at most": "bound", "order": "order"}.get(verdict.kind, "")
 
 
 def _about_marks(verdicts: Sequence[Verdict]) -> list[str]:

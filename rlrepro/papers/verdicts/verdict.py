@@ -74,6 +74,7 @@ class Verdict:
     is_loose: bool = False  #: the best return known lies within the margin too
     changed: str = ""  #: how it differs from what was claimed when results were first kept; `why` says it too
     is_early: bool = False  #: fewer seeds were run, on a side, than any *reproduced* takes
+    is_lacking: bool = False  #: whether seeds that it rests on have no score
     is_held: bool = False  #: whether results keep what was claimed then, so that a change is known
     is_joined: bool = False  #: whether seeds came after others were judged; `why` says how many
 
@@ -480,6 +481,7 @@ def _verdict(one: _Scored, decision: stats.Decision | None, family: _Family, sca
         is_control=one.is_control,
         is_loose=one.is_loose,
         is_early=one.num_seeds < stats.MIN_SEEDS,
+        is_lacking=bool(one.lack),
     )
     if not one.was_run:
         return made
