@@ -372,7 +372,7 @@ def test_a_run_that_ends_before_its_first_learning_phase_says_so(
     flags = "--learning-starts", str(starts), "--train-every", str(every), *memory
     outcome = runs.begin("r", "--agent", "dqn", "--seed", "0", *flags)
     assert outcome.status == 0
-    why = f"train_every is {every}, and the first update due at env step {due}"
+    why = f"train_every is {every}, and the first update is due at env step {due}"
     assert (f"note: nothing will be learnt in 120 env steps: {why}" in outcome.out) == (due > 120)
     assert (f"note: nothing was learnt by seed 0: no update in 120 env steps ({why})" in outcome.out) == (due > 120)
     assert ("nothing was learnt" in outcome.out) == (due > 120)
