@@ -124,7 +124,8 @@ def test_the_statistics_worked_by_hand_are_those_of_the_verdict() -> None:
         f"{of_seen:.3f} ({whole:.1f} / {seen:.2f})²                 = {test.df:.0f} ",
         f"± {quantile:.3f} · {test.se:.2f}", f"[{test.low_90:.1f}, {test.high_90:.1f}]".replace("-", "−"),
         f"P(t₄₀₁ > (48 − {test.difference:.3f}) / {test.se:.2f})         = {p:.4f}\n",
-        f"p = {smallest:.5f} and {next_one:.5f}", f"3 · {smallest:.5f} = {3 * smallest:.5f}", f"{next_one:.5f} = {2 * next_one:.5f}",
+        f"p = {smallest:.5f} and {next_one:.5f}", f"3 · {smallest:.5f} = {3 * smallest:.5f}",
+        f"{next_one:.5f} = {2 * next_one:.5f}",
         f"no less than that: {decision.p_equivalence:.4f}.",
     ]  # fmt: skip
     page = (DOCS / "statistics.md").read_text(encoding="utf-8").partition("### By hand")[2]
