@@ -122,7 +122,7 @@ class DDPG(DeterministicPolicy):
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
         network = self._critic_network(own_fan_in=config.action_fan_in == "own")
-        self._build({"critic": network}, weight_decay=config.weight_decay)
+        self._build({"actor": self._actor_network()}, {"critic": network}, config.weight_decay)
         self.noise = (
             OrnsteinUhlenbeck(config.noise_std, config.noise_theta, config.noise_dt)
             if config.noise == "ou"
@@ -132,7 +132,8 @@ class DDPG(DeterministicPolicy):
     def explore(self, obs: np.ndarray) -> np.ndarray:
         """μ(s) + noise (eq. 7), cut off at the bounds; the process of the noise begins anew with each episode."""
         unit = self._greedy(obs)
-        noise = self.noise.sample(self.exploration, unit.shape, self.memory.ended)
+        begins = self.memory.ended  # the memory was told of the last step's ends
+        noise = self.noise.sample(self.exploration, unit.shape, begins)
         return self.box.scaled(np.clip(unit + noise, -1.0, 1.0))
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:

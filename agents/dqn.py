@@ -99,7 +99,9 @@ class DQN(TargetedActionValues):
         super().__init__(setup, config)
         space = setup.observation_space
         self._build(value_network(space, config.hidden, self.num_actions, dueling=config.dueling))
-        replay = self._prioritised_replay(config.alpha, config.beta) if config.prioritised else self._replay()
+        if config.prioritised:
+            self.prioritised_replay = self._prioritised_replay(config.alpha, config.beta)
+        replay = self.prioritised_replay or self._replay()
         self.memory: Memory = NStep(replay, config.num_steps, config.gamma) if config.num_steps > 1 else replay
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:

@@ -21,6 +21,7 @@ import dataclasses
 
 import torch
 
+from rlrepro import targets
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
@@ -28,14 +29,6 @@ from rlrepro.optimisers import Adam, descend
 from rlrepro.schedules import annealed
 from rlrepro.sources import CLEANRL, DETAIL, ZOO
 from rlrepro.streams import Streams
-from rlrepro.targets import (
-    approx_kl,
-    clip_fraction,
-    clipped_surrogate,
-    clipped_value_error,
-    explained_variance,
-    normalised,
-)
 
 
 class PPO(ActorCritic):
@@ -127,9 +120,9 @@ class PPO(ActorCritic):
         config = self.config
         if config.truncated_as_terminated:
             batch = batch._replace(terminated=batch.terminated | batch.truncated)
-        learning_rate, clip_range = config.learning_rate, config.clip_range
+        rate, clip_range = config.learning_rate, config.clip_range
         if config.anneal:
-            learning_rate = annealed(learning_rate, self.setup, config.num_steps, step)
+            rate = annealed(rate, self.setup, config.num_steps, step)
         if config.anneal_clip:
             clip_range = annealed(clip_range, self.setup, config.num_steps, step)
         inputs = self.inputs(batch.obs.flatten(1, 2))
@@ -143,27 +136,25 @@ class PPO(ActorCritic):
         active = [True] * len(inputs)
         parts: dict[str, torch.Tensor] = {}
         rollout = (inputs, action, old_log_prob, advantage, value_target, old_value)
-        order = self.order.permutations(config.num_epochs, self.batch_size)
-        for epoch in range(config.num_epochs):
-            for minibatch in minibatches(order[:, epoch], self.minibatch_size, *rollout):
-                going = tuple(active) if config.target_kl else None
-                latest = self.gradient_step(
-                    *minibatch, learning_rate=learning_rate, clip_range=clip_range, active=going
-                )
+        # All epochs' orders at once: a seed's stream must not hang on when other seeds end.
+        for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
+            going = tuple(active) if config.target_kl else None
+            for minibatch in minibatches(order, self.minibatch_size, *rollout):
+                latest = self.gradient_step(*minibatch, learning_rate=rate, clip_range=clip_range, active=going)
                 parts = latest if all(active) else _of_active(active, latest, parts)
             if config.target_kl:
-                kl = approx_kl(parts["log_ratio"]).tolist()
+                kl = targets.approx_kl(parts["log_ratio"]).tolist()
                 active = [go and one <= config.target_kl for go, one in zip(active, kl, strict=True)]
                 if not any(active):
                     break
         log_ratio = parts.pop("log_ratio")
-        rates = {"charts/learning_rate": learning_rate, "charts/clip_range": clip_range}
         return {
             **{f"losses/{name}": part for name, part in parts.items()},  # like the next two: of the last minibatch
-            "losses/approx_kl": approx_kl(log_ratio),
-            "losses/clipfrac": clip_fraction(log_ratio, clip_range),
-            "losses/explained_variance": explained_variance(old_value, value_target),
-            **{name: torch.full((len(inputs),), rate) for name, rate in rates.items()},
+            "losses/approx_kl": targets.approx_kl(log_ratio),
+            "losses/clipfrac": targets.clip_fraction(log_ratio, clip_range),
+            "losses/explained_variance": targets.explained_variance(old_value, value_target),
+            "charts/learning_rate": torch.full((len(inputs),), rate),
+            "charts/clip_range": torch.full((len(inputs),), clip_range),
         }
 
     def gradient_step(
@@ -183,22 +174,18 @@ class PPO(ActorCritic):
         value_target: torch.Tensor,
         old_value: torch.Tensor,
         *,
-        clip_range: float | None = None,
+        clip_range: float,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9 with its sign flipped), and its parts.
-
-        Both clipped losses have the same `clip_range`, that of the config where none is given.
-        """
+        """The loss `[S]` of one minibatch `[S, B, ...]` (eq. 9 with its sign flipped), and its parts."""
         config = self.config
-        clip_range = config.clip_range if clip_range is None else clip_range
         outputs, value = self.policy_and_value(inputs)
         log_prob, entropy = self.policy.log_prob_and_entropy(outputs, action)
         if config.normalise_advantage:
-            advantage = normalised(advantage)
+            advantage = targets.normalised(advantage)
         log_ratio = log_prob - old_log_prob
-        policy_loss = -clipped_surrogate(log_ratio, advantage, clip_range)  # eq. 7
+        policy_loss = -targets.clipped_surrogate(log_ratio, advantage, clip_range)  # eq. 7
         if config.clip_value_loss:
-            value_loss = 0.5 * clipped_value_error(value, old_value, value_target, clip_range)
+            value_loss = 0.5 * targets.clipped_value_error(value, old_value, value_target, clip_range)
         else:
             value_loss = 0.5 * (value - value_target).square().mean(1)
         mean_entropy = entropy.mean(1)

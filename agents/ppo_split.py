@@ -124,6 +124,5 @@ class PPOSplit(ActorCritic):
 
     def _minibatches(self, num_epochs: int, *rollout: torch.Tensor) -> Iterator[list[torch.Tensor]]:
         """Each part of a rollout `[S, T·N, ...]`, cut up in each seed's own order, anew in every epoch."""
-        for _ in range(num_epochs):
-            order = self.order.permutations(1, rollout[0].shape[1])[:, 0]
+        for order in self.order.permutations(num_epochs, rollout[0].shape[1]).swapaxes(0, 1):
             yield from minibatches(order, self.config.batch_size, *rollout)

@@ -65,7 +65,7 @@ class DoubleQLearning(Tabular):
 
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
-        self.both = np.stack([self.q, self.q])  # `q` is their mean
+        self.both = np.stack([self.q, self.q])  # Q1 and Q2, kept as `tables`; `q` is their mean
         self.tables["q1"], self.tables["q2"] = self.both
         self.visits: np.ndarray | None = None
         if config.step_size_decay:
@@ -82,7 +82,7 @@ class DoubleQLearning(Tabular):
             pair = self.rows, state[:, n], action
             learnt = which, *pair
             chooser = both[which, self.rows, next_state[:, n]]
-            best = epsilon_greedy(chooser[:, None], self.exploration, 0.0)[:, 0]
+            best = epsilon_greedy(chooser[:, None], self.exploration, 0.0)[:, 0]  # greedy, drawn among equals
             value = both[1 - which, self.rows, next_state[:, n], best]
             error = reward + self.config.gamma * ~terminated * value - both[learnt]
             both[learnt] += self.step_size(self.visits, learnt) * error

@@ -52,7 +52,7 @@ class QRDQN(TargetedActionValues):
         epsilon_end: float = hyper(0.05, "final ε", f"{CODE} (the paper: 0.01)", low=0, high=1)
         exploration_fraction: float = hyper(0.5, "fraction of the run in which ε falls", CODE, low=0, high=1)
         max_grad_norm: float = hyper(0.0, "largest norm of a seed's gradient; 0: no limit", "paper: none", low=0)
-        adam_eps: float = hyper(0.01 / 32, "Adam's ε", "paper: on Atari 2600", low=1e-12)
+        adam_eps: float = hyper(0.01 / 32, "Adam's ε", "paper: on Atari 2600, at its batch of 32", low=1e-12)
         hidden: tuple[int, ...] = hyper((120, 84), "units of the hidden layers", CODE, low=1, only="vectors")
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 500_000, "source": CODE}}

@@ -34,7 +34,10 @@ CLIPPING = "secondary: Wang et al. (2016), 4.2"
 
 
 class Rainbow(CategoricalActionValues):
-    """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN)."""
+    """Rainbow for Discrete actions, on vectors (dense layers) or images (a CNN).
+
+    Its loss draws noise, so that it is neither one of `LOSSES` nor in `GRAPHED`.
+    """
 
     STATE = ("layer_noise",)
 
@@ -89,8 +92,8 @@ class Rainbow(CategoricalActionValues):
         )
         self._build(self.network, config.adam_eps)
         self.layer_noise = Streams(setup.seeds, "noise")  # what the losses draw their noise from
-        replay = self._prioritised_replay(config.omega, config.beta)
-        self.memory = NStep(replay, config.num_steps, config.gamma)
+        self.prioritised_replay = self._prioritised_replay(config.omega, config.beta)
+        self.memory = NStep(self.prioritised_replay, config.num_steps, config.gamma)
 
     def _draw(self, noise: Streams, samples: int) -> dict[str, torch.Tensor]:
         return self.network.draw(noise, self.setup.device, samples)

@@ -11,12 +11,13 @@ holds the policy's entropy at a target H̄:
     a = tanh(u), u = μ(s) + σ(s) ε, ε ~ N(0, 1)                                            (eq. 8, Appendix C)
     log π(a|s) = log N(u; μ, σ) − Σ_i log(1 − tanh² u_i)                                   (eq. 26)
 
-By default J(α) has log α for the factor α, as softlearning, the authors' code (`alpha_loss`). The minimum of two
-critics is Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
+By default J(α) has log α for the factor α (`alpha_loss`), as the authors' code at first (softlearning@01cd86e, which
+has a V network still; @90247f2 has eq. 18's α, and draws actions anew for it, as CleanRL). The minimum of two critics
+is Section 6's. An episode that terminated has no soft value after it, a truncated one has (`rlrepro.targets`:
 `soft_value`, `td_target`). Dopamine's code values it at the mean action of an actor that follows slowly, as the targets
-do (`target_action`). a and log π are `rlrepro.distributions.SquashedGaussian`'s, log α, which is what is learnt, is
-`rlrepro.off_policy.Temperature`'s; it learns from the actor's own log π, where CleanRL draws anew. Q_m(s, a) is
-`rlrepro.off_policy.BoxActions.q`. Actions are uniformly random at the start, then samples of π (`BoxActions.act`).
+do (`target_action`). a and log π are `rlrepro.distributions.SquashedGaussian`'s; log α, which is what is learnt, from
+the actor's own log π, is `rlrepro.off_policy.Temperature`'s. Q_m(s, a) and the uniformly random actions at the start
+are `rlrepro.off_policy.BoxActions`'.
 
 Networks act in [-1, 1], and log π is that of actions there (CleanRL's and Dopamine's is of the environment's, by which
 the same policy's entropy is larger by the log of half the range, in each dimension); the memory keeps the environment's
@@ -52,10 +53,7 @@ DOPAMINE_AGENT = "code: google/dopamine@0230876 dopamine/jax/agents/sac/sac_agen
 class SAC(BoxActions):
     """SAC for bounded Box actions, on vectors."""
 
-    STATE = (
-        "critic", "target_critic", "target_actor", "temperature", "actor_optimiser", "critic_optimiser",
-        "alpha_optimiser", "action_noise",
-    )  # fmt: skip
+    STATE = ("temperature", "alpha_optimiser", "action_noise")
     OF_ACTOR = ("losses/actor_loss", "losses/entropy")
 
     @dataclasses.dataclass(frozen=True)
@@ -133,14 +131,9 @@ class SAC(BoxActions):
         critic = MLP((num_obs + num_actions, *config.hidden, 1), "relu", start, input_gradient=True)
         outputs = {"mean": num_actions, "log_std": num_actions} if config.separate_std else {"actor": 2 * num_actions}
         networks = {name: MLP((num_obs, *config.hidden, out), "relu", start) for name, out in outputs.items()}
-        self.actor = Stack(setup.seeds, setup.device, **networks)
-        self.critic = Stack(setup.seeds, setup.device, critics=Ensemble(critic, 2))
-        self.target_critic = self.critic.target_copy()
         self.slow_mean = config.target_action == "slow_mean"
-        self.target_actor = self.actor.target_copy() if self.slow_mean else self.actor
+        self._build(networks, {"critics": Ensemble(critic, 2)}, slow_actor=self.slow_mean)
         self.temperature = Temperature(setup, config.alpha_init)
-        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
-        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate)
         self.alpha_optimiser = Adam(self.temperature, config.alpha_learning_rate)
         self.target_entropy = config.target_entropy * num_actions
         self.action_noise = streams_for(setup.device, setup.seeds, "learning")
@@ -154,16 +147,15 @@ class SAC(BoxActions):
     def value_of(self, obs: np.ndarray) -> np.ndarray:
         """Q_1(s, tanh μ(s)), `[S, B]`, for `rlrepro probe`."""
         inputs = self._on_device(obs)
-        unit = self.gaussian.mode(self.policy_outputs(inputs).cpu().numpy())
-        return self.q(self.critic, inputs, torch.from_numpy(unit).to(inputs.device))[:, 0].cpu().numpy()
+        unit = torch.tanh(self.policy_outputs(inputs, self.actor)[..., : self.box.num_actions])
+        return self.q(self.critic, inputs, unit)[:, 0].cpu().numpy()
 
     def outputs(self, obs: torch.Tensor) -> torch.Tensor:
         """`policy_outputs` for observations."""
-        return self.policy_outputs(self.inputs(obs))
+        return self.policy_outputs(self.inputs(obs), self.actor)
 
-    def policy_outputs(self, inputs: torch.Tensor, actor: Stack | None = None) -> torch.Tensor:
-        """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`; of the present actor or of `actor`."""
-        actor = self.actor if actor is None else actor
+    def policy_outputs(self, inputs: torch.Tensor, actor: Stack) -> torch.Tensor:
+        """μ and log σ as the network gives it, unbounded, `[S, B, 2A]`."""
         if self.config.separate_std:
             return torch.cat([actor.mean(inputs), actor.log_std(inputs)], -1)
         return actor.actor(inputs)
@@ -174,6 +166,7 @@ class SAC(BoxActions):
         self.num_updates += 1
         num_actor_updates = 0 if self.num_updates % config.policy_delay else config.policy_delay
         shape = batch.reward.shape[1], self.box.num_actions
+        # One for the critics' targets, and one for each step of the actor: so many are taken.
         noise = [torch.from_numpy(self.action_noise.normal(*shape)) for _ in range(1 + num_actor_updates)]
         follow = self.num_updates % config.target_delay == 0
         return self._complete(self.gradient_step(batch, *noise, fraction_left=self._fraction_left(step), follow=follow))
@@ -186,8 +179,8 @@ class SAC(BoxActions):
         loss, q = self.critic_loss(batch, next_noise)
         descend(loss, self.critic_optimiser, fraction_left * config.critic_learning_rate)
         metrics = {"losses/critic_loss": loss.detach(), "losses/q_values": q.detach()[:, 0].mean(1)}
-        for each in noise:
-            actor_loss, log_prob = self.actor_loss(inputs, each)
+        for actor_noise in noise:
+            actor_loss, log_prob = self.actor_loss(inputs, actor_noise)
             descend(actor_loss, self.actor_optimiser, fraction_left * config.actor_learning_rate)
             metrics |= {"losses/actor_loss": actor_loss.detach(), "losses/entropy": -log_prob.mean(1)}
             if config.learn_alpha:
@@ -214,7 +207,7 @@ class SAC(BoxActions):
 
     def actor_loss(self, inputs: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """E[α log π − min_m Q_m] `[S]` (eq. 9), and log π `[S, B]`; `noise` as for the critics."""
-        outputs = self.policy_outputs(inputs)
+        outputs = self.policy_outputs(inputs, self.actor)
         action, log_prob = self.gaussian.sample_and_log_prob(outputs, noise.to(outputs.device))
         with self.critic.frozen():
             value = soft_value(self.q(self.critic, inputs, action), log_prob, self.temperature.alpha)  # min Q − α log π

@@ -10,11 +10,10 @@ Critics and actor give a number for every action, so that expectations over acti
 
 The minimum of two critics in eq. 10 and 12 is the paper's, of Algorithm 1's two; V' is 0 where an episode terminated.
 By default the targets are copied (τ = 1) every 8,000 env steps, as in CleanRL. J(α) has log α for the factor α, as the
-author's code (p-christ/Deep-Reinforcement-Learning-Algorithms-with-PyTorch@039ea22); `alpha_loss = alpha` is eq. 11,
-which CleanRL has. Weights start uniform in ±1/√fan_in, where the paper's and CleanRL's are He's. CleanRL averages over
-actions where these equations sum, which divides its losses of actor and temperature by |A|, and does not halve J_Q; the
-author's code averages the actor's loss likewise, and its V' is of one sampled action. V is
-`rlrepro.targets.soft_policy_value`'s.
+author's code (`AUTHOR`); `alpha_loss = alpha` is eq. 11, which CleanRL has. Weights start uniform in ±1/√fan_in, where
+the paper's and CleanRL's are He's. CleanRL averages over actions where these equations sum, which divides its losses of
+actor and temperature by |A|, and does not halve J_Q; the author's code averages the actor's loss likewise, and its V'
+is of one sampled action. V is `rlrepro.targets.soft_policy_value`'s.
 """
 
 from __future__ import annotations
@@ -33,13 +32,14 @@ from rlrepro.networks import Ensemble
 from rlrepro.off_policy import OffPolicy, TargetClock, Temperature
 from rlrepro.optimisers import Adam, descend
 from rlrepro.seeds import Stack
-from rlrepro.sources import CLEANRL, SOFTLEARNING, TORCH
+from rlrepro.sources import CLEANRL, TORCH
 from rlrepro.streams import Streams
 from rlrepro.targets import ensemble_error, soft_policy_value, td_target
 from rlrepro.value_networks import of_action, value_network
 
 PAPER = "paper: Table 2"
 CODE = f"{CLEANRL}/sac_atari.py"
+AUTHOR = "code: p-christ/Deep-Reinforcement-Learning-Algorithms-with-PyTorch@039ea22 agents/actor_critic_agents"
 
 
 class SACDiscrete(OffPolicy):
@@ -64,7 +64,7 @@ class SACDiscrete(OffPolicy):
         gradient_steps: int = hyper(1, "gradient steps each time", PAPER, low=1)
         learn_alpha: bool = hyper(True, "adjust the temperature; if not, it stays alpha_init", "paper: eq. 11")
         alpha_loss: str = hyper(
-            "log_alpha", "what J(α) weighs H(π) − H̄ by", f"{SOFTLEARNING}; alpha: paper: eq. 11, {CODE}",
+            "log_alpha", "what J(α) weighs H(π) − H̄ by", f"{AUTHOR}/SAC.py; alpha: paper: eq. 11, {CODE}",
             choices=("log_alpha", "alpha"), addition=True, needs=("learn_alpha",),
         )  # fmt: skip
         alpha_init: float = hyper(1.0, "initial temperature", CODE, low=1e-8)

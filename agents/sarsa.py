@@ -37,7 +37,7 @@ class ExpectedSarsa(Tabular):
         step_size_decay: float = hyper(0.0, "ω of α / N(s, a)^ω", CONSTANT_STEP_SIZE, low=0, high=1)
         gamma: float = hyper(1.0, "discount factor", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
         epsilon: float = hyper(0.1, "of ε-greedy", "secondary: Sutton & Barto, Example 6.6", low=0, high=1)
-        initial_value: float = hyper(0.0, "Q before the first update", "ours: the box on p. 130 leaves it open")
+        initial_value: float = hyper(0.0, "Q before the first update", "ours: section 6.6 leaves it open")
 
     PRESETS = {"*": {"num_envs": 1, "total_timesteps": 50_000, "source": "ours: small tables"}}
 
@@ -78,7 +78,7 @@ class Sarsa(DrawnAhead):
         self.discounts = config.gamma ** np.arange(config.num_steps + 1)
 
     def act(self, obs: np.ndarray, step: int) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-        self.waiting[self.memory.begins] = 0
+        self.waiting[self.memory.begins] = 0  # of an episode that a resume cut off; an end leaves none
         return super().act(obs, step)
 
     def update(self, batch: Transition, step: int) -> Metrics:
@@ -93,7 +93,7 @@ class Sarsa(DrawnAhead):
             waiting += 1
             due = (waiting == self.config.num_steps) | terminated | truncated
             while due.any():
-                errors += due * abs(self._learn_oldest(n, due, next_state[:, n], terminated))
+                errors += abs(self._learn_oldest(n, due, next_state[:, n], terminated))
                 learnt += due
                 due = (terminated | truncated) & (waiting > 0)
         with np.errstate(invalid="ignore"):  # NaN where a seed only waited

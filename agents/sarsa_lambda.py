@@ -9,7 +9,8 @@ are a Box (tile coding), the pair itself where they are finite. With x the featu
     (van Seijen et al., 2016) w ← w + α (δ + Q − Q_old) z − α (Q − Q_old) x;   Q_old ← Q'
 
 Q' = 0 where S' is terminal. A' is drawn before the update, and is the action that is then taken. Where the time limit
-ends an episode, it is drawn for the true successor and bootstrapped from; the traces begin anew with each episode.
+ends an episode, it is drawn for the true successor and bootstrapped from; the traces begin anew with each episode. The
+sub-environments of a seed share w and learn one after the other, each with z and Q_old of its own.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class SarsaLambda(Stateful):
             on = self._nonzero_traces(n, x)
             if self.config.traces == "dutch":
                 z[on] *= gamma_lambda
-                z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)
+                z[x] += 1 - alpha * z[x].sum(-1, keepdims=True)  # γ λ is in z already
                 self.w[on] += (alpha * (delta + q - q_old))[on[0]] * z[on]
                 self.w[x] -= (alpha * (q - q_old))[:, None]
                 q_old[:] = q_next

@@ -122,7 +122,7 @@ class TD3(DeterministicPolicy):
 
     def __init__(self, setup: Setup, config: Config) -> None:
         super().__init__(setup, config)
-        self._build({"critics": Ensemble(self._critic_network(own_fan_in=True), 2)})
+        self._build({"actor": self._actor_network()}, {"critics": Ensemble(self._critic_network(own_fan_in=True), 2)})
         self.target_noise = streams_for(setup.device, setup.seeds, "target policy")
 
     def predict(self, obs: np.ndarray, streams: Streams, deterministic: bool) -> np.ndarray:
@@ -172,10 +172,9 @@ class TD3(DeterministicPolicy):
         """Σ_m E[(Q_m(s, a) − y)²] `[S]`, and Q `[S, 2, B]`; `noise` on a' is standard normal, `[S, B, A]`."""
         config, next_inputs = self.config, self.inputs(batch.next_obs)
         with torch.no_grad():
-            noise = (config.target_noise * noise.to(next_inputs.device)).clamp_(
-                -config.target_noise_clip, config.target_noise_clip
-            )
-            next_action = (self.policy(self.target_actor, next_inputs) + noise).clamp_(-1.0, 1.0)  # eq. 14
+            limit = config.target_noise_clip
+            clipped = (config.target_noise * noise.to(next_inputs.device)).clamp_(-limit, limit)
+            next_action = (self.policy(self.target_actor, next_inputs) + clipped).clamp_(-1.0, 1.0)  # eq. 14
             next_q = self.q(self.target_critic, next_inputs, next_action)
             target = td_target(batch.reward, next_q.amin(1), batch.terminated, config.gamma)  # eq. 10
         q = self.q(self.critic, self.inputs(batch.obs), self.box.unit(batch.action))

@@ -108,8 +108,8 @@ class TargetedActionValues(ActionValues):
     """Action values with a target network and a replay memory; until learning starts, actions are uniformly random.
 
     The config has what a `TargetClock` and a `Replay` need too, `learning_rate` and `max_grad_norm`. A subclass calls
-    `_build` with its network, and sets `memory`; where that draws by priority, its `loss` tells each transition's
-    `error`.
+    `_build` with its network, and sets `memory`; where that draws by priority, it sets `prioritised_replay` too, and
+    its `loss` tells each transition's `error` beside the metrics.
     """
 
     STATE: tuple[str, ...] = ("target", "clock")
@@ -129,8 +129,7 @@ class TargetedActionValues(ActionValues):
     def _prioritised_replay(self, alpha: float, beta: float) -> PrioritisedReplay:
         """One that draws by priority; β ends at 1 with the run."""
         until = self.setup.total_timesteps
-        self.prioritised_replay = PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=until)
-        return self.prioritised_replay
+        return PrioritisedReplay(*self._of_memory(), alpha=alpha, beta=beta, beta_steps=until)
 
     def _of_memory(self) -> tuple[Any, ...]:
         config, setup = self.config, self.setup
@@ -146,11 +145,11 @@ class TargetedActionValues(ActionValues):
         `target_every` is at most `train_every` (and `tau` is 1); where it is more, one phase earlier than here.
         """
         metrics = self.gradient_step(batch)
-        error = metrics.pop("error", None)
+        error = metrics.pop("error", None)  # `[S, B]`, no metric
         if self.prioritised_replay is not None:
             if error is None:
                 raise AgentFault(f"{type(self).__name__} draws by priority, and its loss gives no metric `error`")
-            self.prioritised_replay.update_priorities(batch.extras["index"], error.abs())
+            self.prioritised_replay.update_priorities(batch.extras["index"], error)
         self.clock.follow(self.target, self.online, step)
         return metrics | self.rates(step)
 

@@ -135,7 +135,12 @@ class ActorCritic(TakesObservations, Stateful):
         if not isinstance(self.policy, DiagonalGaussian):
             return mean
         log_std = self.stack.log_std.network.linearised(self.stack.log_std, inputs)  # type: ignore[attr-defined]
-        return lambda direction: torch.cat([moved := mean(direction), log_std(direction).expand_as(moved)], -1)
+
+        def both(direction: torch.Tensor) -> torch.Tensor:
+            moved = mean(direction)
+            return torch.cat([moved, log_std(direction).expand_as(moved)], -1)
+
+        return both
 
     @torch.no_grad()
     def advantage(self, batch: Transition, value: torch.Tensor, gamma: float, gae_lambda: float) -> torch.Tensor:

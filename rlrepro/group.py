@@ -17,7 +17,7 @@ from rlrepro.agent import Agent, Memory, Policy, Setup, Trainer, UnsupportedSpac
 from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_of
 from rlrepro.loop import EpisodeCounter, as_arrays
 from rlrepro.networks import flattened
-from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, seen
+from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, normalised_space
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.environments import find_env
 from rlrepro.settings import Settings
@@ -37,7 +37,7 @@ class Group(Stateful):
         """Takes a batch of S × N sub-environments. `Problem` where the agent cannot serve them."""
         space = batch.observation_space
         check_observations(settings, space)
-        self.normalise = Statistics.wanted(settings, space, len(seeds))
+        self.normalise = Statistics.of_settings(settings, space, len(seeds))
         self.setup = setup_of(settings, batch, seeds)
         self.agent: Agent = build_agent(settings, self.setup)
         if not hasattr(self.agent, "memory"):
@@ -129,7 +129,7 @@ def build_policy(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) ->
     agent = build_agent(settings, setup_of(settings, env_spaces, seeds))
     if owns_loop(type(agent)):
         return OneSeed(agent, env_spaces.action_space)
-    return _normalised(agent, Statistics.wanted(settings, env_spaces.observation_space, len(seeds)))
+    return _normalised(agent, Statistics.of_settings(settings, env_spaces.observation_space, len(seeds)))
 
 
 def _normalised(agent: Agent, statistics: Statistics | None) -> Policy:
@@ -139,7 +139,7 @@ def _normalised(agent: Agent, statistics: Statistics | None) -> Policy:
 def setup_of(settings: Settings, env_spaces: Any, seeds: tuple[int, ...]) -> Setup:
     space = env_spaces.observation_space
     return Setup(
-        seen(space) if settings.normalise_obs else space,
+        normalised_space(space) if settings.normalise_obs else space,
         env_spaces.action_space,
         seeds,
         settings.num_envs,

@@ -179,8 +179,8 @@ def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[
         parts[0].device, non_blocking=True
     )
     for index in rows.split(size, 1):
-        flat = index.reshape(-1)  # of the seeds' parts, one after another
-        yield [part.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape) for part in parts]
+        chosen = index.reshape(-1)  # of the seeds' parts, one after another
+        yield [part.flatten(0, 1).index_select(0, chosen).unflatten(0, index.shape) for part in parts]
 
 
 def flat(transition: Transition) -> dict[str, np.ndarray]:

@@ -89,11 +89,11 @@ class Statistics(Stateful):
         self.running = np.zeros((num_seeds, num_envs))  #: R
 
     @staticmethod
-    def wanted(settings: Settings, space: Space[Any], num_seeds: int) -> Statistics | None:
+    def of_settings(settings: Settings, space: Space[Any], num_seeds: int) -> Statistics | None:
         """Those that the settings ask for, None for none; `Problem` where `space` cannot be normalised."""
         if not (settings.normalise_obs or settings.normalise_reward):
             return None
-        obs_shape = seen(space).shape if settings.normalise_obs else None
+        obs_shape = normalised_space(space).shape if settings.normalise_obs else None
         reward_gamma = float(settings.hyperparameters["gamma"]) if settings.normalise_reward else None
         return Statistics(num_seeds, settings.num_envs, obs_shape, reward_gamma, settings.normalise_as)
 
@@ -154,7 +154,7 @@ class NormalisedEnv(VectorEnv):
         super().__init__(batch, seeds, num_envs, name)
         self.statistics = statistics
         if statistics.obs is not None:
-            self.observation_space = seen(self.observation_space)
+            self.observation_space = normalised_space(self.observation_space)
 
     def _reset(self, *purpose: str | int) -> np.ndarray:
         self.obs = self.statistics.begin(super()._reset(*purpose))
@@ -207,7 +207,7 @@ def _clipped(values: np.ndarray) -> np.ndarray:
     return np.minimum(np.maximum(values, -CLIP), CLIP)
 
 
-def seen(space: Space[Any]) -> Box:
+def normalised_space(space: Space[Any]) -> Box:
     """What an agent sees of `space` once it is normalised; `Problem` where it cannot be."""
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         kind = f"a Box of {space.dtype}" if isinstance(space, Box) else f"{type(space).__name__}"

@@ -126,10 +126,13 @@ class Temperature(Stack):
 class BoxActions(OffPolicy):
     """For bounded Box actions, on vectors: networks act in [-1, 1], and the memory keeps the environment's actions.
 
-    The config has `random_start`, `random_steps`, `anneal` and `critic_units` too.
+    The config has `random_start`, `random_steps`, `anneal`, `critic_units` and the step sizes of actor and critic too.
+    A subclass calls `_build` with its networks.
     """
 
-    STATE: tuple[str, ...] = ("num_updates", "of_actor")
+    STATE: tuple[str, ...] = (
+        "critic", "target_actor", "target_critic", "actor_optimiser", "critic_optimiser", "num_updates", "of_actor",
+    )  # fmt: skip
     OF_ACTOR: tuple[str, ...] = ("losses/actor_loss",)  #: metrics of updates with a step of the actor
 
     def __init__(self, setup: Setup, config: Any) -> None:
@@ -138,6 +141,17 @@ class BoxActions(OffPolicy):
         super().__init__(setup, config)
         self.num_updates = 0
         self.of_actor = {name: torch.full((setup.num_seeds,), torch.nan, device=setup.device) for name in self.OF_ACTOR}
+
+    def _build(
+        self, actor: Mapping[str, Any], critic: Mapping[str, Any], weight_decay: float = 0.0, slow_actor: bool = True
+    ) -> None:
+        """Actor and critic of these networks, the copies that lag, and an Adam each; `weight_decay` is the critic's."""
+        setup, config = self.setup, self.config
+        self.actor, self.critic = (Stack(setup.seeds, setup.device, **networks) for networks in (actor, critic))
+        self.target_actor = self.actor.target_copy() if slow_actor else self.actor
+        self.target_critic = self.critic.target_copy()
+        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
+        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
 
     def _complete(self, metrics: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Those of an update; where it has none of the actor's, with those of the last that had."""
@@ -164,7 +178,7 @@ class BoxActions(OffPolicy):
         return torch.cat([inputs, self.box.in_env_units(unit) if self.config.critic_units == "env" else unit], -1)
 
     def q(self, critic: Stack, inputs: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-        """Q_m(s, a) `[S, M, B]` of actions in [-1, 1], by the M networks of an `Ensemble` that is named `critics`."""
+        """Q_m(s, a) `[S, M, B]` of actions in [-1, 1], by the M networks of the stack's `Ensemble` `critics`."""
         return critic.critics(self._pairs(inputs, unit))[..., 0]
 
     def _fraction_left(self, step: int) -> float:
@@ -175,23 +189,12 @@ class BoxActions(OffPolicy):
 class DeterministicPolicy(BoxActions):
     """μ(s) = tanh(actor(s)) and the copies of actor and critic that lag, as in DDPG and TD3.
 
-    The config has `hidden`, `action_layer`, `output_init`, `output_bias` and the two step sizes too.
+    The config has `hidden`, `action_layer`, `output_init` and `output_bias` too.
     """
 
-    STATE: tuple[str, ...] = (
-        "critic", "target_actor", "target_critic", "actor_optimiser", "critic_optimiser",
-    )  # fmt: skip
-
-    def _build(self, critic: Mapping[str, Any], weight_decay: float = 0.0) -> None:
-        """The actor, the critic of these networks, their copies and optimisers."""
-        setup, config = self.setup, self.config
-        sizes = num_features(setup.observation_space), *config.hidden, self.box.num_actions
-        actor = MLP(sizes, "relu", self._first_weights(fan_in_uniform))
-        self.actor = Stack(setup.seeds, setup.device, actor=actor)
-        self.critic = Stack(setup.seeds, setup.device, **critic)
-        self.target_actor, self.target_critic = self.actor.target_copy(), self.critic.target_copy()
-        self.actor_optimiser = Adam(self.actor, config.actor_learning_rate)
-        self.critic_optimiser = Adam(self.critic, config.critic_learning_rate, weight_decay=weight_decay)
+    def _actor_network(self) -> MLP:
+        sizes = num_features(self.setup.observation_space), *self.config.hidden, self.box.num_actions
+        return MLP(sizes, "relu", self._first_weights(fan_in_uniform))
 
     def _critic_network(self, own_fan_in: bool) -> MLP:
         """Q(s, a), the action in the layers that the config says; `own_fan_in`: where it is late, see `apart`."""

@@ -68,7 +68,7 @@ class PrioritisedReplay(Replay):
     at least, as in Baselines' code (Algorithm 1: the largest of those that are kept). A
     batch has one sample from each of B equal parts of the sum (Appendix B.2.1), and as extras its `index`, and
     `weight` = (N P(i))^−β divided by the batch's largest. β rises linearly from `beta` to 1 over `beta_steps` env
-    steps. Whoever learns calls `update_priorities` with the new |δ|, which is not clipped; on Atari the paper clips
+    steps. Whoever learns calls `update_priorities` with the new δ, which is not clipped; on Atari the paper clips
     rewards and δ to [−1, 1] (Section 4).
     """
 
@@ -106,8 +106,8 @@ class PrioritisedReplay(Replay):
         return as_transition(batch)
 
     def update_priorities(self, index: torch.Tensor, error: torch.Tensor) -> None:
-        """|δ| `[S, B]` of the transitions at `extras["index"]`."""
-        priority = (error.detach().cpu().numpy().astype(np.float64) + self.EPSILON) ** self.alpha
+        """From δ or |δ|, `[S, B]`, of the transitions at `extras["index"]`."""
+        priority = (error.detach().abs().cpu().numpy().astype(np.float64) + self.EPSILON) ** self.alpha
         self._tree.set(index.numpy(), priority)
         np.maximum(self._largest, priority.max(1, keepdims=True), out=self._largest)
 

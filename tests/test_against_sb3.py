@@ -284,7 +284,8 @@ def test_ppo_has_sb3_s_loss_gradient_and_step_on_one_minibatch(
         name: torch.from_numpy(np.stack([getattr(model.rollout_buffer, name) for model in models])).flatten(1)
         for name in ("log_probs", "advantages", "returns", "values")
     }
-    loss, parts = agent.loss(batch.obs.flatten(1, 2), batch.action.flatten(1, 2), *old.values())
+    flat_obs, flat_action = batch.obs.flatten(1, 2), batch.action.flatten(1, 2)
+    loss, parts = agent.loss(flat_obs, flat_action, *old.values(), clip_range=agent.config.clip_range)
     gradients = Gradients(monkeypatch, optimisers)
     loss.sum().backward()
     optimisers.clip_by_norm(agent.stack.gradient, max_grad_norm)
@@ -400,7 +401,7 @@ def test_the_clipped_value_loss_has_the_annealed_clip_range_too() -> None:
     obs, action = torch.randn(3, 8, 3, generator=generator), torch.randn(3, 8, 2, generator=generator)
     rest = [torch.randn(3, 8, generator=generator) for _ in range(4)]
     found = []
-    for clip_range, given in ((0.5, 0.1), (0.1, None), (0.5, None)):
+    for clip_range, given in ((0.5, 0.1), (0.1, 0.1), (0.5, 0.5)):
         agent = ppo.PPO(Setup(*spaces, SEEDS, 1, 1000), ppo.PPO.Config(num_steps=8, clip_range=clip_range))
         found.append(agent.loss(obs, action, *rest, clip_range=given)[1])
     for name in ("policy_loss", "value_loss"):

@@ -280,7 +280,7 @@ def test_the_rules_that_are_asked_for_are_used() -> None:
     for rule, across in (("gymnasium", True), ("vecnormalize", False)):
         asked = parse_train([*flags, "--normalise-as", rule])
         assert isinstance(asked, Request)
-        made = Statistics.wanted(asked.settings, space, 1)
+        made = Statistics.of_settings(asked.settings, space, 1)
         assert made is not None
         assert made.across_episodes is across
 
@@ -614,7 +614,7 @@ def test_rewards_are_normalised_by_the_agent_s_own_discount_alone(runs: Runs) ->
     """An agent that has none, or calls it otherwise, is refused: 0.99 would be a guess."""
     asked = parse_train([*PPO, "--env", "Pendulum-v1", "--gamma", "0.9", "--normalise-reward"])
     assert isinstance(asked, Request)
-    found = Statistics.wanted(asked.settings, gym.spaces.Box(-1, 1, (3,)), 2)
+    found = Statistics.of_settings(asked.settings, gym.spaces.Box(-1, 1, (3,)), 2)
     assert found is not None
     assert found.gamma == 0.9
     refused = runs.begin("r", "--agent", "random", "--env", "CartPole-v1", "--normalise-reward")
