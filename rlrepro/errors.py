@@ -166,6 +166,14 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
+_ADVICE = re.compile(r"; (go on with: |once its code is mended, )")
+
+
+def without_advice(problem: Problem) -> str:
+    """The line without how the run that it is about goes on, which is said of a run that stands alone."""
+    return _ADVICE.split(str(problem))[0]
+
+
 def place_of(error: BaseException) -> str:
     """Where the innermost code that is nobody else's raised it, as ", walk.py:31"; "" where there is none.
 

@@ -157,7 +157,7 @@ def _in_one(given: str, arguments: Sequence[str], parser: argparse.ArgumentParse
     for flag, values in following:
         if given in values[1:] and types.get(flag):
             with contextlib.suppress(argparse.ArgumentTypeError, ValueError):
-                if isinstance(types[flag](text := ",".join(values)), tuple):
+                if isinstance(types[flag](text := ",".join(values)), tuple | dict):
                     return f": {flag} takes several values in one, as {flag} {text}"
     return ""
 
@@ -200,6 +200,16 @@ def add_hyperparameters(
 
 Add = Callable[..., object]
 """A group's `add_argument`."""
+
+
+class _Together(argparse.Action):
+    """The tables of a flag that is given again, as one; `Problem` where a name stands in two."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        before = getattr(namespace, self.dest) or {}
+        for name in before.keys() & values.keys():
+            raise Problem(f"{option_string}: {name} is given twice, as {before[name]!r} and {values[name]!r}")
+        setattr(namespace, self.dest, {**before, **values})
 
 
 def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
@@ -255,9 +265,10 @@ def _add_run(add: Add, presets: Mapping[str, Mapping[str, Any]] | None) -> None:
     )
     add(
         "--env-kwargs",
+        action=_Together,
         type=_kwargs,
         metavar="K=V,…",
-        help="arguments of the environment, as g=9.8,continuous=True",
+        help="arguments of the environment, as g=9.8,continuous=True; may be repeated",
     )
     add(
         "--wrapper",

@@ -18,6 +18,7 @@ from rlrepro.errors import Problem, RunStopped, close_quietly, one_line, place_o
 from rlrepro.loop import EpisodeCounter, as_arrays
 from rlrepro.networks import flattened
 from rlrepro.normalise import NormalisedEnv, NormalisedPolicy, Statistics, normalised_space
+from rlrepro.plugins import own_code
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.environments import find_env
 from rlrepro.settings import Settings
@@ -47,7 +48,7 @@ class Group(Stateful):
             raise Problem(
                 f"the memory of {settings.agent} has no {' and no '.join(missing)}; see docs/write-an-agent.md"
             )
-        where = batch, seeds, settings.num_envs, settings.env
+        where = batch, seeds, settings.num_envs, own_code.shown(settings.env)
         self.env = VectorEnv(*where) if self.normalise is None else NormalisedEnv(self.normalise, *where)
         self.counter = EpisodeCounter(len(seeds), settings.num_envs)
 

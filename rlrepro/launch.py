@@ -94,11 +94,10 @@ def _note_end(folder: RunFolder, groups: Sequence[Sequence[int]], board: Board) 
     of_finished = {"results": results} if results else {}
     folder.note(**early_end(stop.problem(kind, message, status), broke), **of_finished)
     way = _way_past(folder, board.settings) if stop.comes_again else f"go on with: {folder.way_on}"
-    once = f"once its code is mended, {folder.way_anew}"
-    if stop.is_fault:
-        raise stop.problem(kind, f"{message}; {once}", status)
-    mended = f" ({once})" if stop.of_own_code else ""
-    raise stop.problem(kind, f"{message}{mended}; {way}", status)
+    if stop.is_fault or stop.of_own_code:
+        unchanged = "" if stop.is_fault else f" (with the code unchanged, {way})"
+        way = f"once its code is mended, {folder.way_anew}{unchanged}"
+    raise stop.problem(kind, f"{message}; {way}", status)
 
 
 def _of_each(stop: Stop, board: Board, groups: Sequence[Sequence[int]]) -> str:

@@ -187,6 +187,10 @@ class Board:
             self._told.add(text)
             self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
 
+    def _on_stopping(self, group: int, text: str) -> None:
+        """It was asked to stop, which takes a while."""
+        self._on_warn(group, text)
+
     def _on_done(self, group: int, results: Mapping[int, dict[str, Any]]) -> None:
         self.results.update(results)
         self._over.add(group)

@@ -214,7 +214,7 @@ class Journal:
             if self.stop_signal and not self._told_of_stop:
                 self._told_of_stop = True
                 self.send(
-                    "warn",
+                    "stopping",
                     text=f"stopping after the evaluation at env step {env_step:,}; asked again, it stops at once with "
                     "what was saved before",
                 )

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,7 +60,7 @@ from rlrepro.standard_output import guarded_output
 from rlrepro.stateful import forgotten
 from rlrepro.trainer import RecordedTraining
 from rlrepro.trainer_journal import TrainerJournal, kept_of, tell_finished
-from rlrepro.vector import EnvBatch
+from rlrepro.vector import EnvBatch, EnvironmentFailed
 
 # Wrappers that keep statistics of their own: what is evaluated is another environment, with statistics just begun.
 _BY_FLAG = {
@@ -378,6 +378,8 @@ def guarded(job: Job, send: Send) -> Stop | None:
         return Stop(str(stopped), stopped.exit_status, stopped.from_outside, again)
     except Problem as problem:
         status = problem.exit_status if began else Problem.exit_status
+        if began and not problem.from_outside and _is_of_an_exception(problem):
+            _keep_traceback(job, began, traceback.format_exc())
         return Stop(str(problem), status, problem.from_outside, is_fault=isinstance(problem, AgentFault))
     except AskedAgain:
         return Stop(STOPPED_AT_ONCE, Interrupted.exit_status, from_outside=True)
@@ -385,21 +387,31 @@ def guarded(job: Job, send: Send) -> Stop | None:
         text = "interrupted" if began else "interrupted before training began"
         return Stop(text, Interrupted.exit_status, from_outside=True)
     except (Exception, SystemExit) as error:  # an agent may call sys.exit: that is no end of a run
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        own = _frames_in_own_code(job.settings, frames)
+        places = [f"{Path(one.filename).name}:{one.lineno}" for one in (*own[-1:], frames[-1])]
         file = _keep_traceback(job, began, traceback.format_exc())
         kept = "" if file is None else f"; the traceback is in {file}"
-        text = f"{one_line(error)} ({Path(place.filename).name}:{place.lineno}{kept})"
-        return Stop(text, 1 if began else Problem.exit_status, of_own_code=_in_own_code(job.settings, error))
+        text = f"{one_line(error)} ({' → '.join(dict.fromkeys(places))}{kept})"
+        return Stop(text, 1 if began else Problem.exit_status, of_own_code=bool(own))
     return None
 
 
-def _in_own_code(settings: Settings, error: BaseException) -> bool:
-    """Whether an error was raised in or below code of a person's own that a run names."""
+def _frames_in_own_code(settings: Settings, frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    """Those in code of a person's own that a run names."""
     with contextlib.suppress(Problem):  # the code is gone
         names = own_code.sources(settings.named_code)
         files = {getattr(sys.modules.get(name), "__file__", name) for name in names}
-        return any(frame.filename in files for frame in traceback.extract_tb(error.__traceback__))
-    return False
+        return [frame for frame in frames if frame.filename in files]
+    return []
+
+
+def _is_of_an_exception(problem: BaseException) -> bool:
+    """Whether what a problem tells of began with an exception of somebody's code, as of an environment's."""
+    cause = problem
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return not isinstance(cause, Problem | EnvironmentFailed)
 
 
 def _keep_traceback(job: Job, began: bool, text: str) -> Path | None:

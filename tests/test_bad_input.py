@@ -227,6 +227,12 @@ def way_on(problem: str) -> list[str]:
         ("--wrapper mine.py", "which wrapper? write mine.py:Name"),
         ("--env-kwargs gravity", "'gravity' is not name=value"),
         ("--env-kwargs g=1,g=2", "'g=1,g=2' names g twice"),
+        ("--env-kwargs g=1 --env-kwargs g=2", "--env-kwargs: g is given twice, as 1 and 2"),
+        (
+            "--env-kwargs g=1 render_mode=human",
+            "unknown argument 'render_mode=human': --env-kwargs takes several values in one, as --env-kwargs "
+            "g=1,render_mode=human",
+        ),
         ("--env-kwargs gravitation=1", "CartPole-v1 takes no argument 'gravitation' (it takes sutton_barto_reward, "),
         ("--env-kwargs rendermode=1", "takes no argument 'rendermode'; did you mean 'render_mode'?"),
         ("--anneal yes", "unknown argument 'yes': --anneal takes no value (--no-anneal is its opposite)"),
@@ -874,6 +880,9 @@ def test_an_environment_that_fails_in_the_middle_stops_the_run_with_its_work_sav
     outcome = runs.begin("r", *trouble(how=how, marker=str(marker)), *brief)
     run = runs.folder / "r"
     assert words in outcome.problem
+    kept = run / "rlrepro-error-seed-0.txt"  # of an exception there is more to be told than its line
+    assert kept.exists() == (how == "raise")
+    assert how != "raise" or "ConnectionError: the simulator" in kept.read_text()
     assert "(seed 0, sub-environment 0); everything up to env step 118 is saved; go on with: " in outcome.problem
     assert outcome.status == 1
     about = json.loads((run / "run.json").read_text())

@@ -11,6 +11,7 @@ import pytest
 
 from rlrepro.papers.authoring.command import UNCHECKED, differences, skeleton
 from rlrepro.papers.cards.reader import load_card, read_card
+from rlrepro.papers.stats import power
 from rlrepro.plugins.agents import find_agent
 from rlrepro.plugins.importing import installed
 from tests.conftest import Command
@@ -64,6 +65,10 @@ def test_a_skeleton_has_the_arguments_and_wrappers_of_its_environment(tmp_path: 
     assert command("card", "new", *given, "--into", file).status == 0
     environment = tomllib.loads(file.read_text())["environment"]["CartPole-v1"]
     assert environment["kwargs"] == {"sutton_barto_reward": True}
+    both = ("--env-kwargs", "max_episode_steps=9", *given[:2], "--into", tmp_path / "both.toml")
+    assert command("card", "new", *both).status == 0
+    kwargs = tomllib.loads((tmp_path / "both.toml").read_text())["environment"]["CartPole-v1"]["kwargs"]
+    assert kwargs == {"max_episode_steps": 9, "sutton_barto_reward": True}
     assert environment["wrappers"] == ["TimeFraction", "wrap.py:Short(max_episode_steps=30)"]
     assert len(read_card(file)[1]) == 8
     none = command("card", "new", "--env-kwargs", "max_episode_steps=None").problem
@@ -85,7 +90,16 @@ def test_a_filled_in_skeleton_has_no_fault(tmp_path: Path, command: Command) -> 
     file.write_text(text)
     outcome = command("card", "check", file)
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out == f"{file}: no faults: 1 claim, 1 run of each seed\n"
+    said = f"{file}: no faults: 1 claim, 1 run of each seed\n"
+    assert outcome.out == f"{said}  warning: claim dqn: {power.NEVER_EQUAL}\n"
+    for seeds, warns in (
+        ("seeds = 4", True),
+        ("seeds = 5", False),
+        ('seeds = 3\nspread = 20\nspread_kind = "sample sd"', False),
+    ):
+        file.write_text(text.replace("# seeds = 5", seeds))
+        assert (power.NEVER_EQUAL in command("card", "check", file).out) == warns
+    assert command("card", "check", file).out == said
     assert "is there already" in command("card", "new", "--into", file).problem
 
 
@@ -146,7 +160,11 @@ def test_check_warns_of_numbers_that_are_likely_slips(tmp_path: Path, command: C
         'spread_kind = "none"\nmargin = 0.1\nmargin_why = "a tenth"\nwhere = "Table 1"\n\n'
         '[[claim]]\nid = "ppo-cartpole"',
     )
-    assert warned(both) == ["claim both: reported 98.2 lies far outside the scores 0 (random) to 1 (best)", control]
+    assert warned(both) == [
+        f"claim both: {power.NEVER_EQUAL}",
+        "claim both: reported 98.2 lies far outside the scores 0 (random) to 1 (best)",
+        control,
+    ]
 
 
 SLIPS = {  # what is replaced in CleanRL's card of PPO, by what, and the warning
@@ -321,6 +339,8 @@ def test_an_argument_that_an_environment_does_not_take_is_a_fault(tmp_path: Path
     [
         ('wrappers = ["TimeLimt"]', "unknown wrapper 'TimeLimt'; did you mean 'TimeLimit'?"),
         ('wrappers = ["mine.py:Onec"]', "has no 'Onec'; did you mean 'Once'?"),
+        ('run = "mind.py:Task"\ndiffers = "all"', "/mind.py; did you mean"),
+        ('run = "mind.py:Task"', "environment.CartPole-v1.run: there is no file "),
         ('run = "mine.py:Tsak"\ndiffers = "all"', "neither registers nor defines 'Tsak'; did you mean 'Task'?"),
         ("kwargs = { sutton_barto_reward = 'no' }", "sutton_barto_reward of CartPole-v1 is true or false, not 'no'"),
     ],

@@ -20,6 +20,7 @@ from rlrepro.errors import Problem
 from rlrepro.papers.cards.reader import load_card, read_card
 from rlrepro.papers.pages.report import write_report
 from rlrepro.papers.sharing import bundle
+from rlrepro.papers.units.results import read_results
 from rlrepro.plugins import importing, own_code
 from rlrepro.plugins.agents import find_agent
 from tests.conftest import Command, in_a_fork
@@ -213,6 +214,25 @@ def test_runs_of_edited_code_are_not_pooled(folder: Path, tmp_path: Path) -> Non
     status, line = reproduce(folder, "--seeds", 3, "--into", made, folder=tmp_path)
     assert status == 2
     assert "was made with another mine.py" in line
+
+
+def test_a_unit_without_a_score_begins_anew_with_mended_code(folder: Path, tmp_path: Path) -> None:
+    made, acts = tmp_path / "made", "return np.full(obs.shape[:2], self.bias), {}"
+    (folder / "mine.py").write_text(AGENT.replace(acts, "raise RuntimeError('boom')"))
+    status, printed = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    assert status == 1
+    assert "seed 1 stopped: RuntimeError: boom (mine.py:" in printed
+    assert "begin it anew" not in printed
+    assert read_results(made / "results").units["mine-pole"].runs
+    (folder / "mine.py").write_text(AGENT)
+    status, printed = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    assert status == 0, printed
+    assert "mine-pole begins anew: mine.py was changed, and none of its seeds had a score" in printed
+    unit = read_results(made / "results").units["mine-pole"]
+    assert [h.stopped for h in unit.histories] == ["", ""]
+    assert [run["code"]["mine.py"] for run in unit.runs] == [digest(AGENT)]
+    assert (made / "before-mending" / "mine-pole-1").is_dir()
+    assert (made / "mine.py").read_text() == AGENT
 
 
 def test_a_bundle_has_the_code_and_runs_it_when_trusted(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from rlrepro.papers.cards.card import Card, Claim
 from rlrepro.papers.cards.reader import load_card
 from rlrepro.papers.reproduce import plan
 from rlrepro.papers.reproduce.reproduction import Reproduction, main
-from rlrepro.papers.stats import power
+from rlrepro.papers.stats import ALPHA, Reported, claim_test, power
 from rlrepro.papers.units.unit import choose, settings_of, units_of
 from rlrepro.papers.verdicts.verdict import reported
 from rlrepro.plugins.env_source import EnvSource
@@ -227,9 +228,17 @@ def test_the_claims_that_the_correction_counts_are_those_of_the_verdicts() -> No
 
 def test_seeds_where_nothing_is_known_of_the_spread(card: Card) -> None:
     claim: Claim = dataclasses.replace(card.claims[0], spread=None, spread_kind="none")
-    count, remark = plan.seeds_for(card, claim, 1, "equivalence")
-    assert count == "?"
-    assert "does not print" in remark
+    of_five = dataclasses.replace(claim, seeds=5)
+    for one, family, test in ((of_five, 1, "equivalence"), (of_five, 1, "difference"), (claim, 1, "difference")):
+        count, remark = plan.seeds_for(card, one, family, test)
+        assert count == "?"
+        assert "does not print" in remark
+    assert claim.seeds == 3
+    for one, family in ((claim, 1), (of_five, 2)):  # were our seeds all alike
+        assert plan.seeds_for(card, one, family, "equivalence") == ("never", power.NEVER_EQUAL)
+        given = Reported(0.0, seeds=one.seeds)
+        assert claim_test(np.zeros(10_000), given, 1.0).p_equivalence > ALPHA / family
+    assert claim_test(np.zeros(10_000), Reported(0.0, seeds=5), 1.0).p_equivalence < ALPHA
 
 
 def test_seeds_of_a_one_sided_claim(card: Card) -> None:

@@ -434,6 +434,19 @@ def test_an_update_that_gives_nothing_is_refused(runs: Runs, tmp_path: Path) -> 
     assert "the agent's update gives NoneType, not metrics by tag (an empty dict for none)" in problem
 
 
+def test_an_error_below_an_agent_of_ones_own_names_its_line(runs: Runs, tmp_path: Path) -> None:
+    source = """
+from rlrepro.agents.dqn import DQN
+
+class Wide(DQN):
+    def q_values(self, obs):
+        return super().q_values(obs.repeat(1, 1, 2))
+"""
+    agent = f"{write(tmp_path / 'wide.py', source)}:Wide"
+    problem = runs.begin("r", "--agent", agent, "--total-timesteps", "300", "--learning-starts", "100").problem
+    assert re.search(r"\(wide\.py:6 → \w+\.py:\d+; the traceback is in ", problem)
+
+
 def test_a_metric_of_all_seeds_together_is_refused(runs: Runs, tmp_path: Path) -> None:
     source = AGENT.replace("batch.reward.mean((1, 2))", "batch.reward.mean()")
     problem = runs.begin("r", "--agent", f"{write(tmp_path / 'odd.py', source)}:Stubborn", "--seed", "0").problem
@@ -493,8 +506,8 @@ def test_an_agent_that_calls_exit_is_no_end_of_a_run(runs: Runs, tmp_path: Path,
     assert outcome.problem.startswith("SystemExit: 0 (odd.py:")
     run = runs.folder / "r"
     begun_anew = f"begin it anew: python -m rlrepro.train --settings {run}/settings.json"
-    assert f" (once its code is mended, {begun_anew}); go on with: " in outcome.problem
-    assert outcome.problem.endswith(f"python -m rlrepro.train --resume {run}")
+    assert f"; once its code is mended, {begun_anew} (with the code unchanged, go on with: " in outcome.problem
+    assert outcome.problem.endswith(f"python -m rlrepro.train --resume {run})")
     rules = command("rules", "--agent", agent, "--total-timesteps", "100")
     assert rules.status == 1
     assert "it raised SystemExit: 0, odd.py:" in " ".join(rules.out.split())

@@ -386,6 +386,26 @@ def test_runs_at_a_smaller_scale_are_marked_everywhere(tmp_path: Path, capsys: p
     assert "--scale 0.5" in (folder / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_why_a_short_run_has_no_score_is_told_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report(like(tmp_path, some("equal"), lambda level: [history(0, level, 400)], scale=0.5), show=True)
+    assert "equal: run at 0.5 of the paper's steps; no seed has a score (seed 0: it has 4 of the 10" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_a_bound_has_no_margin_in_its_figure(tmp_path: Path) -> None:
+    for rule in ("", 'rule = "at least"\n'):
+        text = some("bare").replace("reported = 210\nmargin = 100\nseeds = 30", f"{rule}reported = 210")
+        text = text.replace('margin = 20\nmargin_why = "small"\n', "") if rule else text
+        folder = like(tmp_path / (rule and "bound"), text, ten)
+        write_report(folder)
+        assert (">± margin 20<" in (folder / "figures" / "bare.svg").read_text()) == (not rule)
+        assert ("shaded across: ± the margin, 20" in (folder / "report.html").read_text()) == (not rule)
+
+
 def test_axes_of_lengths_say_so(tmp_path: Path) -> None:
     """And a caption is no label."""
     text = some("equal").replace("num_envs = 2", "num_envs = 1").replace("last = 10", 'last = 10\nof = "length"')

@@ -186,15 +186,13 @@ def test_where_nothing_was_tested_the_seeds_that_lack_are_said_and_no_p(tmp_path
     })  # fmt: skip
     assert (verdict(few, "far").word, verdict(few, "near").word) == ("below", "inconclusive")
     assert "by 3 seeds; to be equal, 10 are needed" in verdict(few, "near").why
-    assert (
-        verdict(few, "order").why == "ahead on 1 of 1 tasks, 1 claimed (3 seeds on a side: to be shown, 10 are needed)"
-    )
+    assert verdict(few, "order").why == "ahead by 100 (3 seeds on a side: to be shown, 10 are needed)"
     # by what the contrary is shown, however few seeds the claim itself would need: of four, 1 of C(8, 4) = 70 deals
     for n, p in ((4, "p = 0.014"), (12, "p < 0.001")):
         levels: Levels = {("a", "cart"): spread(100, n), ("b", "cart"): spread(900, n)}
         below = verdict(judged(tmp_path, order(environments=["cart"], at_least=1), levels), "order")
         assert below.word == "below"
-        assert f"1 claimed ({p})" in below.why
+        assert below.why.startswith(f"behind by 800 ({p})")
     alone = verdict(judged(tmp_path, text, {("a", "cart"): [200.0]}), "near")
     assert alone.why.startswith("1 seed of ours: a verdict needs 10")
 

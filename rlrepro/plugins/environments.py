@@ -85,7 +85,7 @@ def _env_factory(name: str) -> tuple[str, Callable[..., Any], str | None]:
     hint = nearest(name, choices, cutoff=0.7)  # "-v0" alone makes ids alike
     if guests := [f"{module}:{name}" for module in _packages_that_need_gymnasium()]:
         forms = f"an id that an installed package registers has its name before it ({', '.join(guests)})"
-        raise Problem(f"unknown environment {name!r}{hint or ';'} {forms}")
+        raise Problem(f"unknown environment {name!r}{hint or ';'} {forms}, one that a file of yours has file.py:{name}")
     raise Problem(
         f"unknown environment {name!r}{hint} (a Gymnasium id, package.module:Id-v0, "
         "package.module:Class or file.py:Class; `rlrepro list envs` shows what is installed)"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rlrepro.errors import Problem, nearest, one_line, place_of
+from rlrepro.errors import BadArgument, Problem, nearest, one_line, place_of
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -145,8 +145,8 @@ def existing_file(path: str) -> Path:
         file = Path(os.path.abspath(Path(path).expanduser()))
         is_file = file.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, no such user, a loop of links
-        raise Problem(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise BadArgument(f"there is no file {path}: {getattr(error, 'strerror', None) or error}") from None
     if not is_file:
         beside = [str(p) for p in file.parent.glob("*.py") if p.is_file()] if file.parent.is_dir() else []
-        raise Problem(f"there is no file {file}{nearest(str(file), beside)}")
+        raise BadArgument(f"there is no file {file}{nearest(str(file), beside)}")
     return file

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     new.add_argument("--agent", default="ppo", metavar="AGENT", help="as python -m rlrepro.train takes it (ppo)")
     new.add_argument("--env", default="CartPole-v1", metavar="ENV", help="likewise (CartPole-v1)")
-    new.add_argument("--env-kwargs", metavar="K=V,…", help="likewise")
+    new.add_argument("--env-kwargs", action="append", metavar="K=V,…", help="likewise; may be repeated")
     new.add_argument("--wrapper", action="append", default=[], metavar="WRAPPER", help="likewise; may be repeated")
     new.add_argument("--into", type=Path, metavar="FILE", help="where to write it (standard output)")
     check = commands.add_parser("check", help="name every fault of cards with its line")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _new(asked: argparse.Namespace) -> int:
-    given = asked.agent, asked.env, asked.env_kwargs, asked.wrapper
+    given = asked.agent, asked.env, asked.env_kwargs or [], asked.wrapper
     if asked.into is None:
         print(skeleton(*given, is_served=True), end="")
         return 0
@@ -77,7 +77,7 @@ def _new(asked: argparse.Namespace) -> int:
 def skeleton(
     agent: str,
     env: str,
-    env_kwargs: str | None = None,
+    env_kwargs: Sequence[str] = (),
     wrappers: Sequence[str] = (),
     folder: Path = Path(),
     is_served: bool = False,
@@ -91,7 +91,7 @@ def skeleton(
     from rlrepro.request import Request, parse_train
 
     arguments = ["--agent", agent, "--env", env, "--seeds", "0,", *(f"--wrapper={one}" for one in wrappers)]
-    asked = parse_train([*arguments, *([f"--env-kwargs={env_kwargs}"] if env_kwargs else [])])
+    asked = parse_train([*arguments, *(f"--env-kwargs={one}" for one in env_kwargs)])
     assert isinstance(asked, Request)
     settings = asked.settings
     if is_served:

@@ -9,8 +9,9 @@ from typing import Any
 
 from rlrepro.papers.book.published import base_name, load_book
 from rlrepro.papers.cards.card import Card, Claim, Environment, Implementation
+from rlrepro.papers.stats import ALPHA, power
 from rlrepro.papers.units.results import Results
-from rlrepro.papers.verdicts.verdict import judge
+from rlrepro.papers.verdicts.verdict import judge, reported
 
 FAR = 0.5  #: of the way from random to best: a number that lies so far outside is doubted
 LATE_START = 0.2  #: of a run: learning that starts later is likelier a budget that was cut than meant
@@ -81,6 +82,16 @@ def _spreads(card: Card) -> Iterator[str]:
             yield f"claim {claim.id}: its {what} counts for nothing without its number of seeds"
 
 
+def _never_equal(card: Card) -> Iterator[str]:
+    """Numbers without a spread, of so few seeds that nothing can reproduce them."""
+    for claim in card.claims:
+        if claim.rule or card.is_computed(claim) or card.protocol_of(claim).is_one_sided(claim.spread_kind):
+            continue
+        theirs, alpha = reported(claim), ALPHA / max(1, card.num_tested)
+        if theirs.sample_sd is None and not power.can_be_equal(theirs, claim.margin, alpha):
+            yield f"claim {claim.id}: {power.NEVER_EQUAL}"
+
+
 def _counted_twice(card: Card) -> Iterator[str]:
     """One number of one run under two ids: each has its share of the correction, and of the scoreboard."""
     for one, other in itertools.combinations(card.claims, 2):
@@ -143,5 +154,6 @@ def _far_off(claim: Claim, environment: Environment) -> Iterator[str]:
 
 
 _DOUBTS: tuple[Callable[[Card], Iterator[str]], ...] = (
-    _unused, _exchanged, _budgets, _too_short_for_steps, _spreads, _counted_twice, _of_returns, _unlike_the_book,
+    _unused, _exchanged, _budgets, _too_short_for_steps, _spreads, _never_equal, _counted_twice, _of_returns,
+    _unlike_the_book,
 )  # fmt: skip

@@ -15,6 +15,8 @@ from rlrepro.papers.cards.card import RUN_SETTINGS, Environment, Implementation,
 from rlrepro.papers.cards.measurements import find_measurement
 from rlrepro.papers.protocol import Protocol
 from rlrepro.papers.toml_tables import Absent, Reader, Table, is_json, is_url, named, short
+from rlrepro.plugins.importing import existing_file
+from rlrepro.plugins.own_code import file_of
 
 SOURCE = re.compile(r"(paper|secondary|ours): \S|code: \S+@\S+")
 _SOURCES = "'paper: Table 3', 'code: repository@commit path', 'secondary: where', or 'ours: why'"
@@ -42,14 +44,17 @@ def read_environment(reader: Reader, name: str, values: Any) -> Environment:
     paper = table.text("paper", "the id and version that the paper used") or name
     run = table.text("run", "the environment that runs here, as --env takes it", paper) or paper
     differs = table.text("differs", "what differs between the paper's environment and the one that runs", "")
-    if paper != run and not differs.strip():
+    unexplained = paper != run and not differs.strip()
+    if unexplained:
         table.fault("differs", f'is missing: what differs between {paper} and {run} ("nothing" is an answer)')
     kwargs = table.get("kwargs", is_json, "a table of arguments: numbers, texts, truth values, lists", {})
     wrappers = table.texts("wrappers", "a list of wrappers, as --wrapper takes them")
     for field, names in (("run", (run,)), ("wrappers", wrappers)):
         try:
             for one in names:
-                reader.whole(one)
+                file = file_of(reader.whole(one))
+                if unexplained and file is not None:  # its name may be a slip
+                    existing_file(file)
         except Problem as problem:
             table.fault(field, str(problem))
     random, best = table.number("random", default=None), table.number("best", default=None)

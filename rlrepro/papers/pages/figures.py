@@ -104,7 +104,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """The paper's number, its standard error and half its 95 % interval where known, and the margin."""
+    """The paper's number, its standard error and half its 95 % interval where known, and the margin; a bound's is 0."""
 
     reported: float
     error: float | None
@@ -218,10 +218,11 @@ def _seeds(axes: Axes, curve: Curve, colour: str, each: str, mean: str) -> None:
 
 def _paper(span: Callable[..., Any], line: Callable[..., Any], mark: Mark) -> None:
     """The paper's number as lines and spans of one axis."""
-    low = mark.reported - mark.margin
-    high = mark.reported if mark.one_sided else mark.reported + mark.margin
-    text = f"tolerance {mark.margin:g}" if mark.one_sided else f"± margin {mark.margin:g}"
-    span(low, high, color=ORANGE, alpha=0.16, lw=0, label=text)
+    if mark.margin:
+        low = mark.reported - mark.margin
+        high = mark.reported if mark.one_sided else mark.reported + mark.margin
+        text = f"tolerance {mark.margin:g}" if mark.one_sided else f"± margin {mark.margin:g}"
+        span(low, high, color=ORANGE, alpha=0.16, lw=0, label=text)
     if mark.error:
         span(mark.reported - mark.error, mark.reported + mark.error, color=VERMILLION, alpha=0.3, lw=0)
     error = f" ± {mark.error:.3g} (standard error)" if mark.error is not None else ""

@@ -19,6 +19,7 @@ from rlrepro.papers.pages.figures import Curve, Drawing, Mark
 from rlrepro.papers.pages.rows import (
     SYMBOLS,
     Row,
+    again,
     combined,
     commands,
     counts,
@@ -116,6 +117,7 @@ def render(judgement: Judgement, pdf: bool = False) -> tuple[str, dict[str, Draw
         + [(name, measurement.what, "") for name, measurement in card.measurements.items()],
         "runs": provenance.runs(judgement.results),
         "makings": provenance.makings(judgement.results),
+        "again": again(card),
         "commands": commands(judgement),
         "notes": judgement.notes,
         "coverages": coverages(judgement.verdicts),
@@ -241,8 +243,7 @@ def _fill_claim(drawer: _Drawer, claim: Claim, verdict: Verdict) -> None:
             f"{what} Thin: each of {count_of(len(curve.y), 'seed')}; thick: their mean with its pointwise 95 % "
             "t interval; dashed: the paper's number"
             + (", with its standard error over seeds" if mark.error is not None else "")
-            + ("; shaded across: " if protocol.threshold is None else "; dotted: the threshold; shaded at the number: ")
-            + (f"the tolerance, {exact(claim.margin)}" if mark.one_sided else f"± the margin, {exact(claim.margin)}")
+            + _shaded(mark, protocol.threshold is not None)
             + ("; shaded down: what the protocol counts." if counted else ".")
         )
         drawer.add("", figures.learning_curve(curve, mark, counted, label, protocol.threshold), (5.2, 3.0), caption)
@@ -287,11 +288,22 @@ def _seed_rows(scored: Score, decimals: int | None) -> list[_Seed]:
     return [(str(seed), value, why) for seed, value, why in sorted(rows)]
 
 
+def _shaded(mark: Mark, has_threshold: bool) -> str:
+    """What a caption says of the spans around the paper's number: a bound has none."""
+    dotted = "; dotted: the threshold" if has_threshold else ""
+    if not mark.margin:
+        return dotted
+    across = "; shaded at the number: " if has_threshold else "; shaded across: "
+    what = "the tolerance," if mark.one_sided else "± the margin,"
+    return f"{dotted}{across}{what} {exact(mark.margin)}"
+
+
 def mark_of(claim: Claim, one_sided: bool) -> Mark:
     """The paper's number as figures draw it; its own error where spread, its kind and the seeds are known."""
     theirs = reported(claim)
     if claim.rule:
-        return Mark(claim.reported, None, None, claim.margin, one_sided)
+        is_bound = claim.rule in ("at least", "at most")
+        return Mark(claim.reported, None, None, 0.0 if is_bound else claim.margin, one_sided)
     sd, seeds = theirs.sample_sd, theirs.num_seeds
     if sd is None or seeds is None or seeds < 2 or one_sided:
         return Mark(claim.reported, None, None, claim.margin, one_sided)

@@ -23,7 +23,7 @@ from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import own_cards
 from rlrepro.papers.markdown import fenced, md, table_row
 from rlrepro.papers.pages import provenance
-from rlrepro.papers.pages.rows import SYMBOLS, commands, counts, coverages, listed, row_of, value_text
+from rlrepro.papers.pages.rows import SYMBOLS, again, commands, counts, coverages, listed, row_of, value_text
 from rlrepro.papers.units.results import find_reproduction, open_reproduction
 from rlrepro.papers.verdicts.verdict import Judgement, judge
 from rlrepro.papers.verdicts.verdict_json import verdicts_json
@@ -115,7 +115,7 @@ def markdown(judgement: Judgement, has_overview: bool = False) -> str:
     if has_overview:
         lines += ["", "![Each claim's difference from the paper, in margins](figures/overview.svg)"]
     lines += _provenance(judgement)
-    lines += ["", "Run it again:", "", fenced(*commands(judgement)), ""]
+    lines += ["", f"{again(card)}:", "", fenced(*commands(judgement)), ""]
     return "\n".join(lines)
 
 
@@ -239,7 +239,14 @@ def _show(judgement: Judgement, into: Path) -> None:
         measured = Text("\n".join(filter(None, (first, row.seeds))))
         table.add_row(Text(row.id), Text(f"{row.reported} {row.spread}".strip()), measured, word)
     console.print(table)
-    told = [row for row in rows if row.word in ("above", "below", "inconclusive") or row.qualified or row.is_changed]
+    told = [
+        row
+        for row in rows
+        if row.word in ("above", "below", "inconclusive")
+        or (row.word == "not comparable" and row.measured == "—")
+        or row.qualified
+        or row.is_changed
+    ]
     if told:
         console.print()
     for row in told:

@@ -209,6 +209,12 @@ def _command(judgement: Judgement, claims: Iterable[str] | None, seeds: Sequence
     return shlex.join(parts)
 
 
+def again(card: Card) -> str:
+    """What stands before the commands."""
+    beside = _card_name(card) != card.name
+    return "Run it again, in the folder of this page; what is made goes to reproductions/" if beside else "Run it again"
+
+
 def _card_name(card: Card) -> str:
     """What names it for a reader: the kit's own name, or the file that lies beside the page."""
     own = (path.read_text(encoding="utf-8") for path in own_cards() if path.parent.name == card.name)

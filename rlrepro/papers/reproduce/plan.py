@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rlrepro.errors import Interrupted, Problem, count_of
+from rlrepro.errors import Interrupted, Problem, count_of, without_advice
 from rlrepro.papers import stats
 from rlrepro.papers.cards.card import Card, Claim, Order
 from rlrepro.papers.stats import power
@@ -263,7 +263,7 @@ def plan_unit(card: Card, unit: Unit, seeds: Sequence[int], scale: float, proces
     except Problem as problem:
         if problem.exit_status == Interrupted.exit_status:
             raise
-        return UnitPlan(unit, None, str(problem).split("; go on with")[0])
+        return UnitPlan(unit, None, without_advice(problem))
 
 
 def seeds_for(
@@ -291,6 +291,8 @@ def seeds_for(
         return str(seeds if test == "equivalence" else least), why
     theirs = reported(claim)
     if theirs.sample_sd is None:
+        if test == "equivalence" and not power.can_be_equal(theirs, claim.margin, stats.ALPHA / family):
+            return "never", power.NEVER_EQUAL
         return "?", f"{theirs.sample_spread().note}: plan with {stats.MIN_SEEDS} and look again"
     difference = 0.0 if test == "equivalence" else claim.margin
     needed = power.seeds_needed(

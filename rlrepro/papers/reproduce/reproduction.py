@@ -3,6 +3,7 @@
 reproductions/NAME/
   card.toml      the card as it was
   runs/          a folder for each unit, with its run folders; may be deleted once all is finished
+  before-mending/  run folders without a score, of code that was mended since
   results/       every episode and evaluation of every seed: what verdicts and page are made of
   report.html  report.md  badge.svg  verdicts.json
 """
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlrepro import resume, train
 from rlrepro.checkpoint import make_folder, write_whole
-from rlrepro.errors import Interrupted, Problem, told
+from rlrepro.errors import Interrupted, Problem, told, without_advice
 from rlrepro.flags import Parser, seed_list, whole_number
 from rlrepro.papers.cards.card import Card
 from rlrepro.papers.cards.reader import load_card
@@ -143,7 +144,10 @@ class Reproduction:
 
     def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
         results = self._results()
-        self._check_code(results)
+        for name, file in self._of_other_code(results).items():
+            results = self._set_unit_aside(name, results)
+            why = f"{file} was changed, and none of its seeds had a score"
+            console.print(f"{name} begins anew: {why}", style="yellow", highlight=False, soft_wrap=True, markup=False)
         plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
         for unit, _, settings in plans:
             self._check_same(settings, results.units.get(unit.name), self.folder / "results")
@@ -176,14 +180,41 @@ class Reproduction:
                 failed.append(unit.name)
         return failed
 
-    def _check_code(self, results: Results) -> None:
-        """`Problem` where the card's code is not what the runs that are there were made with."""
+    def _of_other_code(self, results: Results) -> dict[str, str]:
+        """The units of which no seed has finished and whose code was changed since, and which file of it.
+
+        Nothing that came of them was seen. `Problem` where a unit that has more was made with other code.
+        """
         now = own_code.hashes(self.card.code(self.card.named))
-        runs = [(self.folder / "results", run) for unit in results.units.values() for run in unit.runs]
-        runs += [(run, self._about(run)) for run in sorted((self.folder / "runs").glob("*/*")) if run.is_dir()]
-        for place, run in runs:
-            for name in own_code.changed(run.get("code") or {}, now):
-                raise Problem(f"{place} was made with another {name}: put that back, or choose another --into")
+        runs = [(name, self.folder / "results", run) for name, unit in results.units.items() for run in unit.runs]
+        folders = [run for run in sorted((self.folder / "runs").glob("*/*")) if run.is_dir()]
+        runs += [(run.parent.name, run, self._about(run)) for run in folders]
+        found: dict[str, str] = {}
+        for unit, place, run in runs:
+            for file in own_code.changed(run.get("code") or {}, now):
+                if self._has_score(unit, results):
+                    raise Problem(f"{place} was made with another {file}: put that back, or choose another --into")
+                found[unit] = file
+        return found
+
+    def _has_score(self, unit: str, results: Results) -> bool:
+        """Whether a seed of a unit has, in the results or in a run folder."""
+        folders = [run for run in (self.folder / "runs" / unit).glob("*") if run.is_dir()]
+        in_runs = any(not history.stopped for run in folders for history in read_run(run)[1])
+        return in_runs or bool(_finished(results.units.get(unit)))
+
+    def _set_unit_aside(self, unit: str, results: Results) -> Results:
+        """The results without a unit, whose run folders lie in `before-mending` from now on."""
+        results = dataclasses.replace(results, units={k: one for k, one in results.units.items() if k != unit})
+        if (self.folder / "results" / "results.json").exists():
+            write_results(self.folder / "results", results)
+            (self.folder / "results" / f"{unit}.csv.gz").unlink(missing_ok=True)
+        runs, aside = self.folder / "runs" / unit, self.folder / "before-mending"
+        if runs.is_dir():
+            make_folder(aside)
+            names = (f"{unit}-{count}" for count in itertools.count(1))
+            runs.rename(next(place for name in names if not (place := aside / name).exists()))
+        return results
 
     def _bring_card(self) -> bool:
         """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code."""
@@ -318,9 +349,9 @@ class Reproduction:
             if problem.exit_status == Problem.exit_status:
                 raise _NeverBegan(str(problem)) from problem
             if len(seeds) == 1:
-                return [f"seed {seeds[0]} stopped: {str(problem).split('; go on with')[0]}"]
+                return [f"seed {seeds[0]} stopped: {without_advice(problem)}"]
             if problem.from_outside:
-                return [str(problem).split("; go on with")[0]]
+                return [without_advice(problem)]
             if not path.exists():  # its process died before it began
                 return self._alone(path.parent, settings, seeds)
             unfinished = [history.seed for history in read_run(path)[1] if history.stopped]

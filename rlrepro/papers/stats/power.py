@@ -98,6 +98,20 @@ def seeds_needed(
     return SeedsNeeded(high, powers[high], f"{high} seeds" + ", the fewest that can decide" * (high == least))
 
 
+#: said where not `can_be_equal`
+NEVER_EQUAL = (
+    "its spread over seeds is not known, nor enough seeds: no number of ours can show it equal, only different"
+)
+
+
+def can_be_equal(reported: Reported, margin: float, alpha: float = ALPHA) -> bool:
+    """Whether any number of our seeds, spread as little as can be, shows a number without a known spread to be equal.
+
+    What is taken for the paper's spread is then a share of the margin, and its own seeds decide.
+    """
+    return seeds_needed(0.0, reported, margin, alpha=alpha).seeds is not None
+
+
 def power_at(
     n: int,
     sd: float,

@@ -102,10 +102,11 @@ def _check_evaluations(implementation: str, environment: str, asked: Sequence[tu
             if field == "policy" and "not stated" in (first.policy, protocol.policy):
                 continue
             if getattr(protocol, field) != getattr(first, field):
+                ways = [getattr(one, field) for one in (first, protocol)]
+                both = " and ".join("not stated" if way is None else str(way) for way in ways)
                 raise Problem(
                     f"claims {first_name} and {name} want {implementation} on {environment} evaluated in two ways "
-                    f"({field}: {getattr(first, field)} and {getattr(protocol, field)}); "
-                    "give each an implementation of its own (like = makes it short)"
+                    f"({field}: {both}); give each an implementation of its own (like = makes it short)"
                 )
 
 

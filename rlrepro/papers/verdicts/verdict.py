@@ -649,7 +649,13 @@ def _ordered(test: stats.OrderTest, decision: stats.Decision) -> _Said:
     told = _p(decision.p_difference if decision.verdict == "below" else decision.p_equivalence)
     if test.fewest < stats.MIN_SEEDS and decision.verdict == "inconclusive":
         told = f"{count_of(test.fewest, 'seed')} on a side: to be shown, {stats.MIN_SEEDS} are needed"
-    why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({told})"
+    elif decision.verdict == "inconclusive":
+        told = f"{told}, of the contrary {_p(decision.p_difference)}"
+    if test.tasks == 1:
+        (ahead,) = test.differences
+        why = f"{'ahead' if ahead > 0 else 'behind'} by {abs(ahead):.4g} ({told})"
+    else:
+        why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({told})"
     return _Said(decision.verdict, why, test.notes)
 
 
