@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -199,8 +200,9 @@ class AsyncEnvBatch:
                 failures.append(EnvironmentFailed(first, "ended with the process that stepped it"))
                 continue
             if kind == _FAILED:
-                place, what = value
+                place, what, trace = value
                 failures.append(EnvironmentFailed(first + place, what))
+                failures[-1].__cause__ = _Elsewhere(trace) if trace else None
             if kind == _NO_STATE:
                 no_state.append(value)
             given.append(value)
@@ -209,6 +211,10 @@ class AsyncEnvBatch:
         if no_state:
             raise no_state[0]
         return given
+
+
+class _Elsewhere(Exception):
+    """The traceback of an exception in another process."""
 
 
 def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe: Any, bells: tuple[Any, Any]) -> None:
@@ -233,11 +239,11 @@ def _main(asked: Asked, layout: tuple[Any, ...], worker: int, rows: slice, pipe:
                 envs = SyncEnvBatch(asked.make, rows.stop - rows.start)
             answer = _GAVE, _step(envs, shared, rows) if method == _STEP else getattr(envs, method)(*args)
         except EnvironmentFailed as failure:
-            answer = _FAILED, (failure.index, failure.what)
+            answer = _FAILED, (failure.index, failure.what, traceback.format_exc() if failure.__cause__ else "")
         except Unrestorable as error:
             answer = _NO_STATE, error
         except (Exception, SystemExit) as error:
-            answer = _FAILED, (0, f"raised {one_line(error)}")
+            answer = _FAILED, (0, f"raised {one_line(error)}", traceback.format_exc())
         kind, value = answer
         if method == _STEP:
             shared.outcome[worker] = _BROKE if kind == _FAILED else value

@@ -207,8 +207,9 @@ class _Together(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
         before = getattr(namespace, self.dest) or {}
-        for name in before.keys() & values.keys():
-            raise Problem(f"{option_string}: {name} is given twice, as {before[name]!r} and {values[name]!r}")
+        for name in values:
+            if name in before:
+                raise Problem(f"{option_string}: {name} is given twice, as {before[name]!r} and {values[name]!r}")
         setattr(namespace, self.dest, {**before, **values})
 
 

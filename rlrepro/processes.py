@@ -87,8 +87,9 @@ class Processes:
         except (EOFError, OSError):  # it ended, perhaps in the middle of a word
             process.join()
             kind, values = "ended", {"stop": why_it_died(process.exitcode, self.jobs[group].seeds, self.asked)}
-        if kind != "stopping" or self.asked is not Stopping.BY_US:  # to us it does not say how to ask again
-            self.board.handle(group, kind, values)
+        if kind == "stopping" and self.asked is Stopping.BY_US:
+            kind = "warn"
+        self.board.handle(group, kind, values)
         if kind != "ended":
             return
         del self.running[pipe]

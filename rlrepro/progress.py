@@ -188,8 +188,8 @@ class Board:
             self.console.print(Text.assemble(("note: ", "yellow"), text), soft_wrap=True)
 
     def _on_stopping(self, group: int, text: str) -> None:
-        """It was asked to stop, which takes a while."""
-        self._on_warn(group, text)
+        """Asked by a person, who may ask again."""
+        self._on_warn(group, f"{text}; asked again, it stops at once with what was saved before")
 
     def _on_done(self, group: int, results: Mapping[int, dict[str, Any]]) -> None:
         self.results.update(results)

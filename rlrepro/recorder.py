@@ -215,8 +215,7 @@ class Journal:
                 self._told_of_stop = True
                 self.send(
                     "stopping",
-                    text=f"stopping after the evaluation at env step {env_step:,}; asked again, it stops at once with "
-                    "what was saved before",
+                    text=f"stopping after the evaluation at env step {env_step:,}",
                 )
 
         with self.phase("evaluating"):

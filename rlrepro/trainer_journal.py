@@ -81,8 +81,7 @@ class TrainerJournal(Journal):
         self._stopping_since = self._stopping_since or now
         if now - self._stopping_since > LONG_WAIT and not self._told_of_stop:
             self._told_of_stop = True
-            text = f"stopping where {self.settings.agent} can go on; asked again, it stops at once"
-            self.send("stopping", text=f"{text} with what was saved before")
+            self.send("stopping", text=f"stopping where {self.settings.agent} can go on")
 
     def resume_point(self) -> None:
         """Write what is due, and stop where that is asked for."""

@@ -124,6 +124,7 @@ def test_the_first_that_breaks_is_named_and_the_others_go_on(batches: Any) -> No
     with pytest.raises(EnvironmentFailed, match="raised RuntimeError: out of order in step") as failure:
         batch.step(np.array([0, 0, 3, 0, 3]))
     assert failure.value.index == 2
+    assert "RuntimeError: out of order" in str(failure.value.__cause__ or failure.value.__context__)
     batch.reset(np.arange(NUM), [0] * NUM)
     assert batch.step(np.ones(NUM, np.int64))[1].tolist() == [1.0] * NUM
 

@@ -23,6 +23,7 @@ from rlrepro.papers.sharing import bundle
 from rlrepro.papers.units.results import read_results
 from rlrepro.plugins import importing, own_code
 from rlrepro.plugins.agents import find_agent
+from rlrepro.record import RunFolder
 from tests.conftest import Command, in_a_fork
 
 AGENT = """
@@ -219,7 +220,7 @@ def test_runs_of_edited_code_are_not_pooled(folder: Path, tmp_path: Path) -> Non
 def test_a_unit_without_a_score_begins_anew_with_mended_code(folder: Path, tmp_path: Path) -> None:
     made, acts = tmp_path / "made", "return np.full(obs.shape[:2], self.bias), {}"
     (folder / "mine.py").write_text(AGENT.replace(acts, "raise RuntimeError('boom')"))
-    status, printed = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    status, printed = reproduce(folder, "--seeds", 3, "--into", made, folder=tmp_path)
     assert status == 1
     assert "seed 1 stopped: RuntimeError: boom (mine.py:" in printed
     assert "begin it anew" not in printed
@@ -229,10 +230,33 @@ def test_a_unit_without_a_score_begins_anew_with_mended_code(folder: Path, tmp_p
     assert status == 0, printed
     assert "mine-pole begins anew: mine.py was changed, and none of its seeds had a score" in printed
     unit = read_results(made / "results").units["mine-pole"]
-    assert [h.stopped for h in unit.histories] == ["", ""]
+    assert [h.stopped for h in unit.histories] == ["", ""]  # of three that are planned
     assert [run["code"]["mine.py"] for run in unit.runs] == [digest(AGENT)]
+    assert unit.planned == (0, 1, 2)
+    assert "its runs are kept in " in printed
     assert (made / "before-mending" / "mine-pole-1").is_dir()
     assert (made / "mine.py").read_text() == AGENT
+
+
+def test_what_was_only_interrupted_or_is_written_to_is_not_set_aside(folder: Path, tmp_path: Path) -> None:
+    made, acts = tmp_path / "made", "return np.full(obs.shape[:2], self.bias), {}"
+    stop = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (folder / "mine.py").write_text(AGENT.replace(acts, f"{stop}; {acts}"))
+    assert reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)[0] == 130
+    (folder / "mine.py").write_text(AGENT)
+    status, line = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    assert (status, "was made with another mine.py: put that back" in line) == (2, True)
+    assert (made / "runs" / "mine-pole").is_dir()
+    shutil.rmtree(made)
+    (folder / "mine.py").write_text(AGENT.replace(acts, "raise RuntimeError('boom')"))
+    assert reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)[0] == 1
+    (folder / "mine.py").write_text(AGENT)
+    writer = RunFolder(next((made / "runs" / "mine-pole").glob("seeds-*")))
+    writer.lock()
+    status, line = reproduce(folder, "--seeds", 2, "--into", made, folder=tmp_path)
+    writer.unlock()
+    assert (status, "another process is writing to " in line) == (2, True)
+    assert not (made / "before-mending").exists()
 
 
 def test_a_bundle_has_the_code_and_runs_it_when_trusted(

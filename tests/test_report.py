@@ -402,8 +402,8 @@ def test_a_bound_has_no_margin_in_its_figure(tmp_path: Path) -> None:
         text = text.replace('margin = 20\nmargin_why = "small"\n', "") if rule else text
         folder = like(tmp_path / (rule and "bound"), text, ten)
         write_report(folder)
-        assert (">± margin 20<" in (folder / "figures" / "bare.svg").read_text()) == (not rule)
-        assert ("shaded across: ± the margin, 20" in (folder / "report.html").read_text()) == (not rule)
+        assert (">± margin " in (folder / "figures" / "bare.svg").read_text()) == (not rule)
+        assert ("shaded across" in (folder / "report.html").read_text()) == (not rule)
 
 
 def test_axes_of_lengths_say_so(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlrepro.papers.book.published import base_name, load_book
 from rlrepro.papers.cards.card import Card, Claim, Environment, Implementation
-from rlrepro.papers.stats import ALPHA, power
+from rlrepro.papers.stats import power
 from rlrepro.papers.units.results import Results
 from rlrepro.papers.verdicts.verdict import judge, reported
 
@@ -87,8 +87,8 @@ def _never_equal(card: Card) -> Iterator[str]:
     for claim in card.claims:
         if claim.rule or card.is_computed(claim) or card.protocol_of(claim).is_one_sided(claim.spread_kind):
             continue
-        theirs, alpha = reported(claim), ALPHA / max(1, card.num_tested)
-        if theirs.sample_sd is None and not power.can_be_equal(theirs, claim.margin, alpha):
+        theirs = reported(claim)
+        if theirs.sample_sd is None and not power.can_be_equal(theirs, claim.margin):
             yield f"claim {claim.id}: {power.NEVER_EQUAL}"
 
 

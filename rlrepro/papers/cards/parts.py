@@ -53,7 +53,7 @@ def read_environment(reader: Reader, name: str, values: Any) -> Environment:
         try:
             for one in names:
                 file = file_of(reader.whole(one))
-                if unexplained and file is not None:  # its name may be a slip
+                if unexplained and file is not None:  # else `rlrepro card check` looks for it
                     existing_file(file)
         except Problem as problem:
             table.fault(field, str(problem))

@@ -290,12 +290,9 @@ def _seed_rows(scored: Score, decimals: int | None) -> list[_Seed]:
 
 def _shaded(mark: Mark, has_threshold: bool) -> str:
     """What a caption says of the spans around the paper's number: a bound has none."""
-    dotted = "; dotted: the threshold" if has_threshold else ""
-    if not mark.margin:
-        return dotted
-    across = "; shaded at the number: " if has_threshold else "; shaded across: "
-    what = "the tolerance," if mark.one_sided else "± the margin,"
-    return f"{dotted}{across}{what} {exact(mark.margin)}"
+    dotted, where = ("; dotted: the threshold", "at the number") if has_threshold else ("", "across")
+    what = "the tolerance" if mark.one_sided else "± the margin"
+    return dotted + (f"; shaded {where}: {what}, {exact(mark.margin)}" if mark.margin else "")
 
 
 def mark_of(claim: Claim, one_sided: bool) -> Mark:

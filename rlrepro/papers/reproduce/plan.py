@@ -291,7 +291,7 @@ def seeds_for(
         return str(seeds if test == "equivalence" else least), why
     theirs = reported(claim)
     if theirs.sample_sd is None:
-        if test == "equivalence" and not power.can_be_equal(theirs, claim.margin, stats.ALPHA / family):
+        if test == "equivalence" and not power.can_be_equal(theirs, claim.margin):
             return "never", power.NEVER_EQUAL
         return "?", f"{theirs.sample_spread().note}: plan with {stats.MIN_SEEDS} and look again"
     difference = 0.0 if test == "equivalence" else claim.margin

@@ -144,10 +144,10 @@ class Reproduction:
 
     def _run(self, units: Sequence[tuple[Unit, tuple[int, ...]]], console: Console) -> list[str]:
         results = self._results()
-        for name, file in self._of_other_code(results).items():
-            results = self._set_unit_aside(name, results)
-            why = f"{file} was changed, and none of its seeds had a score"
-            console.print(f"{name} begins anew: {why}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+        for name, file in self._of_other_code(results, {unit.name for unit, _ in units}).items():
+            results, where = self._set_aside(name, results)
+            text = f"{name} begins anew: {file} was changed, and none of its seeds had a score{where}"
+            console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
         plans = [(unit, seeds, self._settings(unit, seeds)) for unit, seeds in units]
         for unit, _, settings in plans:
             self._check_same(settings, results.units.get(unit.name), self.folder / "results")
@@ -180,10 +180,10 @@ class Reproduction:
                 failed.append(unit.name)
         return failed
 
-    def _of_other_code(self, results: Results) -> dict[str, str]:
-        """The units of which no seed has finished and whose code was changed since, and which file of it.
+    def _of_other_code(self, results: Results, asked: Collection[str]) -> dict[str, str]:
+        """The units among the `asked` ones that broke without a score and whose code was changed since: which file.
 
-        Nothing that came of them was seen. `Problem` where a unit that has more was made with other code.
+        `Problem` where a unit that did not break, or that has a score, was made with other code.
         """
         now = own_code.hashes(self.card.code(self.card.named))
         runs = [(name, self.folder / "results", run) for name, unit in results.units.items() for run in unit.runs]
@@ -192,29 +192,44 @@ class Reproduction:
         found: dict[str, str] = {}
         for unit, place, run in runs:
             for file in own_code.changed(run.get("code") or {}, now):
-                if self._has_score(unit, results):
+                if not self._broke(unit, results):
                     raise Problem(f"{place} was made with another {file}: put that back, or choose another --into")
-                found[unit] = file
+                if unit in asked:
+                    found[unit] = file
         return found
 
-    def _has_score(self, unit: str, results: Results) -> bool:
-        """Whether a seed of a unit has, in the results or in a run folder."""
+    def _broke(self, unit: str, results: Results) -> bool:
+        """Whether every seed of a unit that was run broke, or had not finished when others did."""
+        kept = results.units[unit].histories if unit in results.units else ()
         folders = [run for run in (self.folder / "runs" / unit).glob("*") if run.is_dir()]
-        in_runs = any(not history.stopped for run in folders for history in read_run(run)[1])
-        return in_runs or bool(_finished(results.units.get(unit)))
+        in_folders = [history for run in folders for history in read_run(run)[1]]
+        failed = all(self._about(run).get("status") == "failed" for run in folders)
+        some = any(history.broke for history in (*kept, *in_folders))
+        return failed and some and all(history.stopped for history in (*kept, *in_folders))
 
-    def _set_unit_aside(self, unit: str, results: Results) -> Results:
-        """The results without a unit, whose run folders lie in `before-mending` from now on."""
-        results = dataclasses.replace(results, units={k: one for k, one in results.units.items() if k != unit})
-        if (self.folder / "results" / "results.json").exists():
-            write_results(self.folder / "results", results)
-            (self.folder / "results" / f"{unit}.csv.gz").unlink(missing_ok=True)
+    def _set_aside(self, unit: str, results: Results) -> tuple[Results, str]:
+        """Results without what a unit had given, and where its run folders, if there are any, lie from now on.
+
+        Killed before a seed of it ends, the next command takes those that it asks for as planned.
+        """
+        if (before := results.units.get(unit)) is not None:
+            emptied = dataclasses.replace(before, runs=(), histories=())
+            results = dataclasses.replace(results, units={**results.units, unit: emptied})
         runs, aside = self.folder / "runs" / unit, self.folder / "before-mending"
-        if runs.is_dir():
+        names = (f"{unit}-{count}" for count in itertools.count(1))
+        place = next(place for name in names if not (place := aside / name).exists())
+        with contextlib.ExitStack() as locks:
+            for path in (path for path in runs.glob("*") if path.is_dir()):
+                folder = RunFolder(path)
+                folder.lock(patience=0.0)
+                locks.callback(folder.unlock)
+            if before is not None:
+                write_results(self.folder / "results", results)
+            if not runs.is_dir():
+                return results, ""
             make_folder(aside)
-            names = (f"{unit}-{count}" for count in itertools.count(1))
-            runs.rename(next(place for name in names if not (place := aside / name).exists()))
-        return results
+            runs.rename(place)
+        return results, f"; its runs are kept in {place}"
 
     def _bring_card(self) -> bool:
         """Copy the card here, with the code that lies beside it: from now on these run. Whether there is such code."""

@@ -653,7 +653,8 @@ def _ordered(test: stats.OrderTest, decision: stats.Decision) -> _Said:
         told = f"{told}, of the contrary {_p(decision.p_difference)}"
     if test.tasks == 1:
         (ahead,) = test.differences
-        why = f"{'ahead' if ahead > 0 else 'behind'} by {abs(ahead):.4g} ({told})"
+        size = f"{abs(ahead):,.0f}" if abs(ahead) >= 1000 else f"{abs(ahead):.4g}"
+        why = f"{'ahead' if ahead > 0 else 'behind'} by {size} ({told})" if ahead else f"level ({told})"
     else:
         why = f"ahead on {test.wins} of {test.tasks} tasks, {test.at_least} claimed ({told})"
     return _Said(decision.verdict, why, test.notes)
