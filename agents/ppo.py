@@ -24,7 +24,7 @@ import torch
 from rlrepro import targets
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.memory import Rollout, minibatch_size, minibatches, refuse_no_deviation
+from rlrepro.memory import Rollout, epochs, minibatch_size, refuse_no_deviation
 from rlrepro.optimisers import Adam, descend
 from rlrepro.schedules import annealed
 from rlrepro.sources import CLEANRL, DETAIL, ZOO
@@ -136,10 +136,9 @@ class PPO(ActorCritic):
         active = [True] * len(inputs)
         parts: dict[str, torch.Tensor] = {}
         rollout = (inputs, action, old_log_prob, advantage, value_target, old_value)
-        # All epochs' orders at once: a seed's stream must not hang on when other seeds end.
-        for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
+        for epoch in epochs(self.order, config.num_epochs, self.minibatch_size, *rollout):
             going = tuple(active) if config.target_kl else None
-            for minibatch in minibatches(order, self.minibatch_size, *rollout):
+            for minibatch in epoch:
                 latest = self.gradient_step(*minibatch, learning_rate=rate, clip_range=clip_range, active=going)
                 parts = latest if all(active) else _of_active(active, latest, parts)
             if config.target_kl:

@@ -14,13 +14,12 @@ defaults those of its benchmark.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import torch
 
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
+from rlrepro.memory import Rollout, epochs, refuse_no_deviation
 from rlrepro.networks import refuse_images
 from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import MUSHROOM, MUSHROOM_LIBRARY, TORCH
@@ -88,10 +87,13 @@ class PPOSplit(ActorCritic):
             value_target = advantage + value
             advantage = normalised(advantage)
 
-        for minibatch_inputs, minibatch_target in self._minibatches(config.num_value_epochs, inputs, value_target):
-            value_loss = self.fit_value(minibatch_inputs, minibatch_target)
-        for minibatch in self._minibatches(config.num_epochs, inputs, action, old_log_prob, advantage):
-            policy_loss, entropy, log_ratio = self.improve(*minibatch)
+        for epoch in epochs(self.order, config.num_value_epochs, config.batch_size, inputs, value_target):
+            for some_inputs, some_target in epoch:
+                value_loss = self.fit_value(some_inputs, some_target)
+        rollout = inputs, action, old_log_prob, advantage
+        for epoch in epochs(self.order, config.num_epochs, config.batch_size, *rollout):
+            for minibatch in epoch:
+                policy_loss, entropy, log_ratio = self.improve(*minibatch)
 
         return {
             "losses/policy_loss": policy_loss,  # like all but the last: of the last minibatch
@@ -121,8 +123,3 @@ class PPOSplit(ActorCritic):
         log_prob, entropy = self.policy.log_prob_and_entropy(self.policy_outputs(inputs), action)
         log_ratio = log_prob - old_log_prob
         return -clipped_surrogate(log_ratio, advantage, self.config.clip_range), entropy.mean(1), log_ratio
-
-    def _minibatches(self, num_epochs: int, *rollout: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-        """Each part of a rollout `[S, T·N, ...]`, cut up in each seed's own order, anew in every epoch."""
-        for order in self.order.permutations(num_epochs, rollout[0].shape[1]).swapaxes(0, 1):
-            yield from minibatches(order, self.config.batch_size, *rollout)

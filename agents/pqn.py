@@ -23,7 +23,7 @@ import torch
 
 from rlrepro.action_values import ActionValues
 from rlrepro.agent import Metrics, Setup, Transition, hyper
-from rlrepro.memory import Rollout, minibatch_size, minibatches
+from rlrepro.memory import Rollout, epochs, minibatch_size
 from rlrepro.networks import fan_in_uniform, orthogonal
 from rlrepro.optimisers import Adam, RAdam, descend, loss_and_metrics
 from rlrepro.schedules import annealed
@@ -91,8 +91,8 @@ class PQN(ActionValues):
         if config.anneal:
             learning_rate = annealed(learning_rate, self.setup, config.num_steps, step)
         rollout = batch.obs.flatten(1, 2), batch.action.flatten(1, 2), self.returns(batch).flatten(1)
-        for order in self.order.permutations(config.num_epochs, self.batch_size).swapaxes(0, 1):
-            for minibatch in minibatches(order, self.minibatch_size, *rollout):
+        for epoch in epochs(self.order, config.num_epochs, self.minibatch_size, *rollout):
+            for minibatch in epoch:
                 metrics = self.gradient_step(*minibatch, learning_rate=learning_rate)
         return metrics | self.rates(step) | {"charts/learning_rate": self._of_each_seed(learning_rate)}
 

@@ -29,7 +29,7 @@ import torch
 from rlrepro.actor_critic import ActorCritic
 from rlrepro.agent import Metrics, Setup, Transition, hyper
 from rlrepro.conjugate_gradient import conjugate_gradient, dot
-from rlrepro.memory import Rollout, minibatches, refuse_no_deviation
+from rlrepro.memory import Rollout, epochs, refuse_no_deviation
 from rlrepro.networks import refuse_images
 from rlrepro.optimisers import Adam, descend
 from rlrepro.sources import SB3_CONTRIB, SB3_POLICIES, ZOO
@@ -120,8 +120,8 @@ class TRPO(ActorCritic):
             if config.normalise_advantage:
                 advantage = normalised(advantage)
         metrics = self.improve(inputs, action, advantage)
-        for order in self.order.permutations(config.num_value_epochs, inputs.shape[1]).swapaxes(0, 1):
-            for some_inputs, some_target in minibatches(order, config.batch_size, inputs, value_target):
+        for epoch in epochs(self.order, config.num_value_epochs, config.batch_size, inputs, value_target):
+            for some_inputs, some_target in epoch:
                 value_loss = (self.value(some_inputs) - some_target).square().mean(1)
                 descend(value_loss, self.critic_optimiser)
         explained = explained_variance(value, value_target)

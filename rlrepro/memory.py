@@ -13,6 +13,7 @@ import torch
 
 from rlrepro.agent import Transition
 from rlrepro.errors import AgentFault
+from rlrepro.streams import Streams
 
 _FIELDS = Transition._fields[:-1]
 
@@ -168,6 +169,15 @@ def refuse_no_deviation(num_transitions: int, what: str, remedy: str) -> None:
     """`ValueError` where advantages are to be normalised over one transition alone."""
     if num_transitions == 1:
         raise ValueError(f"a {what} of one transition has no deviation to normalise advantages by; take {remedy}")
+
+
+def epochs(orders: Streams, num_epochs: int, size: int, *parts: torch.Tensor) -> Iterator[Iterator[list[torch.Tensor]]]:
+    """The minibatches of a rollout `[S, L, ...]`, epoch by epoch, each in an order that the seeds' streams draw.
+
+    The orders of all epochs are drawn at once: a seed's stream must not hang on when other seeds end.
+    """
+    for order in orders.permutations(num_epochs, parts[0].shape[1]).swapaxes(0, 1):
+        yield minibatches(order, size, *parts)
 
 
 def minibatches(order: np.ndarray, size: int, *parts: torch.Tensor) -> Iterator[list[torch.Tensor]]:

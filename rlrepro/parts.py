@@ -13,7 +13,7 @@ PARTS = {
     "rlrepro.off_policy": ("OffPolicy", "BoxActions", "DeterministicPolicy", "Temperature"),
     "rlrepro.tabular": ("Tabular", "DrawnAhead", "States", "LastStep", "one_env"),
     "rlrepro.stateful": ("Stateful",),
-    "rlrepro.memory": ("Rollout", "Episodes", "minibatches"),
+    "rlrepro.memory": ("Rollout", "Episodes", "epochs"),
     "rlrepro.replay": ("Replay",),
     "rlrepro.prioritised": ("PrioritisedReplay",),
     "rlrepro.n_step": ("NStep",),

@@ -237,13 +237,13 @@ def updated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         batch = feed(agent, models)
         their_targets = [(model.rollout_buffer.advantages, model.rollout_buffer.returns) for model in models]
         our_targets = []
-        minibatches = ppo.minibatches
+        epochs = ppo.epochs
 
-        def spy(order: np.ndarray, size: int, *rollout: torch.Tensor) -> Any:
+        def spy(orders: Any, num: int, size: int, *rollout: torch.Tensor) -> Any:
             our_targets.append(rollout[3:5])
-            return minibatches(order, size, *rollout)
+            return epochs(orders, num, size, *rollout)
 
-        monkeypatch.setattr(ppo, "minibatches", spy)
+        monkeypatch.setattr(ppo, "epochs", spy)
         orders = same_order(monkeypatch, agent, num_epochs)
         metrics = agent.update(batch, step)
         for model, order in zip(models, orders, strict=True):

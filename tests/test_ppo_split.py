@@ -13,6 +13,7 @@ from torch import nn
 
 from rlrepro.agent import Setup, Transition, UnsupportedSpace
 from rlrepro.agents.ppo_split import PPOSplit
+from rlrepro.memory import epochs
 from rlrepro.networks import xavier_uniform
 from rlrepro.seeds import Stack
 from rlrepro.streams import Streams
@@ -172,7 +173,7 @@ def test_a_pass_meets_every_transition_once_in_an_order_of_its_own() -> None:
     agent = build("box", batch_size=64)
     length = 3000
     number = torch.arange(len(SEEDS) * length).view(len(SEEDS), length)
-    minibatches = [part for (part,) in agent._minibatches(2, number)]
+    minibatches = [part for epoch in epochs(agent.order, 2, agent.config.batch_size, number) for (part,) in epoch]
     assert [part.shape[1] for part in minibatches] == 2 * (46 * [64] + [56])
     passes = [torch.cat(minibatches[:47], 1), torch.cat(minibatches[47:], 1)]
     orders = [row - length * seed for one in passes for seed, row in enumerate(one)]
