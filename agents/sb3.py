@@ -71,7 +71,7 @@ _FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
     "ent_coef": ("weight of the entropy", {}),
     "vf_coef": ("weight of the value loss", _POSITIVE),
     "max_grad_norm": ("largest norm of the gradient; 0: any", _POSITIVE),
-    "target_kl": ("end the passes beyond this KL divergence; 0: never", _POSITIVE),
+    "target_kl": ("PPO: end the passes beyond 1.5 times this KL divergence, 0: never; TRPO: that of a step", _POSITIVE),
     "rms_prop_eps": ("ε of RMSprop", {**_POSITIVE, "needs": ("use_rms_prop",)}),
     "use_rms_prop": ("RMSprop in place of Adam", {}),
     "cg_max_steps": ("steps of conjugate gradient", _COUNT),
