@@ -152,7 +152,7 @@ class _Plan(NamedTuple):
     @property
     def lacking(self) -> str:
         """What is to be said of `again`."""
-        return f"no whole checkpoint to go on from for {named_seeds(self.again)}"
+        return _lacking(self.again)
 
     def jobs(self, folder: RunFolder) -> list[Job]:
         return [
@@ -166,15 +166,27 @@ class _Plan(NamedTuple):
             begun = f"begins again from the start: {named_seeds(self.again)}"
             print(f"{self.settings.agent} cannot go on in the middle, and {begun}")
         elif self.again:
-            files = [folder.seed(seed) / f"{name}.csv" for seed in self.again for name in CSV_COLUMNS]
-            rows = count_of(sum(1 for file in files for _ in read_rows(file)), "recorded row")
-            print(f"{folder} has {self.lacking}: begins again at the start, and cuts {rows}")
+            rows = {seed: _num_rows(folder, seed) for seed in self.again}
+            if lost := [seed for seed in self.again if rows[seed] or any(folder.checkpoints(seed).glob("*"))]:
+                cut = count_of(sum(rows.values()), "recorded row")
+                print(f"{folder} has {_lacking(lost)}: begins again at the start, and cuts {cut}")
+            if fresh := [seed for seed in self.again if seed not in lost]:
+                print(f"{named_seeds(fresh)} had not begun")
         passed_over = {int(path.parent.parent.name) for path in self.behind}
         for seeds, one in self.groups:
             if one is not None and not passed_over.isdisjoint(seeds):
                 verb = "go" if len(seeds) > 1 else "goes"
                 to = f"env step {one.env_step:,}, the last with a whole checkpoint of each"
                 print(f"{named_seeds(seeds)} {verb} back to {to}")
+
+
+def _lacking(seeds: Sequence[int]) -> str:
+    return f"no whole checkpoint to go on from for {named_seeds(seeds)}"
+
+
+def _num_rows(folder: RunFolder, seed: int) -> int:
+    """How many rows a seed has in its files."""
+    return sum(1 for name in CSV_COLUMNS for _ in read_rows(folder.seed(seed) / f"{name}.csv"))
 
 
 def _plan(

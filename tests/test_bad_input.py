@@ -1147,6 +1147,18 @@ def test_where_all_checkpoints_are_damaged_the_run_begins_again_and_ends_the_sam
     assert kept(run) == before
 
 
+def test_of_seeds_that_had_not_begun_nothing_is_said_to_be_lost(runs: Runs) -> None:
+    run = unfinished(runs)
+    for path in (*run.glob("seeds/*/checkpoints/*"), *run.glob("seeds/*/policy*"), *run.glob("seeds/*/SHA256SUMS")):
+        path.unlink()
+    for file in run.glob("seeds/*/*.csv"):
+        file.write_text(file.read_text().partition("\n")[0] + "\n")
+    outcome = runs.resume("r")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "seeds 0, 1 had not begun\n" in outcome.out
+    assert "no whole checkpoint" not in outcome.out
+
+
 def test_no_bit_of_a_checkpoint_can_flip_unseen(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     state = {"step": 3, "x": np.arange(3.0), "n": checkpoint.PerSeed([1, "a", None]), "f": np.float32([0.5])}
